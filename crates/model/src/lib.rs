@@ -1,1 +1,14 @@
-//! Placeholder.
+//! The gateway's model: Kong's entities as types, one schema machinery, the declarative format and every check.
+//!
+//! It never does I/O, never waits and never knows a plugin by name: plugin schemas arrive from the caller.
+
+pub mod node;
+pub mod problem;
+pub mod schema;
+
+pub use problem::{Place, Problem, Problems, Severity};
+pub use schema::{Field, FieldType, Kind, Map, Record, RecordSchema, Reference, Set, Value, ValueError};
+
+#[doc(hidden)]
+pub use serde_json;
+pub use uuid::Uuid;

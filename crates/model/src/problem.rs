@@ -1,0 +1,192 @@
+//! What is wrong with a document: where, what, and what was probably meant.
+
+use std::fmt::{self, Display, Formatter};
+use std::sync::Arc;
+
+use crate::node::Span;
+
+/// How bad a [`Problem`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// The document cannot be used.
+    Error,
+    /// The document works, but not as its author may think.
+    Warning,
+}
+
+/// One step of a [`Place`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// A field of a record or a key of a map.
+    Field(String),
+    /// An element of a list, from 0.
+    Index(usize),
+}
+
+/// The path of a value inside its document, shown as `services[1].routes[0].paths[0]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place(pub Vec<Step>);
+
+/// One fault of a document.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Problem {
+    /// The document's name; empty when it has none.
+    pub file: Arc<str>,
+    /// Where in the text.
+    pub span: Span,
+    /// Which value.
+    pub place: Place,
+    /// What is wrong, in Kong's words where Kong has some.
+    pub message: String,
+    /// What was probably meant, such as "did you mean 'strip_path'?".
+    pub suggestion: Option<String>,
+    /// Error or warning.
+    pub severity: Severity,
+    /// Whether several fields of the record at `place` are wrong together (Kong lists these under `@entity`).
+    pub entity: bool,
+}
+
+/// Where checks put what they find.
+#[derive(Debug, Default)]
+pub struct Problems {
+    /// What was found so far, in the order of discovery.
+    pub list: Vec<Problem>,
+}
+
+/// The path to the value under inspection. It lives on the stack and costs nothing until something is wrong.
+#[derive(Debug, Clone, Copy)]
+pub enum Trail<'a> {
+    /// The document itself.
+    Root,
+    /// A field of the value at the parent trail.
+    Field(&'a Trail<'a>, &'a str),
+    /// An element of the value at the parent trail.
+    Index(&'a Trail<'a>, usize),
+}
+
+impl<'a> Trail<'a> {
+    /// The trail of a field below this one.
+    pub fn field(&'a self, name: &'a str) -> Trail<'a> {
+        Trail::Field(self, name)
+    }
+
+    /// The trail of an element below this one.
+    pub fn index(&'a self, index: usize) -> Trail<'a> {
+        Trail::Index(self, index)
+    }
+
+    /// The owned form.
+    pub fn place(&self) -> Place {
+        let mut steps = Vec::new();
+        self.collect(&mut steps);
+        Place(steps)
+    }
+
+    fn collect(&self, steps: &mut Vec<Step>) {
+        match self {
+            Trail::Root => {}
+            Trail::Field(parent, name) => {
+                parent.collect(steps);
+                steps.push(Step::Field((*name).to_owned()));
+            }
+            Trail::Index(parent, index) => {
+                parent.collect(steps);
+                steps.push(Step::Index(*index));
+            }
+        }
+    }
+}
+
+impl Problems {
+    /// Notes that the value at `trail` is wrong.
+    pub fn add(&mut self, trail: &Trail<'_>, span: Span, message: impl Into<String>) -> &mut Problem {
+        self.push(Problem::new(trail.place(), span, message.into()))
+    }
+
+    /// Notes that fields of the record at `trail` do not go together.
+    pub fn add_entity(&mut self, trail: &Trail<'_>, span: Span, message: impl Into<String>) -> &mut Problem {
+        let problem = self.add(trail, span, message);
+        problem.entity = true;
+        problem
+    }
+
+    /// Notes something that works but deserves attention.
+    pub fn warn(&mut self, trail: &Trail<'_>, span: Span, message: impl Into<String>) -> &mut Problem {
+        let problem = self.add(trail, span, message);
+        problem.severity = Severity::Warning;
+        problem
+    }
+
+    /// Notes a problem made elsewhere.
+    pub fn push(&mut self, problem: Problem) -> &mut Problem {
+        self.list.push(problem);
+        self.list.last_mut().expect("pushed on the line above")
+    }
+
+    /// Whether nothing worse than a warning was found.
+    pub fn is_usable(&self) -> bool {
+        self.list.iter().all(|problem| problem.severity == Severity::Warning)
+    }
+}
+
+impl Problem {
+    /// An error about one value.
+    pub fn new(place: Place, span: Span, message: String) -> Self {
+        let file = Arc::from("");
+        Self { file, span, place, message, suggestion: None, severity: Severity::Error, entity: false }
+    }
+}
+
+impl Display for Place {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        for (position, step) in self.0.iter().enumerate() {
+            match step {
+                Step::Field(name) if position == 0 => write!(formatter, "{name}")?,
+                Step::Field(name) => write!(formatter, ".{name}")?,
+                Step::Index(index) => write!(formatter, "[{index}]")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name of `known` that is nearest to `given`, if any is near enough to be meant.
+pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let given: Vec<char> = given.chars().take(LONGEST_NAME).flat_map(char::to_lowercase).collect();
+    let allowed = (given.len() / 3).clamp(1, 3);
+    known
+        .into_iter()
+        .map(|name| (distance(&given, name), name))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// Names beyond this length are compared by their beginning only, so that a hostile one costs nothing.
+const LONGEST_NAME: usize = 64;
+
+/// Optimal string alignment distance: insert, delete, replace, swap neighbours.
+fn distance(given: &[char], name: &str) -> usize {
+    let name: Vec<char> = name.chars().take(LONGEST_NAME).flat_map(char::to_lowercase).collect();
+    let width = name.len() + 1;
+    let mut before_last = vec![0; width];
+    let mut last: Vec<usize> = (0..width).collect();
+    for row in 1..=given.len() {
+        let mut current = vec![row; width];
+        for column in 1..width {
+            let differs = usize::from(given[row - 1] != name[column - 1]);
+            let mut best = (last[column] + 1).min(current[column - 1] + 1).min(last[column - 1] + differs);
+            let swapped = row > 1
+                && column > 1
+                && given[row - 1] == name[column - 2]
+                && given[row - 2] == name[column - 1];
+            if swapped {
+                best = best.min(before_last[column - 2] + 1);
+            }
+            current[column] = best;
+        }
+        before_last = last;
+        last = current;
+    }
+    last[width - 1]
+}

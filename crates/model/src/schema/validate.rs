@@ -1,0 +1,317 @@
+//! Validation: a document's node in, a complete value with its defaults out, everything wrong noted.
+
+use serde_json::{Map, Number, Value};
+
+use super::checks_list::Faults;
+use super::rules_list::plain;
+use super::{Element, Field, Kind, RecordSchema, Rule, Shorthand};
+use crate::node::{Key, Node, NodeKind, Span};
+use crate::problem::{Problem, Problems, Trail, nearest};
+
+impl RecordSchema {
+    /// Validates plain JSON and fills in the defaults.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the value.
+    pub fn check(&self, value: &Value) -> Result<Value, Vec<Problem>> {
+        let mut problems = Problems::default();
+        let complete = self.validate(&Node::from(value), &Trail::Root, &mut problems);
+        if problems.is_usable() { Ok(complete) } else { Err(problems.list) }
+    }
+
+    /// Validates a record and fills in its defaults; a null node reads as an empty record. What comes back is
+    /// complete, with null for what is unset or wrong.
+    pub fn validate(&self, node: &Node, trail: &Trail<'_>, problems: &mut Problems) -> Value {
+        let entries = match &node.kind {
+            NodeKind::Object(entries) => entries.as_slice(),
+            NodeKind::Null => &[],
+            _ => {
+                problems.add(trail, node.span, "expected a record");
+                return Value::Null;
+            }
+        };
+        let moved = self.expand_shorthands(entries, trail, problems);
+        let entries = moved.as_deref().unwrap_or(entries);
+        self.refuse_unknown(entries, trail, problems);
+        let before = problems.list.len();
+        let mut record = Map::with_capacity(self.fields.len());
+        for field in &self.fields {
+            let entry = entries.iter().find(|(key, _)| key.name == field.name);
+            let value = field.validate(entry, node.span, trail, problems);
+            record.insert(field.name.to_owned(), value);
+        }
+        let record = Value::Object(record);
+        if problems.list[before..].iter().all(|problem| problem.severity == crate::Severity::Warning) {
+            self.test_checks(&record, entries, node.span, trail, problems);
+        }
+        record
+    }
+
+    fn refuse_unknown(&self, entries: &[(Key, Node)], trail: &Trail<'_>, problems: &mut Problems) {
+        for (key, _) in entries {
+            if self.field(&key.name).is_none() {
+                let problem = problems.add(&trail.field(&key.name), key.span, "unknown field");
+                problem.suggestion = nearest(&key.name, self.fields.iter().map(|field| field.name))
+                    .map(|name| format!("did you mean '{name}'?"));
+            }
+        }
+    }
+
+    fn test_checks(
+        &self,
+        record: &Value,
+        entries: &[(Key, Node)],
+        span: Span,
+        trail: &Trail<'_>,
+        problems: &mut Problems,
+    ) {
+        let mut faults = Faults::default();
+        for check in &self.checks {
+            check.test(record, &mut faults);
+        }
+        for (field, message) in faults.0 {
+            match field {
+                None => {
+                    problems.add_entity(trail, span, message);
+                }
+                Some(field) => add_below(entries, span, trail, &field, &message, problems),
+            }
+        }
+    }
+
+    /// The entries with older spellings replaced, or `None` when there are none.
+    fn expand_shorthands(
+        &self,
+        entries: &[(Key, Node)],
+        trail: &Trail<'_>,
+        problems: &mut Problems,
+    ) -> Option<Vec<(Key, Node)>> {
+        let shorthand = |name: &str| self.shorthands.iter().find(|shorthand| shorthand.name == name);
+        if self.shorthands.is_empty() || !entries.iter().any(|(key, _)| shorthand(&key.name).is_some()) {
+            return None;
+        }
+        let kept = entries.iter().filter(|(key, _)| shorthand(&key.name).is_none());
+        let mut expanded: Vec<(Key, Node)> = kept.cloned().collect();
+        for (key, node) in entries {
+            let Some(Shorthand { name, target }) = shorthand(&key.name) else { continue };
+            if node.is_null() {
+                continue;
+            }
+            let advice = format!("{name} is deprecated, please use {target} instead");
+            problems.warn(&trail.field(name), key.span, advice);
+            if let Some(other) = place_below(&mut expanded, key.span, target, node) {
+                let (old, new) = (plain(&node.to_value()), plain(&other));
+                let message = format!(
+                    "both deprecated and new field are used but their values mismatch: {name} = {old} vs {target} = {new}"
+                );
+                problems.add(&trail.field(name), key.span, message);
+            }
+        }
+        Some(expanded)
+    }
+}
+
+/// Puts `node` under the dotted `target`; returns the value that was there already if it differs.
+fn place_below(entries: &mut Vec<(Key, Node)>, span: Span, target: &str, node: &Node) -> Option<Value> {
+    let (name, rest) = target.split_once('.').map_or((target, None), |(name, rest)| (name, Some(rest)));
+    let position = entries.iter().position(|(key, _)| key.name == name).unwrap_or_else(|| {
+        entries.push((Key { name: name.to_owned(), span }, Node { kind: NodeKind::Null, span }));
+        entries.len() - 1
+    });
+    let present = &mut entries[position].1;
+    let Some(rest) = rest else {
+        if present.is_null() {
+            *present = node.clone();
+            return None;
+        }
+        let value = present.to_value();
+        return (value != node.to_value()).then_some(value);
+    };
+    if present.is_null() {
+        present.kind = NodeKind::Object(Vec::new());
+    }
+    match &mut present.kind {
+        NodeKind::Object(entries) => place_below(entries, span, rest, node),
+        _ => None,
+    }
+}
+
+/// Notes a fault of a dotted field at the deepest key that the document has.
+fn add_below(
+    entries: &[(Key, Node)],
+    span: Span,
+    trail: &Trail<'_>,
+    dotted: &str,
+    message: &str,
+    problems: &mut Problems,
+) {
+    let (name, rest) = dotted.split_once('.').map_or((dotted, None), |(name, rest)| (name, Some(rest)));
+    let entry = entries.iter().find(|(key, _)| key.name == name).map(|(_, node)| node);
+    let span = entry.map_or(span, |node| node.span);
+    let trail = trail.field(name);
+    match rest {
+        None => {
+            problems.add(&trail, span, message);
+        }
+        Some(rest) => {
+            let below = entry.and_then(Node::as_object).unwrap_or_default();
+            add_below(below, span, &trail, rest, message, problems);
+        }
+    }
+}
+
+impl Field {
+    fn validate(
+        &self,
+        entry: Option<&(Key, Node)>,
+        parent: Span,
+        trail: &Trail<'_>,
+        problems: &mut Problems,
+    ) -> Value {
+        let trail = trail.field(self.name);
+        if let Some((key, node)) = entry.filter(|(_, node)| !node.is_null()) {
+            if let Some(instead) = self.deprecated {
+                problems.warn(
+                    &trail,
+                    key.span,
+                    format!("{} is deprecated, please use {instead} instead", self.name),
+                );
+            }
+            return self.element.validate(node, &trail, problems);
+        }
+        if let Some(default) = &self.default {
+            return default.clone();
+        }
+        let span = entry.map_or(parent, |(key, _)| key.span);
+        match &self.element.kind {
+            Kind::Record(record) if self.required => {
+                record.validate(&Node { kind: NodeKind::Null, span }, &trail, problems)
+            }
+            _ => {
+                if self.required {
+                    problems.add(&trail, span, "required field missing");
+                }
+                Value::Null
+            }
+        }
+    }
+}
+
+impl Element {
+    /// Validates one value; what comes back is null when it is wrong.
+    pub(crate) fn validate(&self, node: &Node, trail: &Trail<'_>, problems: &mut Problems) -> Value {
+        let before = problems.list.len();
+        let value = self.typed(node, trail, problems);
+        if problems.list[before..].iter().any(|problem| problem.severity == crate::Severity::Error) {
+            return value;
+        }
+        if self.referenceable && value.as_str().is_some_and(is_vault_reference) {
+            return value;
+        }
+        for rule in &self.rules {
+            if let Err(message) = rule.test(&value) {
+                let problem = problems.add(trail, node.span, message);
+                problem.suggestion = meant(rule, &value);
+                break;
+            }
+        }
+        value
+    }
+
+    fn typed(&self, node: &Node, trail: &Trail<'_>, problems: &mut Problems) -> Value {
+        let (expected, value) = match (&self.kind, &node.kind) {
+            (Kind::Any, _) => return node.to_value(),
+            (Kind::Boolean, NodeKind::Bool(flag)) => return Value::Bool(*flag),
+            (Kind::Boolean, _) => ("expected a boolean", None),
+            (Kind::Integer, NodeKind::Number(number)) => ("expected an integer", integer(number)),
+            (Kind::Integer, _) => ("expected an integer", None),
+            (Kind::Number, NodeKind::Number(number)) => return Value::Number(number.clone()),
+            (Kind::Number, _) => ("expected a number", None),
+            (Kind::String, NodeKind::String(text)) => return Value::String(text.clone()),
+            (Kind::String, _) => ("expected a string", None),
+            (Kind::Uuid, NodeKind::String(text)) => ("expected a valid UUID", identifier(text)),
+            (Kind::Uuid, _) => ("expected a valid UUID", None),
+            (Kind::Foreign(_), NodeKind::String(text)) => return Value::String(text.clone()),
+            (Kind::Foreign(_), NodeKind::Object(entries)) => ("invalid foreign key", foreign(entries)),
+            (Kind::Foreign(_), _) => ("invalid foreign key", None),
+            (Kind::Array(element) | Kind::Set(element), NodeKind::Array(nodes)) => {
+                return elements(element, nodes, trail, problems);
+            }
+            (Kind::Array(_), _) => ("expected an array", None),
+            (Kind::Set(_), _) => ("expected a set", None),
+            (Kind::Map(keys, values), NodeKind::Object(entries)) => {
+                return map(keys, values, entries, trail, problems);
+            }
+            (Kind::Map(..), _) => ("expected a map", None),
+            (Kind::Record(record), _) => return record.validate(node, trail, problems),
+        };
+        value.unwrap_or_else(|| {
+            problems.add(trail, node.span, expected);
+            Value::Null
+        })
+    }
+}
+
+fn elements(element: &Element, nodes: &[Node], trail: &Trail<'_>, problems: &mut Problems) -> Value {
+    let validated =
+        nodes.iter().enumerate().map(|(index, node)| element.validate(node, &trail.index(index), problems));
+    Value::Array(validated.collect())
+}
+
+fn map(
+    keys: &Element,
+    values: &Element,
+    entries: &[(Key, Node)],
+    trail: &Trail<'_>,
+    problems: &mut Problems,
+) -> Value {
+    let mut validated = Map::with_capacity(entries.len());
+    for (key, node) in entries {
+        let trail = trail.field(&key.name);
+        let name = Value::String(key.name.clone());
+        for rule in &keys.rules {
+            if let Err(message) = rule.test(&name) {
+                problems.add(&trail, key.span, message);
+            }
+        }
+        validated.insert(key.name.clone(), values.validate(node, &trail, problems));
+    }
+    Value::Object(validated)
+}
+
+/// An integer, also when written as `100.0`.
+fn integer(number: &Number) -> Option<Value> {
+    if number.is_i64() || number.is_u64() {
+        return Some(Value::Number(number.clone()));
+    }
+    let float = number.as_f64()?;
+    (float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0).then(|| Value::from(float as i64))
+}
+
+fn identifier(text: &str) -> Option<Value> {
+    let hyphenated = text.len() == 36;
+    let id = uuid::Uuid::try_parse(text).ok().filter(|_| hyphenated)?;
+    Some(Value::String(id.hyphenated().to_string()))
+}
+
+/// A foreign key in its `{id: ...}` form.
+fn foreign(entries: &[(Key, Node)]) -> Option<Value> {
+    match entries {
+        [(key, node)] if key.name == "id" => {
+            let id = identifier(node.as_str()?)?;
+            Some(Value::Object(Map::from_iter([("id".to_owned(), id)])))
+        }
+        _ => None,
+    }
+}
+
+fn is_vault_reference(text: &str) -> bool {
+    text.starts_with("{vault://") && text.ends_with('}')
+}
+
+/// The allowed value that is nearest to a wrong one.
+fn meant(rule: &Rule, value: &Value) -> Option<String> {
+    let Rule::OneOf(values) = rule else { return None };
+    let name = nearest(value.as_str()?, values.iter().filter_map(Value::as_str))?;
+    Some(format!("did you mean '{name}'?"))
+}
