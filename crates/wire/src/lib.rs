@@ -1,1 +1,10 @@
-//! Placeholder.
+//! HTTP/1.1 as bytes and messages. The crate does no I/O, keeps no clock and knows no gateway: a caller brings
+//! bytes, the parsers fill messages it owns and reuses, the encoders append to buffers it owns.
+//!
+//! Strict by design: framing that two parties could read differently is refused, never repaired (RFC 9112).
+
+pub mod grammar;
+pub mod message;
+pub mod target;
+
+pub use message::{BodyLength, Field, Headers, Known, Method, RequestHead, ResponseHead, Upgrade, Version};

@@ -1,0 +1,418 @@
+//! The header section of a message: an ordered list in one byte arena, reused from message to message.
+//!
+//! Whatever goes in by name and value is checked, so no edit can split a message.
+
+use super::known::Known;
+use crate::grammar::{is_field_value, is_token, trim_whitespace};
+use std::fmt;
+
+/// Longest field name, in bytes.
+const MAX_NAME: usize = u16::MAX as usize;
+/// Bound of the arena, in bytes. An edit that would pass it is refused.
+const MAX_ARENA: usize = 16 * 1024 * 1024;
+
+/// Ordered fields of a header or trailer section. Names compare without case and keep the case received.
+#[derive(Clone, Default)]
+pub struct Headers {
+    arena: Vec<u8>,
+    entries: Vec<Entry>,
+    /// One bit for each `Known` name at hand: asking for an absent name costs no scan.
+    present: u128,
+}
+
+/// One field, borrowed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// Which name it is.
+    pub known: Known,
+    /// The name as received or set: a token, so ASCII.
+    pub name: &'a [u8],
+    /// The value without surrounding whitespace.
+    pub value: &'a [u8],
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    name_start: u32,
+    value_start: u32,
+    value_length: u32,
+    name_length: u16,
+    known: Known,
+}
+
+impl Headers {
+    /// An empty list. Nothing is allocated before the first field.
+    pub fn new() -> Headers {
+        Headers::default()
+    }
+
+    /// Forgets all fields and keeps the memory.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.arena.clear();
+        self.entries.clear();
+        self.present = 0;
+    }
+
+    /// How many fields there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no field.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The first value of `name`, whatever its case.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.all(name).next()
+    }
+
+    /// Every value of `name`, in order.
+    pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let wanted = Wanted::new(name.as_bytes());
+        let entries = if self.may_hold(wanted) { &self.entries[..] } else { &[] };
+        entries.iter().filter(move |entry| self.matches(entry, wanted)).map(|entry| self.value(entry))
+    }
+
+    /// The first value of a classified name.
+    #[inline]
+    pub fn known(&self, known: Known) -> Option<&[u8]> {
+        if self.present & known.bit() == 0 {
+            return None;
+        }
+        self.entries.iter().find(|entry| entry.known == known).map(|entry| self.value(entry))
+    }
+
+    /// Every value of a classified name, in order; none for `Known::Other`.
+    pub fn known_all(&self, known: Known) -> impl Iterator<Item = &[u8]> {
+        let entries = if self.present & known.bit() == 0 { &[] } else { &self.entries[..] };
+        entries.iter().filter(move |entry| entry.known == known).map(|entry| self.value(entry))
+    }
+
+    /// Whether a classified name is at hand.
+    #[inline]
+    pub fn contains_known(&self, known: Known) -> bool {
+        self.present & known.bit() != 0
+    }
+
+    /// Whether `name` is at hand.
+    pub fn contains(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// How many fields are called `name`.
+    pub fn count(&self, name: &str) -> usize {
+        self.all(name).count()
+    }
+
+    /// Makes `value` the only value of `name`, at the place of the first one or else at the end. Surrounding
+    /// whitespace is dropped. A name that is no token, or a value with CR, LF, NUL or another control byte,
+    /// changes nothing and returns `false`.
+    pub fn set(&mut self, name: &str, value: &[u8]) -> bool {
+        let value = trim_whitespace(value);
+        let name = name.as_bytes();
+        self.accepts(name, value) && self.replace(Wanted::new(name), value)
+    }
+
+    /// Adds one more field at the end; refuses as [`Headers::set`] does.
+    pub fn append(&mut self, name: &str, value: &[u8]) -> bool {
+        let value = trim_whitespace(value);
+        let name = name.as_bytes();
+        self.accepts(name, value) && self.push(Wanted::new(name), value)
+    }
+
+    /// [`Headers::set`] for a classified name, in its canonical spelling; refuses `Known::Other`.
+    pub fn set_known(&mut self, known: Known, value: &[u8]) -> bool {
+        let value = trim_whitespace(value);
+        self.accepts_known(known, value) && self.replace(Wanted::known(known), value)
+    }
+
+    /// [`Headers::append`] for a classified name, in its canonical spelling; refuses `Known::Other`.
+    pub fn append_known(&mut self, known: Known, value: &[u8]) -> bool {
+        let value = trim_whitespace(value);
+        self.accepts_known(known, value) && self.push(Wanted::known(known), value)
+    }
+
+    /// Drops every field called `name`; `true` when there was one.
+    pub fn remove(&mut self, name: &str) -> bool {
+        let wanted = Wanted::new(name.as_bytes());
+        if !self.may_hold(wanted) {
+            return false;
+        }
+        let before = self.entries.len();
+        let arena = &self.arena;
+        self.entries.retain(|entry| !wanted.is_name_of(entry, arena));
+        self.present &= !wanted.known.bit();
+        self.entries.len() != before
+    }
+
+    /// Drops every field of a classified name; `true` when there was one.
+    pub fn remove_known(&mut self, known: Known) -> bool {
+        if self.present & known.bit() == 0 {
+            return false;
+        }
+        self.entries.retain(|entry| entry.known != known);
+        self.present &= !known.bit();
+        true
+    }
+
+    /// Keeps the fields for which `keep` holds.
+    pub fn retain(&mut self, mut keep: impl FnMut(Field<'_>) -> bool) {
+        let arena = &self.arena;
+        let mut present = 0;
+        self.entries.retain(|entry| {
+            let kept = keep(entry.field(arena));
+            present |= if kept { entry.known.bit() } else { 0 };
+            kept
+        });
+        self.present = present;
+    }
+
+    /// Gives every field called `from` the name `to`, keeping place and value; `false` when there is none or
+    /// `to` is no token.
+    pub fn rename(&mut self, from: &str, to: &str) -> bool {
+        let (wanted, to) = (Wanted::new(from.as_bytes()), to.as_bytes());
+        if !self.accepts(to, b"") || !self.entries.iter().any(|entry| self.matches(entry, wanted)) {
+            return false;
+        }
+        let name_start = offset(self.arena.len());
+        self.arena.extend_from_slice(to);
+        let known = Known::classify(to);
+        for entry in &mut self.entries {
+            if wanted.is_name_of(entry, &self.arena) {
+                *entry = Entry { name_start, name_length: name_length(to), known, ..*entry };
+            }
+        }
+        self.present = (self.present & !wanted.known.bit()) | known.bit();
+        true
+    }
+
+    /// Name and value of every field, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.entries().map(|field| (field.name(), field.value))
+    }
+
+    /// Every field with its classification, in order. Cheaper than [`Headers::iter`]: names stay bytes.
+    pub fn entries(&self) -> impl Iterator<Item = Field<'_>> {
+        self.entries.iter().map(|entry| entry.field(&self.arena))
+    }
+
+    /// Appends all fields as `Name: value CRLF`. Neighbours nobody edited are copied in one piece.
+    pub fn write_to(&self, out: &mut Vec<u8>) {
+        let mut run = 0..0;
+        for entry in &self.entries {
+            let (start, end) = (entry.name_start as usize, entry.end());
+            if !self.is_printed(entry) {
+                out.extend_from_slice(&self.arena[run]);
+                run = 0..0;
+                self.print(entry, out);
+            } else if run.end == start {
+                run.end = end + 2;
+            } else {
+                out.extend_from_slice(&self.arena[run]);
+                run = start..end + 2;
+            }
+        }
+        out.extend_from_slice(&self.arena[run]);
+    }
+
+    /// Takes over a header block a parser has checked. The fields that follow by [`Headers::push_parsed`] are
+    /// ranges of it.
+    #[inline]
+    pub(crate) fn begin_parsed(&mut self, block: &[u8]) {
+        self.clear();
+        self.arena.extend_from_slice(block);
+    }
+
+    /// Adds a field lying in the block given to [`Headers::begin_parsed`]; tells its classification, or `None`
+    /// when the name or the block is longer than the list can hold.
+    #[inline]
+    pub(crate) fn push_parsed(&mut self, name: (usize, usize), value: (usize, usize)) -> Option<Known> {
+        let known = Known::classify(&self.arena[name.0..name.0 + name.1]);
+        self.entries.push(Entry {
+            name_start: u32::try_from(name.0).ok()?,
+            value_start: u32::try_from(value.0).ok()?,
+            value_length: u32::try_from(value.1).ok()?,
+            name_length: u16::try_from(name.1).ok()?,
+            known,
+        });
+        self.present |= known.bit();
+        Some(known)
+    }
+
+    /// Whether the field already lies in the arena as it is to be printed.
+    #[inline]
+    fn is_printed(&self, entry: &Entry) -> bool {
+        let name_end = entry.name_end();
+        entry.value_start as usize == name_end + 2
+            && self.arena[name_end..name_end + 2] == *b": "
+            && self.arena.get(entry.end()..entry.end() + 2) == Some(b"\r\n")
+    }
+
+    fn print(&self, entry: &Entry, out: &mut Vec<u8>) {
+        let field = entry.field(&self.arena);
+        out.extend_from_slice(field.name);
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(field.value);
+        out.extend_from_slice(b"\r\n");
+    }
+
+    #[inline]
+    fn value(&self, entry: &Entry) -> &[u8] {
+        &self.arena[entry.value_start as usize..entry.end()]
+    }
+
+    #[inline]
+    fn matches(&self, entry: &Entry, wanted: Wanted<'_>) -> bool {
+        wanted.is_name_of(entry, &self.arena)
+    }
+
+    #[inline]
+    fn may_hold(&self, wanted: Wanted<'_>) -> bool {
+        wanted.known == Known::Other || self.contains_known(wanted.known)
+    }
+
+    fn accepts(&self, name: &[u8], value: &[u8]) -> bool {
+        name.len() <= MAX_NAME && is_token(name) && self.has_room(name, value) && is_field_value(value)
+    }
+
+    fn accepts_known(&self, known: Known, value: &[u8]) -> bool {
+        known != Known::Other && self.has_room(known.as_str().as_bytes(), value) && is_field_value(value)
+    }
+
+    fn has_room(&self, name: &[u8], value: &[u8]) -> bool {
+        self.arena.len().saturating_add(name.len()).saturating_add(value.len()) < MAX_ARENA
+    }
+
+    /// The caller has checked name and value.
+    fn replace(&mut self, wanted: Wanted<'_>, value: &[u8]) -> bool {
+        if !self.may_hold(wanted) {
+            return self.push(wanted, value);
+        }
+        let arena = &self.arena;
+        let Some(first) = self.entries.iter().position(|entry| wanted.is_name_of(entry, arena)) else {
+            return self.push(wanted, value);
+        };
+        let mut place = 0;
+        self.entries.retain(|entry| {
+            place += 1;
+            place - 1 <= first || !wanted.is_name_of(entry, arena)
+        });
+        let entry = &mut self.entries[first];
+        let name_start = entry.name_start as usize;
+        self.arena[name_start..name_start + wanted.name.len()].copy_from_slice(wanted.name);
+        if value.len() > entry.value_length as usize {
+            entry.value_start = offset(self.arena.len());
+            self.arena.extend_from_slice(value);
+        } else {
+            let start = entry.value_start as usize;
+            self.arena[start..start + value.len()].copy_from_slice(value);
+        }
+        entry.value_length = offset(value.len());
+        true
+    }
+
+    /// The caller has checked name and value.
+    fn push(&mut self, wanted: Wanted<'_>, value: &[u8]) -> bool {
+        let name_start = offset(self.arena.len());
+        self.arena.extend_from_slice(wanted.name);
+        self.arena.extend_from_slice(b": ");
+        let value_start = offset(self.arena.len());
+        self.arena.extend_from_slice(value);
+        self.arena.extend_from_slice(b"\r\n");
+        self.entries.push(Entry {
+            name_start,
+            value_start,
+            value_length: offset(value.len()),
+            name_length: name_length(wanted.name),
+            known: wanted.known,
+        });
+        self.present |= wanted.known.bit();
+        true
+    }
+}
+
+impl<'a> Field<'a> {
+    /// The name as text.
+    pub fn name(&self) -> &'a str {
+        std::str::from_utf8(self.name).expect("a field name is a token, so ASCII")
+    }
+}
+
+impl Entry {
+    #[inline]
+    fn name_end(&self) -> usize {
+        self.name_start as usize + usize::from(self.name_length)
+    }
+
+    #[inline]
+    fn end(&self) -> usize {
+        self.value_start as usize + self.value_length as usize
+    }
+
+    #[inline]
+    fn field<'a>(&self, arena: &'a [u8]) -> Field<'a> {
+        Field {
+            known: self.known,
+            name: &arena[self.name_start as usize..self.name_end()],
+            value: &arena[self.value_start as usize..self.end()],
+        }
+    }
+}
+
+/// A name to look for, classified once.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    known: Known,
+    name: &'a [u8],
+}
+
+impl<'a> Wanted<'a> {
+    #[inline]
+    fn new(name: &'a [u8]) -> Wanted<'a> {
+        Wanted { known: Known::classify(name), name }
+    }
+
+    fn known(known: Known) -> Wanted<'static> {
+        Wanted { known, name: known.as_str().as_bytes() }
+    }
+
+    #[inline]
+    fn is_name_of(self, entry: &Entry, arena: &[u8]) -> bool {
+        entry.known == self.known
+            && (self.known != Known::Other || entry.field(arena).name.eq_ignore_ascii_case(self.name))
+    }
+}
+
+fn offset(place: usize) -> u32 {
+    u32::try_from(place).expect("the arena is bounded well below 4 GiB")
+}
+
+fn name_length(name: &[u8]) -> u16 {
+    u16::try_from(name.len()).expect("names are checked against MAX_NAME")
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_map()
+            .entries(self.iter().map(|(name, value)| (name, String::from_utf8_lossy(value))))
+            .finish()
+    }
+}
+
+/// Same fields, spelled the same, in the same order.
+impl PartialEq for Headers {
+    fn eq(&self, other: &Headers) -> bool {
+        self.entries().eq(other.entries())
+    }
+}
+
+impl Eq for Headers {}
+
+#[cfg(test)]
+#[path = "headers_tests.rs"]
+mod tests;
