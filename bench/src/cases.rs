@@ -1,0 +1,245 @@
+//! The cases of the bench: which peers meet under which load, in interleaved rounds. It decides nothing about how
+//! figures are shown.
+
+pub mod memory;
+pub mod reload;
+
+use std::io;
+
+use clap::ValueEnum;
+
+use crate::load::{Exchange, Outcome, Pace, Plan};
+use crate::loading::Load;
+use crate::measure::{cpu, resident_kib};
+use crate::peers::{Peer, Programs, Proxy};
+use crate::site::Site;
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Case {
+    /// Plain proxying of small answers.
+    Plain,
+    /// The full chain of policies, and the bare proxies under the same requests.
+    Full,
+    /// 10,000 routes against one.
+    Routes,
+    /// Answers of 1 MiB.
+    Download,
+    /// Requests of 1 MiB.
+    Upload,
+    /// Latency at a fixed rate.
+    Latency,
+    /// Memory of idle connections.
+    Idle,
+    /// Checking a file of 100,000 entities.
+    Entities,
+    /// Reloading 10,000 routes under load.
+    Reload,
+}
+
+/// How much to measure.
+#[derive(Debug, Clone)]
+pub struct Extent {
+    /// Seconds per run.
+    pub seconds: f64,
+    /// Interleaved rounds.
+    pub rounds: usize,
+    /// Numbers of connections.
+    pub connections: Vec<usize>,
+    /// Requests per second of the fixed rate.
+    pub rate: u32,
+    /// Whether nginx also runs with its access log.
+    pub nginx_log: bool,
+}
+
+/// One run of one peer.
+#[derive(Debug, Clone, Default)]
+pub struct Sample {
+    /// CPU microseconds per request, user and system.
+    pub cpu_us: f64,
+    /// The user part of it.
+    pub user_us: f64,
+    /// What the load saw.
+    pub outcome: Outcome,
+}
+
+/// All runs of one peer under one load, round by round.
+#[derive(Debug, Clone)]
+pub struct Series {
+    /// The peer.
+    pub peer: Peer,
+    /// One sample for each round.
+    pub samples: Vec<Sample>,
+    /// Resident memory after the last round.
+    pub resident_kib: u64,
+}
+
+/// The peers that met under one load.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// The case.
+    pub case: Case,
+    /// Connections of the load.
+    pub connections: usize,
+    /// One series for each peer.
+    pub series: Vec<Series>,
+}
+
+/// Bodies of 1 MiB need few connections to fill a core.
+const LARGE_CONNECTIONS: usize = 8;
+const LATENCY_CONNECTIONS: usize = 32;
+const WARM_UP_SECONDS: f64 = 1.0;
+
+struct Meeting {
+    peers: Vec<Peer>,
+    connections: Vec<usize>,
+    exchange: Exchange,
+    pace: Pace,
+    token: bool,
+}
+
+impl Meeting {
+    fn of(case: Case, extent: &Extent) -> Option<Meeting> {
+        use Peer::{Envoy, EnvoyFull, Full, Haproxy, Nginx, NginxLog, Plain, Routes};
+        let (mut peers, exchange, token) = match case {
+            Case::Plain => (vec![Nginx, Haproxy, Envoy, Plain], Exchange::Small, false),
+            // The bare ones get the token too: the same bytes for all.
+            Case::Full => (vec![Nginx, EnvoyFull, Plain, Full], Exchange::Small, true),
+            Case::Routes => (vec![Plain, Routes], Exchange::ManyPaths, false),
+            Case::Download => (vec![Nginx, Haproxy, Envoy, Plain], Exchange::Download, false),
+            Case::Upload => (vec![Nginx, Haproxy, Envoy, Plain], Exchange::Upload, false),
+            Case::Latency => (vec![Nginx, Haproxy, Envoy, EnvoyFull, Plain, Full], Exchange::Small, true),
+            Case::Idle | Case::Entities | Case::Reload => return None,
+        };
+        if extent.nginx_log && matches!(case, Case::Plain | Case::Full) {
+            peers.insert(1, NginxLog);
+        }
+        let connections = match case {
+            Case::Download | Case::Upload => vec![LARGE_CONNECTIONS],
+            Case::Latency => vec![LATENCY_CONNECTIONS],
+            _ => extent.connections.clone(),
+        };
+        let pace = if case == Case::Latency { Pace::Fixed(extent.rate) } else { Pace::Closed };
+        Some(Meeting { peers, connections, exchange, pace, token })
+    }
+
+    fn plan(&self, proxy: &Proxy, connections: usize, seconds: f64) -> Plan {
+        let (pace, exchange, token) = (self.pace, self.exchange, self.token);
+        Plan { address: proxy.address, connections, seconds, pace, exchange, token }
+    }
+}
+
+/// Runs a case that compares peers; `None` for a case of another kind. Peers that do not start are left out and
+/// named in `problems`.
+pub async fn run(
+    case: Case,
+    extent: &Extent,
+    programs: &Programs,
+    site: &Site,
+    problems: &mut Vec<String>,
+) -> io::Result<Option<Vec<Group>>> {
+    let Some(meeting) = Meeting::of(case, extent) else { return Ok(None) };
+    let proxies = start_all(&meeting.peers, programs, site, problems).await;
+    let mut groups = Vec::new();
+    for &connections in &meeting.connections {
+        eprintln!("{case:?}, {connections} connections");
+        let series = rounds(&meeting, &proxies, connections, extent).await?;
+        groups.push(Group { case, connections, series });
+    }
+    Ok(Some(groups))
+}
+
+/// Starts the peers that are installed, one after the other.
+async fn start_all(
+    peers: &[Peer],
+    programs: &Programs,
+    site: &Site,
+    problems: &mut Vec<String>,
+) -> Vec<Proxy> {
+    let mut proxies = Vec::new();
+    for &peer in peers.iter().filter(|peer| programs.find(**peer).is_some()) {
+        match peer.start(programs, site).await {
+            Ok(proxy) => proxies.push(proxy),
+            Err(error) => {
+                eprintln!("{error}");
+                problems.push(error.to_string());
+            }
+        }
+    }
+    problems.dedup();
+    proxies
+}
+
+async fn rounds(
+    meeting: &Meeting,
+    proxies: &[Proxy],
+    connections: usize,
+    extent: &Extent,
+) -> io::Result<Vec<Series>> {
+    for proxy in proxies {
+        let mut plan = meeting.plan(proxy, connections, WARM_UP_SECONDS);
+        plan.pace = Pace::Closed;
+        sample(proxy, &plan).await?;
+    }
+    let empty = |proxy: &Proxy| Series { peer: proxy.peer, samples: Vec::new(), resident_kib: 0 };
+    let mut all: Vec<Series> = proxies.iter().map(empty).collect();
+    for round in 0..extent.rounds {
+        // Interleaved, so that a drift of the machine hits all peers alike.
+        for (proxy, series) in proxies.iter().zip(&mut all) {
+            let sample = sample(proxy, &meeting.plan(proxy, connections, extent.seconds)).await?;
+            eprintln!(
+                "  round {}: {:<24} {:>8.2} us, {} requests, {} errors",
+                round + 1,
+                proxy.peer.label(),
+                sample.cpu_us,
+                sample.outcome.requests,
+                sample.outcome.errors
+            );
+            series.samples.push(sample);
+            series.resident_kib = resident_kib(proxy.process.id());
+        }
+    }
+    Ok(all)
+}
+
+/// One run of the load against one proxy.
+async fn sample(proxy: &Proxy, plan: &Plan) -> io::Result<Sample> {
+    let mut load = Load::prepare(plan).await?;
+    let before = cpu(proxy.process.id());
+    load.go().await?;
+    let outcome = load.outcome().await?;
+    let spent = cpu(proxy.process.id()) - before;
+    let answered = (outcome.requests + outcome.errors).max(1) as f64;
+    let cpu_us = spent.total_us / answered;
+    Ok(Sample { cpu_us, user_us: cpu_us * spent.user_share(), outcome })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extent() -> Extent {
+        Extent { seconds: 1.0, rounds: 1, connections: vec![1, 32], rate: 5_000, nginx_log: false }
+    }
+
+    #[test]
+    fn every_peer_of_the_full_case_gets_the_same_token() {
+        let meeting = Meeting::of(Case::Full, &extent()).unwrap();
+        assert!(
+            meeting.token && meeting.peers.contains(&Peer::Nginx) && meeting.peers.contains(&Peer::Plain)
+        );
+    }
+
+    #[test]
+    fn latency_runs_at_the_fixed_rate() {
+        assert_eq!(Meeting::of(Case::Latency, &extent()).unwrap().pace, Pace::Fixed(5_000));
+        assert_eq!(Meeting::of(Case::Plain, &extent()).unwrap().pace, Pace::Closed);
+    }
+
+    #[test]
+    fn the_access_log_of_nginx_is_an_extra_peer() {
+        let peers = |nginx_log| Meeting::of(Case::Plain, &Extent { nginx_log, ..extent() }).unwrap().peers;
+        assert!(!peers(false).contains(&Peer::NginxLog));
+        assert!(peers(true).contains(&Peer::NginxLog));
+    }
+}

@@ -1,0 +1,126 @@
+//! Memory: what an idle connection costs, and what checking a file of 100,000 entities takes.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use nix::sys::resource::{UsageWho, getrusage};
+use serde::{Deserialize, Serialize};
+
+use super::start_all;
+use crate::load::{Exchange, Pace, Plan};
+use crate::loading::Load;
+use crate::measure::resident_kib;
+use crate::peers::{Peer, Programs, Proxy, configuration};
+use crate::process::{PROXY_CORE, pinned};
+use crate::site::Site;
+
+/// What idle connections cost one peer.
+#[derive(Debug, Clone)]
+pub struct Idle {
+    /// The peer.
+    pub peer: Peer,
+    /// Connections held open.
+    pub connections: usize,
+    /// Resident memory before them.
+    pub before_kib: u64,
+    /// Resident memory with all of them idle.
+    pub after_kib: u64,
+    /// Requests that failed on the way.
+    pub errors: u64,
+}
+
+/// What a run of `biplane check` took.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Usage {
+    /// Wall time in milliseconds.
+    pub wall_ms: u64,
+    /// The largest resident memory in KiB.
+    pub peak_kib: u64,
+    /// Whether it ended well.
+    pub success: bool,
+}
+
+/// One format of the large file.
+#[derive(Debug, Clone)]
+pub struct Entities {
+    /// `YAML` or `JSON`.
+    pub format: &'static str,
+    /// How many the file holds.
+    pub count: usize,
+    /// The file's size in bytes.
+    pub bytes: usize,
+    /// What checking it took.
+    pub usage: Usage,
+}
+
+const IDLE_CONNECTIONS: usize = 1_000;
+
+/// Opens idle connections, each after one request, and looks at the memory of each peer.
+pub async fn idle(programs: &Programs, site: &Site, problems: &mut Vec<String>) -> io::Result<Vec<Idle>> {
+    let peers = [Peer::Nginx, Peer::Haproxy, Peer::Envoy, Peer::Plain, Peer::Full];
+    let mut rows = Vec::new();
+    for proxy in start_all(&peers, programs, site, problems).await {
+        eprintln!("Idle, {}", proxy.peer.label());
+        rows.push(idle_of(&proxy).await?);
+    }
+    Ok(rows)
+}
+
+async fn idle_of(proxy: &Proxy) -> io::Result<Idle> {
+    let mut plan = Plan {
+        address: proxy.address,
+        connections: 1,
+        seconds: 0.5,
+        pace: Pace::Closed,
+        exchange: Exchange::Small,
+        token: true,
+    };
+    // What every first request brings along is not the price of a connection.
+    let mut warm_up = Load::prepare(&plan).await?;
+    warm_up.go().await?;
+    warm_up.outcome().await?;
+    let before_kib = resident_kib(proxy.process.id());
+    plan = Plan { connections: IDLE_CONNECTIONS, pace: Pace::Idle, ..plan };
+    let mut load = Load::prepare(&plan).await?;
+    let after_kib = resident_kib(proxy.process.id());
+    load.go().await?;
+    let errors = load.outcome().await?.errors;
+    Ok(Idle { peer: proxy.peer, connections: IDLE_CONNECTIONS, before_kib, after_kib, errors })
+}
+
+/// Checks the large file in both formats.
+pub fn entities(program: &Path, site: &Site) -> io::Result<Vec<Entities>> {
+    let folder = site.folder("entities")?;
+    let (count, content) = configuration::many_entities();
+    let formats =
+        [("YAML", "kong.yml", configuration::yaml(&content)), ("JSON", "kong.json", content.to_string())];
+    let mut rows = Vec::new();
+    for (format, name, text) in formats {
+        eprintln!("Entities, {format}");
+        let file = folder.join(name);
+        std::fs::write(&file, &text)?;
+        rows.push(Entities { format, count, bytes: text.len(), usage: check(program, &file)? });
+    }
+    Ok(rows)
+}
+
+/// A process of its own in between, because the kernel only tells the peak over all children that have ended.
+fn check(program: &Path, file: &Path) -> io::Result<Usage> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("peak").arg(program).arg("check").arg(file).stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = pinned(PROXY_CORE, || command.output())?;
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// Runs a command and prints what it used as JSON.
+pub fn peak(command: &[PathBuf]) -> io::Result<()> {
+    let (program, arguments) = command.split_first().ok_or_else(|| io::Error::other("no command"))?;
+    let start = Instant::now();
+    let status = Command::new(program).args(arguments).stdout(Stdio::null()).status()?;
+    let wall_ms = start.elapsed().as_millis() as u64;
+    let peak_kib = getrusage(UsageWho::RUSAGE_CHILDREN)?.max_rss().max(0).cast_unsigned();
+    println!("{}", serde_json::to_string(&Usage { wall_ms, peak_kib, success: status.success() })?);
+    Ok(())
+}

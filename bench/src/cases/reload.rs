@@ -1,0 +1,72 @@
+//! Reloading 10,000 routes while requests flow: none may fail, and the new configuration must serve soon.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::load::{Exchange, Outcome, Pace, Plan};
+use crate::loading::Load;
+use crate::peers::{Peer, Programs, Proxy, configuration, status};
+use crate::site::Site;
+
+/// What a reload under load did.
+#[derive(Debug, Clone)]
+pub struct Reload {
+    /// From the signal to the first answer of the new configuration, each round; `None` if it never came.
+    pub serves_after_ms: Vec<Option<f64>>,
+    /// The load without a reload.
+    pub quiet: Outcome,
+    /// The load with the reloads.
+    pub reloading: Outcome,
+    /// Requests per second of the load.
+    pub rate: u32,
+}
+
+const LIMIT: Duration = Duration::from_secs(10);
+const PROBE_INTERVAL: Duration = Duration::from_millis(1);
+const CONNECTIONS: usize = 32;
+
+/// Starts Biplane with 10,000 routes, and reloads it `rounds` times under load.
+pub async fn run(programs: &Programs, site: &Site, rate: u32, rounds: usize) -> io::Result<Reload> {
+    let proxy = Peer::Routes.start(programs, site).await?;
+    eprintln!("Reload");
+    let seconds = 2.0 + rounds as f64;
+    let plan = Plan {
+        address: proxy.address,
+        connections: CONNECTIONS,
+        seconds,
+        pace: Pace::Fixed(rate),
+        exchange: Exchange::ManyPaths,
+        token: false,
+    };
+    let mut load = Load::prepare(&plan).await?;
+    load.go().await?;
+    let quiet = load.outcome().await?;
+    let mut load = Load::prepare(&plan).await?;
+    load.go().await?;
+    let mut serves_after_ms = Vec::new();
+    for round in 0..rounds {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        serves_after_ms.push(reload(&proxy, site.backend(), round).await?);
+    }
+    let reloading = load.outcome().await?;
+    Ok(Reload { serves_after_ms, quiet, reloading, rate })
+}
+
+/// Adds one route and waits until it serves.
+async fn reload(proxy: &Proxy, backend: SocketAddr, round: usize) -> io::Result<Option<f64>> {
+    let path = format!("/fresh-{round}");
+    let fresh = proxy.file.with_extension("new");
+    fs::write(&fresh, configuration::biplane_routes(backend, Some(&path)))?;
+    let start = Instant::now();
+    fs::rename(&fresh, &proxy.file)?;
+    proxy.process.hang_up()?;
+    while start.elapsed() < LIMIT {
+        if matches!(status(proxy.address, &path), Ok(200)) {
+            return Ok(Some(start.elapsed().as_secs_f64() * 1_000.0));
+        }
+        tokio::time::sleep(PROBE_INTERVAL).await;
+    }
+    Ok(None)
+}

@@ -1,0 +1,47 @@
+//! Starting the load generator as a child process and talking to it.
+
+use std::io;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use crate::load::{Outcome, Plan};
+
+/// A load that has connected and warmed up, and waits for its start.
+pub struct Load {
+    child: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Load {
+    /// Starts the process and waits until it is ready. It ends with the returned value.
+    pub async fn prepare(plan: &Plan) -> io::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("load").arg(serde_json::to_string(plan)?);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).process_group(0);
+        let mut child = command.spawn()?;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(io::Error::other("the load has no pipes"));
+        };
+        let mut load = Self { child, input, output: BufReader::new(output).lines() };
+        match load.output.next_line().await? {
+            Some(line) if line == "ready" => Ok(load),
+            _ => Err(io::Error::other("the load could not connect")),
+        }
+    }
+
+    /// Lets it send.
+    pub async fn go(&mut self) -> io::Result<()> {
+        self.input.write_all(b"go\n").await
+    }
+
+    /// Waits for the end.
+    pub async fn outcome(mut self) -> io::Result<Outcome> {
+        let line = self.output.next_line().await?;
+        let line = line.ok_or_else(|| io::Error::other("the load ended without a result"))?;
+        self.child.wait().await?;
+        Ok(serde_json::from_str(&line)?)
+    }
+}

@@ -1,0 +1,224 @@
+//! The proxies under test: how each is found, configured, started and recognised as ready. What their
+//! configuration files say stands in `configuration`.
+
+pub mod configuration;
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::process::{PROXY_CORE, Running};
+use crate::site::{Site, find_program, free_address};
+
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// A proxy in one configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// nginx without an access log: the reference of most ratios.
+    Nginx,
+    /// nginx with its default access log.
+    NginxLog,
+    /// HAProxy.
+    Haproxy,
+    /// Envoy with the router filter alone.
+    Envoy,
+    /// Envoy with token check, rate limit, JSON access log and statistics.
+    EnvoyFull,
+    /// Biplane with one route and no plugin.
+    Plain,
+    /// Biplane with the chain of policies that the budgets name.
+    Full,
+    /// Biplane with 10,000 routes and no plugin.
+    Routes,
+}
+
+/// Which programs to use.
+pub struct Programs {
+    /// The Biplane binary.
+    pub biplane: PathBuf,
+}
+
+impl Programs {
+    /// Where the peer's program stands, if it is installed.
+    pub fn find(&self, peer: Peer) -> Option<PathBuf> {
+        match peer {
+            Peer::Nginx | Peer::NginxLog => find_program("nginx"),
+            Peer::Haproxy => find_program("haproxy"),
+            Peer::Envoy | Peer::EnvoyFull => find_program("envoy"),
+            Peer::Plain | Peer::Full | Peer::Routes => {
+                self.biplane.is_file().then(|| self.biplane.canonicalize().ok()).flatten()
+            }
+        }
+    }
+
+    /// The programs by name, with the version each reports; `None` for the absent ones.
+    pub fn versions(&self) -> Vec<(&'static str, Option<String>)> {
+        let asked = [
+            (Peer::Nginx, "nginx", "-v"),
+            (Peer::Haproxy, "HAProxy", "-v"),
+            (Peer::Envoy, "Envoy", "--version"),
+            (Peer::Plain, "Biplane", "--version"),
+        ];
+        let version = |peer, flag| {
+            let output = Command::new(self.find(peer)?).arg(flag).output().ok()?;
+            let text = [output.stdout, output.stderr].concat();
+            Some(version_in(&String::from_utf8_lossy(&text)))
+        };
+        asked.into_iter().map(|(peer, name, flag)| (name, version(peer, flag))).collect()
+    }
+}
+
+/// The first dotted number behind the word "version", or of the whole text where that word is missing.
+fn version_in(text: &str) -> String {
+    let start = ["version:", "version "].iter().find_map(|word| text.find(word)).unwrap_or(0);
+    let words = text[start..].split(|c: char| c.is_whitespace() || c == '/');
+    let mut numbers = words.filter(|word| {
+        let plain = word.trim_start_matches('v');
+        plain.starts_with(|c: char| c.is_ascii_digit()) && plain.contains('.')
+    });
+    numbers.next().unwrap_or("unknown").to_owned()
+}
+
+/// A proxy that serves.
+pub struct Proxy {
+    /// Which one.
+    pub peer: Peer,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its process.
+    pub process: Running,
+    /// Its configuration file.
+    pub file: PathBuf,
+}
+
+impl Peer {
+    /// The name in the tables.
+    pub fn label(self) -> &'static str {
+        match self {
+            Peer::Nginx => "nginx",
+            Peer::NginxLog => "nginx, access log on",
+            Peer::Haproxy => "HAProxy",
+            Peer::Envoy => "Envoy",
+            Peer::EnvoyFull => "Envoy, full chain",
+            Peer::Plain => "Biplane",
+            Peer::Full => "Biplane, full chain",
+            Peer::Routes => "Biplane, 10,000 routes",
+        }
+    }
+
+    /// Starts the proxy and waits until it answers through to the backend.
+    pub async fn start(self, programs: &Programs, site: &Site) -> io::Result<Proxy> {
+        let program = programs.find(self).ok_or_else(|| {
+            io::Error::new(ErrorKind::NotFound, format!("{} is not installed", self.label()))
+        })?;
+        let folder = site.folder(&format!("{self:?}"))?;
+        let address = free_address()?;
+        let file = self.write_configuration(&folder, address, site.backend())?;
+        let output = folder.join("output");
+        let mut command = self.command(&program, &file, address)?;
+        let log = File::create(&output)?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let process = Running::start(&mut command, PROXY_CORE)?;
+        let mut proxy = Proxy { peer: self, address, process, file };
+        proxy.ready(&output).await?;
+        Ok(proxy)
+    }
+
+    fn write_configuration(self, folder: &Path, own: SocketAddr, backend: SocketAddr) -> io::Result<PathBuf> {
+        use configuration as text;
+        let (name, content) = match self {
+            Peer::Nginx => ("nginx.conf", text::nginx(folder, own, backend, text::NGINX_LOG_OFF)),
+            Peer::NginxLog => ("nginx.conf", text::nginx(folder, own, backend, text::NGINX_LOG_ON)),
+            Peer::Haproxy => ("haproxy.cfg", text::haproxy(own, backend)),
+            Peer::Envoy => ("envoy.json", text::envoy(own, backend)),
+            Peer::EnvoyFull => ("envoy.json", text::envoy_full(folder, own, backend)),
+            Peer::Plain => ("kong.json", text::biplane(backend)),
+            Peer::Full => ("kong.json", text::biplane_full(folder, backend)),
+            Peer::Routes => ("kong.json", text::biplane_routes(backend, None)),
+        };
+        let file = folder.join(name);
+        fs::write(&file, content)?;
+        Ok(file)
+    }
+
+    fn command(self, program: &Path, file: &Path, own: SocketAddr) -> io::Result<Command> {
+        let mut command = Command::new(program);
+        match self {
+            Peer::Nginx | Peer::NginxLog => {
+                command.args(["-e", "stderr", "-c"]).arg(file);
+            }
+            Peer::Haproxy => {
+                command.args(["-db", "-f"]).arg(file);
+            }
+            Peer::Envoy | Peer::EnvoyFull => {
+                command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error", "-c"]);
+                command.arg(file);
+            }
+            Peer::Plain | Peer::Full | Peer::Routes => {
+                command.arg("run").arg(file).args(["--workers", "1", "--proxy-listen"]).arg(own.to_string());
+                command.arg("--admin-listen").arg(free_address()?.to_string());
+            }
+        }
+        Ok(command)
+    }
+}
+
+impl Proxy {
+    async fn ready(&mut self, output: &Path) -> io::Result<()> {
+        let limit = Instant::now() + START_LIMIT;
+        while !self.process.has_ended() && Instant::now() < limit {
+            // Any HTTP answer of the gateway itself will do: one with a token check says 401 to this probe, and
+            // the load judges every later answer.
+            if matches!(status(self.address, "/"), Ok(200 | 401 | 404)) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let text = fs::read_to_string(output).unwrap_or_default();
+        let last: Vec<&str> = text.lines().rev().take(8).collect();
+        let last: Vec<&str> = last.into_iter().rev().collect();
+        Err(io::Error::other(format!("{} did not start: {}", self.peer.label(), last.join(" | "))))
+    }
+}
+
+/// The status of a GET on a connection of its own.
+pub fn status(address: SocketAddr, path: &str) -> io::Result<u16> {
+    let limit = Duration::from_secs(1);
+    let mut stream = TcpStream::connect_timeout(&address, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: bench.test\r\nConnection: close\r\n\r\n")?;
+    let mut line = [0; 12];
+    stream.read_exact(&mut line)?;
+    let code = line.strip_prefix(b"HTTP/1.1 ").and_then(|code| std::str::from_utf8(code).ok());
+    code.and_then(|code| code.parse().ok()).ok_or_else(|| ErrorKind::InvalidData.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_found_in_what_the_programs_print() {
+        assert_eq!(version_in("nginx version: nginx/1.22.1"), "1.22.1");
+        assert_eq!(
+            version_in("HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/"),
+            "2.6.12-1+deb12u4"
+        );
+        assert_eq!(
+            version_in("/opt/versions/3.11.7/bin/envoy  version: 9e55809337/1.40.0/Clean/RELEASE/BoringSSL"),
+            "1.40.0"
+        );
+        assert_eq!(version_in("biplane 0.1.0"), "0.1.0");
+        assert_eq!(version_in("no idea"), "unknown");
+    }
+
+    #[test]
+    fn an_absent_program_is_absent() {
+        let programs = Programs { biplane: "no/such/biplane".into() };
+        assert!(programs.find(Peer::Full).is_none());
+    }
+}

@@ -1,0 +1,355 @@
+//! The proxies' configuration files: minimal, and for the peers on the generous side (long keep-alive, bodies
+//! streamed, no temporary files). It never touches the limits of Biplane.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::load::{ISSUER, ROUTES, SECRET, SECRET_BASE64URL, route_path};
+
+/// nginx without an access log.
+pub const NGINX_LOG_OFF: &str = "off";
+/// nginx with its default access log, in its folder.
+pub const NGINX_LOG_ON: &str = "access.log";
+
+/// nginx: one worker, upstream keep-alive.
+pub fn nginx(folder: &Path, own: SocketAddr, backend: SocketAddr, log: &str) -> String {
+    let folder = folder.display();
+    let log = if log == NGINX_LOG_OFF { log.to_owned() } else { format!("{folder}/{log}") };
+    format!(
+        "user root;
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log stderr error;
+events {{ worker_connections 8192; }}
+http {{
+    access_log {log};
+    keepalive_timeout 3600s;
+    keepalive_requests 1000000000;
+    client_max_body_size 0;
+    client_body_temp_path {folder}/client;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    upstream backend {{
+        server {backend};
+        keepalive 512;
+        keepalive_requests 1000000000;
+        keepalive_timeout 3600s;
+    }}
+    server {{
+        listen {own};
+        location / {{
+            proxy_pass http://backend;
+            proxy_http_version 1.1;
+            proxy_set_header Connection \"\";
+            proxy_request_buffering off;
+            proxy_max_temp_file_size 0;
+        }}
+    }}
+}}
+"
+    )
+}
+
+/// HAProxy: one thread, connections to the backend shared by all clients.
+pub fn haproxy(own: SocketAddr, backend: SocketAddr) -> String {
+    format!(
+        "global
+    nbthread 1
+    maxconn 8192
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 3600s
+    timeout server 3600s
+    http-reuse always
+frontend front
+    bind {own}
+    default_backend back
+backend back
+    server origin {backend}
+"
+    )
+}
+
+/// Envoy with the router filter alone.
+pub fn envoy(own: SocketAddr, backend: SocketAddr) -> String {
+    envoy_with(own, backend, Vec::new(), &[])
+}
+
+/// Envoy with what the full chain of Biplane does, as far as it has it.
+pub fn envoy_full(folder: &Path, own: SocketAddr, backend: SocketAddr) -> String {
+    let keys = json!({"keys": [{"kty": "oct", "alg": "HS256", "k": SECRET_BASE64URL}]}).to_string();
+    let token_check = json!({
+        "name": "envoy.filters.http.jwt_authn",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+            "providers": {"bench": {"issuer": ISSUER, "forward": true, "local_jwks": {"inline_string": keys}}},
+            "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "bench"}}],
+        }
+    });
+    let whole =
+        json!({"default_value": {"numerator": 100, "denominator": "HUNDRED"}, "runtime_key": "always"});
+    let rate_limit = json!({
+        "name": "envoy.filters.http.local_ratelimit",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+            "stat_prefix": "limit",
+            "token_bucket": {
+                "max_tokens": 1_000_000_000, "tokens_per_fill": 1_000_000_000, "fill_interval": "60s"
+            },
+            "filter_enabled": whole,
+            "filter_enforced": whole,
+        }
+    });
+    let access_log = json!({
+        "name": "envoy.access_loggers.file",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": folder.join("access.log"),
+            "log_format": {"json_format": {
+                "started_at": "%START_TIME%",
+                "method": "%REQ(:METHOD)%",
+                "path": "%REQ(:PATH)%",
+                "protocol": "%PROTOCOL%",
+                "status": "%RESPONSE_CODE%",
+                "flags": "%RESPONSE_FLAGS%",
+                "request_size": "%BYTES_RECEIVED%",
+                "response_size": "%BYTES_SENT%",
+                "duration": "%DURATION%",
+                "upstream_time": "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
+                "client_ip": "%DOWNSTREAM_REMOTE_ADDRESS%",
+                "user_agent": "%REQ(USER-AGENT)%",
+                "request_id": "%REQ(X-REQUEST-ID)%",
+                "host": "%REQ(:AUTHORITY)%",
+                "upstream": "%UPSTREAM_HOST%",
+            }},
+        }
+    });
+    envoy_with(own, backend, vec![token_check, rate_limit], &[access_log])
+}
+
+fn envoy_with(own: SocketAddr, backend: SocketAddr, mut filters: Vec<Value>, logs: &[Value]) -> String {
+    let socket = |address: SocketAddr| json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}});
+    filters.push(json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}
+    }));
+    let manager = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "front",
+        "access_log": logs,
+        "http_filters": filters,
+        "route_config": {"virtual_hosts": [{
+            "name": "all",
+            "domains": ["*"],
+            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "backend", "timeout": "0s"}}],
+        }]},
+    });
+    json!({"static_resources": {
+        "listeners": [{
+            "name": "front",
+            "address": socket(own),
+            "filter_chains": [{"filters": [
+                {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+            ]}],
+        }],
+        "clusters": [{
+            "name": "backend",
+            "type": "STATIC",
+            "connect_timeout": "5s",
+            "load_assignment": {"cluster_name": "backend", "endpoints": [
+                {"lb_endpoints": [{"endpoint": {"address": socket(backend)}}]}
+            ]},
+        }],
+    }})
+    .to_string()
+}
+
+/// Biplane: one service, one route, no plugin.
+pub fn biplane(backend: SocketAddr) -> String {
+    json!({"_format_version": "3.0", "services": [one_service(backend)]}).to_string()
+}
+
+/// Biplane with token check, rate limit, correlation id, metrics per route and a JSON access log.
+pub fn biplane_full(folder: &Path, backend: SocketAddr) -> String {
+    let mut service = one_service(backend);
+    service["plugins"] = json!([
+        {"name": "jwt", "config": {"claims_to_verify": ["exp"]}},
+        {"name": "rate-limiting", "config": {"minute": 1_000_000_000, "policy": "local"}},
+    ]);
+    json!({
+        "_format_version": "3.0",
+        "services": [service],
+        "consumers": [{"username": "bench", "jwt_secrets": [{"key": ISSUER, "secret": SECRET}]}],
+        "plugins": [
+            {"name": "correlation-id", "config": {"header_name": "X-Correlation-ID", "generator": "uuid"}},
+            {"name": "prometheus", "config": {
+                "status_code_metrics": true,
+                "latency_metrics": true,
+                "bandwidth_metrics": true,
+                "upstream_health_metrics": true,
+            }},
+            {"name": "file-log", "config": {"path": folder.join("access.log")}},
+        ],
+    })
+    .to_string()
+}
+
+/// Biplane with many routes over a hundred services, and one more if asked for.
+pub fn biplane_routes(backend: SocketAddr, extra_path: Option<&str>) -> String {
+    let mut services: Vec<Value> = (0..SERVICES).map(|index| service(backend, index)).collect();
+    for index in 0..ROUTES {
+        let name = format!("route-{index:05}");
+        add(
+            &mut services[index % SERVICES],
+            json!({
+                "name": name, "paths": [route_path(index)], "strip_path": false
+            }),
+        );
+    }
+    if let Some(path) = extra_path {
+        add(&mut services[0], json!({"name": "extra", "paths": [path], "strip_path": false}));
+    }
+    json!({"_format_version": "3.0", "services": services}).to_string()
+}
+
+/// A file of 100,000 entities: services, routes, plugins and consumers. Gives the number with the content.
+pub fn many_entities() -> (usize, Value) {
+    let backend = SocketAddr::from(([127, 0, 0, 1], 80));
+    let service_of = |index: usize| {
+        let mut service = service(backend, index);
+        for part in ["read", "write"] {
+            add(
+                &mut service,
+                json!({
+                    "name": format!("{part}-{index:05}"),
+                    "paths": [format!("/{part}/{}", route_path(index).trim_start_matches('/'))],
+                    "methods": ["GET", "POST"],
+                }),
+            );
+        }
+        service["plugins"] = json!([{"name": "rate-limiting", "config": {"minute": 100, "policy": "local"}}]);
+        service
+    };
+    let services: Vec<Value> = (0..20_000).map(service_of).collect();
+    let consumers: Vec<Value> = (0..20_000).map(|i| json!({"username": format!("user-{i:05}")})).collect();
+    // Each service comes with two routes and a plugin.
+    let count = services.len() * 4 + consumers.len();
+    (count, json!({"_format_version": "3.0", "services": services, "consumers": consumers}))
+}
+
+/// The same content as block-style YAML, the way people write such files.
+pub fn yaml(content: &Value) -> String {
+    let mut text = String::new();
+    write_yaml(content, 0, &mut text);
+    text
+}
+
+fn write_yaml(value: &Value, depth: usize, text: &mut String) {
+    let indent = "  ".repeat(depth);
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            for (index, (key, value)) in map.iter().enumerate() {
+                // The first key of a list item stands on the line of its dash.
+                let start = if index == 0 && text.ends_with("- ") { "" } else { &indent };
+                text.push_str(&format!("{start}{key}:"));
+                write_yaml_below(value, depth + 1, text);
+            }
+        }
+        Value::Array(items) if !items.is_empty() => {
+            for item in items {
+                text.push_str(&format!("{indent}- "));
+                write_yaml(item, depth + 1, text);
+            }
+        }
+        // JSON scalars, quoted strings included, are YAML as they stand.
+        scalar => text.push_str(&format!("{scalar}\n")),
+    }
+}
+
+fn write_yaml_below(value: &Value, depth: usize, text: &mut String) {
+    let nested = match value {
+        Value::Object(map) => !map.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        _ => false,
+    };
+    text.push(if nested { '\n' } else { ' ' });
+    write_yaml(value, depth, text);
+}
+
+const SERVICES: usize = 100;
+
+fn one_service(backend: SocketAddr) -> Value {
+    let mut service = service(backend, 0);
+    add(&mut service, json!({"name": "everything", "paths": ["/"], "strip_path": false}));
+    service
+}
+
+fn service(backend: SocketAddr, index: usize) -> Value {
+    json!({"name": format!("service-{index:05}"), "url": format!("http://{backend}"), "routes": []})
+}
+
+fn add(service: &mut Value, route: Value) {
+    if let Some(routes) = service["routes"].as_array_mut() {
+        routes.push(route);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn backend() -> SocketAddr {
+        "127.0.0.1:9".parse().unwrap()
+    }
+
+    fn routes(text: &str) -> Vec<Value> {
+        let file: Value = serde_json::from_str(text).unwrap();
+        let services = file["services"].as_array().unwrap();
+        services.iter().flat_map(|service| service["routes"].as_array().unwrap().clone()).collect()
+    }
+
+    #[test]
+    fn the_file_with_many_routes_has_them_all_once() {
+        let paths: HashSet<String> = routes(&biplane_routes(backend(), None))
+            .iter()
+            .map(|route| route["paths"][0].to_string())
+            .collect();
+        assert_eq!(paths.len(), ROUTES);
+        assert_eq!(routes(&biplane_routes(backend(), Some("/fresh"))).len(), ROUTES + 1);
+    }
+
+    #[test]
+    fn the_large_file_holds_the_entities_it_claims() {
+        let (count, file) = many_entities();
+        let length = |value: &Value| value.as_array().unwrap().len();
+        let plugins: usize =
+            file["services"].as_array().unwrap().iter().map(|service| length(&service["plugins"])).sum();
+        let sum = length(&file["services"])
+            + routes(&file.to_string()).len()
+            + plugins
+            + length(&file["consumers"]);
+        assert_eq!((count, sum), (100_000, 100_000));
+    }
+
+    #[test]
+    fn yaml_is_written_in_block_style() {
+        let content = json!({"a": "3.0", "b": [{"c": 1, "d": ["/x"]}, {"c": 2, "d": []}], "e": {"f": true}});
+        let expected =
+            "a: \"3.0\"\nb:\n  - c: 1\n    d:\n      - \"/x\"\n  - c: 2\n    d: []\ne:\n  f: true\n";
+        assert_eq!(yaml(&content), expected);
+    }
+
+    #[test]
+    fn the_access_log_of_nginx_is_off_unless_asked_for() {
+        let text = |log| nginx(Path::new("/place"), backend(), backend(), log);
+        assert!(text(NGINX_LOG_OFF).contains("access_log off;"));
+        assert!(text(NGINX_LOG_ON).contains("access_log /place/access.log;"));
+    }
+}

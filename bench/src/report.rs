@@ -1,0 +1,316 @@
+//! The result as Markdown: the budgets, then the figures behind them. A row with a failed request is marked, never
+//! left out.
+
+mod table;
+
+use std::fmt::Write as _;
+
+use crate::cases::memory::{Entities, Idle};
+use crate::cases::reload::Reload;
+use crate::cases::{Case, Extent, Group, Series};
+use crate::load::Outcome;
+use crate::machine::Machine;
+use crate::peers::Peer;
+use crate::statistics::{median, median_ratio};
+use table::Table;
+
+/// Everything a run of the bench found.
+pub struct Report {
+    machine: Machine,
+    /// The programs and their versions; `None` for absent ones.
+    pub versions: Vec<(&'static str, Option<String>)>,
+    extent: Extent,
+    /// The comparisons of peers.
+    pub groups: Vec<Group>,
+    /// Memory of idle connections.
+    pub idle: Vec<Idle>,
+    /// Checking the large file.
+    pub entities: Vec<Entities>,
+    /// Reloading under load.
+    pub reload: Option<Reload>,
+    /// Peers that did not start, and why.
+    pub problems: Vec<String>,
+}
+
+/// A ratio the design promises.
+struct Budget {
+    name: &'static str,
+    case: Case,
+    subject: Peer,
+    reference: Peer,
+    most: f64,
+}
+
+const BUDGETS: [Budget; 5] = [
+    Budget {
+        name: "plain proxy",
+        case: Case::Plain,
+        subject: Peer::Plain,
+        reference: Peer::Nginx,
+        most: 0.90,
+    },
+    Budget { name: "full chain", case: Case::Full, subject: Peer::Full, reference: Peer::Nginx, most: 1.00 },
+    Budget {
+        name: "full chain",
+        case: Case::Full,
+        subject: Peer::Full,
+        reference: Peer::EnvoyFull,
+        most: 0.35,
+    },
+    Budget { name: "full chain", case: Case::Full, subject: Peer::Full, reference: Peer::Plain, most: 1.15 },
+    Budget {
+        name: "10,000 routes",
+        case: Case::Routes,
+        subject: Peer::Routes,
+        reference: Peer::Plain,
+        most: 1.05,
+    },
+];
+/// The budgets are promised from here on; one connection alone measures wake-ups more than work.
+const BUDGET_CONNECTIONS: usize = 32;
+const RELOAD_BUDGET_MS: f64 = 300.0;
+
+impl Report {
+    /// An empty report.
+    pub fn new(machine: Machine, versions: Vec<(&'static str, Option<String>)>, extent: &Extent) -> Self {
+        Self {
+            machine,
+            versions,
+            extent: extent.clone(),
+            groups: Vec::new(),
+            idle: Vec::new(),
+            entities: Vec::new(),
+            reload: None,
+            problems: Vec::new(),
+        }
+    }
+
+    /// The whole report.
+    pub fn markdown(&self) -> String {
+        let mut text = String::from("# Results of the benchmark\n\n");
+        self.write_machine(&mut text);
+        let sections = [
+            ("Budgets", self.budgets()),
+            ("CPU time per request", self.cpu()),
+            ("Latency at a fixed rate", self.latency()),
+            ("Idle connections", self.idle()),
+            ("Checking a large file", self.entities()),
+            ("Reload under load", self.reload()),
+        ];
+        for (title, table) in sections {
+            if !table.is_empty() {
+                // Writing to a string cannot fail.
+                let _ = write!(text, "\n## {title}\n\n{table}");
+            }
+        }
+        if !self.problems.is_empty() {
+            text.push_str("\n## Problems\n\n");
+            self.problems.iter().for_each(|problem| text.push_str(&format!("- {problem}\n")));
+        }
+        text
+    }
+
+    fn write_machine(&self, text: &mut String) {
+        let Machine { date, processor, cores, kernel, busy } = &self.machine;
+        let version = |(name, version): &(&str, Option<String>)| match version {
+            Some(version) => format!("{name} {version}"),
+            None => format!("{name} absent"),
+        };
+        let versions: Vec<String> = self.versions.iter().map(version).collect();
+        let Extent { seconds, rounds, .. } = self.extent;
+        text.push_str(&format!(
+            "- Date: {date}\n\
+             - Machine: {processor}, {cores} cores, Linux {kernel}, load average before the run {busy}\n\
+             - Versions: {}\n\
+             - Method: {rounds} interleaved rounds of {seconds} s; each proxy on one core, load and backend on \
+             another; medians, and medians of the ratios round by round. CPU time is user and system time of the \
+             proxy's process tree.\n",
+            versions.join(", ")
+        ));
+    }
+
+    fn budgets(&self) -> Table {
+        let mut table = Table::new(&["case", "against", "connections", "ratio", "budget", "kept"]);
+        for budget in &BUDGETS {
+            for group in self.groups.iter().filter(|group| group.case == budget.case) {
+                let find = |peer| group.series.iter().find(|series| series.peer == peer);
+                let (Some(subject), Some(reference)) = (find(budget.subject), find(budget.reference)) else {
+                    continue;
+                };
+                let Some(ratio) = ratio(subject, reference) else { continue };
+                let kept =
+                    verdict(ratio <= budget.most, group.connections, subject.errors() + reference.errors());
+                table.row(&[
+                    budget.name.to_owned(),
+                    budget.reference.label().to_owned(),
+                    group.connections.to_string(),
+                    format!("{ratio:.3}"),
+                    format!("{:.2}", budget.most),
+                    kept.to_owned(),
+                ]);
+            }
+        }
+        table
+    }
+
+    fn cpu(&self) -> Table {
+        let mut table = Table::new(&[
+            "case",
+            "connections",
+            "proxy",
+            "us/request",
+            "user",
+            "system",
+            "x first",
+            "requests/s",
+            "core %",
+            "RSS MiB",
+            "errors",
+        ]);
+        for group in self.groups.iter().filter(|group| group.case != Case::Latency) {
+            for series in &group.series {
+                let total = series.median(|sample| sample.cpu_us);
+                let user = series.median(|sample| sample.user_us);
+                let first = group.series.first().and_then(|first| ratio(series, first)).unwrap_or(f64::NAN);
+                let rate = series.median(|sample| sample.outcome.requests as f64 / sample.outcome.seconds);
+                table.row(&[
+                    format!("{:?}", group.case).to_lowercase(),
+                    group.connections.to_string(),
+                    series.peer.label().to_owned(),
+                    format!("{total:.2}"),
+                    format!("{user:.2}"),
+                    format!("{:.2}", total - user),
+                    format!("{first:.3}"),
+                    format!("{rate:.0}"),
+                    format!("{:.0}", total * rate / 10_000.0),
+                    mebibytes(series.resident_kib),
+                    series.marked_errors(),
+                ]);
+            }
+        }
+        table
+    }
+
+    fn latency(&self) -> Table {
+        let rate = format!("{}/s, us/request", self.extent.rate);
+        let mut table = Table::new(&["proxy", "connections", "p50 us", "p99 us", &rate, "errors"]);
+        for group in self.groups.iter().filter(|group| group.case == Case::Latency) {
+            for series in &group.series {
+                table.row(&[
+                    series.peer.label().to_owned(),
+                    group.connections.to_string(),
+                    format!("{:.0}", series.median(|sample| sample.outcome.p50_us as f64)),
+                    format!("{:.0}", series.median(|sample| sample.outcome.p99_us as f64)),
+                    format!("{:.2}", series.median(|sample| sample.cpu_us)),
+                    series.marked_errors(),
+                ]);
+            }
+        }
+        table
+    }
+
+    fn idle(&self) -> Table {
+        let mut table =
+            Table::new(&["proxy", "connections", "before MiB", "after MiB", "KiB/connection", "errors"]);
+        for idle in &self.idle {
+            let growth = idle.after_kib.saturating_sub(idle.before_kib) as f64 / idle.connections as f64;
+            table.row(&[
+                idle.peer.label().to_owned(),
+                idle.connections.to_string(),
+                mebibytes(idle.before_kib),
+                mebibytes(idle.after_kib),
+                format!("{growth:.2}"),
+                marked(idle.errors, None),
+            ]);
+        }
+        table
+    }
+
+    fn entities(&self) -> Table {
+        let mut table = Table::new(&["format", "entities", "file MiB", "wall ms", "peak MiB", "accepted"]);
+        for Entities { format, count, bytes, usage } in &self.entities {
+            table.row(&[
+                (*format).to_owned(),
+                count.to_string(),
+                mebibytes(*bytes as u64 / 1024),
+                usage.wall_ms.to_string(),
+                mebibytes(usage.peak_kib),
+                if usage.success { "yes" } else { "**no**" }.to_owned(),
+            ]);
+        }
+        table
+    }
+
+    fn reload(&self) -> Table {
+        let mut table = Table::new(&["reload of 10,000 routes", "value", "budget"]);
+        let Some(reload) = &self.reload else { return table };
+        let times: Vec<f64> = reload.serves_after_ms.iter().flatten().copied().collect();
+        let missed = reload.serves_after_ms.len() - times.len();
+        let mut row = |name: &str, value: String, budget: &str| {
+            table.row(&[name.to_owned(), value, budget.to_owned()]);
+        };
+        let limit = format!("{RELOAD_BUDGET_MS:.0}");
+        row("new configuration serves after, median ms", shown(median(&times)), &limit);
+        row("the slowest, ms", shown(times.iter().copied().reduce(f64::max)), &limit);
+        row("reloads that never served", missed.to_string(), "0");
+        let Outcome { errors, first_error, .. } = &reload.reloading;
+        row("failed requests", marked(*errors, first_error.as_deref()), "0");
+        row("requests meanwhile", reload.reloading.requests.to_string(), "");
+        row(&format!("p50 us at {}/s without reloads", reload.rate), reload.quiet.p50_us.to_string(), "");
+        row("p50 us with reloads", reload.reloading.p50_us.to_string(), "no step");
+        row("p99 us without reloads", reload.quiet.p99_us.to_string(), "");
+        row("p99 us with reloads", reload.reloading.p99_us.to_string(), "no step");
+        table
+    }
+}
+
+impl Series {
+    fn values(&self, of: impl Fn(&crate::cases::Sample) -> f64) -> Vec<f64> {
+        self.samples.iter().map(of).collect()
+    }
+
+    fn median(&self, of: impl Fn(&crate::cases::Sample) -> f64) -> f64 {
+        median(&self.values(of)).unwrap_or(f64::NAN)
+    }
+
+    fn errors(&self) -> u64 {
+        self.samples.iter().map(|sample| sample.outcome.errors).sum()
+    }
+
+    fn marked_errors(&self) -> String {
+        let first = self.samples.iter().find_map(|sample| sample.outcome.first_error.as_deref());
+        marked(self.errors(), first)
+    }
+}
+
+fn ratio(subject: &Series, reference: &Series) -> Option<f64> {
+    median_ratio(&subject.values(|sample| sample.cpu_us), &reference.values(|sample| sample.cpu_us))
+}
+
+fn verdict(kept: bool, connections: usize, errors: u64) -> &'static str {
+    match (errors, connections >= BUDGET_CONNECTIONS, kept) {
+        (1.., _, _) => "**void: errors**",
+        (0, false, _) => "(for information)",
+        (0, true, true) => "yes",
+        (0, true, false) => "**no**",
+    }
+}
+
+fn marked(errors: u64, first: Option<&str>) -> String {
+    match (errors, first) {
+        (0, _) => "0".to_owned(),
+        (errors, Some(first)) => format!("**{errors}** ({first})"),
+        (errors, None) => format!("**{errors}**"),
+    }
+}
+
+fn mebibytes(kib: u64) -> String {
+    format!("{:.1}", kib as f64 / 1024.0)
+}
+
+fn shown(value: Option<f64>) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.1}"))
+}
+
+#[cfg(test)]
+mod tests;

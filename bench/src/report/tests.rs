@@ -1,0 +1,64 @@
+use super::*;
+use crate::cases::Sample;
+
+fn report() -> Report {
+    let machine = Machine {
+        date: "Sun, 06 Nov 1994 08:49:37 GMT".into(),
+        processor: "CPU".into(),
+        cores: 2,
+        kernel: "6.0".into(),
+        busy: "0.1 0.2 0.3".into(),
+    };
+    let extent = Extent { seconds: 1.0, rounds: 2, connections: vec![32], rate: 5_000, nginx_log: false };
+    Report::new(machine, vec![("nginx", Some("1.22.1".into())), ("Envoy", None)], &extent)
+}
+
+fn series(peer: Peer, cpu_us: &[f64], errors: u64) -> Series {
+    let outcome = Outcome { requests: 10, errors, seconds: 1.0, ..Outcome::default() };
+    let sample = |cpu_us: &f64| Sample { cpu_us: *cpu_us, user_us: 1.0, outcome: outcome.clone() };
+    Series { peer, samples: cpu_us.iter().map(sample).collect(), resident_kib: 2048 }
+}
+
+fn plain(connections: usize, series: Vec<Series>) -> Group {
+    Group { case: Case::Plain, connections, series }
+}
+
+#[test]
+fn a_budget_is_kept_or_not_by_the_median_ratio() {
+    let mut report = report();
+    let nginx = || series(Peer::Nginx, &[10.0, 20.0], 0);
+    report.groups.push(plain(32, vec![nginx(), series(Peer::Plain, &[8.0, 16.0], 0)]));
+    report.groups.push(plain(256, vec![nginx(), series(Peer::Plain, &[9.5, 19.0], 0)]));
+    report.groups.push(plain(1, vec![nginx(), series(Peer::Plain, &[9.5, 19.0], 0)]));
+    let table = report.budgets().to_string();
+    let rows: Vec<&str> = table.lines().skip(2).collect();
+    assert!(rows[0].contains("0.800") && rows[0].contains("| yes "), "{table}");
+    assert!(rows[1].contains("0.950") && rows[1].contains("**no**"), "{table}");
+    assert!(rows[2].contains("(for information)"), "{table}");
+}
+
+#[test]
+fn a_budget_with_errors_is_void() {
+    let mut report = report();
+    let pair = vec![series(Peer::Nginx, &[10.0], 0), series(Peer::Plain, &[1.0], 3)];
+    report.groups.push(plain(32, pair));
+    assert!(report.budgets().to_string().contains("**void: errors**"));
+    assert!(report.cpu().to_string().contains("**3**"));
+}
+
+#[test]
+fn without_biplane_there_are_figures_but_no_budgets() {
+    let mut report = report();
+    report.groups.push(plain(32, vec![series(Peer::Nginx, &[10.0], 0), series(Peer::Haproxy, &[12.0], 0)]));
+    let text = report.markdown();
+    assert!(!text.contains("## Budgets"), "{text}");
+    assert!(text.contains("| HAProxy |") && text.contains("1.200"), "{text}");
+    assert!(text.contains("nginx 1.22.1, Envoy absent"), "{text}");
+}
+
+#[test]
+fn problems_are_told() {
+    let mut report = report();
+    report.problems.push("HAProxy did not start: no".into());
+    assert!(report.markdown().contains("## Problems\n\n- HAProxy did not start: no\n"));
+}

@@ -1,0 +1,80 @@
+//! The place a bench runs in: a temporary folder, the backend process, free ports. Dropping it removes all of it.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::process::{LOAD_CORE, Running};
+
+/// A running backend and a folder for the proxies' files.
+pub struct Site {
+    folder: PathBuf,
+    backend: SocketAddr,
+    // Ends with the site.
+    _origin: Running,
+}
+
+impl Site {
+    /// Starts the backend.
+    pub fn open() -> io::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("backend").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut origin = Running::start(&mut command, LOAD_CORE)?;
+        let mut line = String::new();
+        let output = origin.stdout().ok_or_else(|| io::Error::other("the backend has no output"))?;
+        BufReader::new(output).read_line(&mut line)?;
+        let backend = line.trim().parse().map_err(|_| io::Error::other("the backend did not start"))?;
+        let folder = std::env::temp_dir().join(format!("biplane-bench-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        Ok(Self { folder, backend, _origin: origin })
+    }
+
+    /// Where the backend listens.
+    pub fn backend(&self) -> SocketAddr {
+        self.backend
+    }
+
+    /// A folder of this name, made if missing.
+    pub fn folder(&self, name: &str) -> io::Result<PathBuf> {
+        let folder = self.folder.join(name);
+        fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        // Leaving temporary files behind is no reason to fail.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// An address on loopback nobody listens on at the moment.
+pub fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+/// Where a program stands: the path itself, or the first match on `PATH`.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    if name.contains('/') {
+        return Path::new(name).is_file().then(|| PathBuf::from(name));
+    }
+    let path = std::env::var_os("PATH")?;
+    // Debian keeps daemons in sbin, which the PATH of a plain user lacks.
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    folders.map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_by_name_and_absent_ones_are_not() {
+        assert!(find_program("sh").is_some());
+        assert!(find_program("no-such-program-anywhere").is_none());
+        assert!(find_program("./no/such/file").is_none());
+    }
+}
