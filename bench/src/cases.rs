@@ -4,7 +4,10 @@
 pub mod memory;
 pub mod reload;
 
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
@@ -61,6 +64,8 @@ pub struct Sample {
     pub user_us: f64,
     /// What the load saw.
     pub outcome: Outcome,
+    /// The part of the requests that reached the access log, of a peer whose chain has one.
+    pub logged: Option<f64>,
 }
 
 /// All runs of one peer under one load, round by round.
@@ -88,6 +93,8 @@ pub struct Group {
 /// Bodies of 1 MiB need few connections to fill a core.
 const LARGE_CONNECTIONS: usize = 8;
 const LATENCY_CONNECTIONS: usize = 32;
+/// Envoy writes its log at least once a second.
+const LOG_DELAY: Duration = Duration::from_secs(2);
 const WARM_UP_SECONDS: f64 = 1.0;
 
 struct Meeting {
@@ -205,13 +212,42 @@ async fn rounds(
 /// One run of the load against one proxy.
 async fn sample(proxy: &Proxy, plan: &Plan) -> io::Result<Sample> {
     let mut load = Load::prepare(plan).await?;
+    if let Some(path) = &proxy.access_log {
+        truncate(path)?;
+    }
     let before = cpu(proxy.process.id());
     load.go().await?;
     let outcome = load.outcome().await?;
     let spent = cpu(proxy.process.id()) - before;
     let answered = (outcome.requests + outcome.errors).max(1) as f64;
     let cpu_us = spent.total_us / answered;
-    Ok(Sample { cpu_us, user_us: cpu_us * spent.user_share(), outcome })
+    let logged = match &proxy.access_log {
+        Some(path) => Some(logged(path, answered).await?),
+        None => None,
+    };
+    Ok(Sample { cpu_us, user_us: cpu_us * spent.user_share(), outcome, logged })
+}
+
+fn truncate(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path);
+    match file {
+        // A log that is only created with its first line is as good as empty.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        file => file?.set_len(0),
+    }
+}
+
+/// The part of the answers the log holds, once what is buffered has had time to be written.
+async fn logged(path: &Path, answered: f64) -> io::Result<f64> {
+    let limit = Instant::now() + LOG_DELAY;
+    loop {
+        let lines = fs::read(path).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count();
+        let part = (lines as f64 / answered).min(1.0);
+        if part >= 1.0 || Instant::now() >= limit {
+            return Ok(part);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 #[cfg(test)]

@@ -93,6 +93,8 @@ pub struct Proxy {
     pub process: Running,
     /// Its configuration file.
     pub file: PathBuf,
+    /// The access log that belongs to its full chain.
+    pub access_log: Option<PathBuf>,
 }
 
 impl Peer {
@@ -110,6 +112,19 @@ impl Peer {
         }
     }
 
+    fn is_full(self) -> bool {
+        matches!(self, Peer::EnvoyFull | Peer::Full)
+    }
+
+    /// What a GET of `/` without a token must be answered: with it, the probe shows that the policies act.
+    fn probe_status(self) -> u16 {
+        match self {
+            Peer::EnvoyFull | Peer::Full => 401,
+            Peer::Routes => 404,
+            Peer::Nginx | Peer::NginxLog | Peer::Haproxy | Peer::Envoy | Peer::Plain => 200,
+        }
+    }
+
     /// Starts the proxy and waits until it answers through to the backend.
     pub async fn start(self, programs: &Programs, site: &Site) -> io::Result<Proxy> {
         let program = programs.find(self).ok_or_else(|| {
@@ -123,7 +138,8 @@ impl Peer {
         let log = File::create(&output)?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let process = Running::start(&mut command, PROXY_CORE)?;
-        let mut proxy = Proxy { peer: self, address, process, file };
+        let access_log = self.is_full().then(|| folder.join(configuration::ACCESS_LOG));
+        let mut proxy = Proxy { peer: self, address, process, file, access_log };
         proxy.ready(&output).await?;
         Ok(proxy)
     }
@@ -170,10 +186,10 @@ impl Peer {
 impl Proxy {
     async fn ready(&mut self, output: &Path) -> io::Result<()> {
         let limit = Instant::now() + START_LIMIT;
+        let mut answer = None;
         while !self.process.has_ended() && Instant::now() < limit {
-            // Any HTTP answer of the gateway itself will do: one with a token check says 401 to this probe, and
-            // the load judges every later answer.
-            if matches!(status(self.address, "/"), Ok(200 | 401 | 404)) {
+            answer = status(self.address, "/").ok().or(answer);
+            if answer == Some(self.peer.probe_status()) {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -181,7 +197,12 @@ impl Proxy {
         let text = fs::read_to_string(output).unwrap_or_default();
         let last: Vec<&str> = text.lines().rev().take(8).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();
-        Err(io::Error::other(format!("{} did not start: {}", self.peer.label(), last.join(" | "))))
+        Err(io::Error::other(format!(
+            "{} did not start: it answered {answer:?} instead of {}. {}",
+            self.peer.label(),
+            self.peer.probe_status(),
+            last.join(" | ")
+        )))
     }
 }
 

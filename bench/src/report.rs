@@ -68,6 +68,8 @@ const BUDGETS: [Budget; 5] = [
 ];
 /// The budgets are promised from here on; one connection alone measures wake-ups more than work.
 const BUDGET_CONNECTIONS: usize = 32;
+/// A chain that drops its log lines does less work than it claims.
+const LEAST_LOGGED: f64 = 0.99;
 const RELOAD_BUDGET_MS: f64 = 300.0;
 
 impl Report {
@@ -138,8 +140,7 @@ impl Report {
                     continue;
                 };
                 let Some(ratio) = ratio(subject, reference) else { continue };
-                let kept =
-                    verdict(ratio <= budget.most, group.connections, subject.errors() + reference.errors());
+                let kept = verdict(ratio <= budget.most, group.connections, [subject, reference]);
                 table.row(&[
                     budget.name.to_owned(),
                     budget.reference.label().to_owned(),
@@ -165,6 +166,7 @@ impl Report {
             "requests/s",
             "core %",
             "RSS MiB",
+            "logged %",
             "errors",
         ]);
         for group in self.groups.iter().filter(|group| group.case != Case::Latency) {
@@ -184,6 +186,7 @@ impl Report {
                     format!("{rate:.0}"),
                     format!("{:.0}", total * rate / 10_000.0),
                     mebibytes(series.resident_kib),
+                    series.marked_log(),
                     series.marked_errors(),
                 ]);
             }
@@ -277,6 +280,19 @@ impl Series {
         self.samples.iter().map(|sample| sample.outcome.errors).sum()
     }
 
+    /// The part of the requests that was logged in the worst round.
+    fn logged(&self) -> Option<f64> {
+        self.samples.iter().filter_map(|sample| sample.logged).reduce(f64::min)
+    }
+
+    fn marked_log(&self) -> String {
+        match self.logged() {
+            Some(part) if part < LEAST_LOGGED => format!("**{:.1}**", part * 100.0),
+            Some(part) => format!("{:.1}", part * 100.0),
+            None => "-".to_owned(),
+        }
+    }
+
     fn marked_errors(&self) -> String {
         let first = self.samples.iter().find_map(|sample| sample.outcome.first_error.as_deref());
         marked(self.errors(), first)
@@ -287,12 +303,17 @@ fn ratio(subject: &Series, reference: &Series) -> Option<f64> {
     median_ratio(&subject.values(|sample| sample.cpu_us), &reference.values(|sample| sample.cpu_us))
 }
 
-fn verdict(kept: bool, connections: usize, errors: u64) -> &'static str {
-    match (errors, connections >= BUDGET_CONNECTIONS, kept) {
-        (1.., _, _) => "**void: errors**",
-        (0, false, _) => "(for information)",
-        (0, true, true) => "yes",
-        (0, true, false) => "**no**",
+fn verdict(kept: bool, connections: usize, series: [&Series; 2]) -> &'static str {
+    if series.iter().any(|series| series.errors() > 0) {
+        return "**void: errors**";
+    }
+    if series.iter().any(|series| series.logged().is_some_and(|part| part < LEAST_LOGGED)) {
+        return "**void: log lines missing**";
+    }
+    match (connections >= BUDGET_CONNECTIONS, kept) {
+        (false, _) => "(for information)",
+        (true, true) => "yes",
+        (true, false) => "**no**",
     }
 }
 

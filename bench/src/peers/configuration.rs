@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::load::{ISSUER, ROUTES, SECRET, SECRET_BASE64URL, route_path};
 
+/// The name of the access log of a full chain, in the proxy's folder.
+pub const ACCESS_LOG: &str = "access.log";
 /// nginx without an access log.
 pub const NGINX_LOG_OFF: &str = "off";
 /// nginx with its default access log, in its folder.
@@ -110,7 +112,7 @@ pub fn envoy_full(folder: &Path, own: SocketAddr, backend: SocketAddr) -> String
         "name": "envoy.access_loggers.file",
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-            "path": folder.join("access.log"),
+            "path": folder.join(ACCESS_LOG),
             "log_format": {"json_format": {
                 "started_at": "%START_TIME%",
                 "method": "%REQ(:METHOD)%",
@@ -194,7 +196,7 @@ pub fn biplane_full(folder: &Path, backend: SocketAddr) -> String {
                 "bandwidth_metrics": true,
                 "upstream_health_metrics": true,
             }},
-            {"name": "file-log", "config": {"path": folder.join("access.log")}},
+            {"name": "file-log", "config": {"path": folder.join(ACCESS_LOG)}},
         ],
     })
     .to_string()

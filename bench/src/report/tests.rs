@@ -15,7 +15,8 @@ fn report() -> Report {
 
 fn series(peer: Peer, cpu_us: &[f64], errors: u64) -> Series {
     let outcome = Outcome { requests: 10, errors, seconds: 1.0, ..Outcome::default() };
-    let sample = |cpu_us: &f64| Sample { cpu_us: *cpu_us, user_us: 1.0, outcome: outcome.clone() };
+    let sample =
+        |cpu_us: &f64| Sample { cpu_us: *cpu_us, user_us: 1.0, outcome: outcome.clone(), logged: None };
     Series { peer, samples: cpu_us.iter().map(sample).collect(), resident_kib: 2048 }
 }
 
@@ -44,6 +45,22 @@ fn a_budget_with_errors_is_void() {
     report.groups.push(plain(32, pair));
     assert!(report.budgets().to_string().contains("**void: errors**"));
     assert!(report.cpu().to_string().contains("**3**"));
+}
+
+#[test]
+fn a_budget_kept_by_dropping_log_lines_is_void() {
+    let mut report = report();
+    let mut full = series(Peer::Full, &[1.0, 1.0], 0);
+    full.samples[0].logged = Some(1.0);
+    full.samples[1].logged = Some(0.5);
+    let case = Case::Full;
+    report.groups.push(Group {
+        case,
+        connections: 32,
+        series: vec![series(Peer::Nginx, &[10.0, 10.0], 0), full],
+    });
+    assert!(report.budgets().to_string().contains("**void: log lines missing**"));
+    assert!(report.cpu().to_string().contains("**50.0**"));
 }
 
 #[test]
