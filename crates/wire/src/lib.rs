@@ -4,7 +4,10 @@
 //! Strict by design: framing that two parties could read differently is refused, never repaired (RFC 9112).
 
 pub mod grammar;
+pub mod h1;
+pub mod media;
 pub mod message;
 pub mod target;
 
+pub use h1::{BodyDecoder, Decoded, Limits, Parsed, Reject, parse_request, parse_response};
 pub use message::{BodyLength, Field, Headers, Known, Method, RequestHead, ResponseHead, Upgrade, Version};

@@ -127,6 +127,13 @@ impl RequestHead {
         self.parts.authority(&self.target)
     }
 
+    /// Makes the authority of the target, where it has one, the only `Host` (RFC 9112 3.2.2).
+    pub(crate) fn adopt_authority(&mut self) {
+        if let Some(authority) = self.parts.authority(&self.target) {
+            self.headers.set_known(Known::Host, authority);
+        }
+    }
+
     /// The scheme named by an absolute target, as spelled by the client.
     #[inline]
     pub fn scheme(&self) -> Option<&[u8]> {
@@ -144,7 +151,7 @@ impl RequestHead {
 /// The head of a response: all that precedes its body.
 #[derive(Clone, Debug, Default)]
 pub struct ResponseHead {
-    /// The status code, 100 to 599 by a parser's check.
+    /// The status code: three digits, not below 100.
     pub status: u16,
     /// The version the sender speaks.
     pub version: Version,

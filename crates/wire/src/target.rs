@@ -95,6 +95,16 @@ impl Parts {
     }
 }
 
+/// Whether a target is well formed and fits the method.
+pub(crate) fn check(method: &Method, target: &[u8]) -> Result<(), TargetError> {
+    Parts::split(method, target).map(|_| ())
+}
+
+/// Whether every byte may stand in a target, so that it cannot break out of its line.
+pub(crate) fn is_target(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&byte| TARGET[byte as usize])
+}
+
 /// Bytes taken in a target: all that is printable but `#`, and raw UTF-8, which browsers do send.
 const TARGET: [bool; 256] = {
     let mut table = [false; 256];

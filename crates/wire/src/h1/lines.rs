@@ -1,0 +1,64 @@
+//! The patient way through a head: line by line over new bytes only, when it did not arrive whole or is to be
+//! refused. The verdict depends on the bytes alone, never on how they were split.
+
+use super::reject::{BARE_LINE_END, FOLDED, HEAD_TOO_LARGE, LINE_TOO_LONG, TOO_MANY};
+use super::{Limits, Reject};
+use crate::message::Progress;
+
+/// How the start line of a message is checked.
+pub(super) struct StartLine {
+    /// Longest start line, without its CRLF.
+    pub max_bytes: usize,
+    /// The refusal of a longer one.
+    pub too_long: Reject,
+    /// The check of a whole one, without its CRLF.
+    pub check: fn(&[u8], &Limits) -> Result<(), Reject>,
+}
+
+/// Looks for the end of the head in `bytes`, going on where `progress` says. Tells the length of the head.
+pub(super) fn find_end(
+    bytes: &[u8],
+    limits: &Limits,
+    start_line: &StartLine,
+    progress: &mut Progress,
+) -> Result<Option<usize>, Reject> {
+    while let Some(length) = memchr::memchr(b'\n', &bytes[progress.scanned..]) {
+        let feed = progress.scanned + length;
+        let line = &bytes[progress.line_start..feed];
+        check_length(line.len().saturating_sub(1), feed + 1, limits, start_line, progress)?;
+        let Some((b'\r', line)) = line.split_last() else { return Err(BARE_LINE_END) };
+        progress.scanned = feed + 1;
+        progress.line_start = feed + 1;
+        if progress.lines == 0 {
+            (start_line.check)(line, limits)?;
+        } else if line.is_empty() {
+            return Ok(Some(feed + 1));
+        } else if line.starts_with(b" ") || line.starts_with(b"\t") {
+            return Err(FOLDED);
+        } else if progress.lines > limits.max_headers.min(Limits::MAX_HEADERS) {
+            return Err(TOO_MANY);
+        }
+        progress.lines += 1;
+    }
+    progress.scanned = bytes.len();
+    // The last byte may be the CR of the line's end.
+    let unfinished = (bytes.len() - progress.line_start).saturating_sub(1);
+    check_length(unfinished, bytes.len(), limits, start_line, progress)?;
+    Ok(None)
+}
+
+fn check_length(
+    line_bytes: usize,
+    head_bytes: usize,
+    limits: &Limits,
+    start_line: &StartLine,
+    progress: &Progress,
+) -> Result<(), Reject> {
+    if progress.lines == 0 && line_bytes > start_line.max_bytes {
+        return Err(start_line.too_long);
+    }
+    if progress.lines > 0 && line_bytes > limits.max_line_bytes {
+        return Err(LINE_TOO_LONG);
+    }
+    if head_bytes > limits.max_head_bytes { Err(HEAD_TOO_LARGE) } else { Ok(()) }
+}

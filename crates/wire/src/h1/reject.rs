@@ -1,0 +1,40 @@
+//! Refusals, and the wording of those that more than one parser gives.
+
+/// Why a message is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reject {
+    /// What to answer the client: 400, 413, 414, 431, 501 or 505; 502 for a response of an upstream.
+    pub status: u16,
+    /// The rule or bound that was broken, for a log line.
+    pub reason: &'static str,
+}
+
+pub(super) const BARE_LINE_END: Reject = Reject::bad("line not ended by CRLF (RFC 9112 2.2)");
+pub(super) const BAD_NAME: Reject =
+    Reject::bad("invalid field name, or whitespace before its colon (RFC 9112 5.1)");
+pub(super) const BAD_VALUE: Reject = Reject::bad("forbidden byte in a field value (RFC 9110 5.5)");
+pub(super) const FOLDED: Reject = Reject::bad("folded field line (RFC 9112 5.2)");
+pub(super) const HEAD_TOO_LARGE: Reject = Reject::new(431, "head larger than max_head_bytes");
+pub(super) const LINE_TOO_LONG: Reject = Reject::new(431, "field line longer than max_line_bytes");
+pub(super) const TOO_MANY: Reject = Reject::new(431, "more fields than max_headers");
+
+impl Reject {
+    pub(super) const fn new(status: u16, reason: &'static str) -> Reject {
+        Reject { status, reason }
+    }
+
+    pub(super) const fn bad(reason: &'static str) -> Reject {
+        Reject::new(400, reason)
+    }
+
+    /// What httparse found wrong; `bad_line` stands for errors of the start line.
+    pub(super) fn of(error: httparse::Error, bad_line: Reject) -> Reject {
+        match error {
+            httparse::Error::HeaderName => BAD_NAME,
+            httparse::Error::HeaderValue => BAD_VALUE,
+            httparse::Error::TooManyHeaders => TOO_MANY,
+            httparse::Error::NewLine => BARE_LINE_END,
+            _ => bad_line,
+        }
+    }
+}
