@@ -1,7 +1,7 @@
 //! What must hold for every input, hostile or not. Tests and fuzz targets share these; a breach panics.
 
 #![allow(dead_code, reason = "each test and each fuzz target uses its own part")]
-#![allow(missing_docs, clippy::panic, reason = "test code")]
+#![allow(missing_docs, clippy::panic, clippy::unwrap_used, reason = "test code")]
 
 use wire::h1::encode;
 use wire::{
