@@ -68,6 +68,14 @@ pub struct Sample {
     pub logged: Option<f64>,
 }
 
+impl Sample {
+    /// A run that could not be finished, perhaps because the proxy is gone: it voids the row, not the bench.
+    fn failed(error: &io::Error) -> Self {
+        let first_error = Some(error.to_string());
+        Self { outcome: Outcome { errors: 1, first_error, ..Outcome::default() }, ..Self::default() }
+    }
+}
+
 /// All runs of one peer under one load, round by round.
 #[derive(Debug, Clone)]
 pub struct Series {
@@ -144,16 +152,16 @@ pub async fn run(
     programs: &Programs,
     site: &Site,
     problems: &mut Vec<String>,
-) -> io::Result<Option<Vec<Group>>> {
-    let Some(meeting) = Meeting::of(case, extent) else { return Ok(None) };
+) -> Option<Vec<Group>> {
+    let meeting = Meeting::of(case, extent)?;
     let proxies = start_all(&meeting.peers, programs, site, problems).await;
     let mut groups = Vec::new();
     for &connections in &meeting.connections {
         eprintln!("{case:?}, {connections} connections");
-        let series = rounds(&meeting, &proxies, connections, extent).await?;
+        let series = rounds(&meeting, &proxies, connections, extent).await;
         groups.push(Group { case, connections, series });
     }
-    Ok(Some(groups))
+    Some(groups)
 }
 
 /// Starts the peers that are installed, one after the other.
@@ -169,31 +177,30 @@ async fn start_all(
             Ok(proxy) => proxies.push(proxy),
             Err(error) => {
                 eprintln!("{error}");
-                problems.push(error.to_string());
+                let problem = error.to_string();
+                if !problems.contains(&problem) {
+                    problems.push(problem);
+                }
             }
         }
     }
-    problems.dedup();
     proxies
 }
 
-async fn rounds(
-    meeting: &Meeting,
-    proxies: &[Proxy],
-    connections: usize,
-    extent: &Extent,
-) -> io::Result<Vec<Series>> {
+async fn rounds(meeting: &Meeting, proxies: &[Proxy], connections: usize, extent: &Extent) -> Vec<Series> {
     for proxy in proxies {
         let mut plan = meeting.plan(proxy, connections, WARM_UP_SECONDS);
         plan.pace = Pace::Closed;
-        sample(proxy, &plan).await?;
+        // What is wrong here shows again in the rounds, where it is counted.
+        let _ = sample(proxy, &plan).await;
     }
     let empty = |proxy: &Proxy| Series { peer: proxy.peer, samples: Vec::new(), resident_kib: 0 };
     let mut all: Vec<Series> = proxies.iter().map(empty).collect();
     for round in 0..extent.rounds {
         // Interleaved, so that a drift of the machine hits all peers alike.
         for (proxy, series) in proxies.iter().zip(&mut all) {
-            let sample = sample(proxy, &meeting.plan(proxy, connections, extent.seconds)).await?;
+            let plan = meeting.plan(proxy, connections, extent.seconds);
+            let sample = sample(proxy, &plan).await.unwrap_or_else(|error| Sample::failed(&error));
             eprintln!(
                 "  round {}: {:<24} {:>8.2} us, {} requests, {} errors",
                 round + 1,
@@ -206,7 +213,7 @@ async fn rounds(
             series.resident_kib = resident_kib(proxy.process.id());
         }
     }
-    Ok(all)
+    all
 }
 
 /// One run of the load against one proxy.

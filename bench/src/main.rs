@@ -136,25 +136,32 @@ async fn measure_all(settings: &Settings) -> io::Result<Report> {
     }
     let site = Site::open()?;
     for case in settings.cases() {
-        if let Some(groups) = cases::run(case, &extent, &programs, &site, &mut report.problems).await? {
+        if let Some(groups) = cases::run(case, &extent, &programs, &site, &mut report.problems).await {
             report.groups.extend(groups);
-        }
-        match case {
-            Case::Idle => report.idle = cases::memory::idle(&programs, &site, &mut report.problems).await?,
-            Case::Entities => match programs.find(Peer::Plain) {
-                Some(program) => report.entities = cases::memory::entities(&program, &site)?,
-                None => continue,
-            },
-            Case::Reload if programs.find(Peer::Routes).is_some() => {
-                match cases::reload::run(&programs, &site, extent.rate, extent.rounds).await {
-                    Ok(reload) => report.reload = Some(reload),
-                    Err(error) => report.problems.push(format!("reload: {error}")),
-                }
-            }
-            _ => {}
+        } else if let Err(error) = measure_alone(case, &extent, &programs, &site, &mut report).await {
+            report.problems.push(format!("{case:?}: {error}"));
         }
     }
     Ok(report)
+}
+
+/// The cases that are no comparison under one load.
+async fn measure_alone(
+    case: Case,
+    extent: &Extent,
+    programs: &Programs,
+    site: &Site,
+    report: &mut Report,
+) -> io::Result<()> {
+    match (case, programs.find(Peer::Plain)) {
+        (Case::Idle, _) => report.idle = cases::memory::idle(programs, site, &mut report.problems).await,
+        (Case::Entities, Some(program)) => report.entities = cases::memory::entities(&program, site)?,
+        (Case::Reload, Some(_)) => {
+            report.reload = Some(cases::reload::run(programs, site, extent.rate, extent.rounds).await?);
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 impl Settings {

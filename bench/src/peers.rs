@@ -171,8 +171,9 @@ impl Peer {
                 command.args(["-db", "-f"]).arg(file);
             }
             Peer::Envoy | Peer::EnvoyFull => {
-                command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error", "-c"]);
-                command.arg(file);
+                command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]);
+                // Its log buffer is written every ten seconds by default: too late to count the lines.
+                command.args(["--file-flush-interval-msec", "1000", "-c"]).arg(file);
             }
             Peer::Plain | Peer::Full | Peer::Routes => {
                 command.arg("run").arg(file).args(["--workers", "1", "--proxy-listen"]).arg(own.to_string());
@@ -198,8 +199,9 @@ impl Proxy {
         let last: Vec<&str> = text.lines().rev().take(8).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();
         Err(io::Error::other(format!(
-            "{} did not start: it answered {answer:?} instead of {}. {}",
+            "{} did not start: its last answer was {}, not {}. {}",
             self.peer.label(),
+            answer.map_or("none".to_owned(), |status| status.to_string()),
             self.peer.probe_status(),
             last.join(" | ")
         )))

@@ -183,8 +183,8 @@ impl Report {
                     format!("{user:.2}"),
                     format!("{:.2}", total - user),
                     format!("{first:.3}"),
-                    format!("{rate:.0}"),
-                    format!("{:.0}", total * rate / 10_000.0),
+                    whole(rate),
+                    whole(total * rate / 10_000.0),
                     mebibytes(series.resident_kib),
                     series.marked_log(),
                     series.marked_errors(),
@@ -323,6 +323,11 @@ fn marked(errors: u64, first: Option<&str>) -> String {
         (errors, Some(first)) => format!("**{errors}** ({first})"),
         (errors, None) => format!("**{errors}**"),
     }
+}
+
+/// A run that failed altogether has no figure.
+fn whole(value: f64) -> String {
+    if value.is_finite() { format!("{value:.0}") } else { "-".to_owned() }
 }
 
 fn mebibytes(kib: u64) -> String {

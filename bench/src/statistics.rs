@@ -55,6 +55,7 @@ mod tests {
         assert_eq!(percentile(&values, 50.0), Some(50));
         assert_eq!(percentile(&values, 99.0), Some(99));
         assert_eq!(percentile(&values, 100.0), Some(100));
+        assert_eq!(percentile(&[1, 2, 3], 50.0), Some(2), "rank 1.5 rounds up");
         assert_eq!(percentile(&[7], 1.0), Some(7));
         assert_eq!(percentile(&[], 50.0), None);
     }
