@@ -2,11 +2,20 @@
 //!
 //! It never does I/O, never waits and never knows a plugin by name: plugin schemas arrive from the caller.
 
+pub mod declarative;
+pub mod entity;
+mod json;
 pub mod node;
+pub mod path;
 pub mod problem;
+mod render;
 pub mod schema;
+mod yaml;
 
+pub use declarative::{Catalog, Config, Entity, PluginSchema, Scopes};
+pub use entity::{EntitySchema, PluginRow};
 pub use problem::{Place, Problem, Problems, Severity};
+pub use render::Source;
 pub use schema::{Field, FieldType, Kind, Map, Record, RecordSchema, Reference, Set, Value, ValueError};
 
 #[doc(hidden)]

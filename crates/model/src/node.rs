@@ -1,6 +1,10 @@
 //! A parsed document: JSON's data model with the place in the text of every key and value.
 
+use ahash::AHashSet;
 use serde_json::{Map, Number, Value};
+
+use crate::problem::{Place, Problem};
+use crate::{json, yaml};
 
 /// Where something stands in a text. Lines and columns count from 1; a zero line means "nowhere".
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -125,3 +129,132 @@ impl From<&Value> for Node {
         })
     }
 }
+
+/// A document that could be read.
+#[derive(Debug)]
+pub struct Document {
+    /// Its content.
+    pub root: Node,
+    /// What the reader already found wrong: keys that stand twice.
+    pub problems: Vec<Problem>,
+}
+
+/// What a document may ask for.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    /// Levels of nesting.
+    pub depth: usize,
+    /// Bytes that aliases may still copy.
+    pub expansion: usize,
+    /// Keys that stand twice.
+    pub duplicates: Vec<(Span, String)>,
+}
+
+/// Why a text could not be read.
+#[derive(Debug)]
+pub(crate) struct Syntax {
+    pub span: Span,
+    pub message: String,
+}
+
+/// Deeper nesting than any configuration needs, and shallow enough for every stack.
+const DEEPEST: usize = 128;
+/// What all aliases of a document together may grow to.
+const LARGEST_EXPANSION: usize = 128 << 20;
+/// The largest text that is read at all.
+const LARGEST_TEXT: usize = 512 << 20;
+
+/// Reads a YAML or JSON text. The file name decides: `.json`, `.yaml`, `.yml`; with any other name JSON is tried
+/// first.
+///
+/// # Errors
+/// Why the text cannot be read.
+pub fn parse(file: &str, text: &str) -> Result<Document, Problem> {
+    if text.len() > LARGEST_TEXT {
+        let message = format!("the document is larger than {} MiB", LARGEST_TEXT >> 20);
+        return Err(Problem::new(Place::default(), Span::default(), message));
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let extension = file.rsplit_once('.').map_or("", |(_, extension)| extension).to_ascii_lowercase();
+    let mut budget = Budget { depth: DEEPEST, expansion: LARGEST_EXPANSION, duplicates: Vec::new() };
+    let parsed = match extension.as_str() {
+        "json" => json::parse(text, &mut budget),
+        "yml" | "yaml" => yaml::parse(text, &mut budget),
+        _ => json::parse(text, &mut budget).or_else(|_| {
+            budget.duplicates.clear();
+            yaml::parse(text, &mut budget)
+        }),
+    };
+    let problem = |span, message| Problem::new(Place::default(), span, message);
+    let root = parsed.map_err(|syntax| problem(syntax.span, syntax.message))?;
+    let duplicate =
+        |(span, name): (Span, String)| problem(span, format!("the key '{name}' stands here a second time"));
+    Ok(Document { root, problems: budget.duplicates.into_iter().map(duplicate).collect() })
+}
+
+impl Budget {
+    /// Pays for one copy of `node`.
+    pub fn expand(&mut self, node: &Node, span: Span) -> Result<(), Syntax> {
+        match self.expansion.checked_sub(node.size(self.expansion)) {
+            Some(rest) => {
+                self.expansion = rest;
+                Ok(())
+            }
+            None => Err(Syntax { span, message: "aliases make the document too large".to_owned() }),
+        }
+    }
+
+    /// Notes and removes entries whose key stands twice; the first one stays.
+    pub fn refuse_duplicates(&mut self, entries: &mut Vec<(Key, Node)>) {
+        if entries.len() <= FEW {
+            let repeated =
+                |index: usize| entries[..index].iter().any(|(key, _)| key.name == entries[index].0.name);
+            if !(1..entries.len()).any(repeated) {
+                return;
+            }
+        }
+        let mut seen = AHashSet::with_capacity(entries.len());
+        entries.retain(|(key, _)| {
+            let first = seen.insert(key.name.clone());
+            if !first {
+                self.duplicates.push((key.span, key.name.clone()));
+            }
+            first
+        });
+    }
+}
+
+/// Up to here comparing every pair of keys is cheaper than hashing them.
+const FEW: usize = 24;
+
+impl Node {
+    /// Bytes a copy takes, not counted further than `limit`.
+    fn size(&self, limit: usize) -> usize {
+        let own = size_of::<Node>();
+        let mut size = own;
+        match &self.kind {
+            NodeKind::String(text) => size += text.len(),
+            NodeKind::Array(elements) => {
+                for element in elements {
+                    size += element.size(limit);
+                    if size > limit {
+                        break;
+                    }
+                }
+            }
+            NodeKind::Object(entries) => {
+                for (key, value) in entries {
+                    size += size_of::<Key>() + key.name.len() + value.size(limit);
+                    if size > limit {
+                        break;
+                    }
+                }
+            }
+            _ => {}
+        }
+        size
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -44,6 +44,19 @@ pub struct Problem {
     pub severity: Severity,
     /// Whether several fields of the record at `place` are wrong together (Kong lists these under `@entity`).
     pub entity: bool,
+    /// The entity it is about, once the document has been read.
+    pub owner: Option<Arc<Owner>>,
+}
+
+/// The entity that a problem is about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Owner {
+    /// How many steps of the problem's place lead to it.
+    pub depth: usize,
+    /// What it is, in the singular: `route`.
+    pub entity_type: String,
+    /// Its own fields as the document gives them.
+    pub entity: serde_json::Value,
 }
 
 /// Where checks put what they find.
@@ -133,7 +146,16 @@ impl Problem {
     /// An error about one value.
     pub fn new(place: Place, span: Span, message: String) -> Self {
         let file = Arc::from("");
-        Self { file, span, place, message, suggestion: None, severity: Severity::Error, entity: false }
+        Self {
+            file,
+            span,
+            place,
+            message,
+            suggestion: None,
+            severity: Severity::Error,
+            entity: false,
+            owner: None,
+        }
     }
 }
 

@@ -70,6 +70,56 @@ pub fn regex() -> Rule {
     Rule::Format("regex", check_regex)
 }
 
+/// A server name of TLS, with at most one `*`; `*` alone stands for any.
+pub fn server_name_pattern() -> Rule {
+    Rule::Format("server_name_pattern", |text| match text {
+        "*" => Ok(()),
+        _ if text.contains(':') => Err("must not have a port".to_owned()),
+        _ => check_wildcard_host(text),
+    })
+}
+
+/// One or more certificates, PEM.
+pub fn pem_certificate() -> Rule {
+    Rule::Format("pem_certificate", |text| match count_blocks(text, "CERTIFICATE") {
+        0 => Err("invalid certificate: no PEM block 'CERTIFICATE' found".to_owned()),
+        _ => Ok(()),
+    })
+}
+
+/// Exactly one certificate, PEM.
+pub fn pem_single_certificate() -> Rule {
+    Rule::Format("pem_single_certificate", |text| match count_blocks(text, "CERTIFICATE") {
+        0 => Err("invalid certificate: no PEM block 'CERTIFICATE' found".to_owned()),
+        1 => Ok(()),
+        _ => Err("please submit only one certificate at a time".to_owned()),
+    })
+}
+
+/// A private key, PEM.
+pub fn pem_key() -> Rule {
+    Rule::Format("pem_key", |text| match count_blocks(text, "PRIVATE KEY") {
+        0 => Err("invalid key: no PEM block 'PRIVATE KEY' found".to_owned()),
+        _ => Ok(()),
+    })
+}
+
+/// A public key, PEM.
+pub fn pem_public_key() -> Rule {
+    Rule::Format("pem_public_key", |text| match count_blocks(text, "PUBLIC KEY") {
+        0 => Err("could not load public key".to_owned()),
+        _ => Ok(()),
+    })
+}
+
+/// Complete PEM blocks whose label ends so (`PRIVATE KEY` also counts `RSA PRIVATE KEY`).
+fn count_blocks(text: &str, label: &str) -> usize {
+    let begins =
+        text.lines().filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
+    let complete = |begin: &&str| begin.ends_with(label) && text.contains(&format!("-----END {begin}-----"));
+    begins.filter(complete).count()
+}
+
 /// A UUID.
 pub fn uuid() -> Rule {
     Rule::Format("uuid", |text| match uuid::Uuid::try_parse(text) {

@@ -12,11 +12,13 @@ mod validate;
 use std::fmt::{self, Display, Formatter};
 
 pub use checks_list::{Check, Condition, Faults, at};
+pub(crate) use formats::{check_path_characters, last_line};
 pub use rules_list::Rule;
 pub use serde_json::Value;
 pub use types::{Map, Reference, Set};
 #[doc(hidden)]
 pub use types::{plain_name, read_field};
+pub(crate) use validate::Surroundings;
 
 /// Constructors of [`Rule`]s; in scope inside the brackets of a field in [`record!`](crate::record).
 pub mod rules {

@@ -35,10 +35,14 @@
 /// A field is `name: Type = default, [rules];`, default and rules being optional. The default is one token tree
 /// in the syntax of `serde_json::json!` (`(-1)` for a negative number). `Option<T>` may be null. Without a
 /// default, other types are required, except nested records. Rules are those of [`crate::schema::rules`].
+///
+/// A field that nothing reads is a compiler warning on purpose: a setting without effect is a fault. Where it is
+/// none, write `#[allow(dead_code)]` above the struct.
 #[macro_export]
 macro_rules! record {
     (
         $(#[doc = $record_doc:literal])*
+        $(#[allow($lint:ident)])?
         $visibility:vis struct $record:ident {
             $(
                 $(#[doc = $doc:literal])*
@@ -50,6 +54,7 @@ macro_rules! record {
         $(shorthands: [$(($old:literal, $target:literal)),* $(,)?])?
     ) => {
         $(#[doc = $record_doc])*
+        $(#[allow($lint)])?
         #[derive(Debug, Clone)]
         $visibility struct $record {
             $(

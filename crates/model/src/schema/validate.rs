@@ -22,6 +22,17 @@ impl RecordSchema {
     /// Validates a record and fills in its defaults; a null node reads as an empty record. What comes back is
     /// complete, with null for what is unset or wrong.
     pub fn validate(&self, node: &Node, trail: &Trail<'_>, problems: &mut Problems) -> Value {
+        self.validate_within(node, trail, &Surroundings::default(), problems)
+    }
+
+    /// The same for a record that stands among names of its surroundings.
+    pub(crate) fn validate_within(
+        &self,
+        node: &Node,
+        trail: &Trail<'_>,
+        surroundings: &Surroundings<'_>,
+        problems: &mut Problems,
+    ) -> Value {
         let entries = match &node.kind {
             NodeKind::Object(entries) => entries.as_slice(),
             NodeKind::Null => &[],
@@ -32,12 +43,16 @@ impl RecordSchema {
         };
         let moved = self.expand_shorthands(entries, trail, problems);
         let entries = moved.as_deref().unwrap_or(entries);
-        self.refuse_unknown(entries, trail, problems);
+        self.refuse_unknown(entries, trail, surroundings, problems);
         let before = problems.list.len();
         let mut record = Map::with_capacity(self.fields.len());
         for field in &self.fields {
             let entry = entries.iter().find(|(key, _)| key.name == field.name);
-            let value = field.validate(entry, node.span, trail, problems);
+            let value = if surroundings.given == Some(field.name) {
+                refuse_given(entry, trail, problems)
+            } else {
+                field.validate(entry, node.span, trail, problems)
+            };
             record.insert(field.name.to_owned(), value);
         }
         let record = Value::Object(record);
@@ -47,12 +62,20 @@ impl RecordSchema {
         record
     }
 
-    fn refuse_unknown(&self, entries: &[(Key, Node)], trail: &Trail<'_>, problems: &mut Problems) {
+    fn refuse_unknown(
+        &self,
+        entries: &[(Key, Node)],
+        trail: &Trail<'_>,
+        surroundings: &Surroundings<'_>,
+        problems: &mut Problems,
+    ) {
         for (key, _) in entries {
-            if self.field(&key.name).is_none() {
-                let problem = problems.add(&trail.field(&key.name), key.span, "unknown field");
-                problem.suggestion = nearest(&key.name, self.fields.iter().map(|field| field.name))
-                    .map(|name| format!("did you mean '{name}'?"));
+            let name = key.name.as_str();
+            if self.field(name).is_none() && !surroundings.others.contains(&name) {
+                let problem = problems.add(&trail.field(name), key.span, "unknown field");
+                let known =
+                    self.fields.iter().map(|field| field.name).chain(surroundings.others.iter().copied());
+                problem.suggestion = nearest(name, known).map(|name| format!("did you mean '{name}'?"));
             }
         }
     }
@@ -109,6 +132,22 @@ impl RecordSchema {
         }
         Some(expanded)
     }
+}
+
+/// Names that a record's surroundings bring with them.
+#[derive(Debug, Default)]
+pub(crate) struct Surroundings<'a> {
+    /// Keys that may stand beside the fields.
+    pub others: &'a [&'static str],
+    /// The field whose value follows from where the record stands.
+    pub given: Option<&'a str>,
+}
+
+fn refuse_given(entry: Option<&(Key, Node)>, trail: &Trail<'_>, problems: &mut Problems) -> Value {
+    if let Some((key, node)) = entry.filter(|(_, node)| !node.is_null()) {
+        problems.add(&trail.field(&key.name), node.span, "value must be null");
+    }
+    Value::Null
 }
 
 /// Puts `node` under the dotted `target`; returns the value that was there already if it differs.

@@ -1,0 +1,138 @@
+//! A configuration that checked: typed entities, and every entity as complete JSON.
+
+use std::sync::Arc;
+
+use ahash::AHashMap;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::entity::{
+    CaCertificate, Certificate, Consumer, ConsumerGroup, ConsumerGroupConsumer, EntitySchema, Key, KeySet,
+    PluginRow, Route, Service, Sni, Target, Upstream, Vault,
+};
+use crate::node::Span;
+use crate::problem::Problem;
+
+/// A whole configuration. Entities stand in the order of the document.
+#[derive(Debug, Default)]
+pub struct Config {
+    /// The document's format: `1.1`, `2.1` or `3.0`; empty for [`Config::default`].
+    pub format_version: String,
+    /// Whether values are still to be transformed (passwords hashed); false when the document holds hashes.
+    pub transform: bool,
+    /// MD5 of the text, 32 hexadecimal digits.
+    pub hash: String,
+    /// What works but deserves attention.
+    pub warnings: Vec<Problem>,
+    /// Where requests are sent.
+    pub services: Vec<Arc<Service>>,
+    /// Which requests go where.
+    pub routes: Vec<Arc<Route>>,
+    /// Virtual hosts.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// Addresses behind upstreams.
+    pub targets: Vec<Arc<Target>>,
+    /// Who uses services.
+    pub consumers: Vec<Arc<Consumer>>,
+    /// Groups of consumers.
+    pub consumer_groups: Vec<Arc<ConsumerGroup>>,
+    /// Who belongs to which group.
+    pub consumer_group_consumers: Vec<Arc<ConsumerGroupConsumer>>,
+    /// Policies.
+    pub plugins: Vec<Arc<PluginRow>>,
+    /// Certificates with keys.
+    pub certificates: Vec<Arc<Certificate>>,
+    /// Server names of certificates.
+    pub snis: Vec<Arc<Sni>>,
+    /// Trusted authorities.
+    pub ca_certificates: Vec<Arc<CaCertificate>>,
+    /// Sets of keys.
+    pub key_sets: Vec<Arc<KeySet>>,
+    /// Keys.
+    pub keys: Vec<Arc<Key>>,
+    /// Stores of secrets.
+    pub vaults: Vec<Arc<Vault>>,
+    pub(super) collections: Vec<Collection>,
+    pub(super) by_name: AHashMap<&'static str, usize>,
+}
+
+/// An entity as Kong's Admin API shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entity {
+    /// Its identity.
+    pub id: Uuid,
+    /// All its fields; what is unset is null, a reference is `{"id": ...}`.
+    pub value: Value,
+    /// Where it stands in the document.
+    pub span: Span,
+}
+
+/// All entities of one kind.
+#[derive(Debug)]
+pub(super) struct Collection {
+    pub schema: EntitySchema,
+    pub entities: Vec<Entity>,
+    pub by_id: AHashMap<Uuid, usize>,
+    pub by_endpoint_key: AHashMap<String, usize>,
+}
+
+impl Config {
+    /// The entities of a collection such as `routes` or `keyauth_credentials`; none when there is no such collection.
+    pub fn entities(&self, collection: &str) -> &[Entity] {
+        self.collection(collection).map_or(&[], |collection| &collection.entities)
+    }
+
+    /// The entity of that id.
+    pub fn entity(&self, collection: &str, id: Uuid) -> Option<&Entity> {
+        let collection = self.collection(collection)?;
+        collection.by_id.get(&id).map(|index| &collection.entities[*index])
+    }
+
+    /// The entity that `key` means: its id or its endpoint key (a name, in most collections).
+    pub fn find(&self, collection: &str, key: &str) -> Option<&Entity> {
+        if let Some(entity) = Uuid::try_parse(key).ok().and_then(|id| self.entity(collection, id)) {
+            return Some(entity);
+        }
+        let collection = self.collection(collection)?;
+        collection.by_endpoint_key.get(key).map(|index| &collection.entities[*index])
+    }
+
+    /// The schemas of all collections, those of plugins included.
+    pub fn schemas(&self) -> impl Iterator<Item = &EntitySchema> {
+        self.collections.iter().map(|collection| &collection.schema)
+    }
+
+    /// The schema of a collection.
+    pub fn schema(&self, collection: &str) -> Option<&EntitySchema> {
+        self.collection(collection).map(|collection| &collection.schema)
+    }
+
+    /// The service of that id.
+    pub fn service(&self, id: Uuid) -> Option<&Arc<Service>> {
+        self.position("services", id).map(|index| &self.services[index])
+    }
+
+    /// The route of that id.
+    pub fn route(&self, id: Uuid) -> Option<&Arc<Route>> {
+        self.position("routes", id).map(|index| &self.routes[index])
+    }
+
+    /// The consumer of that id.
+    pub fn consumer(&self, id: Uuid) -> Option<&Arc<Consumer>> {
+        self.position("consumers", id).map(|index| &self.consumers[index])
+    }
+
+    /// The upstream of that name, which services use as host.
+    pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
+        let collection = self.collection("upstreams")?;
+        collection.by_endpoint_key.get(name).map(|index| &self.upstreams[*index])
+    }
+
+    fn position(&self, collection: &str, id: Uuid) -> Option<usize> {
+        self.collection(collection)?.by_id.get(&id).copied()
+    }
+
+    fn collection(&self, name: &str) -> Option<&Collection> {
+        self.by_name.get(name).map(|index| &self.collections[*index])
+    }
+}

@@ -1,0 +1,312 @@
+//! Rewrites a document into Kong's plain 3.0 form before validation: older formats, shorthands, decK's extra keys.
+
+use std::mem;
+
+use serde_json::Value;
+
+use super::layout::Layout;
+use super::migrate::migrate_path;
+use crate::entity::{settle_algorithm, target_normal_form};
+use crate::node::{Key, Node, NodeKind, Span};
+use crate::problem::{Problems, Trail};
+
+/// What the keys of the document that are no collection say.
+#[derive(Debug, Default)]
+pub(super) struct Header {
+    pub format_version: String,
+    pub transform: bool,
+    pub select_tags: Vec<String>,
+    migrates: bool,
+    defaults: Vec<(String, Node)>,
+    plugin_configs: Vec<(Key, Node)>,
+}
+
+/// Reads the header, then rewrites every entity in place.
+pub(super) fn prepare(root: &mut Node, layout: &Layout<'_>, problems: &mut Problems) -> Header {
+    let NodeKind::Object(entries) = &mut root.kind else { return Header::default() };
+    let mut header = header(entries, problems);
+    for (key, node) in entries.iter_mut() {
+        if let Some(collection) = layout.collection(&key.name) {
+            list(node, layout, collection, &header, &Trail::Root.field(&key.name), problems);
+        }
+    }
+    header.defaults = Vec::new();
+    header.plugin_configs = Vec::new();
+    header
+}
+
+fn header(entries: &mut [(Key, Node)], problems: &mut Problems) -> Header {
+    let mut header = Header { transform: true, ..Header::default() };
+    for (key, node) in entries {
+        match (key.name.as_str(), &node.kind) {
+            ("_format_version", NodeKind::String(version)) => {
+                header.migrates = matches!(version.as_str(), "1.1" | "2.1");
+                header.format_version.clone_from(version);
+            }
+            ("_transform", NodeKind::Bool(transform)) => header.transform = *transform,
+            ("_info", NodeKind::Object(_)) => info(node, &mut header, problems),
+            ("_plugin_configs", NodeKind::Object(_)) => {
+                if let NodeKind::Object(configs) = mem::replace(&mut node.kind, NodeKind::Null) {
+                    header.plugin_configs = configs;
+                }
+            }
+            ("_konnect", _) => {
+                problems.warn(&Trail::Root.field("_konnect"), key.span, "'_konnect' has no effect here");
+            }
+            ("_workspace", NodeKind::String(name)) if name != "default" => {
+                let message = "there is one workspace only, so '_workspace' has no effect here";
+                problems.warn(&Trail::Root.field("_workspace"), key.span, message);
+            }
+            _ => {}
+        }
+    }
+    header
+}
+
+fn info(node: &mut Node, header: &mut Header, problems: &mut Problems) {
+    let trail = Trail::Root.field("_info");
+    let NodeKind::Object(entries) = &mut node.kind else { return };
+    for (key, node) in entries {
+        match (key.name.as_str(), mem::replace(&mut node.kind, NodeKind::Null)) {
+            ("select_tags", NodeKind::Array(tags)) => {
+                header.select_tags = tags.iter().filter_map(Node::as_str).map(str::to_owned).collect();
+            }
+            ("defaults", NodeKind::Object(defaults)) => {
+                header.defaults =
+                    defaults.into_iter().map(|(key, node)| (format!("{}s", key.name), node)).collect();
+            }
+            ("select_tags" | "defaults" | "lookup_tags" | "default_lookup_tags", _) => {}
+            (name, _) => {
+                problems.add(&trail.field(name), key.span, "unknown field");
+            }
+        }
+    }
+}
+
+fn list(
+    node: &mut Node,
+    layout: &Layout<'_>,
+    collection: usize,
+    header: &Header,
+    trail: &Trail<'_>,
+    problems: &mut Problems,
+) {
+    let NodeKind::Array(elements) = &mut node.kind else { return };
+    let schema = &layout.collections[collection];
+    for (index, element) in elements.iter_mut().enumerate() {
+        let trail = trail.index(index);
+        let span = element.span;
+        if schema.schema.name == "consumer_group_consumers" {
+            membership(element);
+        }
+        let NodeKind::Object(entries) = &mut element.kind else { continue };
+        rewrite(schema.schema.name, entries, span, header, &trail, problems);
+        for (key, node) in entries {
+            if let Some(child) = schema.child(&key.name) {
+                list(node, layout, child.collection, header, &trail.field(&key.name), problems);
+            }
+        }
+    }
+}
+
+fn rewrite(
+    collection: &str,
+    entries: &mut Vec<(Key, Node)>,
+    span: Span,
+    header: &Header,
+    trail: &Trail<'_>,
+    problems: &mut Problems,
+) {
+    match collection {
+        "services" => expand_url(entries, trail, problems),
+        "routes" => {
+            migrate_paths(entries, header);
+            keep_grpc_path(entries, span);
+        }
+        "plugins" => share_config(entries, header, trail, problems),
+        "targets" => normalize_target(entries),
+        _ => {}
+    }
+    if let Some((_, defaults)) = header.defaults.iter().find(|(name, _)| name == collection) {
+        fill(entries, defaults);
+    }
+    if collection == "upstreams" {
+        settle_upstream(entries, span);
+    }
+}
+
+fn entry<'n>(entries: &'n mut [(Key, Node)], name: &str) -> Option<&'n mut Node> {
+    entries.iter_mut().find(|(key, _)| key.name == name).map(|(_, node)| node)
+}
+
+/// Sets a field; what the document says explicitly gives way.
+fn set(entries: &mut Vec<(Key, Node)>, name: &str, span: Span, kind: NodeKind) {
+    let node = Node { kind, span };
+    match entry(entries, name) {
+        Some(present) => *present = node,
+        None => entries.push((Key { name: name.to_owned(), span }, node)),
+    }
+}
+
+/// `url: http://host:8080/path` sets protocol, host, port and path.
+fn expand_url(entries: &mut Vec<(Key, Node)>, trail: &Trail<'_>, problems: &mut Problems) {
+    let Some(position) = entries.iter().position(|(key, _)| key.name == "url") else { return };
+    let (_, node) = entries.remove(position);
+    let span = node.span;
+    let url = match &node.kind {
+        NodeKind::Null => return,
+        NodeKind::String(text) => text,
+        _ => {
+            problems.add(&trail.field("url"), span, "expected a string");
+            set(entries, "host", span, NodeKind::String("url".to_owned()));
+            return;
+        }
+    };
+    let Some(parts) = UrlParts::of(url) else {
+        problems.add(&trail.field("url"), span, "missing host in url");
+        set(entries, "host", span, NodeKind::String("url".to_owned()));
+        return;
+    };
+    set(entries, "protocol", span, NodeKind::String(parts.protocol));
+    set(entries, "host", span, NodeKind::String(parts.host));
+    set(entries, "port", span, NodeKind::Number(parts.port.into()));
+    set(entries, "path", span, parts.path.map_or(NodeKind::Null, NodeKind::String));
+}
+
+struct UrlParts {
+    protocol: String,
+    host: String,
+    port: u64,
+    path: Option<String>,
+}
+
+impl UrlParts {
+    /// Port: explicit, else by scheme. Scheme: explicit, else by port.
+    fn of(url: &str) -> Option<Self> {
+        let (scheme, rest) = match url.split_once("://") {
+            Some((scheme, rest)) => (Some(scheme), rest),
+            None => (None, url.strip_prefix("//").unwrap_or(url)),
+        };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, tail) = rest.split_at(end);
+        let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let bracket = authority.rfind(']').map_or(0, |index| index + 1);
+        let (host, port) = match authority[bracket..].split_once(':') {
+            Some((host, port)) => (&authority[..bracket + host.len()], Some(port.parse().ok()?)),
+            None => (authority, None),
+        };
+        let path = tail.split(['?', '#']).next().unwrap_or_default();
+        if host.is_empty() {
+            return None;
+        }
+        let secure = scheme == Some("https") || (scheme.is_none() && port == Some(443));
+        Some(Self {
+            protocol: scheme
+                .map_or(if secure { "https" } else { "http" }, |scheme| scheme)
+                .to_ascii_lowercase(),
+            host: host.to_owned(),
+            port: port.unwrap_or(if secure { 443 } else { 80 }),
+            path: (!path.is_empty()).then(|| path.to_owned()),
+        })
+    }
+}
+
+fn migrate_paths(entries: &mut [(Key, Node)], header: &Header) {
+    if !header.migrates {
+        return;
+    }
+    let Some(NodeKind::Array(paths)) = entry(entries, "paths").map(|node| &mut node.kind) else { return };
+    for path in paths {
+        if let NodeKind::String(text) = &mut path.kind {
+            *text = migrate_path(text);
+        }
+    }
+}
+
+/// On a gRPC route the path is never stripped, so that is the default there.
+fn keep_grpc_path(entries: &mut Vec<(Key, Node)>, span: Span) {
+    let Some(protocols) = entry(entries, "protocols").and_then(|node| node.as_array()) else { return };
+    let grpc = |node: &Node| node.as_str().is_some_and(|protocol| protocol.starts_with("grpc"));
+    let only_grpc = !protocols.is_empty() && protocols.iter().all(grpc);
+    if only_grpc && entry(entries, "strip_path").is_none_or(|node| node.is_null()) {
+        set(entries, "strip_path", span, NodeKind::Bool(false));
+    }
+}
+
+/// decK's `_config: name` takes settings from `_plugin_configs`; what the plugin sets itself wins.
+fn share_config(entries: &mut Vec<(Key, Node)>, header: &Header, trail: &Trail<'_>, problems: &mut Problems) {
+    let Some(position) = entries.iter().position(|(key, _)| key.name == "_config") else { return };
+    let (_, reference) = entries.remove(position);
+    let shared =
+        reference.as_str().and_then(|name| header.plugin_configs.iter().find(|(key, _)| key.name == name));
+    let Some((_, shared)) = shared else {
+        let message = "'_config' names no entry of '_plugin_configs'";
+        problems.add(&trail.field("_config"), reference.span, message);
+        return;
+    };
+    match entry(entries, "config").filter(|node| !node.is_null()) {
+        Some(Node { kind: NodeKind::Object(own), .. }) => fill(own, shared),
+        Some(_) => {}
+        None => {
+            entries.retain(|(key, _)| key.name != "config");
+            entries.push((Key { name: "config".to_owned(), span: reference.span }, shared.clone()));
+        }
+    }
+}
+
+/// Adds what `entries` do not have, inside nested mappings too.
+fn fill(entries: &mut Vec<(Key, Node)>, defaults: &Node) {
+    for (key, default) in defaults.as_object().unwrap_or_default() {
+        match entry(entries, &key.name) {
+            None => entries.push((key.clone(), default.clone())),
+            Some(Node { kind: NodeKind::Object(nested), .. }) => fill(nested, default),
+            Some(_) => {}
+        }
+    }
+}
+
+fn settle_upstream(entries: &mut Vec<(Key, Node)>, span: Span) {
+    let text = |entries: &mut Vec<(Key, Node)>, name: &str| {
+        entry(entries, name).and_then(|node| node.as_str().map(str::to_owned))
+    };
+    let (algorithm, hash_on) = (text(entries, "algorithm"), text(entries, "hash_on"));
+    for (name, value) in settle_algorithm(algorithm.as_deref(), hash_on.as_deref()) {
+        let span = entry(entries, name).map_or(span, |node| node.span);
+        let kind = value.as_str().map_or(NodeKind::Null, |text| NodeKind::String(text.to_owned()));
+        debug_assert!(value.is_string() || value == Value::Null);
+        set(entries, name, span, kind);
+    }
+}
+
+fn normalize_target(entries: &mut [(Key, Node)]) {
+    if let Some(NodeKind::String(target)) = entry(entries, "target").map(|node| &mut node.kind)
+        && let Some(normal) = target_normal_form(target)
+    {
+        *target = normal;
+    }
+}
+
+/// `groups: [gold]` and `groups: [{name: gold}]` become rows that point to the group.
+fn membership(element: &mut Node) {
+    let span = element.span;
+    match &mut element.kind {
+        NodeKind::String(name) => {
+            let node = Node { kind: NodeKind::String(mem::take(name)), span };
+            element.kind = NodeKind::Object(vec![(Key { name: "consumer_group".to_owned(), span }, node)]);
+        }
+        NodeKind::Object(entries) => {
+            let named = entries.iter().any(|(key, _)| key.name == "name");
+            if named {
+                entries.retain(|(key, _)| {
+                    !matches!(key.name.as_str(), "id" | "tags" | "created_at" | "updated_at")
+                });
+            }
+            for (key, _) in entries {
+                if key.name == if named { "name" } else { "id" } {
+                    "consumer_group".clone_into(&mut key.name);
+                }
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,503 @@
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Catalog, Config, PluginSchema, Scopes, load, problems_to_kong};
+use crate::entity::{Entity as _, stable_id};
+use crate::problem::{Problem, Severity};
+use crate::schema::{Field, Record as _, RecordSchema, checks};
+use crate::{Reference, Set, Source};
+
+crate::record! {
+    /// Settings of the fake rate limit.
+    #[allow(dead_code)]
+    pub struct Limits {
+        /// Per minute.
+        minute: Option<f64>, [gt(0)];
+        /// Per hour.
+        hour: Option<f64>, [gt(0)];
+        /// Where counters are kept.
+        policy: String = "local", [one_of(&["local", "redis"])];
+    }
+    checks: [at_least_one_of(&["minute", "hour"]), custom(ordered)]
+}
+
+fn ordered(config: &Value) -> Result<(), String> {
+    match (config["minute"].as_f64(), config["hour"].as_f64()) {
+        (Some(minute), Some(hour)) if hour < minute => Err(format!(
+            "The limit for hour({hour:.1}) cannot be lower than the limit for minute({minute:.1})"
+        )),
+        _ => Ok(()),
+    }
+}
+
+crate::entity! {
+    /// A key of a consumer.
+    pub struct Credential in "keyauth_credentials" {
+        /// Whose it is.
+        consumer: Reference, [to("consumers")];
+        /// The key.
+        key: String, [auto(), unique()];
+        /// Seconds to live.
+        ttl: Option<i64>;
+    }
+    admin: ("key-auths", "key-auth")
+    endpoint_key: "key"
+    cache_key: ["key"]
+}
+
+crate::entity! {
+    /// A group of a consumer.
+    pub struct Acl in "acls" {
+        /// Whose it is.
+        consumer: Reference, [to("consumers")];
+        /// The group.
+        group: String;
+    }
+    cache_key: ["consumer", "group"]
+}
+
+const HTTP: &[&str] = &["grpc", "grpcs", "http", "https"];
+
+fn plugin(name: &'static str, config: RecordSchema, scopes: Scopes) -> PluginSchema {
+    PluginSchema { name, priority: 1, config, scopes, protocols: HTTP }
+}
+
+/// A schema with free fields.
+fn loose(names: &[&'static str]) -> RecordSchema {
+    let fields = names.iter().map(|name| Field::of::<Value>(name, "", None, Vec::new())).collect();
+    RecordSchema { fields, ..RecordSchema::default() }
+}
+
+fn catalog() -> Catalog {
+    let caching = loose(&["response_code", "request_method", "content_type", "cache_ttl", "strategy"]);
+    let choice =
+        RecordSchema { checks: vec![checks::only_one_of(&["allow", "deny"])], ..loose(&["allow", "deny"]) };
+    Catalog {
+        plugins: vec![
+            plugin("rate-limiting", Limits::schema(), Scopes::ALL),
+            plugin("jwt", loose(&["secret_is_base64", "claims_to_verify"]), Scopes::NO_CONSUMER),
+            plugin("cors", loose(&["origins"]), Scopes::NO_CONSUMER),
+            plugin("proxy-cache", caching, Scopes::ALL),
+            plugin("correlation-id", loose(&["header_name", "generator"]), Scopes::ALL),
+            plugin("prometheus", loose(&["per_consumer"]), Scopes::ALL),
+            plugin("file-log", loose(&["path"]), Scopes::ALL),
+            plugin("acl", choice, Scopes::ALL),
+        ],
+        entities: vec![Credential::entity_schema(), Acl::entity_schema()],
+    }
+}
+
+fn good(text: &str) -> Config {
+    load("kong.yml", text, &catalog()).unwrap_or_else(|problems| panic!("{problems:#?}"))
+}
+
+fn bad(text: &str) -> Vec<Problem> {
+    load("kong.yml", text, &catalog()).unwrap_err()
+}
+
+/// `line:column path: message` of every error.
+fn faults(body: &str) -> Vec<String> {
+    let errors = bad(&format!("_format_version: \"3.0\"\n{body}"));
+    let errors = errors.iter().filter(|problem| problem.severity == Severity::Error);
+    errors
+        .map(|problem| {
+            format!("{}:{} {}: {}", problem.span.line, problem.span.column, problem.place, problem.message)
+        })
+        .collect()
+}
+
+const SEED_0: &str = include_str!("../../testdata/kong-000.yml");
+const SEED_2: &str = include_str!("../../testdata/kong-002.yml");
+const SEED_3: &str = include_str!("../../testdata/kong-003.yml");
+
+#[test]
+fn the_seed_files_load_with_everything_in_them() {
+    let config = good(SEED_0);
+    assert_eq!((config.services.len(), config.routes.len(), config.plugins.len()), (3, 3, 7));
+    assert_eq!(config.services[0].host, "user-service");
+    assert_eq!(config.services[0].port, 8080);
+    assert!(!config.routes[0].strip_path);
+    let caching = config.plugins.iter().find(|plugin| plugin.name == "proxy-cache").unwrap();
+    assert_eq!(caching.service, Some(config.services[2].id));
+    let config = good(SEED_2);
+    assert_eq!(config.plugins.len(), 3);
+    assert!(config.plugins.iter().all(|plugin| plugin.route == Some(config.routes[0].id)));
+    let config = good(SEED_3);
+    assert_eq!(config.plugins[1].service, config.find("services", "user-service").map(|service| service.id));
+    assert_eq!(config.plugins[1].config["hour"], json!(1000));
+}
+
+#[test]
+fn references_resolve_by_name_and_by_id() {
+    let id = "7fca84d6-7d37-4a74-a7b0-93e576089a41";
+    let config = good(&format!(
+        "_format_version: '3.0'\nservices: [{{name: a, id: {id}, host: h}}]\nroutes:\n- {{name: r1, service: a, paths: [/1]}}\n- {{name: r2, service: {id}, paths: [/2]}}\n- {{name: r3, service: {{id: {id}}}, paths: [/3]}}\n- {{name: r4, paths: [/4]}}\n"
+    ));
+    let services: Vec<_> =
+        config.routes.iter().map(|route| route.service.map(|Reference(id)| id.to_string())).collect();
+    assert_eq!(services, [Some(id.to_owned()), Some(id.to_owned()), Some(id.to_owned()), None]);
+}
+
+#[test]
+fn a_reference_to_nothing_is_named_with_its_nearest_neighbour() {
+    let text = "services: [{name: users, host: h}]\nroutes:\n- name: r\n  service: user\n  paths: [/]\n";
+    assert_eq!(
+        faults(text),
+        ["5:12 routes[0].service: invalid reference 'service: user' (no such entry in 'services')"]
+    );
+    let problems = bad(&format!("_format_version: '3.0'\n{text}"));
+    assert_eq!(problems[0].suggestion.as_deref(), Some("did you mean 'users'?"));
+    let named =
+        faults("services: [{name: a, host: h}]\nroutes: [{name: r, service: {name: a}, paths: [/]}]\n");
+    assert_eq!(named, ["3:30 routes[0].service: invalid foreign key"]);
+}
+
+#[test]
+fn a_nested_child_may_not_name_its_parent() {
+    let text = "services:\n- name: a\n  host: h\n  routes:\n  - name: r\n    service: a\n    paths: [/]\n";
+    assert_eq!(faults(text), ["7:14 services[0].routes[0].service: value must be null"]);
+}
+
+#[test]
+fn names_and_scopes_are_unique() {
+    let text =
+        "services:\n- {name: x, host: h}\n- {name: x, host: i}\nplugins:\n- {name: jwt}\n- {name: jwt}\n";
+    let found = faults(text);
+    assert_eq!(
+        found[0],
+        "4:10 services[1]: uniqueness violation: 'services' entity with name set to 'x' already declared"
+    );
+    let id = stable_id("plugins", "plugins:*:jwt:::");
+    assert_eq!(
+        found[1],
+        format!(
+            "7:10 plugins[1]: uniqueness violation: 'plugins' entity with primary key set to '{id}' already declared"
+        )
+    );
+    assert_eq!(found.len(), 2);
+}
+
+#[test]
+fn explicit_ids_do_not_hide_a_repeated_scope() {
+    let text = "plugins:\n- {name: jwt, id: 7fca84d6-7d37-4a74-a7b0-93e576089a41}\n- {name: jwt, id: 7fca84d6-7d37-4a74-a7b0-93e576089a42}\n";
+    assert!(faults(text)[0].contains("uniqueness violation: 'plugins' entity"), "{:?}", faults(text));
+}
+
+#[test]
+fn ids_follow_from_names_and_keys() {
+    let config = good(
+        "_format_version: '3.0'\nservices:\n- name: a\n  host: h\n  routes: [{name: r, paths: [/]}]\n  plugins: [{name: jwt}]\nconsumers:\n- username: u\n  keyauth_credentials: [{key: k}]\n  acls: [{group: g}]\nupstreams: [{name: u.test, targets: [{target: t.test}]}]\n",
+    );
+    let root = Uuid::parse_str("fd02801f-0957-4a15-a55a-c8d9606f30b5").unwrap();
+    let id = |collection: &str, key: &str| {
+        Uuid::new_v5(&Uuid::new_v5(&root, collection.as_bytes()), key.as_bytes())
+    };
+    let service = id("services", "a");
+    assert_eq!(config.services[0].id, service);
+    assert_eq!(config.routes[0].id, id("routes", "r"));
+    assert_eq!(config.plugins[0].id, id("plugins", &format!("plugins:*:jwt::{service}:")));
+    let consumer = id("consumers", "u");
+    assert_eq!(
+        config.entities("keyauth_credentials")[0].id,
+        id("keyauth_credentials", "keyauth_credentials:*:k")
+    );
+    assert_eq!(config.entities("acls")[0].id, id("acls", &format!("acls:*:{consumer}:g")));
+    let upstream = id("upstreams", "u.test");
+    assert_eq!(config.targets[0].id, id("targets", &format!("targets:*:{upstream}:t.test:8000")));
+    assert_eq!(config.targets[0].target, "t.test:8000");
+}
+
+#[test]
+fn unnamed_entities_get_random_ids_and_absent_keys_are_made_up() {
+    let text = "_format_version: '3.0'\nservices: [{host: h}]\nconsumers: [{username: u, keyauth_credentials: [{}]}]\n";
+    let (one, two) = (good(text), good(text));
+    assert_ne!(one.services[0].id, two.services[0].id);
+    let key = |config: &Config| config.entities("keyauth_credentials")[0].value["key"].clone();
+    assert_ne!(key(&one), key(&two));
+    assert_eq!(key(&one).as_str().map(str::len), Some(32));
+}
+
+#[test]
+fn entities_are_complete_as_the_admin_api_shows_them() {
+    let config = good(
+        "_format_version: '3.0'\nservices: [{name: a, url: 'https://h.test/base', tags: [x], routes: [{name: r, paths: [/]}]}]\n",
+    );
+    let mut service = config.entities("services")[0].value.clone();
+    let created = service["created_at"].as_u64().unwrap();
+    assert!(created > 1_700_000_000 && service["created_at"] == service["updated_at"]);
+    service["created_at"] = Value::Null;
+    service["updated_at"] = Value::Null;
+    assert_eq!(
+        service,
+        json!({"id": stable_id("services", "a").to_string(), "name": "a", "retries": 5, "protocol": "https", "host": "h.test",
+            "port": 443, "path": "/base", "connect_timeout": 60000, "write_timeout": 60000, "read_timeout": 60000,
+            "client_certificate": null, "tls_verify": null, "tls_verify_depth": null, "ca_certificates": null,
+            "enabled": true, "created_at": null, "updated_at": null, "tags": ["x"]})
+    );
+    let route = &config.entities("routes")[0].value;
+    assert_eq!(route["service"], json!({"id": config.services[0].id.to_string()}));
+    assert_eq!((&route["methods"], &route["protocols"]), (&Value::Null, &json!(["http", "https"])));
+    assert_eq!(config.services[0].tags, Some(Set(vec!["x".to_owned()])));
+    assert_eq!(config.service(config.services[0].id).unwrap().host, "h.test");
+    assert_eq!(config.find("routes", "r").unwrap().id, config.routes[0].id);
+}
+
+#[test]
+fn every_problem_is_reported_at_once_where_it_stands() {
+    let text = "\
+servces: []
+services:
+- name: a
+  host: h
+  retry: 3
+  routes:
+  - name: r
+    paths: [api]
+    methods: [get]
+    strip_paths: true
+- name: b
+  protocol: htp
+plugins:
+- name: rate-limitting
+- name: rate-limiting
+  config: {minute: 5, hour: 3, polcy: local}
+- name: cors
+  consumer: nobody
+";
+    assert_eq!(
+        faults(text),
+        [
+            "2:1 servces: unknown field",
+            "6:3 services[0].retry: unknown field",
+            "9:13 services[0].routes[0].paths[0]: should start with: / (fixed path) or ~/ (regex path)",
+            "10:15 services[0].routes[0].methods[0]: invalid value: get",
+            "11:5 services[0].routes[0].strip_paths: unknown field",
+            "12:3 services[1].host: required field missing",
+            "13:13 services[1].protocol: expected one of: grpc, grpcs, http, https, tcp, tls, tls_passthrough, udp",
+            "15:9 plugins[0].name: plugin 'rate-limitting' not enabled; add it to the 'plugins' configuration property",
+            "17:12 plugins[1].config: The limit for hour(3.0) cannot be lower than the limit for minute(5.0)",
+            "17:32 plugins[1].config.polcy: unknown field",
+            "19:13 plugins[2].consumer: value must be null",
+            "19:13 plugins[2].consumer: invalid reference 'consumer: nobody' (no such entry in 'consumers')",
+        ]
+    );
+}
+
+#[test]
+fn problems_are_shown_with_their_line_and_a_suggestion() {
+    let text = "_format_version: \"3.0\"\nservices:\n- name: a\n  host: h\n  routes:\n  - name: r\n    paths: [/]\n    strip_paths: true\n";
+    let problems = bad(text);
+    let source = Source::new("kong.yml", text);
+    assert_eq!(
+        source.render(&problems[0]),
+        "kong.yml:8:5: error: services[0].routes[0].strip_paths: unknown field\n8 |     strip_paths: true\n  |     ^^^^^^^^^^^\nhelp: did you mean 'strip_path'?\n"
+    );
+    assert_eq!(
+        source.to_json(&problems[0]),
+        json!({"file": "kong.yml", "line": 8, "column": 5, "length": 11, "path": "services[0].routes[0].strip_paths",
+            "severity": "error", "message": "unknown field", "suggestion": "did you mean 'strip_path'?"})
+    );
+}
+
+#[test]
+fn the_header_is_checked() {
+    let messages = |text: &str| -> Vec<String> {
+        bad(text).iter().map(|problem| format!("{}: {}", problem.place, problem.message)).collect()
+    };
+    assert_eq!(messages("_format_version: 3.0"), ["_format_version: expected a string"]);
+    assert_eq!(messages("services: []"), ["_format_version: required field missing"]);
+    assert_eq!(messages("_format_version: '4.0'"), ["_format_version: expected one of: 1.1, 2.1, 3.0"]);
+    assert_eq!(messages(""), [": expected a declarative configuration"]);
+    assert_eq!(messages("- a"), [": expected a declarative configuration"]);
+    assert_eq!(
+        messages("_format_version: '3.0'\n_transform: 1\n_comment: 1\n_ignore: 1"),
+        ["_transform: expected a boolean", "_comment: expected a string", "_ignore: expected an array"]
+    );
+    assert_eq!(messages("_format_version: '3.0'\nservices: {a: b}"), ["services: expected an array"]);
+    assert_eq!(
+        messages("_format_version: '3.0'\nservices: [x, null]"),
+        ["services[0]: expected a record", "services[1]: expected a record"]
+    );
+    let config = good(
+        "_format_version: '1.1'\n_transform: false\n_comment: c\n_ignore: [1]\nservices:\n- {host: h, _comment: c, _ignore: [x]}",
+    );
+    assert_eq!((config.transform, config.format_version.as_str()), (false, "1.1"));
+}
+
+#[test]
+fn older_formats_find_out_which_paths_are_patterns() {
+    for version in ["1.1", "2.1"] {
+        let config = good(&format!(
+            "_format_version: '{version}'\nservices: [{{host: h, routes: [{{paths: ['/a/%58', '/u/\\d+$']}}]}}]\nroutes: [{{paths: [/x]}}]\n"
+        ));
+        let paths = |index: usize| config.routes[index].paths.clone().unwrap();
+        assert_eq!(paths(0), ["/a/X", "~/u/\\d+$"]);
+        assert_eq!(paths(1), ["/x"]);
+    }
+    let found = faults("routes:\n- paths: ['/a/%58']\n- paths: ['~/a(?!b)']\n");
+    assert_eq!(found[0], "3:11 routes[0].paths[0]: non-normalized path, consider use '/a/X' instead");
+    assert!(found[1].contains("invalid regex: '/a(?!b)' (look-around"), "{found:?}");
+}
+
+#[test]
+fn deck_keys_are_accepted_and_do_their_work() {
+    let config = good(
+        "_format_version: '3.0'\n_workspace: default\n_konnect: {control_plane_name: x}\n_info:\n  select_tags: [team]\n  defaults: {service: {retries: 2, host: d.test}, upstream: {healthchecks: {active: {timeout: 3}}}}\n_plugin_configs:\n  shared: {minute: 5, hour: 9}\nservices:\n- name: a\n  tags: [own]\nupstreams: [{name: u.test, healthchecks: {active: {concurrency: 2}}}]\nplugins:\n- {name: rate-limiting, _config: shared, config: {hour: 7}}\nconsumer_groups:\n- {name: gold, plugins: [{name: rate-limiting, config: {minute: 1}}]}\nconsumers:\n- username: u\n  groups: [{name: gold}]\n",
+    );
+    assert_eq!((config.services[0].retries, config.services[0].host.as_str()), (2, "d.test"));
+    assert_eq!(config.services[0].tags.as_ref().unwrap().0, ["own", "team"]);
+    let active = &config.upstreams[0].healthchecks.active;
+    assert_eq!((active.timeout, active.concurrency), (3.0, 2));
+    assert_eq!(
+        (&config.plugins[0].config["minute"], &config.plugins[0].config["hour"]),
+        (&json!(5), &json!(7))
+    );
+    assert_eq!(config.plugins[1].consumer_group, Some(config.consumer_groups[0].id));
+    assert_eq!(config.consumer_group_consumers[0].consumer_group.0, config.consumer_groups[0].id);
+    assert_eq!(config.consumer_group_consumers[0].consumer.0, config.consumers[0].id);
+    assert_eq!(config.warnings.len(), 1);
+    let found = faults("plugins:\n- {name: jwt, _config: nowhere}\n");
+    assert_eq!(found, ["3:24 plugins[0]._config: '_config' names no entry of '_plugin_configs'"]);
+}
+
+#[test]
+fn scopes_and_choices_of_plugins_are_held() {
+    let found = faults(
+        "consumers:\n- username: u\n  plugins: [{name: jwt}]\nplugins:\n- {name: acl, config: {allow: [a], deny: [b]}}\n- {name: acl, service: s, protocols: [tcp]}\n",
+    );
+    assert_eq!(found[0], "4:14 consumers[0].plugins[0].consumer: value must be null");
+    assert_eq!(
+        found[1],
+        "6:24 plugins[0].config: only one of these fields must be non-empty: 'allow', 'deny'"
+    );
+    assert!(
+        found.iter().any(|fault| fault.ends_with("protocols[0]: expected one of: grpc, grpcs, http, https"))
+    );
+}
+
+#[test]
+fn json_documents_load_like_yaml_ones() {
+    let text = r#"{"_format_version":"3.0","services":[{"name":"a","url":"http://h","routes":[{"name":"r","paths":["/"]}]}]}"#;
+    for name in ["kong.json", "", "kong.yaml"] {
+        let config = load(name, text, &catalog()).unwrap();
+        assert_eq!(config.services[0].id, stable_id("services", "a"));
+        assert_eq!(config.hash, super::digest(text));
+    }
+    assert_eq!(super::digest(""), "d41d8cd98f00b204e9800998ecf8427e");
+}
+
+#[test]
+fn the_admin_api_gets_message_tree_and_list() {
+    let text = "_format_version: '3.0'\nservices:\n- {name: ok, host: h}\n- name: b\n  id: 7fca84d6-7d37-4a74-a7b0-93e576089a41\n  tags: [t]\n  host: 5\n  routes:\n  - name: r\nnothing: 1\n";
+    let (message, fields, flattened) = problems_to_kong(&bad(text));
+    assert_eq!(
+        fields,
+        json!({"services": [null, {"host": "expected a string",
+            "routes": [{"@entity": ["must set one of 'methods', 'hosts', 'headers', 'paths', 'snis' when 'protocols' is 'https'"]}]}],
+            "nothing": "unknown field"})
+    );
+    assert_eq!(
+        message,
+        "declarative config is invalid: {services={[2]={host=\"expected a string\",routes={{[\"@entity\"]={\"must set one of 'methods', 'hosts', 'headers', 'paths', 'snis' when 'protocols' is 'https'\"}}}}},nothing=\"unknown field\"}"
+    );
+    assert_eq!(
+        flattened,
+        json!([
+            {"entity_type": "service", "entity_id": "7fca84d6-7d37-4a74-a7b0-93e576089a41", "entity_name": "b",
+             "entity_tags": ["t"],
+             "entity": {"name": "b", "id": "7fca84d6-7d37-4a74-a7b0-93e576089a41", "tags": ["t"], "host": 5},
+             "errors": [{"type": "field", "field": "host", "message": "expected a string"}]},
+            {"entity_type": "route", "entity_name": "r", "entity": {"name": "r"},
+             "errors": [{"type": "entity", "message": "must set one of 'methods', 'hosts', 'headers', 'paths', 'snis' when 'protocols' is 'https'"}]}
+        ])
+    );
+    let (message, fields, _) = problems_to_kong(&bad("a: ["));
+    assert!(fields["error"].is_string() && message.starts_with("declarative config is invalid: {error="));
+}
+
+#[test]
+fn anchors_are_reported_where_they_are_written() {
+    let text = "_format_version: '3.0'\n_ignore: [&shared {minute: -1}]\nplugins:\n- {name: rate-limiting, config: *shared}\n";
+    let problems = bad(text);
+    assert_eq!(
+        (problems[0].span.line, problems[0].place.to_string().as_str()),
+        (2, "plugins[0].config.minute")
+    );
+}
+
+#[test]
+fn certificates_keys_and_vaults_load() {
+    let pem = |label: &str| format!("\"-----BEGIN {label}-----\\nMAA=\\n-----END {label}-----\"");
+    let text = format!(
+        "_format_version: '3.0'\ncertificates:\n- cert: {0}\n  key: {1}\n  snis: [{{name: a.test}}, {{name: '*.b.test'}}]\nca_certificates: [{{cert: {0}}}]\nkey_sets: [{{name: s, keys: [{{kid: k, jwk: '{{\"kid\":\"k\"}}'}}]}}]\nvaults: [{{prefix: my-env, name: env, config: {{prefix: SECRET_}}}}]\n",
+        pem("CERTIFICATE"),
+        pem("RSA PRIVATE KEY")
+    );
+    let config = good(&text);
+    assert_eq!((config.snis.len(), config.snis[0].certificate.0), (2, config.certificates[0].id));
+    let digest = config.ca_certificates[0].cert_digest.clone().unwrap();
+    assert_eq!(digest.len(), 64);
+    assert_eq!(config.keys[0].set.map(|Reference(id)| id), Some(config.key_sets[0].id));
+    let found = faults("certificates: [{cert: x, key: y}]\nkeys: [{kid: a, jwk: '{\"kid\":\"b\"}'}]\n");
+    assert_eq!(
+        found,
+        [
+            "2:23 certificates[0].cert: invalid certificate: no PEM block 'CERTIFICATE' found",
+            "2:31 certificates[0].key: invalid key: no PEM block 'PRIVATE KEY' found",
+            "3:9 keys[0]: kid in jwk.kid must be equal to keys.kid",
+        ]
+    );
+}
+
+#[test]
+fn mutated_documents_load_or_are_refused_but_never_panic() {
+    let seeds = [SEED_0, SEED_2, SEED_3];
+    let mut state: u64 = 42;
+    let mut random = move |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let catalog = catalog();
+    for round in 0..1500 {
+        let mut bytes = seeds[round % 3].as_bytes().to_vec();
+        for _ in 0..=random(5) {
+            let at = random(bytes.len());
+            match random(4) {
+                0 => bytes[at] = random(256) as u8,
+                1 => bytes.insert(at, b"&*[]{}:,?-|>'\"#%~!\n \\"[random(21)]),
+                2 => drop(bytes.drain(at..(at + random(30)).min(bytes.len()))),
+                _ => {
+                    let copied = bytes[at..(at + 40).min(bytes.len())].to_vec();
+                    bytes.splice(at..at, copied);
+                }
+            }
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        if let Err(problems) = load("kong.yml", &text, &catalog) {
+            let source = Source::new("kong.yml", &text);
+            assert!(problems.iter().all(|problem| !source.render(problem).is_empty()));
+            problems_to_kong(&problems);
+        }
+    }
+}
+
+#[test]
+fn tens_of_thousands_of_entities_load_without_quadratic_steps() {
+    let build = |count: usize| {
+        let mut text = "_format_version: '3.0'\nservices:\n".to_owned();
+        for index in 0..count {
+            write!(text, "- name: s{index}\n  url: http://h{index}.test\n  routes: [{{name: r{index}, paths: [/p{index}]}}]\n  plugins: [{{name: rate-limiting, config: {{minute: 5}}}}]\n").unwrap();
+        }
+        text
+    };
+    let time = |text: &str| {
+        let start = std::time::Instant::now();
+        assert!(!good(text).services.is_empty());
+        start.elapsed().as_secs_f64()
+    };
+    let (small, large) = (build(500), build(4000));
+    let (small, large) = (time(&small), time(&large));
+    assert!(large < small * 8.0 * 4.0, "8 times the entities took {:.1} times as long", large / small);
+}

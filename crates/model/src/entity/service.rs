@@ -1,0 +1,51 @@
+//! Services: where requests are sent to.
+
+use serde_json::Value;
+
+use crate::schema::Reference;
+
+crate::entity! {
+    /// An upstream application: the address requests are sent to, and how patiently.
+    pub struct Service in "services" {
+        /// A name, unique among services; other entities may refer to it.
+        name: Option<String>, [unique(), utf8_name()];
+        /// How many more targets are tried when one fails before it answered.
+        retries: i64 = 5, [between(0, 32767)];
+        /// How to speak to it.
+        protocol: String = "http", [one_of(&PROTOCOLS)];
+        /// Host name, address, or the name of an upstream.
+        host: String, [host()];
+        /// Port; of no meaning when the host is the name of an upstream.
+        port: u16 = 80, [port()];
+        /// Put before the path of every request.
+        path: Option<String>, [path()];
+        /// Milliseconds to connect.
+        connect_timeout: i64 = 60000, [timeout()];
+        /// Milliseconds between two writes.
+        write_timeout: i64 = 60000, [timeout()];
+        /// Milliseconds between two reads.
+        read_timeout: i64 = 60000, [timeout()];
+        /// The certificate shown to it.
+        client_certificate: Option<Reference>, [to("certificates")];
+        /// Whether its certificate is checked; unset leaves it to the gateway's setting.
+        tls_verify: Option<bool>;
+        /// How long its certificate chain may be.
+        tls_verify_depth: Option<i64>, [between(0, 64)];
+        /// Ids of the CA certificates that are trusted for it.
+        ca_certificates: Option<Vec<crate::Uuid>>;
+        /// Routes of a disabled service do not exist.
+        enabled: bool = true;
+    }
+    endpoint_key: "name"
+    checks: [
+        conditional("protocol", one_of(&["tcp", "tls", "udp", "grpc", "grpcs"]), "path", equals(Value::Null)),
+        conditional("protocol", not_one_of(&["https", "tls"]), "client_certificate", equals(Value::Null)),
+        conditional("protocol", not_one_of(&["https", "tls"]), "tls_verify", equals(Value::Null)),
+        conditional("protocol", not_one_of(&["https", "tls"]), "tls_verify_depth", equals(Value::Null)),
+        conditional("protocol", not_one_of(&["https", "tls"]), "ca_certificates", equals(Value::Null)),
+    ]
+}
+
+/// Every protocol that Kong knows.
+pub(crate) const PROTOCOLS: [&str; 8] =
+    ["grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp"];

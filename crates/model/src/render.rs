@@ -1,0 +1,99 @@
+//! Problems as people and programs read them.
+
+use serde_json::{Value, json};
+
+use crate::node::Span;
+use crate::problem::{Problem, Severity};
+
+/// A text with its lines found, to show problems in.
+#[derive(Debug)]
+pub struct Source<'t> {
+    name: &'t str,
+    text: &'t str,
+    line_starts: Vec<usize>,
+    is_json: bool,
+}
+
+/// How much of a long line is shown on either side of a problem.
+const CONTEXT: usize = 60;
+
+impl<'t> Source<'t> {
+    /// The text of the file `name`.
+    pub fn new(name: &'t str, text: &'t str) -> Self {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(index, _)| index + 1);
+        let is_json = name.to_ascii_lowercase().ends_with(".json");
+        Self { name, text, line_starts: std::iter::once(0).chain(ends).collect(), is_json }
+    }
+
+    /// `kong.yml:12:9: error: services[0].host: expected a string`, the line itself with the fault underlined, and
+    /// the suggestion if there is one.
+    pub fn render(&self, problem: &Problem) -> String {
+        let severity = match problem.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let place = problem.place.to_string();
+        let separator = if place.is_empty() { "" } else { ": " };
+        let mut shown = String::from(self.name);
+        let span = self.in_characters(problem.span);
+        if span.line > 0 {
+            shown += &format!(":{}:{}", span.line, span.column);
+        }
+        shown += &format!(": {severity}: {place}{separator}{}\n", problem.message);
+        if let Some(line) = self.line(span.line) {
+            shown += &snippet(line, span);
+        }
+        if let Some(suggestion) = &problem.suggestion {
+            shown += &format!("help: {suggestion}\n");
+        }
+        shown
+    }
+
+    /// One problem for programs.
+    pub fn to_json(&self, problem: &Problem) -> Value {
+        let span = self.in_characters(problem.span);
+        json!({
+            "file": self.name,
+            "line": span.line,
+            "column": span.column,
+            "length": span.length,
+            "path": problem.place.to_string(),
+            "severity": match problem.severity { Severity::Error => "error", Severity::Warning => "warning" },
+            "message": problem.message,
+            "suggestion": problem.suggestion,
+        })
+    }
+
+    fn line(&self, number: u32) -> Option<&'t str> {
+        let index = usize::try_from(number).ok()?.checked_sub(1)?;
+        let start = *self.line_starts.get(index)?;
+        let end = self.line_starts.get(index + 1).map_or(self.text.len(), |next| next - 1);
+        Some(self.text[start..end].trim_end_matches('\r'))
+    }
+
+    /// JSON's reader counts bytes; people count characters.
+    fn in_characters(&self, span: Span) -> Span {
+        let Some(line) = self.line(span.line).filter(|_| self.is_json) else { return span };
+        let before = span.column.saturating_sub(1) as usize;
+        let characters = |end: usize| line.bytes().take(end).filter(|byte| byte & 0xc0 != 0x80).count();
+        let (start, end) = (characters(before), characters(before + span.length as usize));
+        Span { line: span.line, column: start as u32 + 1, length: (end.saturating_sub(start)).max(1) as u32 }
+    }
+}
+
+/// The line with the fault underlined; of a long line only the part around the fault.
+fn snippet(line: &str, span: Span) -> String {
+    let fault = span.column.saturating_sub(1) as usize;
+    let skipped = fault.saturating_sub(CONTEXT);
+    let width = CONTEXT * 2;
+    let printable = |character: char| if character.is_control() { ' ' } else { character };
+    let shown: String = line.chars().skip(skipped).take(width).map(printable).collect();
+    let lead = if skipped > 0 { "..." } else { "" };
+    let number = span.line.to_string();
+    let margin = " ".repeat(number.len());
+    let blank = " ".repeat(lead.len() + fault - skipped);
+    let room = shown.chars().count().saturating_sub(fault - skipped).max(1);
+    let carets = "^".repeat((span.length as usize).clamp(1, room));
+    format!("{number} | {lead}{shown}\n{margin} | {blank}{carets}\n")
+}
