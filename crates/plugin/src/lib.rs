@@ -1,1 +1,38 @@
-//! Placeholder.
+//! The plugin contract: everything a room may see, and nothing else.
+//!
+//! A room is one folder in the `plugins` crate. It declares facts ([`Plugin`]), runs in phases ([`Phases`]),
+//! and works on a request only through the view of the phase it is in ([`Rewrite`], [`Access`],
+//! [`HeaderFilter`], [`BodyFilter`], [`Log`]), so that what is not legal in a phase does not compile.
+//!
+//! Read in this order: [`room`] (what a plugin declares), [`flow`] (what a phase returns), [`views`] (what a
+//! phase may do), [`services`] (what outlives a request and a reload), [`identity`] (for authentication).
+
+pub mod admin;
+pub mod build;
+pub mod clock;
+pub mod exchange;
+pub mod flow;
+#[cfg(feature = "harness")]
+pub mod harness;
+pub mod identity;
+pub mod journal;
+pub mod multipart;
+pub mod object;
+pub mod query;
+pub mod reply;
+pub mod room;
+pub mod serialize;
+pub mod services;
+pub mod stats;
+pub mod views;
+
+pub use build::{Build, BuildError};
+pub use exchange::{Exchange, Matched, Scheme, Source};
+pub use flow::{Flow, Resume};
+pub use model;
+pub use model::record;
+pub use reply::Reply;
+pub use room::{Definition, Phase, Phases, Plugin, Scopes, room};
+pub use services::Services;
+pub use views::{Access, BodyFilter, BodyMode, HeaderFilter, Log, Rewrite};
+pub use wire::{Headers, Known, Method, media, target};

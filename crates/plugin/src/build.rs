@@ -1,0 +1,101 @@
+//! What a room may use while it is made ready to run. Happens at reload, off the data path.
+
+use std::any::{Any, TypeId};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ahash::AHashMap;
+use model::entity::{Consumer, Entity};
+use model::{Config, PluginRow};
+use uuid::Uuid;
+
+use crate::exchange::Matched;
+use crate::services::Services;
+
+/// What is wrong with a plugin's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildError {
+    /// Path of the field within the plugin entity, such as `config.redis.host`.
+    pub field: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl BuildError {
+    /// A problem with the field at `field`.
+    #[must_use]
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.field, self.message)
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+/// Things the rooms of one snapshot share, such as the index of all API keys. Made on first use.
+#[derive(Default)]
+pub struct Shared(Mutex<AHashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
+
+/// The context of a build.
+pub struct Build<'a> {
+    /// The whole configuration.
+    pub config: &'a Config,
+    /// The row being built.
+    pub row: &'a PluginRow,
+    /// The routes of the configuration by [`Matched::ordinal`].
+    pub routes: &'a [Arc<Matched>],
+    /// What outlives requests and reloads.
+    pub services: &'a Arc<Services>,
+    /// What the rooms of this snapshot share.
+    pub shared: &'a Shared,
+}
+
+impl Build<'_> {
+    /// The snapshot's one value of type `T`, made by `make` for the first room that asks.
+    ///
+    /// # Errors
+    /// Whatever `make` reports.
+    pub fn shared<T, F>(&self, make: F) -> Result<Arc<T>, BuildError>
+    where
+        T: Send + Sync + 'static,
+        F: FnOnce(&Self) -> Result<T, BuildError>,
+    {
+        let key = TypeId::of::<T>();
+        let known = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(found) = known.and_then(|any| any.downcast::<T>().ok()) {
+            return Ok(found);
+        }
+        let made = Arc::new(make(self)?);
+        let erased: Arc<dyn Any + Send + Sync> = made.clone();
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, erased);
+        Ok(made)
+    }
+
+    /// The entities of a kind that a room declared.
+    ///
+    /// # Errors
+    /// When an entity is not what its schema says, which loading rules out.
+    pub fn entities<T: Entity>(&self) -> Result<Vec<T>, BuildError> {
+        let name = T::entity_schema().name;
+        let typed = self.config.entities(name).iter().map(|entity| T::from_value(&entity.value));
+        typed.map(|entity| entity.map_err(|problem| BuildError::new(name, problem.to_string()))).collect()
+    }
+
+    /// A consumer by id.
+    #[must_use]
+    pub fn consumer(&self, id: Uuid) -> Option<Arc<Consumer>> {
+        self.config.consumer(id).cloned()
+    }
+
+    /// A consumer by id or username, as the `anonymous` fields name it.
+    #[must_use]
+    pub fn consumer_named(&self, reference: &str) -> Option<Arc<Consumer>> {
+        let found = self.config.find("consumers", reference)?;
+        self.consumer(found.id)
+    }
+}

@@ -1,0 +1,370 @@
+//! Everything known about one request, from its head to its log line.
+//!
+//! The engine owns one [`Exchange`] per connection and reuses it, so that a keep-alive request allocates nothing
+//! here after the first. Rooms never hold it: they see it through the [views](crate::views).
+
+use std::any::Any;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use model::entity::{Consumer, Route, Service};
+use uuid::Uuid;
+use wire::{Headers, Method, RequestHead, ResponseHead};
+
+use crate::reply::Reply;
+use crate::services::Worker;
+
+/// The scheme the client used, as far as routing and forwarding are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Cleartext.
+    Http,
+    /// TLS, here or at a trusted proxy in front.
+    Https,
+}
+
+impl Scheme {
+    /// `http` or `https`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// 80 or 443.
+    #[must_use]
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+/// Who made the response (kong.md 5.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Source {
+    /// The gateway itself: an answer of a plugin or an error.
+    #[default]
+    Gateway,
+    /// The upstream service.
+    Upstream,
+}
+
+/// The client's side of the connection.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// The other end of the TCP connection.
+    pub peer: SocketAddr,
+    /// Our end of it.
+    pub local: SocketAddr,
+    /// The client's address after `trusted_ips` and `real_ip_header` have been applied (kong.md 3.5).
+    pub ip: IpAddr,
+    /// The peer is one of `trusted_ips`.
+    pub trusted: bool,
+    /// Scheme of the connection itself.
+    pub scheme: Scheme,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        Self { peer: nowhere, local: nowhere, ip: nowhere.ip(), trusted: false, scheme: Scheme::Http }
+    }
+}
+
+/// A route with its service, as the router found it. Compiled at reload.
+#[derive(Debug)]
+pub struct Matched {
+    /// The route.
+    pub route: Arc<Route>,
+    /// Its service; a route may have none.
+    pub service: Option<Arc<Service>>,
+    /// Position of the route among the configuration's routes; rooms may index tables built at reload with it.
+    pub ordinal: usize,
+    /// The route as JSON, for log lines.
+    pub route_json: Box<str>,
+    /// The service as JSON, for log lines.
+    pub service_json: Option<Box<str>>,
+}
+
+/// Captures of the regular expression that matched the path.
+#[derive(Debug, Default)]
+pub struct Captures {
+    /// Names by group number; group 0 is the whole match.
+    pub names: Option<Arc<[Option<Box<str>>]>>,
+    /// Ranges in `text` by group number.
+    pub groups: Vec<Option<Range<usize>>>,
+    /// The normalized path that was matched.
+    pub text: Vec<u8>,
+}
+
+impl Captures {
+    /// Forgets the captures and keeps the memory.
+    pub fn clear(&mut self) {
+        self.names = None;
+        self.groups.clear();
+        self.text.clear();
+    }
+
+    /// A group by number.
+    #[must_use]
+    pub fn index(&self, group: usize) -> Option<&[u8]> {
+        let range = self.groups.get(group)?.clone()?;
+        self.text.get(range)
+    }
+
+    /// A group by name.
+    #[must_use]
+    pub fn name(&self, name: &str) -> Option<&[u8]> {
+        let names = self.names.as_ref()?;
+        let group = names.iter().position(|known| known.as_deref() == Some(name))?;
+        self.index(group)
+    }
+}
+
+/// The request as it will be sent upstream. Filled after routing, edited by rooms.
+#[derive(Debug, Default)]
+pub struct Upstream {
+    /// Path, percent-escaped, never empty once routed.
+    pub path: Vec<u8>,
+    /// Query without `?`; meaningful only with `has_query`.
+    pub query: Vec<u8>,
+    /// There is a `?`, possibly with nothing after it.
+    pub has_query: bool,
+    /// Method to use instead of the client's.
+    pub method: Option<Method>,
+    /// Value of `Host` demanded by a room; empty for the rule of kong.md 3.2.
+    pub host: Vec<u8>,
+    /// Part of the path that the route matched and stripped, for `X-Forwarded-Prefix`.
+    pub stripped_prefix: Vec<u8>,
+}
+
+impl Upstream {
+    fn clear(&mut self) {
+        self.path.clear();
+        self.query.clear();
+        self.has_query = false;
+        self.method = None;
+        self.host.clear();
+        self.stripped_prefix.clear();
+    }
+}
+
+/// How the caller proved who it is.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// Id of the credential entity.
+    pub id: Uuid,
+    /// Value of `X-Credential-Identifier` (kong.md 3.4).
+    pub identifier: Arc<str>,
+}
+
+/// What authentication found out.
+#[derive(Debug, Default)]
+pub struct Identity {
+    /// The consumer, real or anonymous.
+    pub consumer: Option<Arc<Consumer>>,
+    /// The credential; none for an anonymous consumer.
+    pub credential: Option<Credential>,
+    /// The consumer stands for callers who did not authenticate.
+    pub anonymous: bool,
+    /// Groups that an authentication plugin vouches for, apart from those the consumer has.
+    pub groups: Option<Arc<[Box<str>]>>,
+}
+
+/// One attempt to get an answer from an upstream (kong.md 5.4 `tries`).
+#[derive(Debug, Clone)]
+pub struct Try {
+    /// Address tried.
+    pub address: SocketAddr,
+    /// Start of the attempt, milliseconds since the epoch.
+    pub started_ms: u64,
+    /// Time spent choosing the target, microseconds.
+    pub balancer_us: u64,
+    /// Why it failed: none for the try that brought the response; otherwise the status a client would see.
+    pub failed: Option<u16>,
+}
+
+/// Facts and timings of one request, for the log phase.
+#[derive(Debug)]
+pub struct Record {
+    /// When the first byte of the head was seen.
+    pub started: Instant,
+    /// The same in milliseconds since the epoch.
+    pub started_ms: u64,
+    /// Bytes received: head and body.
+    pub request_bytes: u64,
+    /// Bytes sent: head and body.
+    pub response_bytes: u64,
+    /// Bytes of the response body sent.
+    pub response_body_bytes: u64,
+    /// When the request was handed to an upstream.
+    pub upstream_started: Option<Instant>,
+    /// When the upstream's response head was complete.
+    pub upstream_answered: Option<Instant>,
+    /// When the last byte of the response body had come from the upstream.
+    pub upstream_finished: Option<Instant>,
+    /// When the last byte had been handed to the client, or the client was given up.
+    pub finished: Option<Instant>,
+    /// Status of the upstream's response, before rooms changed it.
+    pub upstream_status: Option<u16>,
+    /// Attempts in order.
+    pub tries: Vec<Try>,
+    /// The response did not reach the client whole.
+    pub aborted: bool,
+}
+
+impl Record {
+    fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            started_ms: 0,
+            request_bytes: 0,
+            response_bytes: 0,
+            response_body_bytes: 0,
+            upstream_started: None,
+            upstream_answered: None,
+            upstream_finished: None,
+            finished: None,
+            upstream_status: None,
+            tries: Vec::new(),
+            aborted: false,
+        }
+    }
+
+    fn clear(&mut self, started: Instant, started_ms: u64) {
+        let mut tries = std::mem::take(&mut self.tries);
+        tries.clear();
+        *self = Self { started, started_ms, tries, ..Self::new() };
+    }
+}
+
+/// A field a room adds to every log line.
+#[derive(Debug, Clone)]
+pub struct LogField {
+    /// JSON key.
+    pub name: &'static str,
+    /// String value.
+    pub value: Vec<u8>,
+}
+
+/// The state of one request. See the module documentation.
+pub struct Exchange {
+    /// The worker that serves the connection.
+    pub worker: Rc<Worker>,
+    /// Who is asking.
+    pub client: Client,
+    /// Serial number of the connection, unique within the process.
+    pub connection: u64,
+    /// Requests begun on the connection, this one included.
+    pub requests: u64,
+    /// The request head; what rooms change here goes upstream.
+    pub request: RequestHead,
+    /// Host and port the client asked for, scheme after trusted headers.
+    pub scheme: Scheme,
+    /// The path in the normal form the router matched, without query.
+    pub normalized_path: Vec<u8>,
+    /// 32 lower-case hexadecimal digits, `X-Kong-Request-Id`.
+    pub request_id: [u8; 32],
+    /// The route found, if any.
+    pub matched: Option<Arc<Matched>>,
+    /// Captures of a regular-expression path.
+    pub captures: Captures,
+    /// What goes upstream.
+    pub upstream: Upstream,
+    /// What authentication found out.
+    pub identity: Identity,
+    /// The request body, where a room asked for it.
+    pub body: Option<Vec<u8>>,
+    /// An answer of a room or of the engine.
+    pub reply: Reply,
+    /// The response head; the upstream's or made from `reply`.
+    pub response: ResponseHead,
+    /// Fields to be set on the response whoever makes it.
+    pub decorations: Headers,
+    /// Who made the response.
+    pub source: Source,
+    /// What the rooms asked to do with the response body.
+    pub body_mode: crate::views::BodyMode,
+    /// Facts and timings.
+    pub record: Record,
+    /// Fields added to the log line.
+    pub log_fields: Vec<LogField>,
+    /// The configuration variant chosen per slot of the chain; [`UNDECIDED`] until the slot is reached.
+    pub chosen: Vec<u32>,
+    /// Rooms' own state per slot.
+    pub states: Vec<Option<Box<dyn Any>>>,
+}
+
+/// A slot whose variant has not been chosen.
+pub const UNDECIDED: u32 = u32::MAX;
+/// A slot that does not apply to this request.
+pub const ABSENT: u32 = u32::MAX - 1;
+
+impl Exchange {
+    /// An empty exchange for a new connection.
+    #[must_use]
+    pub fn new(worker: Rc<Worker>, client: Client) -> Self {
+        let scheme = client.scheme;
+        let connection = worker.count() * worker.services.workers as u64 + worker.index as u64;
+        Self {
+            worker,
+            client,
+            connection,
+            requests: 0,
+            request: RequestHead::default(),
+            scheme,
+            normalized_path: Vec::new(),
+            request_id: [b'0'; 32],
+            matched: None,
+            captures: Captures::default(),
+            upstream: Upstream::default(),
+            identity: Identity::default(),
+            body: None,
+            reply: Reply::default(),
+            response: ResponseHead::default(),
+            decorations: Headers::new(),
+            source: Source::Gateway,
+            body_mode: crate::views::BodyMode::Pass,
+            record: Record::new(),
+            log_fields: Vec::new(),
+            chosen: Vec::new(),
+            states: Vec::new(),
+        }
+    }
+
+    /// Prepares for the next request of the connection; `request` is left to the parser.
+    pub fn begin(&mut self, started: Instant) {
+        let started_ms = self.worker.services.clock.now_ms();
+        self.record.clear(started, started_ms);
+        self.requests += 1;
+        self.scheme = self.client.scheme;
+        self.normalized_path.clear();
+        self.request_id = self.worker.hex_id();
+        self.matched = None;
+        self.captures.clear();
+        self.upstream.clear();
+        self.identity = Identity::default();
+        self.body = None;
+        self.reply.clear();
+        self.response.clear();
+        self.decorations.clear();
+        self.source = Source::Gateway;
+        self.body_mode = crate::views::BodyMode::Pass;
+        self.log_fields.clear();
+        self.chosen.clear();
+        self.states.clear();
+    }
+
+    /// Makes room for the choices and states of a chain of `slots` slots.
+    pub fn enter_chain(&mut self, slots: usize) {
+        self.chosen.resize(slots, UNDECIDED);
+        self.states.resize_with(slots, || None);
+    }
+}

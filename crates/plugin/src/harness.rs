@@ -1,0 +1,406 @@
+//! Runs rooms without sockets: configuration in, request in, outcome out.
+//!
+//! The configuration is a declarative document as users write it; the request is a raw HTTP/1.1 message. Instances
+//! run by priority and then in the order of the document, all of them on every request, as if each were global.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use model::{Catalog, Config};
+use wire::h1::{Limits, Parsed, parse_request};
+use wire::{Headers, Known};
+
+use crate::build::{Build, Shared};
+use crate::clock::Clock;
+use crate::exchange::{Client, Exchange, Matched, Scheme, Source};
+use crate::flow::Flow;
+use crate::reply::Body;
+use crate::room::{Definition, Phase, Phases};
+use crate::services::{Services, Worker};
+use crate::views::{Access, BodyFilter, BodyMode, HeaderFilter, Log, Rewrite};
+
+/// The time the harness's clock shows at first: 2026-01-01 00:00:00 UTC, in milliseconds.
+pub const START_MS: u64 = 1_767_225_600_000;
+
+/// Rooms built from a document, ready to take requests.
+pub struct Harness {
+    /// The clock the rooms see.
+    pub clock: Clock,
+    /// What outlives requests; kept by [`Harness::reload`].
+    pub services: Arc<Services>,
+    definitions: Vec<&'static dyn Definition>,
+    worker: Rc<Worker>,
+    instances: Vec<Instance>,
+    routes: Vec<Arc<Matched>>,
+    /// The address requests come from.
+    pub peer: SocketAddr,
+    /// The response the upstream gives; a 200 with a small JSON body at first.
+    pub upstream: UpstreamResponse,
+}
+
+/// A room with the phases it runs in.
+struct Instance {
+    runs: &'static [Phase],
+    room: Arc<dyn Phases>,
+}
+
+/// What the upstream answers.
+#[derive(Debug, Clone)]
+pub struct UpstreamResponse {
+    /// Status code.
+    pub status: u16,
+    /// Fields.
+    pub headers: Vec<(&'static str, String)>,
+    /// Body, given to `body_filter` in two pieces where a room observes it.
+    pub body: Vec<u8>,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub struct Outcome {
+    /// A room answered; the upstream was not asked.
+    pub answered: bool,
+    /// Status the client sees.
+    pub status: u16,
+    /// Fields the client sees, beyond those of the engine.
+    pub headers: Headers,
+    /// Body the client sees; a templated message is `{"message":"..."}` here.
+    pub body: Vec<u8>,
+    /// Fields the upstream sees, before the engine's own.
+    pub upstream_headers: Headers,
+    /// Method the upstream sees.
+    pub upstream_method: String,
+    /// Path the upstream sees.
+    pub upstream_path: String,
+    /// Query the upstream sees.
+    pub upstream_query: Option<String>,
+    /// Body the upstream sees.
+    pub upstream_body: Vec<u8>,
+    /// The message of a templated answer.
+    pub message: Option<String>,
+    /// Fields the rooms added to the log line.
+    pub log_fields: Vec<(&'static str, String)>,
+}
+
+impl Outcome {
+    /// A field the client sees, as text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.headers.get(name).map(|value| String::from_utf8_lossy(value).into_owned())
+    }
+
+    /// A field the upstream sees, as text.
+    #[must_use]
+    pub fn upstream_header(&self, name: &str) -> Option<String> {
+        self.upstream_headers.get(name).map(|value| String::from_utf8_lossy(value).into_owned())
+    }
+
+    /// The body the client sees, as JSON; null if it is not JSON.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+impl Default for UpstreamResponse {
+    fn default() -> Self {
+        Self {
+            status: 200,
+            headers: vec![("Content-Type", "application/json".to_owned())],
+            body: b"{\"ok\":true}".to_vec(),
+        }
+    }
+}
+
+impl Harness {
+    /// Builds the plugin's instances in `document`, a declarative file.
+    ///
+    /// # Errors
+    /// The problems of the document, one a line.
+    pub fn new(definition: &'static dyn Definition, document: &str) -> Result<Self, String> {
+        Self::chain(&[definition], document)
+    }
+
+    /// Builds the instances of several plugins in `document`; the plugins are given by descending priority.
+    ///
+    /// # Errors
+    /// The problems of the document, one a line.
+    pub fn chain(definitions: &[&'static dyn Definition], document: &str) -> Result<Self, String> {
+        let clock = Clock::fixed(START_MS);
+        let services = Services::new(2, clock.clone(), false);
+        let worker = Rc::new(Worker::new(0, services.clone()));
+        let mut harness = Self {
+            clock,
+            services,
+            definitions: definitions.to_vec(),
+            worker,
+            instances: Vec::new(),
+            routes: Vec::new(),
+            peer: SocketAddr::from(([127, 0, 0, 1], 40_000)),
+            upstream: UpstreamResponse::default(),
+        };
+        harness.reload(document)?;
+        Ok(harness)
+    }
+
+    /// The same with one global instance configured by `config`, which is YAML or JSON in flow style (`{...}`).
+    ///
+    /// # Errors
+    /// The problems of the document, one a line.
+    pub fn global(definition: &'static dyn Definition, config: &str) -> Result<Self, String> {
+        let name = definition.name();
+        Self::new(
+            definition,
+            &format!("_format_version: \"3.0\"\nplugins:\n- name: {name}\n  config: {config}\n"),
+        )
+    }
+
+    /// Replaces the configuration as a reload does: services are kept.
+    ///
+    /// # Errors
+    /// The problems of the document, one a line; the old instances stay.
+    pub fn reload(&mut self, document: &str) -> Result<(), String> {
+        let catalog = Catalog {
+            plugins: self.definitions.iter().map(|definition| definition.schema()).collect(),
+            entities: self.definitions.iter().flat_map(|definition| definition.entities()).collect(),
+        };
+        let config = model::declarative::load("kong.yml", document, &catalog).map_err(|problems| {
+            problems.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("\n")
+        })?;
+        self.routes = matched_routes(&config);
+        self.instances = self.build(&config)?;
+        self.services.sweep();
+        Ok(())
+    }
+
+    fn build(&self, config: &Config) -> Result<Vec<Instance>, String> {
+        let shared = Shared::default();
+        let mut instances = Vec::new();
+        for definition in &self.definitions {
+            for row in config.plugins.iter().filter(|row| row.name == definition.name()) {
+                let cx =
+                    Build { config, row, routes: &self.routes, services: &self.services, shared: &shared };
+                let room = definition.build(row, &cx).map_err(|error| error.to_string())?;
+                instances.push(Instance { runs: definition.runs(), room });
+            }
+        }
+        Ok(instances)
+    }
+
+    /// Sends a raw request: a head with `\n` or `\r\n` line ends, an empty line, a body. `Host` and
+    /// `Content-Length` are added where they are missing.
+    ///
+    /// # Panics
+    /// If the head is not a valid one: the harness is for tests.
+    pub fn send(&mut self, request: &str) -> Outcome {
+        self.send_bytes(request, b"")
+    }
+
+    /// The same with a binary body.
+    ///
+    /// # Panics
+    /// If the head is not a valid one.
+    pub fn send_bytes(&mut self, request: &str, body: &[u8]) -> Outcome {
+        let (head, text_body) = split_message(request);
+        let body = if body.is_empty() { text_body.as_bytes() } else { body };
+        let mut exchange = self.receive(&head, body);
+        self.each(&mut exchange, Phase::Rewrite, |room, exchange, slot| {
+            room.rewrite(&mut Rewrite::new(exchange, slot));
+        });
+        if exchange.matched.is_none() {
+            exchange.matched = self.routes.first().cloned();
+        }
+        let answered = self.access(&mut exchange, body);
+        self.respond(exchange, answered, body)
+    }
+
+    fn receive(&self, head: &str, body: &[u8]) -> Exchange {
+        let client = Client {
+            peer: self.peer,
+            local: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            ip: self.peer.ip(),
+            trusted: false,
+            scheme: Scheme::Http,
+        };
+        let mut text = head.to_owned();
+        let has = |name: &str| head.to_ascii_lowercase().contains(&format!("\n{name}:"));
+        if !has("host") {
+            text.push_str("Host: gateway.test\r\n");
+        }
+        if !body.is_empty() && !has("content-length") && !has("transfer-encoding") {
+            text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        text.push_str("\r\n");
+        let mut exchange = Exchange::new(self.worker.clone(), client);
+        let parsed = parse_request(text.as_bytes(), &Limits::default(), &mut exchange.request);
+        assert!(matches!(parsed, Parsed::Complete { .. }), "not a valid request head: {parsed:?}\n{text}");
+        exchange.begin(Instant::now());
+        exchange.enter_chain(self.instances.len());
+        exchange.normalized_path = exchange.request.path().to_vec();
+        exchange.upstream.path = exchange.request.path().to_vec();
+        exchange.upstream.query = exchange.request.query().unwrap_or_default().to_vec();
+        exchange.upstream.has_query = exchange.request.query().is_some();
+        exchange
+    }
+
+    fn each(
+        &self,
+        exchange: &mut Exchange,
+        phase: Phase,
+        mut run: impl FnMut(&dyn Phases, &mut Exchange, usize),
+    ) {
+        for (slot, room) in self.rooms(phase) {
+            run(room, exchange, slot);
+        }
+    }
+
+    /// The rooms that take part in `phase`, with their slots.
+    fn rooms(&self, phase: Phase) -> impl Iterator<Item = (usize, &dyn Phases)> {
+        let instances = self.instances.iter().enumerate();
+        instances
+            .filter(move |(_, instance)| instance.runs.contains(&phase))
+            .map(|(slot, instance)| (slot, instance.room.as_ref()))
+    }
+
+    fn access(&self, exchange: &mut Exchange, body: &[u8]) -> bool {
+        for (slot, room) in self.rooms(Phase::Access) {
+            let mut flow = room.access(&mut Access::new(exchange, slot));
+            loop {
+                flow = match flow {
+                    Flow::Next => break,
+                    Flow::Answer => return true,
+                    Flow::ReadBody => {
+                        exchange.body = Some(body.to_vec());
+                        room.access(&mut Access::new(exchange, slot))
+                    }
+                    Flow::Wait(future) => block_on(future)(&mut Access::new(exchange, slot)),
+                };
+            }
+        }
+        false
+    }
+
+    fn respond(&self, mut exchange: Exchange, answered: bool, body: &[u8]) -> Outcome {
+        let upstream_headers = exchange.request.headers.clone();
+        let (message, mut response_body) = self.fill_response(&mut exchange, answered);
+        let decorations = std::mem::take(&mut exchange.decorations);
+        for (name, value) in decorations.iter() {
+            exchange.response.headers.set(name, value);
+        }
+        self.each(&mut exchange, Phase::HeaderFilter, |room, exchange, slot| {
+            room.header_filter(&mut HeaderFilter::new(exchange, slot));
+        });
+        self.filter_body(&mut exchange, &mut response_body);
+        exchange.record.response_body_bytes = response_body.len() as u64;
+        exchange.record.response_bytes = response_body.len() as u64;
+        exchange.record.finished = Some(Instant::now());
+        self.each(&mut exchange, Phase::Log, |room, exchange, _| room.log(&Log::new(exchange)));
+        let method = exchange.upstream.method.unwrap_or(exchange.request.method);
+        Outcome {
+            answered,
+            status: exchange.response.status,
+            headers: exchange.response.headers.clone(),
+            body: response_body,
+            upstream_headers,
+            upstream_method: method.as_str().to_owned(),
+            upstream_path: text(&exchange.upstream.path),
+            upstream_query: exchange.upstream.has_query.then(|| text(&exchange.upstream.query)),
+            upstream_body: exchange.body.take().unwrap_or_else(|| body.to_vec()),
+            message,
+            log_fields: exchange.log_fields.iter().map(|field| (field.name, text(&field.value))).collect(),
+        }
+    }
+
+    fn fill_response(&self, exchange: &mut Exchange, answered: bool) -> (Option<String>, Vec<u8>) {
+        if !answered {
+            exchange.source = Source::Upstream;
+            exchange.record.upstream_status = Some(self.upstream.status);
+            exchange.response.status = self.upstream.status;
+            for (name, value) in &self.upstream.headers {
+                exchange.response.headers.append(name, value.as_bytes());
+            }
+            let length = self.upstream.body.len().to_string();
+            if !exchange.response.headers.contains_known(Known::TransferEncoding) {
+                exchange.response.headers.set_known(Known::ContentLength, length.as_bytes());
+            }
+            return (None, self.upstream.body.clone());
+        }
+        exchange.response.status = exchange.reply.status;
+        exchange.response.headers = std::mem::take(&mut exchange.reply.headers);
+        match std::mem::take(&mut exchange.reply.body) {
+            Body::Empty => (None, Vec::new()),
+            Body::Bytes(bytes) => (None, bytes.to_vec()),
+            Body::Message(message) => {
+                let body = serde_json::json!({ "message": message }).to_string().into_bytes();
+                exchange.response.headers.set("Content-Type", b"application/json; charset=utf-8");
+                (Some(message.into_owned()), body)
+            }
+        }
+    }
+
+    fn filter_body(&self, exchange: &mut Exchange, body: &mut Vec<u8>) {
+        match exchange.body_mode {
+            BodyMode::Pass => {}
+            BodyMode::Observe => {
+                let (first, second) = body.split_at(body.len() / 2);
+                for (piece, last) in [(first, false), (second, true)] {
+                    for (slot, room) in self.rooms(Phase::BodyFilter) {
+                        room.body_filter(&mut BodyFilter::new(exchange, slot, piece, last));
+                    }
+                }
+            }
+            BodyMode::Whole => {
+                for (slot, room) in self.rooms(Phase::BodyFilter) {
+                    let mut view = BodyFilter::new(exchange, slot, body, true);
+                    room.body_filter(&mut view);
+                    if let Some(replacement) = view.into_replacement() {
+                        *body = replacement;
+                    }
+                }
+                let length = body.len().to_string();
+                exchange.response.headers.set_known(Known::ContentLength, length.as_bytes());
+            }
+        }
+    }
+}
+
+fn matched_routes(config: &Config) -> Vec<Arc<Matched>> {
+    let matched = |(ordinal, route): (usize, &Arc<model::entity::Route>)| {
+        let service = route.service.and_then(|reference| config.service(reference.0)).cloned();
+        Arc::new(Matched {
+            route: route.clone(),
+            service_json: service.as_ref().map(|service| Box::from(format!("{{\"id\":\"{}\"}}", service.id))),
+            service,
+            ordinal,
+            route_json: Box::from(format!("{{\"id\":\"{}\"}}", route.id)),
+        })
+    };
+    config.routes.iter().enumerate().map(matched).collect()
+}
+
+fn split_message(request: &str) -> (String, String) {
+    let normalized = request.replace("\r\n", "\n");
+    let (head, body) = normalized.split_once("\n\n").unwrap_or((normalized.as_str(), ""));
+    let head: String = head.lines().map(|line| format!("{line}\r\n")).collect();
+    (head, body.to_owned())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Polls a future that does not depend on a runtime until it is done.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    let mut cx = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut cx) {
+            return value;
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What a plugin declares about itself, and the erased form the gateway works with.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use model::schema::{Record, RecordSchema};
+use model::{EntitySchema, PluginRow, PluginSchema};
+
+pub use model::Scopes;
+
+use crate::admin::Endpoint;
+use crate::build::{Build, BuildError};
+use crate::flow::Flow;
+use crate::views::{Access, BodyFilter, HeaderFilter, Log, Rewrite};
+
+/// The phases of a request, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Before routing; only globally configured instances run.
+    Rewrite,
+    /// After routing, before the upstream; may answer or wait.
+    Access,
+    /// The response head is known, whoever made it.
+    HeaderFilter,
+    /// The response body passes.
+    BodyFilter,
+    /// The response is finished, or given up.
+    Log,
+}
+
+impl Phase {
+    /// All phases in order.
+    pub const ALL: [Self; 5] = [Self::Rewrite, Self::Access, Self::HeaderFilter, Self::BodyFilter, Self::Log];
+}
+
+/// What a room does. Only the phases named in [`Plugin::RUNS`] are called.
+pub trait Phases: Send + Sync + 'static {
+    /// Before routing.
+    fn rewrite(&self, _cx: &mut Rewrite<'_>) {}
+    /// Decide about the request.
+    fn access(&self, _cx: &mut Access<'_>) -> Flow {
+        Flow::Next
+    }
+    /// Change the response head.
+    fn header_filter(&self, _cx: &mut HeaderFilter<'_>) {}
+    /// Watch or replace the response body (see [`BodyMode`](crate::BodyMode)).
+    fn body_filter(&self, _cx: &mut BodyFilter<'_>) {}
+    /// Report what happened. Must not block.
+    fn log(&self, _cx: &Log<'_>) {}
+}
+
+/// What a room is: its facts, its configuration, and how to make it ready to run.
+pub trait Plugin: Phases + Sized {
+    /// Kong's name of the plugin.
+    const NAME: &'static str;
+    /// Execution priority, higher first (kong.md 1.10).
+    const PRIORITY: i64;
+    /// The phases it takes part in.
+    const RUNS: &'static [Phase];
+    /// What it may be attached to besides the whole gateway.
+    const SCOPES: Scopes;
+    /// Protocols it may run on.
+    const PROTOCOLS: &'static [&'static str] = &["grpc", "grpcs", "http", "https"];
+    /// The user's page, in Markdown: `include_str!("doc.md")`.
+    const DOC: &'static str;
+    /// Endpoints it adds to the Admin API.
+    const ENDPOINTS: &'static [Endpoint] = &[];
+
+    /// The configuration as written.
+    type Config: Record;
+
+    /// Entities it owns, credentials for instance.
+    #[must_use]
+    fn entities() -> Vec<EntitySchema> {
+        Vec::new()
+    }
+
+    /// Makes the room ready to run; all checking beyond the schema ends here.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration, by field.
+    fn build(config: Self::Config, cx: &Build<'_>) -> Result<Self, BuildError>;
+}
+
+/// The erased form of a [`Plugin`], as the rest of the gateway sees it.
+pub trait Definition: Send + Sync {
+    /// See [`Plugin::NAME`].
+    fn name(&self) -> &'static str;
+    /// See [`Plugin::PRIORITY`].
+    fn priority(&self) -> i64;
+    /// See [`Plugin::RUNS`].
+    fn runs(&self) -> &'static [Phase];
+    /// See [`Plugin::DOC`].
+    fn doc(&self) -> &'static str;
+    /// See [`Plugin::ENDPOINTS`].
+    fn endpoints(&self) -> &'static [Endpoint];
+    /// The schema of its configuration, with scopes and protocols.
+    fn schema(&self) -> PluginSchema;
+    /// See [`Plugin::entities`].
+    fn entities(&self) -> Vec<EntitySchema>;
+    /// Builds an instance from a row of the configuration.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration, by field.
+    fn build(&self, row: &PluginRow, cx: &Build<'_>) -> Result<Arc<dyn Phases>, BuildError>;
+}
+
+struct Entry<P>(PhantomData<fn() -> P>);
+
+/// The list entry of a plugin.
+#[must_use]
+pub const fn room<P: Plugin>() -> &'static dyn Definition {
+    const { &Entry::<P>(PhantomData) }
+}
+
+impl<P: Plugin> Definition for Entry<P> {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+
+    fn priority(&self) -> i64 {
+        P::PRIORITY
+    }
+
+    fn runs(&self) -> &'static [Phase] {
+        P::RUNS
+    }
+
+    fn doc(&self) -> &'static str {
+        P::DOC
+    }
+
+    fn endpoints(&self) -> &'static [Endpoint] {
+        P::ENDPOINTS
+    }
+
+    fn schema(&self) -> PluginSchema {
+        let config: RecordSchema = P::Config::schema();
+        PluginSchema {
+            name: P::NAME,
+            priority: P::PRIORITY,
+            config,
+            scopes: P::SCOPES,
+            protocols: P::PROTOCOLS,
+        }
+    }
+
+    fn entities(&self) -> Vec<EntitySchema> {
+        P::entities()
+    }
+
+    fn build(&self, row: &PluginRow, cx: &Build<'_>) -> Result<Arc<dyn Phases>, BuildError> {
+        let config = P::Config::from_value(&row.config)
+            .map_err(|problem| BuildError::new("config", problem.to_string()))?;
+        Ok(Arc::new(P::build(config, cx)?))
+    }
+}

@@ -1,0 +1,370 @@
+//! The log line of a finished exchange as JSON, with the keys of Kong's serializer (kong.md 5.4).
+//!
+//! Written straight into the journal's buffer: no value tree, no allocation.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use model::entity::Consumer;
+use uuid::Uuid;
+use wire::Headers;
+
+use crate::exchange::{Exchange, Record, Source, Try};
+use crate::views::Log;
+
+/// The id of the one implicit workspace (kong.md 1.8).
+pub const WORKSPACE_ID: &str = "0dc6f45b-8f8d-40d2-a504-473544ee190b";
+
+/// Query arguments of a request that are logged (kong.md 3.5).
+const MAX_ARGUMENTS: usize = 100;
+
+/// Latencies of an exchange in milliseconds (kong.md 5.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Latencies {
+    /// From the first byte of the request to the last byte of the response.
+    pub request: u64,
+    /// Spent waiting for the upstream's response head; none if no upstream was asked.
+    pub proxy: Option<u64>,
+    /// Spent in the gateway itself.
+    pub kong: u64,
+    /// From the upstream's response head to its last byte.
+    pub receive: u64,
+}
+
+impl Latencies {
+    /// Computes the latencies of a record.
+    #[must_use]
+    pub fn of(record: &Record) -> Self {
+        let finished = record.finished.unwrap_or_else(Instant::now);
+        let total = finished.saturating_duration_since(record.started);
+        let proxy = record
+            .upstream_started
+            .map(|start| record.upstream_answered.unwrap_or(finished).saturating_duration_since(start));
+        let receive = match (record.upstream_answered, record.upstream_finished) {
+            (Some(answered), Some(last)) => last.saturating_duration_since(answered),
+            _ => Duration::ZERO,
+        };
+        let kong = total.saturating_sub(proxy.unwrap_or_default()).saturating_sub(receive);
+        Self {
+            request: millis(total),
+            proxy: proxy.map(millis),
+            kong: millis(kong),
+            receive: millis(receive),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Appends the log object of the exchange, without a line end.
+pub fn write(log: &Log<'_>, out: &mut Vec<u8>) {
+    let exchange: &Exchange = log;
+    out.extend_from_slice(b"{\"request\":{");
+    write_request(exchange, out);
+    out.extend_from_slice(b"},\"response\":{\"status\":");
+    number(out, u64::from(exchange.response.status));
+    out.extend_from_slice(b",\"headers\":");
+    write_headers(&exchange.response.headers, out);
+    out.extend_from_slice(b",\"size\":");
+    number(out, exchange.record.response_bytes);
+    out.push(b'}');
+    write_upstream(exchange, out);
+    write_latencies(Latencies::of(&exchange.record), out);
+    write_tries(&exchange.record.tries, out);
+    write_identity(exchange, out);
+    write_match(exchange, out);
+    out.extend_from_slice(b",\"client_ip\":\"");
+    display(out, exchange.client.ip);
+    out.extend_from_slice(b"\",\"started_at\":");
+    number(out, exchange.record.started_ms);
+    let source = if exchange.source == Source::Upstream { "upstream" } else { "kong" };
+    member(out, "source", source.as_bytes());
+    for field in &exchange.log_fields {
+        member(out, field.name, &field.value);
+    }
+    member(out, "workspace", WORKSPACE_ID.as_bytes());
+    member(out, "workspace_name", b"default");
+    out.push(b'}');
+}
+
+fn write_request(exchange: &Exchange, out: &mut Vec<u8>) {
+    let request = &exchange.request;
+    out.extend_from_slice(b"\"id\":\"");
+    out.extend_from_slice(&exchange.request_id);
+    out.push(b'"');
+    member(out, "method", request.method.as_str().as_bytes());
+    member(out, "uri", request.target());
+    out.extend_from_slice(b",\"url\":\"");
+    out.extend_from_slice(exchange.scheme.as_str().as_bytes());
+    out.extend_from_slice(b"://");
+    escaped(out, request.headers.known(wire::Known::Host).unwrap_or_default());
+    escaped(out, request.target());
+    out.extend_from_slice(b"\",\"querystring\":");
+    write_query(request.query(), out);
+    out.extend_from_slice(b",\"headers\":");
+    write_headers(&request.headers, out);
+    out.extend_from_slice(b",\"size\":");
+    number(out, exchange.record.request_bytes);
+}
+
+fn write_upstream(exchange: &Exchange, out: &mut Vec<u8>) {
+    if exchange.upstream.path.is_empty() {
+        out.extend_from_slice(b",\"upstream_uri\":\"\"");
+    } else {
+        out.extend_from_slice(b",\"upstream_uri\":\"");
+        escaped(out, &exchange.upstream.path);
+        if exchange.upstream.has_query {
+            out.push(b'?');
+            escaped(out, &exchange.upstream.query);
+        }
+        out.push(b'"');
+    }
+    out.extend_from_slice(b",\"upstream_status\":\"");
+    let mut first = true;
+    let failed = exchange.record.tries.iter().filter_map(|attempt| attempt.failed);
+    for status in failed.chain(exchange.record.upstream_status) {
+        if !first {
+            out.extend_from_slice(b", ");
+        }
+        first = false;
+        number(out, u64::from(status));
+    }
+    out.push(b'"');
+}
+
+fn write_latencies(latencies: Latencies, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"latencies\":{\"kong\":");
+    number(out, latencies.kong);
+    out.extend_from_slice(b",\"proxy\":");
+    match latencies.proxy {
+        Some(proxy) => number(out, proxy),
+        None => out.extend_from_slice(b"-1"),
+    }
+    out.extend_from_slice(b",\"request\":");
+    number(out, latencies.request);
+    out.extend_from_slice(b",\"receive\":");
+    number(out, latencies.receive);
+    out.push(b'}');
+}
+
+fn write_tries(tries: &[Try], out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"tries\":[");
+    for (index, attempt) in tries.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"{\"balancer_start\":");
+        number(out, attempt.started_ms);
+        out.extend_from_slice(b",\"balancer_start_ns\":");
+        number(out, attempt.started_ms.saturating_mul(1_000_000));
+        out.extend_from_slice(b",\"balancer_latency\":");
+        number(out, attempt.balancer_us / 1000);
+        out.extend_from_slice(b",\"balancer_latency_ns\":");
+        number(out, attempt.balancer_us.saturating_mul(1000));
+        out.extend_from_slice(b",\"ip\":\"");
+        display(out, attempt.address.ip());
+        out.extend_from_slice(b"\",\"port\":");
+        number(out, u64::from(attempt.address.port()));
+        if let Some(code) = attempt.failed {
+            out.extend_from_slice(b",\"state\":\"failed\",\"code\":");
+            number(out, u64::from(code));
+        }
+        out.push(b'}');
+    }
+    out.push(b']');
+}
+
+fn write_identity(exchange: &Exchange, out: &mut Vec<u8>) {
+    if let Some(consumer) = exchange.identity.consumer.as_deref() {
+        if let Some(credential) = &exchange.identity.credential {
+            out.extend_from_slice(b",\"authenticated_entity\":{\"id\":");
+            uuid(out, credential.id);
+            out.extend_from_slice(b",\"consumer_id\":");
+            uuid(out, consumer.id);
+            out.push(b'}');
+        }
+        write_consumer(consumer, out);
+    }
+}
+
+fn write_consumer(consumer: &Consumer, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"consumer\":{\"id\":");
+    uuid(out, consumer.id);
+    if let Some(username) = &consumer.username {
+        member(out, "username", username.as_bytes());
+    }
+    if let Some(custom_id) = &consumer.custom_id {
+        member(out, "custom_id", custom_id.as_bytes());
+    }
+    out.push(b'}');
+}
+
+fn write_match(exchange: &Exchange, out: &mut Vec<u8>) {
+    let Some(matched) = exchange.matched.as_deref() else { return };
+    out.extend_from_slice(b",\"route\":");
+    out.extend_from_slice(matched.route_json.as_bytes());
+    if let Some(service) = &matched.service_json {
+        out.extend_from_slice(b",\"service\":");
+        out.extend_from_slice(service.as_bytes());
+    }
+}
+
+/// Appends fields as an object of lower-case names; a repeated field becomes an array, and the fields that carry
+/// credentials become `REDACTED`.
+fn write_headers(headers: &Headers, out: &mut Vec<u8>) {
+    out.push(b'{');
+    let mut first = true;
+    for (index, (name, value)) in headers.iter().enumerate() {
+        let same = |other: &(&str, &[u8])| other.0.eq_ignore_ascii_case(name);
+        if headers.iter().take(index).any(|other| same(&other)) {
+            continue;
+        }
+        if !first {
+            out.push(b',');
+        }
+        first = false;
+        out.push(b'"');
+        out.extend(name.bytes().map(|byte| byte.to_ascii_lowercase()));
+        out.extend_from_slice(b"\":");
+        if name.eq_ignore_ascii_case("authorization") || name.eq_ignore_ascii_case("proxy-authorization") {
+            out.extend_from_slice(b"\"REDACTED\"");
+            continue;
+        }
+        let mut others = headers.iter().skip(index + 1).filter(same).peekable();
+        if others.peek().is_none() {
+            string(out, value);
+            continue;
+        }
+        out.push(b'[');
+        string(out, value);
+        for (_, value) in others {
+            out.push(b',');
+            string(out, value);
+        }
+        out.push(b']');
+    }
+    out.push(b'}');
+}
+
+/// Appends a query as an object, names and values percent-decoded; the first of repeated names wins.
+fn write_query(query: Option<&[u8]>, out: &mut Vec<u8>) {
+    out.push(b'{');
+    if let Some(query) = query {
+        let mut text = Vec::new();
+        let mut names: Vec<&[u8]> = Vec::new();
+        for pair in wire::target::query_pairs(query, MAX_ARGUMENTS) {
+            if names.contains(&pair.name) {
+                continue;
+            }
+            if !names.is_empty() {
+                out.push(b',');
+            }
+            names.push(pair.name);
+            decoded(pair.name, &mut text, out);
+            out.push(b':');
+            match pair.value {
+                Some(value) => decoded(value, &mut text, out),
+                None => out.extend_from_slice(b"true"),
+            }
+        }
+    }
+    out.push(b'}');
+}
+
+fn decoded(argument: &[u8], text: &mut Vec<u8>, out: &mut Vec<u8>) {
+    text.clear();
+    wire::target::form_decode(argument, text);
+    string(out, text);
+}
+
+fn member(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    string(out, value);
+}
+
+fn uuid(out: &mut Vec<u8>, id: Uuid) {
+    let mut text = Uuid::encode_buffer();
+    out.push(b'"');
+    out.extend_from_slice(id.hyphenated().encode_lower(&mut text).as_bytes());
+    out.push(b'"');
+}
+
+fn number(out: &mut Vec<u8>, value: u64) {
+    wire::h1::encode::number(out, value);
+}
+
+fn display(out: &mut Vec<u8>, value: impl std::fmt::Display) {
+    // Writing to a vector cannot fail.
+    let _ = write!(out, "{value}");
+}
+
+/// Appends a JSON string; bytes that are not UTF-8 become U+FFFD.
+pub fn string(out: &mut Vec<u8>, value: &[u8]) {
+    out.push(b'"');
+    escaped(out, value);
+    out.push(b'"');
+}
+
+fn escaped(out: &mut Vec<u8>, value: &[u8]) {
+    let plain = |byte: &u8| (0x20..0x7f).contains(byte) && *byte != b'"' && *byte != b'\\';
+    if value.iter().all(plain) {
+        out.extend_from_slice(value);
+        return;
+    }
+    for chunk in value.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            escape_letter(out, letter);
+        }
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+}
+
+fn escape_letter(out: &mut Vec<u8>, letter: char) {
+    match letter {
+        '"' => out.extend_from_slice(b"\\\""),
+        '\\' => out.extend_from_slice(b"\\\\"),
+        '\n' => out.extend_from_slice(b"\\n"),
+        '\r' => out.extend_from_slice(b"\\r"),
+        '\t' => out.extend_from_slice(b"\\t"),
+        control if u32::from(control) < 0x20 => {
+            // Writing to a vector cannot fail.
+            let _ = write!(out, "\\u{:04x}", u32::from(control));
+        }
+        other => {
+            let mut bytes = [0; 4];
+            out.extend_from_slice(other.encode_utf8(&mut bytes).as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_valid_json_whatever_the_bytes() {
+        for bytes in [&b"plain"[..], b"q\"uote\\", b"\x00\x1f\n\t", b"\xff\xfe ok", "é😀".as_bytes()] {
+            let mut out = Vec::new();
+            string(&mut out, bytes);
+            let back: String = serde_json::from_slice(&out).unwrap();
+            assert_eq!(back, String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn repeated_fields_become_arrays_and_credentials_are_redacted() {
+        let mut headers = Headers::new();
+        headers.append("X-A", b"1");
+        headers.append("Authorization", b"secret");
+        headers.append("x-a", b"2");
+        let mut out = Vec::new();
+        write_headers(&headers, &mut out);
+        assert_eq!(out, br#"{"x-a":["1","2"],"authorization":"REDACTED"}"#);
+    }
+}

@@ -1,0 +1,199 @@
+//! What outlives a request: the clock, counters, and state that must survive a reload.
+
+use std::any::{Any, TypeId};
+use std::cell::Cell;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ahash::AHashMap;
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::journal::{Journal, Sink};
+use crate::stats::Stats;
+
+/// Health of one address of an upstream's target, for metrics (kong.md 7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetHealth {
+    /// Name of the upstream.
+    pub upstream: String,
+    /// `host:port` of the target entity.
+    pub target: String,
+    /// `ip:port` it stands for; empty when the name does not resolve.
+    pub address: String,
+    /// `healthchecks_off`, `healthy`, `unhealthy` or `dns_error`.
+    pub state: &'static str,
+}
+
+type HealthReport = Box<dyn Fn() -> Vec<TargetHealth> + Send + Sync>;
+type Kept = AHashMap<(TypeId, String), Arc<dyn Any + Send + Sync>>;
+
+/// Services shared by all workers and kept over reloads.
+pub struct Services {
+    /// Wall-clock time.
+    pub clock: Clock,
+    /// Number of workers; a worker's index is below it.
+    pub workers: usize,
+    /// Counters kept by the engine.
+    pub stats: Stats,
+    /// Identity of this process in metrics and `GET /`.
+    pub node_id: Uuid,
+    /// Version of the gateway.
+    pub version: &'static str,
+    /// Only checking a configuration: nothing outside the process may be touched.
+    pub dry_run: bool,
+    kept: Mutex<Kept>,
+    health: Mutex<Option<HealthReport>>,
+}
+
+impl Services {
+    /// Services for a gateway with `workers` workers.
+    #[must_use]
+    pub fn new(workers: usize, clock: Clock, dry_run: bool) -> Arc<Self> {
+        Arc::new(Self {
+            clock,
+            workers: workers.max(1),
+            stats: Stats::new(workers),
+            node_id: Uuid::new_v4(),
+            version: env!("CARGO_PKG_VERSION"),
+            dry_run,
+            kept: Mutex::new(Kept::new()),
+            health: Mutex::new(None),
+        })
+    }
+
+    /// The value of type `T` kept under `key`, made by `make` if there is none.
+    ///
+    /// It lives as long as somebody besides this registry holds it, so a room of the next snapshot that asks with
+    /// the same key (the id of its plugin entity, say) goes on with the same counters.
+    pub fn keep<T, F>(&self, key: &str, make: F) -> Arc<T>
+    where
+        T: Send + Sync + 'static,
+        F: FnOnce() -> T,
+    {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (TypeId::of::<T>(), key.to_owned());
+        if let Some(found) = kept.get(&key).cloned().and_then(|any| any.downcast::<T>().ok()) {
+            return found;
+        }
+        let made = Arc::new(make());
+        kept.insert(key, made.clone());
+        made
+    }
+
+    /// The value kept under `key`, if any.
+    #[must_use]
+    pub fn kept<T: Send + Sync + 'static>(&self, key: &str) -> Option<Arc<T>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(&(TypeId::of::<T>(), key.to_owned())).cloned().and_then(|any| any.downcast::<T>().ok())
+    }
+
+    /// Everything of type `T` that is kept, with its key, in the order of the keys.
+    #[must_use]
+    pub fn all_kept<T: Send + Sync + 'static>(&self) -> Vec<(String, Arc<T>)> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_type = kept.iter().filter(|((kind, _), _)| *kind == TypeId::of::<T>());
+        let mut found: Vec<_> = of_type
+            .filter_map(|((_, key), any)| Some((key.clone(), any.clone().downcast::<T>().ok()?)))
+            .collect();
+        found.sort_by(|(left, _), (right, _)| left.cmp(right));
+        found
+    }
+
+    /// Forgets what no room holds any more. Called after a reload, once the old snapshot is gone.
+    pub fn sweep(&self) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|_, value| Arc::strong_count(value) > 1);
+    }
+
+    /// The journal under `key`; `sink` is made, and its writer thread started, if there is none yet.
+    pub fn journal<S: Sink>(&self, key: &str, sink: impl FnOnce() -> S) -> Arc<Journal> {
+        self.keep(key, || Journal::start(self.workers, sink()))
+    }
+
+    /// Writes out what every journal holds, waiting for it. Called once, when the gateway stops.
+    pub fn flush(&self) {
+        for (_, journal) in self.all_kept::<Journal>() {
+            journal.close();
+        }
+    }
+
+    /// Log lines dropped because a journal was full, over all journals.
+    #[must_use]
+    pub fn dropped_log_lines(&self) -> u64 {
+        self.all_kept::<Journal>().iter().map(|(_, journal)| journal.dropped()).sum()
+    }
+
+    /// Says how the health of targets is found out. Called once by the engine.
+    pub fn report_health(&self, report: impl Fn() -> Vec<TargetHealth> + Send + Sync + 'static) {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(report));
+    }
+
+    /// Health of all targets.
+    #[must_use]
+    pub fn target_health(&self) -> Vec<TargetHealth> {
+        let report = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        report.as_ref().map_or_else(Vec::new, |report| report())
+    }
+}
+
+/// One worker's own corner: its number and its random numbers.
+pub struct Worker {
+    /// Below [`Services::workers`].
+    pub index: usize,
+    /// What outlives requests.
+    pub services: Arc<Services>,
+    random: Cell<[u64; 2]>,
+    served: Cell<u64>,
+}
+
+impl Worker {
+    /// The worker numbered `index`, with random numbers seeded by the operating system.
+    #[must_use]
+    pub fn new(index: usize, services: Arc<Services>) -> Self {
+        let (high, low) = Uuid::new_v4().as_u64_pair();
+        Self { index, services, random: Cell::new([high | 1, low]), served: Cell::new(0) }
+    }
+
+    /// Sixty-four random bits. Fast, unique and well spread; not for secrets.
+    #[inline]
+    pub fn random(&self) -> u64 {
+        // xoroshiro128++ by Blackman and Vigna, public domain.
+        let [first, mut second] = self.random.get();
+        let result = first.wrapping_add(second).rotate_left(17).wrapping_add(first);
+        second ^= first;
+        self.random.set([first.rotate_left(49) ^ second ^ (second << 21), second.rotate_left(28)]);
+        result
+    }
+
+    /// A random (version 4) UUID.
+    #[inline]
+    #[must_use]
+    pub fn uuid(&self) -> Uuid {
+        let bits = (u128::from(self.random()) << 64) | u128::from(self.random());
+        uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid()
+    }
+
+    /// Thirty-two random lower-case hexadecimal digits.
+    #[inline]
+    #[must_use]
+    pub fn hex_id(&self) -> [u8; 32] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 32];
+        for half in text.chunks_exact_mut(16) {
+            let mut bits = self.random();
+            for digit in half {
+                *digit = DIGITS[usize::from((bits & 15) as u8)];
+                bits >>= 4;
+            }
+        }
+        text
+    }
+
+    /// Counts a use of this worker and returns the count, starting at 1; for ids that end in a counter.
+    #[inline]
+    pub fn count(&self) -> u64 {
+        let count = self.served.get() + 1;
+        self.served.set(count);
+        count
+    }
+}

@@ -1,0 +1,118 @@
+//! Counters the engine keeps, one shard per worker, summed when somebody looks.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One worker's counters, alone on its cache lines.
+#[repr(align(128))]
+#[derive(Default)]
+pub struct Shard {
+    /// Connections accepted from clients.
+    pub accepted: Counter,
+    /// Connections refused because a bound was reached.
+    pub refused: Counter,
+    /// Connections closed, for whatever reason.
+    pub closed: Counter,
+    /// Requests whose head was read, well-formed or not.
+    pub requests: Counter,
+    /// Connections on which a head is being read.
+    pub reading: Gauge,
+    /// Connections on which a request is being answered.
+    pub writing: Gauge,
+}
+
+/// A counter with one writer and many readers.
+#[derive(Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `by`. Only the worker that owns the shard may call this: it is not a read-modify-write.
+    #[inline]
+    pub fn add(&self, by: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    }
+
+    /// The value so far.
+    #[inline]
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A level with one writer and many readers.
+#[derive(Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// One more. Owner only, see [`Counter::add`].
+    #[inline]
+    pub fn up(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// One less. Owner only, see [`Counter::add`].
+    #[inline]
+    pub fn down(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
+    }
+
+    /// The level now.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// All workers' counters.
+pub struct Stats {
+    shards: Box<[Shard]>,
+}
+
+impl Stats {
+    /// Counters for `workers` workers.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self { shards: (0..workers.max(1)).map(|_| Shard::default()).collect() }
+    }
+
+    /// The shard of one worker.
+    #[inline]
+    #[must_use]
+    pub fn shard(&self, worker: usize) -> &Shard {
+        &self.shards[worker % self.shards.len()]
+    }
+
+    /// The sum of one figure over all workers.
+    pub fn sum(&self, figure: impl Fn(&Shard) -> u64) -> u64 {
+        self.shards.iter().map(figure).sum()
+    }
+}
+
+/// Events counted by rooms, by whichever thread sees them, and shown among the metrics. Kept with
+/// [`Services::keep`](crate::Services::keep) under its name, so that all instances share one.
+pub struct Tally {
+    /// What is counted, in the form of a metric's name without prefix and suffix.
+    pub name: &'static str,
+    /// The same in words.
+    pub help: &'static str,
+    count: AtomicU64,
+}
+
+impl Tally {
+    /// A count of nothing yet.
+    #[must_use]
+    pub fn new(name: &'static str, help: &'static str) -> Self {
+        Self { name, help, count: AtomicU64::new(0) }
+    }
+
+    /// Adds `by`.
+    pub fn add(&self, by: u64) {
+        self.count.fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// The count so far.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,267 @@
+//! What each phase may do. A view reads the whole [`Exchange`] and changes only what is legal in its phase.
+
+use std::any::Any;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use model::entity::Consumer;
+use wire::{Headers, Method};
+
+use crate::exchange::{Credential, Exchange, LogField};
+use crate::identity;
+use crate::reply::Answering;
+
+/// What a room wants with the response body; the strongest wish of a chain wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum BodyMode {
+    /// Nothing: `body_filter` is not called.
+    #[default]
+    Pass,
+    /// See each piece as it passes.
+    Observe,
+    /// Have the whole body in memory, within the gateway's bound, before the head is sent, and replace it at will.
+    Whole,
+}
+
+macro_rules! view {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        pub struct $name<'a> {
+            exchange: &'a mut Exchange,
+            slot: usize,
+        }
+
+        impl<'a> $name<'a> {
+            /// The view of the room in `slot` of the chain. For the engine and the harness.
+            pub fn new(exchange: &'a mut Exchange, slot: usize) -> Self {
+                Self { exchange, slot }
+            }
+
+            /// What this room remembered about the request in an earlier phase.
+            #[must_use]
+            pub fn state<T: 'static>(&mut self) -> Option<&mut T> {
+                self.exchange.states.get_mut(self.slot)?.as_mut()?.downcast_mut()
+            }
+        }
+
+        impl Deref for $name<'_> {
+            type Target = Exchange;
+
+            fn deref(&self) -> &Exchange {
+                self.exchange
+            }
+        }
+    };
+}
+
+view! {
+    /// Before routing: the head may still be changed freely.
+    Rewrite
+}
+view! {
+    /// After routing: change the request, answer it, or let it pass.
+    Access
+}
+view! {
+    /// The response head may be changed.
+    HeaderFilter
+}
+
+/// A piece of the response body passes.
+pub struct BodyFilter<'a> {
+    exchange: &'a mut Exchange,
+    slot: usize,
+    piece: &'a [u8],
+    last: bool,
+    replacement: Option<Vec<u8>>,
+}
+
+/// The exchange is over: read everything, change nothing.
+pub struct Log<'a> {
+    exchange: &'a Exchange,
+}
+
+impl Rewrite<'_> {
+    /// The request's fields.
+    pub fn headers(&mut self) -> &mut Headers {
+        &mut self.exchange.request.headers
+    }
+
+    /// Remembers `state` for this room's later phases.
+    pub fn remember<T: Any>(&mut self, state: T) {
+        remember(self.exchange, self.slot, state);
+    }
+}
+
+impl Access<'_> {
+    /// The request's fields as they will go upstream.
+    pub fn headers(&mut self) -> &mut Headers {
+        &mut self.exchange.request.headers
+    }
+
+    /// Fields to set on the response, whoever makes it.
+    pub fn decorate(&mut self) -> &mut Headers {
+        &mut self.exchange.decorations
+    }
+
+    /// Begins an answer, replacing any begun before.
+    pub fn answer(&mut self, status: u16) -> Answering<'_> {
+        Answering::new(&mut self.exchange.reply, status)
+    }
+
+    /// The caller is `consumer`, proven by `credential`. Sets the identity headers of kong.md 3.4.
+    pub fn authenticate(&mut self, consumer: Option<Arc<Consumer>>, credential: Credential) {
+        identity::assume(self.exchange, consumer, Some(credential));
+    }
+
+    /// The caller did not prove who it is and goes on as `consumer`.
+    pub fn authenticate_anonymous(&mut self, consumer: Arc<Consumer>) {
+        identity::assume(self.exchange, Some(consumer), None);
+    }
+
+    /// The path sent upstream.
+    pub fn set_upstream_path(&mut self, path: &[u8]) {
+        self.exchange.upstream.path.clear();
+        self.exchange.upstream.path.extend_from_slice(path);
+    }
+
+    /// The query sent upstream, without `?`; none removes the question mark too.
+    pub fn set_upstream_query(&mut self, query: Option<&[u8]>) {
+        let upstream = &mut self.exchange.upstream;
+        upstream.has_query = query.is_some();
+        upstream.query.clear();
+        upstream.query.extend_from_slice(query.unwrap_or_default());
+    }
+
+    /// The method sent upstream.
+    pub fn set_upstream_method(&mut self, method: Method) {
+        self.exchange.upstream.method = Some(method);
+    }
+
+    /// The `Host` sent upstream.
+    pub fn set_upstream_host(&mut self, host: &[u8]) {
+        self.exchange.upstream.host.clear();
+        self.exchange.upstream.host.extend_from_slice(host);
+    }
+
+    /// The request body, once it has been read (see [`Flow::ReadBody`](crate::Flow::ReadBody)).
+    #[must_use]
+    pub fn body(&self) -> Option<&[u8]> {
+        self.exchange.body.as_deref()
+    }
+
+    /// Replaces the request body; `Content-Length` follows.
+    pub fn set_body(&mut self, body: Vec<u8>) {
+        self.exchange.body = Some(body);
+    }
+
+    /// Adds a field to the log line.
+    pub fn add_log_field(&mut self, name: &'static str, value: impl Into<Vec<u8>>) {
+        self.exchange.log_fields.push(LogField { name, value: value.into() });
+    }
+
+    /// Remembers `state` for this room's later phases.
+    pub fn remember<T: Any>(&mut self, state: T) {
+        remember(self.exchange, self.slot, state);
+    }
+}
+
+impl HeaderFilter<'_> {
+    /// The response's fields.
+    pub fn headers(&mut self) -> &mut Headers {
+        &mut self.exchange.response.headers
+    }
+
+    /// The request's fields, to be read while the response's are changed.
+    pub fn request_and_response(&mut self) -> (&Headers, &mut Headers) {
+        (&self.exchange.request.headers, &mut self.exchange.response.headers)
+    }
+
+    /// Changes the status code.
+    pub fn set_status(&mut self, status: u16) {
+        self.exchange.response.status = status;
+        self.exchange.response.set_reason(b"");
+    }
+
+    /// Asks for the response body; `Content-Length` follows a replacement.
+    pub fn want_body(&mut self, mode: BodyMode) {
+        self.exchange.body_mode = self.exchange.body_mode.max(mode);
+    }
+
+    /// Remembers `state` for this room's later phases.
+    pub fn remember<T: Any>(&mut self, state: T) {
+        remember(self.exchange, self.slot, state);
+    }
+}
+
+impl<'a> BodyFilter<'a> {
+    /// The view of the room in `slot` on `piece`. For the engine and the harness.
+    pub fn new(exchange: &'a mut Exchange, slot: usize, piece: &'a [u8], last: bool) -> Self {
+        Self { exchange, slot, piece, last, replacement: None }
+    }
+
+    /// The piece that passes; the whole body in [`BodyMode::Whole`]. May be empty at the end.
+    #[must_use]
+    pub fn piece(&self) -> &'a [u8] {
+        self.piece
+    }
+
+    /// No more pieces follow.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        self.last
+    }
+
+    /// Replaces the body. Has an effect only in [`BodyMode::Whole`].
+    pub fn replace(&mut self, body: Vec<u8>) {
+        self.replacement = Some(body);
+    }
+
+    /// The replacement, for the engine.
+    #[must_use]
+    pub fn into_replacement(self) -> Option<Vec<u8>> {
+        self.replacement
+    }
+
+    /// What this room remembered about the request in an earlier phase.
+    #[must_use]
+    pub fn state<T: 'static>(&mut self) -> Option<&mut T> {
+        self.exchange.states.get_mut(self.slot)?.as_mut()?.downcast_mut()
+    }
+
+    /// Takes what this room remembered.
+    #[must_use]
+    pub fn take_state<T: 'static>(&mut self) -> Option<Box<T>> {
+        self.exchange.states.get_mut(self.slot)?.take()?.downcast().ok()
+    }
+}
+
+impl Deref for BodyFilter<'_> {
+    type Target = Exchange;
+
+    fn deref(&self) -> &Exchange {
+        self.exchange
+    }
+}
+
+impl<'a> Log<'a> {
+    /// The finished exchange. For the engine and the harness.
+    #[must_use]
+    pub fn new(exchange: &'a Exchange) -> Self {
+        Self { exchange }
+    }
+}
+
+impl Deref for Log<'_> {
+    type Target = Exchange;
+
+    fn deref(&self) -> &Exchange {
+        self.exchange
+    }
+}
+
+fn remember<T: Any>(exchange: &mut Exchange, slot: usize, state: T) {
+    if let Some(place) = exchange.states.get_mut(slot) {
+        *place = Some(Box::new(state));
+    }
+}
