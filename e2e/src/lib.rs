@@ -1,1 +1,86 @@
-//! Placeholder.
+//! The runner of Biplane's end-to-end cases: each file under `cases/` is a declarative configuration, the requests
+//! to send and what must come of them. It judges any gateway from outside and shares no code with ours.
+//! `README.md` beside it describes the format.
+
+mod case;
+mod client;
+mod echo;
+mod expect;
+mod gateway;
+mod judge;
+mod log_file;
+mod message;
+mod placeholders;
+mod remote;
+mod report;
+mod run;
+mod tokens;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// Which gateway to judge, and where files lie.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The folder that holds `cases/` and `seeds/`.
+    pub root: PathBuf,
+    /// Where the temporary folders of cases go.
+    pub scratch: PathBuf,
+    /// The gateway.
+    pub target: Target,
+}
+
+/// The gateway to judge.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// A binary to start, once per case.
+    Binary(PathBuf),
+    /// A gateway that runs already; its configuration is replaced through its Admin API.
+    Remote {
+        /// Its proxy listener.
+        proxy: SocketAddr,
+        /// Its admin listener.
+        admin: SocketAddr,
+        /// The address under which it reaches the upstreams of the cases.
+        echo_host: IpAddr,
+    },
+}
+
+impl Settings {
+    fn echo_host(&self) -> IpAddr {
+        match self.target {
+            Target::Binary(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            Target::Remote { echo_host, .. } => echo_host,
+        }
+    }
+
+    /// Whether the case in `path` can only run on a gateway started here, and this is not one.
+    pub fn skips(&self, path: &Path) -> bool {
+        let parsed = std::fs::read_to_string(path).map(|text| case::Case::parse(&text));
+        matches!((&self.target, parsed), (Target::Remote { .. }, Ok(Ok(case))) if case.needs_own_process())
+    }
+
+    /// Runs the case in `path`; the error is a report for people.
+    pub fn run(&self, path: &Path) -> Result<(), String> {
+        run::run(path, self)
+    }
+}
+
+/// Every case file under `folder`, in order.
+pub fn find_cases(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "yml") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,173 @@
+//! The client of a case: raw sockets, so that every byte sent is the case's own.
+
+use crate::case::{Step, lines};
+use crate::message::{Message, Reader};
+use serde_json::{Map, Value};
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// How long a reply may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A connection to the gateway with the methods still to be answered.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    reader: Reader,
+    waiting: VecDeque<String>,
+}
+
+/// A final response with the interim ones before it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reply {
+    pub interim: Vec<Message>,
+    pub message: Message,
+}
+
+/// What came of one step.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Exchange {
+    pub sent: Vec<u8>,
+    pub replies: Vec<Reply>,
+    /// Bytes read as they are (`reads`).
+    pub bytes: Vec<u8>,
+    pub closed: bool,
+    pub error: Option<String>,
+}
+
+impl Connection {
+    pub fn open(address: SocketAddr) -> io::Result<Connection> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Connection { reader: Reader::new(stream), waiting: VecDeque::new() })
+    }
+
+    /// Sends the step's bytes and reads what the step expects.
+    pub fn perform(&mut self, step: &Step) -> Exchange {
+        let (sent, methods) = bytes(step);
+        let mut exchange = Exchange { sent, ..Exchange::default() };
+        self.waiting.extend(methods);
+        // A gateway may answer and close before it took everything: the reply decides, not this write.
+        let written = self.reader.stream.write_all(&exchange.sent);
+        if step.half_close {
+            self.reader.stream.shutdown(Shutdown::Write).ok();
+        }
+        if step.read == Some(false) {
+            exchange.error = written.err().map(|error| format!("sending: {error}"));
+            return exchange;
+        }
+        if let Err(error) = self.read(step, &mut exchange) {
+            exchange.error = Some(format!("reading: {error}"));
+        }
+        exchange
+    }
+
+    fn read(&mut self, step: &Step, exchange: &mut Exchange) -> io::Result<()> {
+        if let Some(expected) = &step.reads {
+            exchange.bytes = self.reader.exactly(expected.len())?;
+        } else if step.reply.as_ref().is_none_or(|reply| reply != "none") {
+            for _ in 0..step.replies.as_ref().map_or(1, Vec::len) {
+                let reply = self.reply(exchange)?;
+                exchange.replies.push(reply);
+            }
+        }
+        if wants_close(step) {
+            exchange.closed = self.reader.is_closed();
+        }
+        Ok(())
+    }
+
+    fn reply(&mut self, exchange: &Exchange) -> io::Result<Reply> {
+        let method = self.waiting.pop_front().unwrap_or_default();
+        let mut reply = Reply::default();
+        loop {
+            let Some(mut message) = self.reader.head()? else {
+                let why = format!("closed without reply {}", exchange.replies.len() + 1);
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+            };
+            let status = message.status();
+            if status < 200 && status != 101 {
+                reply.interim.push(message);
+                continue;
+            }
+            self.reader.reply_body(&mut message, &method)?;
+            reply.message = message;
+            return Ok(reply);
+        }
+    }
+}
+
+/// Whether the step expects the connection to end.
+pub(crate) fn wants_close(step: &Step) -> bool {
+    step.closed || step.reply.as_ref().is_some_and(|reply| reply == "none")
+}
+
+/// The bytes of a step and the methods of the requests in them.
+fn bytes(step: &Step) -> (Vec<u8>, Vec<String>) {
+    if let Some(raw) = &step.raw {
+        let methods = raw.split("\r\n").filter(|line| line.contains(" HTTP/1."));
+        return (raw.clone().into_bytes(), methods.map(first_word).collect());
+    }
+    let Some(request) = &step.request else {
+        return (Vec::new(), Vec::new());
+    };
+    let with_version = request.ends_with(" HTTP/1.0") || request.ends_with(" HTTP/1.1");
+    let mut head = if with_version { format!("{request}\r\n") } else { format!("{request} HTTP/1.1\r\n") };
+    let mut headers = Vec::new();
+    if !step.without_host {
+        headers.push(("Host".to_owned(), step.host.clone().unwrap_or_else(|| "gateway.test".to_owned())));
+    }
+    if step.route.is_some() {
+        headers.push(("Kong-Debug".to_owned(), "1".to_owned()));
+    }
+    headers.extend(lines(&step.headers));
+    let body = body(step, &mut headers);
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    let mut bytes = head.into_bytes();
+    bytes.extend(body);
+    (bytes, vec![first_word(request)])
+}
+
+fn body(step: &Step, headers: &mut Vec<(String, String)>) -> Vec<u8> {
+    let named = |headers: &[(String, String)], name: &str| {
+        headers.iter().any(|(key, _)| key.eq_ignore_ascii_case(name))
+    };
+    if let Some(chunks) = &step.chunks {
+        headers.push(("Transfer-Encoding".to_owned(), "chunked".to_owned()));
+        return chunked(chunks, &step.trailers);
+    }
+    let body = match (&step.json, &step.body, step.size) {
+        (Some(json), ..) => {
+            if !named(headers, "content-type") {
+                headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
+            }
+            json.to_string()
+        }
+        (_, Some(body), _) => body.clone(),
+        (_, _, Some(size)) => "x".repeat(size),
+        _ => return Vec::new(),
+    };
+    if !named(headers, "content-length") {
+        headers.push(("Content-Length".to_owned(), body.len().to_string()));
+    }
+    body.into_bytes()
+}
+
+fn chunked(chunks: &[String], trailers: &Map<String, Value>) -> Vec<u8> {
+    let mut body: String = chunks.iter().map(|chunk| format!("{:x}\r\n{chunk}\r\n", chunk.len())).collect();
+    body.push_str("0\r\n");
+    for (name, value) in lines(trailers) {
+        body.push_str(&format!("{name}: {value}\r\n"));
+    }
+    (body + "\r\n").into_bytes()
+}
+
+fn first_word(line: &str) -> String {
+    line.split(' ').next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,188 @@
+//! The gateway under test: the real binary as a child process, or one that already runs elsewhere.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a start, a stop or a line may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The addresses a case talks to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Addresses {
+    pub proxy: SocketAddr,
+    pub admin: Option<SocketAddr>,
+    pub status: Option<SocketAddr>,
+}
+
+/// A running gateway process; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    child: Child,
+    output: Output,
+    pub addresses: Addresses,
+    pub config: PathBuf,
+}
+
+/// The lines a process wrote, as they come.
+#[derive(Clone, Debug, Default)]
+struct Output {
+    lines: Arc<(Mutex<Vec<String>>, Condvar)>,
+}
+
+impl Output {
+    fn collect(&self, source: impl Read + Send + 'static) {
+        let lines = Arc::clone(&self.lines);
+        thread::spawn(move || {
+            for line in BufReader::new(source).lines().map_while(Result::ok) {
+                lines.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                lines.1.notify_all();
+            }
+        });
+    }
+
+    fn text(&self) -> String {
+        self.lines.0.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+    }
+
+    /// The first answer `find` has for the lines so far, at most `limit` from now.
+    fn wait<T>(&self, limit: Duration, mut find: impl FnMut(&[String]) -> Option<T>) -> Option<T> {
+        let deadline = Instant::now() + limit;
+        let mut lines = self.lines.0.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(found) = find(&lines) {
+                return Some(found);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            lines = self.lines.1.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Gateway {
+    /// Starts `binary` on a configuration file and waits until it is ready.
+    pub fn start(
+        binary: &Path,
+        config: &Path,
+        args: &[String],
+        env: &BTreeMap<String, String>,
+    ) -> Result<Gateway, String> {
+        let mut command = command(binary, env);
+        command.arg("run").arg(config);
+        let defaults = [
+            ("--workers", "2"),
+            ("--proxy-listen", "127.0.0.1:0"),
+            ("--admin-listen", "127.0.0.1:0"),
+            ("--status-listen", "127.0.0.1:0"),
+        ];
+        for (flag, value) in defaults.into_iter().filter(|(flag, _)| !args.iter().any(|arg| arg == flag)) {
+            command.args([flag, value]);
+        }
+        let mut child =
+            command.args(args).spawn().map_err(|error| format!("{}: {error}", binary.display()))?;
+        let output = Output::default();
+        if let Some(stderr) = child.stderr.take() {
+            output.collect(stderr);
+        }
+        if let Some(stdout) = child.stdout.take() {
+            output.collect(stdout);
+        }
+        match addresses(&output, &mut child) {
+            Some(addresses) => Ok(Gateway { child, output, addresses, config: config.to_owned() }),
+            None => {
+                child.kill().ok();
+                child.wait().ok();
+                Err(format!("the gateway did not become ready; it wrote:\n{}", output.text()))
+            }
+        }
+    }
+
+    /// Everything it wrote so far.
+    pub fn output(&self) -> String {
+        self.output.text()
+    }
+
+    /// Waits for a line that fits.
+    pub fn wait_for_line(&self, fits: impl Fn(&str) -> bool) -> bool {
+        self.output.wait(PATIENCE, |lines| lines.iter().any(|line| fits(line)).then_some(())).is_some()
+    }
+
+    /// Sends a signal by name, such as HUP.
+    pub fn signal(&self, name: &str) -> Result<(), String> {
+        let id = self.child.id().to_string();
+        match Command::new("kill").args(["-s", name, &id]).status() {
+            Ok(status) if status.success() => Ok(()),
+            other => Err(format!("cannot send {name}: {other:?}")),
+        }
+    }
+
+    /// Waits for the end of the process.
+    pub fn exit_code(&mut self) -> Result<Option<i32>, String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Ok(status.code()),
+                Ok(None) if Instant::now() < deadline => thread::park_timeout(Duration::from_millis(10)),
+                Ok(None) => return Err("the gateway still runs".to_owned()),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Runs `biplane check` on a file: how it ended and all it wrote.
+pub(crate) fn check(binary: &Path, config: &Path) -> Result<(ExitStatus, String), String> {
+    let output = command(binary, &BTreeMap::new()).arg("check").arg(config).output();
+    let output = output.map_err(|error| format!("{}: {error}", binary.display()))?;
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Ok((output.status, text))
+}
+
+fn command(binary: &Path, env: &BTreeMap<String, String>) -> Command {
+    let mut command = Command::new(binary);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("KONG_") {
+            command.env_remove(name);
+        }
+    }
+    command.env("NO_COLOR", "1").env("KONG_ALLOW_DEBUG_HEADER", "on").envs(env);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// The addresses once `ready` was written; `None` when the process ends first or takes too long.
+fn addresses(output: &Output, child: &mut Child) -> Option<Addresses> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        let found = output.wait(Duration::from_millis(100), |lines| {
+            lines.iter().any(|line| line == "ready").then(|| lines.to_vec())
+        });
+        if let Some(lines) = found {
+            let of = |listener: &str| {
+                let prefix = format!("listening {listener} http ");
+                lines.iter().find_map(|line| line.strip_prefix(&prefix)?.parse().ok())
+            };
+            return Some(Addresses { proxy: of("proxy")?, admin: of("admin"), status: of("status") });
+        }
+        if !matches!(child.try_wait(), Ok(None)) {
+            return None;
+        }
+    }
+    None
+}

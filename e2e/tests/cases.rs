@@ -1,0 +1,71 @@
+//! One test per case file, with the output of the usual test harness.
+
+use e2e::{Settings, Target, find_cases};
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::error::Error;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let mut arguments = Arguments::from_args();
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let scratch = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let target = if arguments.list { Target::Binary(PathBuf::new()) } else { target(&root)? };
+    if matches!(target, Target::Remote { .. }) {
+        // There is one configuration only.
+        arguments.test_threads = Some(1);
+    }
+    let settings = Arc::new(Settings { root, scratch, target });
+    let folder = settings.root.join("cases");
+    let trials = find_cases(&folder)?.into_iter().map(|path| trial(&settings, &folder, path)).collect();
+    Ok(libtest_mimic::run(&arguments, trials).exit_code())
+}
+
+fn trial(settings: &Arc<Settings>, folder: &Path, path: PathBuf) -> Trial {
+    let name = path.strip_prefix(folder).unwrap_or(&path).with_extension("").display().to_string();
+    let skipped = settings.skips(&path);
+    let settings = Arc::clone(settings);
+    Trial::test(name, move || settings.run(&path).map_err(Failed::from)).with_ignored_flag(skipped)
+}
+
+/// The gateway named by the environment, else the binary of this checkout, built now.
+fn target(root: &Path) -> Result<Target, Box<dyn Error>> {
+    if let Ok(proxy) = std::env::var("BIPLANE_E2E_ADDRESS") {
+        let admin = std::env::var("BIPLANE_E2E_ADDRESS_ADMIN")
+            .map_err(|_| "BIPLANE_E2E_ADDRESS also needs BIPLANE_E2E_ADDRESS_ADMIN")?;
+        let echo_host = std::env::var("BIPLANE_E2E_ECHO_HOST").unwrap_or_else(|_| "127.0.0.1".to_owned());
+        return Ok(Target::Remote {
+            proxy: address(&proxy)?,
+            admin: address(&admin)?,
+            echo_host: echo_host.parse()?,
+        });
+    }
+    match std::env::var_os("BIPLANE_BIN") {
+        Some(binary) => Ok(Target::Binary(std::fs::canonicalize(binary)?)),
+        None => build(root).map(Target::Binary),
+    }
+}
+
+fn address(url: &str) -> Result<SocketAddr, Box<dyn Error>> {
+    let address = url.trim_start_matches("http://").trim_end_matches('/');
+    Ok(address.to_socket_addrs()?.next().ok_or("no address")?)
+}
+
+/// Always asks cargo, which is quick when nothing changed: an old binary would judge old code.
+fn build(root: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .current_dir(root)
+        .args(["build", "-q", "-p", "biplane", "--profile", profile])
+        .status()?;
+    if !status.success() {
+        return Err("`cargo build -p biplane` failed".into());
+    }
+    // The test binary lies in TARGET/PROFILE/deps.
+    let folder =
+        std::env::current_exe()?.parent().and_then(Path::parent).ok_or("no target folder")?.to_owned();
+    Ok(folder.join("biplane"))
+}
