@@ -23,6 +23,8 @@ pub(crate) struct Case {
     pub hosts: BTreeMap<String, u16>,
     /// Configurations for `biplane check`.
     pub checks: Vec<Check>,
+    /// The gateway must end at its start instead of serving.
+    pub refuses: Option<Refusal>,
     /// Requests and other acts, in order; each is a [`Step`].
     pub steps: Vec<Value>,
 }
@@ -56,6 +58,16 @@ pub(crate) struct Check {
     /// Texts the output must hold; `~` begins a regular expression.
     pub says: Vec<String>,
     pub lacks: Vec<String>,
+}
+
+/// How a start fails.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Refusal {
+    pub exit: i32,
+    /// Texts the output must hold.
+    #[serde(default)]
+    pub says: Vec<String>,
 }
 
 /// What the upstream answers instead of an echo.
@@ -217,8 +229,8 @@ impl Case {
     pub fn parse(text: &str) -> Result<Case, String> {
         let value: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
         let case: Case = serde_json::from_value(value).map_err(|error| error.to_string())?;
-        if case.steps.is_empty() && case.checks.is_empty() {
-            return Err("a case needs steps or checks".to_owned());
+        if case.steps.is_empty() && case.checks.is_empty() && case.refuses.is_none() {
+            return Err("a case needs steps, checks or refuses".to_owned());
         }
         for (index, step) in case.steps.iter().enumerate() {
             let step: Step = serde_json::from_value(step.clone())
@@ -239,6 +251,7 @@ impl Case {
             || !self.args.is_empty()
             || !self.hosts.is_empty()
             || !self.checks.is_empty()
+            || self.refuses.is_some()
             || self.steps.iter().any(local)
     }
 }

@@ -29,21 +29,37 @@ pub(crate) struct Gateway {
     pub config: PathBuf,
 }
 
+/// A gateway that ended, or hung, before it was ready.
+#[derive(Debug)]
+pub(crate) struct NotStarted {
+    /// The exit code, unless it still ran.
+    pub code: Option<i32>,
+    pub output: String,
+}
+
 /// The lines a process wrote, as they come.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Output {
     lines: Arc<(Mutex<Vec<String>>, Condvar)>,
+    readers: Vec<thread::JoinHandle<()>>,
 }
 
 impl Output {
-    fn collect(&self, source: impl Read + Send + 'static) {
+    fn collect(&mut self, source: impl Read + Send + 'static) {
         let lines = Arc::clone(&self.lines);
-        thread::spawn(move || {
+        self.readers.push(thread::spawn(move || {
             for line in BufReader::new(source).lines().map_while(Result::ok) {
                 lines.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
                 lines.1.notify_all();
             }
-        });
+        }));
+    }
+
+    /// Reads what a process that ended left behind.
+    fn wait_for_end(&mut self) {
+        for reader in self.readers.drain(..) {
+            reader.join().ok();
+        }
     }
 
     fn text(&self) -> String {
@@ -74,7 +90,7 @@ impl Gateway {
         config: &Path,
         args: &[String],
         env: &BTreeMap<String, String>,
-    ) -> Result<Gateway, String> {
+    ) -> Result<Gateway, NotStarted> {
         let mut command = command(binary, env);
         command.arg("run").arg(config);
         let defaults = [
@@ -86,9 +102,11 @@ impl Gateway {
         for (flag, value) in defaults.into_iter().filter(|(flag, _)| !args.iter().any(|arg| arg == flag)) {
             command.args([flag, value]);
         }
-        let mut child =
-            command.args(args).spawn().map_err(|error| format!("{}: {error}", binary.display()))?;
-        let output = Output::default();
+        let mut child = command
+            .args(args)
+            .spawn()
+            .map_err(|error| NotStarted { code: None, output: format!("{}: {error}", binary.display()) })?;
+        let mut output = Output::default();
         if let Some(stderr) = child.stderr.take() {
             output.collect(stderr);
         }
@@ -98,9 +116,11 @@ impl Gateway {
         match addresses(&output, &mut child) {
             Some(addresses) => Ok(Gateway { child, output, addresses, config: config.to_owned() }),
             None => {
+                let code = child.try_wait().ok().flatten().and_then(|status| status.code());
                 child.kill().ok();
                 child.wait().ok();
-                Err(format!("the gateway did not become ready; it wrote:\n{}", output.text()))
+                output.wait_for_end();
+                Err(NotStarted { code, output: output.text() })
             }
         }
     }

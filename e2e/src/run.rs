@@ -1,9 +1,9 @@
 //! Runs one case from its file: upstreams, configuration, gateway, steps, report.
 
-use crate::case::{Case, Check, Listener, Step};
+use crate::case::{Case, Check, Listener, Refusal, Step};
 use crate::client::{Connection, Exchange};
 use crate::echo::{Echo, Seen};
-use crate::gateway::{self, Addresses, Gateway};
+use crate::gateway::{self, Addresses, Gateway, NotStarted};
 use crate::placeholders::{Values, fill, fill_value};
 use crate::{Settings, Target, expect, judge, remote, report, tokens};
 use serde_json::Value;
@@ -40,7 +40,9 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
     let case = Case::parse(&text)?;
     let mut running = Running::new(&case, settings)?;
     let mut failures = running.checks(&case.checks)?;
-    if !case.steps.is_empty() {
+    if let Some(refusal) = &case.refuses {
+        failures.extend(running.refusal(&case, refusal)?);
+    } else if !case.steps.is_empty() {
         running.start(&case)?;
         failures.extend(running.steps(&case.steps));
     }
@@ -137,20 +139,56 @@ impl<'a> Running<'a> {
 
     /// Brings the configuration to the gateway.
     fn start(&mut self, case: &Case) -> Result<(), String> {
-        let config = match (&case.config, &case.config_file) {
-            (Some(text), None) => fill(text, &self.values)?,
-            (None, Some(file)) => {
-                let file = self.settings.root.join(file);
-                std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?
-            }
-            _ => return Err("a case with steps needs one of `config` and `config_file`".to_owned()),
-        };
         if let Target::Remote { proxy, admin, .. } = self.settings.target {
             self.addresses = Some(Addresses { proxy, admin: Some(admin), status: None });
-            return remote::load(admin, &config);
+            return remote::load(admin, &self.config(case)?);
         }
+        let gateway = self.launch(case)?.map_err(|failed| {
+            format!(
+                "the gateway did not become ready (exit code {:?}); it wrote:\n{}",
+                failed.code, failed.output
+            )
+        })?;
+        self.set("PROXY_PORT", gateway.addresses.proxy.port().to_string());
+        self.addresses = Some(gateway.addresses);
+        self.gateway = Some(gateway);
+        Ok(())
+    }
+
+    /// What is wrong with the way the gateway refuses to start.
+    fn refusal(&self, case: &Case, wanted: &Refusal) -> Result<Vec<String>, String> {
+        let Err(failed) = self.launch(case)? else {
+            return Ok(vec!["the gateway started".to_owned()]);
+        };
+        let mut problems = Vec::new();
+        if failed.code != Some(wanted.exit) {
+            problems.push(format!("exit code: expected {}, got {:?}", wanted.exit, failed.code));
+        }
+        for text in &wanted.says {
+            if !expect::text_holds(&fill(text, &self.values)?, &failed.output) {
+                problems.push(format!("it does not say {text:?}"));
+            }
+        }
+        if !problems.is_empty() {
+            problems.push(format!("it wrote:\n{}", failed.output));
+        }
+        Ok(problems)
+    }
+
+    fn config(&self, case: &Case) -> Result<String, String> {
+        match (&case.config, &case.config_file) {
+            (Some(text), None) => fill(text, &self.values),
+            (None, Some(file)) => {
+                let file = self.settings.root.join(file);
+                std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))
+            }
+            _ => Err("a case with steps needs one of `config` and `config_file`".to_owned()),
+        }
+    }
+
+    fn launch(&self, case: &Case) -> Result<Result<Gateway, NotStarted>, String> {
         let file = self.folder.join(case.config_name.as_deref().unwrap_or("kong.yml"));
-        std::fs::write(&file, config).map_err(|error| error.to_string())?;
+        std::fs::write(&file, self.config(case)?).map_err(|error| error.to_string())?;
         let mut env: BTreeMap<String, String> = BTreeMap::new();
         if let Some(hosts) = &self.hosts_file {
             env.insert("BIPLANE_HOSTS_FILE".to_owned(), hosts.display().to_string());
@@ -159,11 +197,7 @@ impl<'a> Running<'a> {
             env.insert(name.clone(), fill(value, &self.values)?);
         }
         let args = case.args.iter().map(|arg| fill(arg, &self.values)).collect::<Result<Vec<_>, _>>()?;
-        let gateway = Gateway::start(self.binary()?, &file, &args, &env)?;
-        self.set("PROXY_PORT", gateway.addresses.proxy.port().to_string());
-        self.addresses = Some(gateway.addresses);
-        self.gateway = Some(gateway);
-        Ok(())
+        Ok(Gateway::start(self.binary()?, &file, &args, &env))
     }
 
     fn steps(&mut self, steps: &[Value]) -> Vec<String> {
