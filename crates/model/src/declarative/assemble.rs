@@ -114,6 +114,9 @@ fn fill_typed(config: &mut Config) {
     config.key_sets = typed(config, "key_sets");
     config.keys = typed(config, "keys");
     config.vaults = typed(config, "vaults");
+    for membership in &config.consumer_group_consumers {
+        config.groups.entry(membership.consumer.0).or_default().push(membership.consumer_group.0);
+    }
     let plugins = config.entities("plugins").iter();
     let row =
         |entity: &Entity| PluginRow::new(&entity.value, entity.span).expect("validated by its own schema");

@@ -115,8 +115,14 @@ impl<'l, 'n> Collector<'l, 'n> {
         if row.value.is_null() {
             return;
         }
-        if collection.schema.name == "plugins" {
-            self.plugin(&mut row, trail);
+        match collection.schema.name {
+            "plugins" => self.plugin(&mut row, trail),
+            "routes" if row.value["path_handling"] == "v1" => {
+                let span = row.node.field("path_handling").map_or(row.node.span, |node| node.span);
+                let message = "path_handling='v1' is deprecated and treated as 'v0'";
+                self.problems.warn(&trail.field("path_handling"), span, message);
+            }
+            _ => {}
         }
         let node = row.node;
         let own = self.rows.len();

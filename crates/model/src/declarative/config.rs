@@ -52,6 +52,7 @@ pub struct Config {
     pub keys: Vec<Arc<Key>>,
     /// Stores of secrets.
     pub vaults: Vec<Arc<Vault>>,
+    pub(super) groups: AHashMap<Uuid, Vec<Uuid>>,
     pub(super) collections: Vec<Collection>,
     pub(super) by_name: AHashMap<&'static str, usize>,
 }
@@ -126,6 +127,11 @@ impl Config {
     pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
         let collection = self.collection("upstreams")?;
         collection.by_endpoint_key.get(name).map(|index| &self.upstreams[*index])
+    }
+
+    /// The groups that a consumer belongs to, in the order of the document.
+    pub fn groups_of(&self, consumer: Uuid) -> &[Uuid] {
+        self.groups.get(&consumer).map_or(&[], Vec::as_slice)
     }
 
     fn position(&self, collection: &str, id: Uuid) -> Option<usize> {

@@ -2,6 +2,7 @@
 //! wrong with it.
 
 mod assemble;
+mod catalog;
 mod collect;
 mod config;
 mod errors;
@@ -12,6 +13,7 @@ mod resolve;
 
 use std::sync::Arc;
 
+pub use catalog::{Catalog, PluginSchema, Scopes};
 pub use config::{Config, Entity};
 pub use errors::problems_to_kong;
 use md5::{Digest, Md5};
@@ -19,54 +21,8 @@ use md5::{Digest, Md5};
 use self::collect::Collector;
 use self::layout::Layout;
 use self::resolve::Resolver;
-use crate::entity::EntitySchema;
 use crate::node;
 use crate::problem::{Problem, Problems};
-use crate::schema::RecordSchema;
-
-/// What plugins bring with them: their schemas and their entities.
-#[derive(Debug, Clone, Default)]
-pub struct Catalog {
-    /// The plugins that may be used.
-    pub plugins: Vec<PluginSchema>,
-    /// Entities that plugins own, such as credentials.
-    pub entities: Vec<EntitySchema>,
-}
-
-/// The description of a plugin.
-#[derive(Debug, Clone)]
-pub struct PluginSchema {
-    /// The name that documents use.
-    pub name: &'static str,
-    /// Plugins of higher priority run first.
-    pub priority: i64,
-    /// Its settings.
-    pub config: RecordSchema,
-    /// What a row may be limited to.
-    pub scopes: Scopes,
-    /// The protocols it works on.
-    pub protocols: &'static [&'static str],
-}
-
-/// What rows of a plugin may be limited to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Scopes {
-    /// A service.
-    pub service: bool,
-    /// A route.
-    pub route: bool,
-    /// A consumer.
-    pub consumer: bool,
-    /// A group of consumers.
-    pub consumer_group: bool,
-}
-
-impl Scopes {
-    /// Anything.
-    pub const ALL: Self = Self { service: true, route: true, consumer: true, consumer_group: true };
-    /// Anything but consumers and their groups, as for plugins that find out who the consumer is.
-    pub const NO_CONSUMER: Self = Self { service: true, route: true, consumer: false, consumer_group: false };
-}
 
 /// Reads a declarative document.
 ///
@@ -92,6 +48,12 @@ pub fn load(file_name: &str, text: &str, catalog: &Catalog) -> Result<Config, Ve
         return Err(problems.list);
     }
     Ok(assemble::assemble(&layout, rows, header, problems.list, digest(text)))
+}
+
+/// The configuration without any entity, with which a gateway starts that has no document.
+pub fn empty(catalog: &Catalog) -> Config {
+    let (layout, header) = (Layout::new(catalog), prepare::Header::default());
+    assemble::assemble(&layout, Vec::new(), header, Vec::new(), "0".repeat(32))
 }
 
 /// The digest that Kong shows as `configuration_hash`: MD5 of the text, 32 hexadecimal digits.

@@ -2,8 +2,6 @@
 
 use std::mem;
 
-use serde_json::Value;
-
 use super::layout::Layout;
 use super::migrate::migrate_path;
 use crate::entity::{settle_algorithm, target_normal_form};
@@ -153,19 +151,19 @@ fn expand_url(entries: &mut Vec<(Key, Node)>, trail: &Trail<'_>, problems: &mut 
     let Some(position) = entries.iter().position(|(key, _)| key.name == "url") else { return };
     let (_, node) = entries.remove(position);
     let span = node.span;
-    let url = match &node.kind {
+    let parts = match &node.kind {
         NodeKind::Null => return,
-        NodeKind::String(text) => text,
-        _ => {
-            problems.add(&trail.field("url"), span, "expected a string");
-            set(entries, "host", span, NodeKind::String("url".to_owned()));
+        NodeKind::String(text) => UrlParts::of(text).ok_or("missing host in url"),
+        _ => Err("expected a string"),
+    };
+    let parts = match parts {
+        Ok(parts) => parts,
+        Err(message) => {
+            problems.add(&trail.field("url"), span, message);
+            // The document is refused by now; this keeps "host: required field missing" from being said as well.
+            set(entries, "host", span, NodeKind::String("unknown".to_owned()));
             return;
         }
-    };
-    let Some(parts) = UrlParts::of(url) else {
-        problems.add(&trail.field("url"), span, "missing host in url");
-        set(entries, "host", span, NodeKind::String("url".to_owned()));
-        return;
     };
     set(entries, "protocol", span, NodeKind::String(parts.protocol));
     set(entries, "host", span, NodeKind::String(parts.host));
@@ -273,7 +271,6 @@ fn settle_upstream(entries: &mut Vec<(Key, Node)>, span: Span) {
     for (name, value) in settle_algorithm(algorithm.as_deref(), hash_on.as_deref()) {
         let span = entry(entries, name).map_or(span, |node| node.span);
         let kind = value.as_str().map_or(NodeKind::Null, |text| NodeKind::String(text.to_owned()));
-        debug_assert!(value.is_string() || value == Value::Null);
         set(entries, name, span, kind);
     }
 }

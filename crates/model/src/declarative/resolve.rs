@@ -8,7 +8,7 @@ use super::collect::{Collector, Row, place};
 use super::layout::{Collection, Layout};
 use crate::entity::stable_id;
 use crate::node::Span;
-use crate::problem::{Problem, Problems, Step};
+use crate::problem::{Problem, Problems, Step, nearest};
 
 pub(super) struct Resolver<'l, 'n> {
     layout: &'l Layout<'l>,
@@ -16,7 +16,12 @@ pub(super) struct Resolver<'l, 'n> {
     problems: Problems,
     ids: Vec<Uuid>,
     known: Vec<Known>,
+    /// Names that may still be compared to find out what was meant.
+    comparisons: usize,
 }
+
+/// Enough for a thousand wrong references among a thousand names; a document that is all wrong gets no more.
+const COMPARISONS: usize = 1_000_000;
 
 /// What is taken in one collection.
 #[derive(Default)]
@@ -31,7 +36,14 @@ impl<'l, 'n> Resolver<'l, 'n> {
     pub fn new(layout: &'l Layout<'l>, collector: Collector<'l, 'n>) -> Self {
         let ids = vec![Uuid::nil(); collector.rows.len()];
         let known = layout.collections.iter().map(|_| Known::default()).collect();
-        Self { layout, rows: collector.rows, problems: collector.problems, ids, known }
+        Self {
+            layout,
+            rows: collector.rows,
+            problems: collector.problems,
+            ids,
+            known,
+            comparisons: COMPARISONS,
+        }
     }
 
     /// Parents first, so that a child's identity may build on theirs.
@@ -91,11 +103,14 @@ impl<'l, 'n> Resolver<'l, 'n> {
     fn dangling(&mut self, row: usize, field: &str, wanted: &str, target: usize) {
         let collection = self.layout.collections[target].schema.name;
         let message = format!("invalid reference '{field}: {wanted}' (no such entry in '{collection}')");
-        let keys = self.known[target].keys.keys().map(String::as_str);
-        let meant =
-            (self.known[target].keys.len() < 10_000).then(|| crate::problem::nearest(wanted, keys)).flatten();
-        let suggestion = meant.map(|name| format!("did you mean '{name}'?"));
+        let suggestion = self.meant(wanted, target);
         self.problem(row, Some(field), field, message).suggestion = suggestion;
+    }
+
+    fn meant(&mut self, wanted: &str, target: usize) -> Option<String> {
+        self.comparisons = self.comparisons.checked_sub(self.known[target].keys.len())?;
+        let name = nearest(wanted, self.known[target].keys.keys().map(String::as_str))?;
+        Some(format!("did you mean '{name}'?"))
     }
 
     fn identity(&mut self, row: usize, collection: &Collection) {

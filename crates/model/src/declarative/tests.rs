@@ -151,7 +151,7 @@ fn a_reference_to_nothing_is_named_with_its_nearest_neighbour() {
     assert_eq!(problems[0].suggestion.as_deref(), Some("did you mean 'users'?"));
     let named =
         faults("services: [{name: a, host: h}]\nroutes: [{name: r, service: {name: a}, paths: [/]}]\n");
-    assert_eq!(named, ["3:30 routes[0].service: invalid foreign key"]);
+    assert_eq!(named, ["3:30 routes[0].service: expected a string"]);
 }
 
 #[test]
@@ -357,6 +357,7 @@ fn deck_keys_are_accepted_and_do_their_work() {
     assert_eq!(config.plugins[1].consumer_group, Some(config.consumer_groups[0].id));
     assert_eq!(config.consumer_group_consumers[0].consumer_group.0, config.consumer_groups[0].id);
     assert_eq!(config.consumer_group_consumers[0].consumer.0, config.consumers[0].id);
+    assert_eq!(config.groups_of(config.consumers[0].id), [config.consumer_groups[0].id]);
     assert_eq!(config.warnings.len(), 1);
     let found = faults("plugins:\n- {name: jwt, _config: nowhere}\n");
     assert_eq!(found, ["3:24 plugins[0]._config: '_config' names no entry of '_plugin_configs'"]);
@@ -500,4 +501,62 @@ fn tens_of_thousands_of_entities_load_without_quadratic_steps() {
     let (small, large) = (build(500), build(4000));
     let (small, large) = (time(&small), time(&large));
     assert!(large < small * 8.0 * 4.0, "8 times the entities took {:.1} times as long", large / small);
+}
+
+#[test]
+fn a_gateway_without_a_document_has_collections_without_entities() {
+    let config = super::empty(&catalog());
+    assert_eq!(config.hash, "0".repeat(32));
+    assert!(config.entities("services").is_empty() && config.schema("acls").is_some());
+}
+
+#[test]
+fn values_of_the_wrong_type_come_with_advice() {
+    let text = "_format_version: '3.0'\nservices: [{host: h, name: 5, enabled: yes, retries: '3', routes: [{paths: [/], path_handling: v1}]}]\nroutes: [{service: {name: a}, paths: [/]}]\n";
+    let problems = bad(text);
+    let advice: Vec<&str> = problems.iter().filter_map(|problem| problem.suggestion.as_deref()).collect();
+    assert_eq!(
+        advice,
+        [
+            "put the value in quotes",
+            "write true",
+            "write the number without quotes",
+            "write the name itself: a"
+        ]
+    );
+    let warning = problems.iter().find(|problem| problem.severity == Severity::Warning).unwrap();
+    assert_eq!(warning.message, "path_handling='v1' is deprecated and treated as 'v0'");
+}
+
+#[test]
+fn plugin_schemas_print_as_kong_prints_them() {
+    let schema = &catalog().plugins[1];
+    let printed = schema.to_kong_json();
+    assert_eq!(
+        printed["fields"][2],
+        json!({"consumer": {"type": "foreign", "reference": "consumers", "eq": null}})
+    );
+    assert_eq!(printed["fields"][5]["config"]["fields"][0], json!({"secret_is_base64": {"type": "any"}}));
+    assert_eq!(printed["fields"][4]["protocols"]["default"], json!(["grpc", "grpcs", "http", "https"]));
+}
+
+#[test]
+fn urls_give_protocol_host_port_and_path() {
+    for (url, protocol, host, port, path) in [
+        ("http://h", "http", "h", 80, None),
+        ("https://h", "https", "h", 443, None),
+        ("https://h:8443/a/b", "https", "h", 8443, Some("/a/b")),
+        ("//h:443", "https", "h", 443, None),
+        ("grpc://h:9000", "grpc", "h", 9000, None),
+        ("http://[::1]:81/", "http", "[::1]", 81, Some("/")),
+        ("http://h/p?q=1", "http", "h", 80, Some("/p")),
+    ] {
+        let config = good(&format!("_format_version: '3.0'\nservices: [{{url: '{url}'}}]"));
+        let service = &config.services[0];
+        let found = (service.protocol.as_str(), service.host.as_str(), service.port, service.path.as_deref());
+        assert_eq!(found, (protocol, host, port, path), "{url}");
+    }
+    assert_eq!(faults("services: [{url: 'http://'}]"), ["2:18 services[0].url: missing host in url"]);
+    assert_eq!(faults("services: [{url: 'http://h:x'}]"), ["2:18 services[0].url: missing host in url"]);
+    assert_eq!(faults("services: [{url: 5}]"), ["2:18 services[0].url: expected a string"]);
 }

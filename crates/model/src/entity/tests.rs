@@ -136,7 +136,7 @@ fn values_of_routes() {
             json!({"paths": ["/"], "https_redirect_status_code": 303}),
             "https_redirect_status_code: expected one of: 426, 301, 302, 307, 308",
         ),
-        (json!({"paths": ["/"], "service": 5}), "service: invalid foreign key"),
+        (json!({"paths": ["/"], "service": 5}), "service: expected a string"),
         (
             json!({"protocols": ["tcp"], "sources": [{"ip": "10.0.0.0/33"}]}),
             "sources[0].ip: invalid ip or cidr range: '10.0.0.0/33'",

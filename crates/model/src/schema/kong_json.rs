@@ -165,7 +165,7 @@ impl Check {
 }
 
 /// A bound as an integer where it is one.
-fn number(bound: f64) -> Value {
+pub(super) fn number(bound: f64) -> Value {
     if bound.fract() == 0.0 && bound.abs() < 9_007_199_254_740_992.0 {
         Value::from(bound as i64)
     } else {

@@ -3,6 +3,7 @@
 
 mod checks_list;
 mod formats;
+mod json_schema;
 mod kong_json;
 mod record;
 mod rules_list;

@@ -196,3 +196,16 @@ fn kong_json_lists_fields_in_order_with_their_attributes() {
     assert_eq!(printed["entity_checks"][0], json!({"mutually_required": ["type", "ref"]}));
     assert_eq!(printed["fields"][8]["headers"]["values"]["elements"], json!({"type": "string"}));
 }
+
+#[test]
+fn json_schema_says_what_editors_need() {
+    let schema = Config::schema().to_json_schema();
+    assert_eq!(schema["additionalProperties"], json!(false));
+    assert_eq!(schema["required"], json!([]));
+    let properties = &schema["properties"];
+    assert_eq!(properties["limit_by"]["enum"], json!(["consumer", "ip", null]));
+    assert_eq!(properties["redis"]["properties"]["port"]["maximum"], json!(65535));
+    assert_eq!(properties["redis_host"]["deprecated"], json!(true));
+    assert_eq!(properties["key_names"]["items"], json!({"type": "string"}));
+    assert_eq!(properties["minute"]["type"], json!(["number", "null"]));
+}

@@ -271,8 +271,8 @@ impl Element {
             (Kind::Uuid, NodeKind::String(text)) => ("expected a valid UUID", identifier(text)),
             (Kind::Uuid, _) => ("expected a valid UUID", None),
             (Kind::Foreign(_), NodeKind::String(text)) => return Value::String(text.clone()),
-            (Kind::Foreign(_), NodeKind::Object(entries)) => ("invalid foreign key", foreign(entries)),
-            (Kind::Foreign(_), _) => ("invalid foreign key", None),
+            (Kind::Foreign(_), NodeKind::Object(entries)) => ("expected a string", foreign(entries)),
+            (Kind::Foreign(_), _) => ("expected a string", None),
             (Kind::Array(element) | Kind::Set(element), NodeKind::Array(nodes)) => {
                 return elements(element, nodes, trail, problems);
             }
@@ -285,9 +285,32 @@ impl Element {
             (Kind::Record(record), _) => return record.validate(node, trail, problems),
         };
         value.unwrap_or_else(|| {
-            problems.add(trail, node.span, expected);
+            problems.add(trail, node.span, expected).suggestion = self.kind.meant(node);
             Value::Null
         })
+    }
+}
+
+impl Kind {
+    /// What to write instead of a value of the wrong type, where that is plain.
+    fn meant(&self, node: &Node) -> Option<String> {
+        let suggestion = match (self, &node.kind) {
+            (Kind::String, NodeKind::Number(_) | NodeKind::Bool(_)) => "put the value in quotes".to_owned(),
+            (Kind::Boolean, NodeKind::String(text)) => match text.to_ascii_lowercase().as_str() {
+                "yes" | "on" | "true" => "write true".to_owned(),
+                "no" | "off" | "false" => "write false".to_owned(),
+                _ => return None,
+            },
+            (Kind::Integer | Kind::Number, NodeKind::String(text)) if text.parse::<f64>().is_ok() => {
+                "write the number without quotes".to_owned()
+            }
+            (Kind::Foreign(_), _) => match node.field("name").and_then(Node::as_str) {
+                Some(name) => format!("write the name itself: {name}"),
+                None => "write the name or the id".to_owned(),
+            },
+            _ => return None,
+        };
+        Some(suggestion)
     }
 }
 
