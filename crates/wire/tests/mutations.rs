@@ -1,5 +1,7 @@
 //! A small fuzzer for every test run: seeds are mutated by a fixed generator and must keep every property.
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 mod properties;
 
 use wire::{BodyLength, Limits, Method};

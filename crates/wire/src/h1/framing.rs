@@ -13,7 +13,7 @@ const NOT_CHUNKED_LAST: Reject = Reject::bad("Transfer-Encoding does not end in 
 const REPEATED_CODING: Reject = Reject::bad("repeated Transfer-Encoding (RFC 9112 6.1)");
 const UNKNOWN_CODING: Reject = Reject::new(501, "transfer coding other than chunked (RFC 9112 6.1)");
 const CODING_IN_HTTP_10: Reject = Reject::bad("Transfer-Encoding in an HTTP/1.0 message (RFC 9112 6.1)");
-const UNPLACED: Reject = Reject::new(431, "field name longer than 65535 bytes");
+const UNPLACED: Reject = Reject::new(431, "field name longer than 64 KiB or head longer than 16 MiB");
 
 /// The fields that decide how a message is framed and what becomes of its connection.
 #[derive(Default)]
@@ -37,22 +37,22 @@ pub(super) fn take_fields(
     limits: &Limits,
     headers: &mut Headers,
 ) -> Result<Framing, Reject> {
-    let end = block.len() - 2;
-    headers.begin_parsed(&block[..end]);
+    let Some(lines) = block.strip_suffix(b"\r\n") else { return Err(BARE_LINE_END) };
+    headers.begin_parsed(lines, fields.len()).ok_or(UNPLACED)?;
     let mut framing = Framing::default();
-    let mut next = fields.iter().skip(1).map(|field| place(block, field.name.as_bytes())).chain([end]);
-    for field in fields {
+    for (index, field) in fields.iter().enumerate() {
         let start = place(block, field.name.as_bytes());
-        let line_end = next.next().unwrap_or(end);
+        let line_end = fields.get(index + 1).map_or(lines.len(), |next| place(block, next.name.as_bytes()));
         // httparse takes a bare LF for a line end; two parties may not read it alike.
-        if line_end < 2 || block[line_end - 2..line_end] != *b"\r\n" {
+        if !lines[..line_end].ends_with(b"\r\n") {
             return Err(BARE_LINE_END);
         }
         if line_end - 2 - start > limits.max_line_bytes {
             return Err(LINE_TOO_LONG);
         }
-        let value = (place(block, field.value), field.value.len());
-        let known = headers.push_parsed((start, field.name.len()), value).ok_or(UNPLACED)?;
+        let value_start = place(block, field.value);
+        let known =
+            headers.push_parsed(start, field.name.as_bytes(), value_start, field.value).ok_or(UNPLACED)?;
         framing.note(known, field.value)?;
     }
     Ok(framing)
@@ -106,6 +106,11 @@ impl Framing {
     }
 
     fn note_connection(&mut self, value: &[u8]) {
+        // What nearly every message says, before lists are looked at.
+        if value.eq_ignore_ascii_case(b"keep-alive") {
+            self.keep_alive = true;
+            return;
+        }
         for option in media::list(value) {
             self.close |= option.eq_ignore_ascii_case(b"close");
             self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");

@@ -2,7 +2,7 @@
 
 use super::framing::{Framing, take_fields};
 use super::lines::{StartLine, find_end};
-use super::reject::{BARE_LINE_END, HEAD_TOO_LARGE};
+use super::reject::BARE_LINE_END;
 use super::{Limits, Parsed, Reject};
 use crate::grammar::{is_token, is_token_byte};
 use crate::message::{BodyLength, Known, Method, RequestHead, Version};
@@ -80,16 +80,16 @@ fn fill(bytes: &[u8], limits: &Limits, head: &mut RequestHead) -> Result<Option<
     };
     let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
     let line_bytes = method.len() + target.len() + 2 + "HTTP/1.1".len();
-    if bytes.get(line_bytes..line_bytes + 2) != Some(b"\r\n") || !bytes[..length].ends_with(b"\r\n") {
+    if bytes.get(line_bytes..line_bytes + 2) != Some(b"\r\n") {
         return Err(BARE_LINE_END);
+    }
+    if line_bytes > limits.max_line_bytes {
+        return Err(LONG_TARGET);
     }
     head.version = if request.version == Some(0) { Version::Http10 } else { Version::Http11 };
     take_target(method.as_bytes(), target.as_bytes(), limits, head)?;
     let block = &bytes[line_bytes + 2..length];
     let framing = take_fields(block, request.headers, limits, &mut head.headers)?;
-    if line_bytes > limits.max_line_bytes || length > limits.max_head_bytes {
-        return Err(HEAD_TOO_LARGE);
-    }
     apply(&framing, head)?;
     head.progress = Default::default();
     Ok(Some(length))
@@ -100,7 +100,8 @@ fn take_target(method: &[u8], target: &[u8], limits: &Limits, head: &mut Request
     if target.len() > limits.max_target_bytes {
         return Err(LONG_TARGET);
     }
-    let method = Method::from_bytes(method).ok_or(if is_token(method) { LONG_METHOD } else { BAD_METHOD })?;
+    let method =
+        Method::from_bytes(method).ok_or_else(|| if is_token(method) { LONG_METHOD } else { BAD_METHOD })?;
     head.set_target(method, target).map_err(|error| Reject::bad(error.reason()))
 }
 
@@ -121,7 +122,8 @@ fn check_line(line: &[u8], limits: &Limits) -> Result<(), Reject> {
         }
         _ => return Err(BAD_VERSION),
     }
-    let method = Method::from_bytes(method).ok_or(if is_token(method) { LONG_METHOD } else { BAD_METHOD })?;
+    let method =
+        Method::from_bytes(method).ok_or_else(|| if is_token(method) { LONG_METHOD } else { BAD_METHOD })?;
     if target.len() > limits.max_target_bytes {
         return Err(LONG_TARGET);
     }

@@ -2,7 +2,7 @@
 
 use super::framing::{Framing, take_fields};
 use super::lines::{StartLine, find_end};
-use super::reject::{BARE_LINE_END, HEAD_TOO_LARGE};
+use super::reject::BARE_LINE_END;
 use super::{Limits, Parsed, Reject};
 use crate::message::{BodyLength, Method, ResponseHead, Version};
 use httparse::{Header, ParserConfig, Status};
@@ -71,11 +71,8 @@ fn fill(
         response.headers.first().map(|field| field.name.as_ptr().addr() - bytes.as_ptr().addr());
     let block_start = first_field.unwrap_or(length.saturating_sub(2));
     let Some(line) = bytes[..block_start].strip_suffix(b"\r\n") else { return Err(BARE_LINE_END) };
-    if bytes[block_start..length].strip_suffix(b"\r\n").is_none() {
-        return Err(BARE_LINE_END);
-    }
-    if line.len() > limits.max_line_bytes || length > limits.max_head_bytes {
-        return Err(HEAD_TOO_LARGE);
+    if line.len() > limits.max_line_bytes {
+        return Err(LONG_LINE);
     }
     head.status = response.code.filter(|&status| status >= 100).ok_or(BAD_STATUS)?;
     head.version = if response.version == Some(0) { Version::Http10 } else { Version::Http11 };

@@ -203,8 +203,16 @@ impl Headers {
 
     /// Appends all fields as `Name: value CRLF`. Neighbours nobody edited are copied in one piece.
     pub fn write_to(&self, out: &mut Vec<u8>) {
+        self.write_where(out, |_| true);
+    }
+
+    /// The same for the fields that `keep` wants.
+    pub fn write_where(&self, out: &mut Vec<u8>, mut keep: impl FnMut(Field<'_>) -> bool) {
         let mut run = 0..0;
         for entry in &self.entries {
+            if !keep(entry.field(&self.arena)) {
+                continue;
+            }
             let (start, end) = (entry.name_start as usize, entry.end());
             if !self.is_printed(entry) {
                 out.extend_from_slice(&self.arena[run]);
@@ -220,24 +228,31 @@ impl Headers {
         out.extend_from_slice(&self.arena[run]);
     }
 
-    /// Takes over a header block a parser has checked. The fields that follow by [`Headers::push_parsed`] are
-    /// ranges of it.
+    /// Takes over a header block a parser has checked, with room for `count` fields. The fields that follow by
+    /// [`Headers::push_parsed`] are ranges of it. `None` when the block is too large.
     #[inline]
-    pub(crate) fn begin_parsed(&mut self, block: &[u8]) {
+    pub(crate) fn begin_parsed(&mut self, block: &[u8], count: usize) -> Option<()> {
         self.clear();
-        self.arena.extend_from_slice(block);
+        self.entries.reserve(count);
+        (block.len() < MAX_ARENA).then(|| self.arena.extend_from_slice(block))
     }
 
-    /// Adds a field lying in the block given to [`Headers::begin_parsed`]; tells its classification, or `None`
-    /// when the name or the block is longer than the list can hold.
+    /// Adds a field lying at these places of the block given to [`Headers::begin_parsed`]; tells its
+    /// classification, or `None` when it does not fit.
     #[inline]
-    pub(crate) fn push_parsed(&mut self, name: (usize, usize), value: (usize, usize)) -> Option<Known> {
-        let known = Known::classify(&self.arena[name.0..name.0 + name.1]);
+    pub(crate) fn push_parsed(
+        &mut self,
+        name_start: usize,
+        name: &[u8],
+        value_start: usize,
+        value: &[u8],
+    ) -> Option<Known> {
+        let known = Known::classify(name);
         self.entries.push(Entry {
-            name_start: u32::try_from(name.0).ok()?,
-            value_start: u32::try_from(value.0).ok()?,
-            value_length: u32::try_from(value.1).ok()?,
-            name_length: u16::try_from(name.1).ok()?,
+            name_start: u32::try_from(name_start).ok()?,
+            value_start: u32::try_from(value_start).ok()?,
+            value_length: u32::try_from(value.len()).ok()?,
+            name_length: u16::try_from(name.len()).ok()?,
             known,
         });
         self.present |= known.bit();

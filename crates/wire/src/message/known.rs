@@ -93,25 +93,35 @@ known! {
 
 /// Longest name above.
 const LONGEST: usize = 32;
-/// Most names above that share a length.
-const WIDEST: usize = 12;
 
-/// Candidates by length of the name; `Known::Other` ends a row.
-const BY_LENGTH: [[Known; WIDEST]; LONGEST + 1] = by_length();
+/// Places of the hash table, about seven for each name.
+const PLACES: usize = 512;
 
-const fn by_length() -> [[Known; WIDEST]; LONGEST + 1] {
-    let mut rows = [[Known::Other; WIDEST]; LONGEST + 1];
-    let mut used = [0; LONGEST + 1];
+/// Multiplier under which no two names above share a place. Should a new name collide, the build stops: take
+/// another odd number.
+const SPREAD: u32 = 0x2b0b_8c13;
+
+/// The only candidate at each place, or `Known::Other`.
+const TABLE: [Known; PLACES] = {
+    let mut table = [Known::Other; PLACES];
     let mut index = 0;
     while index < NAMES.len() {
-        let length = NAMES[index].len();
-        // One place per row stays free, so that a row always ends; a breach stops the build.
-        assert!(used[length] + 1 < WIDEST);
-        rows[length][used[length]] = ALL[index];
-        used[length] += 1;
+        assert!(NAMES[index].len() <= LONGEST);
+        let place = place(NAMES[index].as_bytes());
+        assert!(matches!(table[place], Known::Other), "two names share a place");
+        table[place] = ALL[index];
         index += 1;
     }
-    rows
+    table
+};
+
+/// Where a non-empty name belongs: by its length and three of its letters, whatever their case.
+#[inline]
+const fn place(name: &[u8]) -> usize {
+    let length = name.len();
+    let letters =
+        [length as u8, name[length / 2] | 0x20, name[length * 3 / 4] | 0x20, name[length - 1] | 0x20];
+    (u32::from_le_bytes(letters).wrapping_mul(SPREAD) >> (32 - PLACES.trailing_zeros())) as usize
 }
 
 impl Known {
@@ -127,19 +137,11 @@ impl Known {
     /// Classifies a name, whatever its case.
     #[inline]
     pub fn classify(name: &[u8]) -> Known {
-        let Some(row) = BY_LENGTH.get(name.len()) else { return Known::Other };
-        for &candidate in row {
-            if candidate == Known::Other {
-                break;
-            }
-            let canonical = candidate.as_str().as_bytes();
-            // Names of one length differ early or late; two bytes tell nearly all of them apart.
-            let differs = (name[name.len() - 1] ^ canonical[name.len() - 1]) & !0x20;
-            if (name[0] ^ canonical[0]) & !0x20 == 0 && differs == 0 && name.eq_ignore_ascii_case(canonical) {
-                return candidate;
-            }
+        if name.is_empty() || name.len() > LONGEST {
+            return Known::Other;
         }
-        Known::Other
+        let candidate = TABLE[place(name)];
+        if name.eq_ignore_ascii_case(candidate.as_str().as_bytes()) { candidate } else { Known::Other }
     }
 
     /// This name's bit in a set of names; none for `Other`.
