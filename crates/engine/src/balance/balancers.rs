@@ -1,0 +1,115 @@
+//! The balancers of one snapshot: one for each upstream, one for each host and port that services name directly.
+
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ahash::AHashMap;
+use model::declarative::Config;
+use model::entity::{Service, Target, Upstream};
+use plugin::services::TargetHealth;
+
+use super::{Balancer, Spot};
+use crate::dns::Resolver;
+
+/// Kong's port of a target that names none.
+const DEFAULT_TARGET_PORT: u16 = 8000;
+
+/// Finds the balancer of a service.
+pub struct Balancers {
+    resolver: Arc<Resolver>,
+    upstreams: AHashMap<String, Arc<Balancer>>,
+    /// Hosts and ports that are not upstreams, shared by the services that name the same.
+    direct: Mutex<AHashMap<(String, u16), Arc<Balancer>>>,
+}
+
+/// Whose rotation it is: it goes on after a reload only where nothing of this changed.
+struct Identity<'a>(&'a str, &'a [Spot]);
+
+impl Balancers {
+    /// The balancers of `config`; its hostnames are looked up from now on.
+    #[must_use]
+    pub fn new(config: &Config, resolver: &Arc<Resolver>) -> Self {
+        resolver.rotations.sweep();
+        let mut targets: AHashMap<model::Uuid, Vec<&Target>> = AHashMap::new();
+        for target in &config.targets {
+            targets.entry(target.upstream.0).or_default().push(target);
+        }
+        let balancer = |upstream: &Upstream| {
+            let spots = targets.get(&upstream.id).into_iter().flatten();
+            let spots = spots.map(|target| spot_of(target, resolver)).collect();
+            balancer(&upstream.id.to_string(), spots, upstream.host_header.clone(), resolver)
+        };
+        let upstreams = config.upstreams.iter();
+        Self {
+            resolver: resolver.clone(),
+            upstreams: upstreams.map(|upstream| (upstream.name.clone(), balancer(upstream))).collect(),
+            direct: Mutex::default(),
+        }
+    }
+
+    /// The balancer of the upstream that the service's host names, or of the host itself. Not for the data path.
+    pub fn for_service(&self, service: &Service) -> Arc<Balancer> {
+        if let Some(balancer) = self.upstreams.get(&service.host) {
+            return balancer.clone();
+        }
+        let mut direct = self.direct.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (service.host.clone(), service.port);
+        let made = || {
+            let spot = Spot::new(&service.host, service.port, 1, &self.resolver);
+            balancer(&service.host, vec![spot], None, &self.resolver)
+        };
+        direct.entry(key).or_insert_with(made).clone()
+    }
+
+    /// The health of every address of every upstream, in the order of their names.
+    #[must_use]
+    pub fn health(&self) -> Vec<TargetHealth> {
+        let mut upstreams: Vec<_> = self.upstreams.iter().collect();
+        upstreams.sort_by_key(|(name, _)| *name);
+        let targets = upstreams
+            .into_iter()
+            .flat_map(|(name, balancer)| balancer.targets.iter().map(move |spot| (name.as_str(), spot)));
+        targets.flat_map(|(upstream, spot)| health_of(upstream, spot)).collect()
+    }
+}
+
+fn balancer(
+    identity: &str,
+    spots: Vec<Spot>,
+    host_header: Option<String>,
+    resolver: &Arc<Resolver>,
+) -> Arc<Balancer> {
+    let rotation = resolver.rotations.keep(&Identity(identity, &spots));
+    Balancer::new(spots, host_header, rotation)
+}
+
+/// The target is `host:port` by now, or lacks the port if it never went through the declarative format.
+fn spot_of(target: &Target, resolver: &Arc<Resolver>) -> Spot {
+    let parts = target.target.rsplit_once(':');
+    let parts = parts.and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    let (host, port) = parts.unwrap_or((&target.target, DEFAULT_TARGET_PORT));
+    Spot::new(host, port, target.weight, resolver)
+}
+
+fn health_of(upstream: &str, spot: &Spot) -> Vec<TargetHealth> {
+    let health = |address: String, state: &'static str| TargetHealth {
+        upstream: upstream.to_owned(),
+        target: format!("{}:{}", spot.host, spot.port),
+        address,
+        state,
+    };
+    if spot.is_unresolved() {
+        return vec![health(String::new(), "dns_error")];
+    }
+    let addresses = spot.addresses().into_iter();
+    addresses.map(|address| health(address.to_string(), "healthchecks_off")).collect()
+}
+
+impl Hash for Identity<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+        for spot in self.1 {
+            (&spot.host, spot.port, spot.weight).hash(state);
+        }
+    }
+}

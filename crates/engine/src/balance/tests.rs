@@ -1,0 +1,213 @@
+//! Balancers built from a configuration, with a name server on loopback.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::declarative::{self, Catalog, Config};
+use model::entity::Service;
+use model::serde_json::{Value, json};
+
+use super::{Balancer, Balancers, PickError, unsupported};
+use crate::dns::server::NameServer;
+use crate::dns::{DnsSettings, Resolver};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn resolver(server: &NameServer) -> Arc<Resolver> {
+    let settings = DnsSettings {
+        hosts_file: PathBuf::from("/nonexistent/hosts"),
+        servers: vec![server.address],
+        min_ttl: Duration::from_millis(10),
+        error_ttl: Duration::from_millis(10),
+        ..DnsSettings::default()
+    };
+    Resolver::start(settings).unwrap()
+}
+
+fn load(document: Value) -> Config {
+    let mut document = document;
+    document["_format_version"] = json!("3.0");
+    declarative::load("kong.json", &document.to_string(), &Catalog::default()).expect("a valid document")
+}
+
+fn service(host: &str, port: u16) -> Arc<Service> {
+    load(json!({"services": [{"name": "s", "host": host, "port": port}]})).services[0].clone()
+}
+
+/// An upstream named `pool` with these targets and weights.
+fn config(upstream: Value, targets: &[(&str, u16)]) -> Config {
+    let mut upstream = upstream;
+    upstream["name"] = json!("pool");
+    let target = |(target, weight): &(&str, u16)| json!({"target": target, "weight": weight});
+    upstream["targets"] = targets.iter().map(target).collect();
+    load(json!({"upstreams": [upstream]}))
+}
+
+fn pool(targets: &[(&str, u16)], resolver: &Arc<Resolver>) -> Arc<Balancer> {
+    let balancers = Balancers::new(&config(json!({}), targets), resolver);
+    resolver.settle(PATIENCE);
+    balancers.for_service(&service("pool", 80))
+}
+
+/// The addresses of `count` requests, counted.
+fn shares(balancer: &Balancer, count: usize) -> Vec<(String, usize)> {
+    let mut shares = std::collections::BTreeMap::new();
+    for _ in 0..count {
+        *shares.entry(balancer.pick(&[]).unwrap().address.to_string()).or_insert(0) += 1;
+    }
+    shares.into_iter().collect()
+}
+
+fn expected(shares: &[(&str, usize)]) -> Vec<(String, usize)> {
+    shares.iter().map(|(address, share)| ((*address).to_owned(), *share)).collect()
+}
+
+#[test]
+fn targets_get_their_share_and_weight_zero_gets_nothing() {
+    let server = NameServer::start();
+    let targets = [("10.0.0.1:80", 50), ("10.0.0.2:81", 100), ("[::1]:82", 50), ("10.0.0.4:83", 0)];
+    let balancer = pool(&targets, &resolver(&server));
+    let shares = shares(&balancer, 400);
+    assert_eq!(shares, expected(&[("10.0.0.1:80", 100), ("10.0.0.2:81", 200), ("[::1]:82", 100)]));
+}
+
+#[test]
+fn the_weight_of_a_hostname_counts_for_each_of_its_addresses() {
+    let server = NameServer::start();
+    server.set("two.test", &["10.0.0.1", "10.0.0.2"], 60);
+    let resolver = resolver(&server);
+    let balancer = pool(&[("two.test:80", 10), ("10.0.0.3:80", 20)], &resolver);
+    let shares = shares(&balancer, 40);
+    assert_eq!(shares, expected(&[("10.0.0.1:80", 10), ("10.0.0.2:80", 10), ("10.0.0.3:80", 20)]));
+}
+
+#[test]
+fn the_host_is_what_the_target_says() {
+    let server = NameServer::start();
+    server.set("name.test", &["10.0.0.1"], 60);
+    let resolver = resolver(&server);
+    let host = |target: &str| {
+        let balancer = pool(&[(target, 1)], &resolver);
+        let peer = balancer.pick(&[]).unwrap();
+        (balancer.host(&peer).to_string(), peer.address.to_string())
+    };
+    assert_eq!(host("Name.test:81"), ("Name.test".to_owned(), "10.0.0.1:81".to_owned()));
+    assert_eq!(host("[::1]:81"), ("[::1]".to_owned(), "[::1]:81".to_owned()));
+    assert_eq!(host("10.0.0.1"), ("10.0.0.1".to_owned(), "10.0.0.1:8000".to_owned()));
+}
+
+#[test]
+fn the_host_header_of_an_upstream() {
+    let server = NameServer::start();
+    let resolver = resolver(&server);
+    let with = config(json!({"host_header": "api.example.com:8443"}), &[("10.0.0.1:80", 1)]);
+    let of_pool = Balancers::new(&with, &resolver).for_service(&service("pool", 80));
+    assert_eq!(of_pool.host_header(), Some("api.example.com:8443"));
+    assert_eq!(pool(&[("10.0.0.1:80", 1)], &resolver).host_header(), None);
+}
+
+#[test]
+fn a_service_may_name_an_address_or_a_host_itself() {
+    let server = NameServer::start();
+    server.set("direct.test", &["10.0.0.1", "10.0.0.2"], 60);
+    let resolver = resolver(&server);
+    let balancers = Balancers::new(&Config::default(), &resolver);
+    let [address, name, same] =
+        [service("10.0.0.7", 8080), service("direct.test", 81), service("direct.test", 81)]
+            .map(|service| balancers.for_service(&service));
+    resolver.settle(PATIENCE);
+    assert_eq!(shares(&address, 2), expected(&[("10.0.0.7:8080", 2)]));
+    assert_eq!(shares(&name, 4), expected(&[("10.0.0.1:81", 2), ("10.0.0.2:81", 2)]));
+    assert!(Arc::ptr_eq(&name, &same));
+}
+
+#[test]
+fn an_upstream_without_targets_has_no_peer() {
+    let server = NameServer::start();
+    let resolver = resolver(&server);
+    assert_eq!(pool(&[], &resolver).pick(&[]), Err(PickError::NoPeer));
+    assert_eq!(pool(&[("10.0.0.1:80", 0)], &resolver).pick(&[]), Err(PickError::NoPeer));
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_told_from_no_targets() {
+    let server = NameServer::start();
+    server.set("known.test", &["10.0.0.1"], 60);
+    let resolver = resolver(&server);
+    assert_eq!(pool(&[("unknown.test:80", 1)], &resolver).pick(&[]), Err(PickError::NameResolution));
+    let direct = Balancers::new(&Config::default(), &resolver).for_service(&service("unknown.test", 80));
+    assert_eq!(direct.pick(&[]), Err(PickError::NameResolution));
+    let half = pool(&[("unknown.test:80", 1), ("known.test:80", 1)], &resolver);
+    assert_eq!(shares(&half, 3), expected(&[("10.0.0.1:80", 3)]), "what resolves carries all");
+}
+
+#[test]
+fn a_change_of_dns_reaches_the_next_requests() {
+    let server = NameServer::start();
+    server.set("moving.test", &["10.0.0.1"], 0);
+    let resolver = resolver(&server);
+    let balancer = pool(&[("moving.test:80", 100)], &resolver);
+    assert_eq!(shares(&balancer, 2), expected(&[("10.0.0.1:80", 2)]));
+    server.set("moving.test", &["10.0.0.2", "10.0.0.3"], 0);
+    let moved = || balancer.pick(&[]).unwrap().address.to_string() != "10.0.0.1:80";
+    assert!(resolver.wait_until(PATIENCE, |_| moved()));
+    assert_eq!(shares(&balancer, 4), expected(&[("10.0.0.2:80", 2), ("10.0.0.3:80", 2)]));
+}
+
+#[test]
+fn a_reload_goes_on_where_the_wheel_stood_unless_the_targets_changed() {
+    let server = NameServer::start();
+    let resolver = resolver(&server);
+    let three = [("10.0.0.1:80", 1), ("10.0.0.2:80", 1), ("10.0.0.3:80", 1)];
+    let before = pool(&three, &resolver);
+    let turn: Vec<_> = (0..3).map(|_| before.pick(&[]).unwrap().address).collect();
+    assert_eq!(before.pick(&[]).unwrap().address, turn[0]);
+    let after = pool(&three, &resolver);
+    assert_eq!(after.pick(&[]).unwrap().address, turn[1], "the next in turn");
+    let changed = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1), ("10.0.0.3:80", 2)], &resolver);
+    assert!(!Arc::ptr_eq(&changed.rotation, &after.rotation));
+}
+
+#[test]
+fn health_lists_every_address_and_what_does_not_resolve() {
+    let server = NameServer::start();
+    server.set("two.test", &["10.0.0.1", "10.0.0.2"], 60);
+    let resolver = resolver(&server);
+    let targets = [("two.test:80", 1), ("unknown.test:80", 1), ("[::1]:82", 0)];
+    let balancers = Balancers::new(&config(json!({}), &targets), &resolver);
+    resolver.settle(PATIENCE);
+    let health = balancers.health();
+    let rows =
+        health.iter().map(|row| format!("{} {} {} {}", row.upstream, row.target, row.address, row.state));
+    let rows = rows.collect::<Vec<_>>();
+    assert_eq!(
+        rows,
+        [
+            "pool two.test:80 10.0.0.1:80 healthchecks_off",
+            "pool two.test:80 10.0.0.2:80 healthchecks_off",
+            "pool unknown.test:80  dns_error",
+            "pool [::1]:82 [::1]:82 healthchecks_off",
+        ]
+    );
+}
+
+#[test]
+fn what_is_not_built_yet_is_named() {
+    let fields = |upstream: Value| {
+        unsupported(&config(upstream, &[]).upstreams[0])
+            .into_iter()
+            .map(|(field, _)| field)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(fields(json!({})), Vec::<&str>::new());
+    assert_eq!(
+        fields(json!({"algorithm": "least-connections", "use_srv_name": true})),
+        ["algorithm", "use_srv_name"]
+    );
+    let checks = json!({"active": {"healthy": {"interval": 5}}, "passive": {"unhealthy": {"timeouts": 3}}});
+    assert_eq!(
+        fields(json!({"healthchecks": checks})),
+        ["healthchecks.active.healthy.interval", "healthchecks.passive.unhealthy.timeouts"]
+    );
+}

@@ -1,0 +1,31 @@
+//! What an upstream may ask for that is not built yet, so that a check can refuse it by name.
+
+use model::entity::Upstream;
+
+/// The settings of `upstream` that would not be honoured: the path of the field within the upstream, and why not.
+#[must_use]
+pub fn unsupported(upstream: &Upstream) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    if upstream.algorithm != "round-robin" {
+        found.push((
+            "algorithm",
+            format!("algorithm {} is not supported yet, use round-robin", upstream.algorithm),
+        ));
+    }
+    if upstream.use_srv_name {
+        found.push(("use_srv_name", "SRV records are not supported yet".to_owned()));
+    }
+    let active = &upstream.healthchecks.active;
+    let passive = &upstream.healthchecks.passive.unhealthy;
+    let counted = [
+        ("healthchecks.active.healthy.interval", active.healthy.interval != 0.0),
+        ("healthchecks.active.unhealthy.interval", active.unhealthy.interval != 0.0),
+        ("healthchecks.passive.unhealthy.tcp_failures", passive.tcp_failures != 0),
+        ("healthchecks.passive.unhealthy.timeouts", passive.timeouts != 0),
+        ("healthchecks.passive.unhealthy.http_failures", passive.http_failures != 0),
+    ];
+    for (field, _) in counted.into_iter().filter(|(_, on)| *on) {
+        found.push((field, "health checks are not supported yet, set it to 0".to_owned()));
+    }
+    found
+}

@@ -1,0 +1,163 @@
+//! Hostnames to addresses, kept fresh by one thread of its own.
+//!
+//! A request never looks a name up: it reads what the thread last published, without a lock. A name is looked up
+//! again when its records expire, for as long as somebody holds it. Hosts files win over DNS, as in every resolver.
+
+mod hosts;
+mod name;
+mod query;
+mod refresh;
+#[cfg(test)]
+pub(crate) mod server;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use ahash::AHashMap;
+use tokio::sync::mpsc;
+
+use crate::balance::Rotations;
+
+pub(crate) use name::Follower;
+pub use name::{Addresses, Failure, Name, State};
+use refresh::{Refresher, Watch};
+
+/// Most names watched at a time.
+const MAX_NAMES: usize = 65_536;
+
+/// How names are looked up.
+#[derive(Debug, Clone)]
+pub struct DnsSettings {
+    /// A hosts file that wins over the system's.
+    pub extra_hosts_file: Option<PathBuf>,
+    /// The system's hosts file.
+    pub hosts_file: PathBuf,
+    /// How often hosts files and the system's resolver configuration are checked for changes.
+    pub files_interval: Duration,
+    /// Name servers to ask; those of the system when empty.
+    pub servers: Vec<SocketAddr>,
+    /// Records that expire earlier are kept this long.
+    pub min_ttl: Duration,
+    /// Records that expire later are kept this long.
+    pub max_ttl: Duration,
+    /// Wait before the first new attempt after a failure; it doubles with each further failure, up to 30 seconds.
+    pub error_ttl: Duration,
+    /// How long a name server may take to answer.
+    pub timeout: Duration,
+}
+
+/// The process's resolver. Survives reloads; its thread ends with it.
+pub struct Resolver {
+    registry: Arc<Registry>,
+    inbox: Option<mpsc::UnboundedSender<Watch>>,
+    thread: Option<JoinHandle<()>>,
+    /// Positions of the balancers' wheels, here because the resolver is what outlives a snapshot.
+    pub(crate) rotations: Rotations,
+}
+
+/// What the resolver and its thread share.
+#[derive(Default)]
+struct Registry {
+    names: Mutex<AHashMap<Arc<str>, Weak<Name>>>,
+    /// Names that were never tried yet.
+    untried: Mutex<usize>,
+    progress: Condvar,
+}
+
+impl Default for DnsSettings {
+    fn default() -> Self {
+        Self {
+            extra_hosts_file: None,
+            hosts_file: PathBuf::from("/etc/hosts"),
+            files_interval: Duration::from_secs(2),
+            servers: Vec::new(),
+            min_ttl: Duration::from_secs(1),
+            max_ttl: Duration::from_secs(3600),
+            error_ttl: Duration::from_secs(1),
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Resolver {
+    /// Starts the thread that looks names up.
+    ///
+    /// # Errors
+    /// When the thread or its runtime cannot be made.
+    pub fn start(settings: DnsSettings) -> io::Result<Arc<Self>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (inbox, watches) = mpsc::unbounded_channel();
+        let registry = Arc::new(Registry::default());
+        let theirs = registry.clone();
+        let thread = thread::Builder::new().name("dns".to_owned()).spawn(move || {
+            runtime.block_on(async { Refresher::new(settings, theirs).run(watches).await });
+        })?;
+        let rotations = Rotations::default();
+        Ok(Arc::new(Self { registry, inbox: Some(inbox), thread: Some(thread), rotations }))
+    }
+
+    /// The name, looked up from now on for as long as it is held. The same name gives the same `Arc`.
+    pub fn watch(self: &Arc<Self>, name: &str) -> Arc<Name> {
+        let text: Arc<str> = name.to_ascii_lowercase().into();
+        let mut names = self.registry.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = names.get(&text).and_then(Weak::upgrade) {
+            return found;
+        }
+        if names.len() >= MAX_NAMES {
+            names.retain(|_, name| name.strong_count() > 0);
+        }
+        let made = Arc::new(Name::new(text.clone()));
+        if names.len() >= MAX_NAMES {
+            made.publish(Vec::new(), State::Failed(Failure::TooMany), false);
+            return made;
+        }
+        names.insert(text, Arc::downgrade(&made));
+        *self.registry.untried.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        let sent = self.inbox.as_ref().map(|inbox| inbox.send(Watch::new(&made)));
+        debug_assert!(matches!(sent, Some(Ok(()))), "the thread lives as long as the resolver");
+        made
+    }
+
+    /// Blocks until every watched name was tried once, but not longer than `at_most`. Not for the data path.
+    pub fn settle(&self, at_most: Duration) {
+        self.wait_until(at_most, |untried| untried == 0);
+    }
+
+    /// Blocks until `done`, which is given the number of untried names, or for `at_most`. Returns whether it is done.
+    pub(crate) fn wait_until(&self, at_most: Duration, mut done: impl FnMut(usize) -> bool) -> bool {
+        let untried = self.registry.untried.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.registry.progress.wait_timeout_while(untried, at_most, |untried| !done(*untried));
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+}
+
+impl Drop for Resolver {
+    fn drop(&mut self) {
+        drop(self.inbox.take());
+        // A thread that panicked has already been reported by the panic hook.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+impl Registry {
+    /// Wakes who waits for names to be tried or to change; `first` if this was the first try of a name.
+    fn tried(&self, first: bool) {
+        let mut untried = self.untried.lock().unwrap_or_else(PoisonError::into_inner);
+        *untried -= usize::from(first);
+        self.progress.notify_all();
+    }
+
+    /// Forgets a name that nobody holds, unless somebody watches it anew.
+    fn forget(&self, text: &str) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.get(text).is_some_and(|name| name.strong_count() == 0) {
+            names.remove(text);
+        }
+    }
+}

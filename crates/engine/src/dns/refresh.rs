@@ -1,0 +1,205 @@
+//! The resolver's thread: which name is looked up when, and what is published afterwards.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use ahash::RandomState;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::hosts::HostsFiles;
+use super::query::{Answer, Queries};
+use super::{DnsSettings, Failure, Name, Registry, State};
+
+/// Most lookups under way at a time.
+const CONCURRENCY: usize = 32;
+/// Longest wait between attempts for a name that fails.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// A watched name on its way through the thread. There is exactly one for each name.
+pub(super) struct Watch {
+    name: Weak<Name>,
+    text: Arc<str>,
+    failures: u32,
+    untried: bool,
+}
+
+/// Everything the thread knows.
+pub(super) struct Refresher {
+    settings: DnsSettings,
+    registry: Arc<Registry>,
+    hosts: HostsFiles,
+    queries: Queries,
+    /// Waiting for their time; the number tells apart what is due in the same instant.
+    due: BTreeMap<(Instant, u64), Watch>,
+    /// Waiting for a free place.
+    ready: VecDeque<Watch>,
+    running: JoinSet<(Watch, Answer)>,
+    sequence: u64,
+    random: RandomState,
+}
+
+impl Watch {
+    pub(super) fn new(name: &Arc<Name>) -> Self {
+        Self { name: Arc::downgrade(name), text: name.text().clone(), failures: 0, untried: true }
+    }
+}
+
+impl Refresher {
+    /// To be called within a runtime.
+    pub(super) fn new(settings: DnsSettings, registry: Arc<Registry>) -> Self {
+        Self {
+            hosts: HostsFiles::new(&settings),
+            queries: Queries::new(&settings),
+            settings,
+            registry,
+            due: BTreeMap::new(),
+            ready: VecDeque::new(),
+            running: JoinSet::new(),
+            sequence: 0,
+            random: RandomState::new(),
+        }
+    }
+
+    /// Runs until the sender of `inbox` is gone.
+    pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Watch>) {
+        let mut files = tokio::time::interval(self.settings.files_interval);
+        files.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let next = self.due.keys().next().map(|(at, _)| *at);
+            tokio::select! {
+                watch = inbox.recv() => match watch {
+                    Some(watch) => self.ready.push_back(watch),
+                    None => return,
+                },
+                Some(done) = self.running.join_next() => match done {
+                    Ok((watch, answer)) => self.finish(watch, answer),
+                    Err(error) => tracing::error!(%error, "a lookup ended badly"),
+                },
+                () = sleep_until(next) => self.take_due(),
+                _ = files.tick() => {
+                    self.drop_unheld();
+                    self.check_files();
+                }
+            }
+            self.start_ready();
+        }
+    }
+
+    fn take_due(&mut self) {
+        let now = Instant::now();
+        while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 <= now) {
+            self.ready.push_back(entry.remove());
+        }
+    }
+
+    fn start_ready(&mut self) {
+        if self.running.len() < CONCURRENCY && !self.ready.is_empty() {
+            self.check_files();
+        }
+        while self.running.len() < CONCURRENCY {
+            let Some(watch) = self.ready.pop_front() else { return };
+            if watch.name.strong_count() == 0 {
+                self.drop_watch(&watch);
+            } else if let Some(list) = self.hosts.find(&watch.text) {
+                self.finish_from_file(watch, list);
+            } else {
+                let lookup = self.queries.lookup(&watch.text);
+                self.running.spawn(async move { (watch, lookup.await) });
+            }
+        }
+    }
+
+    /// Ends a lookup; what a hosts file says by now wins over the answer.
+    fn finish(&mut self, mut watch: Watch, answer: Answer) {
+        if let Some(list) = self.hosts.find(&watch.text) {
+            self.finish_from_file(watch, list);
+        } else if let Some(name) = watch.name.upgrade() {
+            let wait = self.publish(&name, &mut watch, answer);
+            self.plan(watch, wait);
+        } else {
+            self.drop_watch(&watch);
+        }
+    }
+
+    fn finish_from_file(&mut self, mut watch: Watch, list: Vec<IpAddr>) {
+        if let Some(name) = watch.name.upgrade() {
+            watch.failures = 0;
+            name.publish(list, State::Resolved, true);
+            self.plan(watch, self.settings.max_ttl);
+        } else {
+            self.drop_watch(&watch);
+        }
+    }
+
+    /// Plans the next lookup after `wait`, up to a tenth later so that names do not stay in step.
+    fn plan(&mut self, mut watch: Watch, wait: Duration) {
+        self.registry.tried(std::mem::take(&mut watch.untried));
+        self.sequence += 1;
+        let spread = (self.random.hash_one(self.sequence) % 1024) as u32;
+        let at = Instant::now() + wait + wait / 10_240 * spread;
+        self.due.insert((at, self.sequence), watch);
+    }
+
+    /// Publishes the answer of name servers; returns how long it is good for.
+    fn publish(&self, name: &Name, watch: &mut Watch, answer: Answer) -> Duration {
+        match answer {
+            Ok(found) => {
+                watch.failures = 0;
+                if name.publish(found.list, State::Resolved, false) {
+                    tracing::debug!(name = &**name.text(), "addresses changed");
+                }
+                found.ttl.max(self.settings.min_ttl).min(self.settings.max_ttl)
+            }
+            Err(failure) => {
+                // A denial counts at once; a failure says nothing about the addresses known so far.
+                let denied = matches!(failure, Failure::NotFound | Failure::Malformed);
+                let before = name.addresses();
+                let kept = if denied || before.from_hosts { Vec::new() } else { before.list.clone() };
+                if name.publish(kept, State::Failed(failure), false) {
+                    tracing::warn!(name = &**name.text(), reason = %failure, "name does not resolve");
+                }
+                let wait = self.settings.error_ttl.saturating_mul(1 << watch.failures.min(16));
+                watch.failures = watch.failures.saturating_add(1);
+                wait.min(MAX_BACKOFF)
+            }
+        }
+    }
+
+    /// Looks up at once what a changed file may decide.
+    fn check_files(&mut self) {
+        let hosts = self.hosts.refresh();
+        let servers = self.queries.refresh();
+        if !hosts && !servers {
+            return;
+        }
+        let affected = |watch: &Watch| {
+            watch.failures > 0
+                || self.hosts.find(&watch.text).is_some()
+                || watch.name.upgrade().is_some_and(|name| name.addresses().from_hosts)
+        };
+        self.ready.extend(self.due.extract_if(.., |_, watch| affected(watch)).map(|(_, watch)| watch));
+    }
+
+    fn drop_unheld(&mut self) {
+        let unheld = self.due.extract_if(.., |_, watch| watch.name.strong_count() == 0);
+        for (_, watch) in unheld.collect::<Vec<_>>() {
+            self.drop_watch(&watch);
+        }
+    }
+
+    fn drop_watch(&self, watch: &Watch) {
+        self.registry.forget(&watch.text);
+        self.registry.tried(watch.untried);
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
