@@ -512,7 +512,7 @@ fn a_gateway_without_a_document_has_collections_without_entities() {
 
 #[test]
 fn values_of_the_wrong_type_come_with_advice() {
-    let text = "_format_version: '3.0'\nservices: [{host: h, name: 5, enabled: yes, retries: '3', routes: [{paths: [/], path_handling: v1}]}]\nroutes: [{service: {name: a}, paths: [/]}]\n";
+    let text = "_format_version: '3.0'\nservices: [{host: h, name: 5, enabled: yes, retries: '3', routes: [{paths: [/, '/x|y'], path_handling: v1}]}]\nroutes: [{service: {name: a}, paths: [/]}]\n";
     let problems = bad(text);
     let advice: Vec<&str> = problems.iter().filter_map(|problem| problem.suggestion.as_deref()).collect();
     assert_eq!(

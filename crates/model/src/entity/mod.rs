@@ -36,7 +36,7 @@ pub use vault::Vault;
 
 use crate::schema::{Field, Kind, Record, RecordSchema};
 
-/// A struct that [`entity!`](crate::entity) declared.
+/// A struct that [`entity!`](crate::entity!) declared.
 pub trait Entity: Record {
     /// The entity's description.
     fn entity_schema() -> EntitySchema;
@@ -103,7 +103,7 @@ pub fn stable_id(collection: &str, key: &str) -> Uuid {
 
 const NAMESPACE: Uuid = Uuid::from_u128(0xfd02801f_0957_4a15_a55a_c8d9606f30b5);
 
-/// Declares an entity: a [`record!`](crate::record) with `id`, `created_at`, `updated_at`, `tags` and a place in
+/// Declares an entity: a [`record!`](crate::record!) with `id`, `created_at`, `updated_at`, `tags` and a place in
 /// documents and the Admin API.
 ///
 /// ```

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::service::PROTOCOLS;
 use crate::path;
-use crate::schema::{Faults, Map, Reference, Rule, Set, check_path_characters, last_line};
+use crate::schema::{Faults, Map, Reference, Rule, Set, check_percent, last_line};
 
 crate::record! {
     /// One end of a connection; at least one of both fields is set.
@@ -158,14 +158,23 @@ fn check_router_path(text: &str) -> Result<(), String> {
     if text.contains("//") {
         return Err("must not have empty segments".to_owned());
     }
-    let normal = path::normalize_text(text);
-    if normal.is_ascii() || !text.is_ascii() {
-        check_path_characters(text)?;
+    if text.chars().any(is_pattern_character) {
+        return Err(format!(
+            "invalid path: '{text}' (characters outside of the reserved list of RFC 3986 found)"
+        ));
     }
+    check_percent(text)?;
+    let normal = path::normalize_text(text);
     if normal != text {
         return Err(format!("non-normalized path, consider use '{normal}' instead"));
     }
     Ok(())
+}
+
+/// Characters that no URI holds. Spaces and letters beyond ASCII are no URI characters either, but they do stand in
+/// normalized paths, which decode them.
+fn is_pattern_character(character: char) -> bool {
+    character.is_ascii_control() || "\"<>\\^`{|}".contains(character)
 }
 
 fn check_pattern(pattern: &str) -> Result<(), String> {

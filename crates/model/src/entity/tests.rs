@@ -112,7 +112,7 @@ fn routes_need_something_to_match_on() {
 #[test]
 fn values_of_routes() {
     accepted::<Route>(
-        &json!({"paths": ["/a%2Fb", "~/a/\\d+$", "~/(?<n>x)", "/a.b/~c"], "hosts": ["*.a.test", "a.*", "a:80", "1.2.3.4"]}),
+        &json!({"paths": ["/a%2Fb", "~/a/\\d+$", "~/(?<n>x)", "/a.b/~c", "/a b", "/ü"], "hosts": ["*.a.test", "a.*", "a:80", "1.2.3.4"]}),
     );
     accepted::<Route>(&json!({"headers": {"x-a": ["1", "~*^v[0-9]$"]}}));
     for (route, fault) in [
@@ -121,6 +121,12 @@ fn values_of_routes() {
         (json!({"paths": ["/a//b"]}), "paths[0]: must not have empty segments"),
         (json!({"paths": ["/a/../b"]}), "paths[0]: non-normalized path, consider use '/b' instead"),
         (json!({"paths": ["/a%2fb"]}), "paths[0]: non-normalized path, consider use '/a%2Fb' instead"),
+        (
+            json!({"paths": ["/u/\\d+"]}),
+            "paths[0]: invalid path: '/u/\\d+' (characters outside of the reserved list of RFC 3986 found)",
+        ),
+        (json!({"paths": ["/a%2"]}), "paths[0]: invalid url-encoded value: '%2'"),
+        (json!({"paths": ["/a%20b"]}), "paths[0]: non-normalized path, consider use '/a b' instead"),
         (json!({"paths": ["~/(a"]}), "paths[0]: invalid regex: '/(a' (unclosed group)"),
         (json!({"hosts": ["*.a.*"]}), "hosts[0]: only one wildcard must be specified"),
         (json!({"hosts": ["a*.test"]}), "hosts[0]: wildcard must be leftmost or rightmost character"),

@@ -273,16 +273,17 @@ fn check_path(text: &str) -> Result<(), String> {
     if text.contains("//") {
         return Err("must not have empty segments".to_owned());
     }
-    check_path_characters(text)
-}
-
-pub(crate) fn check_path_characters(text: &str) -> Result<(), String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/.-_~:@!$&'()*+,;=%?#[]".contains(&byte);
     if !text.bytes().all(allowed) {
         return Err(format!(
             "invalid path: '{text}' (characters outside of the reserved list of RFC 3986 found)"
         ));
     }
+    check_percent(text)
+}
+
+/// Every `%` begins a triplet.
+pub(crate) fn check_percent(text: &str) -> Result<(), String> {
     match bad_percent(text) {
         Some(triplet) => Err(format!("invalid url-encoded value: '{triplet}'")),
         None => Ok(()),

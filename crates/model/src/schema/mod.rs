@@ -13,7 +13,7 @@ mod validate;
 use std::fmt::{self, Display, Formatter};
 
 pub use checks_list::{Check, Condition, Faults, at};
-pub(crate) use formats::{check_path_characters, last_line};
+pub(crate) use formats::{check_percent, last_line};
 pub use rules_list::Rule;
 pub use serde_json::Value;
 pub use types::{Map, Reference, Set};
@@ -21,19 +21,19 @@ pub use types::{Map, Reference, Set};
 pub use types::{plain_name, read_field};
 pub(crate) use validate::Surroundings;
 
-/// Constructors of [`Rule`]s; in scope inside the brackets of a field in [`record!`](crate::record).
+/// Constructors of [`Rule`]s; in scope inside the brackets of a field in [`record!`](crate::record!).
 pub mod rules {
     pub use super::formats::*;
     pub use super::rules_list::constructors::*;
 }
 
-/// Constructors of [`Check`]s; in scope inside `checks:` of [`record!`](crate::record).
+/// Constructors of [`Check`]s; in scope inside `checks:` of [`record!`](crate::record!).
 pub mod checks {
     pub use super::checks_list::constructors::*;
     pub use super::rules::*;
 }
 
-/// A struct that [`record!`](crate::record) declared.
+/// A struct that [`record!`](crate::record!) declared.
 pub trait Record: Sized {
     /// The record's description.
     fn schema() -> RecordSchema;

@@ -371,8 +371,12 @@ fn is_vault_reference(text: &str) -> bool {
     text.starts_with("{vault://") && text.ends_with('}')
 }
 
-/// The allowed value that is nearest to a wrong one.
+/// The allowed value that is nearest to a wrong one, or what else was probably meant.
 fn meant(rule: &Rule, value: &Value) -> Option<String> {
+    let pattern = |text: &str| text.starts_with('/') && text.contains(['\\', '^', '{', '|']);
+    if matches!(rule, Rule::Format("router_path", _)) && value.as_str().is_some_and(pattern) {
+        return Some("a regular expression begins with '~'".to_owned());
+    }
     let Rule::OneOf(values) = rule else { return None };
     let name = nearest(value.as_str()?, values.iter().filter_map(Value::as_str))?;
     Some(format!("did you mean '{name}'?"))
