@@ -521,6 +521,7 @@ fn values_of_the_wrong_type_come_with_advice() {
             "put the value in quotes",
             "write true",
             "write the number without quotes",
+            "a regular expression begins with '~'",
             "write the name itself: a"
         ]
     );
