@@ -498,9 +498,10 @@ fn tens_of_thousands_of_entities_load_without_quadratic_steps() {
         assert!(!good(text).services.is_empty());
         start.elapsed().as_secs_f64()
     };
-    let (small, large) = (build(500), build(4000));
-    let (small, large) = (time(&small), time(&large));
-    assert!(large < small * 8.0 * 4.0, "8 times the entities took {:.1} times as long", large / small);
+    let (small, large) = (build(250), build(4000));
+    let best = |text: &str| (0..3).map(|_| time(text)).fold(f64::INFINITY, f64::min);
+    let (small, large) = (best(&small), best(&large));
+    assert!(large < small * 16.0 * 5.0, "16 times the entities took {:.1} times as long", large / small);
 }
 
 #[test]
