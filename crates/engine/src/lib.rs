@@ -1,1 +1,46 @@
-//! Placeholder.
+//! The data plane. It knows plugin *definitions*, never a plugin.
+//!
+//! Start with [`flow`]: the life of a request from top to bottom. The other modules stand in the order in which a
+//! request meets them.
+
+pub mod gateway;
+pub mod settings;
+pub mod snapshot;
+
+mod compile;
+mod worker;
+
+mod session;
+mod transport;
+
+mod flow;
+
+mod route;
+
+mod chain;
+
+mod balance;
+mod dns;
+
+mod forward;
+mod upload;
+mod upstream;
+
+mod date;
+mod deliver;
+mod respond;
+mod tunnel;
+
+pub use dns::{DnsSettings, Resolver};
+pub use gateway::{Gateway, Listener, StartError};
+pub use settings::Settings;
+pub use snapshot::Snapshot;
+
+/// The version of Kong whose behaviour clients see and tools ask for.
+pub const KONG_VERSION: &str = "3.9.3";
+/// What the gateway calls itself in `Server`.
+const SERVER: &str = "kong/3.9.3";
+/// What it calls itself in `Via`, without the protocol version.
+const VIA: &str = "kong/3.9.3";
+/// `Via` of a response received over HTTP/1.1.
+const VIA_11: &str = "1.1 kong/3.9.3";

@@ -1,0 +1,287 @@
+//! Turns entities and plugin definitions into a [`Snapshot`]. Runs at reload, never on a request.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ahash::AHashMap;
+use model::entity::{Route, Service};
+use model::problem::Step;
+use model::{Config, Place, PluginRow, Problem};
+use plugin::build::{Build, Shared};
+use plugin::exchange::{Matched, Scheme};
+use plugin::{Definition, Phases, Services};
+use uuid::Uuid;
+
+use crate::balance::{self, Balancers};
+use crate::chain::{Chain, Slot, Tier};
+use crate::dns::Resolver;
+use crate::route::Router;
+use crate::snapshot::{CompiledRoute, Plan, Snapshot};
+
+/// What a snapshot is made with.
+pub struct Compiler<'a> {
+    /// Every plugin there is.
+    pub definitions: &'a [&'static dyn Definition],
+    /// What outlives reloads.
+    pub services: &'a Arc<Services>,
+    /// Resolves host names of services and targets.
+    pub resolver: &'a Arc<Resolver>,
+}
+
+impl Compiler<'_> {
+    /// Compiles `config`.
+    ///
+    /// # Errors
+    /// Everything in the configuration that cannot be honoured.
+    pub fn compile(&self, config: Arc<Config>) -> Result<Snapshot, Vec<Problem>> {
+        let matched = matched_routes(&config);
+        let mut problems = unsupported_services(&config);
+        let balancers = Balancers::new(&config, self.resolver);
+        problems.extend(unsupported_upstreams(&config));
+        let instances = self.build_plugins(&config, &matched, &mut problems);
+        let router = Router::compile(routable(&config)).map_err(|(ordinal, message)| {
+            let entity = config.routes[ordinal].id;
+            at(&config, "routes", entity, "paths", &message)
+        });
+        let router = match router {
+            Ok(router) if problems.is_empty() => router,
+            Ok(_) => return Err(problems),
+            Err(problem) => {
+                problems.push(problem);
+                return Err(problems);
+            }
+        };
+        let plugins = Plugins::new(self.definitions, &config);
+        let chain_of = |route: Option<Uuid>, service: Option<Uuid>| plugins.chain(route, service);
+        let routes = matched
+            .into_iter()
+            .map(|matched| {
+                let chain = chain_of(Some(matched.route.id), matched.service.as_ref().map(|found| found.id));
+                compile_route(matched, chain, &balancers)
+            })
+            .collect();
+        let globals = chain_of(None, None);
+        Ok(Snapshot { router, routes, globals, instances, slots: plugins.names.len(), balancers, config })
+    }
+
+    fn build_plugins(
+        &self,
+        config: &Arc<Config>,
+        routes: &[Arc<Matched>],
+        problems: &mut Vec<Problem>,
+    ) -> Vec<Arc<dyn Phases>> {
+        let by_name: AHashMap<&str, &'static dyn Definition> =
+            self.definitions.iter().map(|definition| (definition.name(), *definition)).collect();
+        let shared = Shared::default();
+        let mut instances = Vec::new();
+        for row in enabled(config) {
+            let cx = Build { config, row, routes, services: self.services, shared: &shared };
+            let built = by_name.get(row.name.as_str()).map(|definition| definition.build(row, &cx));
+            match built {
+                Some(Ok(room)) => instances.push(room),
+                Some(Err(error)) => {
+                    problems.push(at(config, "plugins", row.id, &error.field, &error.message));
+                }
+                None => {
+                    let message = format!("plugin '{}' is not part of this gateway", row.name);
+                    problems.push(at(config, "plugins", row.id, "name", &message));
+                }
+            }
+        }
+        instances
+    }
+}
+
+fn enabled(config: &Config) -> impl Iterator<Item = &PluginRow> {
+    config.plugins.iter().map(AsRef::as_ref).filter(|row| row.enabled)
+}
+
+fn matched_routes(config: &Config) -> Vec<Arc<Matched>> {
+    let matched = |(ordinal, route): (usize, &Arc<Route>)| {
+        let service = route.service.and_then(|reference| config.service(reference.0)).cloned();
+        let service_json = service.as_ref().map(|service| entity_json(config, "services", service.id));
+        let route_json = entity_json(config, "routes", route.id);
+        Arc::new(Matched { route: route.clone(), service, ordinal, route_json, service_json })
+    };
+    config.routes.iter().enumerate().map(matched).collect()
+}
+
+/// The routes that take part in routing: those of disabled services do not (kong.md, trap 5).
+fn routable(config: &Config) -> impl Iterator<Item = (usize, &Route)> {
+    config.routes.iter().enumerate().filter_map(|(ordinal, route)| {
+        let service = route.service.and_then(|reference| config.service(reference.0));
+        let speaks_http = route.protocols.iter().any(|protocol| protocol == "http" || protocol == "https");
+        (service.is_none_or(|service| service.enabled) && speaks_http).then_some((ordinal, &**route))
+    })
+}
+
+fn unsupported_services(config: &Config) -> Vec<Problem> {
+    let refuse = |service: &Arc<Service>| {
+        let message = format!(
+            "this version reaches services over 'http' only, not '{}'; put a TLS-terminating proxy in between",
+            service.protocol
+        );
+        at(config, "services", service.id, "protocol", &message)
+    };
+    let unsupported = config.services.iter().filter(|service| service.enabled && service.protocol != "http");
+    let mut problems: Vec<Problem> = unsupported.map(refuse).collect();
+    for route in &config.routes {
+        let speaks_http = route.protocols.iter().any(|protocol| protocol == "http" || protocol == "https");
+        if !speaks_http {
+            let message = "this version routes 'http' and 'https' only";
+            problems.push(at(config, "routes", route.id, "protocols", message));
+        }
+    }
+    problems
+}
+
+fn unsupported_upstreams(config: &Config) -> Vec<Problem> {
+    let refused = |upstream: &Arc<model::entity::Upstream>| {
+        let found = balance::unsupported(upstream).into_iter();
+        let problem =
+            |(field, message): (&str, String)| at(config, "upstreams", upstream.id, field, &message);
+        found.map(problem).collect::<Vec<_>>()
+    };
+    config.upstreams.iter().flat_map(refused).collect()
+}
+
+/// A problem with a field of an entity, at the place of the entity in its document.
+fn at(config: &Config, collection: &str, id: Uuid, field: &str, message: &str) -> Problem {
+    let span = config.entity(collection, id).map(|entity| entity.span).unwrap_or_default();
+    let place = Place(vec![Step::Field(collection.to_owned()), Step::Field(field.to_owned())]);
+    Problem::new(place, span, message.to_owned())
+}
+
+fn entity_json(config: &Config, collection: &str, id: Uuid) -> Box<str> {
+    config.entity(collection, id).map(|entity| entity.value.to_string()).unwrap_or_default().into_boxed_str()
+}
+
+fn compile_route(matched: Arc<Matched>, chain: Chain, balancers: &Balancers) -> CompiledRoute {
+    let plan = matched.service.as_ref().map(|service| Plan {
+        balancer: balancers.for_service(service),
+        scheme: Scheme::Http,
+        connect_timeout: millis(service.connect_timeout),
+        write_timeout: millis(service.write_timeout),
+        read_timeout: millis(service.read_timeout),
+        retries: usize::try_from(service.retries).unwrap_or(usize::MAX),
+    });
+    let service_path = matched.service.as_ref().and_then(|service| service.path.clone());
+    let https_only = !matched.route.protocols.iter().any(|protocol| protocol == "http");
+    CompiledRoute { matched, chain, plan, service_path, https_only }
+}
+
+fn millis(timeout: impl TryInto<u64>) -> Duration {
+    Duration::from_millis(timeout.try_into().unwrap_or(u64::MAX))
+}
+
+/// The plugin rows of a configuration, sorted by what they apply to.
+struct Plugins<'a> {
+    definitions: AHashMap<&'a str, &'static dyn Definition>,
+    /// Names in use, in execution order; the position is the slot's number.
+    names: Vec<&'a str>,
+    by_name: AHashMap<&'a str, Rows>,
+}
+
+type Key = (Option<Uuid>, Option<Uuid>);
+type Instances = Arc<AHashMap<Uuid, u32>>;
+
+fn members_by_group(config: &Config) -> AHashMap<Uuid, Vec<Uuid>> {
+    let mut members: AHashMap<Uuid, Vec<Uuid>> = AHashMap::new();
+    for membership in &config.consumer_group_consumers {
+        members.entry(membership.consumer_group.0).or_default().push(membership.consumer.0);
+    }
+    members
+}
+
+/// The rows of one plugin name by scope. Rows of a group are kept by its members.
+#[derive(Default)]
+struct Rows {
+    plain: AHashMap<Key, u32>,
+    by_consumer: AHashMap<Key, Instances>,
+    by_group: AHashMap<Key, Instances>,
+}
+
+impl<'a> Plugins<'a> {
+    fn new(definitions: &'a [&'static dyn Definition], config: &'a Config) -> Self {
+        let definitions: AHashMap<&str, _> =
+            definitions.iter().map(|definition| (definition.name(), *definition)).collect();
+        let members = members_by_group(config);
+        let mut by_name: BTreeMap<&str, Rows> = BTreeMap::new();
+        for (instance, row) in enabled(config).enumerate() {
+            let instance = u32::try_from(instance).unwrap_or(u32::MAX);
+            by_name.entry(row.name.as_str()).or_default().add(row, instance, &members);
+        }
+        let mut names: Vec<&str> = by_name.keys().copied().collect();
+        let priority =
+            |name: &str| definitions.get(name).map_or(i64::MIN, |definition| definition.priority());
+        names.sort_by_key(|name| std::cmp::Reverse(priority(name)));
+        Self { definitions, names, by_name: by_name.into_iter().collect() }
+    }
+
+    fn chain(&self, route: Option<Uuid>, service: Option<Uuid>) -> Chain {
+        let mut slots = Vec::new();
+        for (number, name) in self.names.iter().enumerate() {
+            let tiers = self.by_name[name].tiers(route, service);
+            if !tiers.is_empty() {
+                let number = u16::try_from(number).expect("there are fewer plugin names than slots");
+                slots.push(Slot { number, tiers });
+            }
+        }
+        Chain::new(slots, |number| {
+            let name = self.names[usize::from(number)];
+            self.definitions.get(name).map_or(&[], |definition| definition.runs())
+        })
+    }
+}
+
+impl Rows {
+    fn add(&mut self, row: &PluginRow, instance: u32, members: &AHashMap<Uuid, Vec<Uuid>>) {
+        let key = (row.route, row.service);
+        if let Some(consumer) = row.consumer {
+            Arc::make_mut(self.by_consumer.entry(key).or_default()).insert(consumer, instance);
+        } else if let Some(group) = row.consumer_group {
+            let of_group = Arc::make_mut(self.by_group.entry(key).or_default());
+            for consumer in members.get(&group).into_iter().flatten() {
+                // A member of several groups gets what the document says first.
+                of_group.entry(*consumer).or_insert(instance);
+            }
+        } else {
+            self.plain.insert(key, instance);
+        }
+    }
+
+    /// The sources of configuration for a route of a service, most specific first (kong.md 1.9).
+    fn tiers(&self, route: Option<Uuid>, service: Option<Uuid>) -> Vec<Tier> {
+        let mut tiers = Vec::new();
+        let both = (route, service);
+        let consumer = |key: Key| self.by_consumer.get(&key).cloned().map(Tier::Consumer);
+        let group = |key: Key| self.by_group.get(&key).cloned().map(Tier::Consumer);
+        let plain = |key: Key| self.plain.get(&key).copied().map(Tier::Fixed);
+        let (of_route, of_service) = ((route, None), (None, service));
+        let everywhere = (None, None);
+        let (routed, served) = (route.is_some(), service.is_some());
+        let candidates = [
+            (routed && served).then(|| consumer(both)),
+            (routed && served).then(|| group(both)),
+            routed.then(|| consumer(of_route)),
+            served.then(|| consumer(of_service)),
+            routed.then(|| group(of_route)),
+            served.then(|| group(of_service)),
+            (routed && served).then(|| plain(both)),
+            Some(consumer(everywhere)),
+            Some(group(everywhere)),
+            routed.then(|| plain(of_route)),
+            served.then(|| plain(of_service)),
+            Some(plain(everywhere)),
+        ];
+        for tier in candidates.into_iter().flatten().flatten() {
+            let ends = matches!(tier, Tier::Fixed(_));
+            tiers.push(tier);
+            if ends {
+                break;
+            }
+        }
+        tiers
+    }
+}

@@ -1,0 +1,363 @@
+//! The life of a request, from top to bottom.
+//!
+//! A connection is read one request at a time. Each goes through [`carry_out`]: the snapshot is loaded once, plugins
+//! run phase by phase, and whatever the outcome (an upstream's response, a plugin's answer, a failure) it rejoins at
+//! `header_filter`, so that all are decorated and logged alike. No plugin is named here.
+
+use std::time::Instant;
+
+use plugin::{Exchange, Flow, Scheme};
+use wire::h1::{Parsed, encode, parse_request};
+use wire::{BodyLength, Known};
+
+use crate::balance::{Peer, PickError};
+use crate::deliver::{self, After, Filters};
+use crate::respond::Failure;
+use crate::route::{Lookup, split_host, upstream_path};
+use crate::session::{Parts, Session};
+use crate::settings::{client_address, is_trusted};
+use crate::snapshot::{CompiledRoute, Plan, Snapshot};
+use crate::upstream::attempt::{Message, Missed, Upstream, attempt};
+
+/// Bytes read from a client at a time while a head is awaited.
+const HEAD_READ: usize = 8 << 10;
+/// A body up to this size is read whole before an upstream is asked, so that it can be sent again.
+const REPLAYABLE: u64 = 64 << 10;
+
+/// Serves a connection until it ends.
+pub async fn serve(mut session: Session) {
+    while session.await_request().await {
+        let head = read_head(&mut session).await;
+        if head == Err(Failure::ClientGone) {
+            return;
+        }
+        if carry_out(&mut session, head).await == After::Close {
+            session.linger().await;
+            return;
+        }
+        session.rest();
+    }
+}
+
+/// Reads a request head into the exchange.
+async fn read_head(session: &mut Session) -> Result<(), Failure> {
+    session.requests += 1;
+    let Parts { local, channel, work } = session.parts();
+    let settings = &local.settings;
+    let started = Instant::now();
+    work.exchange.request.clear();
+    work.exchange.record.request_bytes = 0;
+    loop {
+        match parse_request(channel.input.unread(), &settings.request_limits, &mut work.exchange.request) {
+            Parsed::Complete { consumed } => {
+                work.exchange.begin(started);
+                work.exchange.record.request_bytes = consumed as u64;
+                channel.input.consume(consumed);
+                return Ok(());
+            }
+            Parsed::Incomplete => {
+                let left = settings.head_timeout.saturating_sub(started.elapsed());
+                channel.fill(HEAD_READ, left).await.map_err(|fault| {
+                    work.exchange.begin(started);
+                    Failure::from(fault)
+                })?;
+            }
+            Parsed::Reject(reject) => {
+                work.exchange.begin(started);
+                return Err(Failure::Malformed { status: reject.status, rule: reject.reason });
+            }
+        }
+    }
+}
+
+/// Carries out the request whose head has been read, and logs it.
+async fn carry_out(session: &mut Session, head: Result<(), Failure>) -> After {
+    let snapshot = session.local.snapshot();
+    let last = session.requests >= session.local.settings.max_requests_per_connection;
+    let mut parts = session.parts();
+    parts.channel.must_close |= last || head.is_err();
+    parts.work.exchange.enter_chain(snapshot.slots);
+    parts.work.upload.finish();
+    let outcome = match head {
+        Ok(()) => prepare(&mut parts, &snapshot).await,
+        Err(failure) => Err(failure),
+    };
+    let after = answer(&mut parts, &snapshot, outcome).await;
+    finish(&mut parts, &snapshot);
+    after
+}
+
+/// How far a request came before its response.
+enum Outcome<'s> {
+    /// The upstream's response head is in the exchange.
+    Proxied(Upstream, &'s Plan),
+    /// A plugin, or the engine, answered.
+    Answered,
+}
+
+/// From the head to the response head: rewrite, route, access, upstream.
+async fn prepare<'s>(parts: &mut Parts<'_>, snapshot: &'s Snapshot) -> Result<Outcome<'s>, Failure> {
+    open_body(parts)?;
+    identify_client(parts);
+    snapshot.globals.rewrite(&snapshot.instances, &mut parts.work.exchange);
+    let route = find_route(parts, snapshot)?;
+    if demand_tls(&mut parts.work.exchange, route) || access(parts, snapshot, route).await? {
+        route.chain.settle(&mut parts.work.exchange);
+        return Ok(Outcome::Answered);
+    }
+    route.chain.settle(&mut parts.work.exchange);
+    let plan = route.plan.as_ref().ok_or(Failure::NoService)?;
+    proxy(parts, route, plan).await.map(|upstream| Outcome::Proxied(upstream, plan))
+}
+
+/// From the response head to the last byte.
+async fn answer(parts: &mut Parts<'_>, snapshot: &Snapshot, outcome: Result<Outcome<'_>, Failure>) -> After {
+    let filters = Filters::new(snapshot, snapshot.chain(&parts.work.exchange));
+    let failure = match outcome {
+        Ok(Outcome::Answered) => None,
+        Ok(Outcome::Proxied(upstream, plan)) => {
+            match deliver::proxied(parts, &filters, upstream, plan.read_timeout).await {
+                Ok(after) => return after,
+                Err(failure) => Some(failure),
+            }
+        }
+        Err(failure) => Some(failure),
+    };
+    deliver::reply(parts, &filters, failure).await
+}
+
+/// Closes the record and lets the plugins log it.
+fn finish(parts: &mut Parts<'_>, snapshot: &Snapshot) {
+    let work = &mut *parts.work;
+    work.exchange.record.finished = Some(Instant::now());
+    work.exchange.record.request_bytes += work.upload.received;
+    let chain = snapshot.chain(&work.exchange);
+    chain.log(&snapshot.instances, &mut work.exchange);
+}
+
+/// Prepares to take the body the head announces.
+fn open_body(parts: &mut Parts<'_>) -> Result<(), Failure> {
+    let settings = &parts.local.settings;
+    let framing = parts.work.exchange.request.framing;
+    parts.work.upload.begin(framing, settings.max_body_bytes, &settings.request_limits);
+    match framing {
+        BodyLength::Exact(length) if settings.max_body_bytes > 0 && length > settings.max_body_bytes => {
+            Err(Failure::BodyTooLarge)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Finds out who is asking, and over what, where a trusted proxy stands in between (kong.md 3.5).
+fn identify_client(parts: &mut Parts<'_>) {
+    let settings = &parts.local.settings;
+    if settings.trusted_networks.is_empty() {
+        return;
+    }
+    let exchange = &mut parts.work.exchange;
+    let peer = exchange.client.peer.ip();
+    exchange.client.trusted = is_trusted(settings, peer);
+    exchange.client.ip = client_address(settings, peer, exchange.client.trusted, &exchange.request.headers);
+    if exchange.client.trusted
+        && let Some(proto) = exchange.request.headers.known(Known::XForwardedProto)
+    {
+        let tls = proto.eq_ignore_ascii_case(b"https");
+        exchange.scheme = if tls { Scheme::Https } else { Scheme::Http };
+    }
+}
+
+/// Finds the route and computes what it asks of the upstream.
+fn find_route<'s>(parts: &mut Parts<'_>, snapshot: &'s Snapshot) -> Result<&'s CompiledRoute, Failure> {
+    let exchange = &mut parts.work.exchange;
+    let request = &exchange.request;
+    let scratch = &mut parts.work.scratch;
+    let path = model::path::normalize(request.path(), scratch);
+    exchange.normalized_path.extend_from_slice(path);
+    let lookup = Lookup {
+        method: &request.method,
+        host: request.host(),
+        listen_port: exchange.client.local.port(),
+        path: &exchange.normalized_path,
+        headers: &request.headers,
+        https: exchange.client.scheme == Scheme::Https,
+        sni: None,
+    };
+    let found = snapshot.router.find(&lookup, &mut exchange.captures).ok_or(Failure::NoRoute)?;
+    let route = &snapshot.routes[found.ordinal];
+    let strip = route.matched.route.strip_path && found.by_path;
+    let upstream = &mut exchange.upstream;
+    upstream_path(
+        &mut upstream.path,
+        route.service_path.as_deref(),
+        &exchange.normalized_path,
+        found.matched_len,
+        strip,
+    );
+    if strip {
+        upstream.stripped_prefix.extend_from_slice(&exchange.normalized_path[..found.matched_len]);
+    }
+    if let Some(query) = request.query() {
+        upstream.has_query = true;
+        upstream.query.extend_from_slice(query);
+    }
+    exchange.matched = Some(route.matched.clone());
+    Ok(route)
+}
+
+/// A route for TLS only was asked for in cleartext: says so, or sends the client there (kong.md 3.2).
+fn demand_tls(exchange: &mut Exchange, route: &CompiledRoute) -> bool {
+    if !route.https_only || exchange.scheme == Scheme::Https {
+        return false;
+    }
+    let reply = &mut exchange.reply;
+    reply.clear();
+    reply.status = route.matched.route.https_redirect_status_code;
+    if reply.status == 426 {
+        reply.headers.set("Connection", b"Upgrade");
+        reply.headers.set("Upgrade", b"TLS/1.2, HTTP/1.1");
+        reply.body = plugin::reply::Body::Message("Please use HTTPS protocol".into());
+    } else {
+        let (host, _) = split_host(exchange.request.host().unwrap_or_default());
+        let location = [b"https://", host, exchange.request.target()].concat();
+        reply.headers.set("Location", &location);
+    }
+    true
+}
+
+/// Runs `access`. Whether a plugin answered.
+async fn access(parts: &mut Parts<'_>, snapshot: &Snapshot, route: &CompiledRoute) -> Result<bool, Failure> {
+    let mut position = 0;
+    while let Some(turn) = route.chain.access_at(position, &snapshot.instances, &mut parts.work.exchange) {
+        position += 1;
+        let mut flow = turn.run(&mut parts.work.exchange);
+        loop {
+            flow = match flow {
+                Flow::Next => break,
+                Flow::Answer => return Ok(true),
+                Flow::ReadBody => {
+                    read_body(parts).await?;
+                    turn.run(&mut parts.work.exchange)
+                }
+                Flow::Wait(waiting) => {
+                    let resume = waiting.await;
+                    resume(&mut turn.view(&mut parts.work.exchange))
+                }
+            };
+        }
+    }
+    Ok(false)
+}
+
+/// Reads the request body into memory, within the bound.
+async fn read_body(parts: &mut Parts<'_>) -> Result<(), Failure> {
+    if parts.work.exchange.body.is_some() {
+        return Ok(());
+    }
+    let mut body = Vec::new();
+    let bound = parts.local.settings.request_buffer_bytes;
+    send_continue(parts).await?;
+    let limit = parts.local.settings.body_timeout;
+    let Parts { channel, work, .. } = parts;
+    channel.collect(&mut work.upload, &mut body, bound, limit).await?;
+    work.exchange.body = Some(body);
+    Ok(())
+}
+
+/// Tells a client that waits for it to go on with its body (RFC 9110 10.1.1).
+async fn send_continue(parts: &mut Parts<'_>) -> Result<(), Failure> {
+    let expected = std::mem::take(&mut parts.work.exchange.request.expect_continue);
+    if !expected || !parts.work.upload.is_awaiting_client() || !parts.channel.input.is_empty() {
+        return Ok(());
+    }
+    parts.work.to_client.clear();
+    encode::status_line(&mut parts.work.to_client, 100, None);
+    encode::end_of_head(&mut parts.work.to_client);
+    let limit = parts.local.settings.send_timeout;
+    parts.channel.write_all(&parts.work.to_client, limit).await.map_err(Failure::from)
+}
+
+/// Asks targets until one answers or the attempts are used up (kong.md 5.3).
+async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Result<Upstream, Failure> {
+    buffer_small_body(parts, route).await?;
+    send_continue(parts).await?;
+    let mut attempts_left = plan.retries;
+    let mut fresh = false;
+    loop {
+        let peer = pick(parts, plan)?;
+        let body = body_framing(parts);
+        let preserve_host = route.matched.route.preserve_host;
+        let message = Message { plan, peer: &peer, preserve_host, body, fresh };
+        let missed = match attempt(parts, &message).await {
+            Ok(upstream) => return Ok(upstream),
+            Err(missed) => missed,
+        };
+        let may_repeat = may_repeat(parts, &missed);
+        if missed.stale && !fresh && may_repeat {
+            // The pool's connection had died unnoticed: that was no attempt at all.
+            fresh = true;
+            parts.work.exchange.record.tries.pop();
+            continue;
+        }
+        mark_failed(&mut parts.work.exchange, missed.failure);
+        if attempts_left == 0 || !may_repeat {
+            return Err(missed.failure);
+        }
+        attempts_left -= 1;
+    }
+}
+
+/// Reads a small body whole before an upstream is asked, where the route buffers requests.
+async fn buffer_small_body(parts: &mut Parts<'_>, route: &CompiledRoute) -> Result<(), Failure> {
+    let small = parts.work.upload.remaining().is_some_and(|length| length <= REPLAYABLE);
+    if small && route.matched.route.request_buffering && parts.work.exchange.body.is_none() {
+        read_body(parts).await?;
+    }
+    Ok(())
+}
+
+/// How the body is framed for the upstream.
+fn body_framing(parts: &Parts<'_>) -> BodyLength {
+    match (&parts.work.exchange.body, parts.work.exchange.request.framing) {
+        (Some(body), framing) if !body.is_empty() || framing != BodyLength::None => {
+            BodyLength::Exact(body.len() as u64)
+        }
+        (_, framing) => framing,
+    }
+}
+
+fn pick(parts: &mut Parts<'_>, plan: &Plan) -> Result<Peer, Failure> {
+    let record = &mut parts.work.exchange.record;
+    let mut tried = smallvec::SmallVec::<[_; 8]>::new();
+    tried.extend(record.tries.iter().map(|attempt| attempt.address));
+    let picked = plan.balancer.pick(&tried).map_err(|error| match error {
+        PickError::NoPeer => Failure::NoPeer,
+        PickError::NameResolution => Failure::NameResolution,
+    })?;
+    record.tries.push(plugin::exchange::Try {
+        address: picked.address,
+        started_ms: record.started_ms + millis_since(record.started),
+        balancer_us: 0,
+        failed: None,
+    });
+    Ok(picked)
+}
+
+fn millis_since(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn mark_failed(exchange: &mut Exchange, failure: Failure) {
+    if let Some(attempt) = exchange.record.tries.last_mut() {
+        attempt.failed = Some(failure.status());
+    }
+}
+
+/// Whether the request may be sent once more: it has not been sent, or sending it twice does no harm and its body is
+/// still at hand (RFC 9110 9.2.2, kong.md 5.3).
+fn may_repeat(parts: &Parts<'_>, missed: &Missed) -> bool {
+    let upstream_at_fault = missed.failure.is_from_upstream();
+    let exchange = &parts.work.exchange;
+    let method = exchange.upstream.method.unwrap_or(exchange.request.method);
+    let body_at_hand = exchange.body.is_some() || parts.work.upload.received == 0;
+    upstream_at_fault && body_at_hand && (missed.unsent || method.is_idempotent())
+}

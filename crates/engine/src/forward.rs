@@ -1,0 +1,225 @@
+//! Writes the request head that goes upstream (kong.md 3.2 `Host`, 3.5 headers).
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+use plugin::Exchange;
+use plugin::exchange::Scheme;
+use wire::h1::encode;
+use wire::{BodyLength, Headers, Known, Upgrade, Version};
+
+use crate::VIA;
+use crate::route::split_host;
+use crate::settings::Settings;
+
+/// What the head says beyond the exchange itself.
+pub struct Outgoing<'a> {
+    /// The operator's settings.
+    pub settings: &'a Settings,
+    /// Value of `Host`.
+    pub host: &'a [u8],
+    /// How the body will be framed.
+    pub body: BodyLength,
+}
+
+/// Appends the request head for the upstream to `out`.
+pub fn write_request_head(exchange: &Exchange, outgoing: &Outgoing<'_>, out: &mut Vec<u8>) {
+    write_request_line(exchange, out);
+    encode::header(out, "Host", outgoing.host);
+    let upgrade = exchange.request.upgrade == Some(Upgrade::WebSocket);
+    if upgrade {
+        out.extend_from_slice(b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n");
+    } else {
+        out.extend_from_slice(b"Connection: keep-alive\r\n");
+    }
+    copy_fields(&exchange.request.headers, out);
+    write_forwarded(exchange, outgoing.settings, out);
+    write_via(exchange, out);
+    if outgoing.settings.request_id_upstream {
+        encode::header(out, "X-Kong-Request-Id", &exchange.request_id);
+    }
+    match outgoing.body {
+        BodyLength::None | BodyLength::UntilClose => {}
+        BodyLength::Exact(length) => encode::header_number(out, Known::ContentLength, length),
+        BodyLength::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+    }
+    encode::end_of_head(out);
+}
+
+fn write_request_line(exchange: &Exchange, out: &mut Vec<u8>) {
+    let upstream = &exchange.upstream;
+    let method = upstream.method.unwrap_or(exchange.request.method);
+    out.extend_from_slice(method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(&upstream.path);
+    if upstream.has_query {
+        out.push(b'?');
+        out.extend_from_slice(&upstream.query);
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+}
+
+/// Copies the client's fields, leaving out those of this hop (RFC 9110 7.6.1) and those written elsewhere.
+fn copy_fields(headers: &Headers, out: &mut Vec<u8>) {
+    let nominated = nominates_fields(headers);
+    headers.write_where(out, |field| {
+        let of_this_hop = matches!(
+            field.known,
+            Known::Host
+                | Known::Connection
+                | Known::KeepAlive
+                | Known::ProxyConnection
+                | Known::Proxy
+                | Known::TransferEncoding
+                | Known::ContentLength
+                | Known::Upgrade
+                | Known::Expect
+                | Known::Via
+                | Known::XRealIp
+                | Known::XForwardedFor
+                | Known::XForwardedProto
+                | Known::XForwardedHost
+                | Known::XForwardedPort
+                | Known::XForwardedPath
+                | Known::XForwardedPrefix
+                | Known::TE
+                | Known::XKongRequestId
+        );
+        !(of_this_hop || nominated && is_nominated(headers, field.name()))
+    });
+    if headers.known_all(Known::TE).any(|value| wire::media::has_token(value, "trailers")) {
+        out.extend_from_slice(b"TE: trailers\r\n");
+    }
+}
+
+/// Whether `Connection` names fields, beyond the options every client sends.
+pub fn nominates_fields(headers: &Headers) -> bool {
+    headers.known_all(Known::Connection).flat_map(wire::media::list).any(|option| {
+        ![&b"keep-alive"[..], b"close", b"upgrade", b"te"]
+            .iter()
+            .any(|usual| option.eq_ignore_ascii_case(usual))
+    })
+}
+
+/// Whether `Connection` names the field `name`. The fields this gateway vouches for cannot be named away.
+pub fn is_nominated(headers: &Headers, name: &str) -> bool {
+    let named = headers
+        .known_all(Known::Connection)
+        .flat_map(wire::media::list)
+        .any(|option| option.eq_ignore_ascii_case(name.as_bytes()));
+    named && !name.eq_ignore_ascii_case("te") && !is_identity(name)
+}
+
+/// Fields that authentication plugins set: a client must not be able to strip them from what goes upstream.
+fn is_identity(name: &str) -> bool {
+    let starts =
+        |prefix: &str| name.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
+    starts("x-consumer-")
+        || starts("x-credential-")
+        || starts("x-anonymous-")
+        || starts("x-authenticated-")
+        || name.eq_ignore_ascii_case("authorization")
+}
+
+fn write_forwarded(exchange: &Exchange, settings: &Settings, out: &mut Vec<u8>) {
+    let headers = &exchange.request.headers;
+    let client = &exchange.client;
+    address(out, "X-Real-IP: ", client.ip);
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    for value in headers.known_all(Known::XForwardedFor) {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b", ");
+    }
+    let forwarded = if settings.real_ip_header.eq_ignore_ascii_case("X-Forwarded-For") {
+        client.peer.ip()
+    } else {
+        client.ip
+    };
+    address(out, "", forwarded);
+    let given = |known: Known| if client.trusted { headers.known(known) } else { None };
+    let scheme = exchange.scheme.as_str().as_bytes();
+    encode::header(out, "X-Forwarded-Proto", given(Known::XForwardedProto).unwrap_or(scheme));
+    let (host, _) = split_host(headers.known(Known::Host).unwrap_or_default());
+    encode::header(out, "X-Forwarded-Host", given(Known::XForwardedHost).unwrap_or(host));
+    match given(Known::XForwardedPort) {
+        Some(port) => drop(encode::header(out, "X-Forwarded-Port", port)),
+        None => {
+            out.extend_from_slice(b"X-Forwarded-Port: ");
+            encode::number(out, u64::from(client.local.port()));
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+    let path = given(Known::XForwardedPath).unwrap_or_else(|| exchange.request.path());
+    encode::header(out, "X-Forwarded-Path", path);
+    let stripped = &exchange.upstream.stripped_prefix;
+    let prefix = (!stripped.is_empty() && stripped.as_slice() != b"/").then_some(stripped.as_slice());
+    if let Some(prefix) = given(Known::XForwardedPrefix).or(prefix) {
+        encode::header(out, "X-Forwarded-Prefix", prefix);
+    }
+}
+
+fn address(out: &mut Vec<u8>, name: &str, address: std::net::IpAddr) {
+    out.extend_from_slice(name.as_bytes());
+    match address {
+        std::net::IpAddr::V4(address) => {
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                encode::number(out, u64::from(octet));
+            }
+        }
+        // Writing to a vector cannot fail.
+        std::net::IpAddr::V6(address) => drop(write!(out, "{address}")),
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_via(exchange: &Exchange, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Via: ");
+    for value in exchange.request.headers.known_all(Known::Via) {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b", ");
+    }
+    let version: &[u8] = match exchange.request.version {
+        Version::Http10 => b"1.0 ",
+        Version::Http11 => b"1.1 ",
+        Version::Http2 => b"2 ",
+    };
+    out.extend_from_slice(version);
+    out.extend_from_slice(VIA.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The value of `Host` for the upstream (kong.md 3.2): what a plugin demands, the client's own, the upstream
+/// entity's, or the target's name with its port when that is not the scheme's.
+pub fn write_host(
+    exchange: &Exchange,
+    preserve: bool,
+    host_header: Option<&str>,
+    target: (&str, SocketAddr, Scheme),
+    out: &mut Vec<u8>,
+) {
+    let (name, address, scheme) = target;
+    let client = exchange.request.headers.known(Known::Host);
+    if !exchange.upstream.host.is_empty() {
+        out.extend_from_slice(&exchange.upstream.host);
+    } else if let (true, Some(client)) = (preserve, client) {
+        out.extend_from_slice(client);
+    } else if let Some(configured) = host_header {
+        out.extend_from_slice(configured.as_bytes());
+    } else {
+        let bare_ipv6 = name.contains(':') && !name.starts_with('[');
+        if bare_ipv6 {
+            out.push(b'[');
+        }
+        out.extend_from_slice(name.as_bytes());
+        if bare_ipv6 {
+            out.push(b']');
+        }
+        if address.port() != scheme.default_port() {
+            out.push(b':');
+            encode::number(out, u64::from(address.port()));
+        }
+    }
+}

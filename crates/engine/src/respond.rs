@@ -1,0 +1,239 @@
+//! The one table that turns every failure into a response, and the forms an error message may take (kong.md 3.3).
+
+use std::borrow::Cow;
+
+use plugin::Exchange;
+use plugin::reply::Body;
+use wire::{Headers, Known};
+
+use crate::settings::Settings;
+
+/// Why the engine could not carry a request out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The client sent something that is not HTTP as we accept it, or went over a bound.
+    Malformed {
+        /// The status that says so.
+        status: u16,
+        /// The rule or the bound.
+        rule: &'static str,
+    },
+    /// The client was too slow with its head or body.
+    ClientTimeout,
+    /// The client went away before its request was complete. Nobody is left to answer.
+    ClientGone,
+    /// The request body is larger than allowed.
+    BodyTooLarge,
+    /// No route matched.
+    NoRoute,
+    /// The route has no service and no plugin answered.
+    NoService,
+    /// The upstream has no target that could take the request.
+    NoPeer,
+    /// The service's host name does not resolve.
+    NameResolution,
+    /// No connection to the upstream came about.
+    ConnectRefused,
+    /// The upstream was too slow to connect, to take the request or to answer.
+    UpstreamTimeout,
+    /// The upstream closed or broke the connection before its response.
+    UpstreamClosed,
+    /// The upstream's response is not HTTP as we accept it.
+    UpstreamMalformed {
+        /// The rule or the bound.
+        rule: &'static str,
+    },
+    /// A plugin wanted the whole response body, and it is larger than allowed.
+    ResponseTooLarge,
+}
+
+impl Failure {
+    /// Status code and message for the client.
+    pub fn response(self) -> (u16, Cow<'static, str>) {
+        let (status, message) = match self {
+            Self::NoRoute => (404, "no Route matched with those values"),
+            Self::NoService => (503, "no Service found with those values"),
+            Self::NoPeer => (503, "failure to get a peer from the ring-balancer"),
+            Self::NameResolution => (503, "name resolution failed"),
+            other => return (other.status(), message_of(other.status())),
+        };
+        (status, Cow::Borrowed(message))
+    }
+
+    /// The status code a client sees.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Malformed { status, .. } => status,
+            Self::ClientTimeout => 408,
+            Self::ClientGone => 499,
+            Self::BodyTooLarge => 413,
+            Self::NoRoute => 404,
+            Self::NoService | Self::NoPeer | Self::NameResolution => 503,
+            Self::ConnectRefused
+            | Self::UpstreamClosed
+            | Self::UpstreamMalformed { .. }
+            | Self::ResponseTooLarge => 502,
+            Self::UpstreamTimeout => 504,
+        }
+    }
+
+    /// The failure came from an upstream that was asked: the response counts as proxied (kong.md 3.5).
+    pub fn is_from_upstream(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectRefused
+                | Self::UpstreamTimeout
+                | Self::UpstreamClosed
+                | Self::UpstreamMalformed { .. }
+                | Self::ResponseTooLarge
+        )
+    }
+
+    /// The request as such was at fault, before any routing: its `Content-Type` decides the form of the error.
+    fn is_protocol_level(self) -> bool {
+        matches!(self, Self::Malformed { .. } | Self::ClientTimeout | Self::BodyTooLarge)
+            || self.is_from_upstream()
+    }
+}
+
+/// Kong's message for a status code.
+fn message_of(status: u16) -> Cow<'static, str> {
+    Cow::Borrowed(match status {
+        400 => "Bad request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not found",
+        405 => "Method not allowed",
+        408 => "Request timeout",
+        411 => "Length required",
+        413 => "Payload too large",
+        414 => "URI too long",
+        417 => "Expectation failed",
+        429 => "Too many requests",
+        431 => "Request header or cookie too large",
+        500 => "An unexpected error occurred",
+        502 => "An invalid response was received from the upstream server",
+        503 => "The upstream server is currently unavailable",
+        504 => "The upstream server is timing out",
+        other => return Cow::Owned(format!("The upstream server responded with {other}")),
+    })
+}
+
+/// Turns a failure into the reply the client gets.
+pub fn fail(exchange: &mut Exchange, failure: Failure, settings: &Settings) {
+    let (status, message) = failure.response();
+    let fallback = failure.is_protocol_level().then(|| fallback_form(&exchange.request.headers, settings));
+    exchange.reply.clear();
+    exchange.reply.status = status;
+    let form = accepted_form(&exchange.request.headers, fallback.unwrap_or(Form::Json));
+    write_message(exchange, &message, form);
+}
+
+/// Writes a templated message of a plugin's answer in the form the client accepts.
+pub fn render(exchange: &mut Exchange) {
+    if let Body::Message(message) = std::mem::take(&mut exchange.reply.body) {
+        let form = accepted_form(&exchange.request.headers, Form::Json);
+        write_message(exchange, &message, form);
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Html,
+    Xml,
+    Plain,
+    Grpc,
+}
+
+const FORMS: [(&str, Form); 4] = [
+    ("application/json", Form::Json),
+    ("text/html", Form::Html),
+    ("application/xml", Form::Xml),
+    ("text/plain", Form::Plain),
+];
+
+fn accepted_form(headers: &Headers, otherwise: Form) -> Form {
+    if headers.known(Known::ContentType).is_some_and(|value| value.starts_with(b"application/grpc")) {
+        return Form::Grpc;
+    }
+    match headers.known(Known::Accept) {
+        None => otherwise,
+        Some(accept) => {
+            let offers = FORMS.map(|(name, _)| name);
+            wire::media::best_match(accept, &offers).map_or(Form::Json, |index| FORMS[index].1)
+        }
+    }
+}
+
+fn fallback_form(headers: &Headers, settings: &Settings) -> Form {
+    let named = |value: &[u8]| {
+        let essence = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        FORMS.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(essence)).map(|(_, form)| *form)
+    };
+    headers
+        .known(Known::ContentType)
+        .and_then(named)
+        .or_else(|| named(settings.error_default_type.as_bytes()))
+        .unwrap_or(Form::Plain)
+}
+
+fn write_message(exchange: &mut Exchange, message: &str, form: Form) {
+    let id = std::str::from_utf8(&exchange.request_id).unwrap_or_default();
+    let reply = &mut exchange.reply;
+    let (content_type, body) = match form {
+        Form::Json => {
+            let mut quoted = Vec::with_capacity(message.len() + 2);
+            plugin::serialize::string(&mut quoted, message.as_bytes());
+            let quoted = String::from_utf8(quoted).unwrap_or_default();
+            let body = format!("{{\n  \"message\":{quoted},\n  \"request_id\":\"{id}\"\n}}");
+            ("application/json; charset=utf-8", body)
+        }
+        Form::Plain => ("text/plain; charset=utf-8", format!("{message}\nrequest_id: {id}\n")),
+        Form::Html => ("text/html; charset=utf-8", html(&escape(message), id)),
+        Form::Xml => ("application/xml; charset=utf-8", xml(&escape(message), id)),
+        Form::Grpc => return write_grpc(reply),
+    };
+    reply.headers.set("Content-Type", content_type.as_bytes());
+    reply.body = Body::Bytes(body.into());
+}
+
+fn html(message: &str, id: &str) -> String {
+    format!(
+        "<!doctype html>\n<html>\n  <head>\n    <meta charset=\"utf-8\">\n    <title>Error</title>\n  </head>\n  \
+         <body>\n    <h1>Error</h1>\n    <p>{message}.</p>\n    <p>request_id: {id}</p>\n  </body>\n</html>\n"
+    )
+}
+
+fn xml(message: &str, id: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n  <message>{message}</message>\n  \
+         <requestid>{id}</requestid>\n</error>\n"
+    )
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+fn write_grpc(reply: &mut plugin::Reply) {
+    let (code, name) = match reply.status {
+        200 => ("0", "OK"),
+        400 => ("3", "InvalidArgument"),
+        401 => ("16", "Unauthenticated"),
+        403 => ("7", "PermissionDenied"),
+        404 => ("5", "NotFound"),
+        409 => ("6", "AlreadyExists"),
+        429 => ("8", "ResourceExhausted"),
+        499 => ("1", "Canceled"),
+        501 => ("12", "Unimplemented"),
+        503 => ("14", "Unavailable"),
+        504 => ("4", "DeadlineExceeded"),
+        500..=599 => ("13", "Internal"),
+        _ => ("3", "InvalidArgument"),
+    };
+    reply.headers.set("Content-Type", b"application/grpc");
+    reply.headers.set("grpc-status", code.as_bytes());
+    reply.headers.set("grpc-message", name.as_bytes());
+    reply.body = Body::Empty;
+}

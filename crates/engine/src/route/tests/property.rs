@@ -1,0 +1,206 @@
+//! Random tables and requests: the index must answer as the plain list does.
+
+use model::entity::Route;
+use model::serde_json::{Value, json};
+use plugin::exchange::Captures;
+
+use super::oracle::Oracle;
+use super::{Found, Request, compile, route};
+
+const HOSTS: &[&str] = &[
+    "x", "a.x", "b.x", "B.a.x", "*.x", "*.a.x", "*.A.X", "a.*", "b.*", "a.b.*", "x:80", "a.x:81", "*.x:81",
+    "*.x:8000", "a.*:80", "x.", "*.b.a.x",
+];
+const ASKED_HOSTS: &[&str] = &[
+    "x", "a.x", "A.X", "b.x", "b.a.x", "c.b.a.x", ".x", "a.", "a.b.c", "b.c:80", "x:80", "x:81", "a.x:81",
+    "a.x:80", "q.x:81", "x.", "ax", "nothing", "a.b.", "a",
+];
+const PATHS: &[&str] = &[
+    "/", "/a", "/b", "/a/", "/a/b", "/ab", "/ab/", "/a/b/a", "/a/ba", "/b/a", "/abab", "/a/a", "/1", "/b/1/",
+];
+const REGEXES: &[&str] = &[
+    "~/a",
+    "~/(a|b)",
+    r"~/a/\d+",
+    "~/[ab]+",
+    "~/(?<x>a)?b",
+    "~/a.*b",
+    "~/.*",
+    "~/a$",
+    "~(?i)/AB",
+    "~/(a|ab)(/b)?",
+    r"~/(?<n>\d)/(?<m>\w+)",
+    "~/a|/b/",
+    "~/(a/)*b",
+    "~/[a&&b]",
+    "~/(?:a|b|ab|ba|/|1)*$",
+    "~/(?-u:.)b",
+    "~",
+];
+const HEADERS: &[(&str, &str)] = &[
+    ("x-a", "1"),
+    ("x-a", "2"),
+    ("X_A", "One"),
+    ("x-b", "1"),
+    ("x-b", "~*^o"),
+    ("x_b", r"~*\D$"),
+    ("y", "1"),
+];
+const SENT_HEADERS: &[(&str, &str)] = &[
+    ("X-A", "1"),
+    ("x_a", "2"),
+    ("X-a", "ONE"),
+    ("x-b", "1"),
+    ("X-B", "One"),
+    ("y", "1"),
+    ("Y", "2"),
+    ("z", "1"),
+];
+const SNIS: &[&str] = &["s.x", "*.x", "t.*", "s.x.", "t.x", "u", "v", "w", "q", "r", "p", "S.y"];
+const ASKED_SNIS: &[&str] = &["s.x", "t.x", "T.Y", "u", "v", "nothing", "s.y", "x"];
+
+/// A linear congruential generator: the same numbers on every machine.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from((self.0 >> 33) % bound as u64).unwrap()
+    }
+
+    fn percent(&mut self, chance: usize) -> bool {
+        self.below(100) < chance
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+
+    fn some<'a>(&mut self, from: &[&'a str], most: usize) -> Vec<&'a str> {
+        (0..=self.below(most)).map(|_| self.pick(from)).collect()
+    }
+}
+
+/// How often each field is given, in percent.
+#[derive(Clone, Copy)]
+struct Mix {
+    routes: usize,
+    hosts: usize,
+    paths: usize,
+    regexes: usize,
+    methods: usize,
+    headers: usize,
+    snis: usize,
+}
+
+fn random_fields(dice: &mut Dice, mix: Mix) -> Value {
+    let mut fields = json!({ "regex_priority": dice.below(3) });
+    if dice.percent(mix.hosts) {
+        fields["hosts"] = json!(dice.some(HOSTS, 3));
+    }
+    if dice.percent(mix.paths) {
+        let mut paths = dice.some(PATHS, 3);
+        if dice.percent(mix.regexes) {
+            paths.extend(dice.some(REGEXES, 2));
+            let keep = 1 + dice.below(paths.len());
+            paths = paths.split_off(paths.len() - keep);
+        }
+        fields["paths"] = json!(paths);
+    }
+    if dice.percent(mix.methods) {
+        fields["methods"] = json!(dice.some(&["GET", "POST", "PURGE"], 2));
+    }
+    if dice.percent(mix.headers) {
+        let mut headers = json!({});
+        for _ in 0..=dice.below(2) {
+            let (name, value) = dice.pick(HEADERS);
+            headers[name] = json!([value, dice.pick(&["3", "4", "1"])]);
+        }
+        fields["headers"] = headers;
+    }
+    if dice.percent(mix.snis) {
+        fields["snis"] = json!(dice.some(SNIS, 2));
+    }
+    fields
+}
+
+fn random_table(dice: &mut Dice, mix: Mix) -> Vec<Route> {
+    let count = 1 + dice.below(mix.routes);
+    let mut ids: Vec<u128> = (1..=count as u128).collect();
+    for place in 1..count {
+        ids.swap(place, dice.below(place + 1));
+    }
+    ids.into_iter().map(|id| route(id, &random_fields(dice, mix))).collect()
+}
+
+fn random_request(dice: &mut Dice) -> Request {
+    let path = if dice.percent(50) {
+        dice.pick(PATHS).to_owned() + dice.pick(&["", "", "b", "/1", "/", "/a/b"])
+    } else {
+        let pieces = (0..dice.below(6)).map(|_| dice.pick(&["a", "b", "/", "1", "ab", "é"]));
+        format!("/{}", pieces.collect::<String>())
+    };
+    let host = if dice.percent(10) { "" } else { dice.pick(ASKED_HOSTS) };
+    let mut request = Request::get(host, &path).method(dice.pick(&["GET", "GET", "POST", "PURGE", "PUT"]));
+    request.listen_port = dice.pick(&[8000, 80, 81]);
+    for _ in 0..dice.below(4) {
+        let (name, value) = dice.pick(SENT_HEADERS);
+        request = request.header(name, value);
+    }
+    if dice.percent(50) {
+        request = request.tls(if dice.percent(20) { "" } else { dice.pick(ASKED_SNIS) });
+    }
+    request
+}
+
+/// Compares the router with the oracle and tells how many requests found a route.
+fn compare(seed: u64, tables: usize, mix: Mix) -> usize {
+    let mut dice = Dice(seed);
+    let mut hits = 0;
+    let (mut captures, mut expected_captures) = (Captures::default(), Captures::default());
+    for table in 0..tables {
+        let routes = random_table(&mut dice, mix);
+        let router = compile(&routes);
+        let oracle = Oracle::new(&routes);
+        for _ in 0..60 {
+            let request = random_request(&mut dice);
+            let found = request.find(&router, &mut captures);
+            let expected = oracle.find(&request, &mut expected_captures);
+            let shown = || {
+                let route = |found: Option<Found>| found.map(|found| &routes[found.ordinal]);
+                let (got, wanted) = (route(found), route(expected));
+                format!("table {table} of seed {seed}: {request:?}\ngot {got:#?}\nwanted {wanted:#?}")
+            };
+            assert_eq!(found, expected, "{}", shown());
+            assert_eq!(captures.groups, expected_captures.groups, "{}", shown());
+            assert_eq!(captures.text, expected_captures.text, "{}", shown());
+            hits += usize::from(found.is_some());
+        }
+    }
+    hits
+}
+
+#[test]
+fn tables_of_all_fields() {
+    let mix = Mix { routes: 24, hosts: 50, paths: 70, regexes: 25, methods: 30, headers: 30, snis: 25 };
+    let hits = compare(1, 150, mix);
+    assert!(hits > 4_500, "the comparison is worth little if {hits} of 9000 requests find a route");
+}
+
+#[test]
+fn tables_of_hosts_and_prefixes() {
+    let mix = Mix { routes: 40, hosts: 80, paths: 90, regexes: 0, methods: 10, headers: 0, snis: 0 };
+    assert!(compare(2, 300, mix) > 9_000);
+}
+
+#[test]
+fn tables_of_regular_expressions() {
+    let mix = Mix { routes: 10, hosts: 20, paths: 100, regexes: 90, methods: 10, headers: 0, snis: 0 };
+    assert!(compare(3, 150, mix) > 4_500);
+}
+
+#[test]
+fn crowded_leaves_of_headers_and_server_names() {
+    let mix = Mix { routes: 60, hosts: 10, paths: 20, regexes: 0, methods: 20, headers: 60, snis: 60 };
+    assert!(compare(4, 150, mix) > 4_500);
+}

@@ -1,0 +1,300 @@
+//! A client connection and what its worker lends it while a request is running.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ahash::AHashMap;
+use plugin::Exchange;
+use plugin::exchange::Client;
+use plugin::services::Worker;
+use plugin::stats::Shard;
+use tokio::io::AsyncWriteExt;
+use tokio::task::AbortHandle;
+
+use crate::date::DateCache;
+use crate::settings::Settings;
+use crate::snapshot::{Current, Held, Publisher};
+use crate::transport::{Channel, Input};
+use crate::upload::Upload;
+use crate::upstream::connect::Dial;
+use crate::upstream::pool::Pool;
+
+/// Largest buffer a resting [`Workspace`] keeps, in bytes.
+const KEPT_BUFFER: usize = 128 << 10;
+/// Bytes read from a client at a time while a connection lingers.
+const LINGER_READ: usize = 16 << 10;
+/// Bytes taken from a client after the last response of a connection.
+const LINGER_BYTES: usize = 1 << 20;
+/// Time a client gets to read the last response of a connection.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+/// Workspaces one worker keeps for later.
+const KEPT_WORKSPACES: usize = 256;
+
+/// What one worker has, shared by its connections. Never leaves its thread.
+pub struct Local {
+    /// The worker as plugins see it.
+    pub worker: Rc<Worker>,
+    /// The operator's settings.
+    pub settings: Rc<Settings>,
+    /// Idle connections to upstreams.
+    pub pool: Pool,
+    /// Opens connections to upstreams.
+    pub dial: Box<dyn Dial>,
+    /// The text of the `Date` field.
+    pub date: DateCache,
+    /// The gateway is stopping: no connection is kept alive.
+    pub draining: Cell<bool>,
+    snapshots: Current,
+    #[expect(clippy::vec_box, reason = "workspaces are large and change hands")]
+    workspaces: RefCell<Vec<Box<Workspace>>>,
+    connections: RefCell<AHashMap<u64, Connection>>,
+    next_connection: Cell<u64>,
+}
+
+struct Connection {
+    task: AbortHandle,
+    idle: Rc<Cell<bool>>,
+}
+
+impl Local {
+    /// The corner of one worker.
+    pub fn new(
+        worker: Rc<Worker>,
+        settings: Rc<Settings>,
+        dial: Box<dyn Dial>,
+        publisher: &Publisher,
+    ) -> Self {
+        let pool = Pool::new(
+            settings.upstream_pool_size,
+            settings.upstream_idle_timeout,
+            settings.upstream_max_requests,
+        );
+        Self {
+            worker,
+            settings,
+            pool,
+            dial,
+            date: DateCache::default(),
+            draining: Cell::new(false),
+            snapshots: publisher.follow(),
+            workspaces: RefCell::default(),
+            connections: RefCell::default(),
+            next_connection: Cell::new(0),
+        }
+    }
+
+    /// The newest snapshot.
+    #[inline]
+    pub fn snapshot(&self) -> Held {
+        self.snapshots.get()
+    }
+
+    /// Lets go of what is no longer needed. Called about every second.
+    pub fn tidy(&self) {
+        self.snapshots.refresh();
+        self.pool.sweep();
+    }
+
+    /// This worker's counters.
+    #[inline]
+    pub fn stats(&self) -> &Shard {
+        self.worker.services.stats.shard(self.worker.index)
+    }
+
+    /// Connections being served.
+    pub fn connections(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
+    /// Number for a new connection.
+    pub fn number_connection(&self) -> u64 {
+        let number = self.next_connection.get();
+        self.next_connection.set(number + 1);
+        number
+    }
+
+    /// Remembers the task of a connection, so that it can be ended while it is idle.
+    pub fn register(&self, number: u64, task: AbortHandle, idle: Rc<Cell<bool>>) {
+        self.connections.borrow_mut().insert(number, Connection { task, idle });
+    }
+
+    /// Forgets a connection that has ended.
+    pub fn unregister(&self, number: u64) {
+        self.connections.borrow_mut().remove(&number);
+    }
+
+    /// Ends connections that have no request running; all of them with `even_busy`.
+    pub fn end_connections(&self, even_busy: bool) {
+        self.connections.borrow_mut().retain(|_, connection| {
+            let end = even_busy || connection.idle.get();
+            if end {
+                connection.task.abort();
+            }
+            !end
+        });
+    }
+
+    fn lend(self: &Rc<Self>, client: &Client) -> Box<Workspace> {
+        match self.workspaces.borrow_mut().pop() {
+            Some(mut workspace) => {
+                workspace.exchange.client.clone_from(client);
+                workspace
+            }
+            None => Box::new(Workspace::new(self.worker.clone(), client.clone())),
+        }
+    }
+
+    fn take_back(&self, mut workspace: Box<Workspace>) {
+        let mut kept = self.workspaces.borrow_mut();
+        if kept.len() < KEPT_WORKSPACES {
+            workspace.rest();
+            kept.push(workspace);
+        }
+    }
+}
+
+/// The memory a request works in. Idle connections have none.
+pub struct Workspace {
+    /// The state of the request.
+    pub exchange: Exchange,
+    /// Bytes on their way to the client.
+    pub to_client: Vec<u8>,
+    /// Bytes on their way to the upstream.
+    pub to_upstream: Vec<u8>,
+    /// Small pieces of text.
+    pub scratch: Vec<u8>,
+    /// The request body's way to the upstream.
+    pub upload: Upload,
+    /// Buffer lent to the client's channel.
+    client_input: Input,
+    /// Buffer lent to the upstream's channel.
+    pub upstream_input: Input,
+}
+
+impl Workspace {
+    fn new(worker: Rc<Worker>, client: Client) -> Self {
+        Self {
+            exchange: Exchange::new(worker, client),
+            to_client: Vec::new(),
+            to_upstream: Vec::new(),
+            scratch: Vec::new(),
+            upload: Upload::default(),
+            client_input: Input::default(),
+            upstream_input: Input::default(),
+        }
+    }
+
+    fn rest(&mut self) {
+        self.exchange.rest();
+        self.client_input.reset(KEPT_BUFFER);
+        self.upstream_input.reset(KEPT_BUFFER);
+        for buffer in [&mut self.to_client, &mut self.to_upstream, &mut self.scratch] {
+            buffer.clear();
+            if buffer.capacity() > KEPT_BUFFER {
+                *buffer = Vec::new();
+            }
+        }
+    }
+}
+
+/// A client connection.
+pub struct Session {
+    /// The worker's corner.
+    pub local: Rc<Local>,
+    /// The connection's bytes.
+    pub channel: Channel,
+    /// Who is at the other end.
+    pub client: Client,
+    /// Requests begun on this connection.
+    pub requests: u64,
+    /// Whether no request is running; shared with the worker's registry.
+    pub idle: Rc<Cell<bool>>,
+    workspace: Option<Box<Workspace>>,
+}
+
+impl Session {
+    /// A fresh connection.
+    pub fn new(local: Rc<Local>, channel: Channel, client: Client, idle: Rc<Cell<bool>>) -> Self {
+        Self { local, channel, client, requests: 0, idle, workspace: None }
+    }
+
+    /// Waits for the first byte of the next request, holding no memory meanwhile. False when the connection is over.
+    pub async fn await_request(&mut self) -> bool {
+        if self.channel.input.is_empty() {
+            if self.local.draining.get() && self.requests > 0 {
+                return false;
+            }
+            self.rest();
+            let Channel { stream, timer, .. } = &mut self.channel;
+            let readable = std::future::poll_fn(|cx| stream.poll_readable(cx));
+            if !matches!(timer.within(self.local.settings.idle_timeout, readable).await, Ok(Ok(()))) {
+                return false;
+            }
+        }
+        self.begin_work();
+        true
+    }
+
+    /// Gives a client that is still sending the chance to read the response before the connection goes: closing with
+    /// unread bytes would reset it (RFC 9112 9.6). Bounded in time and bytes.
+    pub async fn linger(&mut self) {
+        let unread = !self.channel.input.is_empty() || self.channel.must_close;
+        let uploading = self.workspace.as_ref().is_some_and(|work| !work.upload.is_done());
+        if unread || uploading {
+            let channel = &mut self.channel;
+            let farewell = async {
+                let _ = channel.stream.shutdown().await;
+                let mut discarded = 0;
+                while let Ok(count) = channel.fill(LINGER_READ, LINGER_TIME).await {
+                    channel.input.consume(count);
+                    discarded += count;
+                    if discarded > LINGER_BYTES {
+                        break;
+                    }
+                }
+            };
+            let _ = tokio::time::timeout(LINGER_TIME, farewell).await;
+        }
+        self.rest();
+    }
+
+    /// Takes a workspace from the worker.
+    fn begin_work(&mut self) {
+        if self.workspace.is_none() {
+            let mut workspace = self.local.lend(&self.client);
+            if self.channel.input.is_empty() {
+                self.channel.input = std::mem::take(&mut workspace.client_input);
+            }
+            self.workspace = Some(workspace);
+        }
+        self.idle.set(false);
+    }
+
+    /// Gives the workspace back, with the client's buffer if nothing is waiting in it.
+    pub fn rest(&mut self) {
+        if let Some(mut workspace) = self.workspace.take() {
+            if self.channel.input.is_empty() {
+                workspace.client_input = std::mem::take(&mut self.channel.input);
+            }
+            self.local.take_back(workspace);
+        }
+        self.idle.set(true);
+    }
+
+    /// The parts of a session in which a request is running.
+    pub fn parts(&mut self) -> Parts<'_> {
+        let workspace = self.workspace.as_mut().expect("a running request has a workspace");
+        Parts { local: &self.local, channel: &mut self.channel, work: workspace }
+    }
+}
+
+/// A running request's parts, borrowed separately.
+pub struct Parts<'a> {
+    /// The worker's corner.
+    pub local: &'a Rc<Local>,
+    /// The client's bytes.
+    pub channel: &'a mut Channel,
+    /// The request's memory.
+    pub work: &'a mut Workspace,
+}

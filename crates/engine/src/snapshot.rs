@@ -1,0 +1,139 @@
+//! A configuration made ready to run: immutable, compiled off the data path, picked up by workers between requests.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use model::Config;
+use plugin::exchange::{Matched, Scheme};
+use plugin::{Exchange, Phases};
+
+use crate::balance::{Balancer, Balancers};
+use crate::chain::Chain;
+use crate::route::Router;
+
+/// Everything a request needs to know of the configuration.
+pub struct Snapshot {
+    /// The configuration it was made from.
+    pub config: Arc<Config>,
+    /// Finds the route of a request.
+    pub(crate) router: Router,
+    /// The routes by ordinal.
+    pub(crate) routes: Vec<CompiledRoute>,
+    /// Plugins for requests without a route, and for `rewrite`.
+    pub(crate) globals: Chain,
+    /// All plugin instances.
+    pub(crate) instances: Vec<Arc<dyn Phases>>,
+    /// Number of slots: distinct plugin names in use.
+    pub(crate) slots: usize,
+    /// Targets of all services.
+    pub(crate) balancers: Balancers,
+}
+
+/// A route ready to run.
+pub struct CompiledRoute {
+    /// The entities.
+    pub matched: Arc<Matched>,
+    /// Its plugins.
+    pub chain: Chain,
+    /// How to reach its service, if it has one.
+    pub plan: Option<Plan>,
+    /// Path of the service.
+    pub service_path: Option<String>,
+    /// Clients in cleartext are told to use TLS.
+    pub https_only: bool,
+}
+
+/// How a service is reached.
+pub struct Plan {
+    /// Chooses targets.
+    pub balancer: Arc<Balancer>,
+    /// Scheme of the service.
+    pub scheme: Scheme,
+    /// Time to connect.
+    pub connect_timeout: Duration,
+    /// Time between two writes.
+    pub write_timeout: Duration,
+    /// Time between two reads.
+    pub read_timeout: Duration,
+    /// Further attempts after the first.
+    pub retries: usize,
+}
+
+impl Snapshot {
+    /// The chain of the route that matched, or the global one.
+    pub(crate) fn chain(&self, exchange: &Exchange) -> &Chain {
+        match &exchange.matched {
+            Some(matched) => &self.routes[matched.ordinal].chain,
+            None => &self.globals,
+        }
+    }
+}
+
+/// Hands new snapshots to the workers.
+pub struct Publisher {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    snapshot: ArcSwap<Snapshot>,
+    generation: AtomicU64,
+}
+
+impl Publisher {
+    /// Begins with `snapshot`.
+    pub fn new(snapshot: Snapshot) -> Self {
+        let shared = Shared { snapshot: ArcSwap::from_pointee(snapshot), generation: AtomicU64::new(1) };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Makes `snapshot` the one every request from now on is served by.
+    pub fn publish(&self, snapshot: Snapshot) {
+        self.shared.snapshot.store(Arc::new(snapshot));
+        self.shared.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// The newest snapshot.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.shared.snapshot.load_full()
+    }
+
+    /// A worker's view of the newest snapshot.
+    pub fn follow(&self) -> Current {
+        let generation = self.shared.generation.load(Ordering::Acquire);
+        let held = RefCell::new(Rc::new(self.current()));
+        Current { shared: self.shared.clone(), generation: Cell::new(generation), held }
+    }
+}
+
+/// A worker's view of the newest snapshot: one relaxed load per request while nothing changes.
+pub struct Current {
+    shared: Arc<Shared>,
+    generation: Cell<u64>,
+    held: RefCell<Held>,
+}
+
+/// A worker's handle on a snapshot: counted without atomics, so that workers do not share a cache line per request.
+pub type Held = Rc<Arc<Snapshot>>;
+
+impl Current {
+    /// The newest snapshot.
+    #[inline]
+    pub fn get(&self) -> Held {
+        self.refresh();
+        self.held.borrow().clone()
+    }
+
+    /// Lets go of a snapshot that has been replaced. Workers without requests call it now and then.
+    #[inline]
+    pub fn refresh(&self) {
+        let generation = self.shared.generation.load(Ordering::Acquire);
+        if generation != self.generation.get() {
+            self.generation.set(generation);
+            *self.held.borrow_mut() = Rc::new(self.shared.snapshot.load_full());
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Byte streams to clients and upstreams, with a bound on every wait.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+use crate::respond::Failure;
+use crate::upload::Upload;
+
+/// A connection's bytes.
+pub enum Stream {
+    /// A TCP connection.
+    Tcp(TcpStream),
+    /// A pipe within the process, for tests of the engine.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests open pipes"))]
+    Memory(DuplexStream),
+}
+
+impl Stream {
+    /// Waits for bytes, or the end, without taking them.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            // A pipe cannot tell; the read that follows waits.
+            Self::Memory(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Whether an idle connection is still usable: open, and silent. Costs no system call on TCP.
+    pub fn is_idle_and_open(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => {
+                let nothing = stream.try_read(&mut [0; 1]);
+                nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            }
+            Self::Memory(_) => true,
+        }
+    }
+}
+
+macro_rules! delegate {
+    ($self:ident, $method:ident, $($argument:expr),*) => {
+        match $self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).$method($($argument),*),
+            Self::Memory(stream) => Pin::new(stream).$method($($argument),*),
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        delegate!(self, poll_read, cx, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        delegate!(self, poll_write, cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        delegate!(self, poll_write_vectored, cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        matches!(self, Self::Tcp(_))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, poll_flush, cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, poll_shutdown, cx)
+    }
+}
+
+/// Bytes received and not yet consumed.
+#[derive(Default)]
+pub struct Input {
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl Input {
+    /// The bytes not yet consumed.
+    #[inline]
+    pub fn unread(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
+    /// Consumes the first `count` unread bytes.
+    #[inline]
+    pub fn consume(&mut self, count: usize) {
+        self.start += count;
+        if self.start >= self.buffer.len() {
+            self.buffer.clear();
+            self.start = 0;
+        }
+    }
+
+    /// Nothing is unread.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.start == self.buffer.len()
+    }
+
+    /// Forgets everything and keeps the memory, unless it has grown beyond `keep` bytes.
+    pub fn reset(&mut self, keep: usize) {
+        self.buffer.clear();
+        self.start = 0;
+        if self.buffer.capacity() > keep {
+            self.buffer = Vec::new();
+        }
+    }
+
+    /// Makes room to read at least `room` more bytes.
+    fn reserve(&mut self, room: usize) {
+        if self.start > 0 && self.buffer.capacity() - self.buffer.len() < room {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+        }
+        self.buffer.reserve(room);
+    }
+
+    /// Reads once from `stream`, at most about `room` bytes. Zero is the end.
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        room: usize,
+    ) -> Poll<io::Result<usize>> {
+        self.reserve(room);
+        pin!(stream.read_buf(&mut self.buffer)).poll(cx)
+    }
+}
+
+/// Why a wait on a peer ended badly.
+#[derive(Debug)]
+pub enum Fault {
+    /// Nothing happened for too long.
+    Timeout,
+    /// The peer closed, or the connection broke.
+    Closed,
+}
+
+impl From<io::Error> for Fault {
+    fn from(_: io::Error) -> Self {
+        Self::Closed
+    }
+}
+
+/// One sleep per connection, moved lazily: a deadline that is never reached costs no timer operation.
+pub struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+    armed: Instant,
+}
+
+impl Default for Timer {
+    fn default() -> Self {
+        Self { sleep: None, armed: Instant::now() }
+    }
+}
+
+impl Timer {
+    /// Whether `deadline` has passed; registers to be woken about then if not.
+    pub fn poll_passed(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        loop {
+            let sleep = match &mut self.sleep {
+                Some(sleep) if self.armed <= deadline => sleep,
+                Some(sleep) => {
+                    sleep.as_mut().reset(deadline);
+                    self.armed = deadline;
+                    sleep
+                }
+                None => {
+                    self.armed = deadline;
+                    self.sleep.insert(Box::pin(tokio::time::sleep_until(deadline)))
+                }
+            };
+            ready!(sleep.as_mut().poll(cx));
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline);
+            self.armed = deadline;
+        }
+    }
+
+    /// Waits for `future`, no longer than `limit`.
+    pub async fn within<F: Future>(&mut self, limit: Duration, future: F) -> Result<F::Output, Fault> {
+        let mut future = pin!(future);
+        let mut deadline = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(value) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(value));
+            }
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
+            self.poll_passed(cx, deadline).map(|()| Err(Fault::Timeout))
+        })
+        .await
+    }
+}
+
+/// A stream with its unread bytes and its timer.
+pub struct Channel {
+    /// The connection.
+    pub stream: Stream,
+    /// Bytes received and not yet consumed.
+    pub input: Input,
+    /// The timer of whoever waits on this channel.
+    pub timer: Timer,
+    /// What follows on this connection cannot be told apart from what came before: close it.
+    pub must_close: bool,
+}
+
+impl Channel {
+    /// A channel on a fresh connection.
+    pub fn new(stream: Stream) -> Self {
+        Self { stream, input: Input::default(), timer: Timer::default(), must_close: false }
+    }
+
+    /// Reads once more; [`Fault::Closed`] at the end of the stream.
+    pub async fn fill(&mut self, room: usize, limit: Duration) -> Result<usize, Fault> {
+        let Self { stream, input, timer, .. } = self;
+        match timer.within(limit, poll_fn(|cx| input.poll_fill(cx, stream, room))).await?? {
+            0 => Err(Fault::Closed),
+            count => Ok(count),
+        }
+    }
+
+    /// Takes more of a request body into `body`; `limit` bounds the time without progress.
+    pub async fn collect(
+        &mut self,
+        upload: &mut Upload,
+        body: &mut Vec<u8>,
+        bound: usize,
+        limit: Duration,
+    ) -> Result<(), Failure> {
+        let mut deadline = None;
+        poll_fn(|cx| {
+            let before = body.len();
+            if let Poll::Ready(outcome) = upload.poll_collect(cx, self, body, bound) {
+                return Poll::Ready(outcome);
+            }
+            if body.len() > before {
+                deadline = None;
+            }
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
+            self.timer.poll_passed(cx, deadline).map(|()| Err(Failure::ClientTimeout))
+        })
+        .await
+    }
+
+    /// Writes all of `bytes`; `limit` bounds the time without progress.
+    pub async fn write_all(&mut self, mut bytes: &[u8], limit: Duration) -> Result<(), Fault> {
+        let Self { stream, timer, .. } = self;
+        while !bytes.is_empty() {
+            let write = poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, bytes));
+            match timer.within(limit, write).await?? {
+                0 => return Err(Fault::Closed),
+                count => bytes = &bytes[count..],
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_peer_is_a_timeout_and_a_closed_one_is_not() {
+        let (near, far) = tokio::io::duplex(64);
+        let mut channel = Channel::new(Stream::Memory(near));
+        let limit = Duration::from_secs(5);
+        assert!(matches!(channel.fill(16, limit).await, Err(Fault::Timeout)));
+        drop(far);
+        assert!(matches!(channel.fill(16, limit).await, Err(Fault::Closed)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shorter_wait_after_a_longer_one_ends_in_time() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let mut channel = Channel::new(Stream::Memory(near));
+        far.write_all(b"x").await.unwrap();
+        channel.fill(16, Duration::from_secs(60)).await.unwrap();
+        let start = Instant::now();
+        assert!(matches!(channel.fill(16, Duration::from_secs(60)).await, Err(Fault::Timeout)));
+        assert!(matches!(channel.fill(16, Duration::from_secs(1)).await, Err(Fault::Timeout)));
+        assert_eq!(start.elapsed().as_secs(), 61);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_nobody_reads_is_a_timeout() {
+        let (near, _far) = tokio::io::duplex(4);
+        let mut channel = Channel::new(Stream::Memory(near));
+        let outcome = channel.write_all(b"longer than four", Duration::from_secs(1)).await;
+        assert!(matches!(outcome, Err(Fault::Timeout)));
+    }
+}

@@ -1,0 +1,212 @@
+//! The request body on its way from the client to the upstream, while the response may already be flowing back.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::AsyncWrite;
+use wire::BodyLength;
+use wire::h1::{BodyDecoder, Decoded, Limits, encode};
+
+use crate::respond::Failure;
+use crate::transport::{Channel, Stream};
+
+/// Bytes read from the client at a time.
+const PIECE: usize = 64 << 10;
+
+/// Where a request body stands.
+#[derive(Default)]
+pub struct Upload {
+    state: State,
+    /// Bytes of body taken from the client so far.
+    pub received: u64,
+    /// Largest body accepted, 0 for any.
+    limit: u64,
+    pending: Vec<u8>,
+    written: usize,
+}
+
+#[derive(Default)]
+enum State {
+    /// Nothing more to come from the client, nothing left to send.
+    #[default]
+    Done,
+    /// This many bytes are still to be passed on as they are.
+    Exact(u64),
+    /// Chunks are decoded and framed anew.
+    Chunked(Box<BodyDecoder>),
+    /// The last bytes are waiting to be sent.
+    Flushing,
+}
+
+impl Upload {
+    /// Begins with a request whose body is framed as `length`.
+    pub fn begin(&mut self, length: BodyLength, limit: u64, limits: &Limits) {
+        self.received = 0;
+        self.limit = limit;
+        self.pending.clear();
+        self.written = 0;
+        self.state = match length {
+            BodyLength::None | BodyLength::UntilClose | BodyLength::Exact(0) => State::Done,
+            BodyLength::Exact(count) => State::Exact(count),
+            BodyLength::Chunked => State::Chunked(Box::new(BodyDecoder::new(BodyLength::Chunked, limits))),
+        };
+    }
+
+    /// Nothing is left to do.
+    #[inline]
+    pub fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    /// The client's part of the body has not been received whole.
+    pub fn is_awaiting_client(&self) -> bool {
+        matches!(self.state, State::Exact(_) | State::Chunked(_))
+    }
+
+    /// Bytes still expected of a body of known length.
+    pub fn remaining(&self) -> Option<u64> {
+        match self.state {
+            State::Exact(count) => Some(count),
+            _ => None,
+        }
+    }
+
+    /// The body has been taken by other means: nothing is to be passed on.
+    pub fn finish(&mut self) {
+        self.state = State::Done;
+    }
+
+    /// Moves what can be moved. `Ready` once all has been handed to the upstream; `Pending` registers for both
+    /// sides. `moved` is set if anything was.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Channel,
+        upstream: &mut Stream,
+        moved: &mut bool,
+    ) -> Poll<Result<(), Failure>> {
+        loop {
+            if self.written < self.pending.len() {
+                let write = Pin::new(&mut *upstream).poll_write(cx, &self.pending[self.written..]);
+                self.written += ready!(write).map_err(|_| Failure::UpstreamClosed)?;
+                *moved = true;
+                continue;
+            }
+            match &mut self.state {
+                State::Done => return Poll::Ready(Ok(())),
+                State::Flushing => self.state = State::Done,
+                State::Exact(_) => ready!(self.poll_exact(cx, client, upstream))?,
+                State::Chunked(_) => ready!(self.poll_chunked(cx, client))?,
+            }
+            *moved = true;
+        }
+    }
+
+    fn poll_exact(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Channel,
+        upstream: &mut Stream,
+    ) -> Poll<Result<(), Failure>> {
+        let State::Exact(left) = &mut self.state else { return Poll::Ready(Ok(())) };
+        if client.input.is_empty() {
+            ready!(poll_client(cx, client))?;
+        }
+        let unread = client.input.unread();
+        let count = unread.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+        let write = Pin::new(&mut *upstream).poll_write(cx, &unread[..count]);
+        let written = ready!(write).map_err(|_| Failure::UpstreamClosed)?;
+        client.input.consume(written);
+        *left -= written as u64;
+        self.received += written as u64;
+        if *left == 0 {
+            self.state = State::Done;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_chunked(&mut self, cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<(), Failure>> {
+        let State::Chunked(decoder) = &mut self.state else { return Poll::Ready(Ok(())) };
+        self.pending.clear();
+        self.written = 0;
+        if client.input.is_empty() {
+            ready!(poll_client(cx, client))?;
+        }
+        let mut ended = false;
+        while !ended && self.pending.len() < PIECE && !client.input.is_empty() {
+            let unread = client.input.unread();
+            let piece = decode(decoder, unread)?;
+            if !piece.data.is_empty() {
+                encode::chunk_head(&mut self.pending, piece.data.len());
+                self.pending.extend_from_slice(&unread[piece.data.clone()]);
+                encode::chunk_end(&mut self.pending);
+                self.received += piece.data.len() as u64;
+            }
+            if self.limit > 0 && self.received > self.limit {
+                return Poll::Ready(Err(Failure::BodyTooLarge));
+            }
+            ended = piece.done;
+            if ended {
+                encode::last_chunk(&mut self.pending, Some(decoder.trailers()));
+            }
+            client.input.consume(piece.consumed);
+        }
+        if ended {
+            self.state = State::Flushing;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes what is at hand of the body into `body`, for plugins that want it in memory. `Ready` at its end.
+    pub fn poll_collect(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Channel,
+        body: &mut Vec<u8>,
+        bound: usize,
+    ) -> Poll<Result<(), Failure>> {
+        while self.is_awaiting_client() {
+            if client.input.is_empty() {
+                ready!(poll_client(cx, client))?;
+            }
+            let unread = client.input.unread();
+            let consumed = match &mut self.state {
+                State::Exact(left) => {
+                    let count = unread.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    body.extend_from_slice(&unread[..count]);
+                    *left -= count as u64;
+                    if *left == 0 {
+                        self.state = State::Done;
+                    }
+                    count
+                }
+                State::Chunked(decoder) => {
+                    let piece = decode(decoder, unread)?;
+                    body.extend_from_slice(&unread[piece.data]);
+                    if piece.done {
+                        self.state = State::Done;
+                    }
+                    piece.consumed
+                }
+                State::Done | State::Flushing => 0,
+            };
+            client.input.consume(consumed);
+            self.received = body.len() as u64;
+            if body.len() > bound || (self.limit > 0 && self.received > self.limit) {
+                return Poll::Ready(Err(Failure::BodyTooLarge));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn decode(decoder: &mut BodyDecoder, unread: &[u8]) -> Result<Decoded, Failure> {
+    decoder.decode(unread).map_err(|reject| Failure::Malformed { status: reject.status, rule: reject.reason })
+}
+
+fn poll_client(cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<(), Failure>> {
+    match ready!(client.input.poll_fill(cx, &mut client.stream, PIECE)) {
+        Ok(0) | Err(_) => Poll::Ready(Err(Failure::ClientGone)),
+        Ok(_) => Poll::Ready(Ok(())),
+    }
+}

@@ -1,0 +1,313 @@
+//! One attempt to get a response head out of one target.
+
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use plugin::Exchange;
+use tokio::io::AsyncWrite;
+use tokio::time::Instant;
+use wire::h1::{Parsed, encode, parse_response};
+use wire::{BodyLength, Version};
+
+use crate::balance::Peer;
+use crate::forward::{self, Outgoing};
+use crate::respond::Failure;
+use crate::session::{Local, Parts};
+use crate::snapshot::Plan;
+use crate::transport::{Channel, Fault, Input, Stream};
+use crate::upload::Upload;
+
+/// Bytes read from an upstream at first; more once a body turns out to be large.
+pub const FIRST_READ: usize = 16 << 10;
+/// Interim responses an upstream may send before the final one.
+const MAX_INTERIM: usize = 16;
+
+/// A connection to an upstream in use.
+pub struct Upstream {
+    /// The connection.
+    pub stream: Stream,
+    /// Bytes received and not yet consumed.
+    pub input: Input,
+    /// Where it leads.
+    pub address: SocketAddr,
+    /// Requests sent on it, this one included.
+    pub requests: u64,
+    /// It may serve another request, as far as is known.
+    pub reusable: bool,
+}
+
+/// Why an attempt brought no response.
+#[derive(Debug, Clone, Copy)]
+pub struct Missed {
+    /// The failure, should nobody try again.
+    pub failure: Failure,
+    /// The request cannot have reached the upstream.
+    pub unsent: bool,
+    /// A connection from the pool turned out to be closed.
+    pub stale: bool,
+}
+
+/// What an attempt sends.
+pub struct Message<'a> {
+    /// The service's plan.
+    pub plan: &'a Plan,
+    /// The target.
+    pub peer: &'a Peer,
+    /// Send the client's `Host`.
+    pub preserve_host: bool,
+    /// Framing of the body.
+    pub body: BodyLength,
+    /// Never take a connection from the pool.
+    pub fresh: bool,
+}
+
+/// Sends the request and waits for the response head, which it leaves in the exchange.
+pub async fn attempt(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<Upstream, Missed> {
+    let (mut upstream, reused) = connect(parts, message).await?;
+    write_message(parts, message);
+    parts.work.exchange.record.upstream_started.get_or_insert_with(std::time::Instant::now);
+    let sent = send(parts, &mut upstream, message.plan.write_timeout).await;
+    let outcome = match sent {
+        Ok(()) => receive_head(parts, &mut upstream, message.plan.read_timeout).await,
+        Err(failure) => Err(failure),
+    };
+    outcome.map(|()| upstream.reusable &= parts.work.exchange.response.keep_alive).map_err(|failure| {
+        let silent = failure == Failure::UpstreamClosed && upstream.input.is_empty();
+        Missed { failure, unsent: false, stale: reused && silent }
+    })?;
+    Ok(upstream)
+}
+
+async fn connect(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<(Upstream, bool), Missed> {
+    let address = message.peer.address;
+    let input = std::mem::take(&mut parts.work.upstream_input);
+    if !message.fresh
+        && let Some(reused) = parts.local.pool.take(address)
+    {
+        let requests = reused.requests + 1;
+        return Ok((Upstream { stream: reused.stream, input, address, requests, reusable: true }, true));
+    }
+    let dialing = parts.local.dial.dial(address);
+    let dialed = parts.channel.timer.within(message.plan.connect_timeout, dialing).await;
+    let failure = match dialed {
+        Ok(Ok(stream)) => {
+            return Ok((Upstream { stream, input, address, requests: 1, reusable: true }, false));
+        }
+        Ok(Err(_)) => Failure::ConnectRefused,
+        Err(_) => Failure::UpstreamTimeout,
+    };
+    parts.work.upstream_input = input;
+    Err(Missed { failure, unsent: true, stale: false })
+}
+
+fn write_message(parts: &mut Parts<'_>, message: &Message<'_>) {
+    let work = &mut *parts.work;
+    work.scratch.clear();
+    let target = (&**message.plan.balancer.host(message.peer), message.peer.address, message.plan.scheme);
+    let host_header = message.plan.balancer.host_header();
+    forward::write_host(&work.exchange, message.preserve_host, host_header, target, &mut work.scratch);
+    let settings = &parts.local.settings;
+    let outgoing = Outgoing { settings, host: &work.scratch, body: message.body };
+    work.to_upstream.clear();
+    forward::write_request_head(&work.exchange, &outgoing, &mut work.to_upstream);
+    if let Some(body) = &work.exchange.body {
+        work.to_upstream.extend_from_slice(body);
+    }
+}
+
+async fn send(parts: &mut Parts<'_>, upstream: &mut Upstream, limit: Duration) -> Result<(), Failure> {
+    let bytes = &parts.work.to_upstream;
+    let mut written = 0;
+    while written < bytes.len() {
+        let write = poll_fn(|cx| Pin::new(&mut upstream.stream).poll_write(cx, &bytes[written..]));
+        match parts.channel.timer.within(limit, write).await {
+            Ok(Ok(0) | Err(_)) => return Err(Failure::UpstreamClosed),
+            Ok(Ok(count)) => written += count,
+            Err(_) => return Err(Failure::UpstreamTimeout),
+        }
+    }
+    Ok(())
+}
+
+async fn receive_head(
+    parts: &mut Parts<'_>,
+    upstream: &mut Upstream,
+    limit: Duration,
+) -> Result<(), Failure> {
+    let mut interim = 0;
+    parts.work.exchange.response.clear();
+    loop {
+        let exchange = &mut parts.work.exchange;
+        let method = exchange.upstream.method.unwrap_or(exchange.request.method);
+        let limits = &parts.local.settings.response_limits;
+        match parse_response(upstream.input.unread(), &method, limits, &mut exchange.response) {
+            Parsed::Complete { consumed } => {
+                upstream.input.consume(consumed);
+                if !is_interim(exchange.response.status) {
+                    check_upgrade(exchange)?;
+                    exchange.record.upstream_answered = Some(std::time::Instant::now());
+                    return Ok(());
+                }
+                interim += 1;
+                if interim > MAX_INTERIM {
+                    return Err(Failure::UpstreamMalformed { rule: "too many interim responses" });
+                }
+                pass_interim(parts, limit).await?;
+                parts.work.exchange.response.clear();
+            }
+            Parsed::Incomplete => {
+                let mut pair = Pair::new(parts.channel, upstream, &mut parts.work.upload, parts.local);
+                if pair.read_upstream(FIRST_READ, limit).await? == 0 {
+                    return Err(Failure::UpstreamClosed);
+                }
+            }
+            Parsed::Reject(reject) => return Err(Failure::UpstreamMalformed { rule: reject.reason }),
+        }
+    }
+}
+
+fn is_interim(status: u16) -> bool {
+    (100..200).contains(&status) && status != 101
+}
+
+fn check_upgrade(exchange: &Exchange) -> Result<(), Failure> {
+    if exchange.response.status == 101 && exchange.request.upgrade.is_none() {
+        return Err(Failure::UpstreamMalformed { rule: "101 without a request to upgrade" });
+    }
+    Ok(())
+}
+
+/// Passes an interim response on, to clients that know of them (RFC 9110 15.2). A 100 is not passed: the gateway
+/// answers `Expect` itself.
+async fn pass_interim(parts: &mut Parts<'_>, limit: Duration) -> Result<(), Failure> {
+    let work = &mut *parts.work;
+    let response = &work.exchange.response;
+    if response.status == 100 || work.exchange.request.version == Version::Http10 {
+        return Ok(());
+    }
+    work.to_client.clear();
+    encode::status_line(&mut work.to_client, response.status, None);
+    response.headers.write_where(&mut work.to_client, |field| !crate::deliver::is_hop_by_hop(field.known));
+    encode::end_of_head(&mut work.to_client);
+    parts.channel.write_all(&work.to_client, limit).await.map_err(|_| Failure::ClientGone)
+}
+
+/// The two sides of an exchange while bytes flow. Whatever it waits for, it keeps the upload going.
+pub struct Pair<'a> {
+    client: &'a mut Channel,
+    upstream: &'a mut Upstream,
+    upload: &'a mut Upload,
+    body_timeout: Duration,
+    send_timeout: Duration,
+}
+
+impl<'a> Pair<'a> {
+    /// Couples a client with an upstream.
+    pub fn new(
+        client: &'a mut Channel,
+        upstream: &'a mut Upstream,
+        upload: &'a mut Upload,
+        local: &Local,
+    ) -> Self {
+        let (body_timeout, send_timeout) = (local.settings.body_timeout, local.settings.send_timeout);
+        Self { client, upstream, upload, body_timeout, send_timeout }
+    }
+
+    /// Reads once from the upstream; zero is the end. `limit` runs from the moment the upload is complete.
+    pub async fn read_upstream(&mut self, room: usize, limit: Duration) -> Result<usize, Failure> {
+        self.drive(limit, Failure::UpstreamTimeout, |cx, _, upstream| {
+            upstream.input.poll_fill(cx, &mut upstream.stream, room).map_err(|_| Failure::UpstreamClosed)
+        })
+        .await
+    }
+
+    /// Writes `head` and then the first `count` unread bytes of the upstream to the client.
+    pub async fn write_client(&mut self, head: &[u8], count: usize) -> Result<(), Failure> {
+        let mut written = 0;
+        while written < head.len() + count {
+            written += self
+                .drive(self.send_timeout, Failure::ClientGone, |cx, client, upstream| {
+                    let body = &upstream.input.unread()[..count];
+                    let head_left = head.get(written..).unwrap_or_default();
+                    let body_left = &body[written.saturating_sub(head.len())..];
+                    poll_write_two(cx, client, head_left, body_left)
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn drive(
+        &mut self,
+        limit: Duration,
+        late: Failure,
+        mut step: impl FnMut(&mut Context<'_>, &mut Channel, &mut Upstream) -> Poll<Result<usize, Failure>>,
+    ) -> Result<usize, Failure> {
+        let mut deadline = None;
+        poll_fn(|cx| {
+            if !self.upload.is_done() {
+                match self.poll_upload(cx) {
+                    Ok(true) => deadline = None,
+                    Ok(false) => {}
+                    Err(failure) => return Poll::Ready(Err(failure)),
+                }
+            }
+            if let Poll::Ready(outcome) = step(cx, self.client, self.upstream) {
+                return Poll::Ready(outcome);
+            }
+            let awaiting = self.upload.is_awaiting_client();
+            let (limit, late) =
+                if awaiting { (self.body_timeout, Failure::ClientTimeout) } else { (limit, late) };
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
+            self.client.timer.poll_passed(cx, deadline).map(|()| Err(late))
+        })
+        .await
+    }
+
+    /// Moves the upload on; whether anything moved. An upstream that stops reading may still answer.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<bool, Failure> {
+        let mut moved = false;
+        match self.upload.poll(cx, self.client, &mut self.upstream.stream, &mut moved) {
+            Poll::Ready(Err(Failure::UpstreamClosed)) => {
+                self.upload.finish();
+                self.upstream.reusable = false;
+                self.client.must_close = true;
+            }
+            Poll::Ready(Err(failure)) => return Err(failure),
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        Ok(moved)
+    }
+}
+
+fn poll_write_two(
+    cx: &mut Context<'_>,
+    client: &mut Channel,
+    first: &[u8],
+    second: &[u8],
+) -> Poll<Result<usize, Failure>> {
+    let stream = Pin::new(&mut client.stream);
+    let written = match (first.is_empty(), second.is_empty()) {
+        (true, _) => stream.poll_write(cx, second),
+        (false, true) => stream.poll_write(cx, first),
+        (false, false) => stream.poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)]),
+    };
+    written.map(|outcome| match outcome {
+        Ok(0) | Err(_) => Err(Failure::ClientGone),
+        Ok(count) => Ok(count),
+    })
+}
+
+impl From<Fault> for Failure {
+    /// A fault on the client's side while its request is read.
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Timeout => Self::ClientTimeout,
+            Fault::Closed => Self::ClientGone,
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The upstream side: connections, their pool, and one attempt at a time to get an answer.
+
+pub mod attempt;
+pub mod connect;
+pub mod pool;

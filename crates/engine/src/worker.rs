@@ -1,0 +1,157 @@
+//! One worker: a thread, a runtime, its own listeners, pool and workspaces.
+
+use std::cell::Cell;
+use std::io;
+use std::net::TcpListener as StdListener;
+use std::rc::Rc;
+use std::time::Duration;
+
+use plugin::exchange::{Client, Scheme};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::watch;
+
+use crate::flow;
+use crate::session::{Local, Session};
+use crate::transport::{Channel, Stream};
+
+/// What the workers are told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Serve.
+    Run,
+    /// Accept nothing more; finish what runs.
+    Drain,
+    /// End at once.
+    Stop,
+}
+
+/// How often a worker tidies up.
+const TIDY: Duration = Duration::from_secs(1);
+/// How often a draining worker looks whether it is done.
+const DRAIN_TICK: Duration = Duration::from_millis(20);
+/// Pause after a failed accept, when the process is out of descriptors for instance.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Runs a worker on the current thread until it is told to stop. `make` is called on this thread.
+pub fn run(
+    listeners: Vec<StdListener>,
+    mut orders: watch::Receiver<Order>,
+    make: impl FnOnce() -> Local,
+) -> io::Result<()> {
+    let runtime =
+        Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())?;
+    runtime.block_on(async move {
+        let local = Rc::new(make());
+        let listeners = listeners.into_iter().map(TcpListener::from_std).collect::<io::Result<Vec<_>>>()?;
+        let listeners = Rc::new(listeners);
+        let accepting: Vec<_> = (0..listeners.len())
+            .map(|index| tokio::task::spawn_local(accept(local.clone(), listeners.clone(), index)))
+            .collect();
+        let mut tidy = tokio::time::interval(TIDY);
+        while *orders.borrow_and_update() == Order::Run {
+            tokio::select! {
+                changed = orders.changed() => if changed.is_err() { break },
+                _ = tidy.tick() => tidy_up(&local),
+            }
+        }
+        for task in &accepting {
+            task.abort();
+        }
+        take_waiting(&local, &listeners).await;
+        drop(listeners);
+        drain(&local, &mut orders).await;
+        Ok(())
+    })
+}
+
+fn tidy_up(local: &Local) {
+    local.tidy();
+    if local.worker.index == 0 {
+        local.worker.services.sweep();
+    }
+}
+
+async fn accept(local: Rc<Local>, listeners: Rc<Vec<TcpListener>>, index: usize) {
+    loop {
+        match listeners[index].accept().await {
+            Ok((stream, _)) => admit(&local, stream),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves the connections that had been made before the listeners close: closing would reset them.
+async fn take_waiting(local: &Rc<Local>, listeners: &[TcpListener]) {
+    for listener in listeners {
+        let nothing_waits = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(nothing_waits);
+        loop {
+            tokio::select! {
+                biased;
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => admit(local, stream),
+                    Err(_) => break,
+                },
+                () = &mut nothing_waits => break,
+            }
+        }
+    }
+}
+
+fn admit(local: &Rc<Local>, stream: TcpStream) {
+    let stats = local.stats();
+    if local.connections() >= local.settings.max_connections {
+        stats.refused.add(1);
+        tracing::warn!(bound = local.settings.max_connections, "a connection was refused: max_connections");
+        return;
+    }
+    let (Ok(peer), Ok(here)) = (stream.peer_addr(), stream.local_addr()) else { return };
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    stats.accepted.add(1);
+    let client = Client { peer, local: here, ip: peer.ip(), trusted: false, scheme: Scheme::Http };
+    start(local, Channel::new(Stream::Tcp(stream)), client);
+}
+
+/// Serves a connection in a task of its own.
+pub fn start(local: &Rc<Local>, channel: Channel, client: Client) {
+    let number = local.number_connection();
+    let idle = Rc::new(Cell::new(true));
+    let ending = Ending { local: local.clone(), number };
+    let session = Session::new(local.clone(), channel, client, idle.clone());
+    let task = tokio::task::spawn_local(async move {
+        let _ending = ending;
+        flow::serve(session).await;
+    });
+    local.register(number, task.abort_handle(), idle);
+}
+
+/// Takes the connection off the books however its task ends.
+struct Ending {
+    local: Rc<Local>,
+    number: u64,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.local.unregister(self.number);
+        self.local.stats().closed.add(1);
+    }
+}
+
+async fn drain(local: &Rc<Local>, orders: &mut watch::Receiver<Order>) {
+    local.draining.set(true);
+    while local.connections() > 0 && *orders.borrow_and_update() != Order::Stop {
+        local.end_connections(false);
+        tokio::select! {
+            _ = orders.changed() => {}
+            () = tokio::time::sleep(DRAIN_TICK) => {}
+        }
+    }
+    local.end_connections(true);
+}
