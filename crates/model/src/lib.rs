@@ -13,8 +13,6 @@ pub mod schema;
 mod yaml;
 
 pub use declarative::{Catalog, Config, Entity, PluginSchema, Scopes};
-pub use declarative::{Catalog, Config, PluginSchema, Scopes};
-pub use entity::EntitySchema;
 pub use entity::{EntitySchema, PluginRow};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use render::Source;
