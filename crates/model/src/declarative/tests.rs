@@ -344,10 +344,11 @@ fn older_formats_find_out_which_paths_are_patterns() {
 #[test]
 fn deck_keys_are_accepted_and_do_their_work() {
     let config = good(
-        "_format_version: '3.0'\n_workspace: default\n_konnect: {control_plane_name: x}\n_info:\n  select_tags: [team]\n  defaults: {service: {retries: 2, host: d.test}, upstream: {healthchecks: {active: {timeout: 3}}}}\n_plugin_configs:\n  shared: {minute: 5, hour: 9}\nservices:\n- name: a\n  tags: [own]\nupstreams: [{name: u.test, healthchecks: {active: {concurrency: 2}}}]\nplugins:\n- {name: rate-limiting, _config: shared, config: {hour: 7}}\nconsumer_groups:\n- {name: gold, plugins: [{name: rate-limiting, config: {minute: 1}}]}\nconsumers:\n- username: u\n  groups: [{name: gold}]\n",
+        "_format_version: '3.0'\n_workspace: default\n_konnect: {control_plane_name: x}\n_info:\n  select_tags: [team]\n  defaults: {service: {retries: 2, host: d.test}, upstream: {healthchecks: {active: {timeout: 3}}}}\n_plugin_configs:\n  shared: {minute: 5, hour: 9}\nservices:\n- name: a\n  tags: [own]\nupstreams: [{name: u.test, tags: [team], healthchecks: {active: {concurrency: 2}}}]\nplugins:\n- {name: rate-limiting, _config: shared, config: {hour: 7}}\nconsumer_groups:\n- {name: gold, plugins: [{name: rate-limiting, config: {minute: 1}}]}\nconsumers:\n- username: u\n  groups: [{name: gold}]\n",
     );
     assert_eq!((config.services[0].retries, config.services[0].host.as_str()), (2, "d.test"));
     assert_eq!(config.services[0].tags.as_ref().unwrap().0, ["own", "team"]);
+    assert_eq!(config.upstreams[0].tags.as_ref().unwrap().0, ["team"]);
     let active = &config.upstreams[0].healthchecks.active;
     assert_eq!((active.timeout, active.concurrency), (3.0, 2));
     assert_eq!(
@@ -498,7 +499,7 @@ fn tens_of_thousands_of_entities_load_without_quadratic_steps() {
         assert!(!good(text).services.is_empty());
         start.elapsed().as_secs_f64()
     };
-    let (small, large) = (build(250), build(4000));
+    let (small, large) = (build(125), build(2000));
     let best = |text: &str| (0..3).map(|_| time(text)).fold(f64::INFINITY, f64::min);
     let (small, large) = (best(&small), best(&large));
     assert!(large < small * 16.0 * 5.0, "16 times the entities took {:.1} times as long", large / small);
@@ -561,4 +562,35 @@ fn urls_give_protocol_host_port_and_path() {
     assert_eq!(faults("services: [{url: 'http://'}]"), ["2:18 services[0].url: missing host in url"]);
     assert_eq!(faults("services: [{url: 'http://h:x'}]"), ["2:18 services[0].url: missing host in url"]);
     assert_eq!(faults("services: [{url: 5}]"), ["2:18 services[0].url: expected a string"]);
+}
+
+#[test]
+fn what_follows_from_other_fields_is_filled_in() {
+    let config = good(
+        "_format_version: '3.0'\nroutes: [{protocols: [grpc, grpcs], hosts: [h]}, {hosts: [h]}]\nupstreams:\n- {name: a, hash_on: ip}\n- {name: b, algorithm: least-connections, hash_on: ip}\n- {name: c, algorithm: consistent-hashing, hash_on: none}\n",
+    );
+    assert_eq!((config.routes[0].strip_path, config.routes[1].strip_path), (false, true));
+    let settled: Vec<(&str, &str)> = config
+        .upstreams
+        .iter()
+        .map(|upstream| (upstream.algorithm.as_str(), upstream.hash_on.as_str()))
+        .collect();
+    assert_eq!(
+        settled,
+        [("consistent-hashing", "ip"), ("least-connections", "none"), ("round-robin", "none")]
+    );
+    assert_eq!(config.upstream("b").unwrap().id, config.upstreams[1].id);
+}
+
+#[test]
+fn references_may_point_forwards() {
+    let id = "7fca84d6-7d37-4a74-a7b0-93e576089a41";
+    let config = good(&format!(
+        "_format_version: '3.0'\nplugins: [{{name: cors, route: r}}]\nroutes: [{{name: r, service: s, paths: [/]}}]\nservices: [{{name: s, host: h, protocol: https, client_certificate: {id}}}]\ncertificates:\n- id: {id}\n  cert: '{{vault://env/cert}}'\n  key: '{{vault://env/key}}'\n"
+    ));
+    assert_eq!(
+        config.services[0].client_certificate.map(|Reference(id)| id),
+        Some(config.certificates[0].id)
+    );
+    assert_eq!(config.plugins[0].route, Some(config.routes[0].id));
 }
