@@ -209,3 +209,26 @@ fn json_schema_says_what_editors_need() {
     assert_eq!(properties["key_names"]["items"], json!({"type": "string"}));
     assert_eq!(properties["minute"]["type"], json!(["number", "null"]));
 }
+
+record! {
+    /// Where a condition looks at an unset field.
+    pub struct Conditional {
+        /// Decides.
+        mode: Option<String>;
+        /// Is bound.
+        target: Option<String>;
+    }
+    checks: [conditional("mode", not_equals("off"), "target", required())]
+}
+
+#[test]
+fn a_condition_on_an_unset_field_does_not_hold() {
+    let valid = |value: &Value| match Conditional::schema().check(value) {
+        Ok(value) => {
+            Conditional::from_value(&value).is_ok_and(|read| read.mode.is_none() || read.target.is_none())
+        }
+        Err(_) => false,
+    };
+    assert!(valid(&json!({})) && valid(&json!({"mode": "off"})));
+    assert!(!valid(&json!({"mode": "on"})));
+}
