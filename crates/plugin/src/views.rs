@@ -119,6 +119,11 @@ impl Access<'_> {
         identity::assume(self.exchange, Some(consumer), None);
     }
 
+    /// The caller is in these groups, by the word of whoever authenticated it.
+    pub fn vouch_for_groups(&mut self, groups: Arc<[Box<str>]>) {
+        self.exchange.identity.groups = Some(groups);
+    }
+
     /// The path sent upstream.
     pub fn set_upstream_path(&mut self, path: &[u8]) {
         self.exchange.upstream.path.clear();

@@ -1,0 +1,167 @@
+#![doc = include_str!("doc.md")]
+
+mod groups;
+
+use std::sync::Arc;
+
+use plugin::model::EntitySchema;
+use plugin::model::entity::Entity;
+use plugin::{Access, Build, BuildError, Exchange, Flow, Known, Phase, Phases, Plugin, Scopes, record};
+
+use groups::{Groups, Membership};
+
+#[cfg(test)]
+mod tests;
+
+/// Header that tells the upstream the groups vouched for by an authentication plugin.
+const AUTHENTICATED_GROUPS: &str = "X-Authenticated-Groups";
+
+record! {
+    /// Lets consumers in, or keeps them out, by the groups they are in.
+    pub struct Config {
+        /// Groups that may pass; everybody else is refused. Either this or `deny`.
+        allow: Option<Vec<String>>;
+        /// Groups that are refused; everybody else may pass. Either this or `allow`.
+        deny: Option<Vec<String>>;
+        /// Whether the upstream is not told the caller's groups.
+        hide_groups_header: bool = false;
+        /// Whether groups that an authentication plugin vouches for count even if the caller is a known consumer. Where
+        /// there are none, the consumer's own groups count.
+        always_use_authenticated_groups: bool = false;
+        /// Whether the consumer groups a consumer belongs to count as well as its `acls`.
+        include_consumer_groups: bool = false;
+    }
+    checks: [only_one_of(&["allow", "deny"]), at_least_one_of(&["allow", "deny"])]
+}
+
+/// The room, ready to run.
+pub struct Acl {
+    rule: Rule,
+    listed: Vec<Box<str>>,
+    hide_groups_header: bool,
+    prefer_authenticated: bool,
+    groups: Arc<Groups>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    Allow,
+    Deny,
+}
+
+/// The caller's groups, as far as they are known.
+enum Caller<'a> {
+    /// Groups vouched for by an authentication plugin.
+    Vouched(Arc<[Box<str>]>),
+    /// Groups of the consumer.
+    Member(&'a Membership),
+    /// A consumer without groups.
+    Groupless,
+    /// No consumer and no groups.
+    Unknown,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Pass,
+    /// The caller could pass as somebody else: 401.
+    Unauthorized,
+    /// The caller is known and may not pass: 403.
+    Forbidden,
+}
+
+impl Plugin for Acl {
+    const NAME: &'static str = "acl";
+    const PRIORITY: i64 = 950;
+    const RUNS: &'static [Phase] = &[Phase::Access];
+    const SCOPES: Scopes = Scopes::NO_CONSUMER;
+    const DOC: &'static str = include_str!("doc.md");
+
+    type Config = Config;
+
+    fn entities() -> Vec<EntitySchema> {
+        vec![groups::AclGroup::entity_schema()]
+    }
+
+    fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
+        let boxed = |names: Vec<String>| names.into_iter().map(String::into_boxed_str).collect();
+        let (rule, listed) = match (config.allow, config.deny) {
+            (_, Some(deny)) if !deny.is_empty() => (Rule::Deny, boxed(deny)),
+            (allow, _) => (Rule::Allow, boxed(allow.unwrap_or_default())),
+        };
+        let groups = if config.include_consumer_groups {
+            cx.shared(groups::WithConsumerGroups::new)?.0.clone()
+        } else {
+            cx.shared(groups::AclsOnly::new)?.0.clone()
+        };
+        Ok(Self {
+            rule,
+            listed,
+            hide_groups_header: config.hide_groups_header,
+            prefer_authenticated: config.always_use_authenticated_groups,
+            groups,
+        })
+    }
+}
+
+impl Phases for Acl {
+    fn access(&self, cx: &mut Access<'_>) -> Flow {
+        let caller = self.caller(cx);
+        match self.judge(cx, &caller) {
+            Verdict::Pass => {
+                self.tell_upstream(cx, &caller);
+                Flow::Next
+            }
+            Verdict::Unauthorized => cx.answer(401).message("Unauthorized"),
+            Verdict::Forbidden => cx.answer(403).message("You cannot consume this service"),
+        }
+    }
+}
+
+impl Acl {
+    fn caller(&self, exchange: &Exchange) -> Caller<'_> {
+        let identity = &exchange.identity;
+        let vouched = identity.groups.clone().map(Caller::Vouched);
+        let Some(consumer) = &identity.consumer else { return vouched.unwrap_or(Caller::Unknown) };
+        let own = || self.groups.of(consumer.id).map_or(Caller::Groupless, Caller::Member);
+        // An anonymous consumer's groups are the poorer knowledge.
+        if self.prefer_authenticated || identity.credential.is_none() {
+            vouched.unwrap_or_else(own)
+        } else {
+            own()
+        }
+    }
+
+    fn judge(&self, exchange: &Exchange, caller: &Caller<'_>) -> Verdict {
+        let refusal = match exchange.identity.credential {
+            Some(_) => Verdict::Forbidden,
+            None => Verdict::Unauthorized,
+        };
+        let groups: &[Box<str>] = match caller {
+            Caller::Vouched(groups) => groups,
+            Caller::Member(membership) => &membership.groups,
+            Caller::Groupless if self.rule == Rule::Deny => &[],
+            Caller::Groupless | Caller::Unknown => return refusal,
+        };
+        let listed = groups.iter().any(|group| self.listed.contains(group));
+        if listed == (self.rule == Rule::Allow) { Verdict::Pass } else { Verdict::Forbidden }
+    }
+
+    /// Sets the header with the groups that counted; what the client claimed never gets through.
+    fn tell_upstream(&self, cx: &mut Access<'_>, caller: &Caller<'_>) {
+        let headers = cx.headers();
+        headers.remove_known(Known::XConsumerGroups);
+        headers.remove(AUTHENTICATED_GROUPS);
+        match caller {
+            _ if self.hide_groups_header => {}
+            Caller::Vouched(groups) => {
+                headers.set(AUTHENTICATED_GROUPS, groups.join(", ").as_bytes());
+            }
+            Caller::Member(membership) => {
+                headers.set_known(Known::XConsumerGroups, membership.header.as_bytes());
+            }
+            Caller::Groupless | Caller::Unknown => {}
+        }
+    }
+}

@@ -1,0 +1,102 @@
+use plugin::harness::{Harness, START_MS};
+
+use super::CorrelationId;
+
+fn harness(config: &str) -> Harness {
+    Harness::global(plugin::room::<CorrelationId>(), config).unwrap()
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
+}
+
+#[test]
+fn a_uuid_goes_upstream_and_into_the_log_but_not_back_to_the_client() {
+    let mut harness = harness("{generator: uuid}");
+    let outcome = harness.send("GET / HTTP/1.1");
+    let id = outcome.upstream_header("Kong-Request-ID").unwrap();
+    assert!(is_uuid(&id), "{id}");
+    assert_eq!(outcome.log_fields, [("correlation_id", id.clone())]);
+    assert_eq!(outcome.header("Kong-Request-ID"), None);
+    let next = harness.send("GET / HTTP/1.1").upstream_header("Kong-Request-ID").unwrap();
+    assert_ne!(next, id);
+}
+
+#[test]
+fn the_counter_grows_behind_one_uuid_that_survives_a_reload() {
+    let mut harness = harness("{}");
+    let split = |id: String| {
+        let (uuid, number) =
+            id.split_once('#').map(|(uuid, number)| (uuid.to_owned(), number.to_owned())).unwrap();
+        (uuid, number.parse::<u64>().unwrap())
+    };
+    let send = |harness: &mut Harness| {
+        split(harness.send("GET / HTTP/1.1").upstream_header("Kong-Request-ID").unwrap())
+    };
+    let (uuid, number) = send(&mut harness);
+    assert!(is_uuid(&uuid));
+    let (same, next) = send(&mut harness);
+    assert_eq!(same, uuid);
+    assert!(next > number);
+    harness.reload("{_format_version: \"3.0\", plugins: [{name: correlation-id}]}").unwrap();
+    let (kept, later) = send(&mut harness);
+    assert_eq!(kept, uuid);
+    assert!(later > next);
+}
+
+#[test]
+fn a_tracker_names_address_port_process_connection_and_time() {
+    let mut harness = harness("{generator: tracker}");
+    let id = harness.send("GET / HTTP/1.1").upstream_header("Kong-Request-ID").unwrap();
+    let parts: Vec<&str> = id.split('-').collect();
+    assert_eq!(parts[..2], ["127.0.0.1", "8000"]);
+    assert_eq!(parts[2], std::process::id().to_string());
+    assert_eq!(parts[4..], ["1", &format!("{}.000", START_MS / 1000)]);
+    let other = harness.send("GET / HTTP/1.1").upstream_header("Kong-Request-ID").unwrap();
+    assert_ne!(other, id, "another connection has another number");
+}
+
+#[test]
+fn the_longest_tracker_fits() {
+    let mut harness = harness("{generator: tracker}");
+    harness.clock.set(u64::MAX);
+    let id = harness.send("GET / HTTP/1.1").upstream_header("Kong-Request-ID").unwrap();
+    assert!(id.ends_with("18446744073709551.615"), "{id}");
+    assert!(id.len() - "127.0.0.1".len() + 45 + 2 * 20 < super::LONGEST);
+}
+
+#[test]
+fn what_the_client_sent_is_kept() {
+    let mut harness = harness("{echo_downstream: true, header_name: X-Id}");
+    let outcome = harness.send("GET / HTTP/1.1\nx-id: mine");
+    assert_eq!(outcome.upstream_header("X-Id").as_deref(), Some("mine"));
+    assert_eq!(outcome.header("X-Id").as_deref(), Some("mine"));
+    assert_eq!(outcome.log_fields, [("correlation_id", "mine".to_owned())]);
+}
+
+#[test]
+fn an_empty_value_is_replaced_and_of_several_the_first_counts() {
+    let mut harness = harness("{echo_downstream: true, header_name: X-Id, generator: uuid}");
+    let outcome = harness.send("GET / HTTP/1.1\nX-Id:");
+    assert!(is_uuid(&outcome.upstream_header("X-Id").unwrap()));
+    let outcome = harness.send("GET / HTTP/1.1\nX-Id: one\nX-Id: two");
+    assert_eq!(outcome.header("X-Id").as_deref(), Some("one"));
+    assert_eq!(outcome.upstream_headers.count("X-Id"), 2);
+}
+
+#[test]
+fn the_echo_replaces_what_the_upstream_sent() {
+    let mut harness = harness("{echo_downstream: true}");
+    harness.upstream.headers.push(("Kong-Request-ID", "theirs".to_owned()));
+    let outcome = harness.send("GET / HTTP/1.1");
+    assert_eq!(outcome.header("Kong-Request-ID"), outcome.upstream_header("Kong-Request-ID"));
+    assert_eq!(outcome.headers.count("Kong-Request-ID"), 1);
+}
+
+#[test]
+fn wrong_settings_are_refused() {
+    let refusal = |config| Harness::global(plugin::room::<CorrelationId>(), config).err().unwrap();
+    assert!(refusal("{generator: snowflake}").contains("expected one of"));
+    assert!(refusal("{header_name: \"a b\"}").contains("bad header name"));
+    assert!(refusal("{echo: true}").contains("unknown field"));
+}

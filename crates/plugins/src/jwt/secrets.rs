@@ -1,0 +1,102 @@
+//! The credentials of all consumers.
+
+use std::sync::Arc;
+
+use ahash::AHashMap;
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use plugin::exchange::Credential;
+use plugin::model::entity::Consumer;
+use plugin::model::schema::Faults;
+use plugin::model::{self, Reference, Value};
+use plugin::{Build, BuildError};
+
+use super::algorithm::{Algorithm, NAMES, Verifier};
+
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+model::entity! {
+    /// What a consumer signs its tokens with.
+    pub struct JwtSecret in "jwt_secrets" {
+        /// Whose credential it is.
+        consumer: Reference, [to("consumers")];
+        /// The value by which tokens name the credential. Made up at random when left out.
+        key: String, [auto(), unique()];
+        /// The shared secret of the HS algorithms. Made up at random when left out.
+        secret: String, [auto(), encrypted()];
+        /// The public key of all other algorithms, in PEM form; RSA keys have at least 2048 bits.
+        rsa_public_key: Option<String>;
+        /// The only algorithm that is accepted with this credential.
+        algorithm: String = "HS256", [one_of(NAMES)];
+    }
+    admin: ("jwts", "jwt")
+    endpoint_key: "key"
+    cache_key: ["key"]
+    checks: [
+        conditional("algorithm", not_matches("^HS"), "rsa_public_key", required()),
+        custom_fields(check_public_key),
+    ]
+}
+
+/// Credentials by key.
+pub(super) struct Index(AHashMap<Box<str>, Arc<Secret>>);
+
+/// The credentials with secrets as they are written (`false`) or as Base64 (`true`).
+pub(super) struct Secrets<const BASE64: bool>(pub(super) Arc<Index>);
+
+/// One credential, ready to check tokens.
+pub(super) struct Secret {
+    pub(super) consumer: Arc<Consumer>,
+    pub(super) credential: Credential,
+    pub(super) algorithm: Algorithm,
+    /// None when the secret is not the Base64 text it should be.
+    pub(super) verifier: Option<Verifier>,
+}
+
+impl<const BASE64: bool> Secrets<BASE64> {
+    pub(super) fn new(cx: &Build<'_>) -> Result<Self, BuildError> {
+        let mut secrets = AHashMap::new();
+        for row in cx.entities::<JwtSecret>()? {
+            let Some(consumer) = cx.consumer(row.consumer.0) else { continue };
+            let Some(algorithm) = Algorithm::named(&row.algorithm) else { continue };
+            let verifier = match (&row.rsa_public_key, algorithm.is_symmetric()) {
+                (_, true) => {
+                    secret_bytes(&row.secret, BASE64).and_then(|secret| algorithm.with_secret(&secret))
+                }
+                (Some(pem), false) => algorithm.with_public_key(pem),
+                (None, false) => None,
+            };
+            let credential = Credential { id: row.id, identifier: row.key.as_str().into() };
+            let secret = Secret { consumer, credential, algorithm, verifier };
+            secrets.insert(row.key.into_boxed_str(), Arc::new(secret));
+        }
+        Ok(Self(Arc::new(Index(secrets))))
+    }
+}
+
+impl Index {
+    /// The credential that tokens name by `key`.
+    pub(super) fn find(&self, key: &str) -> Option<&Arc<Secret>> {
+        self.0.get(key)
+    }
+}
+
+/// The secret itself. Base64 may be of either alphabet, with or without padding.
+fn secret_bytes(secret: &str, is_base64: bool) -> Option<Vec<u8>> {
+    if !is_base64 {
+        return Some(secret.as_bytes().to_vec());
+    }
+    BASE64.decode(secret.replace('-', "+").replace('_', "/")).ok()
+}
+
+fn check_public_key(secret: &Value, faults: &mut Faults) {
+    let algorithm = secret["algorithm"].as_str().and_then(Algorithm::named);
+    let (Some(algorithm), Some(pem)) = (algorithm, secret["rsa_public_key"].as_str()) else { return };
+    if !algorithm.is_symmetric() && algorithm.with_public_key(pem).is_none() {
+        faults.field("rsa_public_key", "invalid key");
+    }
+}

@@ -1,0 +1,72 @@
+//! Tokens whose signature has been found right, so that the same token is checked by comparing bytes.
+//!
+//! Bounded in number and size, one table per worker. Made anew at every reload, so no credential outlives its removal.
+//! What depends on the time of use is never remembered.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ahash::RandomState;
+
+use super::secrets::Secret;
+use super::times::Times;
+
+/// Tokens remembered per worker. A power of two.
+const SLOTS: usize = 1024;
+/// Longest token remembered.
+const LONGEST: usize = 2048;
+
+/// The tables of all workers.
+pub(super) struct Verified {
+    hasher: RandomState,
+    tables: Box<[Table]>,
+}
+
+/// One worker's table, on cache lines of its own; nobody else takes the lock.
+#[repr(align(128))]
+#[derive(Default)]
+struct Table(Mutex<Vec<Option<Entry>>>);
+
+struct Entry {
+    hash: u64,
+    token: Box<[u8]>,
+    secret: Arc<Secret>,
+    times: Times,
+}
+
+impl Verified {
+    pub(super) fn new(workers: usize) -> Self {
+        let tables = (0..workers.max(1)).map(|_| Table::default()).collect();
+        Self { hasher: RandomState::new(), tables }
+    }
+
+    /// Whose token it is and what it says about time, if it has been verified.
+    ///
+    /// The whole token is compared, but only after a 64-bit hash with a random seed has matched: timing shows nothing
+    /// about a remembered token to who does not have it.
+    pub(super) fn find(&self, worker: usize, token: &[u8]) -> Option<(Arc<Secret>, Times)> {
+        let (hash, slot) = self.place(token);
+        let table = self.tables[worker % self.tables.len()].0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = table.get(slot)?.as_ref()?;
+        (entry.hash == hash && *entry.token == *token).then(|| (entry.secret.clone(), entry.times))
+    }
+
+    /// Remembers a token in place of whichever had its slot.
+    pub(super) fn remember(&self, worker: usize, token: &[u8], secret: &Arc<Secret>, times: Times) {
+        if token.len() > LONGEST {
+            return;
+        }
+        let (hash, slot) = self.place(token);
+        let entry = Entry { hash, token: token.into(), secret: secret.clone(), times };
+        let mut table =
+            self.tables[worker % self.tables.len()].0.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.is_empty() {
+            table.resize_with(SLOTS, || None);
+        }
+        table[slot] = Some(entry);
+    }
+
+    fn place(&self, token: &[u8]) -> (u64, usize) {
+        let hash = self.hasher.hash_one(token);
+        (hash, hash as usize % SLOTS)
+    }
+}

@@ -1,0 +1,69 @@
+//! A key inside a request body: found, and taken out again.
+
+use std::borrow::Cow;
+
+use plugin::model::Value;
+use plugin::object::Object;
+use plugin::{Headers, media, multipart, query};
+
+use super::{Refusal, single};
+
+/// How a body that may hold a key is to be read.
+pub(super) enum Form {
+    UrlEncoded,
+    Json,
+    Multipart { content_type: Vec<u8> },
+}
+
+impl Form {
+    /// The form of the body with these headers; none for media types that hold no named fields.
+    pub(super) fn of(headers: &Headers) -> Option<Self> {
+        let content_type = headers.get("Content-Type")?;
+        let is = |media_type: &str| media::essence(content_type).eq_ignore_ascii_case(media_type.as_bytes());
+        if is("application/x-www-form-urlencoded") {
+            Some(Self::UrlEncoded)
+        } else if is("application/json") {
+            Some(Self::Json)
+        } else if is("multipart/form-data") {
+            Some(Self::Multipart { content_type: content_type.to_vec() })
+        } else {
+            None
+        }
+    }
+
+    /// The key under `name`. A body that cannot be read has none.
+    pub(super) fn find<'a>(&self, body: &'a [u8], name: &str) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
+        match self {
+            Self::UrlEncoded => single(query::values(body, name)),
+            Self::Multipart { content_type } => {
+                let Some(form) = multipart::Form::parse(content_type, body) else { return Ok(None) };
+                Ok(single(form.values(name))?.map(|key| Cow::Owned(key.to_vec())))
+            }
+            Self::Json => {
+                let json: Value = serde_json::from_slice(body).unwrap_or_default();
+                match json.get(name) {
+                    Some(Value::String(key)) => Ok(Some(Cow::Owned(key.as_bytes().to_vec()))),
+                    Some(Value::Array(_) | Value::Object(_)) => Err(Refusal::Duplicate),
+                    _ => Ok(None),
+                }
+            }
+        }
+    }
+
+    /// The body without the field `name`; `None` when there is no such field.
+    pub(super) fn without(&self, body: &[u8], name: &str) -> Option<Vec<u8>> {
+        match self {
+            Self::UrlEncoded => query::without(body, name),
+            Self::Multipart { content_type } => {
+                let mut form = multipart::Form::parse(content_type, body)?;
+                form.remove(name);
+                if form.is_changed() { form.to_body() } else { None }
+            }
+            Self::Json => {
+                let mut object = Object::parse(body)?;
+                object.remove(name);
+                object.is_changed().then(|| object.to_json())
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The keys of all consumers.
+
+use std::sync::Arc;
+
+use ahash::AHashMap;
+use plugin::exchange::Credential;
+use plugin::model::entity::Consumer;
+use plugin::model::{self, Reference};
+use plugin::{Build, BuildError};
+
+model::entity! {
+    /// A key that a consumer may use.
+    pub struct KeyAuthCredential in "keyauth_credentials" {
+        /// Whose key it is.
+        consumer: Reference, [to("consumers")];
+        /// The key itself. Made up at random when left out.
+        key: String, [auto(), unique(), encrypted()];
+        /// Seconds after `created_at` at which the key stops working. It works forever when left out.
+        ttl: Option<i64>, [between(0, 100_000_000)];
+    }
+    admin: ("key-auths", "key-auth")
+    endpoint_key: "key"
+    cache_key: ["key"]
+}
+
+/// All keys of a snapshot by value.
+///
+/// Found by hash, not compared in constant time: the hash is seeded at random, so timing tells nothing about how much
+/// of a guess is right.
+pub(super) struct Keys(AHashMap<Box<[u8]>, Known>);
+
+/// Whom a key belongs to.
+pub(super) struct Known {
+    pub(super) consumer: Arc<Consumer>,
+    pub(super) credential: Credential,
+    expires_ms: u64,
+}
+
+impl Keys {
+    pub(super) fn new(cx: &Build<'_>) -> Result<Self, BuildError> {
+        let mut keys = AHashMap::new();
+        for credential in cx.entities::<KeyAuthCredential>()? {
+            let Some(consumer) = cx.consumer(credential.consumer.0) else { continue };
+            let known = Known {
+                consumer,
+                credential: Credential {
+                    id: credential.id,
+                    identifier: credential.id.hyphenated().to_string().into(),
+                },
+                expires_ms: expiry_ms(&credential),
+            };
+            keys.insert(credential.key.into_bytes().into_boxed_slice(), known);
+        }
+        Ok(Self(keys))
+    }
+
+    /// Whom `key` belongs to, if it works at `now_ms`.
+    pub(super) fn find(&self, key: &[u8], now_ms: u64) -> Option<&Known> {
+        self.0.get(key).filter(|known| now_ms < known.expires_ms)
+    }
+}
+
+fn expiry_ms(credential: &KeyAuthCredential) -> u64 {
+    let Some(ttl) = credential.ttl else { return u64::MAX };
+    let seconds = credential.created_at.saturating_add(ttl);
+    u64::try_from(seconds).unwrap_or(0).saturating_mul(1000)
+}

@@ -1,0 +1,311 @@
+//! What holds for every room: documented, described, strict, equal to Kong's recorded schema, and with an example that
+//! does what it says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use plugin::Definition;
+use plugin::harness::Harness;
+use plugin::model::schema::{Element, Field, Kind, RecordSchema, Rule};
+use plugins::ROOMS;
+use serde_json::{Value, json};
+
+/// Kong's own description of the plugins: scopes, protocols, priorities and fields.
+const REFERENCE: &str = include_str!("reference.json");
+
+const HEADINGS: [&str; 4] = ["## What it does", "## Example", "## Behaviour", "## Differences from Kong"];
+
+fn reference(room: &dyn Definition) -> Value {
+    let reference: Value = serde_json::from_str(REFERENCE).expect("reference.json is JSON");
+    let entry = reference[room.name()].clone();
+    assert!(entry.is_object(), "{} is not in reference.json", room.name());
+    entry
+}
+
+#[test]
+fn the_list_is_in_execution_order() {
+    let priorities: Vec<i64> = ROOMS.iter().map(|room| room.priority()).collect();
+    assert!(
+        priorities.windows(2).all(|pair| pair[0] > pair[1]),
+        "highest first, all different: {priorities:?}"
+    );
+    let names: BTreeSet<&str> = ROOMS.iter().map(|room| room.name()).collect();
+    assert_eq!(names.len(), ROOMS.len(), "names are unique");
+}
+
+#[test]
+fn every_plugin_of_the_reference_is_listed() {
+    let reference: BTreeMap<String, Value> = serde_json::from_str(REFERENCE).unwrap();
+    let listed: BTreeSet<&str> = ROOMS.iter().map(|room| room.name()).collect();
+    let known: BTreeSet<&str> = reference.keys().map(String::as_str).collect();
+    assert_eq!(listed, known);
+}
+
+#[test]
+fn every_page_has_all_headings_in_order() {
+    for room in ROOMS {
+        let name = room.name();
+        let mut lines = room.doc().lines();
+        assert_eq!(lines.next(), Some(format!("# {name}").as_str()));
+        let summary: Vec<&str> =
+            lines.skip_while(|line| line.is_empty()).take_while(|line| !line.is_empty()).collect();
+        let summary = summary.join(" ");
+        assert!(
+            summary.ends_with('.') && summary.matches(". ").count() == 0,
+            "{name}: one sentence: {summary}"
+        );
+        let headings: Vec<&str> = room.doc().lines().filter(|line| line.starts_with("## ")).collect();
+        assert_eq!(headings, HEADINGS, "{name}");
+        for heading in HEADINGS {
+            let (_, section) = room.doc().split_once(heading).unwrap();
+            let section = section.split("\n## ").next().unwrap_or_default();
+            assert!(!section.trim().is_empty(), "{name}: nothing under {heading}");
+        }
+    }
+}
+
+#[test]
+fn every_field_is_described() {
+    for room in ROOMS {
+        let mut bare = Vec::new();
+        undescribed(&room.schema().config, "config", &mut bare);
+        for entity in room.entities() {
+            undescribed(&entity.record, entity.name, &mut bare);
+        }
+        assert!(bare.is_empty(), "{}: {bare:?}", room.name());
+    }
+}
+
+fn undescribed(record: &RecordSchema, path: &str, bare: &mut Vec<String>) {
+    for field in &record.fields {
+        let path = format!("{path}.{}", field.name);
+        if !field.doc.trim_end().ends_with('.') {
+            bare.push(path.clone());
+        }
+        if let Some(inner) = inner_record(&field.element) {
+            undescribed(inner, &path, bare);
+        }
+    }
+}
+
+/// The record an element is or holds.
+fn inner_record(element: &Element) -> Option<&RecordSchema> {
+    match &element.kind {
+        Kind::Record(record) => Some(record),
+        Kind::Array(inner) | Kind::Set(inner) | Kind::Map(_, inner) => inner_record(inner),
+        _ => None,
+    }
+}
+
+#[test]
+fn an_unknown_field_is_refused() {
+    for room in ROOMS {
+        let refusal = Harness::global(*room, "{no_such_field: 1}").err();
+        let refusal = refusal.unwrap_or_else(|| panic!("{} took an unknown field", room.name()));
+        assert!(refusal.contains("unknown field"), "{}: {refusal}", room.name());
+    }
+}
+
+#[test]
+fn an_unknown_nested_field_is_refused() {
+    for room in ROOMS {
+        for field in &room.schema().config.fields {
+            if let Kind::Record(_) = field.element.kind {
+                let config = format!("{{{}: {{no_such_field: 1}}}}", field.name);
+                let refusal = Harness::global(*room, &config).err().unwrap_or_default();
+                assert!(refusal.contains("unknown field"), "{}: {config}: {refusal}", room.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn priorities_scopes_and_protocols_are_kongs() {
+    for room in ROOMS {
+        let (name, reference, schema) = (room.name(), reference(*room), room.schema());
+        assert_eq!(json!(room.priority()), reference["priority"], "{name}");
+        let scopes = [
+            ("consumer", schema.scopes.consumer),
+            ("consumer_group", schema.scopes.consumer_group),
+            ("route", schema.scopes.route),
+            ("service", schema.scopes.service),
+        ];
+        let ours: Vec<&str> =
+            scopes.iter().filter(|(_, allowed)| *allowed).map(|(scope, _)| *scope).collect();
+        assert_eq!(json!(ours), reference["scopes"], "{name}");
+        let mut protocols = schema.protocols.to_vec();
+        protocols.sort_unstable();
+        assert_eq!(json!(protocols), reference["protocols"], "{name}");
+    }
+}
+
+#[test]
+fn schemas_are_kongs() {
+    let mut differences = Vec::new();
+    for room in ROOMS {
+        let schema = room.schema();
+        let mut fields = BTreeMap::new();
+        flatten(&schema.config, "", &mut fields);
+        let reference = reference(*room);
+        compare_records(room.name(), &fields, &reference["config"], &mut differences);
+    }
+    assert!(differences.is_empty(), "\n{}", differences.join("\n"));
+}
+
+/// Fields by dotted path, as the reference lists them.
+fn flatten<'a>(record: &'a RecordSchema, prefix: &str, fields: &mut BTreeMap<String, &'a Field>) {
+    for field in &record.fields {
+        let path = format!("{prefix}{}", field.name);
+        match &field.element.kind {
+            Kind::Record(inner) => flatten(inner, &format!("{path}."), fields),
+            _ => {
+                fields.insert(path, field);
+            }
+        }
+    }
+}
+
+fn compare_records(
+    name: &str,
+    ours: &BTreeMap<String, &Field>,
+    theirs: &Value,
+    differences: &mut Vec<String>,
+) {
+    let theirs = theirs.as_object().expect("the reference describes records as objects");
+    for path in ours.keys().filter(|path| !theirs.contains_key(*path)) {
+        differences.push(format!("{name}: {path} is not a field of Kong's"));
+    }
+    for (path, reference) in theirs {
+        let place = format!("{name}: {path}");
+        let Some(field) = ours.get(path) else {
+            differences.push(format!("{place} is missing"));
+            continue;
+        };
+        compare_element(&place, &field.element, reference, differences);
+        let default = field.default.as_ref().map(normal);
+        if default != reference.get("default").map(normal) {
+            differences.push(format!("{place}: default {default:?}, Kong's {:?}", reference.get("default")));
+        }
+        let mandatory = field.required && field.default.is_none() && !field.auto;
+        if mandatory != (reference["required"] == true) {
+            differences.push(format!("{place}: mandatory {mandatory}, Kong's {}", reference["required"]));
+        }
+    }
+}
+
+/// What a rule of one kind demands.
+type RuleValue = fn(&Rule) -> Option<Value>;
+
+fn compare_element(place: &str, ours: &Element, theirs: &Value, differences: &mut Vec<String>) {
+    let mut differ = |what: &str, ours: Value, theirs: &Value| {
+        if ours != *theirs {
+            differences.push(format!("{place}: {what} {ours}, Kong's {theirs}"));
+        }
+    };
+    differ("type", type_name(&ours.kind), &theirs["type"]);
+    differ("referenceable", flag(ours.referenceable), &theirs["referenceable"]);
+    differ("encrypted", flag(ours.encrypted), &theirs["encrypted"]);
+    let of_rule = |pick: RuleValue| ours.rules.iter().find_map(pick).unwrap_or_default();
+    let values = of_rule(|rule| match rule {
+        Rule::OneOf(values) => Some(normal(&Value::Array(values.clone()))),
+        _ => None,
+    });
+    differ("enum", values, &theirs.get("enum").map(normal).unwrap_or_default());
+    // Bounds that Kong checks in code are not in its schema, so only recorded ones are compared.
+    let bounds: [(&str, RuleValue); 4] = [
+        ("minimum", |rule| if let Rule::Between(least, _) = rule { Some(json!(least)) } else { None }),
+        ("maximum", |rule| if let Rule::Between(_, most) = rule { Some(json!(most)) } else { None }),
+        ("minLength", |rule| {
+            if let Rule::MinimumLength(length) = rule { Some(json!(*length as f64)) } else { None }
+        }),
+        ("maxLength", |rule| {
+            if let Rule::MaximumLength(length) = rule { Some(json!(*length as f64)) } else { None }
+        }),
+    ];
+    for (what, pick) in bounds {
+        if let Some(theirs) = theirs.get(what) {
+            differ(what, of_rule(pick), &normal(theirs));
+        }
+    }
+    match &ours.kind {
+        Kind::Array(inner) | Kind::Set(inner) => {
+            compare_inner(&format!("{place}[]"), inner, &theirs["items"], differences);
+        }
+        Kind::Map(_, inner) => compare_inner(&format!("{place}{{}}"), inner, &theirs["values"], differences),
+        _ => {}
+    }
+}
+
+fn compare_inner(place: &str, ours: &Element, theirs: &Value, differences: &mut Vec<String>) {
+    match &ours.kind {
+        Kind::Record(record) => {
+            let mut fields = BTreeMap::new();
+            flatten(record, "", &mut fields);
+            compare_records(place, &fields, theirs, differences);
+        }
+        _ => compare_element(place, ours, theirs, differences),
+    }
+}
+
+/// The reference knows no sets and calls a map an object.
+fn type_name(kind: &Kind) -> Value {
+    Value::from(match kind {
+        Kind::Set(_) => "array",
+        Kind::Map(..) => "object",
+        other => other.name(),
+    })
+}
+
+fn flag(set: bool) -> Value {
+    if set { Value::Bool(true) } else { Value::Null }
+}
+
+/// Numbers as floats, and lists in an order of their own: the reference has its lists sorted.
+fn normal(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => json!(number.as_f64()),
+        Value::Array(values) => {
+            let mut values: Vec<Value> = values.iter().map(normal).collect();
+            values.sort_by_key(Value::to_string);
+            Value::Array(values)
+        }
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn every_example_does_what_it_says() {
+    for room in ROOMS {
+        let name = room.name();
+        let (_, example) = room.doc().split_once("## Example").unwrap();
+        let document = block(example, "yaml").unwrap_or_else(|| panic!("{name}: no yaml block"));
+        let exchange = block(example, "http").unwrap_or_else(|| panic!("{name}: no http block"));
+        let (request, response) =
+            exchange.split_once("\nHTTP/1.1 ").unwrap_or_else(|| panic!("{name}: no status"));
+        let mut harness =
+            Harness::chain(ROOMS, document).unwrap_or_else(|problems| panic!("{name}: {problems}"));
+        let outcome = harness.send(request.trim_end());
+        let mut lines = response.lines();
+        let status = lines.next().and_then(|line| line.split(' ').next()?.parse::<u16>().ok());
+        assert_eq!(Some(outcome.status), status, "{name}: {}", String::from_utf8_lossy(&outcome.body));
+        for line in lines.take_while(|line| !line.is_empty()) {
+            let (header, expected) = line.split_once(": ").unwrap_or_else(|| panic!("{name}: {line}"));
+            let found = outcome.header(header).unwrap_or_else(|| panic!("{name}: no {header}"));
+            assert!(expected == "*" || expected == found, "{name}: {header}: {found}, not {expected}");
+        }
+    }
+}
+
+/// The content of the first fenced block of the language.
+fn block<'a>(text: &'a str, language: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(&format!("```{language}\n"))?;
+    rest.split_once("\n```").map(|(block, _)| block)
+}
+
+#[test]
+fn the_catalog_holds_every_schema_and_entity_once() {
+    let catalog = plugins::catalog();
+    assert_eq!(catalog.plugins.len(), ROOMS.len());
+    let entities: BTreeSet<&str> = catalog.entities.iter().map(|entity| entity.name).collect();
+    assert_eq!(entities, BTreeSet::from(["acls", "jwt_secrets", "keyauth_credentials"]));
+    assert_eq!(entities.len(), catalog.entities.len());
+}
