@@ -7,7 +7,7 @@ use model::entity::Route;
 use super::Lookup;
 use super::condition::{Conditions, given};
 use super::host::HostEntry;
-use super::pattern::{PathPattern, Pattern, keep_shortest};
+use super::pattern::{Build, PathPattern, Pattern, keep_shortest};
 use super::rank::{Rank, split_id};
 
 /// What is tested when the index has led to a sub-route: its host has matched, and so has its prefix if it has one.
@@ -34,7 +34,14 @@ pub(super) struct Draft {
     pub hosts: Arc<[HostEntry]>,
     /// A path that matches begins with at least one of these.
     pub prefixes: Vec<Vec<u8>>,
+    /// By expression: texts that are somewhere in every path it matches.
+    pub literals: Vec<Vec<Vec<u8>>>,
     pub rule: Rule,
+}
+
+/// How many of a route's paths are regular expressions.
+pub(super) fn pattern_count(route: &Route) -> usize {
+    route.paths.iter().flatten().filter(|path| path.starts_with('~')).count()
 }
 
 impl Rule {
@@ -45,35 +52,66 @@ impl Rule {
 }
 
 /// Splits a route: one sub-route per length among its prefixes, and one for all its regular expressions.
-pub(super) fn split(ordinal: usize, route: &Route, drafts: &mut Vec<Draft>) -> Result<(), String> {
+pub(super) fn split(
+    ordinal: usize,
+    route: &Route,
+    build: Build,
+    drafts: &mut Vec<Draft>,
+) -> Result<(), String> {
     let hosts: Arc<[_]> = route.hosts.iter().flatten().map(|host| HostEntry::new(host.as_bytes())).collect();
     let conditions = Conditions::new(route)?.map(Arc::new);
     let rank = base_rank(route);
-    let mut push = |rank: Rank, prefixes: Vec<Vec<u8>>, path: PathRule| {
+    let mut push = |rank: Rank, paths: Paths| {
+        let Paths { prefixes, literals, path } = paths;
         let rule = Rule { ordinal, conditions: conditions.clone(), path };
-        drafts.push(Draft { rank, hosts: Arc::clone(&hosts), prefixes, rule });
+        drafts.push(Draft { rank, hosts: Arc::clone(&hosts), prefixes, literals, rule });
     };
     let paths = route.paths.as_deref().unwrap_or_default();
     if paths.is_empty() {
-        push(rank, vec![Vec::new()], PathRule::Any);
+        push(rank, Paths { prefixes: vec![Vec::new()], literals: Vec::new(), path: PathRule::Any });
         return Ok(());
     }
     let identity = |group: &str| if paths.len() == 1 { route.id } else { split_id(route.id, group) };
     let (patterns, mut plain): (Vec<&str>, Vec<&str>) =
         paths.iter().map(String::as_str).partition(|path| path.starts_with('~'));
     if !patterns.is_empty() {
-        let (prefixes, path) = pattern_rule(&patterns)?;
         let regex_priority = route.regex_priority;
-        push(Rank { regex: true, regex_priority, id: identity("true"), ..rank.clone() }, prefixes, path);
+        let rank = Rank { regex: true, regex_priority, id: identity("true"), ..rank.clone() };
+        push(rank, Paths::of_patterns(&patterns, build)?);
     }
     plain.sort_by_key(|path| path.len());
     for group in plain.chunk_by(|one, other| one.len() == other.len()) {
         let length = group[0].len();
-        let rank = Rank { length: Rank::length(length), id: identity(&length.to_string()), ..rank.clone() };
-        let prefixes = group.iter().map(|path| path.as_bytes().to_vec()).collect();
-        push(rank, prefixes, PathRule::Prefix(length));
+        let id = identity(&length.to_string());
+        push(Rank { length: Rank::length(length), id, ..rank.clone() }, Paths::of_prefixes(group, length));
     }
     Ok(())
+}
+
+/// The paths of one sub-route.
+struct Paths {
+    prefixes: Vec<Vec<u8>>,
+    literals: Vec<Vec<Vec<u8>>>,
+    path: PathRule,
+}
+
+impl Paths {
+    fn of_prefixes(group: &[&str], length: usize) -> Paths {
+        let prefixes = group.iter().map(|path| path.as_bytes().to_vec()).collect();
+        Paths { prefixes, literals: Vec::new(), path: PathRule::Prefix(length) }
+    }
+
+    fn of_patterns(paths: &[&str], build: Build) -> Result<Paths, String> {
+        let (mut prefixes, mut literals, mut patterns) = (Vec::new(), Vec::new(), Vec::new());
+        for path in paths {
+            let path = PathPattern::new(path.strip_prefix('~').unwrap_or(path), build)?;
+            prefixes.extend(path.prefixes);
+            literals.push(path.literals);
+            patterns.push(path.pattern);
+        }
+        keep_shortest(&mut prefixes);
+        Ok(Paths { prefixes, literals, path: PathRule::Patterns(patterns.into()) })
+    }
 }
 
 /// What all sub-routes of a route have in common.
@@ -96,16 +134,4 @@ fn base_rank(route: &Route) -> Rank {
         length: 0,
         id: route.id,
     }
-}
-
-fn pattern_rule(paths: &[&str]) -> Result<(Vec<Vec<u8>>, PathRule), String> {
-    let mut prefixes = Vec::new();
-    let mut patterns = Vec::with_capacity(paths.len());
-    for path in paths {
-        let path = PathPattern::new(path.strip_prefix('~').unwrap_or(path))?;
-        prefixes.extend(path.prefixes);
-        patterns.push(path.pattern);
-    }
-    keep_shortest(&mut prefixes);
-    Ok((prefixes, PathRule::Patterns(patterns.into())))
 }

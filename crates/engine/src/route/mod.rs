@@ -8,6 +8,7 @@ mod condition;
 mod draft;
 mod forest;
 mod host;
+mod keyed;
 mod leaf;
 mod pattern;
 mod rank;
@@ -25,6 +26,7 @@ use draft::Rule;
 use forest::Forest;
 use host::Hosts;
 use leaf::Leaf;
+use pattern::Build;
 use search::Search;
 
 pub use upstream_path::upstream_path;
@@ -78,9 +80,11 @@ impl Router {
     /// # Errors
     /// The number of a route whose regular expression does not compile, and why.
     pub fn compile<'a>(routes: impl Iterator<Item = (usize, &'a Route)>) -> Result<Router, (usize, String)> {
+        let routes: Vec<_> = routes.collect();
+        let build = Build::for_number(routes.iter().map(|(_, route)| draft::pattern_count(route)).sum());
         let mut drafts = Vec::new();
         for (ordinal, route) in routes {
-            draft::split(ordinal, route, &mut drafts).map_err(|reason| (ordinal, reason))?;
+            draft::split(ordinal, route, build, &mut drafts).map_err(|reason| (ordinal, reason))?;
         }
         drafts.sort_by(|one, other| other.rank.cmp(&one.rank));
         let mut forest = Forest::default();

@@ -8,8 +8,8 @@ use regex_automata::meta;
 use regex_automata::util::primitives::NonMaxUsize;
 use regex_automata::{Anchored, Input};
 use regex_syntax::ParserBuilder;
-use regex_syntax::hir::Hir;
 use regex_syntax::hir::literal::Extractor;
+use regex_syntax::hir::{Hir, HirKind};
 use smallvec::SmallVec;
 
 /// Largest compiled program, in bytes, as with the `regex` crate.
@@ -18,6 +18,18 @@ const PROGRAM_LIMIT: usize = 10 << 20;
 const MOST_PREFIXES: usize = 16;
 /// Starts and ends of groups held without allocating: 16 groups.
 const INLINE_SLOTS: usize = 32;
+
+/// From this many expressions on, each is to be small rather than fast.
+const MANY: usize = 1000;
+
+/// What an expression is compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Build {
+    /// Speed: up to some 50 KB each.
+    Fast,
+    /// Size: some 10 KB each, half the speed unless the processor's cache decides.
+    Small,
+}
 
 /// A compiled regular expression.
 pub(super) struct Pattern {
@@ -31,24 +43,40 @@ pub(super) struct PathPattern {
     pub pattern: Pattern,
     /// Not empty unless the expression matches nothing at all.
     pub prefixes: Vec<Vec<u8>>,
+    /// Texts that are somewhere in every path it matches.
+    pub literals: Vec<Vec<u8>>,
+}
+
+impl Build {
+    /// What suits a table with so many expressions.
+    pub fn for_number(patterns: usize) -> Build {
+        if patterns < MANY { Build::Fast } else { Build::Small }
+    }
 }
 
 impl PathPattern {
     /// Compiles an expression without its `~`.
-    pub fn new(text: &str) -> Result<PathPattern, String> {
+    pub fn new(text: &str, build: Build) -> Result<PathPattern, String> {
         let hir = parse(text, false)?;
-        Ok(PathPattern { pattern: Pattern::new(text, &hir)?, prefixes: prefixes(&hir) })
+        let mut literals = Vec::new();
+        collect_literals(&hir, &mut literals);
+        Ok(PathPattern { pattern: Pattern::new(text, &hir, build)?, prefixes: prefixes(&hir), literals })
     }
 }
 
 impl Pattern {
     /// Compiles an expression for a header value, without its `~*`. Case does not count.
     pub fn for_header(text: &str) -> Result<Pattern, String> {
-        Pattern::new(text, &parse(text, true)?)
+        Pattern::new(text, &parse(text, true)?, Build::Fast)
     }
 
-    fn new(text: &str, hir: &Hir) -> Result<Pattern, String> {
-        let config = meta::Config::new().utf8_empty(false).nfa_size_limit(Some(PROGRAM_LIMIT)).hybrid(false);
+    fn new(text: &str, hir: &Hir, build: Build) -> Result<Pattern, String> {
+        let config = meta::Config::new()
+            .utf8_empty(false)
+            .nfa_size_limit(Some(PROGRAM_LIMIT))
+            .hybrid(false)
+            .dfa(false)
+            .onepass(build == Build::Fast);
         let regex = meta::Builder::new()
             .configure(config)
             .build_from_hir(hir)
@@ -106,6 +134,17 @@ fn prefixes(hir: &Hir) -> Vec<Vec<u8>> {
     prefixes
 }
 
+/// Collects texts that every match contains.
+fn collect_literals(hir: &Hir, literals: &mut Vec<Vec<u8>>) {
+    match hir.kind() {
+        HirKind::Literal(literal) => literals.push(literal.0.to_vec()),
+        HirKind::Capture(capture) => collect_literals(&capture.sub, literals),
+        HirKind::Repetition(repetition) if repetition.min > 0 => collect_literals(&repetition.sub, literals),
+        HirKind::Concat(parts) => parts.iter().for_each(|part| collect_literals(part, literals)),
+        _ => {}
+    }
+}
+
 /// Drops every text that begins with another one.
 pub(super) fn keep_shortest(texts: &mut Vec<Vec<u8>>) {
     texts.sort();
@@ -117,7 +156,7 @@ mod tests {
     use super::*;
 
     fn prefixes_of(text: &str) -> Vec<String> {
-        let pattern = PathPattern::new(text).unwrap();
+        let pattern = PathPattern::new(text, Build::Fast).unwrap();
         pattern.prefixes.into_iter().map(|prefix| String::from_utf8(prefix).unwrap()).collect()
     }
 
@@ -134,6 +173,20 @@ mod tests {
             (r"/[a&&b]", &[]),
         ] {
             assert_eq!(prefixes_of(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn literals_are_those_that_no_match_can_lack() {
+        for (text, expected) in [
+            (r"/v\d+/users/(\d+)/(edit)$", &["/v", "/users/", "/", "edit"][..]),
+            (r"/a(b)?c+(de){2}f*(g|hh)", &["/a", "c", "de"]),
+            (r"(?i)/x", &["/"]),
+            (r"/.*", &["/"]),
+        ] {
+            let literals = PathPattern::new(text, Build::Fast).unwrap().literals;
+            let literals: Vec<_> = literals.iter().map(|text| str::from_utf8(text).unwrap()).collect();
+            assert_eq!(literals, expected, "{text}");
         }
     }
 

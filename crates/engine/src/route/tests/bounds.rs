@@ -75,6 +75,28 @@ fn regular_expressions_with_different_beginnings() {
 }
 
 #[test]
+fn regular_expressions_with_the_same_beginning() {
+    let fields = |n: usize| json!({"paths": [format!(r"~/v\d+/things-{n}/(?<id>\d+)$")]});
+    let request = |n: usize| Request::get("a.test", &format!("/v2/things-{n}/7"));
+    for count in [10, 1_000] {
+        assert_eq!(most_tested(count, fields, request), 1, "{count} routes");
+    }
+}
+
+#[test]
+fn a_path_that_repeats_a_literal_is_not_tested_more_often() {
+    let routes = table(&vec![json!({"paths": [r"~/v\d+/x/y$"]}); 20]);
+    let router = compile(&routes);
+    let mut captures = Captures::default();
+    let path = format!("/v1{}", "/x/y".repeat(100)) + "/z";
+    Request::get("", &path).with_lookup(|lookup| {
+        let mut search = Search::new(&router, lookup, &mut captures);
+        search.run();
+        assert_eq!(search.tested, 20);
+    });
+}
+
+#[test]
 fn one_path_many_header_values_or_server_names() {
     let by_header = |n: usize| json!({"paths": ["/"], "headers": {"x-tenant": [format!("t{n}")]}});
     let header = |n: usize| Request::get("", "/").header("X-Tenant", &format!("T{n}"));

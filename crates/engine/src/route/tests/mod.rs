@@ -7,7 +7,10 @@ mod property;
 mod regexes;
 mod upstream_paths;
 
+use std::sync::LazyLock;
+
 use model::entity::Route;
+use model::schema::read_field;
 use model::serde_json::{Value, json};
 use model::{Record, Uuid};
 use plugin::exchange::Captures;
@@ -15,18 +18,28 @@ use wire::{Headers, Method};
 
 use super::{Found, Lookup, Router};
 
-/// A route as the model would read it; `fields` are those that matter.
-pub(super) fn route(id: u128, fields: &Value) -> Route {
-    let mut route = json!({
-        "id": Uuid::from_u128(id).to_string(), "created_at": 0, "updated_at": 0,
+static BASE: LazyLock<Route> = LazyLock::new(|| {
+    Route::from_value(&json!({
+        "id": Uuid::nil().to_string(), "created_at": 0, "updated_at": 0,
         "protocols": ["http", "https"], "https_redirect_status_code": 426, "strip_path": true,
         "preserve_host": false, "request_buffering": true, "response_buffering": true,
         "regex_priority": 0, "path_handling": "v0",
-    });
-    for (name, value) in fields.as_object().unwrap() {
-        route[name] = value.clone();
+    }))
+    .unwrap()
+});
+
+/// A route as the model would read it; `fields` are those the router looks at.
+pub(super) fn route(id: u128, fields: &Value) -> Route {
+    Route {
+        id: Uuid::from_u128(id),
+        methods: read_field(fields, "methods").unwrap(),
+        hosts: read_field(fields, "hosts").unwrap(),
+        paths: read_field(fields, "paths").unwrap(),
+        headers: read_field(fields, "headers").unwrap(),
+        snis: read_field(fields, "snis").unwrap(),
+        regex_priority: read_field::<Option<i64>>(fields, "regex_priority").unwrap().unwrap_or_default(),
+        ..BASE.clone()
     }
-    Route::from_value(&route).unwrap()
 }
 
 /// Routes numbered as they come; the id of each is larger than that of the one before.

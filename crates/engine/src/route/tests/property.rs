@@ -204,3 +204,9 @@ fn crowded_leaves_of_headers_and_server_names() {
     let mix = Mix { routes: 60, hosts: 10, paths: 20, regexes: 0, methods: 20, headers: 60, snis: 60 };
     assert!(compare(4, 150, mix) > 4_500);
 }
+
+#[test]
+fn crowded_leaves_of_regular_expressions() {
+    let mix = Mix { routes: 40, hosts: 5, paths: 100, regexes: 100, methods: 30, headers: 10, snis: 10 };
+    assert!(compare(5, 60, mix) > 1_800);
+}
