@@ -212,3 +212,25 @@ fn distance(given: &[char], name: &str) -> usize {
     }
     last[width - 1]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn the_nearest_name_is_found_and_far_ones_are_not() {
+        let names = ["jwt", "cors", "acl", "rate-limiting", "key-auth"];
+        for (given, meant) in [
+            ("jtw", Some("jwt")),
+            ("cor", Some("cors")),
+            ("ratelimiting", Some("rate-limiting")),
+            ("Key_Auth", Some("key-auth")),
+            ("rate-limting", Some("rate-limiting")),
+            ("oauth2", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(given, names), meant, "{given}");
+        }
+        assert_eq!(nearest(&"x".repeat(100_000), names), None);
+    }
+}

@@ -49,8 +49,6 @@ pub trait Record: Sized {
 pub trait FieldType: Sized {
     /// The field may be null.
     const NULLABLE: bool = false;
-    /// The field is a nested record, filled with its own defaults when absent.
-    const NESTED: bool = false;
 
     /// What values the type takes.
     fn kind() -> Kind;

@@ -90,8 +90,6 @@ macro_rules! record {
         }
 
         impl $crate::schema::FieldType for $record {
-            const NESTED: bool = true;
-
             fn kind() -> $crate::schema::Kind {
                 $crate::schema::Kind::Record(Box::new(<Self as $crate::schema::Record>::schema()))
             }
