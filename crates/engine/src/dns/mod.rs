@@ -48,8 +48,8 @@ pub struct DnsSettings {
     pub max_ttl: Duration,
     /// Wait before the first new attempt after a failure; it doubles with each further failure, up to 30 seconds.
     pub error_ttl: Duration,
-    /// How long a name server may take to answer.
-    pub timeout: Duration,
+    /// How long a name server may take to answer; as the system says when None.
+    pub timeout: Option<Duration>,
 }
 
 /// The process's resolver. Survives reloads; its thread ends with it.
@@ -80,7 +80,7 @@ impl Default for DnsSettings {
             min_ttl: Duration::from_secs(1),
             max_ttl: Duration::from_secs(3600),
             error_ttl: Duration::from_secs(1),
-            timeout: Duration::from_secs(5),
+            timeout: None,
         }
     }
 }

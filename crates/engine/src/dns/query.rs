@@ -37,7 +37,7 @@ pub(super) struct Found {
 pub(super) struct Queries {
     stamp: Option<Stamp>,
     servers: Vec<SocketAddr>,
-    timeout: Duration,
+    timeout: Option<Duration>,
     search: Vec<Domain>,
     dots: usize,
     /// None if the configuration cannot be used.
@@ -74,10 +74,10 @@ impl Queries {
     pub(super) fn lookup(&self, name: &str) -> impl Future<Output = Answer> + Send + 'static + use<> {
         let domains = self.domains(name);
         let resolver = self.resolver.clone();
-        let at_most = self.timeout * PATIENCE;
         async move {
             let domains = domains?;
             let resolver = resolver.ok_or(Failure::Server)?;
+            let at_most = resolver.options().timeout * PATIENCE;
             tokio::time::timeout(at_most, search(&resolver, domains)).await.unwrap_or(Err(Failure::Timeout))
         }
     }
@@ -96,7 +96,7 @@ impl Queries {
         }
         self.search = search;
         self.dots = options.ndots;
-        options.timeout = self.timeout;
+        options.timeout = self.timeout.unwrap_or(options.timeout);
         options.use_hosts_file = ResolveHosts::Never;
         // A name is asked for when its records have expired: a cache would never be hit.
         options.cache_size = 0;
@@ -187,8 +187,8 @@ mod tests {
 
     fn domains(name: &str, search: &[&str], dots: usize) -> Vec<String> {
         let search = search.iter().map(|domain| Domain::from_ascii(domain).unwrap()).collect();
-        let timeout = Duration::from_secs(1);
-        let queries = Queries { stamp: None, servers: Vec::new(), timeout, search, dots, resolver: None };
+        let queries =
+            Queries { stamp: None, servers: Vec::new(), timeout: None, search, dots, resolver: None };
         queries.domains(name).unwrap().iter().map(ToString::to_string).collect()
     }
 

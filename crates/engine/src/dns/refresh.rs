@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use ahash::RandomState;
+use ahash::{AHashMap, RandomState};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::hosts::HostsFiles;
@@ -37,7 +37,9 @@ pub(super) struct Refresher {
     due: BTreeMap<(Instant, u64), Watch>,
     /// Waiting for a free place.
     ready: VecDeque<Watch>,
-    running: JoinSet<(Watch, Answer)>,
+    running: JoinSet<Answer>,
+    /// Whom the running lookups are for.
+    asked: AHashMap<Id, Watch>,
     sequence: u64,
     random: RandomState,
 }
@@ -59,6 +61,7 @@ impl Refresher {
             due: BTreeMap::new(),
             ready: VecDeque::new(),
             running: JoinSet::new(),
+            asked: AHashMap::new(),
             sequence: 0,
             random: RandomState::new(),
         }
@@ -75,10 +78,7 @@ impl Refresher {
                     Some(watch) => self.ready.push_back(watch),
                     None => return,
                 },
-                Some(done) = self.running.join_next() => match done {
-                    Ok((watch, answer)) => self.finish(watch, answer),
-                    Err(error) => tracing::error!(%error, "a lookup ended badly"),
-                },
+                Some(done) = self.running.join_next_with_id() => self.join(done),
                 () = sleep_until(next) => self.take_due(),
                 _ = files.tick() => {
                     self.drop_unheld();
@@ -108,8 +108,17 @@ impl Refresher {
                 self.finish_from_file(watch, list);
             } else {
                 let lookup = self.queries.lookup(&watch.text);
-                self.running.spawn(async move { (watch, lookup.await) });
+                let task = self.running.spawn(lookup).id();
+                self.asked.insert(task, watch);
             }
+        }
+    }
+
+    /// A lookup that panicked has failed like any other.
+    fn join(&mut self, done: Result<(Id, Answer), JoinError>) {
+        let (task, answer) = done.unwrap_or_else(|error| (error.id(), Err(Failure::Server)));
+        if let Some(watch) = self.asked.remove(&task) {
+            self.finish(watch, answer);
         }
     }
 

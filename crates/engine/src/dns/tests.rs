@@ -136,7 +136,7 @@ fn a_failing_server_keeps_the_last_addresses_and_an_unknown_name_does_not() {
 fn a_silent_server_is_a_timeout() {
     let server = NameServer::start();
     server.react("slow.test", Reaction::Silence);
-    let timeout = Duration::from_millis(50);
+    let timeout = Some(Duration::from_millis(50));
     let resolver = Resolver::start(DnsSettings { timeout, ..settings(&server) }).unwrap();
     let name = resolver.watch("slow.test");
     resolver.settle(PATIENCE);
@@ -173,11 +173,13 @@ fn nobody_asks_for_a_name_that_nobody_holds() {
     let server = NameServer::start();
     server.set("dropped.test", &["10.0.0.1"], 0);
     server.set("held.test", &["10.0.0.1"], 0);
+    server.set("long-lived.test", &["10.0.0.1"], 3600);
     let resolver = start(&server);
-    let (held, dropped) = (resolver.watch("held.test"), resolver.watch("dropped.test"));
+    let held = resolver.watch("held.test");
+    let dropped = [resolver.watch("dropped.test"), resolver.watch("long-lived.test")];
     resolver.settle(PATIENCE);
     drop(dropped);
-    let gone = || !resolver.registry.names.lock().unwrap().contains_key("dropped.test");
+    let gone = || resolver.registry.names.lock().unwrap().len() == 1;
     assert!(resolver.wait_until(PATIENCE, |_| gone()));
     let (asked, held_asked) = (server.asked("dropped.test"), server.asked("held.test"));
     assert!(resolver.wait_until(PATIENCE, |_| server.asked("held.test") > held_asked + 3));
