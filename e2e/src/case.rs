@@ -236,6 +236,7 @@ impl Case {
             let step: Step = serde_json::from_value(step.clone())
                 .map_err(|error| format!("step {}: {error}", index + 1))?;
             step.verify().map_err(|error| format!("step {}: {error}", index + 1))?;
+            crate::judge::verify(&step).map_err(|error| format!("step {}: {error}", index + 1))?;
         }
         Ok(case)
     }
@@ -260,6 +261,18 @@ impl Step {
     /// Whether the step talks to a listener at all.
     pub fn is_exchange(&self) -> bool {
         self.request.is_some() || self.raw.is_some() || (self.connection.is_some() && self.connect.is_none())
+    }
+
+    /// What the upstream answers, request by request.
+    pub fn answers(&self) -> Result<Vec<Answer>, String> {
+        let list = match &self.answer {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(list)) => list.clone(),
+            Some(one) => vec![one.clone()],
+        };
+        list.into_iter()
+            .map(|one| serde_json::from_value(one).map_err(|error| format!("answer: {error}")))
+            .collect()
     }
 
     fn verify(&self) -> Result<(), &'static str> {

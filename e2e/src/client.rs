@@ -2,6 +2,7 @@
 
 use crate::case::{Step, lines};
 use crate::message::{Message, Reader};
+use regex::Regex;
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -108,8 +109,7 @@ pub(crate) fn wants_close(step: &Step) -> bool {
 /// The bytes of a step and the methods of the requests in them.
 fn bytes(step: &Step) -> (Vec<u8>, Vec<String>) {
     if let Some(raw) = &step.raw {
-        let methods = raw.split("\r\n").filter(|line| line.contains(" HTTP/1."));
-        return (raw.clone().into_bytes(), methods.map(first_word).collect());
+        return (raw.clone().into_bytes(), methods(raw));
     }
     let Some(request) = &step.request else {
         return (Vec::new(), Vec::new());
@@ -132,6 +132,14 @@ fn bytes(step: &Step) -> (Vec<u8>, Vec<String>) {
     let mut bytes = head.into_bytes();
     bytes.extend(body);
     (bytes, vec![first_word(request)])
+}
+
+/// The methods of all requests in a raw text; one may follow right after the body of another.
+fn methods(raw: &str) -> Vec<String> {
+    let Ok(request_line) = Regex::new("([A-Z]+) [^ \r\n]+ HTTP/1\\.[01]\r\n") else {
+        return Vec::new();
+    };
+    request_line.captures_iter(raw).map(|line| line[1].to_owned()).collect()
 }
 
 fn body(step: &Step, headers: &mut Vec<(String, String)>) -> Vec<u8> {
@@ -170,4 +178,25 @@ fn chunked(chunks: &[String], trailers: &Map<String, Value>) -> Vec<u8> {
 
 fn first_word(line: &str) -> String {
     line.split(' ').next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_right_after_a_body_is_found() {
+        assert_eq!(methods("POST /2 HTTP/1.1\r\n\r\nabcHEAD /3 HTTP/1.0\r\n\r\n"), ["POST", "HEAD"]);
+    }
+
+    #[test]
+    fn a_step_becomes_exactly_these_bytes() {
+        let step: Step = serde_json::from_value(serde_json::json!({
+            "request": "POST /a", "headers": {"X": ["1", 2]}, "chunks": ["ab"], "trailers": {"T": "v"}
+        }))
+        .unwrap();
+        let expected = "POST /a HTTP/1.1\r\nHost: gateway.test\r\nX: 1\r\nX: 2\r\nTransfer-Encoding: chunked\r\n\r\n\
+                        2\r\nab\r\n0\r\nT: v\r\n\r\n";
+        assert_eq!(String::from_utf8(bytes(&step).0).unwrap(), expected);
+    }
 }

@@ -45,6 +45,18 @@ struct UpstreamWanted {
     trailers: Map<String, Value>,
 }
 
+/// Whether every expectation of a step can be read.
+pub(crate) fn verify(step: &Step) -> Result<(), String> {
+    step.answers()?;
+    for wanted in step.reply.iter().chain(step.replies.iter().flatten()) {
+        reply_wanted(wanted)?;
+    }
+    match &step.upstream {
+        Some(wanted) => upstream_wanted(wanted).map(|_| ()),
+        None => Ok(()),
+    }
+}
+
 /// Every difference between a step and what came of it.
 pub(crate) fn differences(step: &Step, exchange: &Exchange, seen: &[Seen]) -> Vec<String> {
     let mut problems: Vec<String> = exchange.error.clone().into_iter().collect();
@@ -197,15 +209,9 @@ fn json_differences(path: &str, wanted: &Value, text: &str) -> Vec<String> {
 }
 
 fn upstream_differences(wanted: &Value, seen: &[Seen]) -> Vec<String> {
-    let wanted = match wanted {
-        Value::String(text) if text == "none" || text == "broken" => {
-            UpstreamWanted { requests: Some(0), ..Default::default() }
-        }
-        Value::String(uri) => UpstreamWanted { uri: Some(uri.clone()), ..Default::default() },
-        other => match serde_json::from_value(other.clone()) {
-            Ok(wanted) => wanted,
-            Err(error) => return vec![format!("upstream: {error}")],
-        },
+    let wanted = match upstream_wanted(wanted) {
+        Ok(wanted) => wanted,
+        Err(error) => return vec![error],
     };
     let mut problems = all_requests(&wanted, seen);
     if wanted.requests == Some(0) {
@@ -216,6 +222,16 @@ fn upstream_differences(wanted: &Value, seen: &[Seen]) -> Vec<String> {
         None => problems.push("upstream: no request reached it".to_owned()),
     }
     problems
+}
+
+fn upstream_wanted(wanted: &Value) -> Result<UpstreamWanted, String> {
+    match wanted {
+        Value::String(text) if text == "none" => {
+            Ok(UpstreamWanted { requests: Some(0), ..Default::default() })
+        }
+        Value::String(uri) => Ok(UpstreamWanted { uri: Some(uri.clone()), ..Default::default() }),
+        other => serde_json::from_value(other.clone()).map_err(|error| format!("upstream: {error}")),
+    }
 }
 
 fn all_requests(wanted: &UpstreamWanted, seen: &[Seen]) -> Vec<String> {

@@ -283,7 +283,7 @@ impl<'a> Running<'a> {
     }
 
     fn exchange(&mut self, step: &Step) -> Result<(), String> {
-        self.echo.prepare(answers(step)?);
+        self.echo.prepare(step.answers()?);
         let address = self.address(step.to)?;
         if step.repeat.is_some() || step.parallel.is_some() {
             return self.many(step, address);
@@ -362,17 +362,6 @@ impl Drop for Running<'_> {
 fn verdict(step: &Step, exchange: &Exchange, seen: &[Seen]) -> Result<(), String> {
     let problems = judge::differences(step, exchange, seen);
     if problems.is_empty() { Ok(()) } else { Err(report::exchange(step, exchange, seen, &problems)) }
-}
-
-fn answers(step: &Step) -> Result<Vec<crate::case::Answer>, String> {
-    let list = match &step.answer {
-        None => return Ok(Vec::new()),
-        Some(Value::Array(list)) => list.clone(),
-        Some(one) => vec![one.clone()],
-    };
-    list.into_iter()
-        .map(|one| serde_json::from_value(one).map_err(|error| format!("answer: {error}")))
-        .collect()
 }
 
 fn closed_port() -> std::io::Result<(Socket, u16)> {
