@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use crate::balance::Rotations;
 
 pub(crate) use name::Follower;
-pub use name::{Addresses, Failure, Name, State};
+pub use name::{Failure, Name, State};
 use refresh::{Refresher, Watch};
 
 /// Most names watched at a time.

@@ -217,6 +217,7 @@ fn hosts_files_win_over_dns_and_the_extra_one_over_the_systems() {
 fn a_changed_hosts_file_takes_effect_and_so_does_its_end() {
     let server = NameServer::start();
     server.set("app.test", &["10.9.9.9"], 60);
+    server.react("only-here.test", Reaction::Code(2));
     let folder = Folder::new();
     let extra_hosts_file = Some(folder.0.join("hosts"));
     let resolver = Resolver::start(DnsSettings { extra_hosts_file, ..settings(&server) }).unwrap();
@@ -230,7 +231,7 @@ fn a_changed_hosts_file_takes_effect_and_so_does_its_end() {
     assert!(resolver.wait_until(PATIENCE, |_| lists() == ["10.0.0.200", "10.0.0.200"]));
     fs::remove_file(path).unwrap();
     assert!(resolver.wait_until(PATIENCE, |_| lists() == ["10.9.9.9", ""]));
-    assert_eq!(state(&names[1]), State::Failed(Failure::NotFound));
+    assert_eq!(state(&names[1]), State::Failed(Failure::Server), "what a file said is not kept");
 }
 
 #[test]
