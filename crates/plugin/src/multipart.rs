@@ -30,7 +30,7 @@ impl<'a> Form<'a> {
     /// more than a thousand parts.
     #[must_use]
     pub fn parse(content_type: &'a [u8], body: &'a [u8]) -> Option<Self> {
-        let boundary = &content_type[parameter(content_type, b"boundary")?];
+        let boundary = wire::media::parameter(content_type, "boundary")?;
         if boundary.is_empty() || boundary.len() > LONGEST_BOUNDARY {
             return None;
         }

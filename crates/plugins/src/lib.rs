@@ -6,11 +6,19 @@
 pub mod acl;
 pub mod correlation_id;
 pub mod cors;
+pub mod file_log;
 pub mod jwt;
 pub mod key_auth;
+pub mod prometheus;
+pub mod proxy_cache;
+pub mod rate_limiting;
 pub mod request_termination;
+pub mod request_transformer;
+pub mod response_transformer;
+
 use plugin::Definition;
 use plugin::model::Catalog;
+
 /// Every plugin, in execution order: highest priority first.
 pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<correlation_id::CorrelationId>(),
@@ -18,8 +26,15 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<jwt::Jwt>(),
     plugin::room::<key_auth::KeyAuth>(),
     plugin::room::<acl::Acl>(),
+    plugin::room::<rate_limiting::RateLimiting>(),
+    plugin::room::<request_transformer::RequestTransformer>(),
+    plugin::room::<response_transformer::ResponseTransformer>(),
+    plugin::room::<proxy_cache::ProxyCache>(),
+    plugin::room::<prometheus::Prometheus>(),
+    plugin::room::<file_log::FileLog>(),
     plugin::room::<request_termination::RequestTermination>(),
 ];
+
 /// What the plugins bring into a configuration: the schemas of their settings and the entities they own.
 #[must_use]
 pub fn catalog() -> Catalog {

@@ -1,0 +1,98 @@
+//! Edits of a JSON, form or multipart body.
+
+use plugin::multipart::Form;
+use plugin::object::Object;
+use plugin::{Headers, Known, serialize};
+
+use super::arguments;
+use super::rules::{Rendered, Rules};
+
+/// The kinds of bodies that can be edited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `application/json`
+    Json,
+    /// `application/x-www-form-urlencoded`
+    Form,
+    /// `multipart/form-data`
+    Multipart,
+}
+
+impl Kind {
+    /// The kind of the body that `headers` announce. A compressed one cannot be edited.
+    pub fn of(headers: &Headers) -> Option<Self> {
+        let plain = |coding: &[u8]| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
+        if !headers.known_all(Known::ContentEncoding).all(plain) {
+            return None;
+        }
+        let value = headers.known(Known::ContentType)?.to_ascii_lowercase();
+        let mentions = |kind: &str| value.windows(kind.len()).any(|part| part == kind.as_bytes());
+        if mentions("application/json") {
+            Some(Self::Json)
+        } else if mentions("multipart/form-data") {
+            Some(Self::Multipart)
+        } else if mentions("application/x-www-form-urlencoded") {
+            Some(Self::Form)
+        } else {
+            None
+        }
+    }
+}
+
+/// The body after the edits of `rules`; `None` if it is malformed or nothing changed.
+pub fn edited(
+    kind: Kind,
+    content_type: &[u8],
+    body: &[u8],
+    rules: &Rules,
+    rendered: &Rendered,
+) -> Option<Vec<u8>> {
+    match kind {
+        Kind::Json => json(body, rules, rendered),
+        Kind::Form => arguments::edited(body, rules, rendered),
+        Kind::Multipart => multipart(content_type, body, rules, rendered),
+    }
+}
+
+fn json(body: &[u8], rules: &Rules, rendered: &Rendered) -> Option<Vec<u8>> {
+    let mut object = if body.is_empty() { Object::empty() } else { Object::parse(body)? };
+    let mut text = Vec::new();
+    let mut quoted = |value| {
+        text.clear();
+        serialize::string(&mut text, rendered.text(value));
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    for name in &rules.remove {
+        object.remove(name);
+    }
+    for (from, to) in &rules.rename {
+        object.rename(from, to);
+    }
+    for setting in &rules.replace {
+        object.replace(&setting.name, &quoted(&setting.value));
+    }
+    for setting in &rules.add {
+        object.add(&setting.name, &quoted(&setting.value));
+    }
+    for setting in &rules.append {
+        object.append(&setting.name, &quoted(&setting.value));
+    }
+    object.is_changed().then(|| object.to_json())
+}
+
+fn multipart(content_type: &[u8], body: &[u8], rules: &Rules, rendered: &Rendered) -> Option<Vec<u8>> {
+    let mut form = Form::parse(content_type, body)?;
+    for name in &rules.remove {
+        form.remove(name);
+    }
+    for (from, to) in &rules.rename {
+        form.rename(from, to);
+    }
+    for setting in &rules.replace {
+        form.replace(&setting.name, rendered.text(&setting.value));
+    }
+    for setting in &rules.add {
+        form.add(&setting.name, rendered.text(&setting.value));
+    }
+    if form.is_changed() { form.to_body() } else { None }
+}

@@ -1,0 +1,98 @@
+//! Edits of a JSON body's top-level members.
+
+use plugin::object::Object;
+use plugin::{BuildError, serialize};
+use serde_json::Number;
+
+use super::pair;
+
+/// The edits, in the order they are made.
+#[derive(Default)]
+pub struct Edits {
+    /// Names to remove.
+    pub remove: Vec<String>,
+    /// Names to change, with their new ones.
+    pub rename: Vec<(String, String)>,
+    /// Names and JSON texts to set where the name is there.
+    pub replace: Vec<(String, String)>,
+    /// Names and JSON texts to set where the name is not there.
+    pub add: Vec<(String, String)>,
+    /// Names and JSON texts to put beside what is there.
+    pub append: Vec<(String, String)>,
+}
+
+/// The entries of `edit`, each value as JSON of the type at the same position.
+///
+/// # Errors
+/// A value that is not of its type, or a type too many.
+pub fn settings(
+    edit: &str,
+    entries: &[String],
+    types: &[String],
+) -> Result<Vec<(String, String)>, BuildError> {
+    if types.len() > entries.len() {
+        let message = format!("there are more types than values in config.{edit}.json");
+        return Err(BuildError::new(format!("config.{edit}.json_types"), message));
+    }
+    let mut settings = Vec::with_capacity(entries.len());
+    for (index, entry) in entries.iter().enumerate() {
+        let (name, value) = pair(entry);
+        if value.is_empty() {
+            continue;
+        }
+        let kind = types.get(index).map(String::as_str);
+        let json = typed(value, kind).map_err(|expected| {
+            BuildError::new(format!("config.{edit}.json[{index}]"), format!("'{value}' is not {expected}"))
+        })?;
+        settings.push((name.to_owned(), json));
+    }
+    Ok(settings)
+}
+
+/// A value as JSON of the given type.
+fn typed(value: &str, kind: Option<&str>) -> Result<String, &'static str> {
+    match kind {
+        Some("number") => {
+            let plain = value.trim().parse::<Number>().ok();
+            let number = plain.or_else(|| Number::from_f64(value.trim().parse().ok()?));
+            number.map(|number| number.to_string()).ok_or("a number")
+        }
+        Some("boolean") if value == "true" || value == "false" => Ok(value.to_owned()),
+        Some("boolean") => Err("a boolean"),
+        _ => {
+            let inside = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
+            let mut quoted = Vec::with_capacity(inside.len() + 2);
+            serialize::string(&mut quoted, inside.as_bytes());
+            Ok(String::from_utf8_lossy(&quoted).into_owned())
+        }
+    }
+}
+
+impl Edits {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        let settings = [&self.rename, &self.replace, &self.add, &self.append];
+        self.remove.is_empty() && settings.iter().all(|settings| settings.is_empty())
+    }
+
+    /// The body after the edits; `None` if it is no JSON object or nothing changed.
+    pub fn apply(&self, body: &[u8]) -> Option<Vec<u8>> {
+        let mut object = Object::parse(body)?;
+        for name in &self.remove {
+            object.remove(name);
+        }
+        for (from, to) in &self.rename {
+            object.rename(from, to);
+        }
+        for (name, json) in &self.replace {
+            object.replace(name, json);
+        }
+        for (name, json) in &self.add {
+            object.add(name, json);
+        }
+        for (name, json) in &self.append {
+            object.append(name, json);
+        }
+        object.is_changed().then(|| object.to_json())
+    }
+}
