@@ -1,1 +1,60 @@
-//! Placeholder.
+//! The control plane: the Admin API and the status listener, in Kong's shapes.
+//!
+//! It may be slow and must be clear. It never sees the data plane: configurations come from, and go to, a [`Source`].
+//! Read [`server`] for the listeners and [`resource`] for the map of all paths.
+
+mod call;
+mod entities;
+mod health;
+mod load;
+mod node;
+mod page;
+mod reply;
+mod resource;
+mod schemas;
+mod server;
+mod tags;
+
+use std::sync::Arc;
+
+use model::{Catalog, Config, Problem};
+use plugin::{Definition, Services};
+
+pub use server::{Running, listen, serve};
+
+/// What the control plane is made with.
+pub struct Control {
+    /// What outlives reloads; the data plane counts here.
+    pub services: Arc<Services>,
+    /// Every plugin there is.
+    pub definitions: &'static [&'static dyn Definition],
+    /// The schemas that plugins bring.
+    pub catalog: Catalog,
+    /// Where configurations come from and go to.
+    pub source: Box<dyn Source>,
+    /// The operator's settings with secrets masked, for `GET /`.
+    pub settings_shown: serde_json::Value,
+    /// The version of Kong whose behaviour clients may expect, such as `3.9.3`.
+    pub kong_version: &'static str,
+}
+
+/// The configuration being served, and the way to replace it.
+pub trait Source: Send + Sync {
+    /// What is served now.
+    fn config(&self) -> Arc<Config>;
+
+    /// The declarative text of what is served now.
+    fn text(&self) -> String;
+
+    /// Serves `text` instead, until the next reload.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; the old one stays.
+    fn apply(&self, text: &str) -> Result<Arc<Config>, Vec<Problem>>;
+
+    /// Whether requests can be served.
+    ///
+    /// # Errors
+    /// Why not.
+    fn is_ready(&self) -> Result<(), String>;
+}

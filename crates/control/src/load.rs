@@ -1,0 +1,105 @@
+//! `/config`: shows the declarative text being served, and takes a new one.
+
+use std::borrow::Cow;
+
+use model::declarative::{digest, problems_to_kong};
+use model::{Config, Problem};
+use plugin::multipart::Form;
+use plugin::{media, query};
+use serde_json::{Map, Value, json};
+
+use crate::call::Call;
+use crate::reply::{Fault, Reply};
+
+/// `GET /config`
+pub fn show(call: &Call) -> Reply {
+    Reply::ok(&json!({ "config": call.control.source.text() }))
+}
+
+/// `POST /config`
+pub fn load(call: &Call, config: &Config) -> Reply {
+    let text = match text(call) {
+        Ok(text) => text,
+        Err(reply) => return reply,
+    };
+    if call.is_on("check_hash") && digest(&text) == config.hash {
+        return Reply::empty(304);
+    }
+    match call.control.source.apply(&text) {
+        Ok(config) => Reply::json(201, &by_collection(&config)),
+        Err(problems) => refused(&problems, call.is_on("flatten_errors")),
+    }
+}
+
+/// The declarative text in the body: the body itself, or its field `config`.
+fn text(call: &Call) -> Result<Cow<'_, str>, Reply> {
+    let expected = || Reply::message(400, "expected a declarative configuration");
+    let body = &call.body[..];
+    let content_type = call.content_type.as_bytes();
+    let essence = media::essence(content_type).to_ascii_lowercase();
+    let found = match essence.as_slice() {
+        b"application/json" => {
+            json_text(body).ok_or_else(|| Reply::message(400, "Cannot parse JSON body"))?
+        }
+        b"application/x-www-form-urlencoded" => match query::values(body, "config").next() {
+            Some(value) => Cow::Owned(value.into_owned()),
+            None => return Err(expected()),
+        },
+        b"multipart/form-data" => {
+            let form = Form::parse(content_type, body).ok_or_else(expected)?;
+            Cow::Owned(form.value("config").ok_or_else(expected)?.to_vec())
+        }
+        other if other.is_empty() || is_yaml(other) => Cow::Borrowed(body),
+        _ => return Err(Reply::message(415, "Unsupported Media Type")),
+    };
+    let text = match found {
+        Cow::Borrowed(text) => std::str::from_utf8(text).ok().map(Cow::Borrowed),
+        Cow::Owned(text) => String::from_utf8(text).ok().map(Cow::Owned),
+    };
+    text.filter(|text| !text.trim().is_empty()).ok_or_else(expected)
+}
+
+fn is_yaml(essence: &[u8]) -> bool {
+    matches!(
+        essence,
+        b"text/yaml" | b"text/x-yaml" | b"application/yaml" | b"application/x-yaml" | b"text/plain"
+    )
+}
+
+/// JSON is a configuration, or an object whose `config` is the text of one; `None` when it is no JSON.
+fn json_text(body: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if body.trim_ascii().is_empty() {
+        return Some(Cow::Borrowed(b""));
+    }
+    let mut value: Value = serde_json::from_slice(body).ok()?;
+    match value.get_mut("config").map(Value::take) {
+        Some(Value::String(text)) => Some(Cow::Owned(text.into_bytes())),
+        _ => Some(Cow::Borrowed(body)),
+    }
+}
+
+/// Every entity by its collection and id.
+fn by_collection(config: &Config) -> Value {
+    let mut collections = Map::new();
+    for schema in config.schemas() {
+        let entities = config.entities(schema.name);
+        if !entities.is_empty() {
+            let by_id: Map<String, Value> =
+                entities.iter().map(|entity| (entity.id.to_string(), entity.value.clone())).collect();
+            collections.insert(schema.name.to_owned(), Value::Object(by_id));
+        }
+    }
+    Value::Object(collections)
+}
+
+fn refused(problems: &[Problem], flatten: bool) -> Reply {
+    let (message, fields, flattened) = problems_to_kong(problems);
+    if !flatten {
+        return Reply::fault(Fault::InvalidConfiguration, &message, json!({ "fields": fields }));
+    }
+    // What the list tells by entity is not told a second time.
+    let rest: Vec<Problem> = problems.iter().filter(|problem| problem.owner.is_none()).cloned().collect();
+    let (_, rest, _) = problems_to_kong(&rest);
+    let more = json!({ "fields": rest, "flattened_errors": flattened });
+    Reply::fault(Fault::InvalidConfiguration, &message, more)
+}
