@@ -330,6 +330,9 @@ impl Harness {
             }
             return (None, self.upstream.body.clone());
         }
+        if exchange.reply.stands_in {
+            exchange.source = Source::Upstream;
+        }
         exchange.response.status = exchange.reply.status;
         exchange.response.headers = std::mem::take(&mut exchange.reply.headers);
         match std::mem::take(&mut exchange.reply.body) {

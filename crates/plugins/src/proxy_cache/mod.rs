@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use plugin::admin::Endpoint;
 use plugin::{
-    Access, BodyFilter, BodyMode, Build, BuildError, Flow, HeaderFilter, Headers, Known, Phase, Phases,
+    Access, BodyFilter, BodyMode, Build, BuildError, Flow, HeaderFilter, Headers, Known, Method, Phase, Phases,
     Plugin, Scopes, Source, media, record,
 };
 
@@ -237,8 +237,9 @@ impl ProxyCache {
     fn begin(&self, cx: &HeaderFilter<'_>, pending: Pending) -> Option<Collecting> {
         let response = &cx.response;
         let headers = &response.headers;
+        let head_only = cx.request.method == Method::Head;
         if cx.source != Source::Upstream
-            || !self.codes.contains(&response.status)
+            || !self.keeps_status(response.status)
             || !self.keeps_type(headers)
         {
             return None;
@@ -257,7 +258,7 @@ impl ProxyCache {
         }
         let entry = Entry {
             status: response.status,
-            headers: repeatable(headers),
+            headers: repeatable(headers, head_only),
             body: bytes::Bytes::new(),
             stored_ms: now,
             initial_age,
@@ -267,11 +268,13 @@ impl ProxyCache {
             must_revalidate: directives.must_revalidate || directives.s_maxage.is_some(),
             vary: if self.heeds_control { varies_by(cx, headers)? } else { None },
         };
-        let expected = match cx.request.method {
-            plugin::Method::Head => None,
-            _ => headers.known(Known::ContentLength),
-        };
+        let expected = if head_only { None } else { headers.known(Known::ContentLength) };
         Collecting::new(pending.key, entry, expected, self.instance.store.clone())
+    }
+
+    /// Whether the status code is one of those that are kept. Parts and confirmations never answer another request.
+    fn keeps_status(&self, status: u16) -> bool {
+        self.codes.contains(&status) && !matches!(status, 206 | 304)
     }
 
     fn keeps_type(&self, headers: &Headers) -> bool {
@@ -300,15 +303,14 @@ fn varies_by(cx: &HeaderFilter<'_>, headers: &Headers) -> Option<Option<(Vec<Str
     Some(Some((names, digest)))
 }
 
-/// The fields of a response that may be repeated to other clients.
-fn repeatable(headers: &Headers) -> Headers {
+/// The fields of a response that may be repeated to other clients. The length of a body that is not there is kept.
+fn repeatable(headers: &Headers, head_only: bool) -> Headers {
     let nominated: Vec<&[u8]> = headers.known_all(Known::Connection).flat_map(media::list).collect();
     let mut kept = headers.clone();
     kept.retain(|field| {
         let own = matches!(
             field.known,
-            Known::ContentLength
-                | Known::SetCookie
+            Known::SetCookie
                 | Known::Age
                 | Known::ProxyAuthenticate
                 | Known::ProxyAuthorization
@@ -317,7 +319,9 @@ fn repeatable(headers: &Headers) -> Headers {
         );
         let remaining = b"ratelimit-remaining";
         let counts = field.name.windows(remaining.len());
-        !own && !field.known.is_hop_by_hop()
+        !own
+            && (head_only || field.known != Known::ContentLength)
+            && !field.known.is_hop_by_hop()
             && !counts.into_iter().any(|part| part.eq_ignore_ascii_case(remaining))
             && !nominated.iter().any(|name| name.eq_ignore_ascii_case(field.name))
     });

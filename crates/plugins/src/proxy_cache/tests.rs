@@ -90,6 +90,27 @@ fn what_is_not_configured_to_be_kept_bypasses() {
 }
 
 #[test]
+fn parts_and_confirmations_are_never_stored() {
+    let mut gateway = gateway("response_code: [200, 206, 304]");
+    for code in [206, 304] {
+        gateway.upstream.status = code;
+        assert_eq!([plain(&mut gateway, "/"), plain(&mut gateway, "/")], ["Bypass", "Bypass"], "{code}");
+    }
+}
+
+#[test]
+fn a_stored_answer_to_head_keeps_the_length_of_the_body() {
+    let mut gateway = gateway("cache_ttl: 9");
+    gateway.upstream.headers.push(("Transfer-Encoding", "none".to_owned()));
+    gateway.upstream.headers.push(("Content-Length", "1234".to_owned()));
+    gateway.upstream.body = Vec::new();
+    gateway.send("HEAD / HTTP/1.1\n\n");
+    let hit = gateway.send("HEAD / HTTP/1.1\n\n");
+    assert_eq!((hit.answered, hit.header("Content-Length").as_deref()), (true, Some("1234")));
+    assert_eq!(plain(&mut gateway, "/"), "Miss", "GET and HEAD do not share");
+}
+
+#[test]
 fn the_key_holds_what_the_response_depends_on() {
     let mut gateway = gateway("vary_headers: [X-Kind]");
     assert_eq!(plain(&mut gateway, "/a?x=1&y=2"), "Miss");
