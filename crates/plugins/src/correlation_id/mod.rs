@@ -83,24 +83,21 @@ impl Phases for CorrelationId {
                 text(&made).to_vec()
             }
         };
+        if self.echo_downstream {
+            cx.decorate().set(&self.header_name, &id);
+        }
         cx.add_log_field(LOG_FIELD, id);
         Flow::Next
     }
 
     fn header_filter(&self, cx: &mut HeaderFilter<'_>) {
-        if !self.echo_downstream {
-            return;
+        // Where no route was found, `access` has not run.
+        if self.echo_downstream && cx.log_fields.iter().all(|field| field.name != LOG_FIELD) {
+            let made = self.generate(cx);
+            let sent = cx.request.headers.get(&self.header_name).filter(|id| !id.is_empty());
+            let id = sent.map_or_else(|| text(&made).to_vec(), <[u8]>::to_vec);
+            cx.headers().set(&self.header_name, &id);
         }
-        let known = cx.log_fields.iter().find(|field| field.name == LOG_FIELD).map(|field| &field.value[..]);
-        let known = known.or_else(|| cx.request.headers.get(&self.header_name).filter(|id| !id.is_empty()));
-        match known.map(<[u8]>::to_vec) {
-            Some(known) => cx.headers().set(&self.header_name, &known),
-            None => {
-                // No route was found, so `access` has not run.
-                let made = self.generate(cx);
-                cx.headers().set(&self.header_name, text(&made))
-            }
-        };
     }
 }
 

@@ -1,4 +1,5 @@
 use plugin::harness::{Harness, START_MS};
+use plugin::{HeaderFilter, Phases};
 
 use super::CorrelationId;
 
@@ -91,6 +92,35 @@ fn the_echo_replaces_what_the_upstream_sent() {
     let outcome = harness.send("GET / HTTP/1.1");
     assert_eq!(outcome.header("Kong-Request-ID"), outcome.upstream_header("Kong-Request-ID"));
     assert_eq!(outcome.headers.count("Kong-Request-ID"), 1);
+}
+
+#[test]
+fn an_answer_of_another_plugin_carries_the_id_too() {
+    use crate::request_termination::RequestTermination;
+    let document = "{_format_version: \"3.0\", plugins: [{name: correlation-id, config: {echo_downstream: true}}, \
+                    {name: request-termination}]}";
+    let chain = [plugin::room::<CorrelationId>(), plugin::room::<RequestTermination>()];
+    let outcome = Harness::chain(&chain, document).unwrap().send("GET / HTTP/1.1\nKong-Request-ID: mine");
+    assert_eq!((outcome.status, outcome.header("Kong-Request-ID").as_deref()), (503, Some("mine")));
+}
+
+#[test]
+fn a_response_without_a_route_gets_an_id_of_its_own() {
+    use plugin::exchange::{Client, Exchange};
+    use plugin::services::Worker;
+    let harness = harness("{echo_downstream: true, generator: uuid}");
+    let worker = std::rc::Rc::new(Worker::new(0, harness.services.clone()));
+    let room = CorrelationId {
+        header_name: "X-Id".to_owned(),
+        generator: super::Generator::Uuid,
+        echo_downstream: true,
+    };
+    let mut exchange = Exchange::new(worker, Client::default());
+    room.header_filter(&mut HeaderFilter::new(&mut exchange, 0));
+    assert!(is_uuid(std::str::from_utf8(exchange.response.headers.get("X-Id").unwrap()).unwrap()));
+    exchange.request.headers.set("X-Id", b"mine");
+    room.header_filter(&mut HeaderFilter::new(&mut exchange, 0));
+    assert_eq!(exchange.response.headers.get("X-Id"), Some(&b"mine"[..]));
 }
 
 #[test]

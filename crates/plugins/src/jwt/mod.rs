@@ -19,7 +19,6 @@ use secrets::{Index, Secret, Secrets};
 use sources::Sources;
 use times::{Limits, TimeFault, Times};
 use token::{Defect, KeyClaim, Token};
-use verified::Verified;
 
 #[cfg(test)]
 mod tests;
@@ -59,14 +58,13 @@ record! {
 /// The room, ready to run.
 pub struct Jwt {
     sources: Sources,
-    key_claim: String,
+    key_claim: Arc<str>,
     limits: Limits,
     run_on_preflight: bool,
     anonymous: Anonymous,
     challenge: String,
     challenge_with_error: String,
     secrets: Arc<Index>,
-    verified: Verified,
 }
 
 /// Why a caller is refused.
@@ -122,13 +120,12 @@ impl Plugin for Jwt {
                 cookies: config.cookie_names.0,
                 headers: config.header_names.0,
             },
-            key_claim: config.key_claim_name,
+            key_claim: config.key_claim_name.into(),
             run_on_preflight: config.run_on_preflight,
             anonymous: Anonymous::resolve(config.anonymous.as_deref(), cx),
             challenge: challenge(&[realm.as_deref()]),
             challenge_with_error: challenge(&[realm.as_deref(), Some("error=\"invalid_token\"")]),
             secrets,
-            verified: Verified::new(cx.services.workers),
         })
     }
 }
@@ -154,17 +151,16 @@ impl Phases for Jwt {
 impl Jwt {
     fn authenticate(&self, cx: &Access<'_>) -> Result<Arc<Secret>, Refusal> {
         let token = self.sources.find(cx)?;
-        let worker = cx.worker.index;
-        let (secret, times) = match self.verified.find(worker, &token) {
+        let (known, worker) = (&self.secrets.verified, cx.worker.index);
+        let (secret, times) = match known.find(worker, &self.key_claim, &token) {
             Some(verified) => verified,
             None => {
                 let (secret, times) = self.verify(&token)?;
-                self.verified.remember(worker, &token, &secret, times);
+                known.remember(worker, &self.key_claim, &token, &secret, times);
                 (secret, times)
             }
         };
-        let now_s = cx.worker.services.clock.now_ms() / 1000;
-        self.limits.check(times, now_s).map_err(Refusal::Times)?;
+        self.limits.check(times, cx.record.started_ms / 1000).map_err(Refusal::Times)?;
         Ok(secret)
     }
 

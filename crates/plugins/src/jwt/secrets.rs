@@ -13,6 +13,7 @@ use plugin::model::{self, Reference, Value};
 use plugin::{Build, BuildError};
 
 use super::algorithm::{Algorithm, NAMES, Verifier};
+use super::verified::Verified;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
@@ -25,9 +26,9 @@ model::entity! {
         /// Whose credential it is.
         consumer: Reference, [to("consumers")];
         /// The value by which tokens name the credential. Made up at random when left out.
-        key: String, [auto(), unique()];
+        key: String, [auto(), unique(), len_min(1)];
         /// The shared secret of the HS algorithms. Made up at random when left out.
-        secret: String, [auto(), encrypted()];
+        secret: String, [auto(), len_min(1), encrypted()];
         /// The public key of all other algorithms, in PEM form; RSA keys have at least 2048 bits.
         rsa_public_key: Option<String>;
         /// The only algorithm that is accepted with this credential.
@@ -42,8 +43,11 @@ model::entity! {
     ]
 }
 
-/// Credentials by key.
-pub(super) struct Index(AHashMap<Box<str>, Arc<Secret>>);
+/// Credentials by key, and the tokens already verified with them.
+pub(super) struct Index {
+    secrets: AHashMap<Box<str>, Arc<Secret>>,
+    pub(super) verified: Verified,
+}
 
 /// The credentials with secrets as they are written (`false`) or as Base64 (`true`).
 pub(super) struct Secrets<const BASE64: bool>(pub(super) Arc<Index>);
@@ -74,14 +78,14 @@ impl<const BASE64: bool> Secrets<BASE64> {
             let secret = Secret { consumer, credential, algorithm, verifier };
             secrets.insert(row.key.into_boxed_str(), Arc::new(secret));
         }
-        Ok(Self(Arc::new(Index(secrets))))
+        Ok(Self(Arc::new(Index { secrets, verified: Verified::new(cx.services.workers) })))
     }
 }
 
 impl Index {
     /// The credential that tokens name by `key`.
     pub(super) fn find(&self, key: &str) -> Option<&Arc<Secret>> {
-        self.0.get(key)
+        self.secrets.get(key)
     }
 }
 
@@ -90,7 +94,8 @@ fn secret_bytes(secret: &str, is_base64: bool) -> Option<Vec<u8>> {
     if !is_base64 {
         return Some(secret.as_bytes().to_vec());
     }
-    BASE64.decode(secret.replace('-', "+").replace('_', "/")).ok()
+    let bytes = BASE64.decode(secret.replace('-', "+").replace('_', "/")).ok()?;
+    (!bytes.is_empty()).then_some(bytes)
 }
 
 fn check_public_key(secret: &Value, faults: &mut Faults) {

@@ -1,6 +1,7 @@
 //! Tokens whose signature has been found right, so that the same token is checked by comparing bytes.
 //!
-//! Bounded in number and size, one table per worker. Made anew at every reload, so no credential outlives its removal.
+//! Bounded in number and size, one table per worker for all instances. Made anew at every reload, so no credential
+//! outlives its removal.
 //! What depends on the time of use is never remembered.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +12,7 @@ use super::secrets::Secret;
 use super::times::Times;
 
 /// Tokens remembered per worker. A power of two.
-const SLOTS: usize = 1024;
+const SLOTS: usize = 4096;
 /// Longest token remembered.
 const LONGEST: usize = 2048;
 
@@ -28,6 +29,8 @@ struct Table(Mutex<Vec<Option<Entry>>>);
 
 struct Entry {
     hash: u64,
+    /// The claim that led to the credential: another one may lead to another.
+    key_claim: Arc<str>,
     token: Box<[u8]>,
     secret: Arc<Secret>,
     times: Times,
@@ -43,20 +46,29 @@ impl Verified {
     ///
     /// The whole token is compared, but only after a 64-bit hash with a random seed has matched: timing shows nothing
     /// about a remembered token to who does not have it.
-    pub(super) fn find(&self, worker: usize, token: &[u8]) -> Option<(Arc<Secret>, Times)> {
-        let (hash, slot) = self.place(token);
+    pub(super) fn find(&self, worker: usize, key_claim: &str, token: &[u8]) -> Option<(Arc<Secret>, Times)> {
+        let (hash, slot) = self.place(key_claim, token);
         let table = self.tables[worker % self.tables.len()].0.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = table.get(slot)?.as_ref()?;
-        (entry.hash == hash && *entry.token == *token).then(|| (entry.secret.clone(), entry.times))
+        let same = entry.hash == hash && *entry.key_claim == *key_claim && *entry.token == *token;
+        same.then(|| (entry.secret.clone(), entry.times))
     }
 
     /// Remembers a token in place of whichever had its slot.
-    pub(super) fn remember(&self, worker: usize, token: &[u8], secret: &Arc<Secret>, times: Times) {
+    pub(super) fn remember(
+        &self,
+        worker: usize,
+        key_claim: &Arc<str>,
+        token: &[u8],
+        secret: &Arc<Secret>,
+        times: Times,
+    ) {
         if token.len() > LONGEST {
             return;
         }
-        let (hash, slot) = self.place(token);
-        let entry = Entry { hash, token: token.into(), secret: secret.clone(), times };
+        let (hash, slot) = self.place(key_claim, token);
+        let (key_claim, secret) = (key_claim.clone(), secret.clone());
+        let entry = Entry { hash, key_claim, token: token.into(), secret, times };
         let mut table =
             self.tables[worker % self.tables.len()].0.lock().unwrap_or_else(PoisonError::into_inner);
         if table.is_empty() {
@@ -65,8 +77,8 @@ impl Verified {
         table[slot] = Some(entry);
     }
 
-    fn place(&self, token: &[u8]) -> (u64, usize) {
-        let hash = self.hasher.hash_one(token);
+    fn place(&self, key_claim: &str, token: &[u8]) -> (u64, usize) {
+        let hash = self.hasher.hash_one((key_claim, token));
         (hash, hash as usize % SLOTS)
     }
 }

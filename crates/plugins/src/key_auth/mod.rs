@@ -157,7 +157,7 @@ impl Phases for KeyAuth {
 impl KeyAuth {
     fn authenticate(&self, cx: &mut Access<'_>, form: Option<&Form>) -> Result<(), Refusal> {
         let (name, key) = self.find(cx, form)?;
-        let known = self.keys.find(&key, cx.worker.services.clock.now_ms());
+        let known = self.keys.find(&key, cx.record.started_ms);
         // A wrong key is hidden as well: the anonymous consumer may still let the request pass.
         let known = known.map(|known| (known.consumer.clone(), known.credential.clone()));
         if self.hide {

@@ -100,6 +100,7 @@ fn the_first_place_and_the_first_name_decide() {
     assert_bob(&both.send("GET /?second=wrong HTTP/1.1\nfirst: k1"));
     assert_bob(&both.send("GET /?second=k1 HTTP/1.1"));
     assert_refused(&both.send("GET /?first=k1 HTTP/1.1\nfirst:"), "No API key found in request");
+    assert_refused(&both.send("GET / HTTP/1.1\nfirst:\nsecond: k1"), "No API key found in request");
 }
 
 #[test]
