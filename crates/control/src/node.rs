@@ -61,9 +61,17 @@ fn configuration(control: &Control) -> Value {
         "loaded_plugins": loaded,
     });
     if let (Value::Object(shown), Value::Object(given)) = (&mut shown, &control.settings_shown) {
-        shown.extend(given.clone());
+        shown.extend(given.iter().map(|(name, value)| (name.clone(), masked(name, value))));
     }
     shown
+}
+
+/// Secrets are masked by the names that settings of Kong give them, whoever hands them over.
+fn masked(name: &str, value: &Value) -> Value {
+    let is_secret = ["password", "secret", "token", "_cert_key", "declarative_config_string"]
+        .iter()
+        .any(|part| name.to_ascii_lowercase().contains(part));
+    if is_secret && !value.is_null() { json!("******") } else { value.clone() }
 }
 
 /// `GET /status?unit=m&scale=2`

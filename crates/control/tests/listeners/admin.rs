@@ -1,0 +1,335 @@
+//! The Admin API as its clients see it: shapes, codes, headers.
+
+use crate::support::{Plane, send};
+use serde_json::{Value, json};
+
+#[test]
+fn the_root_tells_clients_what_they_talk_to() {
+    let plane = Plane::start();
+    let answer = plane.get("/");
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("server"), Some("kong/3.9.3"));
+    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    assert_eq!(answer.header("content-type"), Some("application/json; charset=utf-8"));
+    assert!(answer.header("x-kong-admin-latency").unwrap().parse::<u64>().is_ok());
+    let root = answer.json();
+    assert_eq!(root["tagline"], "Welcome to kong");
+    assert_eq!(root["version"], "3.9.3");
+    assert_eq!(root["node_id"], plane.services.node_id.to_string());
+    assert_eq!(root["plugins"]["available_on_server"]["jwt"]["priority"], 1450);
+    assert_eq!(root["plugins"]["enabled_in_cluster"], json!(["correlation-id"]));
+    assert_eq!(root["configuration"]["database"], "off");
+    assert_eq!(root["configuration"]["router_flavor"], "traditional_compatible");
+    assert_eq!(root["configuration"]["proxy_listen"], "0.0.0.0:8000");
+    assert!(!answer.body.contains("pg-hidden"), "{}", answer.body);
+}
+
+#[test]
+fn lists_come_in_pages_that_can_be_followed() {
+    let plane = Plane::start();
+    let mut seen = Vec::new();
+    let mut next = "/services?size=1&tags=blue".to_owned();
+    loop {
+        let page = plane.get(&next).json();
+        assert_eq!(page["data"].as_array().unwrap().len(), 1);
+        seen.push(page["data"][0]["name"].as_str().unwrap().to_owned());
+        match page["next"].as_str() {
+            Some(link) => {
+                assert!(link.starts_with("/services?offset="), "{link}");
+                assert!(link.contains(page["offset"].as_str().unwrap()));
+                link.clone_into(&mut next);
+            }
+            None => break assert!(page.get("offset").is_none()),
+        }
+    }
+    assert_eq!(seen, ["one", "two"]);
+}
+
+#[test]
+fn wrong_pages_are_refused_with_kongs_codes() {
+    let plane = Plane::start();
+    for (target, code, name) in [
+        ("/services?size=0", 9, "invalid size"),
+        ("/services?size=1001", 9, "invalid size"),
+        ("/services?size=many", 9, "invalid size"),
+        ("/services?offset=!!", 7, "invalid offset"),
+        ("/services?tags=a,b/c", 11, "invalid options"),
+    ] {
+        let answer = plane.get(target);
+        assert_eq!(answer.status, 400, "{target}");
+        let body = answer.json();
+        assert_eq!((&body["code"], &body["name"]), (&json!(code), &json!(name)), "{target}");
+        assert!(body["message"].is_string());
+    }
+    assert_eq!(plane.get("/services?size=1000").status, 200);
+}
+
+#[test]
+fn an_offset_survives_a_change_of_the_configuration() {
+    let plane = Plane::start();
+    let next = plane.get("/services?size=1").json()["next"].as_str().unwrap().to_owned();
+    let changed = "{_format_version: '3.0', services: [{name: new, host: h}, {name: one, host: h}, {name: two, host: h}]}";
+    assert_eq!(plane.post("/config", "text/yaml", changed).status, 201);
+    // Services without an id have one by their name, so the page goes on where it was to.
+    assert_eq!(plane.names(&next, "name"), ["two"]);
+}
+
+#[test]
+fn tags_filter_lists_and_are_listed() {
+    let plane = Plane::start();
+    assert_eq!(plane.names("/services?tags=blue,round", "name"), ["one"]);
+    assert_eq!(plane.names("/services?tags=round/none", "name"), ["one"]);
+    assert_eq!(plane.names("/services?tags=none", "name"), Vec::<String>::new());
+    assert_eq!(plane.names("/tags/blue", "entity_name"), ["services", "services", "routes"]);
+    assert_eq!(plane.names("/tags", "tag").len(), 4);
+}
+
+#[test]
+fn entities_are_found_by_id_and_by_key_alone_and_below_others() {
+    let plane = Plane::start();
+    let one = plane.get("/services/one").json();
+    assert_eq!(
+        (&one["host"], &one["path"], &one["retries"]),
+        (&json!("one.test"), &json!("/base"), &json!(5))
+    );
+    assert_eq!(one["client_certificate"], Value::Null);
+    let id = one["id"].as_str().unwrap();
+    assert_eq!(plane.get(&format!("/services/{id}")).json(), one);
+    assert_eq!(plane.get("/routes/first").json()["service"], json!({ "id": id }));
+    for (target, field, expected) in [
+        ("/services/one/routes", "name", vec!["first", "second"]),
+        ("/services/two/routes", "name", vec![]),
+        ("/services/one/plugins", "name", vec!["correlation-id"]),
+        ("/consumers?custom_id=7", "username", vec!["bob"]),
+        ("/consumers?custom_id=8", "username", vec![]),
+        ("/key-auths", "key", vec!["k"]),
+        ("/jwts", "secret", vec!["shown"]),
+        ("/acls", "group", vec!["staff"]),
+        ("/consumers/bob/key-auth", "key", vec!["k"]),
+        ("/consumers/bob/jwt", "key", vec!["issuer"]),
+        ("/consumers/bob/acls", "group", vec!["staff"]),
+        ("/consumers/bob/consumer_groups", "name", vec!["gold"]),
+        ("/consumer_groups/gold/consumers", "username", vec!["bob"]),
+        ("/upstreams/u.test/targets", "target", vec!["10.0.0.1:80", "gone.test:8000"]),
+        ("/upstreams/u.test/targets/all", "target", vec!["10.0.0.1:80", "gone.test:8000"]),
+        ("/certificates", "id", vec![]),
+    ] {
+        assert_eq!(plane.names(target, field), expected, "{target}");
+    }
+    for (target, field, expected) in [
+        ("/routes/first/service", "name", "one"),
+        ("/services/one/routes/second", "name", "second"),
+        ("/services/one/plugins/ids", "name", "correlation-id"),
+        ("/key-auths/k/consumer", "username", "bob"),
+        ("/consumers/bob/key-auth/k", "key", "k"),
+        ("/upstreams/u.test/targets/gone.test", "target", "gone.test:8000"),
+    ] {
+        assert_eq!(plane.get(target).json()[field], expected, "{target}");
+    }
+}
+
+#[test]
+fn what_is_not_there_is_not_found() {
+    let plane = Plane::start();
+    for target in [
+        "/nothing",
+        "/services/none",
+        "/services/none/routes",
+        "/services/two/routes/first",
+        "/services/one/nothing",
+        "/consumers/bob/targets",
+        "/targets",
+        "/consumer_group_consumers",
+        "/services/one/routes/first/more",
+        "/tags/a/b",
+        "//services",
+    ] {
+        let answer = plane.get(target);
+        assert_eq!((answer.status, answer.body.as_str()), (404, r#"{"message":"Not found"}"#), "{target}");
+    }
+}
+
+#[test]
+fn nothing_can_be_written() {
+    let plane = Plane::start();
+    for (method, target, what) in [
+        ("POST", "/services", "create 'services' entities"),
+        ("POST", "/services/one/routes", "create 'routes' entities"),
+        ("POST", "/consumers/bob/key-auth", "create 'keyauth_credentials' entities"),
+        ("PUT", "/services/8a6a3ad5-9d4b-4cb8-9ee2-7e2f0b3b9c11", "create or update 'services' entities"),
+        ("PUT", "/services/one", "create or update 'services' entities by 'name'"),
+        ("PATCH", "/consumers/bob", "update 'consumers' entities by 'username'"),
+        ("DELETE", "/routes/first", "remove 'routes' entities"),
+        ("PATCH", "/routes/first/service", "update 'services' entities"),
+    ] {
+        let answer = plane.call(method, target);
+        let message = format!("cannot {what} when not using a database");
+        let expected = json!({ "code": 12, "name": "operation unsupported", "message": message });
+        assert_eq!((answer.status, answer.json()), (405, expected), "{method} {target}");
+    }
+    let answer = plane.call("DELETE", "/status");
+    assert_eq!((answer.status, answer.body.as_str()), (405, r#"{"message":"Method not allowed"}"#));
+    assert_eq!(answer.header("allow"), Some("GET, HEAD, OPTIONS"));
+    assert_eq!(plane.call("PATCH", "/services").status, 405);
+}
+
+#[test]
+fn options_and_head_have_no_body() {
+    let plane = Plane::start();
+    let options = plane.call("OPTIONS", "/services/one");
+    assert_eq!((options.status, options.body.as_str()), (204, ""));
+    assert_eq!(options.header("allow"), Some("DELETE, GET, HEAD, OPTIONS, PATCH, PUT"));
+    assert_eq!(plane.call("OPTIONS", "/config").header("allow"), Some("GET, HEAD, OPTIONS, POST"));
+    assert_eq!(plane.call("OPTIONS", "/nothing").status, 404);
+    let (get, head) = (plane.get("/services/one"), plane.call("HEAD", "/services/one"));
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert_eq!(head.header("content-length"), get.header("content-length"));
+}
+
+#[test]
+fn schemas_are_shown_in_kongs_form() {
+    let plane = Plane::start();
+    let jwt = plane.get("/schemas/plugins/jwt").json();
+    let fields = jwt["fields"].as_array().unwrap();
+    let field = |name: &str| fields.iter().find_map(|field| field.get(name)).cloned().unwrap_or_default();
+    assert_eq!(field("consumer")["eq"], Value::Null);
+    assert_eq!(field("service"), json!({ "type": "foreign", "reference": "services" }));
+    assert_eq!(field("protocols")["type"], "set");
+    let config = field("config");
+    let claim = config["fields"].as_array().unwrap().iter().find_map(|field| field.get("key_claim_name"));
+    assert_eq!(claim.unwrap()["default"], "iss");
+    let service = plane.get("/schemas/services").json();
+    assert_eq!(
+        service["fields"].as_array().unwrap().iter().find_map(|field| field.get("retries")).unwrap()["default"],
+        5
+    );
+    assert_eq!(plane.get("/schemas/keyauth_credentials").status, 200);
+    assert_eq!(plane.get("/schemas/none").body, r#"{"message":"No entity named 'none'"}"#);
+    let none = plane.get("/schemas/plugins/none");
+    assert_eq!((none.status, none.body.as_str()), (404, r#"{"message":"No plugin named 'none'"}"#));
+}
+
+#[test]
+fn single_entities_are_checked() {
+    let plane = Plane::start();
+    let validate = |entity: &str, body: &Value| {
+        plane.post(&format!("/schemas/{entity}/validate"), "application/json", &body.to_string())
+    };
+    assert_eq!(
+        validate("services", &json!({ "host": "h.test" })).body,
+        r#"{"message":"schema validation successful"}"#
+    );
+    let answer = validate("services", &json!({ "name": "x" }));
+    assert_eq!(answer.status, 400);
+    let body = answer.json();
+    assert_eq!((&body["code"], &body["name"]), (&json!(2), &json!("schema violation")));
+    assert_eq!(body["message"], "schema violation (host: required field missing)");
+    assert_eq!(body["fields"], json!({ "host": "required field missing" }));
+    let answer = validate("services", &json!({ "host": "h.test", "port": -1, "retries": "x" })).json();
+    assert!(answer["message"].as_str().unwrap().starts_with("2 schema violations ("), "{answer}");
+    let plugin = json!({ "name": "rate-limiting", "config": { "minute": "x" } });
+    let answer = validate("plugins", &plugin).json();
+    assert_eq!(answer["fields"], json!({ "config": { "minute": "expected a number" } }));
+    assert_eq!(validate("plugins", &json!({ "name": "key-auth" })).status, 200);
+    assert_eq!(validate("plugins", &json!({ "name": "none" })).status, 400);
+    assert_eq!(validate("plugins", &json!({})).json()["fields"]["name"], "required field missing");
+    assert_eq!(validate("none", &json!({})).status, 404);
+    assert_eq!(plane.post("/schemas/services/validate", "application/json", "[1]").status, 400);
+    assert_eq!(plane.get("/schemas/services/validate").status, 405);
+}
+
+#[test]
+fn the_health_of_targets_is_told_in_kongs_words() {
+    let plane = Plane::start();
+    for address in [plane.admin(), plane.status()] {
+        let body = send(address, "GET", "/upstreams/u.test/health", "", b"").json();
+        assert_eq!(body["node_id"], plane.services.node_id.to_string());
+        let data = &body["data"];
+        assert_eq!(
+            (&data[0]["target"], &data[0]["health"]),
+            (&json!("10.0.0.1:80"), &json!("HEALTHCHECKS_OFF"))
+        );
+        assert_eq!(data[0]["data"]["addresses"][0]["ip"], "10.0.0.1");
+        assert_eq!(data[0]["data"]["weight"], json!({ "total": 100, "available": 100, "unavailable": 0 }));
+        assert_eq!((&data[1]["target"], &data[1]["health"]), (&json!("gone.test:8000"), &json!("DNS_ERROR")));
+        assert_eq!(data[1]["data"]["addresses"], json!([]));
+    }
+    let whole = plane.get("/upstreams/u.test/health?balancer_health=1").json();
+    assert_eq!(whole["data"]["health"], "HEALTHCHECKS_OFF");
+    assert_eq!(plane.get("/upstreams/none/health").status, 404);
+}
+
+#[test]
+fn the_status_listener_shows_health_and_metrics_only() {
+    let plane = Plane::start();
+    let get = |target: &str| send(plane.status(), "GET", target, "", b"");
+    let status = get("/status").json();
+    assert_eq!(status["server"]["total_requests"], 0);
+    assert_eq!(status["configuration_hash"], model::declarative::digest(crate::support::DOCUMENT));
+    assert!(status["memory"]["lua_shared_dicts"].is_object());
+    assert_eq!(get("/status/ready").body, r#"{"message":"ready"}"#);
+    let metrics = get("/metrics");
+    assert_eq!((metrics.status, metrics.body.contains("kong_node_info")), (200, true));
+    for hidden in
+        ["/", "/services", "/config", "/schemas/plugins/jwt", "/key-auths", "/endpoints", "/proxy-cache/k"]
+    {
+        assert_eq!(get(hidden).status, 404, "{hidden}");
+    }
+}
+
+#[test]
+fn a_gateway_with_nothing_to_serve_is_not_ready() {
+    let plane = Plane::start();
+    assert_eq!(plane.post("/config", "text/yaml", "_format_version: '3.0'").status, 201);
+    let answer = plane.get("/status/ready");
+    assert_eq!((answer.status, answer.body.as_str()), (503, r#"{"message":"no configuration available"}"#));
+}
+
+#[test]
+fn the_status_counts_what_the_data_plane_counts() {
+    let plane = Plane::start();
+    let shard = plane.services.stats.shard(0);
+    shard.accepted.add(5);
+    shard.closed.add(2);
+    shard.requests.add(9);
+    shard.writing.up();
+    let server = plane.get("/status").json()["server"].clone();
+    assert_eq!(server["connections_accepted"], 5);
+    assert_eq!(server["connections_active"], 3);
+    assert_eq!(server["connections_waiting"], 2);
+    assert_eq!(server["total_requests"], 9);
+    assert_eq!(plane.get("/status?unit=x").status, 400);
+    assert_eq!(plane.get("/status?scale=99999999999").status, 400);
+}
+
+#[test]
+fn endpoints_and_plugins_are_listed() {
+    let plane = Plane::start();
+    let listed = plane.get("/endpoints").json();
+    let listed: Vec<&str> = listed["data"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    for path in [
+        "/",
+        "/services/{services}/routes",
+        "/routes/{routes}/service",
+        "/consumers/{consumers}/key-auth/{keyauth_credentials}",
+        "/upstreams/{upstreams}/health",
+        "/metrics",
+        "/proxy-cache/{key}",
+    ] {
+        assert!(listed.contains(&path), "{path} is missing of {listed:?}");
+    }
+    assert!(!listed.contains(&"/targets"));
+    let enabled = plane.get("/plugins/enabled").json();
+    assert!(enabled["enabled_plugins"].as_array().unwrap().contains(&json!("jwt")));
+}
+
+#[test]
+fn endpoints_of_plugins_are_served_by_method_and_pattern() {
+    let plane = Plane::start();
+    assert_eq!(plane.call("DELETE", "/proxy-cache").status, 204);
+    assert_eq!(plane.get("/proxy-cache/none").status, 404);
+    let answer = plane.get("/proxy-cache");
+    assert_eq!((answer.status, answer.header("allow")), (405, Some("DELETE, OPTIONS")));
+    let metrics = plane.get("/metrics");
+    assert!(metrics.header("content-type").unwrap().starts_with("text/plain"));
+}
