@@ -69,11 +69,12 @@ impl<'a> Filters<'a> {
 pub async fn reply(parts: &mut Parts<'_>, filters: &Filters<'_>, failure: Option<Failure>) -> After {
     let settings = parts.local.settings.clone();
     let exchange = &mut parts.work.exchange;
-    exchange.source = Source::Gateway;
     match failure {
         Some(failure) => respond::fail(exchange, failure, &settings),
         None => respond::render(exchange),
     }
+    let stands_in = exchange.reply.stands_in;
+    exchange.source = if stands_in { Source::Upstream } else { Source::Gateway };
     let mut body = take_reply(exchange, parts.local);
     filters.head(exchange);
     if filters.mode(exchange) != BodyMode::Pass
@@ -81,12 +82,14 @@ pub async fn reply(parts: &mut Parts<'_>, filters: &Filters<'_>, failure: Option
     {
         body = Bytes::from(replacement);
     }
-    let proxied = failure.is_some_and(Failure::is_from_upstream);
+    let proxied = stands_in || failure.is_some_and(Failure::is_from_upstream);
     add_own_fields(exchange, &settings, proxied);
     let keep_alive = may_keep_alive(parts) && upload_is_settled(parts);
     let head_only = parts.work.exchange.request.method == Method::Head;
     let bodiless = matches!(parts.work.exchange.response.status, 204 | 304);
-    let length = if bodiless { BodyLength::None } else { BodyLength::Exact(body.len() as u64) };
+    // What stands in for an answer to HEAD brings the length it was given.
+    let unframed = bodiless || (head_only && stands_in);
+    let length = if unframed { BodyLength::None } else { BodyLength::Exact(body.len() as u64) };
     write_head(parts, length, keep_alive);
     if !head_only && !bodiless {
         parts.work.to_client.extend_from_slice(&body);
@@ -136,7 +139,8 @@ pub async fn proxied(
     let settings = parts.local.settings.clone();
     add_own_fields(&mut parts.work.exchange, &settings, true);
     let framing = client_framing(&parts.work.exchange, whole.as_deref());
-    let keep_alive = may_keep_alive(parts) && framing != BodyLength::UntilClose;
+    let keep_alive =
+        may_keep_alive(parts) && framing != BodyLength::UntilClose && parts.work.upload.is_done();
     write_head(parts, framing, keep_alive);
     let sent = match whole {
         Some(body) => download.send_whole(parts, &body, framing).await,
@@ -400,10 +404,11 @@ fn add_own_fields(exchange: &mut Exchange, settings: &Settings, proxied: bool) {
         headers.set("X-Kong-Upstream-Status", number.format(status).as_bytes());
     }
     if proxied {
+        let waited = latencies.proxy.or((exchange.source == Source::Upstream).then_some(0));
         if on.upstream_latency
-            && let Some(proxy) = latencies.proxy
+            && let Some(waited) = waited
         {
-            headers.set("X-Kong-Upstream-Latency", number.format(proxy).as_bytes());
+            headers.set("X-Kong-Upstream-Latency", number.format(waited).as_bytes());
         }
         if on.proxy_latency {
             headers.set("X-Kong-Proxy-Latency", number.format(latencies.kong).as_bytes());

@@ -45,6 +45,7 @@ async fn read_head(session: &mut Session) -> Result<(), Failure> {
     let Parts { local, channel, work } = session.parts();
     let settings = &local.settings;
     let started = Instant::now();
+    let deadline = tokio::time::Instant::now() + settings.head_timeout;
     work.exchange.request.clear();
     work.exchange.record.request_bytes = 0;
     loop {
@@ -56,7 +57,7 @@ async fn read_head(session: &mut Session) -> Result<(), Failure> {
                 return Ok(());
             }
             Parsed::Incomplete => {
-                let left = settings.head_timeout.saturating_sub(started.elapsed());
+                let left = deadline.saturating_duration_since(tokio::time::Instant::now());
                 channel.fill(HEAD_READ, left).await.map_err(|fault| {
                     work.exchange.begin(started);
                     Failure::from(fault)

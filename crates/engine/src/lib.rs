@@ -44,3 +44,6 @@ const SERVER: &str = "kong/3.9.3";
 const VIA: &str = "kong/3.9.3";
 /// `Via` of a response received over HTTP/1.1.
 const VIA_11: &str = "1.1 kong/3.9.3";
+
+#[cfg(test)]
+mod tests;

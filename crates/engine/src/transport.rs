@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, BufReader, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
@@ -19,7 +19,7 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A pipe within the process, for tests of the engine.
     #[cfg_attr(not(test), expect(dead_code, reason = "only tests open pipes"))]
-    Memory(DuplexStream),
+    Memory(BufReader<DuplexStream>),
 }
 
 impl Stream {
@@ -27,8 +27,7 @@ impl Stream {
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
-            // A pipe cannot tell; the read that follows waits.
-            Self::Memory(_) => Poll::Ready(Ok(())),
+            Self::Memory(stream) => Pin::new(stream).poll_fill_buf(cx).map_ok(|_| ()),
         }
     }
 
@@ -39,7 +38,7 @@ impl Stream {
                 let nothing = stream.try_read(&mut [0; 1]);
                 nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
             }
-            Self::Memory(_) => true,
+            Self::Memory(stream) => stream.buffer().is_empty(),
         }
     }
 }
@@ -288,7 +287,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_peer_is_a_timeout_and_a_closed_one_is_not() {
         let (near, far) = tokio::io::duplex(64);
-        let mut channel = Channel::new(Stream::Memory(near));
+        let mut channel = Channel::new(Stream::Memory(BufReader::new(near)));
         let limit = Duration::from_secs(5);
         assert!(matches!(channel.fill(16, limit).await, Err(Fault::Timeout)));
         drop(far);
@@ -298,7 +297,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_shorter_wait_after_a_longer_one_ends_in_time() {
         let (near, mut far) = tokio::io::duplex(64);
-        let mut channel = Channel::new(Stream::Memory(near));
+        let mut channel = Channel::new(Stream::Memory(BufReader::new(near)));
         far.write_all(b"x").await.unwrap();
         channel.fill(16, Duration::from_secs(60)).await.unwrap();
         let start = Instant::now();
@@ -310,7 +309,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_write_that_nobody_reads_is_a_timeout() {
         let (near, _far) = tokio::io::duplex(4);
-        let mut channel = Channel::new(Stream::Memory(near));
+        let mut channel = Channel::new(Stream::Memory(BufReader::new(near)));
         let outcome = channel.write_all(b"longer than four", Duration::from_secs(1)).await;
         assert!(matches!(outcome, Err(Fault::Timeout)));
     }

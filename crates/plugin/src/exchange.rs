@@ -245,15 +245,6 @@ impl Record {
     }
 }
 
-/// A field a room adds to every log line.
-#[derive(Debug, Clone)]
-pub struct LogField {
-    /// JSON key.
-    pub name: &'static str,
-    /// String value.
-    pub value: Vec<u8>,
-}
-
 /// The state of one request. See the module documentation.
 pub struct Exchange {
     /// The worker that serves the connection.
@@ -294,8 +285,8 @@ pub struct Exchange {
     pub body_mode: crate::views::BodyMode,
     /// Facts and timings.
     pub record: Record,
-    /// Fields added to the log line.
-    pub log_fields: Vec<LogField>,
+    /// Members added to the log line.
+    pub log_fields: Headers,
     /// The configuration variant chosen per slot of the chain; [`UNDECIDED`] until the slot is reached.
     pub chosen: Vec<u32>,
     /// Rooms' own state per slot.
@@ -333,7 +324,7 @@ impl Exchange {
             source: Source::Gateway,
             body_mode: crate::views::BodyMode::Pass,
             record: Record::new(),
-            log_fields: Vec::new(),
+            log_fields: Headers::new(),
             chosen: Vec::new(),
             states: Vec::new(),
         }
@@ -359,6 +350,16 @@ impl Exchange {
         self.body_mode = crate::views::BodyMode::Pass;
         self.log_fields.clear();
         self.chosen.clear();
+        self.states.clear();
+    }
+
+    /// Lets go of what the last request referred to and keeps the memory. For a connection that falls idle.
+    pub fn rest(&mut self) {
+        self.matched = None;
+        self.captures.clear();
+        self.identity = Identity::default();
+        self.body = None;
+        self.reply.clear();
         self.states.clear();
     }
 

@@ -75,6 +75,8 @@ pub struct Outcome {
     pub upstream_headers: Headers,
     /// Method the upstream sees.
     pub upstream_method: String,
+    /// `Host` a room demanded for the upstream.
+    pub upstream_host: Option<String>,
     /// Path the upstream sees.
     pub upstream_path: String,
     /// Query the upstream sees.
@@ -84,7 +86,7 @@ pub struct Outcome {
     /// The message of a templated answer.
     pub message: Option<String>,
     /// Fields the rooms added to the log line.
-    pub log_fields: Vec<(&'static str, String)>,
+    pub log_fields: Vec<(String, String)>,
 }
 
 impl Outcome {
@@ -308,11 +310,16 @@ impl Harness {
             body: response_body,
             upstream_headers,
             upstream_method: method.as_str().to_owned(),
+            upstream_host: Some(text(&exchange.upstream.host)).filter(|host| !host.is_empty()),
             upstream_path: text(&exchange.upstream.path),
             upstream_query: exchange.upstream.has_query.then(|| text(&exchange.upstream.query)),
             upstream_body: exchange.body.take().unwrap_or_else(|| body.to_vec()),
             message,
-            log_fields: exchange.log_fields.iter().map(|field| (field.name, text(&field.value))).collect(),
+            log_fields: exchange
+                .log_fields
+                .iter()
+                .map(|(name, value)| (name.to_owned(), text(value)))
+                .collect(),
         }
     }
 

@@ -81,8 +81,8 @@ pub fn write(log: &Log<'_>, out: &mut Vec<u8>) {
     number(out, exchange.record.started_ms);
     let source = if exchange.source == Source::Upstream { "upstream" } else { "kong" };
     member(out, "source", source.as_bytes());
-    for field in &exchange.log_fields {
-        member(out, field.name, &field.value);
+    for (name, value) in exchange.log_fields.iter() {
+        member(out, name, value);
     }
     member(out, "workspace", WORKSPACE_ID.as_bytes());
     member(out, "workspace_name", b"default");

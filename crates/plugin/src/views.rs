@@ -7,7 +7,7 @@ use std::sync::Arc;
 use model::entity::Consumer;
 use wire::{Headers, Method};
 
-use crate::exchange::{Credential, Exchange, LogField};
+use crate::exchange::{Credential, Exchange};
 use crate::identity;
 use crate::reply::Answering;
 
@@ -160,9 +160,25 @@ impl Access<'_> {
         self.exchange.body = Some(body);
     }
 
-    /// Adds a field to the log line.
-    pub fn add_log_field(&mut self, name: &'static str, value: impl Into<Vec<u8>>) {
-        self.exchange.log_fields.push(LogField { name, value: value.into() });
+    /// Adds a member to the log line; its name is a token (RFC 9110 5.6.2), its value text without line ends.
+    pub fn add_log_field(&mut self, name: &str, value: &[u8]) {
+        self.exchange.log_fields.append(name, value);
+    }
+
+    /// Adds the request field `header` to the log line as `name`.
+    pub fn log_request_field(&mut self, name: &str, header: &str) {
+        let Exchange { request, log_fields, .. } = &mut *self.exchange;
+        if let Some(value) = request.headers.get(header) {
+            log_fields.append(name, value);
+        }
+    }
+
+    /// Sets the response field `header` to the value it has in the request.
+    pub fn echo_request_field(&mut self, header: &str) {
+        let Exchange { request, decorations, .. } = &mut *self.exchange;
+        if let Some(value) = request.headers.get(header) {
+            decorations.set(header, value);
+        }
     }
 
     /// Remembers `state` for this room's later phases.

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn pipe() -> Stream {
-        Stream::Memory(tokio::io::duplex(16).0)
+        Stream::Memory(tokio::io::BufReader::new(tokio::io::duplex(16).0))
     }
 
     #[test]

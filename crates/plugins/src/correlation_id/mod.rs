@@ -73,26 +73,20 @@ impl Plugin for CorrelationId {
 
 impl Phases for CorrelationId {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
-        // The log line owns its copy: the one allocation of this room.
-        let sent = cx.request.headers.get(&self.header_name).filter(|value| !value.is_empty());
-        let id = match sent.map(<[u8]>::to_vec) {
-            Some(sent) => sent,
-            None => {
-                let made = self.generate(cx);
-                cx.headers().set(&self.header_name, text(&made));
-                text(&made).to_vec()
-            }
-        };
-        if self.echo_downstream {
-            cx.decorate().set(&self.header_name, &id);
+        if cx.request.headers.get(&self.header_name).is_none_or(<[u8]>::is_empty) {
+            let made = self.generate(cx);
+            cx.headers().set(&self.header_name, text(&made));
         }
-        cx.add_log_field(LOG_FIELD, id);
+        if self.echo_downstream {
+            cx.echo_request_field(&self.header_name);
+        }
+        cx.log_request_field(LOG_FIELD, &self.header_name);
         Flow::Next
     }
 
     fn header_filter(&self, cx: &mut HeaderFilter<'_>) {
         // Where no route was found, `access` has not run.
-        if self.echo_downstream && cx.log_fields.iter().all(|field| field.name != LOG_FIELD) {
+        if self.echo_downstream && !cx.log_fields.contains(LOG_FIELD) {
             let made = self.generate(cx);
             let sent = cx.request.headers.get(&self.header_name).filter(|id| !id.is_empty());
             let id = sent.map_or_else(|| text(&made).to_vec(), <[u8]>::to_vec);

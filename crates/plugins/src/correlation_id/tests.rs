@@ -17,7 +17,7 @@ fn a_uuid_goes_upstream_and_into_the_log_but_not_back_to_the_client() {
     let outcome = harness.send("GET / HTTP/1.1");
     let id = outcome.upstream_header("Kong-Request-ID").unwrap();
     assert!(is_uuid(&id), "{id}");
-    assert_eq!(outcome.log_fields, [("correlation_id", id.clone())]);
+    assert_eq!(outcome.log_fields, [("correlation_id".to_owned(), id.clone())]);
     assert_eq!(outcome.header("Kong-Request-ID"), None);
     let next = harness.send("GET / HTTP/1.1").upstream_header("Kong-Request-ID").unwrap();
     assert_ne!(next, id);
@@ -72,7 +72,7 @@ fn what_the_client_sent_is_kept() {
     let outcome = harness.send("GET / HTTP/1.1\nx-id: mine");
     assert_eq!(outcome.upstream_header("X-Id").as_deref(), Some("mine"));
     assert_eq!(outcome.header("X-Id").as_deref(), Some("mine"));
-    assert_eq!(outcome.log_fields, [("correlation_id", "mine".to_owned())]);
+    assert_eq!(outcome.log_fields, [("correlation_id".to_owned(), "mine".to_owned())]);
 }
 
 #[test]

@@ -1,0 +1,262 @@
+//! Settings from the environment of a DB-less Kong deployment (`KONG_*`), and what of it is not honoured.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+use engine::Settings;
+
+/// A `KONG_*` variable, without the prefix, in lower case.
+type Environment = BTreeMap<String, String>;
+
+/// Variables that have their effect elsewhere: on the command line, or none is needed here.
+const ELSEWHERE: [&str; 10] = [
+    "declarative_config",
+    "proxy_listen",
+    "admin_listen",
+    "status_listen",
+    "nginx_worker_processes",
+    "database",
+    "router_flavor",
+    "dns_resolver",
+    "log_level",
+    "prefix",
+];
+
+/// What the environment came to.
+#[derive(Debug)]
+pub struct FromEnvironment {
+    /// The settings of the data plane.
+    pub settings: Settings,
+    /// Name servers, where given.
+    pub dns_servers: Vec<std::net::SocketAddr>,
+    /// Everything that was given, for `GET /`.
+    pub given: Environment,
+    /// What was given and is not honoured.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the process's environment.
+///
+/// # Errors
+/// Everything that is wrong, one line each.
+pub fn from_environment(
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<FromEnvironment, String> {
+    let given: Environment = variables
+        .filter_map(|(name, value)| Some((name.strip_prefix("KONG_")?.to_ascii_lowercase(), value)))
+        .collect();
+    let mut reading = Reading { settings: Settings::default(), servers: Vec::new(), problems: Vec::new() };
+    let mut warnings = Vec::new();
+    for (name, value) in &given {
+        if !reading.apply(name, value) && !ELSEWHERE.contains(&name.as_str()) {
+            warnings.push(format!("KONG_{} is not honoured", name.to_ascii_uppercase()));
+        }
+    }
+    warnings.extend(unhonoured_values(&given));
+    if !reading.problems.is_empty() {
+        return Err(reading.problems.join("\n"));
+    }
+    Ok(FromEnvironment { settings: reading.settings, dns_servers: reading.servers, given, warnings })
+}
+
+fn unhonoured_values(given: &Environment) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some(database) = given.get("database").filter(|database| *database != "off") {
+        warnings
+            .push(format!("KONG_DATABASE={database} is not honoured: the configuration comes from a file"));
+    }
+    let flavor = given.get("router_flavor").filter(|flavor| *flavor != "traditional_compatible");
+    if let Some(flavor) = flavor {
+        warnings.push(format!("KONG_ROUTER_FLAVOR={flavor} is not honoured: traditional_compatible is used"));
+    }
+    warnings
+}
+
+struct Reading {
+    settings: Settings,
+    servers: Vec<std::net::SocketAddr>,
+    problems: Vec<String>,
+}
+
+impl Reading {
+    /// Applies one variable. Whether it is one that is honoured.
+    fn apply(&mut self, name: &str, value: &str) -> bool {
+        let mut settings = std::mem::take(&mut self.settings);
+        let honoured = self.apply_to(&mut settings, name, value);
+        self.settings = settings;
+        honoured
+    }
+
+    fn apply_to(&mut self, settings: &mut Settings, name: &str, value: &str) -> bool {
+        match name {
+            "trusted_ips" => settings.trusted_networks = self.list(name, value),
+            "real_ip_header" => settings.real_ip_header = value.to_owned(),
+            "real_ip_recursive" => self.switch(name, value, &mut settings.real_ip_recursive),
+            "headers" => self.value(name, value, &mut settings.response_headers),
+            "headers_upstream" => settings.request_id_upstream = value != "off",
+            "allow_debug_header" => self.switch(name, value, &mut settings.allow_debug_header),
+            "error_default_type" => settings.error_default_type = value.to_owned(),
+            "upstream_keepalive_pool_size" => self.value(name, value, &mut settings.upstream_pool_size),
+            "upstream_keepalive_max_requests" => self.value(name, value, &mut settings.upstream_max_requests),
+            "upstream_keepalive_idle_timeout" => {
+                self.seconds(name, value, &mut settings.upstream_idle_timeout)
+            }
+            "nginx_http_client_max_body_size" | "client_max_body_size" => {
+                self.size(name, value, &mut settings.max_body_bytes);
+            }
+            "nginx_http_client_header_timeout" => self.seconds(name, value, &mut settings.head_timeout),
+            "nginx_http_client_body_timeout" => self.seconds(name, value, &mut settings.body_timeout),
+            "nginx_http_send_timeout" => self.seconds(name, value, &mut settings.send_timeout),
+            "nginx_http_keepalive_timeout" => self.seconds(name, value, &mut settings.idle_timeout),
+            "nginx_http_keepalive_requests" => {
+                self.value(name, value, &mut settings.max_requests_per_connection);
+            }
+            "nginx_events_worker_connections" => self.value(name, value, &mut settings.max_connections),
+            "nginx_main_worker_shutdown_timeout" => self.seconds(name, value, &mut settings.drain_timeout),
+            "dns_resolver" => self.servers(name, value),
+            _ => return self.apply_own(settings, name, value),
+        }
+        true
+    }
+
+    /// Settings that Kong does not have; they follow its way of naming.
+    fn apply_own(&mut self, settings: &mut Settings, name: &str, value: &str) -> bool {
+        match name {
+            "max_head_size" => self.value(name, value, &mut settings.request_limits.max_head_bytes),
+            "max_header_count" => self.value(name, value, &mut settings.request_limits.max_headers),
+            "max_line_size" => self.value(name, value, &mut settings.request_limits.max_line_bytes),
+            "max_uri_size" => self.value(name, value, &mut settings.request_limits.max_target_bytes),
+            "request_buffer_size" => self.value(name, value, &mut settings.request_buffer_bytes),
+            "response_buffer_size" => self.value(name, value, &mut settings.response_buffer_bytes),
+            "tunnel_timeout" => self.seconds(name, value, &mut settings.tunnel_timeout),
+            _ => return false,
+        }
+        true
+    }
+
+    fn wrong(&mut self, name: &str, value: &str, expected: &str) {
+        self.problems.push(format!("KONG_{}: '{value}' is not {expected}", name.to_ascii_uppercase()));
+    }
+
+    fn value<T: FromStr>(&mut self, name: &str, value: &str, place: &mut T) {
+        match value.trim().parse() {
+            Ok(parsed) => *place = parsed,
+            Err(_) => self.wrong(name, value, "a value this setting takes"),
+        }
+    }
+
+    fn switch(&mut self, name: &str, value: &str, place: &mut bool) {
+        match value {
+            "on" | "true" => *place = true,
+            "off" | "false" => *place = false,
+            _ => self.wrong(name, value, "'on' or 'off'"),
+        }
+    }
+
+    fn list<T: FromStr<Err = String>>(&mut self, name: &str, value: &str) -> Vec<T> {
+        let mut list = Vec::new();
+        for item in value.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+            match item.parse() {
+                Ok(parsed) => list.push(parsed),
+                Err(problem) => self.problems.push(format!("KONG_{}: {problem}", name.to_ascii_uppercase())),
+            }
+        }
+        list
+    }
+
+    fn seconds(&mut self, name: &str, value: &str, place: &mut Duration) {
+        match duration(value) {
+            Some(parsed) => *place = parsed,
+            None => self.wrong(name, value, "a time like 60, 60s, 500ms or 2m"),
+        }
+    }
+
+    fn size(&mut self, name: &str, value: &str, place: &mut u64) {
+        match size(value) {
+            Some(parsed) => *place = parsed,
+            None => self.wrong(name, value, "a size like 0, 1024, 16k, 8m or 1g"),
+        }
+    }
+
+    fn servers(&mut self, name: &str, value: &str) {
+        for item in value.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+            let with_port = item.parse().or_else(|_| format!("{item}:53").parse());
+            match with_port {
+                Ok(server) => self.servers.push(server),
+                Err(_) => self.wrong(name, item, "the address of a name server"),
+            }
+        }
+    }
+}
+
+/// A time as nginx writes it; without a unit, seconds.
+fn duration(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let count: u64 = text[..digits].parse().ok()?;
+    match &text[digits..] {
+        "ms" => Some(Duration::from_millis(count)),
+        "" | "s" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_secs(count.checked_mul(60)?)),
+        "h" => Some(Duration::from_secs(count.checked_mul(3600)?)),
+        _ => None,
+    }
+}
+
+/// A size as nginx writes it; without a unit, bytes.
+fn size(text: &str) -> Option<u64> {
+    let text = text.trim().to_ascii_lowercase();
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let count: u64 = text[..digits].parse().ok()?;
+    let unit = match &text[digits..] {
+        "" => 1,
+        "k" => 1 << 10,
+        "m" => 1 << 20,
+        "g" => 1 << 30,
+        _ => return None,
+    };
+    count.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<FromEnvironment, String> {
+        let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        from_environment(owned.collect::<Vec<_>>().into_iter())
+    }
+
+    #[test]
+    fn what_is_not_honoured_is_named() {
+        let read =
+            read(&[("KONG_DATABASE", "postgres"), ("KONG_LUA_SSL_VERIFY_DEPTH", "1"), ("PATH", "/bin")]);
+        let warnings = read.unwrap().warnings;
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings.iter().any(|warning| warning.contains("KONG_LUA_SSL_VERIFY_DEPTH")));
+        assert!(warnings.iter().any(|warning| warning.contains("KONG_DATABASE=postgres")));
+    }
+
+    #[test]
+    fn every_wrong_value_is_reported_at_once() {
+        let variables = [
+            ("KONG_TRUSTED_IPS", "10.0.0.0/99"),
+            ("KONG_REAL_IP_RECURSIVE", "maybe"),
+            ("KONG_HEADERS", "bogus"),
+        ];
+        let problems = read(&variables).unwrap_err();
+        assert_eq!(problems.lines().count(), 3, "{problems}");
+    }
+
+    #[test]
+    fn times_and_sizes_have_nginx_units() {
+        assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Some(Duration::from_secs(120)));
+        assert_eq!(duration("fast"), None);
+        assert_eq!(size("8m"), Some(8 << 20));
+        assert_eq!(size("18446744073709551615g"), None);
+        let read = read(&[("KONG_NGINX_HTTP_CLIENT_MAX_BODY_SIZE", "1k")]).unwrap();
+        assert_eq!(read.settings.max_body_bytes, 1024);
+    }
+}

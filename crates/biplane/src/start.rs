@@ -1,0 +1,250 @@
+//! Starts a gateway with its control plane: the one place where the parts meet.
+
+use std::fmt;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use control::{Control, Source};
+use engine::gateway::Parts;
+use engine::{DnsSettings, Gateway, Listener, Resolver, StartError};
+use model::{Catalog, Config, Problem};
+use plugin::Services;
+use plugin::clock::Clock;
+
+use crate::cli::Listen;
+use crate::listen;
+use crate::settings::FromEnvironment;
+
+/// What to serve, and where.
+pub struct Options {
+    /// Name of the declarative file, for messages.
+    pub file: String,
+    /// Its text.
+    pub text: String,
+    /// Addresses and workers.
+    pub places: Places,
+    /// What the environment says.
+    pub environment: FromEnvironment,
+}
+
+/// Addresses and workers.
+pub struct Places {
+    /// For clients.
+    pub proxy: Vec<Listener>,
+    /// For the Admin API.
+    pub admin: Vec<SocketAddr>,
+    /// For health and metrics.
+    pub status: Vec<SocketAddr>,
+    /// Number of workers.
+    pub workers: usize,
+    /// What was asked for and is not honoured.
+    pub warnings: Vec<String>,
+}
+
+impl Places {
+    /// Reads the command line, or the environment behind it.
+    ///
+    /// # Errors
+    /// What is wrong, and what to write instead.
+    pub fn from(arguments: &Listen, default_status: &str) -> Result<Self, String> {
+        let read = |setting: &str, given: &Option<String>, default: &str| {
+            listen::parse(setting, given.as_deref().unwrap_or(default))
+        };
+        let proxy = read("--proxy-listen", &arguments.proxy_listen, "0.0.0.0:8000")?;
+        let admin = read("--admin-listen", &arguments.admin_listen, "127.0.0.1:8001")?;
+        let status = read("--status-listen", &arguments.status_listen, default_status)?;
+        let addresses = |listeners: &[Listener]| listeners.iter().map(|one| one.address).collect();
+        Ok(Self {
+            workers: workers(arguments.workers.as_deref())?,
+            admin: addresses(&admin.list),
+            status: addresses(&status.list),
+            proxy: proxy.list,
+            warnings: [proxy.warnings, admin.warnings, status.warnings].concat(),
+        })
+    }
+}
+
+fn workers(given: Option<&str>) -> Result<usize, String> {
+    match given {
+        None | Some("auto") => Ok(std::thread::available_parallelism().map_or(1, NonZeroUsize::get)),
+        Some(count) => match count.parse::<NonZeroUsize>() {
+            Ok(count) if count.get() <= 1024 => Ok(count.get()),
+            _ => Err(format!("--workers: '{count}' is neither 'auto' nor a number from 1 to 1024")),
+        },
+    }
+}
+
+/// Why nothing is served.
+#[derive(Debug)]
+pub enum Failure {
+    /// The declarative file has problems.
+    Configuration(Vec<Problem>),
+    /// An address cannot be listened on.
+    Listen {
+        /// The option that moves it.
+        option: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The system refused something else.
+    System(std::io::Error),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configuration(problems) => write!(out, "{} problems in the configuration", problems.len()),
+            Self::Listen { option, address, error } if error.kind() == std::io::ErrorKind::AddrInUse => {
+                write!(out, "{address} is in use by another process; choose another address with {option}")
+            }
+            Self::Listen { option, address, error } => {
+                write!(out, "cannot listen on {address}: {error}; choose another address with {option}")
+            }
+            Self::System(error) => write!(out, "{error}"),
+        }
+    }
+}
+
+/// A gateway that is serving.
+pub struct Started {
+    /// The data plane.
+    pub gateway: Arc<Gateway>,
+    /// What outlives reloads.
+    pub services: Arc<Services>,
+    /// The configuration's text and how to replace it.
+    pub origin: Arc<Origin>,
+    /// Addresses of the Admin API.
+    pub admin: Vec<SocketAddr>,
+    /// Addresses of the status listener.
+    pub status: Vec<SocketAddr>,
+    control: control::Running,
+}
+
+/// Starts everything.
+///
+/// # Errors
+/// Why nothing is served; nothing is left running then.
+pub fn start(options: Options) -> Result<Started, Failure> {
+    let Options { file, text, places, environment } = options;
+    let catalog = plugins::catalog();
+    let config = model::declarative::load(&file, &text, &catalog).map_err(Failure::Configuration)?;
+    let admin = bind(&places.admin, "--admin-listen")?;
+    let status = bind(&places.status, "--status-listen")?;
+    let services = Services::new(places.workers, Clock::default(), false);
+    let gateway = start_gateway(&places, &environment, &services, config)?;
+    let origin = Arc::new(Origin { file, catalog, gateway: gateway.clone(), text: Mutex::new(text) });
+    let control = Arc::new(Control {
+        services: services.clone(),
+        definitions: plugins::ROOMS,
+        catalog: plugins::catalog(),
+        source: Box::new(SharedOrigin(origin.clone())),
+        settings_shown: serde_json::json!(environment.given),
+        kong_version: engine::KONG_VERSION,
+    });
+    let addresses = |listeners: &[TcpListener]| {
+        listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect::<Vec<_>>()
+    };
+    let (admin_addresses, status_addresses) = (addresses(&admin), addresses(&status));
+    let control = control::serve(control, admin, status).map_err(Failure::System)?;
+    Ok(Started { gateway, services, origin, admin: admin_addresses, status: status_addresses, control })
+}
+
+fn bind(addresses: &[SocketAddr], option: &'static str) -> Result<Vec<TcpListener>, Failure> {
+    let bind_one = |address: &SocketAddr| {
+        control::listen(*address).map_err(|error| Failure::Listen { option, address: *address, error })
+    };
+    addresses.iter().map(bind_one).collect()
+}
+
+fn start_gateway(
+    places: &Places,
+    environment: &FromEnvironment,
+    services: &Arc<Services>,
+    config: Config,
+) -> Result<Arc<Gateway>, Failure> {
+    let parts = Parts {
+        definitions: plugins::ROOMS,
+        services: services.clone(),
+        resolver: resolver(environment).map_err(Failure::System)?,
+        settings: environment.settings.clone(),
+        listeners: places.proxy.clone(),
+    };
+    let started = Gateway::start(parts, Arc::new(config)).map_err(|error| match error {
+        StartError::Listen(address, error) => Failure::Listen { option: "--proxy-listen", address, error },
+        StartError::Thread(error) => Failure::System(error),
+        StartError::Configuration(problems) => Failure::Configuration(problems),
+    })?;
+    Ok(Arc::new(started))
+}
+
+/// The process's resolver, with the name servers and the hosts file of the environment.
+///
+/// # Errors
+/// When its thread cannot be started.
+pub fn resolver(environment: &FromEnvironment) -> std::io::Result<Arc<Resolver>> {
+    Resolver::start(DnsSettings {
+        extra_hosts_file: std::env::var_os("BIPLANE_HOSTS_FILE").map(PathBuf::from),
+        servers: environment.dns_servers.clone(),
+        ..DnsSettings::default()
+    })
+}
+
+impl Started {
+    /// Stops accepting, finishes what runs within the configured time, writes what is still to be logged.
+    pub fn stop(self) {
+        self.gateway.drain();
+        self.control.stop();
+        self.services.flush();
+    }
+}
+
+/// Where the configuration comes from: the text now served, and how to serve another.
+pub struct Origin {
+    file: String,
+    catalog: Catalog,
+    gateway: Arc<Gateway>,
+    text: Mutex<String>,
+}
+
+impl Origin {
+    /// Serves `text` from now on.
+    ///
+    /// # Errors
+    /// Every problem of `text`; what was served stays.
+    pub fn replace(&self, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
+        let config = Arc::new(model::declarative::load(&self.file, text, &self.catalog)?);
+        let mut served = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        self.gateway.reload(config.clone())?;
+        text.clone_into(&mut served);
+        Ok(config)
+    }
+
+    /// The text now served.
+    pub fn text(&self) -> String {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+struct SharedOrigin(Arc<Origin>);
+
+impl Source for SharedOrigin {
+    fn config(&self) -> Arc<Config> {
+        self.0.gateway.config()
+    }
+
+    fn text(&self) -> String {
+        self.0.text()
+    }
+
+    fn apply(&self, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
+        self.0.replace(text)
+    }
+
+    fn is_ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+}

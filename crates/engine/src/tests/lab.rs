@@ -1,0 +1,198 @@
+//! A worker whose upstream connections are pipes in the hands of the test.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::Catalog;
+use plugin::Services;
+use plugin::clock::Clock;
+use plugin::exchange::{Client, Scheme};
+use plugin::services::Worker;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream};
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use crate::compile::Compiler;
+use crate::session::Local;
+use crate::settings::Settings;
+use crate::snapshot::Publisher;
+use crate::transport::{Channel, Stream};
+use crate::upstream::connect::{Dial, Dialing};
+use crate::worker;
+use crate::{DnsSettings, Resolver};
+
+/// One service on every path, with short timeouts.
+pub const PLAIN: &str = r#"
+_format_version: "3.0"
+services:
+- name: one
+  url: http://10.0.0.1:80
+  connect_timeout: 1000
+  write_timeout: 1000
+  read_timeout: 1000
+  retries: 2
+  routes:
+  - name: all
+    paths: [/]
+"#;
+
+/// Bytes a pipe holds before its writer has to wait.
+const PIPE: usize = 64 << 10;
+
+/// A worker under test.
+pub struct Lab {
+    local: Rc<Local>,
+    dialed: RefCell<mpsc::UnboundedReceiver<Peer>>,
+    refusing: Rc<Cell<usize>>,
+}
+
+/// One side of a pipe: the test's end of a client's or an upstream's connection.
+pub struct Peer(pub DuplexStream);
+
+struct PipeDial {
+    dialed: mpsc::UnboundedSender<Peer>,
+    refusing: Rc<Cell<usize>>,
+}
+
+impl Dial for PipeDial {
+    fn dial(&self, _: SocketAddr) -> Dialing {
+        let refused = self.refusing.get();
+        if refused > 0 {
+            self.refusing.set(refused - 1);
+            return Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) });
+        }
+        let (near, far) = tokio::io::duplex(PIPE);
+        let sent = self.dialed.send(Peer(far));
+        Box::pin(async move {
+            sent.map_err(|_| io::ErrorKind::ConnectionRefused)?;
+            Ok(Stream::Memory(BufReader::new(near)))
+        })
+    }
+}
+
+/// Runs `story` with a worker that serves `document`.
+pub async fn with<F: Future<Output = ()>>(
+    document: &str,
+    settings: Settings,
+    story: impl FnOnce(Rc<Lab>) -> F,
+) {
+    LocalSet::new()
+        .run_until(async {
+            let lab = Rc::new(Lab::new(document, settings));
+            tokio::time::timeout(Duration::from_secs(3600), story(lab)).await.expect("the story ends");
+        })
+        .await;
+}
+
+impl Lab {
+    fn new(document: &str, settings: Settings) -> Self {
+        let config = model::declarative::load("test.yml", document, &Catalog::default()).unwrap();
+        let services = Services::new(1, Clock::default(), true);
+        let resolver = Resolver::start(DnsSettings::default()).unwrap();
+        let compiler = Compiler { definitions: &[], services: &services, resolver: &resolver };
+        let snapshot =
+            compiler.compile(Arc::new(config)).map_err(|problems| format!("{problems:?}")).unwrap();
+        let (sender, dialed) = mpsc::unbounded_channel();
+        let refusing = Rc::new(Cell::new(0));
+        let dial = Box::new(PipeDial { dialed: sender, refusing: refusing.clone() });
+        let worker = Rc::new(Worker::new(0, services));
+        let local = Local::new(worker, Rc::new(settings), dial, &Publisher::new(snapshot));
+        Self { local: Rc::new(local), dialed: RefCell::new(dialed), refusing }
+    }
+
+    /// A new client connection.
+    pub fn client(&self) -> Peer {
+        let (near, far) = tokio::io::duplex(PIPE);
+        let peer: SocketAddr = "192.0.2.1:5000".parse().unwrap();
+        let local = "192.0.2.2:8000".parse().unwrap();
+        let client = Client { peer, local, ip: peer.ip(), trusted: false, scheme: Scheme::Http };
+        worker::start(&self.local, Channel::new(Stream::Memory(BufReader::new(near))), client);
+        Peer(far)
+    }
+
+    /// The upstream's end of the next connection the gateway opens.
+    pub async fn upstream(&self) -> Peer {
+        self.dialed.borrow_mut().recv().await.expect("the gateway is running")
+    }
+
+    /// No connection has been opened that the test does not know of.
+    pub fn opened_no_more(&self) -> bool {
+        self.dialed.borrow_mut().try_recv().is_err()
+    }
+
+    /// Refuses the next connections.
+    pub fn refuse(&self, connections: usize) {
+        self.refusing.set(connections);
+    }
+
+    /// Connections still to be refused.
+    pub fn still_refusing(&self) -> usize {
+        self.refusing.get()
+    }
+}
+
+impl Peer {
+    /// Sends text.
+    pub async fn send(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// Reads up to and including the end of a head.
+    pub async fn head(&mut self) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let byte = self.0.read_u8().await;
+            head.push(
+                byte.unwrap_or_else(|_| panic!("ended within a head: {}", String::from_utf8_lossy(&head))),
+            );
+        }
+        String::from_utf8(head).unwrap()
+    }
+
+    /// Reads exactly `count` bytes.
+    pub async fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.0.read_exact(&mut bytes).await.unwrap();
+        bytes
+    }
+
+    /// Reads as much text as `expected` has.
+    pub async fn expect(&mut self, expected: &str) {
+        let bytes = self.bytes(expected.len()).await;
+        assert_eq!(String::from_utf8_lossy(&bytes), expected);
+    }
+
+    /// Reads a response with a `Content-Length`: status code, head, body.
+    pub async fn response(&mut self) -> (u16, String, String) {
+        let head = self.head().await;
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
+        let length = field(&head, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        let body = String::from_utf8(self.bytes(length).await).unwrap();
+        (status, head, body)
+    }
+
+    /// Reads to the end of the connection.
+    pub async fn rest(&mut self) -> String {
+        let mut rest = Vec::new();
+        self.0.read_to_end(&mut rest).await.unwrap();
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+
+    /// Says that nothing more will be sent.
+    pub async fn finish(&mut self) {
+        self.0.shutdown().await.unwrap();
+    }
+}
+
+/// The value of a field in a head.
+pub fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| {
+        let (found, value) = line.split_once(':')?;
+        found.eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
