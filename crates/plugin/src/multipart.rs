@@ -111,7 +111,7 @@ impl<'a> Form<'a> {
 
     /// A new value, or none of it if the boundary stands in it: it would end its part.
     fn harmless<'v>(&self, value: &'v [u8]) -> &'v [u8] {
-        if find(value, self.boundary).is_some() { b"" } else { value }
+        if find(value, &[b"--", self.boundary].concat()).is_some() { b"" } else { value }
     }
 
     /// The form as a body.

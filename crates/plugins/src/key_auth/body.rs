@@ -57,7 +57,7 @@ impl Form {
             Self::Multipart { content_type } => {
                 let mut form = multipart::Form::parse(content_type, body)?;
                 form.remove(name);
-                if form.is_changed() { form.to_body() } else { None }
+                form.is_changed().then(|| form.to_body())
             }
             Self::Json => {
                 let mut object = Object::parse(body)?;

@@ -72,16 +72,16 @@ fn node(services: &Services, page: &mut Page) {
     let node_id = ("node_id", node_id.as_str());
     let http = ("subsystem", "http");
     let stats = &services.stats;
-    let accepted = stats.sum(|shard| shard.accepted.value());
-    let active = accepted.saturating_sub(stats.sum(|shard| shard.closed.value()));
+    let handled = stats.sum(|shard| shard.accepted.value());
+    let active = handled.saturating_sub(stats.sum(|shard| shard.closed.value()));
     let reading = stats.sum(|shard| shard.reading.value());
     let writing = stats.sum(|shard| shard.writing.value());
     let requests = stats.sum(|shard| shard.requests.value());
     page.family("kong_nginx_connections_total", "gauge", "Number of connections by subsystem");
     for (state, count) in [
-        ("accepted", accepted),
+        ("accepted", handled + stats.sum(|shard| shard.refused.value())),
         ("active", active),
-        ("handled", accepted.saturating_sub(stats.sum(|shard| shard.refused.value()))),
+        ("handled", handled),
         ("reading", reading),
         ("total", requests),
         ("waiting", active.saturating_sub(reading).saturating_sub(writing)),

@@ -44,6 +44,7 @@ fn the_gateway_itself_is_measured_without_the_plugin() {
         let shard = services.stats.shard(worker);
         shard.accepted.add(count);
         shard.closed.add(1);
+        shard.refused.add(1);
         shard.requests.add(10 * count);
         shard.writing.up();
     }
@@ -56,7 +57,7 @@ fn the_gateway_itself_is_measured_without_the_plugin() {
         sample(&page, &series).unwrap()
     };
     let states = ["accepted", "handled", "active", "reading", "writing", "waiting", "total"];
-    assert_eq!(states.map(connections), [7, 7, 5, 0, 2, 3, 70]);
+    assert_eq!(states.map(connections), [9, 7, 5, 0, 2, 3, 70]);
     assert_eq!(
         sample(&page, &format!("kong_nginx_requests_total{{node_id=\"{node}\",subsystem=\"http\"}}")),
         Some(70)

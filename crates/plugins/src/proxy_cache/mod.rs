@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use plugin::admin::Endpoint;
 use plugin::{
-    Access, BodyFilter, BodyMode, Build, BuildError, Flow, HeaderFilter, Headers, Known, Method, Phase, Phases,
-    Plugin, Scopes, Source, media, record,
+    Access, BodyFilter, BodyMode, Build, BuildError, Flow, HeaderFilter, Headers, Known, Method, Phase,
+    Phases, Plugin, Scopes, Source, media, record,
 };
 
 use collect::Collecting;
@@ -238,10 +238,7 @@ impl ProxyCache {
         let response = &cx.response;
         let headers = &response.headers;
         let head_only = cx.request.method == Method::Head;
-        if cx.source != Source::Upstream
-            || !self.keeps_status(response.status)
-            || !self.keeps_type(headers)
-        {
+        if cx.source != Source::Upstream || !self.keeps_status(response.status) || !self.keeps_type(headers) {
             return None;
         }
         let now = cx.worker.services.clock.now_ms();
@@ -319,8 +316,7 @@ fn repeatable(headers: &Headers, head_only: bool) -> Headers {
         );
         let remaining = b"ratelimit-remaining";
         let counts = field.name.windows(remaining.len());
-        !own
-            && (head_only || field.known != Known::ContentLength)
+        !own && (head_only || field.known != Known::ContentLength)
             && !field.known.is_hop_by_hop()
             && !counts.into_iter().any(|part| part.eq_ignore_ascii_case(remaining))
             && !nominated.iter().any(|name| name.eq_ignore_ascii_case(field.name))

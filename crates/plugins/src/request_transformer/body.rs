@@ -94,5 +94,5 @@ fn multipart(content_type: &[u8], body: &[u8], rules: &Rules, rendered: &Rendere
     for setting in &rules.add {
         form.add(&setting.name, rendered.text(&setting.value));
     }
-    if form.is_changed() { form.to_body() } else { None }
+    form.is_changed().then(|| form.to_body())
 }

@@ -47,7 +47,7 @@ fn query_rules_leave_other_arguments_as_they_are() {
     let config = "{remove: {querystring: [gone]}, rename: {querystring: [\"old:new\"]}, \
         replace: {querystring: [\"r:x y&z\", \"absent:1\"]}, add: {querystring: [\"r:no\", \"n:\\u00e9\"]}, \
         append: {querystring: [\"r:2\"]}}";
-    let outcome = send(config, "GET /?k=%7e+1&gone=1&old=%20&r=1&r=9&%67one&bare HTTP/1.1\n\n");
+    let outcome = send(config, "GET /?k=%7e+1&new=0&gone=1&old=%20&r=1&r=9&%67one&bare HTTP/1.1\n\n");
     assert_eq!(outcome.upstream_query.as_deref(), Some("k=%7e+1&new=%20&r=x%20y%26z&bare&n=%C3%A9&r=2"));
     let outcome = send("{remove: {querystring: [a]}}", "GET /?a=1 HTTP/1.1\n\n");
     assert_eq!(outcome.upstream_query, None);
@@ -126,6 +126,7 @@ fn templates_see_the_request_as_it_came() {
     let header = |name: &str| outcome.upstream_header(name).unwrap();
     assert_eq!([header("a"), header("b"), header("c"), header("d")], ["<7>", "x y-d", "", "ztrue"]);
     assert_eq!((outcome.upstream_header("X-Id"), outcome.upstream_query.as_deref()), (None, Some("bare")));
+    assert_eq!(outcome.upstream_host.as_deref(), Some("7.test"));
 }
 
 #[test]
@@ -137,7 +138,7 @@ fn no_value_can_split_the_request() {
     );
     assert_eq!(outcome.upstream_path, "/x/a%20HTTP/1.1%0D%0AEvil:%201%23%25%25zz");
     assert_eq!(outcome.upstream_header("Old").as_deref(), Some("1"));
-    assert_eq!(outcome.upstream_header("Evil"), None);
+    assert_eq!((outcome.upstream_header("Evil"), outcome.upstream_host), (None, None));
 }
 
 #[test]
