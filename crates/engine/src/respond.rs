@@ -131,7 +131,8 @@ pub fn fail(exchange: &mut Exchange, failure: Failure, settings: &Settings) {
 
 /// Writes a templated message of a plugin's answer in the form the client accepts.
 pub fn render(exchange: &mut Exchange) {
-    if let Body::Message(message) = std::mem::take(&mut exchange.reply.body) {
+    if let Body::Message(message) = &mut exchange.reply.body {
+        let message = std::mem::take(message);
         let form = accepted_form(&exchange.request.headers, Form::Json);
         write_message(exchange, &message, form);
     }

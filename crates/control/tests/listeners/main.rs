@@ -1,5 +1,7 @@
 //! The control plane over real listeners on loopback.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "test code")]
+
 mod admin;
 mod config;
 mod support;
