@@ -138,6 +138,31 @@ fn a_key_in_a_body_is_found_and_hidden() {
     assert_eq!(multipart.upstream_body, format!("{}--x--\r\n", part("a", "1")).as_bytes());
 }
 
+/// All 189 combinations of where is searched and what stands in each place.
+#[test]
+fn the_first_searched_place_that_holds_a_key_decides() {
+    const KEYS: [Option<&str>; 3] = [None, Some("k1"), Some("wrong")];
+    for searched in 1..8 {
+        let [header, query, body] = [0, 1, 2].map(|place| searched & (1 << place) != 0);
+        let config = format!("{{key_in_header: {header}, key_in_query: {query}, key_in_body: {body}}}");
+        let mut harness = harness(&config);
+        for number in 0..27 {
+            let keys = [KEYS[number % 3], KEYS[number / 3 % 3], KEYS[number / 9]];
+            let argument = keys[1].map(|key| format!("?apikey={key}")).unwrap_or_default();
+            let field = keys[0].map(|key| format!("\napikey: {key}")).unwrap_or_default();
+            let form = keys[2].map(|key| format!("apikey={key}")).unwrap_or_default();
+            let kind = "Content-Type: application/x-www-form-urlencoded";
+            let outcome = harness.send(&format!("POST /{argument} HTTP/1.1\n{kind}{field}\n\n{form}"));
+            let places = keys.iter().zip([header, query, body]);
+            match places.filter(|(_, searched)| *searched).find_map(|(key, _)| *key) {
+                Some("k1") => assert_bob(&outcome),
+                Some(_) => assert_refused(&outcome, "Unauthorized"),
+                None => assert_refused(&outcome, "No API key found in request"),
+            }
+        }
+    }
+}
+
 #[test]
 fn bodies_without_a_readable_key_have_none() {
     let mut harness = harness("{key_in_body: true}");
