@@ -12,6 +12,7 @@ use plugin::clock::Clock;
 use serde_json::Value;
 
 use crate::cli::Check;
+use crate::run::say;
 use crate::{COULD_NOT_START, WRONG_INPUT};
 
 /// Checks the files.
@@ -106,11 +107,6 @@ fn summary(checked: &Result<Arc<Config>, Vec<Problem>>) -> String {
 fn count(count: usize, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{plural}")
-}
-
-fn say(line: &str) {
-    // Standard error may be closed; there is nobody to tell then.
-    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Prints the result. Whether it could be.

@@ -87,7 +87,8 @@ pub fn start_log(json: bool) {
     }
 }
 
-fn say(line: &str) {
+/// Says a line on standard error.
+pub fn say(line: &str) {
     // Standard error may be closed; there is nobody to tell then.
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -163,6 +163,13 @@ fn each_step_of_the_tour_answers_as_it_says() {
     assert!(catalog.find("Notebook") < catalog.find("Desk lamp"), "sorted by price: {catalog}");
     assert!(seen[7].body.contains("retired"));
     assert!(seen[9].body.contains("kong_http_requests_total"));
+    // Nine steps came through the proxy, one of them seven times.
+    assert!(
+        seen[9]
+            .body
+            .lines()
+            .any(|line| line.starts_with("kong_nginx_requests_total{") && line.ends_with(" 15"))
+    );
     assert!(seen[9].body.contains("consumer=\"alice\""));
 }
 

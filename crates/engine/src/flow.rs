@@ -73,6 +73,7 @@ async fn read_head(session: &mut Session) -> Result<(), Failure> {
 
 /// Carries out the request whose head has been read, and logs it.
 async fn carry_out(session: &mut Session, head: Result<(), Failure>) -> After {
+    session.local.stats().requests.add(1);
     let snapshot = session.local.snapshot();
     let last = session.requests >= session.local.settings.max_requests_per_connection;
     let mut parts = session.parts();

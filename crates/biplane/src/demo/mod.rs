@@ -16,10 +16,11 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use self::services::Services;
+use crate::COULD_NOT_START;
 use crate::cli::{Demo, Listen};
+use crate::run::{self, say};
 use crate::settings;
 use crate::start::{Failure, Options, Places, Started, start};
-use crate::{COULD_NOT_START, run};
 
 /// What is served. It names the ports and the log file that a run of its own would have.
 const CONFIGURATION: &str = include_str!("../../../../examples/demo/kong.yml");
@@ -133,11 +134,6 @@ fn told(failure: &Failure) -> String {
         ),
         Failure::System(_) => failure.to_string(),
     }
-}
-
-fn say(line: &str) {
-    // Standard error may be closed; there is nobody to tell then.
-    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// A folder of this run alone, gone with it.
