@@ -21,7 +21,7 @@ record! {
         reopen: bool = false;
         /// Further fields of the log line, each with the Lua code that computes it. This version runs no Lua, so
         /// none can be given.
-        custom_fields_by_lua: Option<Map<String>>;
+        custom_fields_by_lua: Option<Map<String>>, [custom_value(no_lua)];
     }
 }
 
@@ -29,6 +29,13 @@ fn file_name(path: &Value) -> Result<(), String> {
     let path = path.as_str().unwrap_or_default();
     if path.is_empty() || path.contains(['*', '&', '%', '`']) {
         return Err("not a valid filename".to_owned());
+    }
+    Ok(())
+}
+
+fn no_lua(fields: &Value) -> Result<(), String> {
+    if fields.as_object().is_some_and(|fields| !fields.is_empty()) {
+        return Err("this version does not run Lua: remove the custom fields".to_owned());
     }
     Ok(())
 }
@@ -48,10 +55,6 @@ impl Plugin for FileLog {
     type Config = Config;
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
-        if config.custom_fields_by_lua.is_some_and(|fields| !fields.is_empty()) {
-            let message = "this version does not run Lua: remove the custom fields";
-            return Err(BuildError::new("config.custom_fields_by_lua", message));
-        }
         if cx.services.dry_run {
             return Ok(Self { journal: None });
         }

@@ -6,6 +6,7 @@ mod series;
 use std::sync::Arc;
 
 use plugin::admin::{Answer, Call, Endpoint};
+use plugin::model::schema::Value;
 use plugin::serialize::Latencies;
 use plugin::views::Log;
 use plugin::{Build, BuildError, Phase, Phases, Plugin, Scopes, record};
@@ -21,7 +22,7 @@ record! {
         /// Count responses by status code: `kong_http_requests_total`.
         status_code_metrics: bool = false;
         /// Metrics of AI plugins. This version has none of them, so it cannot be switched on.
-        ai_metrics: bool = false;
+        ai_metrics: bool = false, [custom_value(nothing_to_measure)];
         /// Keep latencies: `kong_kong_latency_ms`, `kong_upstream_latency_ms` and `kong_request_latency_ms`.
         latency_metrics: bool = false;
         /// Count bytes: `kong_bandwidth_bytes`.
@@ -29,8 +30,15 @@ record! {
         /// Show the health of upstream targets: `kong_upstream_target_health`.
         upstream_health_metrics: bool = false;
         /// Metrics of WebAssembly filters. This version runs none, so it cannot be switched on.
-        wasm_metrics: Option<bool>;
+        wasm_metrics: Option<bool>, [custom_value(nothing_to_measure)];
     }
+}
+
+fn nothing_to_measure(wanted: &Value) -> Result<(), String> {
+    if wanted.as_bool() == Some(true) {
+        return Err("this version has nothing of the kind to measure: leave it off".to_owned());
+    }
+    Ok(())
 }
 
 /// The room. See the module documentation.
@@ -60,15 +68,6 @@ impl Plugin for Prometheus {
     type Config = Config;
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
-        let unavailable = |field: &str, what: &str| {
-            Err(BuildError::new(format!("config.{field}"), format!("this version has no {what} to measure")))
-        };
-        if config.ai_metrics {
-            return unavailable("ai_metrics", "AI plugins");
-        }
-        if config.wasm_metrics == Some(true) {
-            return unavailable("wasm_metrics", "WebAssembly filters");
-        }
         let shown = Shown { upstream_health: config.upstream_health_metrics };
         let key = format!("{}:{}", cx.row.id, shown.upstream_health);
         Ok(Self {

@@ -10,6 +10,7 @@ mod store;
 use std::sync::Arc;
 
 use plugin::admin::Endpoint;
+use plugin::model::schema::Value;
 use plugin::{
     Access, BodyFilter, BodyMode, Build, BuildError, Flow, HeaderFilter, Headers, Known, Method, Phase,
     Phases, Plugin, Scopes, Source, media, record,
@@ -57,7 +58,7 @@ record! {
         /// Media types of responses that are kept. Parameters must be the same as in the response, so
         /// `application/json` does not stand for `application/json; charset=utf-8`; `*/*` stands for any type
         /// without parameters.
-        content_type: Vec<String> = ["text/plain", "application/json"];
+        content_type: Vec<String> = ["text/plain", "application/json"], [each(custom_value(media_type))];
         /// Seconds that a response is fresh, unless `cache_control` says otherwise.
         cache_ttl: i64 = 300, [gt(0)];
         /// Seconds that a response is kept, whether fresh or not. Without it, as long as it is fresh.
@@ -72,6 +73,14 @@ record! {
         vary_headers: Option<Vec<String>>;
         /// Which fields about caching a response carries.
         response_headers: ResponseHeaders;
+    }
+}
+
+fn media_type(value: &Value) -> Result<(), String> {
+    let text = value.as_str().unwrap_or_default();
+    match ContentType::parse(text.as_bytes()) {
+        Some(_) => Ok(()),
+        None => Err(format!("'{text}' is not a media type such as application/json")),
     }
 }
 
@@ -113,12 +122,6 @@ impl Plugin for ProxyCache {
     type Config = Config;
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
-        let content_type = |(index, text): (usize, &String)| {
-            ContentType::parse(text.as_bytes()).ok_or_else(|| {
-                let message = format!("'{text}' is not a media type such as application/json");
-                BuildError::new(format!("config.content_type[{index}]"), message)
-            })
-        };
         let dictionary = &config.memory.dictionary_name;
         let store = cx.services.keep(dictionary, Store::new);
         let plugin = cx.row.id.to_string();
@@ -135,9 +138,8 @@ impl Plugin for ProxyCache {
             content_types: config
                 .content_type
                 .iter()
-                .enumerate()
-                .map(content_type)
-                .collect::<Result<_, _>>()?,
+                .filter_map(|kind| ContentType::parse(kind.as_bytes()))
+                .collect(),
             ttl: config.cache_ttl.unsigned_abs(),
             storage_ttl: config.storage_ttl.map(i64::unsigned_abs),
             heeds_control: config.cache_control,

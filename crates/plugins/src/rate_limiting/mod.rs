@@ -76,17 +76,17 @@ record! {
     pub struct Config {
         /// Requests per second. At least one period must be given, and a longer one must not allow less than a
         /// shorter one.
-        second: Option<f64>, [gt(0)];
+        second: Option<f64>, [gt(0), custom_value(countable)];
         /// Requests per minute, counted from second zero of each minute.
-        minute: Option<f64>, [gt(0)];
+        minute: Option<f64>, [gt(0), custom_value(countable)];
         /// Requests per hour.
-        hour: Option<f64>, [gt(0)];
+        hour: Option<f64>, [gt(0), custom_value(countable)];
         /// Requests per day (UTC).
-        day: Option<f64>, [gt(0)];
+        day: Option<f64>, [gt(0), custom_value(countable)];
         /// Requests per calendar month (UTC).
-        month: Option<f64>, [gt(0)];
+        month: Option<f64>, [gt(0), custom_value(countable)];
         /// Requests per calendar year (UTC).
-        year: Option<f64>, [gt(0)];
+        year: Option<f64>, [gt(0), custom_value(countable)];
         /// Whose requests are counted together: those of a `consumer` (or else a credential), `credential`,
         /// `ip` address, `service`, value of a `header`, `path`, or `consumer-group`. Where a request has none,
         /// the client's address stands in.
@@ -98,7 +98,7 @@ record! {
         path: Option<String>, [path()];
         /// Where counters are kept. `local`: in this process. `cluster` needs a database; `redis` is not
         /// available in this version.
-        policy: String = "local", [one_of(&["local", "cluster", "redis"])];
+        policy: String = "local", [one_of(&["local", "cluster", "redis"]), custom_value(available_policy)];
         /// Let requests pass when counters cannot be reached. Local counters always can.
         fault_tolerant: bool = true;
         /// The Redis server, with `policy: redis`.
@@ -106,11 +106,11 @@ record! {
         /// Do not tell clients about limits: neither the rate limit headers nor `Retry-After` are sent.
         hide_client_headers: bool = false;
         /// Status code of a refusal.
-        error_code: f64 = 429, [gt(0)];
+        error_code: f64 = 429, [gt(0), custom_value(status_code)];
         /// Message of a refusal.
         error_message: String = "API rate limit exceeded";
         /// Seconds between exchanges with Redis, with `policy: redis`; -1 counts every request there.
-        sync_rate: f64 = (-1);
+        sync_rate: f64 = (-1), [custom_value(no_sync)];
     }
     checks: [
         at_least_one_of(&["second", "minute", "hour", "day", "month", "year"]),
@@ -147,6 +147,42 @@ fn longer_periods_allow_more(config: &Value) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn countable(limit: &Value) -> Result<(), String> {
+    if limit.as_f64().is_some_and(|limit| limit < f64::from(u32::MAX)) {
+        return Ok(());
+    }
+    Err(format!("a limit must be below {}", u32::MAX))
+}
+
+fn available_policy(policy: &Value) -> Result<(), String> {
+    match policy.as_str() {
+        Some("cluster") => {
+            Err("expected one of: local, redis (policy 'cluster' needs a database)".to_owned())
+        }
+        Some("redis") => {
+            let message =
+                "policy 'redis' is not available: this version counts locally only, use policy 'local'";
+            Err(message.to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn status_code(code: &Value) -> Result<(), String> {
+    let code = code.as_f64().unwrap_or_default();
+    if code.fract() == 0.0 && (200.0..600.0).contains(&code) {
+        return Ok(());
+    }
+    Err("expected a status code between 200 and 599".to_owned())
+}
+
+fn no_sync(rate: &Value) -> Result<(), String> {
+    if rate.as_f64() == Some(-1.0) {
+        return Ok(());
+    }
+    Err("sync_rate can only be used with policy 'redis', which this version does not have".to_owned())
 }
 
 /// The room. See the module documentation.
@@ -190,7 +226,6 @@ impl Plugin for RateLimiting {
     type Config = Config;
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
-        refuse_what_needs_other_stores(&config)?;
         let displaced = cx.services.keep("rate_limiting_counters_displaced", || {
             Tally::new(
                 "rate_limiting_counters_displaced",
@@ -198,11 +233,11 @@ impl Plugin for RateLimiting {
             )
         });
         Ok(Self {
-            limits: limits(&config)?,
+            limits: limits(&config),
             caller: caller(&config, cx)?,
             table: cx.services.keep(&cx.row.id.to_string(), || Table::new(displaced)),
             announces: !config.hide_client_headers,
-            status: status(config.error_code)?,
+            status: config.error_code as u16,
             message: match config.error_message.as_str() {
                 "API rate limit exceeded" => Cow::Borrowed("API rate limit exceeded"),
                 _ => Cow::Owned(config.error_message),
@@ -211,34 +246,13 @@ impl Plugin for RateLimiting {
     }
 }
 
-fn refuse_what_needs_other_stores(config: &Config) -> Result<(), BuildError> {
-    match config.policy.as_str() {
-        "cluster" => Err(BuildError::new(
-            "config.policy",
-            "expected one of: local, redis (policy 'cluster' needs a database)",
-        )),
-        "redis" => Err(BuildError::new(
-            "config.policy",
-            "policy 'redis' is not available: this version counts locally only, use policy 'local'",
-        )),
-        _ if config.sync_rate != -1.0 => {
-            Err(BuildError::new("config.sync_rate", "sync_rate can only be used with policy 'redis'"))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn limits(config: &Config) -> Result<Vec<Limit>, BuildError> {
+fn limits(config: &Config) -> Vec<Limit> {
     let given = [config.second, config.minute, config.hour, config.day, config.month, config.year];
     let given = Period::ALL.into_iter().zip(given).filter_map(|(period, limit)| Some((period, limit?)));
     given
         .map(|(period, limit)| {
-            if limit >= f64::from(u32::MAX) {
-                let message = format!("a limit must be below {}", u32::MAX);
-                return Err(BuildError::new(format!("config.{}", period.name()), message));
-            }
             let text = limit.to_string().into_bytes().into_boxed_slice();
-            Ok(Limit { period, admits: limit.ceil() as u32, text })
+            Limit { period, admits: limit.ceil() as u32, text }
         })
         .collect()
 }
@@ -257,13 +271,6 @@ fn caller(config: &Config, cx: &Build<'_>) -> Result<Caller, BuildError> {
         "path" => Caller::Path(config.path.clone().unwrap_or_default()),
         _ => Caller::Consumer,
     })
-}
-
-fn status(code: f64) -> Result<u16, BuildError> {
-    if code.fract() == 0.0 && (200.0..600.0).contains(&code) {
-        return Ok(code as u16);
-    }
-    Err(BuildError::new("config.error_code", "expected a status code between 200 and 599"))
 }
 
 impl Phases for RateLimiting {

@@ -12,6 +12,7 @@ use plugin::{Access, Build, BuildError, Flow, Known, Method, Phase, Phases, Plug
 
 use body::Kind;
 use rules::{Rendered, Rules, Templates, Value};
+use template::Template;
 
 record! {
     /// What is removed.
@@ -41,13 +42,13 @@ record! {
     /// What gets another value where it is there; values are templates.
     pub struct Replace {
         /// `name:value` of arguments of the body.
-        body: Vec<String> = [], [each(custom_value(entry))];
+        body: Vec<String> = [], [each(custom_value(setting))];
         /// `name:value` of headers. `host` can be replaced too.
         headers: Vec<String> = [], [each(custom_value(header_setting))];
         /// `name:value` of query arguments.
-        querystring: Vec<String> = [], [each(custom_value(entry))];
+        querystring: Vec<String> = [], [each(custom_value(setting))];
         /// The path sent upstream, a template. It replaces the whole path, that of the service included.
-        uri: Option<String>;
+        uri: Option<String>, [custom_value(template)];
     }
 }
 
@@ -55,11 +56,11 @@ record! {
     /// What is added where it is not there; values are templates.
     pub struct Add {
         /// `name:value` of arguments of the body.
-        body: Vec<String> = [], [each(custom_value(entry))];
+        body: Vec<String> = [], [each(custom_value(setting))];
         /// `name:value` of headers.
         headers: Vec<String> = [], [each(custom_value(header_setting))];
         /// `name:value` of query arguments.
-        querystring: Vec<String> = [], [each(custom_value(entry))];
+        querystring: Vec<String> = [], [each(custom_value(setting))];
     }
 }
 
@@ -67,11 +68,11 @@ record! {
     /// What is put beside values that are there; values are templates.
     pub struct Append {
         /// `name:value` of arguments of the body; not for multipart bodies.
-        body: Vec<String> = [], [each(custom_value(entry))];
+        body: Vec<String> = [], [each(custom_value(setting))];
         /// `name:value` of headers.
         headers: Vec<String> = [], [each(custom_value(header_setting))];
         /// `name:value` of query arguments.
-        querystring: Vec<String> = [], [each(custom_value(entry))];
+        querystring: Vec<String> = [], [each(custom_value(setting))];
     }
 }
 
@@ -101,6 +102,16 @@ fn entry(value: &Json) -> Result<(), String> {
     Ok(())
 }
 
+fn setting(value: &Json) -> Result<(), String> {
+    entry(value)?;
+    let (_, source) = rules::pair_of(value.as_str().unwrap_or_default()).unwrap_or_default();
+    Template::parse(&source).map(drop)
+}
+
+fn template(value: &Json) -> Result<(), String> {
+    Template::parse(value.as_str().unwrap_or_default()).map(drop)
+}
+
 fn header_entry(value: &Json) -> Result<(), String> {
     is_header(&rules::name_of(value.as_str().unwrap_or_default()))
 }
@@ -115,7 +126,7 @@ fn header_rename(value: &Json) -> Result<(), String> {
 }
 
 fn header_setting(value: &Json) -> Result<(), String> {
-    entry(value)?;
+    setting(value)?;
     header_entry(value)?;
     is_free(&rules::name_of(value.as_str().unwrap_or_default()))
 }

@@ -101,8 +101,12 @@ impl Templates {
     /// # Errors
     /// A template that cannot be honoured.
     pub fn settings(&mut self, field: &str, entries: &[String]) -> Result<Vec<Setting>, BuildError> {
-        let pairs = entries.iter().filter_map(|entry| pair_of(entry));
-        pairs.map(|(name, source)| Ok(Setting { name, value: self.value(field, &source)? })).collect()
+        let pairs = entries.iter().enumerate().filter_map(|(index, entry)| Some((index, pair_of(entry)?)));
+        pairs
+            .map(|(index, (name, source))| {
+                Ok(Setting { name, value: self.value(&format!("{field}[{index}]"), &source)? })
+            })
+            .collect()
     }
 
     /// Renders every template for the request, into memory used before.

@@ -1,7 +1,8 @@
 //! Edits of a JSON body's top-level members.
 
+use plugin::model::schema::{Faults, Value};
 use plugin::object::Object;
-use plugin::{BuildError, serialize};
+use plugin::serialize;
 use serde_json::Number;
 
 use super::pair;
@@ -21,32 +22,32 @@ pub struct Edits {
     pub append: Vec<(String, String)>,
 }
 
-/// The entries of `edit`, each value as JSON of the type at the same position.
-///
-/// # Errors
-/// A value that is not of its type, or a type too many.
-pub fn settings(
-    edit: &str,
-    entries: &[String],
-    types: &[String],
-) -> Result<Vec<(String, String)>, BuildError> {
+/// Notes values of a record with `json` and `json_types` that are not of their type, and types too many.
+pub fn check_types(record: &Value, faults: &mut Faults) {
+    let strings = |field: &str| -> Vec<&str> {
+        record[field].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+    };
+    let (entries, types) = (strings("json"), strings("json_types"));
     if types.len() > entries.len() {
-        let message = format!("there are more types than values in config.{edit}.json");
-        return Err(BuildError::new(format!("config.{edit}.json_types"), message));
+        faults.field("json_types", "there are more types than values");
     }
-    let mut settings = Vec::with_capacity(entries.len());
-    for (index, entry) in entries.iter().enumerate() {
-        let (name, value) = pair(entry);
-        if value.is_empty() {
-            continue;
+    for (entry, kind) in entries.iter().zip(types).filter(|(entry, _)| !pair(entry).1.is_empty()) {
+        let (_, value) = pair(entry);
+        if let Err(expected) = typed(value, Some(kind)) {
+            faults.field("json", format!("'{value}' is not {expected}"));
         }
-        let kind = types.get(index).map(String::as_str);
-        let json = typed(value, kind).map_err(|expected| {
-            BuildError::new(format!("config.{edit}.json[{index}]"), format!("'{value}' is not {expected}"))
-        })?;
-        settings.push((name.to_owned(), json));
     }
-    Ok(settings)
+}
+
+/// The entries, each value as JSON of the type at the same position; one without a value does nothing.
+pub fn settings(entries: &[String], types: &[String]) -> Vec<(String, String)> {
+    let types = types.iter().map(|kind| Some(kind.as_str())).chain(std::iter::repeat(None));
+    let settings = entries.iter().zip(types).filter_map(|(entry, kind)| {
+        let (name, value) = pair(entry);
+        let json = typed(value, kind).ok().filter(|_| !value.is_empty())?;
+        Some((name.to_owned(), json))
+    });
+    settings.collect()
 }
 
 /// A value as JSON of the given type.

@@ -40,6 +40,7 @@ record! {
         /// Types of the values in `json`, in the same order; those without one are strings.
         json_types: Vec<String> = [], [each(one_of(&["boolean", "number", "string"]))];
     }
+    checks: [custom_fields(json::check_types)]
 }
 
 record! {
@@ -52,6 +53,7 @@ record! {
         /// Types of the values in `json`, in the same order; those without one are strings.
         json_types: Vec<String> = [], [each(one_of(&["boolean", "number", "string"]))];
     }
+    checks: [custom_fields(json::check_types)]
 }
 
 record! {
@@ -64,6 +66,7 @@ record! {
         /// Types of the values in `json`, in the same order; those without one are strings.
         json_types: Vec<String> = [], [each(one_of(&["boolean", "number", "string"]))];
     }
+    checks: [custom_fields(json::check_types)]
 }
 
 record! {
@@ -164,9 +167,9 @@ impl Plugin for ResponseTransformer {
         let json = Edits {
             remove: remove.json.clone(),
             rename: pairs(&rename.json),
-            replace: json::settings("replace", &replace.json, &replace.json_types)?,
-            add: json::settings("add", &add.json, &add.json_types)?,
-            append: json::settings("append", &append.json, &append.json_types)?,
+            replace: json::settings(&replace.json, &replace.json_types),
+            add: json::settings(&add.json, &add.json_types),
+            append: json::settings(&append.json, &append.json_types),
         };
         Ok(Self {
             remove: remove.headers.iter().map(|entry| pair(entry).0.to_owned()).collect(),

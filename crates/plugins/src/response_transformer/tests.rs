@@ -92,9 +92,9 @@ fn deep_and_broken_documents_do_no_harm() {
 #[test]
 fn values_that_are_not_of_their_type_are_refused() {
     let error = refused("{add: {json: [\"a:1\", \"b:x\"], json_types: [string, number]}}");
-    assert!(error.contains("config.add.json[1]") && error.contains("'x' is not a number"), "{error}");
+    assert!(error.contains("'x' is not a number"), "{error}");
     assert!(refused("{replace: {json: [\"a:yes\"], json_types: [boolean]}}").contains("not a boolean"));
-    assert!(refused("{add: {json: [], json_types: [number]}}").contains("config.add.json_types"));
+    assert!(refused("{add: {json: [], json_types: [number]}}").contains("more types than values"));
     assert!(refused("{add: {json: [\"a:1\"], json_types: [integer]}}").contains("expected one of"));
     assert!(refused("{add: {headers: [\"Transfer-Encoding:chunked\"]}}").contains("frames the message"));
     assert!(refused("{rename: {headers: [\"a\"]}}").contains("invalid value: a"));
