@@ -243,10 +243,9 @@ impl Case {
 
     /// Whether only a gateway started by the runner can take this case.
     pub fn needs_own_process(&self) -> bool {
+        let acts = ["write_config", "signal", "stderr", "exit", "connect", "log"];
         let local = |step: &Value| {
-            ["write_config", "signal", "stderr", "exit", "connect", "log"]
-                .iter()
-                .any(|key| step.get(key).is_some())
+            acts.iter().any(|key| step.get(key).is_some()) || step.get("to").is_some_and(|to| to == "status")
         };
         !self.env.is_empty()
             || !self.args.is_empty()

@@ -140,6 +140,7 @@ impl<'a> Running<'a> {
     /// Brings the configuration to the gateway.
     fn start(&mut self, case: &Case) -> Result<(), String> {
         if let Target::Remote { proxy, admin, .. } = self.settings.target {
+            self.set("PROXY_PORT", proxy.port().to_string());
             self.addresses = Some(Addresses { proxy, admin: Some(admin), status: None });
             return remote::load(admin, &self.config(case)?);
         }
