@@ -17,9 +17,17 @@ struct Demo(Child);
 
 impl Drop for Demo {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        if matches!(self.0.try_wait(), Ok(None)) {
+            self.end();
+            let _ = self.0.wait();
+        }
+    }
+}
+
+impl Demo {
+    /// Asks it to end, as Ctrl-C does.
+    fn end(&self) {
+        kill(Pid::from_raw(self.0.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
     }
 }
 
@@ -180,7 +188,7 @@ fn a_signal_ends_it_and_its_log_goes_with_it() {
     assert_eq!(steps[0].take()[0].status, 200);
     let log = text.lines().find_map(|line| line.split_once("logged to ")).unwrap().1.to_owned();
     assert!(std::path::Path::new(&log).parent().unwrap().is_dir());
-    kill(Pid::from_raw(demo.0.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    demo.end();
     assert_eq!(demo.0.wait().unwrap().code(), Some(0));
     assert!(!std::path::Path::new(&log).parent().unwrap().exists(), "{log} stayed behind");
 }

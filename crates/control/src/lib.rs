@@ -1,11 +1,12 @@
 //! The control plane: the Admin API and the status listener, in Kong's shapes.
 //!
 //! It may be slow and must be clear. It never sees the data plane: configurations come from, and go to, a [`Source`].
-//! Read [`server`] for the listeners and [`resource`] for the map of all paths.
+//! Read `resource.rs` first: the map of all paths.
 
 mod call;
 mod entities;
 mod health;
+mod intake;
 mod load;
 mod node;
 mod page;

@@ -333,3 +333,20 @@ fn endpoints_of_plugins_are_served_by_method_and_pattern() {
     let metrics = plane.get("/metrics");
     assert!(metrics.header("content-type").unwrap().starts_with("text/plain"));
 }
+
+#[test]
+fn web_pages_of_other_sites_are_kept_out() {
+    let plane = Plane::start();
+    for (method, site, mode, status) in [
+        ("GET", "cross-site", "cors", 403),
+        ("POST", "cross-site", "navigate", 403),
+        ("OPTIONS", "cross-site", "cors", 403),
+        ("GET", "cross-site", "navigate", 200),
+        ("GET", "same-site", "cors", 200),
+        ("GET", "none", "navigate", 200),
+    ] {
+        let target =
+            format!("/config HTTP/1.1\r\nSec-Fetch-Site: {site}\r\nSec-Fetch-Mode: {mode}\r\nX-Rest:");
+        assert_eq!(plane.call(method, &target).status, status, "{method} {site} {mode}");
+    }
+}

@@ -1,0 +1,144 @@
+//! From a request to its answer: bounded bodies, one load of a configuration at a time, the headers of every answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::Control;
+use crate::call::{Call, Door, segments};
+use crate::reply::Reply;
+use crate::resource;
+
+/// Time for a request's body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Largest declarative configuration.
+const LARGEST_CONFIG: usize = 64 * 1024 * 1024;
+/// Largest body of any other request.
+const LARGEST_BODY: usize = 1024 * 1024;
+/// Configurations that may be in memory at a time, read or being read.
+const MOST_CONFIGS: usize = 4;
+/// Seconds after which a refused load may be tried again.
+const RETRY_AFTER: &str = "60";
+
+/// Takes requests in for one control plane.
+pub struct Intake {
+    control: Arc<Control>,
+    loading: Semaphore,
+    configs: Semaphore,
+}
+
+impl Intake {
+    /// An intake with nothing in it.
+    pub fn new(control: Arc<Control>) -> Self {
+        Self { control, loading: Semaphore::new(1), configs: Semaphore::new(MOST_CONFIGS) }
+    }
+
+    /// Answers a request.
+    pub async fn answer(self: Arc<Self>, request: Request<Incoming>, door: Door) -> Response<Full<Bytes>> {
+        let started = Instant::now();
+        let version = self.control.kong_version;
+        let reply = self.reply(request, door).await;
+        let latency = started.elapsed().as_millis().to_string();
+        response(reply.with("X-Kong-Admin-Latency", latency).with("Server", format!("kong/{version}")))
+    }
+
+    async fn reply(self: Arc<Self>, request: Request<Incoming>, door: Door) -> Reply {
+        if door == Door::Admin && is_from_another_site(request.method(), request.headers()) {
+            return Reply::message(403, "web pages of other sites may not use the Admin API");
+        }
+        let is_load =
+            door == Door::Admin && request.method() == "POST" && segments(request.uri().path()) == ["config"];
+        if !is_load {
+            return match self.call(request, door, LARGEST_BODY).await {
+                Ok(call) => work(call).await,
+                Err(reply) => reply,
+            };
+        }
+        // Waits for its turn, so that not all connections can fill memory with configurations.
+        let _turn = self.configs.acquire().await;
+        let call = match self.call(request, door, LARGEST_CONFIG).await {
+            Ok(call) => call,
+            Err(reply) => return reply,
+        };
+        match self.loading.try_acquire() {
+            Ok(_only_one) => work(call).await,
+            Err(_) => Reply::message(429, "Currently loading previous configuration")
+                .with("Retry-After", RETRY_AFTER.to_owned()),
+        }
+    }
+
+    async fn call(&self, request: Request<Incoming>, door: Door, largest: usize) -> Result<Call, Reply> {
+        let (head, body) = request.into_parts();
+        let text = |name: HeaderName| {
+            let value = head.headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
+            String::from_utf8_lossy(value).into_owned()
+        };
+        let method = match head.method.as_str() {
+            "HEAD" => "GET",
+            method => method,
+        };
+        Ok(Call {
+            control: Arc::clone(&self.control),
+            door,
+            method: method.to_owned(),
+            segments: segments(head.uri.path()),
+            query: head.uri.query().map(str::to_owned),
+            content_type: text(CONTENT_TYPE),
+            body: read(body, largest).await?,
+        })
+    }
+}
+
+/// Whether a browser sends this for a page of another site. Such a page could replace the configuration of a gateway on
+/// the machine of whoever looks at it, or read its secrets. To follow a link is fine.
+fn is_from_another_site(method: &Method, headers: &HeaderMap) -> bool {
+    let is = |name: &str, value: &str| headers.get(name).is_some_and(|given| given == value);
+    is("sec-fetch-site", "cross-site") && !(method == Method::GET && is("sec-fetch-mode", "navigate"))
+}
+
+/// Reads a body within its bounds.
+async fn read(body: Incoming, largest: usize) -> Result<Bytes, Reply> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let too_large = || Reply::message(413, &format!("request body is larger than {largest} bytes"));
+    if body.size_hint().lower() > largest as u64 {
+        return Err(too_large());
+    }
+    match timeout(BODY_TIMEOUT, Limited::new(body, largest).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Reply::message(400, "Bad request")),
+        Err(_) => Err(Reply::message(408, "Request timeout")),
+    }
+}
+
+/// Answers a call on a thread that may be slow. A fault of ours there is an answer, not a lost connection.
+async fn work(call: Call) -> Reply {
+    let answered = tokio::task::spawn_blocking(move || resource::answer(&call)).await;
+    answered.unwrap_or_else(|_| Reply::message(500, "An unexpected error occurred"))
+}
+
+fn response(reply: Reply) -> Response<Full<Bytes>> {
+    let Reply { answer, headers } = reply;
+    let has_body = !answer.body.is_empty();
+    let mut response = Response::new(Full::new(Bytes::from(answer.body)));
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let fields = response.headers_mut();
+    if has_body {
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    }
+    fields.insert("access-control-allow-origin", HeaderValue::from_static("*"));
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            fields.insert(name, value);
+        }
+    }
+    response
+}
