@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -97,6 +97,13 @@ impl Sink for FileSink {
 /// Opens a file for appending and makes it, and its folder, where they are missing.
 fn open(path: &Path) -> io::Result<File> {
     let open = || OpenOptions::new().append(true).create(true).mode(0o644).open(path);
+    // A pipe without a reader would hold up whoever opens it; tried this way, it is an error.
+    let _reader_is_there = match fs::metadata(path) {
+        Ok(kind) if kind.file_type().is_fifo() => {
+            Some(OpenOptions::new().append(true).custom_flags(libc::O_NONBLOCK).open(path)?)
+        }
+        _ => None,
+    };
     match open() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if let Some(parent) = path.parent() {
@@ -184,6 +191,21 @@ mod tests {
             assert_eq!(fs::read_to_string(&moved).unwrap(), expected);
             assert_eq!(fs::exists(&path).unwrap(), reopen);
         }
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_is_an_error_and_not_a_wait() {
+        let folder = Folder::new();
+        let path = folder.path("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        let mut sink = FileSink::open(&path, false);
+        assert_eq!(sink.write(b"one\n"), 1);
+        let reader = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        assert_eq!(sink.write_at(b"two\n", Instant::now() + LONGEST_PAUSE), 0);
+        let mut line = [0; 4];
+        io::Read::read_exact(&mut &reader, &mut line).unwrap();
+        assert_eq!(&line, b"two\n");
     }
 
     #[test]

@@ -56,7 +56,8 @@ struct WorkerSeries {
     consumers: Mutex<AHashMap<Uuid, Arc<ConsumerSeries>>>,
 }
 
-/// Requests by status code and bytes.
+/// Requests by status code and bytes, alone on its cache lines.
+#[repr(align(128))]
 #[derive(Default)]
 pub struct Traffic {
     by_gateway: [OnceLock<Page>; 5],
