@@ -112,6 +112,9 @@ struct Pending {
     authorized: bool,
 }
 
+/// The response of this request is not kept.
+struct NotKept;
+
 impl Plugin for ProxyCache {
     const NAME: &'static str = "proxy-cache";
     const PRIORITY: i64 = 100;
@@ -175,14 +178,22 @@ impl Phases for ProxyCache {
     }
 
     fn header_filter(&self, cx: &mut HeaderFilter<'_>) {
-        let Some(pending) = cx.state::<Pending>().copied() else { return };
-        match self.begin(cx, pending) {
-            Some(collecting) => {
-                self.show_status(cx.headers(), if pending.refreshes { "Refresh" } else { "Miss" });
+        let collecting = match cx.state::<Pending>().copied() {
+            Some(pending) => self.begin(cx, pending).map(|collecting| (collecting, pending.refreshes)),
+            // A response that failed after its head is followed by the gateway's own.
+            None if cx.state::<Collecting>().is_some() => None,
+            None => return,
+        };
+        match collecting {
+            Some((collecting, refreshes)) => {
+                self.show_status(cx.headers(), if refreshes { "Refresh" } else { "Miss" });
                 cx.want_body(BodyMode::Observe);
                 cx.remember(collecting);
             }
-            None => self.show_status(cx.headers(), "Bypass"),
+            None => {
+                self.show_status(cx.headers(), "Bypass");
+                cx.remember(NotKept);
+            }
         }
     }
 

@@ -197,6 +197,34 @@ fn incomplete_and_large_bodies_are_not_stored() {
 }
 
 #[test]
+fn an_error_that_takes_the_place_of_a_response_is_not_stored_as_one() {
+    let document = "_format_version: \"3.0\"\nplugins:\n- name: proxy-cache\n  config: {strategy: memory}\n";
+    let mut gateway = Harness::new(room(), document).unwrap();
+    let catalog = plugin::model::Catalog { plugins: vec![room().schema()], entities: Vec::new() };
+    let config = plugin::model::declarative::load("kong.yml", document, &catalog).unwrap();
+    let (services, shared) = (gateway.services.clone(), plugin::build::Shared::default());
+    let row = &config.plugins[0];
+    let cx = plugin::Build { config: &config, row, routes: &[], services: &services, shared: &shared };
+    let instance = room().build(row, &cx).unwrap();
+    let worker = std::rc::Rc::new(plugin::services::Worker::new(0, services.clone()));
+    let mut exchange = plugin::Exchange::new(worker, plugin::exchange::Client::default());
+    exchange.begin(std::time::Instant::now());
+    exchange.enter_chain(1);
+    exchange.request.set_target(plugin::Method::Get, b"/").unwrap();
+    exchange.request.headers.append("Host", b"gateway.test");
+    assert!(matches!(instance.access(&mut plugin::Access::new(&mut exchange, 0)), plugin::Flow::Next));
+    for (source, status) in [(plugin::Source::Upstream, 200), (plugin::Source::Gateway, 502)] {
+        (exchange.source, exchange.response.status) = (source, status);
+        exchange.response.headers.set("Content-Type", b"application/json");
+        instance.header_filter(&mut plugin::HeaderFilter::new(&mut exchange, 0));
+    }
+    assert_eq!(exchange.response.headers.get("X-Cache-Status"), Some(&b"Bypass"[..]));
+    instance.body_filter(&mut plugin::BodyFilter::new(&mut exchange, 0, b"{}", true));
+    assert_eq!(plain(&mut gateway, "/"), "Miss");
+    assert_eq!(plain(&mut gateway, "/"), "Hit", "the harness asks with the same key");
+}
+
+#[test]
 fn responses_say_whether_and_how_long_they_may_be_kept() {
     for (value, expected) in [
         ("max-age=5", "Hit"),
