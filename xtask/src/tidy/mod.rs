@@ -5,6 +5,7 @@ mod engine;
 mod lexer;
 mod manners;
 mod rooms;
+mod settings;
 mod sizes;
 mod source;
 
@@ -45,6 +46,7 @@ pub fn check(root: &Path) -> io::Result<bool> {
         engine::check(&tree, &names),
         arrows::check(&tree),
         rooms::check(&tree, &names),
+        settings::check(&tree),
     ]
     .concat();
     findings.sort();

@@ -12,6 +12,8 @@ use super::lexer::{self, Masks};
 const FOLDERS: [&str; 5] = ["crates", "xtask", "bench", "e2e", "fuzz/fuzz_targets"];
 /// Folders that hold no sources of ours.
 const SKIPPED: [&str; 3] = ["target", "corpus", "artifacts"];
+/// The page that lists the settings.
+pub const SETTINGS_PAGE: &str = "docs/settings.md";
 
 /// Everything that is looked at.
 #[derive(Debug, Default)]
@@ -20,6 +22,8 @@ pub struct Tree {
     pub sources: Vec<Source>,
     /// Manifests of the crates, by the crate's folder name.
     pub manifests: BTreeMap<String, String>,
+    /// The page that lists the settings.
+    pub settings_page: String,
 }
 
 /// One Rust source.
@@ -46,6 +50,7 @@ impl Tree {
         texts.sort();
         tree.sources = texts.into_iter().map(|(path, text)| Source::new(path, text)).collect();
         tree.mark_test_modules();
+        tree.settings_page = fs::read_to_string(root.join(SETTINGS_PAGE))?;
         for entry in fs::read_dir(root.join("crates"))? {
             let entry = entry?;
             let manifest = fs::read_to_string(entry.path().join("Cargo.toml"))?;
@@ -61,6 +66,7 @@ impl Tree {
         for (path, text) in files {
             match path.strip_prefix("crates/").and_then(|path| path.strip_suffix("/Cargo.toml")) {
                 Some(name) => drop(tree.manifests.insert(name.to_owned(), (*text).to_owned())),
+                None if *path == SETTINGS_PAGE => (*text).clone_into(&mut tree.settings_page),
                 None => tree.sources.push(Source::new((*path).to_owned(), (*text).to_owned())),
             }
         }
