@@ -275,6 +275,7 @@ fn the_status_listener_shows_health_and_metrics_only() {
     {
         assert_eq!(get(hidden).status, 404, "{hidden}");
     }
+    assert_eq!(send(plane.status(), "DELETE", "/proxy-cache", "", b"").status, 404);
 }
 
 #[test]

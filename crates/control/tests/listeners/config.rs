@@ -98,8 +98,10 @@ fn what_is_no_configuration_is_refused() {
         assert_eq!(answer.status, status, "{content_type} {body:?}: {}", answer.body);
         assert!(answer.json()["message"].is_string());
     }
-    let answer = plane.post("/config", "application/x-www-form-urlencoded", "other=1");
-    assert_eq!(answer.body, r#"{"message":"expected a declarative configuration"}"#);
+    for (content_type, body) in [("application/x-www-form-urlencoded", "other=1"), ("text/yaml", " \n")] {
+        let answer = plane.post("/config", content_type, body);
+        assert_eq!(answer.body, r#"{"message":"expected a declarative configuration"}"#);
+    }
     assert_eq!(plane.names("/services", "name").len(), 3);
 }
 
@@ -170,7 +172,9 @@ fn stopping_ends_idle_connections_and_closes_the_listeners() {
     let mut first = [0; 12];
     idle.read_exact(&mut first).unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
+    let asked = std::time::Instant::now();
     plane.running.stop();
+    assert!(asked.elapsed() < Duration::from_secs(30), "it waited for the connection to time out");
     idle.read_to_end(&mut Vec::new()).unwrap();
     assert!(TcpStream::connect(address).is_err());
 }

@@ -28,6 +28,7 @@ services:
 - {name: three, url: "http://three.test"}
 upstreams:
 - {name: u.test, targets: [{target: "10.0.0.1:80"}, {target: "gone.test", weight: 7}]}
+- {name: other.test, targets: [{target: gone.test}]}
 consumers:
 - username: bob
   custom_id: "7"
@@ -125,15 +126,16 @@ impl Plane {
     pub fn start() -> Self {
         let services = Services::new(1, Clock::default(), true);
         services.report_health(|| {
-            let health = |target: &str, address: &str, state| TargetHealth {
-                upstream: "u.test".to_owned(),
+            let health = |upstream: &str, target: &str, address: &str, state| TargetHealth {
+                upstream: upstream.to_owned(),
                 target: target.to_owned(),
                 address: address.to_owned(),
                 state,
             };
             vec![
-                health("10.0.0.1:80", "10.0.0.1:80", "healthchecks_off"),
-                health("gone.test:8000", "", "dns_error"),
+                health("u.test", "10.0.0.1:80", "10.0.0.1:80", "healthchecks_off"),
+                health("u.test", "gone.test:8000", "", "dns_error"),
+                health("other.test", "gone.test:8000", "10.0.0.2:8000", "healthy"),
             ]
         });
         let gate = Arc::new(Gate::default());
