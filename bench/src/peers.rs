@@ -178,6 +178,7 @@ impl Peer {
             Peer::Plain | Peer::Full | Peer::Routes => {
                 command.arg("run").arg(file).args(["--workers", "1", "--proxy-listen"]).arg(own.to_string());
                 command.arg("--admin-listen").arg(free_address()?.to_string());
+                command.arg("--status-listen").arg("off");
             }
         }
         Ok(command)

@@ -5,6 +5,7 @@ use plugin::exchange::{Exchange, Source};
 use plugin::reply::Body;
 use plugin::serialize::Latencies;
 use plugin::{BodyMode, Phase};
+use tokio::time::Instant;
 use wire::h1::{BodyDecoder, Decoded, encode};
 use wire::{BodyLength, Known, Method, Version};
 
@@ -19,6 +20,8 @@ use crate::{SERVER, VIA_11};
 
 /// Bytes read from an upstream at a time once the body is known to be large.
 const LARGE_READ: usize = 128 << 10;
+/// A piece of body up to this size is copied behind the head rather than written beside it.
+const SMALL_BODY: usize = 4 << 10;
 /// Bytes of framed body collected before they are written.
 const FLUSH_AT: usize = 64 << 10;
 
@@ -177,7 +180,7 @@ impl Download<'_> {
 
     async fn read(&mut self, parts: &mut Parts<'_>, room: usize) -> Result<usize, Failure> {
         let mut pair = Pair::new(parts.channel, &mut self.upstream, &mut parts.work.upload, parts.local);
-        pair.read_upstream(room, self.read_timeout).await
+        pair.read_upstream(room, self.read_timeout, None).await
     }
 
     async fn flush(&mut self, parts: &mut Parts<'_>, count: usize) -> Result<(), Failure> {
@@ -240,8 +243,12 @@ impl Download<'_> {
                 }
                 self.upstream.input.consume(consumed);
             } else {
-                // Without framing of our own the bytes go out from where they were read to.
-                let count = piece.len();
+                // Without framing of our own the bytes go out from where they were read to; a few go with the head.
+                let mut count = piece.len();
+                if count <= SMALL_BODY {
+                    parts.work.to_client.extend_from_slice(piece);
+                    count = 0;
+                }
                 if count > 0 || done {
                     self.flush(parts, count).await?;
                 }
@@ -338,7 +345,7 @@ impl Download<'_> {
 
     /// Settles both connections after the response, or after the failure to send it whole.
     fn end(self, parts: &mut Parts<'_>, sent: Result<(), Failure>, keep_alive: bool) -> After {
-        let now = std::time::Instant::now();
+        let now = Instant::now().into_std();
         let record = &mut parts.work.exchange.record;
         record.upstream_finished = Some(now);
         record.aborted = sent.is_err();
@@ -357,18 +364,13 @@ impl Download<'_> {
 }
 
 fn write_last_chunk(parts: &mut Parts<'_>, decoder: &BodyDecoder) {
-    let wanted = parts
-        .work
-        .exchange
-        .request
-        .headers
-        .known_all(Known::TE)
-        .any(|value| wire::media::has_token(value, "trailers"));
-    if wanted {
-        encode::last_chunk(&mut parts.work.to_client, Some(decoder.trailers()));
-    } else {
-        encode::last_chunk(&mut parts.work.to_client, None);
-    }
+    let trailers = wants_trailers(&parts.work.exchange).then(|| decoder.trailers());
+    encode::last_chunk(&mut parts.work.to_client, trailers);
+}
+
+/// The client knows what to do with trailers (RFC 9110 10.1.4).
+fn wants_trailers(exchange: &Exchange) -> bool {
+    exchange.request.headers.known_all(Known::TE).any(|value| wire::media::has_token(value, "trailers"))
 }
 
 fn may_keep_alive(parts: &Parts<'_>) -> bool {
@@ -395,29 +397,30 @@ fn upload_is_settled(parts: &mut Parts<'_>) -> bool {
 /// Adds the fields the gateway itself is responsible for (kong.md 3.5).
 fn add_own_fields(exchange: &mut Exchange, settings: &Settings, proxied: bool) {
     let on = settings.response_headers;
-    let latencies = Latencies::of(&exchange.record);
+    let now = exchange.record.upstream_answered.unwrap_or_else(|| Instant::now().into_std());
+    let latencies = Latencies::at(&exchange.record, now);
     let headers = &mut exchange.response.headers;
     let mut number = itoa::Buffer::new();
     if on.upstream_status
         && let Some(status) = exchange.record.upstream_status
     {
-        headers.set("X-Kong-Upstream-Status", number.format(status).as_bytes());
+        headers.set_known(Known::XKongUpstreamStatus, number.format(status).as_bytes());
     }
     if proxied {
         let waited = latencies.proxy.or((exchange.source == Source::Upstream).then_some(0));
         if on.upstream_latency
             && let Some(waited) = waited
         {
-            headers.set("X-Kong-Upstream-Latency", number.format(waited).as_bytes());
+            headers.set_known(Known::XKongUpstreamLatency, number.format(waited).as_bytes());
         }
         if on.proxy_latency {
-            headers.set("X-Kong-Proxy-Latency", number.format(latencies.kong).as_bytes());
+            headers.set_known(Known::XKongProxyLatency, number.format(latencies.kong).as_bytes());
         }
         if on.via && exchange.source == Source::Upstream {
             headers.append_known(Known::Via, VIA_11.as_bytes());
         }
     } else if on.response_latency {
-        headers.set("X-Kong-Response-Latency", number.format(latencies.request).as_bytes());
+        headers.set_known(Known::XKongResponseLatency, number.format(latencies.request).as_bytes());
     }
     if on.server && (exchange.source == Source::Gateway || !headers.contains_known(Known::Server)) {
         headers.set_known(Known::Server, SERVER.as_bytes());
@@ -472,8 +475,11 @@ fn write_head(parts: &mut Parts<'_>, framing: BodyLength, keep_alive: bool) {
     let nominated = crate::forward::nominates_fields(&response.headers);
     // An answer to HEAD and a 304 keep the length the body would have (RFC 9110 8.6).
     let keeps_length = framing == BodyLength::None && response.status != 204 && response.status >= 200;
+    // Trailers are announced to those who asked for them only (kong.md 3.5).
+    let announces = framing == BodyLength::Chunked && wants_trailers(exchange);
     response.headers.write_where(out, |field| {
         let drop = is_hop_by_hop(field.known)
+            || (field.known == Known::Trailer && !announces)
             || (field.known == Known::ContentLength && !keeps_length)
             || (nominated && crate::forward::is_nominated(&response.headers, field.name()));
         !drop

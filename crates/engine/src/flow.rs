@@ -4,7 +4,7 @@
 //! run phase by phase, and whatever the outcome (an upstream's response, a plugin's answer, a failure) it rejoins at
 //! `header_filter`, so that all are decorated and logged alike. No plugin is named here.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use plugin::{Exchange, Flow, Scheme};
 use wire::h1::{Parsed, encode, parse_request};
@@ -44,10 +44,9 @@ async fn read_head(session: &mut Session) -> Result<(), Failure> {
     session.requests += 1;
     let Parts { local, channel, work } = session.parts();
     let settings = &local.settings;
-    let started = Instant::now();
-    let deadline = tokio::time::Instant::now() + settings.head_timeout;
+    let now = Instant::now();
+    let (started, deadline) = (now.into_std(), now + settings.head_timeout);
     work.exchange.request.clear();
-    work.exchange.record.request_bytes = 0;
     loop {
         match parse_request(channel.input.unread(), &settings.request_limits, &mut work.exchange.request) {
             Parsed::Complete { consumed } => {
@@ -57,10 +56,11 @@ async fn read_head(session: &mut Session) -> Result<(), Failure> {
                 return Ok(());
             }
             Parsed::Incomplete => {
-                let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-                channel.fill(HEAD_READ, left).await.map_err(|fault| {
+                let silent = channel.input.is_empty();
+                channel.fill(HEAD_READ, deadline).await.map_err(|fault| {
                     work.exchange.begin(started);
-                    Failure::from(fault)
+                    // Whoever sent nothing is owed nothing.
+                    if silent { Failure::ClientGone } else { Failure::from(fault) }
                 })?;
             }
             Parsed::Reject(reject) => {
@@ -85,7 +85,9 @@ async fn carry_out(session: &mut Session, head: Result<(), Failure>) -> After {
         Err(failure) => Err(failure),
     };
     let after = answer(&mut parts, &snapshot, outcome).await;
-    finish(&mut parts, &snapshot);
+    let finished = Instant::now();
+    finish(&mut parts, &snapshot, finished);
+    session.quiet_since = finished;
     after
 }
 
@@ -129,9 +131,9 @@ async fn answer(parts: &mut Parts<'_>, snapshot: &Snapshot, outcome: Result<Outc
 }
 
 /// Closes the record and lets the plugins log it.
-fn finish(parts: &mut Parts<'_>, snapshot: &Snapshot) {
+fn finish(parts: &mut Parts<'_>, snapshot: &Snapshot, now: Instant) {
     let work = &mut *parts.work;
-    work.exchange.record.finished = Some(Instant::now());
+    work.exchange.record.finished = Some(now.into_std());
     work.exchange.record.request_bytes += work.upload.received;
     let chain = snapshot.chain(&work.exchange);
     chain.log(&snapshot.instances, &mut work.exchange);
@@ -255,14 +257,22 @@ async fn read_body(parts: &mut Parts<'_>) -> Result<(), Failure> {
     if parts.work.exchange.body.is_some() {
         return Ok(());
     }
-    let mut body = Vec::new();
     let bound = parts.local.settings.request_buffer_bytes;
+    let body = collect_body(parts, bound, false).await?;
+    parts.work.exchange.body = Some(body);
+    Ok(())
+}
+
+/// Takes up to `bound` bytes of the request body; more is a failure, unless `partly` allows to stop there.
+async fn collect_body(parts: &mut Parts<'_>, bound: usize, partly: bool) -> Result<Vec<u8>, Failure> {
     send_continue(parts).await?;
+    let mut body = Vec::new();
     let limit = parts.local.settings.body_timeout;
     let Parts { channel, work, .. } = parts;
-    channel.collect(&mut work.upload, &mut body, bound, limit).await?;
-    work.exchange.body = Some(body);
-    Ok(())
+    match channel.collect(&mut work.upload, &mut body, bound, limit).await {
+        Err(Failure::BodyTooLarge) if partly && !work.upload.is_over_limit() => Ok(body),
+        outcome => outcome.map(|()| body),
+    }
 }
 
 /// Tells a client that waits for it to go on with its body (RFC 9110 10.1.1).
@@ -308,11 +318,20 @@ async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Res
     }
 }
 
-/// Reads a small body whole before an upstream is asked, where the route buffers requests.
+/// Reads a small body whole before an upstream is asked, where the route buffers requests. A chunked body that turns
+/// out to be large goes on as a stream.
 async fn buffer_small_body(parts: &mut Parts<'_>, route: &CompiledRoute) -> Result<(), Failure> {
-    let small = parts.work.upload.remaining().is_some_and(|length| length <= REPLAYABLE);
-    if small && route.matched.route.request_buffering && parts.work.exchange.body.is_none() {
-        read_body(parts).await?;
+    let upload = &parts.work.upload;
+    let small = upload.remaining().is_none_or(|length| length <= REPLAYABLE);
+    let wanted = small && upload.is_awaiting_client() && route.matched.route.request_buffering;
+    if !wanted || parts.work.exchange.body.is_some() {
+        return Ok(());
+    }
+    let body = collect_body(parts, usize::try_from(REPLAYABLE).unwrap_or(usize::MAX), true).await?;
+    if parts.work.upload.is_awaiting_client() {
+        parts.work.upload.put_back(&body);
+    } else {
+        parts.work.exchange.body = Some(body);
     }
     Ok(())
 }
@@ -335,17 +354,19 @@ fn pick(parts: &mut Parts<'_>, plan: &Plan) -> Result<Peer, Failure> {
         PickError::NoPeer => Failure::NoPeer,
         PickError::NameResolution => Failure::NameResolution,
     })?;
+    let since = if tried.is_empty() { 0 } else { millis_since(record.started) };
     record.tries.push(plugin::exchange::Try {
         address: picked.address,
-        started_ms: record.started_ms + millis_since(record.started),
+        started_ms: record.started_ms + since,
         balancer_us: 0,
         failed: None,
     });
     Ok(picked)
 }
 
-fn millis_since(start: Instant) -> u64 {
-    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
+fn millis_since(start: std::time::Instant) -> u64 {
+    let elapsed = Instant::now().into_std().saturating_duration_since(start);
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn mark_failed(exchange: &mut Exchange, failure: Failure) {

@@ -25,7 +25,7 @@ pub struct Outgoing<'a> {
 /// Appends the request head for the upstream to `out`.
 pub fn write_request_head(exchange: &Exchange, outgoing: &Outgoing<'_>, out: &mut Vec<u8>) {
     write_request_line(exchange, out);
-    encode::header(out, "Host", outgoing.host);
+    field(out, b"Host: ", outgoing.host);
     let upgrade = exchange.request.upgrade == Some(Upgrade::WebSocket);
     if upgrade {
         out.extend_from_slice(b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n");
@@ -33,10 +33,10 @@ pub fn write_request_head(exchange: &Exchange, outgoing: &Outgoing<'_>, out: &mu
         out.extend_from_slice(b"Connection: keep-alive\r\n");
     }
     copy_fields(&exchange.request.headers, out);
-    write_forwarded(exchange, outgoing.settings, out);
+    write_forwarded(exchange, out);
     write_via(exchange, out);
     if outgoing.settings.request_id_upstream {
-        encode::header(out, "X-Kong-Request-Id", &exchange.request_id);
+        field(out, b"X-Kong-Request-Id: ", &exchange.request_id);
     }
     match outgoing.body {
         BodyLength::None | BodyLength::UntilClose => {}
@@ -44,6 +44,13 @@ pub fn write_request_head(exchange: &Exchange, outgoing: &Outgoing<'_>, out: &mu
         BodyLength::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
     encode::end_of_head(out);
+}
+
+/// Appends a field whose value is known to be one: it was parsed, checked when it was set, or is our own.
+fn field(out: &mut Vec<u8>, name_and_colon: &[u8], value: &[u8]) {
+    out.extend_from_slice(name_and_colon);
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }
 
 fn write_request_line(exchange: &Exchange, out: &mut Vec<u8>) {
@@ -121,7 +128,7 @@ fn is_identity(name: &str) -> bool {
         || name.eq_ignore_ascii_case("authorization")
 }
 
-fn write_forwarded(exchange: &Exchange, settings: &Settings, out: &mut Vec<u8>) {
+fn write_forwarded(exchange: &Exchange, out: &mut Vec<u8>) {
     let headers = &exchange.request.headers;
     let client = &exchange.client;
     address(out, "X-Real-IP: ", client.ip);
@@ -130,19 +137,14 @@ fn write_forwarded(exchange: &Exchange, settings: &Settings, out: &mut Vec<u8>) 
         out.extend_from_slice(value);
         out.extend_from_slice(b", ");
     }
-    let forwarded = if settings.real_ip_header.eq_ignore_ascii_case("X-Forwarded-For") {
-        client.peer.ip()
-    } else {
-        client.ip
-    };
-    address(out, "", forwarded);
+    address(out, "", client.peer.ip());
     let given = |known: Known| if client.trusted { headers.known(known) } else { None };
     let scheme = exchange.scheme.as_str().as_bytes();
-    encode::header(out, "X-Forwarded-Proto", given(Known::XForwardedProto).unwrap_or(scheme));
+    field(out, b"X-Forwarded-Proto: ", given(Known::XForwardedProto).unwrap_or(scheme));
     let (host, _) = split_host(headers.known(Known::Host).unwrap_or_default());
-    encode::header(out, "X-Forwarded-Host", given(Known::XForwardedHost).unwrap_or(host));
+    field(out, b"X-Forwarded-Host: ", given(Known::XForwardedHost).unwrap_or(host));
     match given(Known::XForwardedPort) {
-        Some(port) => drop(encode::header(out, "X-Forwarded-Port", port)),
+        Some(port) => field(out, b"X-Forwarded-Port: ", port),
         None => {
             out.extend_from_slice(b"X-Forwarded-Port: ");
             encode::number(out, u64::from(client.local.port()));
@@ -150,11 +152,11 @@ fn write_forwarded(exchange: &Exchange, settings: &Settings, out: &mut Vec<u8>) 
         }
     }
     let path = given(Known::XForwardedPath).unwrap_or_else(|| exchange.request.path());
-    encode::header(out, "X-Forwarded-Path", path);
+    field(out, b"X-Forwarded-Path: ", path);
     let stripped = &exchange.upstream.stripped_prefix;
     let prefix = (!stripped.is_empty() && stripped.as_slice() != b"/").then_some(stripped.as_slice());
     if let Some(prefix) = given(Known::XForwardedPrefix).or(prefix) {
-        encode::header(out, "X-Forwarded-Prefix", prefix);
+        field(out, b"X-Forwarded-Prefix: ", prefix);
     }
 }
 

@@ -11,6 +11,7 @@ use plugin::services::Worker;
 use plugin::stats::Shard;
 use tokio::io::AsyncWriteExt;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::date::DateCache;
 use crate::settings::Settings;
@@ -208,6 +209,8 @@ pub struct Session {
     pub client: Client,
     /// Requests begun on this connection.
     pub requests: u64,
+    /// When the connection was made, or its last response was complete.
+    pub quiet_since: Instant,
     /// Whether no request is running; shared with the worker's registry.
     pub idle: Rc<Cell<bool>>,
     workspace: Option<Box<Workspace>>,
@@ -216,7 +219,7 @@ pub struct Session {
 impl Session {
     /// A fresh connection.
     pub fn new(local: Rc<Local>, channel: Channel, client: Client, idle: Rc<Cell<bool>>) -> Self {
-        Self { local, channel, client, requests: 0, idle, workspace: None }
+        Self { local, channel, client, requests: 0, quiet_since: Instant::now(), idle, workspace: None }
     }
 
     /// Waits for the first byte of the next request, holding no memory meanwhile. False when the connection is over.
@@ -226,9 +229,10 @@ impl Session {
                 return false;
             }
             self.rest();
+            let deadline = self.quiet_since + self.local.settings.idle_timeout;
             let Channel { stream, timer, .. } = &mut self.channel;
             let readable = std::future::poll_fn(|cx| stream.poll_readable(cx));
-            if !matches!(timer.within(self.local.settings.idle_timeout, readable).await, Ok(Ok(()))) {
+            if !matches!(timer.until(deadline, readable).await, Ok(Ok(()))) {
                 return false;
             }
         }
@@ -246,7 +250,8 @@ impl Session {
             let farewell = async {
                 let _ = channel.stream.shutdown().await;
                 let mut discarded = 0;
-                while let Ok(count) = channel.fill(LINGER_READ, LINGER_TIME).await {
+                let deadline = Instant::now() + LINGER_TIME;
+                while let Ok(count) = channel.fill(LINGER_READ, deadline).await {
                     channel.input.consume(count);
                     discarded += count;
                     if discarded > LINGER_BYTES {
@@ -254,7 +259,7 @@ impl Session {
                     }
                 }
             };
-            let _ = tokio::time::timeout(LINGER_TIME, farewell).await;
+            farewell.await;
         }
         self.rest();
     }

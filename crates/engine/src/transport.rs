@@ -200,7 +200,7 @@ impl Timer {
         }
     }
 
-    /// Waits for `future`, no longer than `limit`.
+    /// Waits for `future`, no longer than `limit` from the first time it has to.
     pub async fn within<F: Future>(&mut self, limit: Duration, future: F) -> Result<F::Output, Fault> {
         let mut future = pin!(future);
         let mut deadline = None;
@@ -209,6 +209,18 @@ impl Timer {
                 return Poll::Ready(Ok(value));
             }
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
+            self.poll_passed(cx, deadline).map(|()| Err(Fault::Timeout))
+        })
+        .await
+    }
+
+    /// Waits for `future`, no longer than until `deadline`.
+    pub async fn until<F: Future>(&mut self, deadline: Instant, future: F) -> Result<F::Output, Fault> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            if let Poll::Ready(value) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(value));
+            }
             self.poll_passed(cx, deadline).map(|()| Err(Fault::Timeout))
         })
         .await
@@ -234,9 +246,9 @@ impl Channel {
     }
 
     /// Reads once more; [`Fault::Closed`] at the end of the stream.
-    pub async fn fill(&mut self, room: usize, limit: Duration) -> Result<usize, Fault> {
+    pub async fn fill(&mut self, room: usize, deadline: Instant) -> Result<usize, Fault> {
         let Self { stream, input, timer, .. } = self;
-        match timer.within(limit, poll_fn(|cx| input.poll_fill(cx, stream, room))).await?? {
+        match timer.until(deadline, poll_fn(|cx| input.poll_fill(cx, stream, room))).await?? {
             0 => Err(Fault::Closed),
             count => Ok(count),
         }
@@ -288,10 +300,10 @@ mod tests {
     async fn a_silent_peer_is_a_timeout_and_a_closed_one_is_not() {
         let (near, far) = tokio::io::duplex(64);
         let mut channel = Channel::new(Stream::Memory(BufReader::new(near)));
-        let limit = Duration::from_secs(5);
-        assert!(matches!(channel.fill(16, limit).await, Err(Fault::Timeout)));
+        let deadline = Instant::now() + Duration::from_secs(5);
+        assert!(matches!(channel.fill(16, deadline).await, Err(Fault::Timeout)));
         drop(far);
-        assert!(matches!(channel.fill(16, limit).await, Err(Fault::Closed)));
+        assert!(matches!(channel.fill(16, deadline).await, Err(Fault::Closed)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -299,10 +311,13 @@ mod tests {
         let (near, mut far) = tokio::io::duplex(64);
         let mut channel = Channel::new(Stream::Memory(BufReader::new(near)));
         far.write_all(b"x").await.unwrap();
-        channel.fill(16, Duration::from_secs(60)).await.unwrap();
         let start = Instant::now();
-        assert!(matches!(channel.fill(16, Duration::from_secs(60)).await, Err(Fault::Timeout)));
-        assert!(matches!(channel.fill(16, Duration::from_secs(1)).await, Err(Fault::Timeout)));
+        channel.fill(16, start + Duration::from_secs(60)).await.unwrap();
+        assert!(matches!(channel.fill(16, start + Duration::from_secs(60)).await, Err(Fault::Timeout)));
+        assert!(matches!(
+            channel.fill(16, Instant::now() + Duration::from_secs(1)).await,
+            Err(Fault::Timeout)
+        ));
         assert_eq!(start.elapsed().as_secs(), 61);
     }
 

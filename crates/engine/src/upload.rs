@@ -71,6 +71,18 @@ impl Upload {
         }
     }
 
+    /// More has been received than is allowed at all.
+    pub fn is_over_limit(&self) -> bool {
+        self.limit > 0 && self.received > self.limit
+    }
+
+    /// Gives back what was collected of a chunked body, to be passed on first.
+    pub fn put_back(&mut self, body: &[u8]) {
+        encode::chunk_head(&mut self.pending, body.len());
+        self.pending.extend_from_slice(body);
+        encode::chunk_end(&mut self.pending);
+    }
+
     /// The body has been taken by other means: nothing is to be passed on.
     pub fn finish(&mut self) {
         self.state = State::Done;
@@ -192,7 +204,7 @@ impl Upload {
             };
             client.input.consume(consumed);
             self.received = body.len() as u64;
-            if body.len() > bound || (self.limit > 0 && self.received > self.limit) {
+            if body.len() > bound || self.is_over_limit() {
                 return Poll::Ready(Err(Failure::BodyTooLarge));
             }
         }

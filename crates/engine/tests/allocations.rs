@@ -3,6 +3,8 @@
 //! The client and the upstream of these stories allocate nothing themselves. What is left is named where it is
 //! allowed. Background work (a tick a second) is spread over the requests, so the figures are rounded down.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail anywhere")]
+
 use std::alloc::System;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -168,8 +170,7 @@ consumers:
     );
     let allocations = per_request(&document, request.as_bytes());
     let _ = std::fs::remove_dir_all(folder);
-    // The correlation id's log field: the list and the text.
-    assert!(allocations <= 2, "{allocations} allocations per request");
+    assert_eq!(allocations, 0, "a warm chain works in memory it has");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use model::entity::Consumer;
 use uuid::Uuid;
-use wire::Headers;
+use wire::{Field, Headers, Known};
 
 use crate::exchange::{Exchange, Record, Source, Try};
 use crate::views::Log;
@@ -35,7 +35,12 @@ impl Latencies {
     /// Computes the latencies of a record.
     #[must_use]
     pub fn of(record: &Record) -> Self {
-        let finished = record.finished.unwrap_or_else(Instant::now);
+        Self::at(record, record.finished.unwrap_or_else(Instant::now))
+    }
+
+    /// The latencies as they stand at `finished`.
+    #[must_use]
+    pub fn at(record: &Record, finished: Instant) -> Self {
         let total = finished.saturating_duration_since(record.started);
         let proxy = record
             .upstream_started
@@ -99,7 +104,7 @@ fn write_request(exchange: &Exchange, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"url\":\"");
     out.extend_from_slice(exchange.scheme.as_str().as_bytes());
     out.extend_from_slice(b"://");
-    escaped(out, request.headers.known(wire::Known::Host).unwrap_or_default());
+    escaped(out, request.headers.known(Known::Host).unwrap_or_default());
     escaped(out, request.target());
     out.extend_from_slice(b"\",\"querystring\":");
     write_query(request.query(), out);
@@ -216,9 +221,8 @@ fn write_match(exchange: &Exchange, out: &mut Vec<u8>) {
 fn write_headers(headers: &Headers, out: &mut Vec<u8>) {
     out.push(b'{');
     let mut first = true;
-    for (index, (name, value)) in headers.iter().enumerate() {
-        let same = |other: &(&str, &[u8])| other.0.eq_ignore_ascii_case(name);
-        if headers.iter().take(index).any(|other| same(&other)) {
+    for (index, field) in headers.entries().enumerate() {
+        if headers.entries().take(index).any(|other| same_name(&other, &field)) {
             continue;
         }
         if !first {
@@ -226,26 +230,31 @@ fn write_headers(headers: &Headers, out: &mut Vec<u8>) {
         }
         first = false;
         out.push(b'"');
-        out.extend(name.bytes().map(|byte| byte.to_ascii_lowercase()));
+        out.extend(field.name.iter().map(u8::to_ascii_lowercase));
         out.extend_from_slice(b"\":");
-        if name.eq_ignore_ascii_case("authorization") || name.eq_ignore_ascii_case("proxy-authorization") {
+        if matches!(field.known, Known::Authorization | Known::ProxyAuthorization) {
             out.extend_from_slice(b"\"REDACTED\"");
             continue;
         }
-        let mut others = headers.iter().skip(index + 1).filter(same).peekable();
+        let mut others =
+            headers.entries().skip(index + 1).filter(|other| same_name(other, &field)).peekable();
         if others.peek().is_none() {
-            string(out, value);
+            string(out, field.value);
             continue;
         }
         out.push(b'[');
-        string(out, value);
-        for (_, value) in others {
+        string(out, field.value);
+        for other in others {
             out.push(b',');
-            string(out, value);
+            string(out, other.value);
         }
         out.push(b']');
     }
     out.push(b'}');
+}
+
+fn same_name(one: &Field<'_>, other: &Field<'_>) -> bool {
+    one.known == other.known && (one.known != Known::Other || one.name.eq_ignore_ascii_case(other.name))
 }
 
 /// Appends a query as an object, names and values percent-decoded; the first of repeated names wins.
@@ -310,8 +319,9 @@ pub fn string(out: &mut Vec<u8>, value: &[u8]) {
 }
 
 fn escaped(out: &mut Vec<u8>, value: &[u8]) {
-    let plain = |byte: &u8| (0x20..0x7f).contains(byte) && *byte != b'"' && *byte != b'\\';
-    if value.iter().all(plain) {
+    // Without an early end, so that the compiler can look at many bytes at a time.
+    let special = |byte: &u8| !(0x20..0x7f).contains(byte) | (*byte == b'"') | (*byte == b'\\');
+    if !value.iter().fold(false, |found, byte| found | special(byte)) {
         out.extend_from_slice(value);
         return;
     }

@@ -124,18 +124,19 @@ impl Access<'_> {
         self.exchange.identity.groups = Some(groups);
     }
 
-    /// The path sent upstream.
+    /// The path sent upstream. Bytes that would end it, or the request line, are percent-encoded.
     pub fn set_upstream_path(&mut self, path: &[u8]) {
         self.exchange.upstream.path.clear();
-        self.exchange.upstream.path.extend_from_slice(path);
+        push_target(&mut self.exchange.upstream.path, path, b"?#");
     }
 
-    /// The query sent upstream, without `?`; none removes the question mark too.
+    /// The query sent upstream, without `?`; none removes the question mark too. Bytes that would end it are
+    /// percent-encoded.
     pub fn set_upstream_query(&mut self, query: Option<&[u8]>) {
         let upstream = &mut self.exchange.upstream;
         upstream.has_query = query.is_some();
         upstream.query.clear();
-        upstream.query.extend_from_slice(query.unwrap_or_default());
+        push_target(&mut upstream.query, query.unwrap_or_default(), b"#");
     }
 
     /// The method sent upstream.
@@ -143,10 +144,14 @@ impl Access<'_> {
         self.exchange.upstream.method = Some(method);
     }
 
-    /// The `Host` sent upstream.
-    pub fn set_upstream_host(&mut self, host: &[u8]) {
-        self.exchange.upstream.host.clear();
-        self.exchange.upstream.host.extend_from_slice(host);
+    /// The `Host` sent upstream. False, and nothing changes, if it is no authority (RFC 9110 7.2).
+    pub fn set_upstream_host(&mut self, host: &[u8]) -> bool {
+        let valid = wire::target::is_authority(host);
+        if valid {
+            self.exchange.upstream.host.clear();
+            self.exchange.upstream.host.extend_from_slice(host);
+        }
+        valid
     }
 
     /// The request body, once it has been read (see [`Flow::ReadBody`](crate::Flow::ReadBody)).
@@ -284,5 +289,29 @@ impl Deref for Log<'_> {
 fn remember<T: Any>(exchange: &mut Exchange, slot: usize, state: T) {
     if let Some(place) = exchange.states.get_mut(slot) {
         *place = Some(Box::new(state));
+    }
+}
+
+/// Appends `text`, with controls, spaces, bytes beyond ASCII and those in `ends` percent-encoded.
+fn push_target(out: &mut Vec<u8>, text: &[u8], ends: &[u8]) {
+    for &byte in text {
+        if byte.is_ascii_graphic() && !ends.contains(&byte) {
+            out.push(byte);
+        } else {
+            const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+            out.extend_from_slice(&[b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::push_target;
+
+    #[test]
+    fn a_target_cannot_be_split() {
+        let mut out = Vec::new();
+        push_target(&mut out, b"/a b\r\nHost: evil?x#y\xff", b"?#");
+        assert_eq!(out, b"/a%20b%0D%0AHost:%20evil%3Fx%23y%FF");
     }
 }

@@ -183,6 +183,15 @@ impl Peer {
         String::from_utf8_lossy(&rest).into_owned()
     }
 
+    /// Reads up to and including `end`.
+    pub async fn rest_until(&mut self, end: &str) -> String {
+        let mut text = Vec::new();
+        while !text.ends_with(end.as_bytes()) {
+            text.push(self.0.read_u8().await.unwrap());
+        }
+        String::from_utf8(text).unwrap()
+    }
+
     /// Says that nothing more will be sent.
     pub async fn finish(&mut self) {
         self.0.shutdown().await.unwrap();

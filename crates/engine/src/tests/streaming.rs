@@ -7,7 +7,8 @@ use crate::settings::Settings;
 
 #[tokio::test(start_paused = true)]
 async fn a_chunked_body_and_its_trailers_pass_both_ways_piece_by_piece() {
-    with(PLAIN, Settings::default(), |lab| async move {
+    let document = PLAIN.replace("paths: [/]", "paths: [/]\n    request_buffering: false");
+    with(&document, Settings::default(), |lab| async move {
         let mut client = lab.client();
         client
             .send(
@@ -145,6 +146,37 @@ async fn an_answer_before_the_end_of_the_request_ends_the_connection() {
         assert_eq!((status, body.as_str()), (413, "big"));
         assert_eq!(client.rest().await, "");
         assert_eq!(upstream.rest().await, "");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_chunked_body_is_buffered_and_a_large_one_streams() {
+    with(PLAIN, Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        client.send("PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n").await;
+        client.send("0\r\n\r\n").await;
+        let mut upstream = lab.upstream().await;
+        let head = upstream.head().await;
+        assert_eq!(field(&head, "content-length"), Some("3"), "{head}");
+        upstream.expect("abc").await;
+    })
+    .await;
+    with(PLAIN, Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        client.send("PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        let piece = "x".repeat(0x8000);
+        for _ in 0..3 {
+            client.send(&format!("8000\r\n{piece}\r\n")).await;
+        }
+        let mut upstream = lab.upstream().await;
+        let head = upstream.head().await;
+        assert_eq!(field(&head, "transfer-encoding"), Some("chunked"), "{head}");
+        client.send("2\r\nyz\r\n0\r\n\r\n").await;
+        let sent = upstream.rest_until("0\r\n\r\n").await;
+        let data: usize = sent.matches('x').count();
+        assert_eq!(data, 3 * 0x8000);
+        assert!(sent.ends_with("2\r\nyz\r\n0\r\n\r\n"));
     })
     .await;
 }

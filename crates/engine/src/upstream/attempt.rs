@@ -67,12 +67,14 @@ pub struct Message<'a> {
 
 /// Sends the request and waits for the response head, which it leaves in the exchange.
 pub async fn attempt(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<Upstream, Missed> {
+    let now = Instant::now();
+    parts.work.exchange.record.upstream_started.get_or_insert(now.into_std());
     let (mut upstream, reused) = connect(parts, message).await?;
     write_message(parts, message);
-    parts.work.exchange.record.upstream_started.get_or_insert_with(std::time::Instant::now);
     let sent = send(parts, &mut upstream, message.plan.write_timeout).await;
     let outcome = match sent {
-        Ok(()) => receive_head(parts, &mut upstream, message.plan.read_timeout).await,
+        // A connection from the pool was at hand at once: no need to look at the clock again.
+        Ok(()) => receive_head(parts, &mut upstream, message.plan.read_timeout, reused.then_some(now)).await,
         Err(failure) => Err(failure),
     };
     outcome.map(|()| upstream.reusable &= parts.work.exchange.response.keep_alive).map_err(|failure| {
@@ -137,6 +139,7 @@ async fn receive_head(
     parts: &mut Parts<'_>,
     upstream: &mut Upstream,
     limit: Duration,
+    sent: Option<Instant>,
 ) -> Result<(), Failure> {
     let mut interim = 0;
     parts.work.exchange.response.clear();
@@ -149,7 +152,7 @@ async fn receive_head(
                 upstream.input.consume(consumed);
                 if !is_interim(exchange.response.status) {
                     check_upgrade(exchange)?;
-                    exchange.record.upstream_answered = Some(std::time::Instant::now());
+                    exchange.record.upstream_answered = Some(Instant::now().into_std());
                     return Ok(());
                 }
                 interim += 1;
@@ -161,7 +164,7 @@ async fn receive_head(
             }
             Parsed::Incomplete => {
                 let mut pair = Pair::new(parts.channel, upstream, &mut parts.work.upload, parts.local);
-                if pair.read_upstream(FIRST_READ, limit).await? == 0 {
+                if pair.read_upstream(FIRST_READ, limit, sent).await? == 0 {
                     return Err(Failure::UpstreamClosed);
                 }
             }
@@ -217,9 +220,15 @@ impl<'a> Pair<'a> {
         Self { client, upstream, upload, body_timeout, send_timeout }
     }
 
-    /// Reads once from the upstream; zero is the end. `limit` runs from the moment the upload is complete.
-    pub async fn read_upstream(&mut self, room: usize, limit: Duration) -> Result<usize, Failure> {
-        self.drive(limit, Failure::UpstreamTimeout, |cx, _, upstream| {
+    /// Reads once from the upstream; zero is the end. `limit` runs from `since`, or from now, but not before the
+    /// upload is complete.
+    pub async fn read_upstream(
+        &mut self,
+        room: usize,
+        limit: Duration,
+        since: Option<Instant>,
+    ) -> Result<usize, Failure> {
+        self.drive(limit, since, Failure::UpstreamTimeout, |cx, _, upstream| {
             upstream.input.poll_fill(cx, &mut upstream.stream, room).map_err(|_| Failure::UpstreamClosed)
         })
         .await
@@ -230,7 +239,7 @@ impl<'a> Pair<'a> {
         let mut written = 0;
         while written < head.len() + count {
             written += self
-                .drive(self.send_timeout, Failure::ClientGone, |cx, client, upstream| {
+                .drive(self.send_timeout, None, Failure::ClientGone, |cx, client, upstream| {
                     let body = &upstream.input.unread()[..count];
                     let head_left = head.get(written..).unwrap_or_default();
                     let body_left = &body[written.saturating_sub(head.len())..];
@@ -244,10 +253,11 @@ impl<'a> Pair<'a> {
     async fn drive(
         &mut self,
         limit: Duration,
+        since: Option<Instant>,
         late: Failure,
         mut step: impl FnMut(&mut Context<'_>, &mut Channel, &mut Upstream) -> Poll<Result<usize, Failure>>,
     ) -> Result<usize, Failure> {
-        let mut deadline = None;
+        let mut deadline = since.filter(|_| self.upload.is_done()).map(|since| since + limit);
         poll_fn(|cx| {
             if !self.upload.is_done() {
                 match self.poll_upload(cx) {

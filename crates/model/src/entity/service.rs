@@ -20,11 +20,11 @@ crate::entity! {
         /// Put before the path of every request.
         path: Option<String>, [path()];
         /// Milliseconds to connect.
-        connect_timeout: i64 = 60000, [timeout()];
+        connect_timeout: i64 = 60000, [between(1, 2_147_483_646)];
         /// Milliseconds between two writes.
-        write_timeout: i64 = 60000, [timeout()];
+        write_timeout: i64 = 60000, [between(1, 2_147_483_646)];
         /// Milliseconds between two reads.
-        read_timeout: i64 = 60000, [timeout()];
+        read_timeout: i64 = 60000, [between(1, 2_147_483_646)];
         /// The certificate shown to it.
         client_certificate: Option<Reference>, [to("certificates")];
         /// Whether its certificate is checked; unset leaves it to the gateway's setting.

@@ -42,7 +42,7 @@ fn services() {
     );
     refused::<Service>(
         &json!({"host": "h", "read_timeout": 2_147_483_647}),
-        "read_timeout: value should be between 0 and 2147483646",
+        "read_timeout: value should be between 1 and 2147483646",
     );
     refused::<Service>(&json!({"host": "h", "protocol": "tcp", "path": "/"}), "path: value must be null");
     refused::<Service>(&json!({"host": "h", "tls_verify": true}), "tls_verify: value must be null");
