@@ -153,8 +153,13 @@ fn at(config: &Config, collection: &str, id: Uuid, field: &str, message: &str) -
     Problem::new(place, span, message.to_owned())
 }
 
+/// An entity as log lines show it: without what is not set (kong.md 5.4).
 fn entity_json(config: &Config, collection: &str, id: Uuid) -> Box<str> {
-    config.entity(collection, id).map(|entity| entity.value.to_string()).unwrap_or_default().into_boxed_str()
+    let mut value = config.entity(collection, id).map(|entity| entity.value.clone()).unwrap_or_default();
+    if let Some(fields) = value.as_object_mut() {
+        fields.retain(|_, field| !field.is_null());
+    }
+    value.to_string().into_boxed_str()
 }
 
 fn compile_route(matched: Arc<Matched>, chain: Chain, balancers: &Balancers) -> CompiledRoute {

@@ -49,13 +49,7 @@ impl<'a> Filters<'a> {
     }
 
     fn head(&self, exchange: &mut Exchange) {
-        if !exchange.decorations.is_empty() {
-            let decorations = std::mem::take(&mut exchange.decorations);
-            for (name, value) in decorations.iter() {
-                exchange.response.headers.set(name, value);
-            }
-            exchange.decorations = decorations;
-        }
+        exchange.response.headers.set_all(&exchange.decorations);
         self.chain.header_filter(self.instances, exchange);
     }
 

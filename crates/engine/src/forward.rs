@@ -1,6 +1,5 @@
 //! Writes the request head that goes upstream (kong.md 3.2 `Host`, 3.5 headers).
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 
 use plugin::Exchange;
@@ -131,13 +130,15 @@ fn is_identity(name: &str) -> bool {
 fn write_forwarded(exchange: &Exchange, out: &mut Vec<u8>) {
     let headers = &exchange.request.headers;
     let client = &exchange.client;
-    address(out, "X-Real-IP: ", client.ip);
-    out.extend_from_slice(b"X-Forwarded-For: ");
+    out.extend_from_slice(b"X-Real-IP: ");
+    encode::address(out, client.ip);
+    out.extend_from_slice(b"\r\nX-Forwarded-For: ");
     for value in headers.known_all(Known::XForwardedFor) {
         out.extend_from_slice(value);
         out.extend_from_slice(b", ");
     }
-    address(out, "", client.peer.ip());
+    encode::address(out, client.peer.ip());
+    out.extend_from_slice(b"\r\n");
     let given = |known: Known| if client.trusted { headers.known(known) } else { None };
     let scheme = exchange.scheme.as_str().as_bytes();
     field(out, b"X-Forwarded-Proto: ", given(Known::XForwardedProto).unwrap_or(scheme));
@@ -158,23 +159,6 @@ fn write_forwarded(exchange: &Exchange, out: &mut Vec<u8>) {
     if let Some(prefix) = given(Known::XForwardedPrefix).or(prefix) {
         field(out, b"X-Forwarded-Prefix: ", prefix);
     }
-}
-
-fn address(out: &mut Vec<u8>, name: &str, address: std::net::IpAddr) {
-    out.extend_from_slice(name.as_bytes());
-    match address {
-        std::net::IpAddr::V4(address) => {
-            for (index, octet) in address.octets().into_iter().enumerate() {
-                if index > 0 {
-                    out.push(b'.');
-                }
-                encode::number(out, u64::from(octet));
-            }
-        }
-        // Writing to a vector cannot fail.
-        std::net::IpAddr::V6(address) => drop(write!(out, "{address}")),
-    }
-    out.extend_from_slice(b"\r\n");
 }
 
 fn write_via(exchange: &Exchange, out: &mut Vec<u8>) {

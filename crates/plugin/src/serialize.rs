@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use model::entity::Consumer;
 use uuid::Uuid;
+use wire::h1::encode;
 use wire::{Field, Headers, Known};
 
 use crate::exchange::{Exchange, Record, Source, Try};
@@ -60,7 +61,7 @@ impl Latencies {
 }
 
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    duration.as_secs().saturating_mul(1000).saturating_add(u64::from(duration.subsec_millis()))
 }
 
 /// Appends the log object of the exchange, without a line end.
@@ -81,7 +82,7 @@ pub fn write(log: &Log<'_>, out: &mut Vec<u8>) {
     write_identity(exchange, out);
     write_match(exchange, out);
     out.extend_from_slice(b",\"client_ip\":\"");
-    display(out, exchange.client.ip);
+    encode::address(out, exchange.client.ip);
     out.extend_from_slice(b"\",\"started_at\":");
     number(out, exchange.record.started_ms);
     let source = if exchange.source == Source::Upstream { "upstream" } else { "kong" };
@@ -169,7 +170,7 @@ fn write_tries(tries: &[Try], out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"balancer_latency_ns\":");
         number(out, attempt.balancer_us.saturating_mul(1000));
         out.extend_from_slice(b",\"ip\":\"");
-        display(out, attempt.address.ip());
+        encode::address(out, attempt.address.ip());
         out.extend_from_slice(b"\",\"port\":");
         number(out, u64::from(attempt.address.port()));
         if let Some(code) = attempt.failed {
@@ -219,38 +220,78 @@ fn write_match(exchange: &Exchange, out: &mut Vec<u8>) {
 /// Appends fields as an object of lower-case names; a repeated field becomes an array, and the fields that carry
 /// credentials become `REDACTED`.
 fn write_headers(headers: &Headers, out: &mut Vec<u8>) {
-    out.push(b'{');
-    let mut first = true;
+    if headers.is_empty() {
+        return out.extend_from_slice(b"{}");
+    }
+    let repeated = Repeated::among(headers);
+    let mut opening = b"{\"";
     for (index, field) in headers.entries().enumerate() {
-        if headers.entries().take(index).any(|other| same_name(&other, &field)) {
+        let is_repeated = repeated.may_be(&field);
+        if is_repeated && headers.entries().take(index).any(|other| same_name(&other, &field)) {
             continue;
         }
-        if !first {
-            out.push(b',');
-        }
-        first = false;
-        out.push(b'"');
-        out.extend(field.name.iter().map(u8::to_ascii_lowercase));
+        out.extend_from_slice(opening);
+        opening = b",\"";
+        let start = out.len();
+        out.extend_from_slice(field.name);
+        out[start..].make_ascii_lowercase();
         out.extend_from_slice(b"\":");
         if matches!(field.known, Known::Authorization | Known::ProxyAuthorization) {
             out.extend_from_slice(b"\"REDACTED\"");
-            continue;
-        }
-        let mut others =
-            headers.entries().skip(index + 1).filter(|other| same_name(other, &field)).peekable();
-        if others.peek().is_none() {
+        } else if is_repeated {
+            write_values(headers.entries().skip(index).filter(|other| same_name(other, &field)), out);
+        } else {
             string(out, field.value);
-            continue;
         }
-        out.push(b'[');
-        string(out, field.value);
-        for other in others {
-            out.push(b',');
-            string(out, other.value);
-        }
-        out.push(b']');
     }
     out.push(b'}');
+}
+
+fn write_values<'a>(fields: impl Iterator<Item = Field<'a>>, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.push(b'[');
+    let mut count = 0;
+    for field in fields {
+        if count > 0 {
+            out.push(b',');
+        }
+        count += 1;
+        string(out, field.value);
+    }
+    if count == 1 {
+        out.remove(start);
+    } else {
+        out.push(b']');
+    }
+}
+
+/// The names that stand more than once in a header section, found in one pass.
+struct Repeated {
+    known: u128,
+    others: bool,
+}
+
+impl Repeated {
+    fn among(headers: &Headers) -> Self {
+        let (mut seen, mut known, mut others) = (0u128, 0u128, 0);
+        for field in headers.entries() {
+            if field.known == Known::Other {
+                others += 1;
+            } else {
+                let bit = 1 << (field.known as u32);
+                known |= seen & bit;
+                seen |= bit;
+            }
+        }
+        Self { known, others: others > 1 }
+    }
+
+    fn may_be(&self, field: &Field<'_>) -> bool {
+        match field.known {
+            Known::Other => self.others,
+            known => self.known & (1 << (known as u32)) != 0,
+        }
+    }
 }
 
 fn same_name(one: &Field<'_>, other: &Field<'_>) -> bool {
@@ -260,32 +301,31 @@ fn same_name(one: &Field<'_>, other: &Field<'_>) -> bool {
 /// Appends a query as an object, names and values percent-decoded; the first of repeated names wins.
 fn write_query(query: Option<&[u8]>, out: &mut Vec<u8>) {
     out.push(b'{');
-    if let Some(query) = query {
-        let mut text = Vec::new();
-        let mut names: Vec<&[u8]> = Vec::new();
-        for pair in wire::target::query_pairs(query, MAX_ARGUMENTS) {
-            if names.contains(&pair.name) {
-                continue;
-            }
-            if !names.is_empty() {
-                out.push(b',');
-            }
-            names.push(pair.name);
-            decoded(pair.name, &mut text, out);
-            out.push(b':');
-            match pair.value {
-                Some(value) => decoded(value, &mut text, out),
-                None => out.extend_from_slice(b"true"),
-            }
+    let query = query.unwrap_or_default();
+    for (index, pair) in wire::target::query_pairs(query, MAX_ARGUMENTS).enumerate() {
+        if wire::target::query_pairs(query, index).any(|earlier| earlier.name == pair.name) {
+            continue;
+        }
+        if index > 0 {
+            out.push(b',');
+        }
+        decoded(pair.name, out);
+        out.push(b':');
+        match pair.value {
+            Some(value) => decoded(value, out),
+            None => out.extend_from_slice(b"true"),
         }
     }
     out.push(b'}');
 }
 
-fn decoded(argument: &[u8], text: &mut Vec<u8>, out: &mut Vec<u8>) {
-    text.clear();
-    wire::target::form_decode(argument, text);
-    string(out, text);
+fn decoded(argument: &[u8], out: &mut Vec<u8>) {
+    if !argument.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+        return string(out, argument);
+    }
+    let mut text = Vec::with_capacity(argument.len());
+    wire::target::form_decode(argument, &mut text);
+    string(out, &text);
 }
 
 fn member(out: &mut Vec<u8>, name: &str, value: &[u8]) {
@@ -303,12 +343,7 @@ fn uuid(out: &mut Vec<u8>, id: Uuid) {
 }
 
 fn number(out: &mut Vec<u8>, value: u64) {
-    wire::h1::encode::number(out, value);
-}
-
-fn display(out: &mut Vec<u8>, value: impl std::fmt::Display) {
-    // Writing to a vector cannot fail.
-    let _ = write!(out, "{value}");
+    encode::number(out, value);
 }
 
 /// Appends a JSON string; bytes that are not UTF-8 become U+FFFD.
@@ -364,6 +399,17 @@ mod tests {
             string(&mut out, bytes);
             let back: String = serde_json::from_slice(&out).unwrap();
             assert_eq!(back, String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn a_query_is_an_object_of_first_values() {
+        for (query, expected) in
+            [("a=1&b=&c&a=2", r#"{"a":"1","b":"","c":true}"#), ("a%20b=x+y", r#"{"a b":"x y"}"#), ("", "{}")]
+        {
+            let mut out = Vec::new();
+            write_query(Some(query.as_bytes()), &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }
 

@@ -3,6 +3,9 @@
 
 mod reason;
 
+use std::io::Write as _;
+use std::net::IpAddr;
+
 pub use reason::standard_reason;
 
 use crate::grammar::{is_field_value, is_token};
@@ -57,6 +60,22 @@ pub fn header_number(out: &mut Vec<u8>, known: Known, number: u64) {
 /// Appends a number in decimal.
 pub fn number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Appends an address as text.
+pub fn address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            for (place, octet) in address.octets().into_iter().enumerate() {
+                if place > 0 {
+                    out.push(b'.');
+                }
+                number(out, u64::from(octet));
+            }
+        }
+        // Writing to a vector cannot fail.
+        IpAddr::V6(address) => drop(write!(out, "{address}")),
+    }
 }
 
 /// Appends all fields of a section.

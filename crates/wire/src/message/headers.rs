@@ -118,6 +118,13 @@ impl Headers {
         self.accepts(name, value) && self.replace(Wanted::new(name), value)
     }
 
+    /// [`Headers::set`] for every field of `other`. They have been checked when they came into it.
+    pub fn set_all(&mut self, other: &Headers) {
+        for field in other.entries() {
+            self.replace(Wanted { known: field.known, name: field.name }, field.value);
+        }
+    }
+
     /// Adds one more field at the end; refuses as [`Headers::set`] does.
     pub fn append(&mut self, name: &str, value: &[u8]) -> bool {
         let value = trim_whitespace(value);
@@ -399,7 +406,9 @@ impl<'a> Wanted<'a> {
     #[inline]
     fn is_name_of(self, entry: &Entry, arena: &[u8]) -> bool {
         entry.known == self.known
-            && (self.known != Known::Other || entry.field(arena).name.eq_ignore_ascii_case(self.name))
+            && (self.known != Known::Other
+                || (usize::from(entry.name_length) == self.name.len()
+                    && arena[entry.name_start as usize..entry.name_end()].eq_ignore_ascii_case(self.name)))
     }
 }
 
