@@ -232,9 +232,11 @@ fn write_headers(headers: &Headers, out: &mut Vec<u8>) {
         }
         out.extend_from_slice(opening);
         opening = b",\"";
-        let start = out.len();
-        out.extend_from_slice(field.name);
-        out[start..].make_ascii_lowercase();
+        if field.known == Known::Other {
+            out.extend(field.name.iter().map(u8::to_ascii_lowercase));
+        } else {
+            out.extend_from_slice(field.known.lower_case());
+        }
         out.extend_from_slice(b"\":");
         if matches!(field.known, Known::Authorization | Known::ProxyAuthorization) {
             out.extend_from_slice(b"\"REDACTED\"");
@@ -265,6 +267,9 @@ fn write_values<'a>(fields: impl Iterator<Item = Field<'a>>, out: &mut Vec<u8>) 
     }
 }
 
+/// Unclassified names looked through for repetitions in one pass; beyond, each is looked up again.
+const MANY_NAMES: usize = 32;
+
 /// The names that stand more than once in a header section, found in one pass.
 struct Repeated {
     known: u128,
@@ -273,17 +278,23 @@ struct Repeated {
 
 impl Repeated {
     fn among(headers: &Headers) -> Self {
-        let (mut seen, mut known, mut others) = (0u128, 0u128, 0);
+        let (mut seen, mut known, mut others) = (0u128, 0u128, false);
+        let mut names: [&[u8]; MANY_NAMES] = [b""; MANY_NAMES];
+        let mut count = 0;
         for field in headers.entries() {
-            if field.known == Known::Other {
-                others += 1;
-            } else {
+            if field.known != Known::Other {
                 let bit = 1 << (field.known as u32);
                 known |= seen & bit;
                 seen |= bit;
+            } else if count == MANY_NAMES {
+                others = true;
+            } else {
+                others |= names[..count].iter().any(|name| name.eq_ignore_ascii_case(field.name));
+                names[count] = field.name;
+                count += 1;
             }
         }
-        Self { known, others: others > 1 }
+        Self { known, others }
     }
 
     fn may_be(&self, field: &Field<'_>) -> bool {

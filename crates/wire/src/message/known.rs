@@ -12,6 +12,7 @@ macro_rules! known {
 
         const ALL: &[Known] = &[$(Known::$variant),+];
         const NAMES: &[&str] = &[$($name),+];
+        const LOWER: &[&[u8]] = &[$(&lower_case::<{ $name.len() }>($name)),+];
     };
 }
 
@@ -91,6 +92,16 @@ known! {
     AccessControlRequestMethod = "Access-Control-Request-Method",
 }
 
+const fn lower_case<const LENGTH: usize>(name: &str) -> [u8; LENGTH] {
+    let mut lower = [0; LENGTH];
+    let mut index = 0;
+    while index < LENGTH {
+        lower[index] = name.as_bytes()[index].to_ascii_lowercase();
+        index += 1;
+    }
+    lower
+}
+
 /// Longest name above.
 const LONGEST: usize = 32;
 
@@ -146,6 +157,12 @@ fn is_spelling(name: &[u8], canonical: &[u8]) -> bool {
 impl Known {
     /// Every listed name, in order of declaration.
     pub const ALL: &'static [Known] = ALL;
+
+    /// The name in lower case; empty for `Known::Other`.
+    #[inline]
+    pub fn lower_case(self) -> &'static [u8] {
+        LOWER.get(self as usize).copied().unwrap_or_default()
+    }
 
     /// The canonical spelling; empty for `Other`.
     #[inline]
