@@ -1,3 +1,5 @@
+//! Tests of the module `report`.
+
 use super::*;
 use crate::cases::Sample;
 

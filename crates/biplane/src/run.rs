@@ -50,6 +50,7 @@ pub fn run(arguments: &Run) -> ExitCode {
         Err(Failure::Configuration(problems)) => return refuse(&problems, arguments.file.as_deref()),
         Err(failure) => return could_not_start(&failure.to_string()),
     };
+    warn(&started);
     announce(&started);
     serve(started, &events, arguments.file.as_deref());
     ExitCode::SUCCESS
@@ -119,6 +120,13 @@ pub fn report(problems: &[Problem], name: &str, text: &str) {
     }
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
     say(&format!("{name}: {errors} {}", if errors == 1 { "error" } else { "errors" }));
+}
+
+/// Names what works in the configuration but deserves attention.
+fn warn(started: &Started) {
+    for warning in &started.gateway.config().warnings {
+        tracing::warn!(line = warning.span.line, place = %warning.place, "{}", warning.message);
+    }
 }
 
 fn announce(started: &Started) {
@@ -195,7 +203,10 @@ fn reload(started: &Started, file: Option<&Path>) {
         return;
     }
     match started.origin.replace(&text) {
-        Ok(config) => tracing::info!(file = %file.display(), hash = %config.hash, "reloaded"),
+        Ok(config) => {
+            warn(started);
+            tracing::info!(file = %file.display(), hash = %config.hash, "reloaded");
+        }
         Err(problems) => {
             report(&problems, &file.display().to_string(), &text);
             tracing::error!(file = %file.display(), "not reloaded: the old configuration keeps serving");

@@ -100,7 +100,7 @@ impl Reading {
             "upstream_keepalive_pool_size" => self.value(name, value, &mut settings.upstream_pool_size),
             "upstream_keepalive_max_requests" => self.value(name, value, &mut settings.upstream_max_requests),
             "upstream_keepalive_idle_timeout" => {
-                self.seconds(name, value, &mut settings.upstream_idle_timeout)
+                self.seconds(name, value, &mut settings.upstream_idle_timeout);
             }
             "nginx_http_client_max_body_size" | "client_max_body_size" => {
                 self.size(name, value, &mut settings.max_body_bytes);

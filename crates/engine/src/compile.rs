@@ -5,19 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::AHashMap;
-use model::entity::{Route, Service};
-use model::problem::Step;
-use model::{Config, Place, PluginRow, Problem};
+use model::entity::Route;
+use model::{Config, PluginRow, Problem};
 use plugin::build::{Build, Shared};
 use plugin::exchange::{Matched, Scheme};
 use plugin::{Definition, Phases, Services};
 use uuid::Uuid;
 
-use crate::balance::{self, Balancers};
+use crate::balance::Balancers;
 use crate::chain::{Chain, Slot, Tier};
 use crate::dns::Resolver;
 use crate::route::Router;
 use crate::snapshot::{CompiledRoute, Plan, Snapshot};
+use crate::unsupported::{at, unsupported};
 
 /// What a snapshot is made with.
 pub struct Compiler<'a> {
@@ -36,9 +36,8 @@ impl Compiler<'_> {
     /// Everything in the configuration that cannot be honoured.
     pub fn compile(&self, config: Arc<Config>) -> Result<Snapshot, Vec<Problem>> {
         let matched = matched_routes(&config);
-        let mut problems = unsupported_services(&config);
+        let mut problems = unsupported(&config);
         let balancers = Balancers::new(&config, self.resolver);
-        problems.extend(unsupported_upstreams(&config));
         let instances = self.build_plugins(&config, &matched, &mut problems);
         let router = Router::compile(routable(&config)).map_err(|(ordinal, message)| {
             let entity = config.routes[ordinal].id;
@@ -114,43 +113,6 @@ fn routable(config: &Config) -> impl Iterator<Item = (usize, &Route)> {
         let speaks_http = route.protocols.iter().any(|protocol| protocol == "http" || protocol == "https");
         (service.is_none_or(|service| service.enabled) && speaks_http).then_some((ordinal, &**route))
     })
-}
-
-fn unsupported_services(config: &Config) -> Vec<Problem> {
-    let refuse = |service: &Arc<Service>| {
-        let message = format!(
-            "this version reaches services over 'http' only, not '{}'; put a TLS-terminating proxy in between",
-            service.protocol
-        );
-        at(config, "services", service.id, "protocol", &message)
-    };
-    let unsupported = config.services.iter().filter(|service| service.enabled && service.protocol != "http");
-    let mut problems: Vec<Problem> = unsupported.map(refuse).collect();
-    for route in &config.routes {
-        let speaks_http = route.protocols.iter().any(|protocol| protocol == "http" || protocol == "https");
-        if !speaks_http {
-            let message = "this version routes 'http' and 'https' only";
-            problems.push(at(config, "routes", route.id, "protocols", message));
-        }
-    }
-    problems
-}
-
-fn unsupported_upstreams(config: &Config) -> Vec<Problem> {
-    let refused = |upstream: &Arc<model::entity::Upstream>| {
-        let found = balance::unsupported(upstream).into_iter();
-        let problem =
-            |(field, message): (&str, String)| at(config, "upstreams", upstream.id, field, &message);
-        found.map(problem).collect::<Vec<_>>()
-    };
-    config.upstreams.iter().flat_map(refused).collect()
-}
-
-/// A problem with a field of an entity, at the place of the entity in its document.
-fn at(config: &Config, collection: &str, id: Uuid, field: &str, message: &str) -> Problem {
-    let span = config.entity(collection, id).map(|entity| entity.span).unwrap_or_default();
-    let place = Place(vec![Step::Field(collection.to_owned()), Step::Field(field.to_owned())]);
-    Problem::new(place, span, message.to_owned())
 }
 
 /// An entity as log lines show it: without what is not set (kong.md 5.4).

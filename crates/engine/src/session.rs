@@ -207,6 +207,8 @@ pub struct Session {
     pub channel: Channel,
     /// Who is at the other end.
     pub client: Client,
+    /// Number of this connection, unique within the worker.
+    pub number: u64,
     /// Requests begun on this connection.
     pub requests: u64,
     /// When the connection was made, or its last response was complete.
@@ -218,8 +220,14 @@ pub struct Session {
 
 impl Session {
     /// A fresh connection.
-    pub fn new(local: Rc<Local>, channel: Channel, client: Client, idle: Rc<Cell<bool>>) -> Self {
-        Self { local, channel, client, requests: 0, quiet_since: Instant::now(), idle, workspace: None }
+    pub fn new(
+        local: Rc<Local>,
+        channel: Channel,
+        client: Client,
+        number: u64,
+        idle: Rc<Cell<bool>>,
+    ) -> Self {
+        Self { local, channel, client, number, requests: 0, quiet_since: Instant::now(), idle, workspace: None }
     }
 
     /// Waits for the first byte of the next request, holding no memory meanwhile. False when the connection is over.

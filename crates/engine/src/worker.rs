@@ -123,7 +123,7 @@ pub fn start(local: &Rc<Local>, channel: Channel, client: Client) {
     let number = local.number_connection();
     let idle = Rc::new(Cell::new(true));
     let ending = Ending { local: local.clone(), number };
-    let session = Session::new(local.clone(), channel, client, idle.clone());
+    let session = Session::new(local.clone(), channel, client, number, idle.clone());
     let task = tokio::task::spawn_local(async move {
         let _ending = ending;
         flow::serve(session).await;
@@ -144,7 +144,8 @@ impl Drop for Ending {
     }
 }
 
-async fn drain(local: &Rc<Local>, orders: &mut watch::Receiver<Order>) {
+/// Serves running requests to their end, or until told to stop, and ends what is left.
+pub async fn drain(local: &Rc<Local>, orders: &mut watch::Receiver<Order>) {
     local.draining.set(true);
     while local.connections() > 0 && *orders.borrow_and_update() != Order::Stop {
         local.end_connections(false);

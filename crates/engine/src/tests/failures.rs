@@ -175,14 +175,11 @@ async fn a_head_that_trickles_is_cut_at_the_time_for_the_whole_head() {
     with(PLAIN, Settings::default(), |lab| async move {
         let mut client = lab.client();
         let start = tokio::time::Instant::now();
-        let mut sent = 0;
-        let head = "GET /".bytes().chain(std::iter::repeat(b'a'));
-        for byte in head {
+        for byte in "GET /aaa".bytes() {
             tokio::time::advance(Duration::from_secs(10)).await;
-            if tokio::io::AsyncWriteExt::write_u8(&mut client.0, byte).await.is_err() || sent > 6 {
+            if tokio::io::AsyncWriteExt::write_u8(&mut client.0, byte).await.is_err() {
                 break;
             }
-            sent += 1;
         }
         assert_eq!(client.response().await.0, 408);
         assert!(start.elapsed() <= Duration::from_secs(90), "{:?}", start.elapsed());

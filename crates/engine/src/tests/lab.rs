@@ -1,6 +1,6 @@
 //! A worker whose upstream connections are pipes in the hands of the test.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -14,16 +14,16 @@ use plugin::clock::Clock;
 use plugin::exchange::{Client, Scheme};
 use plugin::services::Worker;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::compile::Compiler;
-use crate::session::Local;
+use crate::session::{Local, Session};
 use crate::settings::Settings;
 use crate::snapshot::Publisher;
 use crate::transport::{Channel, Stream};
 use crate::upstream::connect::{Dial, Dialing};
-use crate::worker;
+use crate::worker::{self, Order};
 use crate::{DnsSettings, Resolver};
 
 /// One service on every path, with short timeouts.
@@ -47,7 +47,7 @@ const PIPE: usize = 64 << 10;
 /// A worker under test.
 pub struct Lab {
     local: Rc<Local>,
-    dialed: RefCell<mpsc::UnboundedReceiver<Peer>>,
+    dialed: Mutex<mpsc::UnboundedReceiver<Peer>>,
     refusing: Rc<Cell<usize>>,
 }
 
@@ -102,27 +102,41 @@ impl Lab {
         let dial = Box::new(PipeDial { dialed: sender, refusing: refusing.clone() });
         let worker = Rc::new(Worker::new(0, services));
         let local = Local::new(worker, Rc::new(settings), dial, &Publisher::new(snapshot));
-        Self { local: Rc::new(local), dialed: RefCell::new(dialed), refusing }
+        Self { local: Rc::new(local), dialed: Mutex::new(dialed), refusing }
     }
 
     /// A new client connection.
     pub fn client(&self) -> Peer {
-        let (near, far) = tokio::io::duplex(PIPE);
-        let peer: SocketAddr = "192.0.2.1:5000".parse().unwrap();
-        let local = "192.0.2.2:8000".parse().unwrap();
-        let client = Client { peer, local, ip: peer.ip(), trusted: false, scheme: Scheme::Http };
-        worker::start(&self.local, Channel::new(Stream::Memory(BufReader::new(near))), client);
+        let (channel, far) = pipe();
+        worker::start(&self.local, channel, client());
         Peer(far)
+    }
+
+    /// A connection that is not served, with the client's end of it.
+    pub fn session(&self) -> (Session, Peer) {
+        let (channel, far) = pipe();
+        let number = self.local.number_connection();
+        (Session::new(self.local.clone(), channel, client(), number, Rc::default()), Peer(far))
+    }
+
+    /// Tells the worker to finish what runs and waits until it has.
+    pub async fn drain(&self, orders: &mut watch::Receiver<Order>) {
+        worker::drain(&self.local, orders).await;
+    }
+
+    /// How many workspaces have been made so far.
+    pub fn workspaces_made(&self) -> u64 {
+        self.local.worker.count() - 1
     }
 
     /// The upstream's end of the next connection the gateway opens.
     pub async fn upstream(&self) -> Peer {
-        self.dialed.borrow_mut().recv().await.expect("the gateway is running")
+        self.dialed.lock().await.recv().await.expect("the gateway is running")
     }
 
     /// No connection has been opened that the test does not know of.
     pub fn opened_no_more(&self) -> bool {
-        self.dialed.borrow_mut().try_recv().is_err()
+        self.dialed.try_lock().is_ok_and(|mut dialed| dialed.try_recv().is_err())
     }
 
     /// Refuses the next connections.
@@ -134,6 +148,17 @@ impl Lab {
     pub fn still_refusing(&self) -> usize {
         self.refusing.get()
     }
+}
+
+fn pipe() -> (Channel, DuplexStream) {
+    let (near, far) = tokio::io::duplex(PIPE);
+    (Channel::new(Stream::Memory(BufReader::new(near))), far)
+}
+
+fn client() -> Client {
+    let peer: SocketAddr = "192.0.2.1:5000".parse().unwrap();
+    let local = "192.0.2.2:8000".parse().unwrap();
+    Client { peer, local, ip: peer.ip(), trusted: false, scheme: Scheme::Http }
 }
 
 impl Peer {

@@ -3,5 +3,8 @@
 mod lab;
 
 mod connections;
+mod endings;
 mod failures;
+mod hostile;
+mod refusals;
 mod streaming;

@@ -1,3 +1,5 @@
+//! Tests of the module `declarative`.
+
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};

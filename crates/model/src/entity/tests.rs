@@ -1,3 +1,5 @@
+//! Tests of the module `entity`.
+
 use serde_json::{Value, json};
 
 use super::{Consumer, Entity, Route, Service, Target, Upstream, Vault, core_schemas};

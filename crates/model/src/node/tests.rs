@@ -1,3 +1,5 @@
+//! Tests of the module `node`.
+
 use serde_json::{Value, json};
 
 use super::parse;

@@ -1,3 +1,5 @@
+//! What the acl room does, seen from outside: requests in, outcomes out.
+
 use std::sync::Arc;
 
 use plugin::harness::{Harness, Outcome};

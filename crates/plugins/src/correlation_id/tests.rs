@@ -1,3 +1,5 @@
+//! What the correlation-id room does, seen from outside: requests in, outcomes out.
+
 use plugin::harness::{Harness, START_MS};
 use plugin::{HeaderFilter, Phases};
 

@@ -1,3 +1,5 @@
+//! What the cors room does, seen from outside: requests in, outcomes out.
+
 use plugin::harness::{Harness, Outcome};
 
 use super::Cors;

@@ -1,3 +1,5 @@
+//! What the file-log room does, seen from outside: requests in, outcomes out.
+
 use std::fs;
 use std::path::PathBuf;
 

@@ -1,3 +1,5 @@
+//! What the prometheus room does, seen from outside: requests in, outcomes out.
+
 use std::time::Duration;
 
 use plugin::admin::Call;

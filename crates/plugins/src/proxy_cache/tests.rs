@@ -1,3 +1,5 @@
+//! What the proxy-cache room does, seen from outside: requests in, outcomes out.
+
 use plugin::admin::{Answer, Call};
 use plugin::harness::{Harness, Outcome};
 use serde_json::Value;

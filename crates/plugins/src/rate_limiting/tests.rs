@@ -1,3 +1,5 @@
+//! What the rate-limiting room does, seen from outside: requests in, outcomes out.
+
 use plugin::harness::{Harness, Outcome, START_MS};
 
 use super::RateLimiting;

@@ -1,3 +1,5 @@
+//! What the request-termination room does, seen from outside: requests in, outcomes out.
+
 use plugin::harness::{Harness, Outcome};
 use serde_json::json;
 

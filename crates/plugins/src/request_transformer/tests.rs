@@ -1,3 +1,5 @@
+//! What the request-transformer room does, seen from outside: requests in, outcomes out.
+
 use plugin::harness::{Harness, Outcome};
 use serde_json::json;
 

@@ -1,0 +1,90 @@
+//! How connections begin and end: what is on the books, what is lent and given back, what a stop leaves undone.
+
+use tokio::sync::watch;
+
+use super::lab::{PLAIN, field, with};
+use crate::settings::Settings;
+use crate::worker::Order;
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_came_before_the_stop_is_answered() {
+    with(PLAIN, Settings::default(), |lab| async move {
+        let (_orders, mut listener) = watch::channel(Order::Drain);
+        let mut client = lab.client();
+        client.send(GET).await;
+        let answer = async {
+            let mut upstream = lab.upstream().await;
+            upstream.head().await;
+            upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+            client.response().await
+        };
+        let (_, (status, head, _)) = tokio::join!(lab.drain(&mut listener), answer);
+        assert_eq!((status, field(&head, "connection")), (200, Some("close")));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_whose_gateway_is_gone_does_not_wait_for_running_requests() {
+    with(PLAIN, Settings::default(), |lab| async move {
+        let (orders, mut listener) = watch::channel(Order::Run);
+        let mut client = lab.client();
+        client.send(GET).await;
+        let mut upstream = lab.upstream().await;
+        upstream.head().await;
+        drop(orders);
+        lab.drain(&mut listener).await;
+        assert_eq!(client.rest().await, "");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_have_numbers_of_their_own_and_count_their_requests() {
+    with(PLAIN, Settings::default(), |lab| async move {
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let (mut session, mut client) = lab.session();
+            client.send("x").await;
+            assert!(session.await_request().await);
+            let exchange = &session.parts().work.exchange;
+            seen.push((exchange.connection, exchange.requests));
+            session.rest();
+        }
+        assert_eq!(seen, [(0, 0), (1, 0)], "though both worked in the same memory");
+        assert_eq!(lab.workspaces_made(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_its_client_closes_gives_its_memory_back() {
+    with(PLAIN, Settings::default(), |lab| async move {
+        for _ in 0..3 {
+            let mut client = lab.client();
+            client.finish().await;
+            assert_eq!(client.rest().await, "");
+        }
+        // Counting counts, too.
+        assert_eq!(lab.workspaces_made(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_body_was_lost_with_an_upstream_is_not_repeated() {
+    with(PLAIN, Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        client.send("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n").await;
+        let mut upstream = lab.upstream().await;
+        upstream.head().await;
+        // The upstream breaks off just when the body begins to come.
+        drop(upstream);
+        client.send("begin").await;
+        assert_eq!(client.response().await.0, 502);
+        assert!(lab.opened_no_more());
+    })
+    .await;
+}
