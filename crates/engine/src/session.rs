@@ -190,6 +190,7 @@ impl Workspace {
         self.exchange.rest();
         self.client_input.reset(KEPT_BUFFER);
         self.upstream_input.reset(KEPT_BUFFER);
+        self.upload.rest(KEPT_BUFFER);
         for buffer in [&mut self.to_client, &mut self.to_upstream, &mut self.scratch] {
             buffer.clear();
             if buffer.capacity() > KEPT_BUFFER {
@@ -220,13 +221,8 @@ pub struct Session {
 
 impl Session {
     /// A fresh connection.
-    pub fn new(
-        local: Rc<Local>,
-        channel: Channel,
-        client: Client,
-        number: u64,
-        idle: Rc<Cell<bool>>,
-    ) -> Self {
+    pub fn new(local: Rc<Local>, channel: Channel, client: Client, number: u64) -> Self {
+        let idle = Rc::new(Cell::new(true));
         Self { local, channel, client, number, requests: 0, quiet_since: Instant::now(), idle, workspace: None }
     }
 
@@ -276,6 +272,9 @@ impl Session {
     fn begin_work(&mut self) {
         if self.workspace.is_none() {
             let mut workspace = self.local.lend(&self.client);
+            let worker = &self.local.worker;
+            workspace.exchange.connection = self.number * worker.services.workers as u64 + worker.index as u64;
+            workspace.exchange.requests = self.requests;
             if self.channel.input.is_empty() {
                 self.channel.input = std::mem::take(&mut workspace.client_input);
             }
@@ -299,6 +298,13 @@ impl Session {
     pub fn parts(&mut self) -> Parts<'_> {
         let workspace = self.workspace.as_mut().expect("a running request has a workspace");
         Parts { local: &self.local, channel: &mut self.channel, work: workspace }
+    }
+}
+
+impl Drop for Session {
+    /// However a connection ends, its memory serves the next one.
+    fn drop(&mut self) {
+        self.rest();
     }
 }
 

@@ -83,6 +83,14 @@ impl Upload {
         encode::chunk_end(&mut self.pending);
     }
 
+    /// Forgets everything and keeps the memory, unless it has grown beyond `keep` bytes.
+    pub fn rest(&mut self, keep: usize) {
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.clear();
+        *self =
+            Self { pending: if pending.capacity() > keep { Vec::new() } else { pending }, ..Self::default() };
+    }
+
     /// The body has been taken by other means: nothing is to be passed on.
     pub fn finish(&mut self) {
         self.state = State::Done;
@@ -100,7 +108,7 @@ impl Upload {
         loop {
             if self.written < self.pending.len() {
                 let write = Pin::new(&mut *upstream).poll_write(cx, &self.pending[self.written..]);
-                self.written += ready!(write).map_err(|_| Failure::UpstreamClosed)?;
+                self.written += written(ready!(write))?;
                 *moved = true;
                 continue;
             }
@@ -127,14 +135,16 @@ impl Upload {
         let unread = client.input.unread();
         let count = unread.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
         let write = Pin::new(&mut *upstream).poll_write(cx, &unread[..count]);
-        let written = ready!(write).map_err(|_| Failure::UpstreamClosed)?;
-        client.input.consume(written);
-        *left -= written as u64;
-        self.received += written as u64;
+        let outcome = written(ready!(write));
+        // What a broken connection swallowed is gone: such a request cannot be sent to another upstream.
+        let taken = *outcome.as_ref().unwrap_or(&count);
+        client.input.consume(taken);
+        *left -= taken as u64;
+        self.received += taken as u64;
         if *left == 0 {
             self.state = State::Done;
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(outcome.map(|_| ()))
     }
 
     fn poll_chunked(&mut self, cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<(), Failure>> {
@@ -210,6 +220,11 @@ impl Upload {
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// Bytes an upstream has taken; one that takes none takes no more.
+fn written(outcome: std::io::Result<usize>) -> Result<usize, Failure> {
+    outcome.ok().filter(|count| *count > 0).ok_or(Failure::UpstreamClosed)
 }
 
 fn decode(decoder: &mut BodyDecoder, unread: &[u8]) -> Result<Decoded, Failure> {

@@ -1,6 +1,5 @@
 //! One worker: a thread, a runtime, its own listeners, pool and workspaces.
 
-use std::cell::Cell;
 use std::io;
 use std::net::TcpListener as StdListener;
 use std::rc::Rc;
@@ -121,9 +120,9 @@ fn admit(local: &Rc<Local>, stream: TcpStream) {
 /// Serves a connection in a task of its own.
 pub fn start(local: &Rc<Local>, channel: Channel, client: Client) {
     let number = local.number_connection();
-    let idle = Rc::new(Cell::new(true));
     let ending = Ending { local: local.clone(), number };
-    let session = Session::new(local.clone(), channel, client, number, idle.clone());
+    let session = Session::new(local.clone(), channel, client, number);
+    let idle = session.idle.clone();
     let task = tokio::task::spawn_local(async move {
         let _ending = ending;
         flow::serve(session).await;
@@ -148,10 +147,11 @@ impl Drop for Ending {
 pub async fn drain(local: &Rc<Local>, orders: &mut watch::Receiver<Order>) {
     local.draining.set(true);
     while local.connections() > 0 && *orders.borrow_and_update() != Order::Stop {
-        local.end_connections(false);
         tokio::select! {
-            _ = orders.changed() => {}
-            () = tokio::time::sleep(DRAIN_TICK) => {}
+            // Without anybody to give orders there is nobody to wait for, either.
+            changed = orders.changed() => if changed.is_err() { break },
+            // Only then are connections ended that are idle: on some a request may just have arrived.
+            () = tokio::time::sleep(DRAIN_TICK) => local.end_connections(false),
         }
     }
     local.end_connections(true);

@@ -116,7 +116,7 @@ impl Lab {
     pub fn session(&self) -> (Session, Peer) {
         let (channel, far) = pipe();
         let number = self.local.number_connection();
-        (Session::new(self.local.clone(), channel, client(), number, Rc::default()), Peer(far))
+        (Session::new(self.local.clone(), channel, client(), number), Peer(far))
     }
 
     /// Tells the worker to finish what runs and waits until it has.

@@ -5,6 +5,5 @@ mod lab;
 mod connections;
 mod endings;
 mod failures;
-mod hostile;
 mod refusals;
 mod streaming;
