@@ -149,11 +149,14 @@ pub async fn proxied(
 /// How the body is framed for the client (RFC 9112 6.3).
 fn client_framing(exchange: &Exchange, whole: Option<&[u8]>) -> BodyLength {
     let response = &exchange.response;
-    if response.framing == BodyLength::None {
+    // The client goes by the method it sent, which a plugin may have changed for the upstream.
+    let asked_head = exchange.request.method == Method::Head;
+    if asked_head || response.status < 200 || matches!(response.status, 204 | 304) {
         return BodyLength::None;
     }
     match (whole, response.framing) {
         (Some(body), _) => BodyLength::Exact(body.len() as u64),
+        (None, BodyLength::None) => BodyLength::Exact(0),
         (None, BodyLength::Exact(length)) => BodyLength::Exact(length),
         _ if exchange.request.version == Version::Http10 => BodyLength::UntilClose,
         _ => BodyLength::Chunked,
@@ -188,7 +191,10 @@ impl Download<'_> {
 
     /// Relays the body as it comes; the head is already in `to_client`.
     async fn stream(&mut self, parts: &mut Parts<'_>, framing: BodyLength) -> Result<(), Failure> {
-        if parts.work.exchange.response.framing == BodyLength::None {
+        let announced = parts.work.exchange.response.framing;
+        if framing == BodyLength::None || announced == BodyLength::None {
+            // A body the client cannot take is left unread, with its connection.
+            self.upstream.reusable &= matches!(announced, BodyLength::None | BodyLength::Exact(0));
             self.observe_end(parts);
             return self.flush(parts, 0).await;
         }

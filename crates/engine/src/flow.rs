@@ -198,7 +198,9 @@ fn find_route<'s>(parts: &mut Parts<'_>, snapshot: &'s Snapshot) -> Result<&'s C
         strip,
     );
     if strip {
-        upstream.stripped_prefix.extend_from_slice(&exchange.normalized_path[..found.matched_len]);
+        // Normalization has decoded it: what could end a field is escaped again.
+        let prefix = model::path::escape(&exchange.normalized_path[..found.matched_len], scratch);
+        upstream.stripped_prefix.extend_from_slice(prefix);
     }
     if let Some(query) = request.query() {
         upstream.has_query = true;
@@ -381,6 +383,6 @@ fn may_repeat(parts: &Parts<'_>, missed: &Missed) -> bool {
     let upstream_at_fault = missed.failure.is_from_upstream();
     let exchange = &parts.work.exchange;
     let method = exchange.upstream.method.unwrap_or(exchange.request.method);
-    let body_at_hand = exchange.body.is_some() || parts.work.upload.received == 0;
+    let body_at_hand = exchange.body.is_some() || parts.work.upload.is_whole();
     upstream_at_fault && body_at_hand && (missed.unsent || method.is_idempotent())
 }

@@ -47,6 +47,7 @@ pub fn write_request_head(exchange: &Exchange, outgoing: &Outgoing<'_>, out: &mu
 
 /// Appends a field whose value is known to be one: it was parsed, checked when it was set, or is our own.
 fn field(out: &mut Vec<u8>, name_and_colon: &[u8], value: &[u8]) {
+    debug_assert!(wire::grammar::is_field_value(value), "a field value that was never checked");
     out.extend_from_slice(name_and_colon);
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");

@@ -223,7 +223,16 @@ impl Session {
     /// A fresh connection.
     pub fn new(local: Rc<Local>, channel: Channel, client: Client, number: u64) -> Self {
         let idle = Rc::new(Cell::new(true));
-        Self { local, channel, client, number, requests: 0, quiet_since: Instant::now(), idle, workspace: None }
+        Self {
+            local,
+            channel,
+            client,
+            number,
+            requests: 0,
+            quiet_since: Instant::now(),
+            idle,
+            workspace: None,
+        }
     }
 
     /// Waits for the first byte of the next request, holding no memory meanwhile. False when the connection is over.
@@ -273,7 +282,8 @@ impl Session {
         if self.workspace.is_none() {
             let mut workspace = self.local.lend(&self.client);
             let worker = &self.local.worker;
-            workspace.exchange.connection = self.number * worker.services.workers as u64 + worker.index as u64;
+            workspace.exchange.connection =
+                self.number * worker.services.workers as u64 + worker.index as u64;
             workspace.exchange.requests = self.requests;
             if self.channel.input.is_empty() {
                 self.channel.input = std::mem::take(&mut workspace.client_input);

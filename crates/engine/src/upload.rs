@@ -23,6 +23,8 @@ pub struct Upload {
     limit: u64,
     pending: Vec<u8>,
     written: usize,
+    /// Some of it has been handed to an upstream, or given up.
+    passed_on: bool,
 }
 
 #[derive(Default)]
@@ -45,6 +47,7 @@ impl Upload {
         self.limit = limit;
         self.pending.clear();
         self.written = 0;
+        self.passed_on = false;
         self.state = match length {
             BodyLength::None | BodyLength::UntilClose | BodyLength::Exact(0) => State::Done,
             BodyLength::Exact(count) => State::Exact(count),
@@ -94,6 +97,12 @@ impl Upload {
     /// The body has been taken by other means: nothing is to be passed on.
     pub fn finish(&mut self) {
         self.state = State::Done;
+        self.passed_on = true;
+    }
+
+    /// Nothing of it has been handed to an upstream: another one can still have all of it.
+    pub fn is_whole(&self) -> bool {
+        !self.passed_on
     }
 
     /// Moves what can be moved. `Ready` once all has been handed to the upstream; `Pending` registers for both
@@ -108,7 +117,9 @@ impl Upload {
         loop {
             if self.written < self.pending.len() {
                 let write = Pin::new(&mut *upstream).poll_write(cx, &self.pending[self.written..]);
-                self.written += written(ready!(write))?;
+                let outcome = written(ready!(write));
+                self.passed_on = true;
+                self.written += outcome?;
                 *moved = true;
                 continue;
             }
@@ -136,6 +147,7 @@ impl Upload {
         let count = unread.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
         let write = Pin::new(&mut *upstream).poll_write(cx, &unread[..count]);
         let outcome = written(ready!(write));
+        self.passed_on = true;
         // What a broken connection swallowed is gone: such a request cannot be sent to another upstream.
         let taken = *outcome.as_ref().unwrap_or(&count);
         client.input.consume(taken);

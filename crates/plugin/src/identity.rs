@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use model::entity::Consumer;
 use uuid::Uuid;
-use wire::Headers;
+use wire::{Headers, Known};
 
 use crate::build::Build;
 use crate::exchange::{Credential, Exchange};
@@ -70,36 +70,36 @@ pub(crate) fn assume(
     let headers = &mut exchange.request.headers;
     match consumer.as_deref() {
         Some(consumer) => {
-            set_id(headers, "X-Consumer-ID", consumer.id);
-            set_or_remove(headers, "X-Consumer-Custom-ID", consumer.custom_id.as_deref());
-            set_or_remove(headers, "X-Consumer-Username", consumer.username.as_deref());
+            set_id(headers, Known::XConsumerId, consumer.id);
+            set_or_remove(headers, Known::XConsumerCustomId, consumer.custom_id.as_deref());
+            set_or_remove(headers, Known::XConsumerUsername, consumer.username.as_deref());
         }
         None => {
-            for name in ["X-Consumer-ID", "X-Consumer-Custom-ID", "X-Consumer-Username"] {
-                headers.remove(name);
+            for name in [Known::XConsumerId, Known::XConsumerCustomId, Known::XConsumerUsername] {
+                headers.remove_known(name);
             }
         }
     }
     let identifier = credential.as_ref().map(|credential| &*credential.identifier);
-    set_or_remove(headers, "X-Credential-Identifier", identifier);
-    set_or_remove(headers, "X-Anonymous-Consumer", anonymous.then_some("true"));
+    set_or_remove(headers, Known::XCredentialIdentifier, identifier);
+    set_or_remove(headers, Known::XAnonymousConsumer, anonymous.then_some("true"));
     exchange.identity.consumer = consumer;
     exchange.identity.credential = credential;
     exchange.identity.anonymous = anonymous;
 }
 
-fn set_id(headers: &mut Headers, name: &str, id: Uuid) {
+fn set_id(headers: &mut Headers, name: Known, id: Uuid) {
     let mut text = Uuid::encode_buffer();
-    headers.set(name, id.hyphenated().encode_lower(&mut text).as_bytes());
+    headers.set_known(name, id.hyphenated().encode_lower(&mut text).as_bytes());
 }
 
-fn set_or_remove(headers: &mut Headers, name: &str, value: Option<&str>) {
+fn set_or_remove(headers: &mut Headers, name: Known, value: Option<&str>) {
     match value {
         Some(value) => {
-            headers.set(name, value.as_bytes());
+            headers.set_known(name, value.as_bytes());
         }
         None => {
-            headers.remove(name);
+            headers.remove_known(name);
         }
     }
 }

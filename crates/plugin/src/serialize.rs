@@ -223,7 +223,7 @@ fn write_headers(headers: &Headers, out: &mut Vec<u8>) {
     if headers.is_empty() {
         return out.extend_from_slice(b"{}");
     }
-    let repeated = Repeated::among(headers);
+    let (repeated, plain) = (Repeated::among(headers), headers.is_plain());
     let mut opening = b"{\"";
     for (index, field) in headers.entries().enumerate() {
         let is_repeated = repeated.may_be(&field);
@@ -242,6 +242,10 @@ fn write_headers(headers: &Headers, out: &mut Vec<u8>) {
             out.extend_from_slice(b"\"REDACTED\"");
         } else if is_repeated {
             write_values(headers.entries().skip(index).filter(|other| same_name(other, &field)), out);
+        } else if plain {
+            out.push(b'"');
+            out.extend_from_slice(field.value);
+            out.push(b'"');
         } else {
             string(out, field.value);
         }

@@ -20,7 +20,7 @@ use tokio::task::LocalSet;
 use crate::compile::Compiler;
 use crate::session::{Local, Session};
 use crate::settings::Settings;
-use crate::snapshot::Publisher;
+use crate::snapshot::{Publisher, Snapshot};
 use crate::transport::{Channel, Stream};
 use crate::upstream::connect::{Dial, Dialing};
 use crate::worker::{self, Order};
@@ -46,7 +46,10 @@ const PIPE: usize = 64 << 10;
 
 /// A worker under test.
 pub struct Lab {
-    local: Rc<Local>,
+    pub local: Rc<Local>,
+    services: Arc<Services>,
+    resolver: Arc<Resolver>,
+    publisher: Publisher,
     dialed: Mutex<mpsc::UnboundedReceiver<Peer>>,
     refusing: Rc<Cell<usize>>,
 }
@@ -91,18 +94,20 @@ pub async fn with<F: Future<Output = ()>>(
 
 impl Lab {
     fn new(document: &str, settings: Settings) -> Self {
-        let config = model::declarative::load("test.yml", document, &Catalog::default()).unwrap();
         let services = Services::new(1, Clock::default(), true);
         let resolver = Resolver::start(DnsSettings::default()).unwrap();
-        let compiler = Compiler { definitions: &[], services: &services, resolver: &resolver };
-        let snapshot =
-            compiler.compile(Arc::new(config)).map_err(|problems| format!("{problems:?}")).unwrap();
+        let publisher = Publisher::new(compile(document, &services, &resolver));
         let (sender, dialed) = mpsc::unbounded_channel();
         let refusing = Rc::new(Cell::new(0));
         let dial = Box::new(PipeDial { dialed: sender, refusing: refusing.clone() });
-        let worker = Rc::new(Worker::new(0, services));
-        let local = Local::new(worker, Rc::new(settings), dial, &Publisher::new(snapshot));
-        Self { local: Rc::new(local), dialed: Mutex::new(dialed), refusing }
+        let worker = Rc::new(Worker::new(0, services.clone()));
+        let local = Rc::new(Local::new(worker, Rc::new(settings), dial, &publisher));
+        Self { local, services, resolver, publisher, dialed: Mutex::new(dialed), refusing }
+    }
+
+    /// Serves `document` from now on.
+    pub fn reload(&self, document: &str) {
+        self.publisher.publish(compile(document, &self.services, &self.resolver));
     }
 
     /// A new client connection.
@@ -159,6 +164,12 @@ fn client() -> Client {
     let peer: SocketAddr = "192.0.2.1:5000".parse().unwrap();
     let local = "192.0.2.2:8000".parse().unwrap();
     Client { peer, local, ip: peer.ip(), trusted: false, scheme: Scheme::Http }
+}
+
+fn compile(document: &str, services: &Arc<Services>, resolver: &Arc<Resolver>) -> Snapshot {
+    let config = model::declarative::load("test.yml", document, &Catalog::default()).unwrap();
+    let compiler = Compiler { definitions: &[], services, resolver };
+    compiler.compile(Arc::new(config)).map_err(|problems| format!("{problems:?}")).unwrap()
 }
 
 impl Peer {

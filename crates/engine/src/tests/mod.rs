@@ -5,5 +5,8 @@ mod lab;
 mod connections;
 mod endings;
 mod failures;
+mod hostile;
 mod refusals;
+mod reload;
+mod sizes;
 mod streaming;

@@ -70,12 +70,22 @@ pub fn address(out: &mut Vec<u8>, address: IpAddr) {
                 if place > 0 {
                     out.push(b'.');
                 }
-                number(out, u64::from(octet));
+                small_number(out, octet);
             }
         }
         // Writing to a vector cannot fail.
         IpAddr::V6(address) => drop(write!(out, "{address}")),
     }
+}
+
+fn small_number(out: &mut Vec<u8>, number: u8) {
+    if number >= 100 {
+        out.push(b'0' + number / 100);
+    }
+    if number >= 10 {
+        out.push(b'0' + number / 10 % 10);
+    }
+    out.push(b'0' + number % 10);
 }
 
 /// Appends all fields of a section.

@@ -114,8 +114,8 @@ impl Headers {
     /// changes nothing and returns `false`.
     pub fn set(&mut self, name: &str, value: &[u8]) -> bool {
         let value = trim_whitespace(value);
-        let name = name.as_bytes();
-        self.accepts(name, value) && self.replace(Wanted::new(name), value)
+        let wanted = Wanted::new(name.as_bytes());
+        self.accepts(wanted, value) && self.replace(wanted, value)
     }
 
     /// [`Headers::set`] for every field of `other`. They have been checked when they came into it.
@@ -128,8 +128,8 @@ impl Headers {
     /// Adds one more field at the end; refuses as [`Headers::set`] does.
     pub fn append(&mut self, name: &str, value: &[u8]) -> bool {
         let value = trim_whitespace(value);
-        let name = name.as_bytes();
-        self.accepts(name, value) && self.push(Wanted::new(name), value)
+        let wanted = Wanted::new(name.as_bytes());
+        self.accepts(wanted, value) && self.push(wanted, value)
     }
 
     /// [`Headers::set`] for a classified name, in its canonical spelling; refuses `Known::Other`.
@@ -183,7 +183,9 @@ impl Headers {
     /// `to` is no token.
     pub fn rename(&mut self, from: &str, to: &str) -> bool {
         let (wanted, to) = (Wanted::new(from.as_bytes()), to.as_bytes());
-        if !self.accepts(to, b"") || !self.entries.iter().any(|entry| self.matches(entry, wanted)) {
+        if !self.accepts(Wanted::new(to), b"")
+            || !self.entries.iter().any(|entry| self.matches(entry, wanted))
+        {
             return false;
         }
         let name_start = offset(self.arena.len());
@@ -201,6 +203,17 @@ impl Headers {
     /// Name and value of every field, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.entries().map(|field| (field.name(), field.value))
+    }
+
+    /// Whether no name and no value holds anything but printable ASCII without `"` and `\\`, so that all of it can
+    /// stand in quotes as it is. Fields that have been replaced may count too.
+    pub fn is_plain(&self) -> bool {
+        let odd = |byte: &u8| {
+            (!(0x20..0x7f).contains(byte) & (*byte != b'\r') & (*byte != b'\n'))
+                | (*byte == b'"')
+                | (*byte == b'\\')
+        };
+        !self.arena.iter().fold(false, |found, byte| found | odd(byte))
     }
 
     /// Every field with its classification, in order. Cheaper than [`Headers::iter`]: names stay bytes.
@@ -298,12 +311,14 @@ impl Headers {
         wanted.known == Known::Other || self.contains_known(wanted.known)
     }
 
-    fn accepts(&self, name: &[u8], value: &[u8]) -> bool {
-        name.len() <= MAX_NAME && is_token(name) && self.has_room(name, value) && is_field_value(value)
+    /// A classified name is a token of bounded length as it is.
+    fn accepts(&self, wanted: Wanted<'_>, value: &[u8]) -> bool {
+        let valid = wanted.known != Known::Other || (wanted.name.len() <= MAX_NAME && is_token(wanted.name));
+        valid && self.has_room(wanted.name, value) && is_field_value(value)
     }
 
     fn accepts_known(&self, known: Known, value: &[u8]) -> bool {
-        known != Known::Other && self.has_room(known.as_str().as_bytes(), value) && is_field_value(value)
+        known != Known::Other && self.accepts(Wanted::known(known), value)
     }
 
     fn has_room(&self, name: &[u8], value: &[u8]) -> bool {

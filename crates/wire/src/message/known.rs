@@ -79,6 +79,18 @@ known! {
     Range = "Range",
     Referer = "Referer",
     RetryAfter = "Retry-After",
+    XCorrelationId = "X-Correlation-ID",
+    KongRequestId = "Kong-Request-ID",
+    XRateLimitLimitSecond = "X-RateLimit-Limit-Second",
+    XRateLimitLimitMinute = "X-RateLimit-Limit-Minute",
+    XRateLimitLimitHour = "X-RateLimit-Limit-Hour",
+    XRateLimitLimitDay = "X-RateLimit-Limit-Day",
+    XRateLimitLimitMonth = "X-RateLimit-Limit-Month",
+    XRateLimitRemainingSecond = "X-RateLimit-Remaining-Second",
+    XRateLimitRemainingMinute = "X-RateLimit-Remaining-Minute",
+    XRateLimitRemainingHour = "X-RateLimit-Remaining-Hour",
+    XRateLimitRemainingDay = "X-RateLimit-Remaining-Day",
+    XRateLimitRemainingMonth = "X-RateLimit-Remaining-Month",
     RateLimitLimit = "RateLimit-Limit",
     RateLimitRemaining = "RateLimit-Remaining",
     RateLimitReset = "RateLimit-Reset",
@@ -110,7 +122,7 @@ const PLACES: usize = 512;
 
 /// Multiplier under which no two names above share a place. Should a new name collide, the build stops: take
 /// another odd number.
-const SPREAD: u32 = 0x2b0b_8c13;
+const SPREAD: u32 = 0xf9bb_0b89;
 
 /// The only candidate at each place, or `Known::Other`.
 const TABLE: [Known; PLACES] = {

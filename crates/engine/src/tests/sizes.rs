@@ -1,0 +1,34 @@
+//! What rides along with every request or connection may not grow unnoticed (64-bit targets).
+
+use std::mem::{size_of, size_of_val};
+
+use plugin::Exchange;
+use plugin::exchange::{Client, Scheme};
+use tokio::io::BufReader;
+
+use super::lab::{PLAIN, with};
+use crate::flow;
+use crate::session::{Session, Workspace};
+use crate::settings::Settings;
+use crate::transport::{Channel, Stream};
+
+#[test]
+fn the_state_of_a_request_is_small() {
+    assert!(size_of::<Exchange>() <= 1400, "{}", size_of::<Exchange>());
+    assert!(size_of::<Workspace>() <= 1800, "{}", size_of::<Workspace>());
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_small() {
+    with(PLAIN, Settings::default(), |lab| async move {
+        let (near, _far) = tokio::io::duplex(16);
+        let address = "192.0.2.1:1".parse().unwrap();
+        let client =
+            Client { peer: address, local: address, ip: address.ip(), trusted: false, scheme: Scheme::Http };
+        let channel = Channel::new(Stream::Memory(BufReader::new(near)));
+        let session = Session::new(lab.local.clone(), channel, client, 0);
+        let task = size_of_val(&flow::serve(session));
+        assert!(task <= 3000, "the task of a connection takes {task} bytes");
+    })
+    .await;
+}
