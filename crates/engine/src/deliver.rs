@@ -74,8 +74,10 @@ pub async fn reply(parts: &mut Parts<'_>, filters: &Filters<'_>, failure: Option
     exchange.source = if stands_in { Source::Upstream } else { Source::Gateway };
     let mut body = take_reply(exchange, parts.local);
     filters.head(exchange);
-    if filters.mode(exchange) != BodyMode::Pass
+    let mode = filters.mode(exchange);
+    if mode != BodyMode::Pass
         && let Some(replacement) = filters.body(exchange, &body, true)
+        && mode == BodyMode::Whole
     {
         body = Bytes::from(replacement);
     }
@@ -350,7 +352,7 @@ impl Download<'_> {
         record.upstream_finished = Some(now);
         record.aborted = sent.is_err();
         let upload_done = parts.work.upload.is_done();
-        let Upstream { stream, input, address, requests, reusable } = self.upstream;
+        let Upstream { stream, input, address, requests, reusable, .. } = self.upstream;
         if sent.is_ok() && reusable && upload_done && input.is_empty() {
             parts.local.pool.put(address, stream, requests, now);
         }
@@ -472,7 +474,6 @@ fn write_head(parts: &mut Parts<'_>, framing: BodyLength, keep_alive: bool) {
     let out = &mut work.to_client;
     out.clear();
     encode::status_line(out, response.status, Some(response.reason()).filter(|reason| !reason.is_empty()));
-    let nominated = crate::forward::nominates_fields(&response.headers);
     // An answer to HEAD and a 304 keep the length the body would have (RFC 9110 8.6).
     let keeps_length = framing == BodyLength::None && response.status != 204 && response.status >= 200;
     // Trailers are announced to those who asked for them only (kong.md 3.5).
@@ -480,8 +481,7 @@ fn write_head(parts: &mut Parts<'_>, framing: BodyLength, keep_alive: bool) {
     response.headers.write_where(out, |field| {
         let drop = is_hop_by_hop(field.known)
             || (field.known == Known::Trailer && !announces)
-            || (field.known == Known::ContentLength && !keeps_length)
-            || (nominated && crate::forward::is_nominated(&response.headers, field.name()));
+            || (field.known == Known::ContentLength && !keeps_length);
         !drop
     });
     match framing {

@@ -6,17 +6,18 @@
 
 use tokio::time::Instant;
 
-use plugin::{Exchange, Flow, Scheme};
+use plugin::{BodyMode, Exchange, Flow, Scheme};
 use wire::h1::{Parsed, encode, parse_request};
-use wire::{BodyLength, Known};
+use wire::{BodyLength, Known, Method};
 
 use crate::balance::{Peer, PickError};
 use crate::deliver::{self, After, Filters};
+use crate::forward;
 use crate::respond::Failure;
 use crate::route::{Lookup, split_host, upstream_path};
 use crate::session::{Parts, Session};
 use crate::settings::{client_address, is_trusted};
-use crate::snapshot::{CompiledRoute, Plan, Snapshot};
+use crate::snapshot::{CompiledRoute, Held, Plan, Snapshot};
 use crate::upstream::attempt::{Message, Missed, Upstream, attempt};
 
 /// Bytes read from a client at a time while a head is awaited.
@@ -76,19 +77,42 @@ async fn carry_out(session: &mut Session, head: Result<(), Failure>) -> After {
     session.local.stats().requests.add(1);
     let snapshot = session.local.snapshot();
     let last = session.requests >= session.local.settings.max_requests_per_connection;
-    let mut parts = session.parts();
+    let mut running = Running { parts: session.parts(), snapshot, finished: None };
+    let Running { parts, snapshot, .. } = &mut running;
     parts.channel.must_close |= last || head.is_err();
     parts.work.exchange.enter_chain(snapshot.slots);
     parts.work.upload.finish();
     let outcome = match head {
-        Ok(()) => prepare(&mut parts, &snapshot).await,
+        Ok(()) => prepare(parts, snapshot).await,
         Err(failure) => Err(failure),
     };
-    let after = answer(&mut parts, &snapshot, outcome).await;
+    let after = answer(parts, snapshot, outcome).await;
     let finished = Instant::now();
-    finish(&mut parts, &snapshot, finished);
+    running.finished = Some(finished);
+    drop(running);
     session.quiet_since = finished;
     after
+}
+
+/// A request that is being carried out. Its log runs however it ends, a stop of the gateway included.
+struct Running<'a> {
+    parts: Parts<'a>,
+    snapshot: Held,
+    finished: Option<Instant>,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let work = &mut *self.parts.work;
+        work.exchange.record.aborted |= self.finished.is_none();
+        work.exchange.record.finished = Some(self.finished.unwrap_or_else(Instant::now).into_std());
+        work.exchange.record.request_bytes += work.upload.received;
+        // A plugin that panicked is not asked once more.
+        if !std::thread::panicking() {
+            let chain = self.snapshot.chain(&work.exchange);
+            chain.log(&self.snapshot.instances, &mut work.exchange);
+        }
+    }
 }
 
 /// How far a request came before its response.
@@ -102,6 +126,7 @@ enum Outcome<'s> {
 /// From the head to the response head: rewrite, route, access, upstream.
 async fn prepare<'s>(parts: &mut Parts<'_>, snapshot: &'s Snapshot) -> Result<Outcome<'s>, Failure> {
     open_body(parts)?;
+    forward::drop_nominated(&mut parts.work.exchange.request.headers)?;
     identify_client(parts);
     snapshot.globals.rewrite(&snapshot.instances, &mut parts.work.exchange);
     let route = find_route(parts, snapshot)?;
@@ -127,16 +152,8 @@ async fn answer(parts: &mut Parts<'_>, snapshot: &Snapshot, outcome: Result<Outc
         }
         Err(failure) => Some(failure),
     };
+    parts.work.exchange.body_mode = BodyMode::Pass;
     deliver::reply(parts, &filters, failure).await
-}
-
-/// Closes the record and lets the plugins log it.
-fn finish(parts: &mut Parts<'_>, snapshot: &Snapshot, now: Instant) {
-    let work = &mut *parts.work;
-    work.exchange.record.finished = Some(now.into_std());
-    work.exchange.record.request_bytes += work.upload.received;
-    let chain = snapshot.chain(&work.exchange);
-    chain.log(&snapshot.instances, &mut work.exchange);
 }
 
 /// Prepares to take the body the head announces.
@@ -144,6 +161,10 @@ fn open_body(parts: &mut Parts<'_>) -> Result<(), Failure> {
     let settings = &parts.local.settings;
     let framing = parts.work.exchange.request.framing;
     parts.work.upload.begin(framing, settings.max_body_bytes, &settings.request_limits);
+    if parts.work.exchange.request.method == Method::Connect {
+        parts.channel.must_close = true;
+        return Err(Failure::Malformed { status: 405, rule: "CONNECT is not served" });
+    }
     match framing {
         BodyLength::Exact(length) if settings.max_body_bytes > 0 && length > settings.max_body_bytes => {
             Err(Failure::BodyTooLarge)
@@ -224,7 +245,10 @@ fn demand_tls(exchange: &mut Exchange, route: &CompiledRoute) -> bool {
         reply.body = plugin::reply::Body::Message("Please use HTTPS protocol".into());
     } else {
         let (host, _) = split_host(exchange.request.host().unwrap_or_default());
-        let location = [b"https://", host, exchange.request.target()].concat();
+        let query = exchange.request.query();
+        let mark: &[u8] = if query.is_some() { b"?" } else { b"" };
+        let path = exchange.request.path();
+        let location = [b"https://", host, path, mark, query.unwrap_or_default()].concat();
         reply.headers.set("Location", &location);
     }
     true
@@ -294,6 +318,11 @@ async fn send_continue(parts: &mut Parts<'_>) -> Result<(), Failure> {
 async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Result<Upstream, Failure> {
     buffer_small_body(parts, route).await?;
     send_continue(parts).await?;
+    if parts.work.exchange.body.is_some() && parts.work.upload.is_awaiting_client() {
+        // A plugin made a body of its own: the client's is not to follow it.
+        parts.work.upload.finish();
+        parts.channel.must_close = true;
+    }
     let mut attempts_left = plan.retries;
     let mut fresh = false;
     loop {
@@ -372,17 +401,24 @@ fn millis_since(start: std::time::Instant) -> u64 {
 }
 
 fn mark_failed(exchange: &mut Exchange, failure: Failure) {
-    if let Some(attempt) = exchange.record.tries.last_mut() {
+    if failure.is_from_upstream()
+        && let Some(attempt) = exchange.record.tries.last_mut()
+    {
         attempt.failed = Some(failure.status());
     }
 }
 
-/// Whether the request may be sent once more: it has not been sent, or sending it twice does no harm and its body is
-/// still at hand (RFC 9110 9.2.2, kong.md 5.3).
+/// Whether the request may be sent once more: no answer came and it has not been sent, or sending it twice does no
+/// harm; and its body is still at hand (RFC 9110 9.2.2, kong.md 5.3). An upstream that has had the request and stays
+/// silent is not asked again: it is at work, and each further try would cost the client the same wait.
 fn may_repeat(parts: &Parts<'_>, missed: &Missed) -> bool {
-    let upstream_at_fault = missed.failure.is_from_upstream();
+    let unanswered = match missed.failure {
+        Failure::ConnectRefused | Failure::UpstreamClosed => true,
+        Failure::UpstreamTimeout => missed.unsent,
+        _ => false,
+    };
     let exchange = &parts.work.exchange;
     let method = exchange.upstream.method.unwrap_or(exchange.request.method);
     let body_at_hand = exchange.body.is_some() || parts.work.upload.is_whole();
-    upstream_at_fault && body_at_hand && (missed.unsent || method.is_idempotent())
+    unanswered && body_at_hand && (missed.unsent || method.is_idempotent())
 }

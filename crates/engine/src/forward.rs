@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 
 use plugin::Exchange;
 use plugin::exchange::Scheme;
+use smallvec::SmallVec;
 use wire::h1::encode;
 use wire::{BodyLength, Headers, Known, Upgrade, Version};
 
 use crate::VIA;
+use crate::respond::Failure;
 use crate::route::split_host;
 use crate::settings::Settings;
 
@@ -68,7 +70,6 @@ fn write_request_line(exchange: &Exchange, out: &mut Vec<u8>) {
 
 /// Copies the client's fields, leaving out those of this hop (RFC 9110 7.6.1) and those written elsewhere.
 fn copy_fields(headers: &Headers, out: &mut Vec<u8>) {
-    let nominated = nominates_fields(headers);
     headers.write_where(out, |field| {
         let of_this_hop = matches!(
             field.known,
@@ -92,40 +93,39 @@ fn copy_fields(headers: &Headers, out: &mut Vec<u8>) {
                 | Known::TE
                 | Known::XKongRequestId
         );
-        !(of_this_hop || nominated && is_nominated(headers, field.name()))
+        !of_this_hop
     });
     if headers.known_all(Known::TE).any(|value| wire::media::has_token(value, "trailers")) {
         out.extend_from_slice(b"TE: trailers\r\n");
     }
 }
 
-/// Whether `Connection` names fields, beyond the options every client sends.
-pub fn nominates_fields(headers: &Headers) -> bool {
-    headers.known_all(Known::Connection).flat_map(wire::media::list).any(|option| {
-        ![&b"keep-alive"[..], b"close", b"upgrade", b"te"]
-            .iter()
-            .any(|usual| option.eq_ignore_ascii_case(usual))
-    })
-}
+/// Options of `Connection` that name no field, or one that is dealt with by itself.
+const USUAL_OPTIONS: [&[u8]; 4] = [b"keep-alive", b"close", b"upgrade", b"te"];
+/// Fields `Connection` may name in one message.
+const MAX_NOMINATED: usize = 32;
 
-/// Whether `Connection` names the field `name`. The fields this gateway vouches for cannot be named away.
-pub fn is_nominated(headers: &Headers, name: &str) -> bool {
-    let named = headers
-        .known_all(Known::Connection)
-        .flat_map(wire::media::list)
-        .any(|option| option.eq_ignore_ascii_case(name.as_bytes()));
-    named && !name.eq_ignore_ascii_case("te") && !is_identity(name)
-}
-
-/// Fields that authentication plugins set: a client must not be able to strip them from what goes upstream.
-fn is_identity(name: &str) -> bool {
-    let starts =
-        |prefix: &str| name.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
-    starts("x-consumer-")
-        || starts("x-credential-")
-        || starts("x-anonymous-")
-        || starts("x-authenticated-")
-        || name.eq_ignore_ascii_case("authorization")
+/// Drops the fields that `Connection` names as meant for this hop only (RFC 9110 7.6.1). Called before any plugin has
+/// set a field, so that only what the peer sent can be named.
+pub fn drop_nominated(headers: &mut Headers) -> Result<(), Failure> {
+    let unusual = |option: &&[u8]| !USUAL_OPTIONS.iter().any(|usual| option.eq_ignore_ascii_case(usual));
+    let mut named = SmallVec::<[SmallVec<[u8; 32]>; 4]>::new();
+    for option in headers.known_all(Known::Connection).flat_map(wire::media::list).filter(unusual) {
+        if named.len() == MAX_NOMINATED {
+            return Err(Failure::Malformed { status: 400, rule: "more than 32 options in Connection" });
+        }
+        named.push(SmallVec::from_slice(option));
+    }
+    if !named.is_empty() {
+        headers.retain(|field| {
+            let framing = matches!(
+                field.known,
+                Known::Host | Known::Connection | Known::ContentLength | Known::TransferEncoding
+            );
+            framing || !named.iter().any(|name| name.eq_ignore_ascii_case(field.name))
+        });
+    }
+    Ok(())
 }
 
 fn write_forwarded(exchange: &Exchange, out: &mut Vec<u8>) {

@@ -79,6 +79,19 @@ impl Upload {
         self.limit > 0 && self.received > self.limit
     }
 
+    /// Bytes are waiting to be taken by the upstream.
+    pub fn has_pending(&self) -> bool {
+        self.written < self.pending.len()
+    }
+
+    /// Sends a body that is in memory, from its beginning, behind a head that announces its length.
+    pub fn resend(&mut self, body: &[u8]) {
+        self.pending.clear();
+        self.pending.extend_from_slice(body);
+        self.written = 0;
+        self.state = State::Flushing;
+    }
+
     /// Gives back what was collected of a chunked body, to be passed on first.
     pub fn put_back(&mut self, body: &[u8]) {
         encode::chunk_head(&mut self.pending, body.len());

@@ -51,3 +51,63 @@ async fn a_large_chunked_body_survives_a_refused_connection() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_stops_reading_is_a_504() {
+    let document = PLAIN.replace("paths: [/]", "paths: [/]\n    request_buffering: false");
+    with(&document, Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n").await;
+        let mut upstream = lab.upstream().await;
+        upstream.head().await;
+        let piece = "x".repeat(0x8000);
+        while tokio::time::timeout(std::time::Duration::from_millis(100), client.send(&piece)).await.is_ok() {}
+        assert_eq!(client.response().await.0, 504);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_echoes_a_buffered_body_does_not_get_stuck() {
+    with(PLAIN, Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        let body = "x".repeat(60_000);
+        client.send(&format!("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
+        let mut upstream = lab.upstream().await;
+        upstream.head().await;
+        upstream.send("HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno").await;
+        drop(upstream);
+        assert_eq!(client.response().await.0, 401, "an early answer is an answer");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_names_only_what_the_client_sent_and_not_without_bound() {
+    with(PLAIN, Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        client.send("GET / HTTP/1.1\r\nHost: h\r\nX-Drop: 1\r\nConnection: x-drop, host, via\r\n\r\n").await;
+        let head = lab.upstream().await.head().await;
+        assert_eq!(field(&head, "x-drop"), None, "{head}");
+        assert!(field(&head, "host").is_some() && field(&head, "via").is_some(), "{head}");
+    })
+    .await;
+    with(PLAIN, Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        client.send(&format!("GET / HTTP/1.1\r\nHost: h\r\nConnection: {}x\r\n\r\n", "a,".repeat(33))).await;
+        assert_eq!(client.response().await.0, 400);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connect_is_refused() {
+    with(PLAIN, Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        client.send("CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n").await;
+        let (status, head, _) = client.response().await;
+        assert_eq!(status, 405);
+        assert_eq!(field(&head, "connection"), Some("close"));
+    })
+    .await;
+}

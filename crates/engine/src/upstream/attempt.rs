@@ -11,7 +11,7 @@ use plugin::Exchange;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 use wire::h1::{Parsed, encode, parse_response};
-use wire::{BodyLength, Version};
+use wire::{BodyLength, Known, Upgrade, Version};
 
 use crate::balance::Peer;
 use crate::forward::{self, Outgoing};
@@ -23,6 +23,8 @@ use crate::upload::Upload;
 
 /// Bytes read from an upstream at first; more once a body turns out to be large.
 pub const FIRST_READ: usize = 16 << 10;
+/// A body up to this size is sent in one piece with the head.
+const SMALL_BODY: usize = 4 << 10;
 /// Interim responses an upstream may send before the final one.
 const MAX_INTERIM: usize = 16;
 
@@ -38,6 +40,8 @@ pub struct Upstream {
     pub requests: u64,
     /// It may serve another request, as far as is known.
     pub reusable: bool,
+    /// Time between two writes to it.
+    pub write_timeout: Duration,
 }
 
 /// Why an attempt brought no response.
@@ -86,18 +90,19 @@ pub async fn attempt(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<Ups
 
 async fn connect(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<(Upstream, bool), Missed> {
     let address = message.peer.address;
+    let write_timeout = message.plan.write_timeout;
     let input = std::mem::take(&mut parts.work.upstream_input);
     if !message.fresh
         && let Some(reused) = parts.local.pool.take(address)
     {
         let requests = reused.requests + 1;
-        return Ok((Upstream { stream: reused.stream, input, address, requests, reusable: true }, true));
+        return Ok((Upstream { stream: reused.stream, input, address, requests, reusable: true, write_timeout }, true));
     }
     let dialing = parts.local.dial.dial(address);
     let dialed = parts.channel.timer.within(message.plan.connect_timeout, dialing).await;
     let failure = match dialed {
         Ok(Ok(stream)) => {
-            return Ok((Upstream { stream, input, address, requests: 1, reusable: true }, false));
+            return Ok((Upstream { stream, input, address, requests: 1, reusable: true, write_timeout }, false));
         }
         Ok(Err(_)) => Failure::ConnectRefused,
         Err(_) => Failure::UpstreamTimeout,
@@ -116,8 +121,11 @@ fn write_message(parts: &mut Parts<'_>, message: &Message<'_>) {
     let outgoing = Outgoing { settings, host: &work.scratch, body: message.body };
     work.to_upstream.clear();
     forward::write_request_head(&work.exchange, &outgoing, &mut work.to_upstream);
-    if let Some(body) = &work.exchange.body {
-        work.to_upstream.extend_from_slice(body);
+    match &work.exchange.body {
+        Some(body) if body.len() <= SMALL_BODY => work.to_upstream.extend_from_slice(body),
+        // An upstream may answer while it reads: the rest of the way is the upload's.
+        Some(body) => work.upload.resend(body),
+        None => {}
     }
 }
 
@@ -127,8 +135,12 @@ async fn send(parts: &mut Parts<'_>, upstream: &mut Upstream, limit: Duration) -
     while written < bytes.len() {
         let write = poll_fn(|cx| Pin::new(&mut upstream.stream).poll_write(cx, &bytes[written..]));
         match parts.channel.timer.within(limit, write).await {
-            Ok(Ok(0) | Err(_)) => return Err(Failure::UpstreamClosed),
-            Ok(Ok(count)) => written += count,
+            Ok(Ok(count @ 1..)) => written += count,
+            // It may have answered before it stopped reading; the read that follows finds out.
+            Ok(Ok(0) | Err(_)) => {
+                upstream.reusable = false;
+                return Ok(());
+            }
             Err(_) => return Err(Failure::UpstreamTimeout),
         }
     }
@@ -139,7 +151,7 @@ async fn receive_head(
     parts: &mut Parts<'_>,
     upstream: &mut Upstream,
     limit: Duration,
-    sent: Option<Instant>,
+    mut sent: Option<Instant>,
 ) -> Result<(), Failure> {
     let mut interim = 0;
     parts.work.exchange.response.clear();
@@ -152,6 +164,8 @@ async fn receive_head(
                 upstream.input.consume(consumed);
                 if !is_interim(exchange.response.status) {
                     check_upgrade(exchange)?;
+                    forward::drop_nominated(&mut exchange.response.headers)
+                        .map_err(|_| Failure::UpstreamMalformed { rule: "too many options in Connection" })?;
                     exchange.record.upstream_answered = Some(Instant::now().into_std());
                     return Ok(());
                 }
@@ -159,12 +173,12 @@ async fn receive_head(
                 if interim > MAX_INTERIM {
                     return Err(Failure::UpstreamMalformed { rule: "too many interim responses" });
                 }
-                pass_interim(parts, limit).await?;
+                pass_interim(parts).await?;
                 parts.work.exchange.response.clear();
             }
             Parsed::Incomplete => {
                 let mut pair = Pair::new(parts.channel, upstream, &mut parts.work.upload, parts.local);
-                if pair.read_upstream(FIRST_READ, limit, sent).await? == 0 {
+                if pair.read_upstream(FIRST_READ, limit, sent.take()).await? == 0 {
                     return Err(Failure::UpstreamClosed);
                 }
             }
@@ -178,7 +192,7 @@ fn is_interim(status: u16) -> bool {
 }
 
 fn check_upgrade(exchange: &Exchange) -> Result<(), Failure> {
-    if exchange.response.status == 101 && exchange.request.upgrade.is_none() {
+    if exchange.response.status == 101 && exchange.request.upgrade != Some(Upgrade::WebSocket) {
         return Err(Failure::UpstreamMalformed { rule: "101 without a request to upgrade" });
     }
     Ok(())
@@ -186,7 +200,7 @@ fn check_upgrade(exchange: &Exchange) -> Result<(), Failure> {
 
 /// Passes an interim response on, to clients that know of them (RFC 9110 15.2). A 100 is not passed: the gateway
 /// answers `Expect` itself.
-async fn pass_interim(parts: &mut Parts<'_>, limit: Duration) -> Result<(), Failure> {
+async fn pass_interim(parts: &mut Parts<'_>) -> Result<(), Failure> {
     let work = &mut *parts.work;
     let response = &work.exchange.response;
     if response.status == 100 || work.exchange.request.version == Version::Http10 {
@@ -194,8 +208,12 @@ async fn pass_interim(parts: &mut Parts<'_>, limit: Duration) -> Result<(), Fail
     }
     work.to_client.clear();
     encode::status_line(&mut work.to_client, response.status, None);
-    response.headers.write_where(&mut work.to_client, |field| !crate::deliver::is_hop_by_hop(field.known));
+    response.headers.write_where(&mut work.to_client, |field| {
+        let of_a_body = matches!(field.known, Known::ContentLength | Known::Trailer);
+        !of_a_body && !crate::deliver::is_hop_by_hop(field.known)
+    });
     encode::end_of_head(&mut work.to_client);
+    let limit = parts.local.settings.send_timeout;
     parts.channel.write_all(&work.to_client, limit).await.map_err(|_| Failure::ClientGone)
 }
 
@@ -206,6 +224,7 @@ pub struct Pair<'a> {
     upload: &'a mut Upload,
     body_timeout: Duration,
     send_timeout: Duration,
+    write_timeout: Duration,
 }
 
 impl<'a> Pair<'a> {
@@ -217,7 +236,8 @@ impl<'a> Pair<'a> {
         local: &Local,
     ) -> Self {
         let (body_timeout, send_timeout) = (local.settings.body_timeout, local.settings.send_timeout);
-        Self { client, upstream, upload, body_timeout, send_timeout }
+        let write_timeout = upstream.write_timeout;
+        Self { client, upstream, upload, body_timeout, send_timeout, write_timeout }
     }
 
     /// Reads once from the upstream; zero is the end. `limit` runs from `since`, or from now, but not before the
@@ -269,9 +289,17 @@ impl<'a> Pair<'a> {
             if let Poll::Ready(outcome) = step(cx, self.client, self.upstream) {
                 return Poll::Ready(outcome);
             }
-            let awaiting = self.upload.is_awaiting_client();
-            let (limit, late) =
-                if awaiting { (self.body_timeout, Failure::ClientTimeout) } else { (limit, late) };
+            let (limit, late) = if self.upload.is_done() {
+                (limit, late)
+            } else if self.upload.is_awaiting_client()
+                && self.client.input.is_empty()
+                && !self.upload.has_pending()
+            {
+                (self.body_timeout, Failure::ClientTimeout)
+            } else {
+                // With bytes at hand it is the upstream that does not take them.
+                (self.write_timeout, Failure::UpstreamTimeout)
+            };
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
             self.client.timer.poll_passed(cx, deadline).map(|()| Err(late))
         })
