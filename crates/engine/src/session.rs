@@ -30,7 +30,7 @@ const LINGER_BYTES: usize = 1 << 20;
 /// Time a client gets to read the last response of a connection.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 /// Workspaces one worker keeps for later.
-const KEPT_WORKSPACES: usize = 256;
+const KEPT_WORKSPACES: usize = 1024;
 
 /// What one worker has, shared by its connections. Never leaves its thread.
 pub struct Local {
@@ -49,6 +49,8 @@ pub struct Local {
     snapshots: Current,
     #[expect(clippy::vec_box, reason = "workspaces are large and change hands")]
     workspaces: RefCell<Vec<Box<Workspace>>>,
+    /// Fewest workspaces that lay idle at any time since the last tidying.
+    fewest_workspaces: Cell<usize>,
     connections: RefCell<AHashMap<u64, Connection>>,
     next_connection: Cell<u64>,
 }
@@ -80,6 +82,7 @@ impl Local {
             draining: Cell::new(false),
             snapshots: publisher.follow(),
             workspaces: RefCell::default(),
+            fewest_workspaces: Cell::new(0),
             connections: RefCell::default(),
             next_connection: Cell::new(0),
         }
@@ -95,6 +98,11 @@ impl Local {
     pub fn tidy(&self) {
         self.snapshots.refresh();
         self.pool.sweep();
+        let mut kept = self.workspaces.borrow_mut();
+        // Those that nobody has needed since the last time.
+        let needed = kept.len() - self.fewest_workspaces.get().min(kept.len());
+        kept.truncate(needed);
+        self.fewest_workspaces.set(kept.len());
     }
 
     /// This worker's counters.
@@ -137,7 +145,10 @@ impl Local {
     }
 
     fn lend(self: &Rc<Self>, client: &Client) -> Box<Workspace> {
-        match self.workspaces.borrow_mut().pop() {
+        let mut kept = self.workspaces.borrow_mut();
+        let lent = kept.pop();
+        self.fewest_workspaces.set(self.fewest_workspaces.get().min(kept.len()));
+        match lent {
             Some(mut workspace) => {
                 workspace.exchange.client.clone_from(client);
                 workspace

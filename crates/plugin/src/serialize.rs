@@ -85,28 +85,33 @@ pub fn write(log: &Log<'_>, out: &mut Vec<u8>) {
     encode::address(out, exchange.client.ip);
     out.extend_from_slice(b"\",\"started_at\":");
     number(out, exchange.record.started_ms);
-    let source = if exchange.source == Source::Upstream { "upstream" } else { "kong" };
-    member(out, "source", source.as_bytes());
+    let source: &[u8] = if exchange.source == Source::Upstream { b"upstream" } else { b"kong" };
+    out.extend_from_slice(b",\"source\":\"");
+    out.extend_from_slice(source);
+    out.push(b'"');
     for (name, value) in exchange.log_fields.iter() {
         member(out, name, value);
     }
-    member(out, "workspace", WORKSPACE_ID.as_bytes());
-    member(out, "workspace_name", b"default");
-    out.push(b'}');
+    out.extend_from_slice(b",\"workspace\":\"");
+    out.extend_from_slice(WORKSPACE_ID.as_bytes());
+    out.extend_from_slice(b"\",\"workspace_name\":\"default\"}");
 }
 
 fn write_request(exchange: &Exchange, out: &mut Vec<u8>) {
     let request = &exchange.request;
     out.extend_from_slice(b"\"id\":\"");
     out.extend_from_slice(&exchange.request_id);
-    out.push(b'"');
-    member(out, "method", request.method.as_str().as_bytes());
-    member(out, "uri", request.target());
-    out.extend_from_slice(b",\"url\":\"");
+    out.extend_from_slice(b"\",\"method\":\"");
+    out.extend_from_slice(request.method.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"uri\":\"");
+    let start = out.len();
+    escaped(out, request.target());
+    let end = out.len();
+    out.extend_from_slice(b"\",\"url\":\"");
     out.extend_from_slice(exchange.scheme.as_str().as_bytes());
     out.extend_from_slice(b"://");
     escaped(out, request.headers.known(Known::Host).unwrap_or_default());
-    escaped(out, request.target());
+    out.extend_from_within(start..end);
     out.extend_from_slice(b"\",\"querystring\":");
     write_query(request.query(), out);
     out.extend_from_slice(b",\"headers\":");

@@ -173,17 +173,13 @@ impl Access<'_> {
     /// Adds the request field `header` to the log line as `name`.
     pub fn log_request_field(&mut self, name: &str, header: &str) {
         let Exchange { request, log_fields, .. } = &mut *self.exchange;
-        if let Some(value) = request.headers.get(header) {
-            log_fields.append(name, value);
-        }
+        log_fields.append_from(&request.headers, header, name);
     }
 
     /// Sets the response field `header` to the value it has in the request.
     pub fn echo_request_field(&mut self, header: &str) {
         let Exchange { request, decorations, .. } = &mut *self.exchange;
-        if let Some(value) = request.headers.get(header) {
-            decorations.set(header, value);
-        }
+        decorations.set_from(&request.headers, header);
     }
 
     /// Remembers `state` for this room's later phases.

@@ -61,7 +61,8 @@ async fn an_upstream_that_stops_reading_is_a_504() {
         let mut upstream = lab.upstream().await;
         upstream.head().await;
         let piece = "x".repeat(0x8000);
-        while tokio::time::timeout(std::time::Duration::from_millis(100), client.send(&piece)).await.is_ok() {}
+        while tokio::time::timeout(std::time::Duration::from_millis(100), client.send(&piece)).await.is_ok() {
+        }
         assert_eq!(client.response().await.0, 504);
     })
     .await;
@@ -72,7 +73,9 @@ async fn an_upstream_that_echoes_a_buffered_body_does_not_get_stuck() {
     with(PLAIN, Settings::default(), |lab| async move {
         let mut client = lab.client();
         let body = "x".repeat(60_000);
-        client.send(&format!("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
+        client
+            .send(&format!("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+            .await;
         let mut upstream = lab.upstream().await;
         upstream.head().await;
         upstream.send("HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno").await;

@@ -96,13 +96,19 @@ async fn connect(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<(Upstre
         && let Some(reused) = parts.local.pool.take(address)
     {
         let requests = reused.requests + 1;
-        return Ok((Upstream { stream: reused.stream, input, address, requests, reusable: true, write_timeout }, true));
+        return Ok((
+            Upstream { stream: reused.stream, input, address, requests, reusable: true, write_timeout },
+            true,
+        ));
     }
     let dialing = parts.local.dial.dial(address);
     let dialed = parts.channel.timer.within(message.plan.connect_timeout, dialing).await;
     let failure = match dialed {
         Ok(Ok(stream)) => {
-            return Ok((Upstream { stream, input, address, requests: 1, reusable: true, write_timeout }, false));
+            return Ok((
+                Upstream { stream, input, address, requests: 1, reusable: true, write_timeout },
+                false,
+            ));
         }
         Ok(Err(_)) => Failure::ConnectRefused,
         Err(_) => Failure::UpstreamTimeout,

@@ -68,7 +68,14 @@ impl Headers {
 
     /// The first value of `name`, whatever its case.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.all(name).next()
+        self.first(Wanted::new(name.as_bytes()))
+    }
+
+    fn first(&self, wanted: Wanted<'_>) -> Option<&[u8]> {
+        if !self.may_hold(wanted) {
+            return None;
+        }
+        self.entries.iter().find(|entry| self.matches(entry, wanted)).map(|entry| self.value(entry))
     }
 
     /// Every value of `name`, in order.
@@ -122,6 +129,28 @@ impl Headers {
     pub fn set_all(&mut self, other: &Headers) {
         for field in other.entries() {
             self.replace(Wanted { known: field.known, name: field.name }, field.value);
+        }
+    }
+
+    /// Sets `name` to its first value in `other`, which has been checked when it came there. Nothing changes when
+    /// `other` has none.
+    pub fn set_from(&mut self, other: &Headers, name: &str) {
+        let wanted = Wanted::new(name.as_bytes());
+        if let Some(value) = other.first(wanted)
+            && self.has_room(wanted.name, value)
+        {
+            self.replace(wanted, value);
+        }
+    }
+
+    /// Adds a field called `name`, a token, with the first value of `source` in `other`.
+    pub fn append_from(&mut self, other: &Headers, source: &str, name: &str) {
+        let wanted = Wanted::new(name.as_bytes());
+        if let Some(value) = other.first(Wanted::new(source.as_bytes()))
+            && self.accepts(wanted, b"")
+            && self.has_room(wanted.name, value)
+        {
+            self.push(wanted, value);
         }
     }
 
