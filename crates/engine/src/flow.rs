@@ -7,12 +7,13 @@
 use tokio::time::Instant;
 
 use plugin::{BodyMode, Exchange, Flow, Scheme};
-use wire::h1::{Parsed, encode, parse_request};
-use wire::{BodyLength, Known, Method};
+use wire::Known;
+use wire::h1::{Parsed, parse_request};
 
 use crate::balance::{Peer, PickError};
 use crate::deliver::{self, After, Filters};
 use crate::forward;
+use crate::request_body;
 use crate::respond::Failure;
 use crate::route::{Lookup, split_host, upstream_path};
 use crate::session::{Parts, Session};
@@ -22,8 +23,6 @@ use crate::upstream::attempt::{Message, Missed, Upstream, attempt};
 
 /// Bytes read from a client at a time while a head is awaited.
 const HEAD_READ: usize = 8 << 10;
-/// A body up to this size is read whole before an upstream is asked, so that it can be sent again.
-const REPLAYABLE: u64 = 64 << 10;
 
 /// Serves a connection until it ends.
 pub async fn serve(mut session: Session) {
@@ -125,7 +124,7 @@ enum Outcome<'s> {
 
 /// From the head to the response head: rewrite, route, access, upstream.
 async fn prepare<'s>(parts: &mut Parts<'_>, snapshot: &'s Snapshot) -> Result<Outcome<'s>, Failure> {
-    open_body(parts)?;
+    request_body::open(parts)?;
     forward::drop_nominated(&mut parts.work.exchange.request.headers)?;
     identify_client(parts);
     snapshot.globals.rewrite(&snapshot.instances, &mut parts.work.exchange);
@@ -154,23 +153,6 @@ async fn answer(parts: &mut Parts<'_>, snapshot: &Snapshot, outcome: Result<Outc
     };
     parts.work.exchange.body_mode = BodyMode::Pass;
     deliver::reply(parts, &filters, failure).await
-}
-
-/// Prepares to take the body the head announces.
-fn open_body(parts: &mut Parts<'_>) -> Result<(), Failure> {
-    let settings = &parts.local.settings;
-    let framing = parts.work.exchange.request.framing;
-    parts.work.upload.begin(framing, settings.max_body_bytes, &settings.request_limits);
-    if parts.work.exchange.request.method == Method::Connect {
-        parts.channel.must_close = true;
-        return Err(Failure::Malformed { status: 405, rule: "CONNECT is not served" });
-    }
-    match framing {
-        BodyLength::Exact(length) if settings.max_body_bytes > 0 && length > settings.max_body_bytes => {
-            Err(Failure::BodyTooLarge)
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Finds out who is asking, and over what, where a trusted proxy stands in between (kong.md 3.5).
@@ -265,7 +247,7 @@ async fn access(parts: &mut Parts<'_>, snapshot: &Snapshot, route: &CompiledRout
                 Flow::Next => break,
                 Flow::Answer => return Ok(true),
                 Flow::ReadBody => {
-                    read_body(parts).await?;
+                    request_body::read(parts).await?;
                     turn.run(&mut parts.work.exchange)
                 }
                 Flow::Wait(waiting) => {
@@ -278,56 +260,14 @@ async fn access(parts: &mut Parts<'_>, snapshot: &Snapshot, route: &CompiledRout
     Ok(false)
 }
 
-/// Reads the request body into memory, within the bound.
-async fn read_body(parts: &mut Parts<'_>) -> Result<(), Failure> {
-    if parts.work.exchange.body.is_some() {
-        return Ok(());
-    }
-    let bound = parts.local.settings.request_buffer_bytes;
-    let body = collect_body(parts, bound, false).await?;
-    parts.work.exchange.body = Some(body);
-    Ok(())
-}
-
-/// Takes up to `bound` bytes of the request body; more is a failure, unless `partly` allows to stop there.
-async fn collect_body(parts: &mut Parts<'_>, bound: usize, partly: bool) -> Result<Vec<u8>, Failure> {
-    send_continue(parts).await?;
-    let mut body = Vec::new();
-    let limit = parts.local.settings.body_timeout;
-    let Parts { channel, work, .. } = parts;
-    match channel.collect(&mut work.upload, &mut body, bound, limit).await {
-        Err(Failure::BodyTooLarge) if partly && !work.upload.is_over_limit() => Ok(body),
-        outcome => outcome.map(|()| body),
-    }
-}
-
-/// Tells a client that waits for it to go on with its body (RFC 9110 10.1.1).
-async fn send_continue(parts: &mut Parts<'_>) -> Result<(), Failure> {
-    let expected = std::mem::take(&mut parts.work.exchange.request.expect_continue);
-    if !expected || !parts.work.upload.is_awaiting_client() || !parts.channel.input.is_empty() {
-        return Ok(());
-    }
-    parts.work.to_client.clear();
-    encode::status_line(&mut parts.work.to_client, 100, None);
-    encode::end_of_head(&mut parts.work.to_client);
-    let limit = parts.local.settings.send_timeout;
-    parts.channel.write_all(&parts.work.to_client, limit).await.map_err(Failure::from)
-}
-
 /// Asks targets until one answers or the attempts are used up (kong.md 5.3).
 async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Result<Upstream, Failure> {
-    buffer_small_body(parts, route).await?;
-    send_continue(parts).await?;
-    if parts.work.exchange.body.is_some() && parts.work.upload.is_awaiting_client() {
-        // A plugin made a body of its own: the client's is not to follow it.
-        parts.work.upload.finish();
-        parts.channel.must_close = true;
-    }
+    request_body::make_ready(parts, route.matched.route.request_buffering).await?;
     let mut attempts_left = plan.retries;
     let mut fresh = false;
     loop {
         let peer = pick(parts, plan)?;
-        let body = body_framing(parts);
+        let body = request_body::framing(parts);
         let preserve_host = route.matched.route.preserve_host;
         let message = Message { plan, peer: &peer, preserve_host, body, fresh };
         let missed = match attempt(parts, &message).await {
@@ -346,34 +286,6 @@ async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Res
             return Err(missed.failure);
         }
         attempts_left -= 1;
-    }
-}
-
-/// Reads a small body whole before an upstream is asked, where the route buffers requests. A chunked body that turns
-/// out to be large goes on as a stream.
-async fn buffer_small_body(parts: &mut Parts<'_>, route: &CompiledRoute) -> Result<(), Failure> {
-    let upload = &parts.work.upload;
-    let small = upload.remaining().is_none_or(|length| length <= REPLAYABLE);
-    let wanted = small && upload.is_awaiting_client() && route.matched.route.request_buffering;
-    if !wanted || parts.work.exchange.body.is_some() {
-        return Ok(());
-    }
-    let body = collect_body(parts, usize::try_from(REPLAYABLE).unwrap_or(usize::MAX), true).await?;
-    if parts.work.upload.is_awaiting_client() {
-        parts.work.upload.put_back(&body);
-    } else {
-        parts.work.exchange.body = Some(body);
-    }
-    Ok(())
-}
-
-/// How the body is framed for the upstream.
-fn body_framing(parts: &Parts<'_>) -> BodyLength {
-    match (&parts.work.exchange.body, parts.work.exchange.request.framing) {
-        (Some(body), framing) if !body.is_empty() || framing != BodyLength::None => {
-            BodyLength::Exact(body.len() as u64)
-        }
-        (_, framing) => framing,
     }
 }
 

@@ -24,12 +24,15 @@ mod balance;
 mod dns;
 
 mod forward;
+mod request_body;
 mod upload;
 mod upstream;
 
 mod date;
 mod deliver;
+mod download;
 mod respond;
+mod response_head;
 mod tunnel;
 
 pub use dns::{DnsSettings, Resolver};

@@ -216,7 +216,7 @@ async fn pass_interim(parts: &mut Parts<'_>) -> Result<(), Failure> {
     encode::status_line(&mut work.to_client, response.status, None);
     response.headers.write_where(&mut work.to_client, |field| {
         let of_a_body = matches!(field.known, Known::ContentLength | Known::Trailer);
-        !of_a_body && !crate::deliver::is_hop_by_hop(field.known)
+        !of_a_body && !crate::response_head::is_hop_by_hop(field.known)
     });
     encode::end_of_head(&mut work.to_client);
     let limit = parts.local.settings.send_timeout;

@@ -1,0 +1,139 @@
+//! The response head as the client gets it: the gateway's own fields, the framing of the body, the bytes.
+
+use plugin::exchange::{Exchange, Source};
+use plugin::serialize::Latencies;
+use tokio::time::Instant;
+use wire::h1::encode;
+use wire::{BodyLength, Known, Method, Version};
+
+use crate::session::Parts;
+use crate::settings::Settings;
+use crate::{SERVER, VIA_11};
+
+/// Adds the fields the gateway itself is responsible for (kong.md 3.5).
+pub fn add_own_fields(exchange: &mut Exchange, settings: &Settings, proxied: bool) {
+    let on = settings.response_headers;
+    let now = exchange.record.upstream_answered.unwrap_or_else(|| Instant::now().into_std());
+    let latencies = Latencies::at(&exchange.record, now);
+    let headers = &mut exchange.response.headers;
+    let mut number = itoa::Buffer::new();
+    if on.upstream_status
+        && let Some(status) = exchange.record.upstream_status
+    {
+        headers.set_known(Known::XKongUpstreamStatus, number.format(status).as_bytes());
+    }
+    if proxied {
+        let waited = latencies.proxy.or((exchange.source == Source::Upstream).then_some(0));
+        if on.upstream_latency
+            && let Some(waited) = waited
+        {
+            headers.set_known(Known::XKongUpstreamLatency, number.format(waited).as_bytes());
+        }
+        if on.proxy_latency {
+            headers.set_known(Known::XKongProxyLatency, number.format(latencies.kong).as_bytes());
+        }
+        if on.via && exchange.source == Source::Upstream {
+            headers.append_known(Known::Via, VIA_11.as_bytes());
+        }
+    } else if on.response_latency {
+        headers.set_known(Known::XKongResponseLatency, number.format(latencies.request).as_bytes());
+    }
+    if on.server && (exchange.source == Source::Gateway || !headers.contains_known(Known::Server)) {
+        headers.set_known(Known::Server, SERVER.as_bytes());
+    }
+    if on.request_id {
+        headers.set_known(Known::XKongRequestId, &exchange.request_id);
+    }
+    if settings.allow_debug_header {
+        add_debug_fields(exchange);
+    }
+}
+
+fn add_debug_fields(exchange: &mut Exchange) {
+    let Some(matched) = exchange.matched.clone() else { return };
+    if exchange.request.headers.get("Kong-Debug") != Some(b"1") {
+        return;
+    }
+    let headers = &mut exchange.response.headers;
+    headers.set("Kong-Route-Id", matched.route.id.to_string().as_bytes());
+    if let Some(name) = &matched.route.name {
+        headers.set("Kong-Route-Name", name.as_bytes());
+    }
+    if let Some(service) = &matched.service {
+        headers.set("Kong-Service-Id", service.id.to_string().as_bytes());
+        if let Some(name) = &service.name {
+            headers.set("Kong-Service-Name", name.as_bytes());
+        }
+    }
+}
+
+/// Whether a field belongs to one connection only (RFC 9110 7.6.1).
+pub fn is_hop_by_hop(known: Known) -> bool {
+    matches!(
+        known,
+        Known::Connection
+            | Known::KeepAlive
+            | Known::ProxyConnection
+            | Known::TransferEncoding
+            | Known::Upgrade
+            | Known::TE
+    )
+}
+
+/// Writes the response head into `to_client`.
+pub fn write_head(parts: &mut Parts<'_>, framing: BodyLength, keep_alive: bool) {
+    let work = &mut *parts.work;
+    let exchange = &work.exchange;
+    let response = &exchange.response;
+    let out = &mut work.to_client;
+    out.clear();
+    encode::status_line(out, response.status, Some(response.reason()).filter(|reason| !reason.is_empty()));
+    // An answer to HEAD and a 304 keep the length the body would have (RFC 9110 8.6).
+    let keeps_length = framing == BodyLength::None && response.status != 204 && response.status >= 200;
+    // Trailers are announced to those who asked for them only (kong.md 3.5).
+    let announces = framing == BodyLength::Chunked && wants_trailers(exchange);
+    response.headers.write_where(out, |field| {
+        let drop = is_hop_by_hop(field.known)
+            || (field.known == Known::Trailer && !announces)
+            || (field.known == Known::ContentLength && !keeps_length);
+        !drop
+    });
+    match framing {
+        BodyLength::Exact(length) => encode::header_number(out, Known::ContentLength, length),
+        BodyLength::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        BodyLength::None | BodyLength::UntilClose => {}
+    }
+    // Both name the protocols that may follow (RFC 9110 7.8, 15.5.22).
+    if let (101 | 426, Some(protocols)) = (response.status, response.headers.known(Known::Upgrade)) {
+        encode::header(out, "Upgrade", protocols);
+        out.extend_from_slice(b"Connection: Upgrade\r\n");
+    } else if keep_alive {
+        out.extend_from_slice(b"Connection: keep-alive\r\n");
+    }
+    if !keep_alive {
+        out.extend_from_slice(b"Connection: close\r\n");
+    }
+    encode::end_of_head(out);
+}
+
+/// How the body is framed for the client (RFC 9112 6.3).
+pub fn client_framing(exchange: &Exchange, whole: Option<&[u8]>) -> BodyLength {
+    let response = &exchange.response;
+    // The client goes by the method it sent, which a plugin may have changed for the upstream.
+    let asked_head = exchange.request.method == Method::Head;
+    if asked_head || response.status < 200 || matches!(response.status, 204 | 304) {
+        return BodyLength::None;
+    }
+    match (whole, response.framing) {
+        (Some(body), _) => BodyLength::Exact(body.len() as u64),
+        (None, BodyLength::None) => BodyLength::Exact(0),
+        (None, BodyLength::Exact(length)) => BodyLength::Exact(length),
+        _ if exchange.request.version == Version::Http10 => BodyLength::UntilClose,
+        _ => BodyLength::Chunked,
+    }
+}
+
+/// The client knows what to do with trailers (RFC 9110 10.1.4).
+pub fn wants_trailers(exchange: &Exchange) -> bool {
+    exchange.request.headers.known_all(Known::TE).any(|value| wire::media::has_token(value, "trailers"))
+}
