@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Most bytes a worker may have waiting.
 const CAPACITY: usize = 4 << 20;
 /// The writer is woken early when a worker has this much waiting.
-const WAKE_AT: usize = 64 << 10;
+const WAKE_AT: usize = 256 << 10;
 /// How long a line waits at most before it is written.
 const INTERVAL: Duration = Duration::from_millis(100);
 
