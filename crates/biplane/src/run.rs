@@ -34,6 +34,11 @@ pub fn run(arguments: &Run) -> ExitCode {
         Ok(read) => read,
         Err(problems) => return usage(&problems),
     };
+    // Watched before it is read, so that no change falls in between.
+    let events = match events(arguments.file.as_deref()) {
+        Ok(events) => events,
+        Err(error) => return could_not_start(&error.to_string()),
+    };
     let (file, text) = match read_file(arguments.file.as_deref()) {
         Ok(read) => read,
         Err(problem) => return could_not_start(&problem),
@@ -41,10 +46,6 @@ pub fn run(arguments: &Run) -> ExitCode {
     for warning in places.warnings.iter().chain(&environment.warnings) {
         tracing::warn!("{warning}");
     }
-    let events = match events(arguments.file.as_deref()) {
-        Ok(events) => events,
-        Err(error) => return could_not_start(&error.to_string()),
-    };
     let started = match start(Options { file, text, places, environment }) {
         Ok(started) => started,
         Err(Failure::Configuration(problems)) => return refuse(&problems, arguments.file.as_deref()),
