@@ -94,12 +94,8 @@ fn set_id(headers: &mut Headers, name: Known, id: Uuid) {
 }
 
 fn set_or_remove(headers: &mut Headers, name: Known, value: Option<&str>) {
-    match value {
-        Some(value) => {
-            headers.set_known(name, value.as_bytes());
-        }
-        None => {
-            headers.remove_known(name);
-        }
+    // A value that cannot stand in a field is refused: then what the client claimed must not stay either.
+    if !value.is_some_and(|value| headers.set_known(name, value.as_bytes())) {
+        headers.remove_known(name);
     }
 }

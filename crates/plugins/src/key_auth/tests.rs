@@ -58,6 +58,18 @@ fn a_key_in_a_header_tells_the_upstream_who_calls() {
 }
 
 #[test]
+fn a_name_that_no_field_can_carry_leaves_no_room_for_a_forged_one() {
+    let document = document("{}")
+        .replace("- username: bob", "- username: \"bob\\nby\"")
+        .replace("consumer: bob", "consumer: nobody");
+    let mut harness = Harness::new(plugin::room::<KeyAuth>(), &document).unwrap();
+    let outcome = harness.send("GET / HTTP/1.1\nApiKey: k1\nX-Consumer-Username: admin");
+    assert!(!outcome.answered);
+    assert_eq!(outcome.upstream_header("X-Consumer-Custom-ID").as_deref(), Some("b-1"));
+    assert_eq!(outcome.upstream_header("X-Consumer-Username"), None);
+}
+
+#[test]
 fn a_key_in_the_query_is_found_and_hidden() {
     let outcome = send("{}", "GET /?a=%41&apikey=k1&b HTTP/1.1");
     assert_bob(&outcome);
