@@ -320,8 +320,9 @@ fn edit_headers(cx: &mut Access<'_>, rules: &Rules, rendered: &Rendered) {
             if target::is_authority(value) {
                 cx.set_upstream_host(value);
             }
-        } else if cx.headers().contains(&setting.name) {
-            cx.headers().set(&setting.name, value);
+        } else if cx.headers().contains(&setting.name) && !cx.headers().set(&setting.name, value) {
+            // The value cannot stand in a field; the one that was to be replaced must not stay for that.
+            cx.headers().remove(&setting.name);
         }
     }
     let headers = cx.headers();

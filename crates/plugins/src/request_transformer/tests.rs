@@ -139,7 +139,7 @@ fn no_value_can_split_the_request() {
         "GET /?p=a%20HTTP/1.1%0d%0aEvil:%201%23%25%zz&h=a%0d%0aEvil:1&v=a%0d%0aEvil:1 HTTP/1.1\nOld: 1\n\n",
     );
     assert_eq!(outcome.upstream_path, "/x/a%20HTTP/1.1%0D%0AEvil:%201%23%25%25zz");
-    assert_eq!(outcome.upstream_header("Old").as_deref(), Some("1"));
+    assert_eq!(outcome.upstream_header("Old"), None, "what was to be replaced does not stay");
     assert_eq!((outcome.upstream_header("Evil"), outcome.upstream_host), (None, None));
 }
 
