@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Most bytes a worker may have waiting.
 const CAPACITY: usize = 4 << 20;
@@ -14,6 +14,11 @@ const CAPACITY: usize = 4 << 20;
 const WAKE_AT: usize = 256 << 10;
 /// How long a line waits at most before it is written.
 const INTERVAL: Duration = Duration::from_millis(100);
+/// How long a closing journal waits for its sink: one that is stuck, such as a pipe whose reader has stopped, must
+/// not hold up a stop or a reload.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it looks whether the sink is done.
+const GLANCE: Duration = Duration::from_millis(5);
 
 /// Where a journal's lines end up. Called from the writer thread only, so it may block.
 pub trait Sink: Send + 'static {
@@ -70,13 +75,25 @@ impl Journal {
         self.inner.dropped.load(Ordering::Relaxed)
     }
 
-    /// Writes what is waiting and ends the writer thread. Lines appended afterwards are lost.
+    /// Writes what is waiting and ends the writer thread. Lines appended afterwards are lost, and so are those that
+    /// a stuck sink does not take within some seconds.
     pub fn close(&self) {
+        self.close_within(PATIENCE);
+    }
+
+    fn close_within(&self, patience: Duration) {
         self.inner.closing.store(true, Ordering::Release);
         self.wake.unpark();
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(writer) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let deadline = Instant::now() + patience;
+        while !writer.is_finished() {
+            if Instant::now() >= deadline {
+                return;
+            }
+            thread::park_timeout(GLANCE);
+        }
         // A sink that panicked has already been reported by the panic hook.
-        let _ = writer.map(JoinHandle::join);
+        let _ = writer.join();
     }
 }
 
@@ -130,15 +147,31 @@ mod tests {
         assert_eq!(lines, ["first", "second"]);
     }
 
+    struct Stuck(std::sync::mpsc::Receiver<()>);
+
+    impl Sink for Stuck {
+        fn write(&mut self, _: &[u8]) -> u64 {
+            let _ = self.0.recv();
+            0
+        }
+    }
+
+    #[test]
+    fn a_stuck_sink_does_not_hold_up_the_end() {
+        let (release, held) = std::sync::mpsc::channel();
+        let (closed, hears) = std::sync::mpsc::channel();
+        let journal = Journal::start(1, Stuck(held));
+        journal.append(0, |out| out.extend_from_slice(b"line\n"));
+        thread::spawn(move || {
+            journal.close_within(GLANCE);
+            closed.send(())
+        });
+        assert!(hears.recv_timeout(PATIENCE).is_ok());
+        drop(release);
+    }
+
     #[test]
     fn a_full_buffer_drops_and_counts() {
-        struct Stuck(std::sync::mpsc::Receiver<()>);
-        impl Sink for Stuck {
-            fn write(&mut self, _: &[u8]) -> u64 {
-                let _ = self.0.recv();
-                0
-            }
-        }
         let (release, held) = std::sync::mpsc::channel();
         let journal = Journal::start(1, Stuck(held));
         let block = vec![b'x'; CAPACITY];
