@@ -228,7 +228,28 @@ fn write_headers(headers: &Headers, out: &mut Vec<u8>) {
     if headers.is_empty() {
         return out.extend_from_slice(b"{}");
     }
-    let (repeated, plain) = (Repeated::among(headers), headers.is_plain());
+    let repeated = Repeated::among(headers);
+    if repeated.is_none() && headers.is_plain() {
+        write_plain_headers(headers, out);
+    } else {
+        write_any_headers(headers, &repeated, out);
+    }
+}
+
+/// The usual case: every name stands once and nothing needs escaping.
+fn write_plain_headers(headers: &Headers, out: &mut Vec<u8>) {
+    let mut opening: &[u8] = b"{\"";
+    for field in headers.entries() {
+        out.extend_from_slice(opening);
+        opening = b"\",\"";
+        write_name(&field, out);
+        out.extend_from_slice(b"\":\"");
+        out.extend_from_slice(if is_credential(&field) { b"REDACTED" } else { field.value });
+    }
+    out.extend_from_slice(b"\"}");
+}
+
+fn write_any_headers(headers: &Headers, repeated: &Repeated, out: &mut Vec<u8>) {
     let mut opening = b"{\"";
     for (index, field) in headers.entries().enumerate() {
         let is_repeated = repeated.may_be(&field);
@@ -237,25 +258,29 @@ fn write_headers(headers: &Headers, out: &mut Vec<u8>) {
         }
         out.extend_from_slice(opening);
         opening = b",\"";
-        if field.known == Known::Other {
-            out.extend(field.name.iter().map(u8::to_ascii_lowercase));
-        } else {
-            out.extend_from_slice(field.known.lower_case());
-        }
+        write_name(&field, out);
         out.extend_from_slice(b"\":");
-        if matches!(field.known, Known::Authorization | Known::ProxyAuthorization) {
+        if is_credential(&field) {
             out.extend_from_slice(b"\"REDACTED\"");
         } else if is_repeated {
             write_values(headers.entries().skip(index).filter(|other| same_name(other, &field)), out);
-        } else if plain {
-            out.push(b'"');
-            out.extend_from_slice(field.value);
-            out.push(b'"');
         } else {
             string(out, field.value);
         }
     }
     out.push(b'}');
+}
+
+fn write_name(field: &Field<'_>, out: &mut Vec<u8>) {
+    if field.known == Known::Other {
+        out.extend(field.name.iter().map(u8::to_ascii_lowercase));
+    } else {
+        out.extend_from_slice(field.known.lower_case());
+    }
+}
+
+fn is_credential(field: &Field<'_>) -> bool {
+    matches!(field.known, Known::Authorization | Known::ProxyAuthorization)
 }
 
 fn write_values<'a>(fields: impl Iterator<Item = Field<'a>>, out: &mut Vec<u8>) {
@@ -304,6 +329,10 @@ impl Repeated {
             }
         }
         Self { known, others }
+    }
+
+    fn is_none(&self) -> bool {
+        self.known == 0 && !self.others
     }
 
     fn may_be(&self, field: &Field<'_>) -> bool {
@@ -430,6 +459,24 @@ mod tests {
             let mut out = Vec::new();
             write_query(Some(query.as_bytes()), &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn the_usual_header_section_is_an_object_of_strings() {
+        let mut headers = Headers::new();
+        headers.append("Host", b"example.test");
+        headers.append("X-Other", b"a/b;c=1");
+        headers.append("Proxy-Authorization", b"secret");
+        for (extra, expected) in [(&b"plain"[..], "plain"), (b"q\"uote", "q\"uote")] {
+            headers.set("X-Last", extra);
+            let mut out = Vec::new();
+            write_headers(&headers, &mut out);
+            let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            let wanted = serde_json::json!({
+                "host": "example.test", "x-other": "a/b;c=1", "proxy-authorization": "REDACTED", "x-last": expected
+            });
+            assert_eq!(read, wanted);
         }
     }
 
