@@ -16,6 +16,8 @@ const WAYS: usize = 8;
 const MOST_BUCKETS: usize = 1024;
 /// Periods there are.
 pub const PERIODS: usize = 6;
+/// Windows by which a request may come late, by period: ten minutes, or one window where that is more.
+const LATE: [u32; PERIODS] = [600, 10, 1, 1, 1, 1];
 
 /// One limit to be held in its current window.
 #[derive(Debug, Clone, Copy, Default)]
@@ -181,10 +183,11 @@ impl Slots {
     }
 }
 
-/// Whether a cell counts the demand's window. The window after it counts too: a worker that read the clock just
-/// before a boundary must not wipe what others have counted just after it.
+/// Whether a cell counts the demand's window. Windows soon after it count too: a worker that read the clock just
+/// before a boundary, or a request whose body took long, must not wipe what others have counted since. A cell far
+/// ahead is of a clock that has been set back, and is begun anew.
 fn is_current(cell: Cell, demand: &Demand) -> bool {
-    cell.ordinal == demand.ordinal || cell.ordinal == demand.ordinal.wrapping_add(1)
+    cell.ordinal.wrapping_sub(demand.ordinal) <= LATE[demand.period]
 }
 
 #[cfg(test)]
@@ -271,6 +274,17 @@ mod tests {
         assert_eq!(table.displaced.value(), 2, "the newcomer with one request gave way");
         let kept = keys[WAYS..].iter().filter(|key| table.take(**key, &[minute(3, 9)]).used[0] == 3).count();
         assert_eq!(kept, WAYS - 1, "those with two requests stayed, but for the first displaced");
+    }
+
+    #[test]
+    fn a_request_that_took_long_to_come_in_does_not_reset_the_window() {
+        let table = table(1);
+        let second = |ordinal| Demand { period: 0, ordinal, limit: 1 };
+        assert!(table.take(5, &[second(1000)]).admitted);
+        assert!(!table.take(5, &[second(970)]).admitted);
+        assert!(!table.take(5, &[second(1000)]).admitted);
+        assert!(table.take(5, &[second(1001)]).admitted);
+        assert!(table.take(5, &[second(1001 - LATE[0] - 1)]).admitted, "the clock has been set back");
     }
 
     #[test]
