@@ -30,7 +30,7 @@ const LINGER_BYTES: usize = 1 << 20;
 /// Time a client gets to read the last response of a connection.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 /// Workspaces one worker keeps for later.
-const KEPT_WORKSPACES: usize = 1024;
+const KEPT_WORKSPACES: usize = 256;
 
 /// What one worker has, shared by its connections. Never leaves its thread.
 pub struct Local {

@@ -4,8 +4,59 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+/// A member found in a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// Its value as JSON text.
+    pub value: &'a str,
+    /// The name stands more than once.
+    pub repeated: bool,
+}
+
+/// Looks for the member `name` of the object that `document` is. Takes no memory however large the document is.
+#[must_use]
+pub fn member<'a>(document: &'a [u8], name: &str) -> Option<Found<'a>> {
+    let mut deserializer = serde_json::Deserializer::from_slice(document);
+    let found = Search { name }.deserialize(&mut deserializer).ok()?;
+    deserializer.end().ok()?;
+    found
+}
+
+struct Search<'n> {
+    name: &'n str,
+}
+
+impl<'de> DeserializeSeed<'de> for Search<'_> {
+    type Value = Option<Found<'de>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Search<'_> {
+    type Value = Option<Found<'de>>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+        let mut found: Self::Value = None;
+        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+            if name != self.name {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let value: &RawValue = map.next_value()?;
+            found = Some(Found { value: value.get(), repeated: found.is_some() });
+        }
+        Ok(found)
+    }
+}
 
 /// The members of one object, in order.
 pub struct Object<'a> {
@@ -145,6 +196,18 @@ mod tests {
         let mut object = Object::parse(document.as_bytes()).unwrap();
         edit(&mut object);
         String::from_utf8(object.to_json()).unwrap()
+    }
+
+    #[test]
+    fn one_member_is_found_without_the_others() {
+        let found =
+            |document: &'static str| member(document.as_bytes(), "k").map(|it| (it.value, it.repeated));
+        assert_eq!(found(r#"{"a":[{"k":1}],"k":"v"}"#), Some((r#""v""#, false)));
+        assert_eq!(found(r#"{"k":1,"k":[2]}"#), Some(("[2]", true)));
+        assert_eq!(found(r#"{"\u006b":true}"#), Some(("true", false)));
+        for nothing in [r#"{"a":1}"#, r#"["k"]"#, r#"{"k":1"#, r#"{"k":1} x"#, "", "null"] {
+            assert_eq!(found(nothing), None, "{nothing}");
+        }
     }
 
     #[test]

@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use plugin::model::Value;
-use plugin::object::Object;
+use plugin::object::{self, Object};
 use plugin::{Headers, media, multipart, query};
 
 use super::{Refusal, single};
@@ -40,12 +39,12 @@ impl Form {
                 Ok(single(form.values(name))?.map(|key| Cow::Owned(key.to_vec())))
             }
             Self::Json => {
-                let json: Value = serde_json::from_slice(body).unwrap_or_default();
-                match json.get(name) {
-                    Some(Value::String(key)) => Ok(Some(Cow::Owned(key.as_bytes().to_vec()))),
-                    Some(Value::Array(_) | Value::Object(_)) => Err(Refusal::Duplicate),
-                    _ => Ok(None),
+                let Some(found) = object::member(body, name) else { return Ok(None) };
+                if found.repeated || found.value.starts_with(['[', '{']) {
+                    return Err(Refusal::Duplicate);
                 }
+                let key = serde_json::from_str::<String>(found.value).ok();
+                Ok(key.map(|key| Cow::Owned(key.into_bytes())))
             }
         }
     }

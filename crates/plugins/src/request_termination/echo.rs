@@ -89,9 +89,15 @@ fn add(shown: &mut Map<String, Value>, name: String, value: Value) {
     }
 }
 
+/// A body beyond this size is not shown parsed: it would take many times its size.
+const MAX_PARSED: usize = 1 << 20;
+
 fn parsed_body(exchange: &Exchange, body: &[u8]) -> Option<Value> {
     let content_type = exchange.request.headers.get("Content-Type")?;
     let essence = media::essence(content_type);
+    if body.len() > MAX_PARSED {
+        return None;
+    }
     if essence.eq_ignore_ascii_case(b"application/json") {
         return serde_json::from_slice(body).ok();
     }
