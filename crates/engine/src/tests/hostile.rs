@@ -19,21 +19,6 @@ async fn a_decoded_path_cannot_add_fields_to_the_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_was_lost_with_its_upstream_is_not_sent_again_empty() {
-    with(PLAIN, Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n").await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
-        drop(upstream);
-        client.send(&"x".repeat(1000)).await;
-        assert_eq!(client.response().await.0, 502);
-        assert!(lab.opened_no_more());
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_large_chunked_body_survives_a_refused_connection() {
     with(PLAIN, Settings::default(), |lab| async move {
         lab.refuse(1);
