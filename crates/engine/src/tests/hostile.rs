@@ -54,18 +54,18 @@ async fn an_upstream_that_stops_reading_is_a_504() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_echoes_a_buffered_body_does_not_get_stuck() {
+async fn an_upstream_may_answer_before_it_has_read_a_buffered_body() {
     with(PLAIN, Settings::default(), |lab| async move {
         let mut client = lab.client();
-        let body = "x".repeat(60_000);
+        // Head and body together are more than the pipe to the upstream holds.
+        let body = "x".repeat(64 << 10);
         client
             .send(&format!("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
             .await;
         let mut upstream = lab.upstream().await;
         upstream.head().await;
-        upstream.send("HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno").await;
-        drop(upstream);
-        assert_eq!(client.response().await.0, 401, "an early answer is an answer");
+        upstream.send("HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno").await;
+        assert_eq!(client.response().await.0, 401);
     })
     .await;
 }

@@ -42,7 +42,7 @@ services:
 "#;
 
 /// Bytes a pipe holds before its writer has to wait.
-const PIPE: usize = 64 << 10;
+const PIPE: usize = 32 << 10;
 
 /// A worker under test.
 pub struct Lab {
