@@ -7,7 +7,7 @@ use wire::h1::{BodyDecoder, Decoded, encode};
 
 use crate::deliver::{After, Filters};
 use crate::respond::Failure;
-use crate::response_head::{add_own_fields, wants_trailers, write_head};
+use crate::response_head::{add_own_fields, write_head};
 use crate::session::Parts;
 use crate::tunnel;
 use crate::upstream::attempt::{FIRST_READ, Pair, Upstream};
@@ -225,6 +225,6 @@ impl Download<'_> {
 }
 
 fn write_last_chunk(parts: &mut Parts<'_>, decoder: &BodyDecoder) {
-    let trailers = wants_trailers(&parts.work.exchange).then(|| decoder.trailers());
+    let trailers = parts.work.exchange.wants_trailers().then(|| decoder.trailers());
     encode::last_chunk(&mut parts.work.to_client, trailers);
 }

@@ -330,7 +330,7 @@ fn may_repeat(parts: &Parts<'_>, missed: &Missed) -> bool {
         _ => false,
     };
     let exchange = &parts.work.exchange;
-    let method = exchange.upstream.method.unwrap_or(exchange.request.method);
+    let method = exchange.upstream_method();
     let body_at_hand = exchange.body.is_some() || parts.work.upload.is_whole();
     unanswered && body_at_hand && (missed.unsent || method.is_idempotent())
 }

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use wire::h1::encode;
 use wire::{BodyLength, Headers, Known, Upgrade, Version};
 
-use crate::VIA;
+use crate::PRODUCT;
 use crate::respond::Failure;
 use crate::route::split_host;
 use crate::settings::Settings;
@@ -33,7 +33,7 @@ pub fn write_request_head(exchange: &Exchange, outgoing: &Outgoing<'_>, out: &mu
     } else {
         out.extend_from_slice(b"Connection: keep-alive\r\n");
     }
-    copy_fields(&exchange.request.headers, out);
+    copy_fields(exchange, out);
     write_forwarded(exchange, out);
     write_via(exchange, out);
     if outgoing.settings.request_id_upstream {
@@ -57,7 +57,7 @@ fn field(out: &mut Vec<u8>, name_and_colon: &[u8], value: &[u8]) {
 
 fn write_request_line(exchange: &Exchange, out: &mut Vec<u8>) {
     let upstream = &exchange.upstream;
-    let method = upstream.method.unwrap_or(exchange.request.method);
+    let method = exchange.upstream_method();
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(&upstream.path);
@@ -69,8 +69,8 @@ fn write_request_line(exchange: &Exchange, out: &mut Vec<u8>) {
 }
 
 /// Copies the client's fields, leaving out those of this hop (RFC 9110 7.6.1) and those written elsewhere.
-fn copy_fields(headers: &Headers, out: &mut Vec<u8>) {
-    headers.write_where(out, |field| {
+fn copy_fields(exchange: &Exchange, out: &mut Vec<u8>) {
+    exchange.request.headers.write_where(out, |field| {
         let of_this_hop = matches!(
             field.known,
             Known::Host
@@ -95,7 +95,7 @@ fn copy_fields(headers: &Headers, out: &mut Vec<u8>) {
         );
         !of_this_hop
     });
-    if headers.known_all(Known::TE).any(|value| wire::media::has_token(value, "trailers")) {
+    if exchange.wants_trailers() {
         out.extend_from_slice(b"TE: trailers\r\n");
     }
 }
@@ -174,7 +174,7 @@ fn write_via(exchange: &Exchange, out: &mut Vec<u8>) {
         Version::Http2 => b"2 ",
     };
     out.extend_from_slice(version);
-    out.extend_from_slice(VIA.as_bytes());
+    out.extend_from_slice(PRODUCT.as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 

@@ -42,10 +42,8 @@ pub use snapshot::Snapshot;
 
 /// The version of Kong whose behaviour clients see and tools ask for.
 pub const KONG_VERSION: &str = "3.9.3";
-/// What the gateway calls itself in `Server`.
-const SERVER: &str = "kong/3.9.3";
-/// What it calls itself in `Via`, without the protocol version.
-const VIA: &str = "kong/3.9.3";
+/// What the gateway calls itself in `Server`, and in `Via` behind the protocol version.
+const PRODUCT: &str = "kong/3.9.3";
 /// `Via` of a response received over HTTP/1.1.
 const VIA_11: &str = "1.1 kong/3.9.3";
 

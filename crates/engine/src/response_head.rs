@@ -8,7 +8,7 @@ use wire::{BodyLength, Known, Method, Version};
 
 use crate::session::Parts;
 use crate::settings::Settings;
-use crate::{SERVER, VIA_11};
+use crate::{PRODUCT, VIA_11};
 
 /// Adds the fields the gateway itself is responsible for (kong.md 3.5).
 pub fn add_own_fields(exchange: &mut Exchange, settings: &Settings, proxied: bool) {
@@ -39,7 +39,7 @@ pub fn add_own_fields(exchange: &mut Exchange, settings: &Settings, proxied: boo
         headers.set_known(Known::XKongResponseLatency, number.format(latencies.request).as_bytes());
     }
     if on.server && (exchange.source == Source::Gateway || !headers.contains_known(Known::Server)) {
-        headers.set_known(Known::Server, SERVER.as_bytes());
+        headers.set_known(Known::Server, PRODUCT.as_bytes());
     }
     if on.request_id {
         headers.set_known(Known::XKongRequestId, &exchange.request_id);
@@ -67,19 +67,6 @@ fn add_debug_fields(exchange: &mut Exchange) {
     }
 }
 
-/// Whether a field belongs to one connection only (RFC 9110 7.6.1).
-pub fn is_hop_by_hop(known: Known) -> bool {
-    matches!(
-        known,
-        Known::Connection
-            | Known::KeepAlive
-            | Known::ProxyConnection
-            | Known::TransferEncoding
-            | Known::Upgrade
-            | Known::TE
-    )
-}
-
 /// Writes the response head into `to_client`.
 pub fn write_head(parts: &mut Parts<'_>, framing: BodyLength, keep_alive: bool) {
     let work = &mut *parts.work;
@@ -91,10 +78,9 @@ pub fn write_head(parts: &mut Parts<'_>, framing: BodyLength, keep_alive: bool) 
     // An answer to HEAD and a 304 keep the length the body would have (RFC 9110 8.6).
     let keeps_length = framing == BodyLength::None && response.status != 204 && response.status >= 200;
     // Trailers are announced to those who asked for them only (kong.md 3.5).
-    let announces = framing == BodyLength::Chunked && wants_trailers(exchange);
+    let announces = framing == BodyLength::Chunked && exchange.wants_trailers();
     response.headers.write_where(out, |field| {
-        let drop = is_hop_by_hop(field.known)
-            || (field.known == Known::Trailer && !announces)
+        let drop = (field.known.is_hop_by_hop() && !(announces && field.known == Known::Trailer))
             || (field.known == Known::ContentLength && !keeps_length);
         !drop
     });
@@ -131,9 +117,4 @@ pub fn client_framing(exchange: &Exchange, whole: Option<&[u8]>) -> BodyLength {
         _ if exchange.request.version == Version::Http10 => BodyLength::UntilClose,
         _ => BodyLength::Chunked,
     }
-}
-
-/// The client knows what to do with trailers (RFC 9110 10.1.4).
-pub fn wants_trailers(exchange: &Exchange) -> bool {
-    exchange.request.headers.known_all(Known::TE).any(|value| wire::media::has_token(value, "trailers"))
 }

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use model::entity::{Consumer, Route, Service};
 use uuid::Uuid;
-use wire::{Headers, Method, RequestHead, ResponseHead};
+use wire::{Headers, Known, Method, RequestHead, ResponseHead};
 
 use crate::reply::Reply;
 use crate::services::Worker;
@@ -361,6 +361,18 @@ impl Exchange {
         self.body = None;
         self.reply.clear();
         self.states.clear();
+    }
+
+    /// The method the upstream sees: the client's, unless a room has changed it.
+    #[must_use]
+    pub fn upstream_method(&self) -> Method {
+        self.upstream.method.unwrap_or(self.request.method)
+    }
+
+    /// Whether the client knows what to do with trailers (RFC 9110 10.1.4).
+    #[must_use]
+    pub fn wants_trailers(&self) -> bool {
+        self.request.headers.known_all(Known::TE).any(|value| wire::media::has_token(value, "trailers"))
     }
 
     /// Makes room for the choices and states of a chain of `slots` slots.

@@ -302,7 +302,7 @@ impl Harness {
         exchange.record.response_bytes = response_body.len() as u64;
         exchange.record.finished = Some(Instant::now());
         self.each(&mut exchange, Phase::Log, |room, exchange, _| room.log(&Log::new(exchange)));
-        let method = exchange.upstream.method.unwrap_or(exchange.request.method);
+        let method = exchange.upstream_method();
         Outcome {
             answered,
             status: exchange.response.status,

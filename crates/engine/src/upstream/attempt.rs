@@ -163,7 +163,7 @@ async fn receive_head(
     parts.work.exchange.response.clear();
     loop {
         let exchange = &mut parts.work.exchange;
-        let method = exchange.upstream.method.unwrap_or(exchange.request.method);
+        let method = exchange.upstream_method();
         let limits = &parts.local.settings.response_limits;
         match parse_response(upstream.input.unread(), &method, limits, &mut exchange.response) {
             Parsed::Complete { consumed } => {
@@ -215,8 +215,7 @@ async fn pass_interim(parts: &mut Parts<'_>) -> Result<(), Failure> {
     work.to_client.clear();
     encode::status_line(&mut work.to_client, response.status, None);
     response.headers.write_where(&mut work.to_client, |field| {
-        let of_a_body = matches!(field.known, Known::ContentLength | Known::Trailer);
-        !of_a_body && !crate::response_head::is_hop_by_hop(field.known)
+        field.known != Known::ContentLength && !field.known.is_hop_by_hop()
     });
     encode::end_of_head(&mut work.to_client);
     let limit = parts.local.settings.send_timeout;
