@@ -8,6 +8,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::awake::wait;
 use crate::frame::{Framing, RequestHead};
 
 /// The length of a small answer.
@@ -45,11 +46,7 @@ pub fn run() -> io::Result<()> {
     let mut scratch = vec![0; READ_SIZE];
     let mut events = Events::with_capacity(1024);
     loop {
-        if let Err(error) = poll.poll(&mut events, None)
-            && error.kind() != ErrorKind::Interrupted
-        {
-            return Err(error);
-        }
+        wait(&mut poll, &mut events, None)?;
         for event in &events {
             match event.token() {
                 STDIN => return Ok(()),

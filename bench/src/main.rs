@@ -7,6 +7,7 @@
     reason = "a command line tool: tables out, progress on stderr"
 )]
 
+mod awake;
 mod backend;
 mod cases;
 mod frame;

@@ -15,6 +15,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use super::{Outcome, Plan, expected_length, requests};
+use crate::awake::wait;
 use crate::frame::{Framing, ResponseHead};
 
 const TIMER: Token = Token(usize::MAX);
@@ -103,7 +104,7 @@ impl Driver {
             for index in std::mem::take(&mut free) {
                 self.begin_or_keep(index, now, &mut free)?;
             }
-            wait(&mut self.poll, &mut events, TICK)?;
+            wait(&mut self.poll, &mut events, Some(TICK))?;
             now = Instant::now();
             if now >= start + duration {
                 break;
@@ -130,7 +131,7 @@ impl Driver {
         let start = Instant::now();
         let mut next = start;
         while next < start + duration {
-            wait(&mut self.poll, &mut events, TICK)?;
+            wait(&mut self.poll, &mut events, Some(TICK))?;
             for event in &events {
                 if event.token() == TIMER {
                     timer.wait().map_err(io::Error::from)?;
@@ -181,7 +182,7 @@ impl Driver {
                 }
                 return Ok(());
             }
-            wait(&mut self.poll, events, TICK)?;
+            wait(&mut self.poll, events, Some(TICK))?;
             self.process(events)?;
         }
         Ok(())
@@ -304,13 +305,6 @@ fn open(poll: &Poll, address: SocketAddr, index: usize) -> io::Result<Connection
     let mut stream = TcpStream::from_std(stream);
     poll.registry().register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
     Ok(Connection { stream, framing: Framing::new(), request: 0, written: 0, due: None })
-}
-
-fn wait(poll: &mut Poll, events: &mut Events, limit: Duration) -> io::Result<()> {
-    match poll.poll(events, Some(limit)) {
-        Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
-        other => other,
-    }
 }
 
 #[cfg(test)]

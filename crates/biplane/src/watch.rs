@@ -1,44 +1,40 @@
 //! Notices changes of the declarative file, however they are made: in place, by renaming another file over it, or by
 //! switching a symbolic link somewhere in its path as Kubernetes does.
 
+use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
-use notify::{RecursiveMode, Watcher};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::run::Event;
 
 /// Editors write in several steps: a file that stays the same for so long has been written.
 const QUIET: Duration = Duration::from_millis(200);
-/// How often the file is looked at where notifications do not arrive, on network file systems for instance.
+/// How often the file is looked at where notifications do not arrive: on network file systems for instance, or when
+/// a writer keeps the file open.
 const POLL: Duration = Duration::from_secs(5);
 
 /// Reports changes of `file` from now on to `events`, from a thread of its own.
 ///
 /// # Errors
 /// When the folder cannot be watched.
-pub fn watch(file: PathBuf, events: Sender<Event>) -> notify::Result<()> {
+pub fn watch(file: PathBuf, events: Sender<Event>) -> io::Result<()> {
     let mut known = stamp(&file);
-    let (notices, changes) = mpsc::channel();
-    let mut watcher = notify::recommended_watcher(move |_| {
-        // The receiver ends with the gateway.
-        let _ = notices.send(());
-    })?;
     let folder = match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    watcher.watch(folder, RecursiveMode::NonRecursive)?;
+    let notices = Notices::of(folder)?;
     std::thread::Builder::new().name("watch".to_owned()).spawn(move || {
-        let _watcher = watcher;
         loop {
-            match changes.recv_timeout(POLL) {
-                Ok(()) => pass_over(&changes),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+            if notices.wait(POLL) {
+                pass_over(&notices);
             }
-            let now = settled(&file, &changes, &known);
+            let now = settled(&file, &notices, &known);
             if now.is_some() && now != known {
                 known = now;
                 if events.send(Event::Reload).is_err() {
@@ -50,19 +46,47 @@ pub fn watch(file: PathBuf, events: Sender<Event>) -> notify::Result<()> {
     Ok(())
 }
 
-/// Lets a while pass, and the notices of that time with it. They may be about anything in the folder, a log for
-/// instance, and need never cease.
-fn pass_over(changes: &Receiver<()>) {
+/// Tells that something in a folder has been written to the end, moved, made or removed. Writing alone is not told: a
+/// log in the same folder is written without pause.
+struct Notices(Inotify);
+
+impl Notices {
+    fn of(folder: &Path) -> io::Result<Self> {
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+        let told = AddWatchFlags::IN_CLOSE_WRITE
+            | AddWatchFlags::IN_MOVE
+            | AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_ATTRIB;
+        inotify.add_watch(folder, told)?;
+        Ok(Self(inotify))
+    }
+
+    /// Whether something was told before `limit` was over.
+    fn wait(&self, limit: Duration) -> bool {
+        let mut descriptors = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+        let told = poll(&mut descriptors, limit).is_ok_and(|count| count > 0);
+        // What exactly was told does not matter: the file itself is looked at.
+        told && self.0.read_events().is_ok()
+    }
+}
+
+/// Lets a while pass, and the notices of that time with it. They may be about anything in the folder and need never
+/// cease.
+fn pass_over(notices: &Notices) {
     let end = Instant::now() + QUIET;
     let left = || end.saturating_duration_since(Instant::now());
-    while !left().is_zero() && changes.recv_timeout(left()).is_ok() {}
+    while !left().is_zero() {
+        notices.wait(left());
+    }
 }
 
 /// The file's stamp, once it stays the same if it is no longer the one `known`.
-fn settled(file: &Path, changes: &Receiver<()>, known: &Option<Stamp>) -> Option<Stamp> {
+fn settled(file: &Path, notices: &Notices, known: &Option<Stamp>) -> Option<Stamp> {
     let mut now = stamp(file);
     while now != *known {
-        pass_over(changes);
+        pass_over(notices);
         let later = stamp(file);
         if later == now {
             break;
@@ -85,6 +109,7 @@ fn stamp(file: &Path) -> Option<Stamp> {
 mod tests {
     use std::fs;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc;
 
     use super::*;
 
@@ -113,5 +138,19 @@ mod tests {
         });
         fs::remove_dir_all(&folder).unwrap();
         assert!(noticed);
+    }
+
+    #[test]
+    fn a_log_that_is_written_beside_the_file_wakes_nobody() {
+        let folder = std::env::temp_dir().join(format!("biplane-notices-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let mut log = fs::File::create(folder.join("access.log")).unwrap();
+        let notices = Notices::of(&folder).unwrap();
+        io::Write::write_all(&mut log, b"a line").unwrap();
+        let woken = notices.wait(QUIET / 10);
+        drop(log);
+        let told = notices.wait(QUIET * 40);
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!((woken, told), (false, true));
     }
 }

@@ -166,7 +166,7 @@ impl Slot {
         if place != UNDECIDED {
             return place;
         }
-        let consumer = exchange.identity.consumer.as_deref();
+        let consumer = exchange.identity.consumer();
         let found = self.tiers.iter().find_map(|tier| match tier {
             Tier::Fixed(instance) => Some(*instance),
             Tier::Consumer(by_consumer) => by_consumer.get(&consumer?.id).copied(),

@@ -104,8 +104,8 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         let work = &mut *self.parts.work;
         work.exchange.record.aborted |= self.finished.is_none();
-        work.exchange.record.finished = Some(self.finished.unwrap_or_else(Instant::now).into_std());
         work.exchange.record.request_bytes += work.upload.received;
+        work.exchange.record.close(self.finished.unwrap_or_else(Instant::now).into_std());
         // A plugin that panicked is not asked once more.
         if !std::thread::panicking() {
             let chain = self.snapshot.chain(&work.exchange);

@@ -16,27 +16,26 @@ pub fn add_own_fields(exchange: &mut Exchange, settings: &Settings, proxied: boo
     let now = exchange.record.upstream_answered.unwrap_or_else(|| Instant::now().into_std());
     let latencies = Latencies::at(&exchange.record, now);
     let headers = &mut exchange.response.headers;
-    let mut number = itoa::Buffer::new();
     if on.upstream_status
         && let Some(status) = exchange.record.upstream_status
     {
-        headers.set_known(Known::XKongUpstreamStatus, number.format(status).as_bytes());
+        headers.set_number(Known::XKongUpstreamStatus, status.into());
     }
     if proxied {
         let waited = latencies.proxy.or((exchange.source == Source::Upstream).then_some(0));
         if on.upstream_latency
             && let Some(waited) = waited
         {
-            headers.set_known(Known::XKongUpstreamLatency, number.format(waited).as_bytes());
+            headers.set_number(Known::XKongUpstreamLatency, waited);
         }
         if on.proxy_latency {
-            headers.set_known(Known::XKongProxyLatency, number.format(latencies.kong).as_bytes());
+            headers.set_number(Known::XKongProxyLatency, latencies.kong);
         }
         if on.via && exchange.source == Source::Upstream {
             headers.append_known(Known::Via, VIA_11.as_bytes());
         }
     } else if on.response_latency {
-        headers.set_known(Known::XKongResponseLatency, number.format(latencies.request).as_bytes());
+        headers.set_number(Known::XKongResponseLatency, latencies.request);
     }
     if on.server && (exchange.source == Source::Gateway || !headers.contains_known(Known::Server)) {
         headers.set_known(Known::Server, PRODUCT.as_bytes());

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use model::entity::{Consumer, Route, Service};
-use uuid::Uuid;
 use wire::{Headers, Known, Method, RequestHead, ResponseHead};
 
+use crate::identity::{Caller, Credential};
 use crate::reply::Reply;
+use crate::serialize::Latencies;
 use crate::services::Worker;
 
 /// The scheme the client used, as far as routing and forwarding are concerned.
@@ -156,26 +157,27 @@ impl Upstream {
     }
 }
 
-/// How the caller proved who it is.
-#[derive(Debug, Clone)]
-pub struct Credential {
-    /// Id of the credential entity.
-    pub id: Uuid,
-    /// Value of `X-Credential-Identifier` (kong.md 3.4).
-    pub identifier: Arc<str>,
-}
-
 /// What authentication found out.
 #[derive(Debug, Default)]
 pub struct Identity {
-    /// The consumer, real or anonymous.
-    pub consumer: Option<Arc<Consumer>>,
-    /// The credential; none for an anonymous consumer.
-    pub credential: Option<Credential>,
-    /// The consumer stands for callers who did not authenticate.
-    pub anonymous: bool,
+    /// Who is calling, if anybody found out.
+    pub caller: Option<Arc<Caller>>,
     /// Groups that an authentication plugin vouches for, apart from those the consumer has.
     pub groups: Option<Arc<[Box<str>]>>,
+}
+
+impl Identity {
+    /// The consumer, real or anonymous.
+    #[must_use]
+    pub fn consumer(&self) -> Option<&Arc<Consumer>> {
+        self.caller.as_ref()?.consumer.as_ref()
+    }
+
+    /// The credential; none for an anonymous consumer.
+    #[must_use]
+    pub fn credential(&self) -> Option<&Credential> {
+        self.caller.as_ref()?.credential.as_ref()
+    }
 }
 
 /// One attempt to get an answer from an upstream (kong.md 5.4 `tries`).
@@ -210,8 +212,8 @@ pub struct Record {
     pub upstream_answered: Option<Instant>,
     /// When the last byte of the response body had come from the upstream.
     pub upstream_finished: Option<Instant>,
-    /// When the last byte had been handed to the client, or the client was given up.
-    pub finished: Option<Instant>,
+    /// The latencies, once the last byte has been handed to the client or the client was given up.
+    closed: Option<Latencies>,
     /// Status of the upstream's response, before rooms changed it.
     pub upstream_status: Option<u16>,
     /// Attempts in order.
@@ -221,9 +223,9 @@ pub struct Record {
 }
 
 impl Record {
-    fn new() -> Self {
+    fn new(started: Instant) -> Self {
         Self {
-            started: Instant::now(),
+            started,
             started_ms: 0,
             request_bytes: 0,
             response_bytes: 0,
@@ -231,7 +233,7 @@ impl Record {
             upstream_started: None,
             upstream_answered: None,
             upstream_finished: None,
-            finished: None,
+            closed: None,
             upstream_status: None,
             tries: Vec::new(),
             aborted: false,
@@ -241,7 +243,18 @@ impl Record {
     fn clear(&mut self, started: Instant, started_ms: u64) {
         let mut tries = std::mem::take(&mut self.tries);
         tries.clear();
-        *self = Self { started, started_ms, tries, ..Self::new() };
+        *self = Self { started, started_ms, tries, ..Self::new(started) };
+    }
+
+    /// The last byte was handed to the client, or the client given up, at `finished`.
+    pub fn close(&mut self, finished: Instant) {
+        self.closed = Some(Latencies::at(self, finished));
+    }
+
+    /// The latencies of a record that has been closed; of one that is open, as they stand now.
+    #[must_use]
+    pub fn latencies(&self) -> Latencies {
+        self.closed.unwrap_or_else(|| Latencies::at(self, Instant::now()))
     }
 }
 
@@ -323,7 +336,7 @@ impl Exchange {
             decorations: Headers::new(),
             source: Source::Gateway,
             body_mode: crate::views::BodyMode::Pass,
-            record: Record::new(),
+            record: Record::new(Instant::now()),
             log_fields: Headers::new(),
             chosen: Vec::new(),
             states: Vec::new(),

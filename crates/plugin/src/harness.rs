@@ -300,7 +300,7 @@ impl Harness {
         self.filter_body(&mut exchange, &mut response_body);
         exchange.record.response_body_bytes = response_body.len() as u64;
         exchange.record.response_bytes = response_body.len() as u64;
-        exchange.record.finished = Some(Instant::now());
+        exchange.record.close(Instant::now());
         self.each(&mut exchange, Phase::Log, |room, exchange, _| room.log(&Log::new(exchange)));
         let method = exchange.upstream_method();
         Outcome {

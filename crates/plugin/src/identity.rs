@@ -1,4 +1,4 @@
-//! How authentication plugins combine (kong.md 3.4).
+//! Who is calling, and how authentication plugins combine (kong.md 3.4).
 //!
 //! Without `anonymous`, every authentication plugin of a chain must succeed. With it, a plugin steps back when
 //! another one has already authenticated the caller, and stands the anonymous consumer in when it fails itself.
@@ -10,9 +10,83 @@ use uuid::Uuid;
 use wire::{Headers, Known};
 
 use crate::build::Build;
-use crate::exchange::{Credential, Exchange};
+use crate::exchange::Exchange;
 use crate::flow::Flow;
+use crate::serialize;
 use crate::views::Access;
+
+/// How the caller proved who it is.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// Id of the credential entity.
+    pub id: Uuid,
+    /// Value of `X-Credential-Identifier` (kong.md 3.4).
+    pub identifier: Arc<str>,
+}
+
+/// A consumer or the holder of a credential, with all that is ever told of it. Made at reload where that is possible,
+/// so that a request only points to it.
+#[derive(Debug)]
+pub struct Caller {
+    /// The consumer, real or anonymous.
+    pub consumer: Option<Arc<Consumer>>,
+    /// The credential; none for an anonymous consumer.
+    pub credential: Option<Credential>,
+    /// The fields that tell the upstream (kong.md 3.4).
+    headers: Headers,
+    /// The members of its log line, each with a comma before it (kong.md 5.4).
+    logged: Vec<u8>,
+}
+
+/// The fields by which the upstream learns who calls. A client's own never reach it on authenticated routes.
+const IDENTITY_FIELDS: [Known; 5] = [
+    Known::XConsumerId,
+    Known::XConsumerCustomId,
+    Known::XConsumerUsername,
+    Known::XCredentialIdentifier,
+    Known::XAnonymousConsumer,
+];
+
+impl Caller {
+    /// Who proved to be `consumer` by `credential`, or proved to hold that credential only.
+    #[must_use]
+    pub fn authenticated(consumer: Option<Arc<Consumer>>, credential: Credential) -> Arc<Self> {
+        Self::new(consumer, Some(credential))
+    }
+
+    /// Who proved nothing and goes on as `consumer`.
+    #[must_use]
+    pub fn anonymous(consumer: Arc<Consumer>) -> Arc<Self> {
+        Self::new(Some(consumer), None)
+    }
+
+    fn new(consumer: Option<Arc<Consumer>>, credential: Option<Credential>) -> Arc<Self> {
+        let mut headers = Headers::new();
+        // A value that cannot stand in a field is left out.
+        let mut tell = |name, value: Option<&str>| {
+            if let Some(value) = value {
+                headers.set_known(name, value.as_bytes());
+            }
+        };
+        if let Some(consumer) = &consumer {
+            tell(Known::XConsumerId, Some(&consumer.id.to_string()));
+            tell(Known::XConsumerCustomId, consumer.custom_id.as_deref());
+            tell(Known::XConsumerUsername, consumer.username.as_deref());
+        }
+        tell(Known::XCredentialIdentifier, credential.as_ref().map(|credential| &*credential.identifier));
+        tell(Known::XAnonymousConsumer, credential.is_none().then_some("true"));
+        let mut logged = Vec::new();
+        if let Some(consumer) = &consumer {
+            serialize::write_identity(consumer, credential.as_ref(), &mut logged);
+        }
+        Arc::new(Self { consumer, credential, headers, logged })
+    }
+
+    /// The members of its log line, each with a comma before it.
+    pub(crate) fn logged(&self) -> &[u8] {
+        &self.logged
+    }
+}
 
 /// The `anonymous` setting of an authentication plugin, resolved.
 #[derive(Debug, Clone)]
@@ -20,7 +94,7 @@ pub enum Anonymous {
     /// Callers who fail are refused.
     Refused,
     /// This consumer stands for callers who fail.
-    Consumer(Arc<Consumer>),
+    Consumer(Arc<Caller>),
     /// The configured consumer does not exist.
     Missing(String),
 }
@@ -32,7 +106,7 @@ impl Anonymous {
         match setting {
             None | Some("") => Self::Refused,
             Some(reference) => match cx.consumer_named(reference) {
-                Some(consumer) => Self::Consumer(consumer),
+                Some(consumer) => Self::Consumer(Caller::anonymous(consumer)),
                 None => Self::Missing(reference.to_owned()),
             },
         }
@@ -41,15 +115,15 @@ impl Anonymous {
     /// Another plugin has authenticated the caller and this one need not.
     #[must_use]
     pub fn steps_back(&self, cx: &Access<'_>) -> bool {
-        !matches!(self, Self::Refused) && cx.identity.credential.is_some()
+        !matches!(self, Self::Refused) && cx.identity.credential().is_some()
     }
 
     /// Goes on as the anonymous consumer, or answers as `refuse` says where there is none.
     pub fn or_refuse(&self, cx: &mut Access<'_>, refuse: impl FnOnce(&mut Access<'_>) -> Flow) -> Flow {
         match self {
             Self::Refused => refuse(cx),
-            Self::Consumer(consumer) => {
-                cx.authenticate_anonymous(consumer.clone());
+            Self::Consumer(caller) => {
+                cx.authenticate(caller.clone());
                 Flow::Next
             }
             Self::Missing(reference) => {
@@ -60,42 +134,12 @@ impl Anonymous {
     }
 }
 
-/// Records who the caller is and tells the upstream, replacing whatever the client claimed.
-pub(crate) fn assume(
-    exchange: &mut Exchange,
-    consumer: Option<Arc<Consumer>>,
-    credential: Option<Credential>,
-) {
-    let anonymous = credential.is_none();
+/// Records who the caller is and tells the upstream, in place of whatever the client claimed.
+pub(crate) fn assume(exchange: &mut Exchange, caller: Arc<Caller>) {
     let headers = &mut exchange.request.headers;
-    match consumer.as_deref() {
-        Some(consumer) => {
-            set_id(headers, Known::XConsumerId, consumer.id);
-            set_or_remove(headers, Known::XConsumerCustomId, consumer.custom_id.as_deref());
-            set_or_remove(headers, Known::XConsumerUsername, consumer.username.as_deref());
-        }
-        None => {
-            for name in [Known::XConsumerId, Known::XConsumerCustomId, Known::XConsumerUsername] {
-                headers.remove_known(name);
-            }
-        }
-    }
-    let identifier = credential.as_ref().map(|credential| &*credential.identifier);
-    set_or_remove(headers, Known::XCredentialIdentifier, identifier);
-    set_or_remove(headers, Known::XAnonymousConsumer, anonymous.then_some("true"));
-    exchange.identity.consumer = consumer;
-    exchange.identity.credential = credential;
-    exchange.identity.anonymous = anonymous;
-}
-
-fn set_id(headers: &mut Headers, name: Known, id: Uuid) {
-    let mut text = Uuid::encode_buffer();
-    headers.set_known(name, id.hyphenated().encode_lower(&mut text).as_bytes());
-}
-
-fn set_or_remove(headers: &mut Headers, name: Known, value: Option<&str>) {
-    // A value that cannot stand in a field is refused: then what the client claimed must not stay either.
-    if !value.is_some_and(|value| headers.set_known(name, value.as_bytes())) {
+    for name in IDENTITY_FIELDS {
         headers.remove_known(name);
     }
+    headers.append_all(&caller.headers);
+    exchange.identity.caller = Some(caller);
 }

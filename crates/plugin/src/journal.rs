@@ -64,7 +64,10 @@ impl Journal {
         }
         let before = waiting.len();
         line(&mut waiting);
-        if before < WAKE_AT && waiting.len() >= WAKE_AT {
+        let is_time = before < WAKE_AT && waiting.len() >= WAKE_AT;
+        // The writer takes the lock first of all.
+        drop(waiting);
+        if is_time {
             self.wake.unpark();
         }
     }

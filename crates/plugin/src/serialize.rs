@@ -3,6 +3,7 @@
 //! Written straight into the journal's buffer: no value tree, no allocation.
 
 use std::io::Write;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use model::entity::Consumer;
@@ -11,6 +12,7 @@ use wire::h1::encode;
 use wire::{Field, Headers, Known};
 
 use crate::exchange::{Exchange, Record, Source, Try};
+use crate::identity::Credential;
 use crate::views::Log;
 
 /// The id of the one implicit workspace (kong.md 1.8).
@@ -33,12 +35,6 @@ pub struct Latencies {
 }
 
 impl Latencies {
-    /// Computes the latencies of a record.
-    #[must_use]
-    pub fn of(record: &Record) -> Self {
-        Self::at(record, record.finished.unwrap_or_else(Instant::now))
-    }
-
     /// The latencies as they stand at `finished`.
     #[must_use]
     pub fn at(record: &Record, finished: Instant) -> Self {
@@ -77,9 +73,11 @@ pub fn write(log: &Log<'_>, out: &mut Vec<u8>) {
     number(out, exchange.record.response_bytes);
     out.push(b'}');
     write_upstream(exchange, out);
-    write_latencies(Latencies::of(&exchange.record), out);
+    write_latencies(exchange.record.latencies(), out);
     write_tries(&exchange.record.tries, out);
-    write_identity(exchange, out);
+    if let Some(caller) = &exchange.identity.caller {
+        out.extend_from_slice(caller.logged());
+    }
     write_match(exchange, out);
     out.extend_from_slice(b",\"client_ip\":\"");
     encode::address(out, exchange.client.ip);
@@ -187,17 +185,16 @@ fn write_tries(tries: &[Try], out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-fn write_identity(exchange: &Exchange, out: &mut Vec<u8>) {
-    if let Some(consumer) = exchange.identity.consumer.as_deref() {
-        if let Some(credential) = &exchange.identity.credential {
-            out.extend_from_slice(b",\"authenticated_entity\":{\"id\":");
-            uuid(out, credential.id);
-            out.extend_from_slice(b",\"consumer_id\":");
-            uuid(out, consumer.id);
-            out.push(b'}');
-        }
-        write_consumer(consumer, out);
+/// Appends what is logged of a caller.
+pub(crate) fn write_identity(consumer: &Consumer, credential: Option<&Credential>, out: &mut Vec<u8>) {
+    if let Some(credential) = credential {
+        out.extend_from_slice(b",\"authenticated_entity\":{\"id\":");
+        uuid(out, credential.id);
+        out.extend_from_slice(b",\"consumer_id\":");
+        uuid(out, consumer.id);
+        out.push(b'}');
     }
+    write_consumer(consumer, out);
 }
 
 fn write_consumer(consumer: &Consumer, out: &mut Vec<u8>) {
@@ -228,7 +225,7 @@ fn write_headers(headers: &Headers, out: &mut Vec<u8>) {
     if headers.is_empty() {
         return out.extend_from_slice(b"{}");
     }
-    let repeated = Repeated::among(headers);
+    let repeated = if headers.are_distinct() { Repeated::default() } else { Repeated::among(headers) };
     if repeated.is_none() && headers.is_plain() {
         write_plain_headers(headers, out);
     } else {
@@ -236,14 +233,29 @@ fn write_headers(headers: &Headers, out: &mut Vec<u8>) {
     }
 }
 
+/// The names told apart by [`Known`], each as it begins a member behind another one whose value is text.
+static KEYS: LazyLock<Vec<Box<[u8]>>> = LazyLock::new(|| {
+    let key = |known: &Known| [b"\",\"", known.lower_case(), b"\":\""].concat().into_boxed_slice();
+    Known::ALL.iter().map(key).collect()
+});
+
 /// The usual case: every name stands once and nothing needs escaping.
 fn write_plain_headers(headers: &Headers, out: &mut Vec<u8>) {
-    let mut opening: &[u8] = b"{\"";
+    let keys = &**KEYS;
+    out.reserve(headers.text_bytes() + headers.len() * 8);
+    out.push(b'{');
+    // The first member has neither value nor comma before it.
+    let mut skipped = 2;
     for field in headers.entries() {
-        out.extend_from_slice(opening);
-        opening = b"\",\"";
-        write_name(&field, out);
-        out.extend_from_slice(b"\":\"");
+        match keys.get(field.known as usize) {
+            Some(key) => out.extend_from_slice(&key[skipped..]),
+            None => {
+                out.extend_from_slice(&b"\",\""[skipped..]);
+                out.extend(field.name.iter().map(u8::to_ascii_lowercase));
+                out.extend_from_slice(b"\":\"");
+            }
+        }
+        skipped = 0;
         out.extend_from_slice(if is_credential(&field) { b"REDACTED" } else { field.value });
     }
     out.extend_from_slice(b"\"}");
@@ -305,6 +317,7 @@ fn write_values<'a>(fields: impl Iterator<Item = Field<'a>>, out: &mut Vec<u8>) 
 const MANY_NAMES: usize = 32;
 
 /// The names that stand more than once in a header section, found in one pass.
+#[derive(Default)]
 struct Repeated {
     known: u128,
     others: bool,

@@ -4,11 +4,10 @@ use std::any::Any;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use model::entity::Consumer;
 use wire::{Headers, Method};
 
-use crate::exchange::{Credential, Exchange};
-use crate::identity;
+use crate::exchange::Exchange;
+use crate::identity::{self, Caller};
 use crate::reply::Answering;
 
 /// What a room wants with the response body; the strongest wish of a chain wins.
@@ -109,14 +108,9 @@ impl Access<'_> {
         Answering::new(&mut self.exchange.reply, status)
     }
 
-    /// The caller is `consumer`, proven by `credential`. Sets the identity headers of kong.md 3.4.
-    pub fn authenticate(&mut self, consumer: Option<Arc<Consumer>>, credential: Credential) {
-        identity::assume(self.exchange, consumer, Some(credential));
-    }
-
-    /// The caller did not prove who it is and goes on as `consumer`.
-    pub fn authenticate_anonymous(&mut self, consumer: Arc<Consumer>) {
-        identity::assume(self.exchange, Some(consumer), None);
+    /// The request is `caller`'s. Sets the identity headers of kong.md 3.4.
+    pub fn authenticate(&mut self, caller: Arc<Caller>) {
+        identity::assume(self.exchange, caller);
     }
 
     /// The caller is in these groups, by the word of whoever authenticated it.

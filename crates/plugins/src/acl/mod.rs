@@ -123,10 +123,10 @@ impl Acl {
     fn caller(&self, exchange: &Exchange) -> Caller<'_> {
         let identity = &exchange.identity;
         let vouched = identity.groups.clone().map(Caller::Vouched);
-        let Some(consumer) = &identity.consumer else { return vouched.unwrap_or(Caller::Unknown) };
+        let Some(consumer) = identity.consumer() else { return vouched.unwrap_or(Caller::Unknown) };
         let own = || self.groups.of(consumer.id).map_or(Caller::Groupless, Caller::Member);
         // An anonymous consumer's groups are the poorer knowledge.
-        if self.prefer_authenticated || identity.credential.is_none() {
+        if self.prefer_authenticated || identity.credential().is_none() {
             vouched.unwrap_or_else(own)
         } else {
             own()
@@ -134,7 +134,7 @@ impl Acl {
     }
 
     fn judge(&self, exchange: &Exchange, caller: &Caller<'_>) -> Verdict {
-        let refusal = match exchange.identity.credential {
+        let refusal = match exchange.identity.credential() {
             Some(_) => Verdict::Forbidden,
             None => Verdict::Unauthorized,
         };

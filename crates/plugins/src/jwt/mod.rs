@@ -140,7 +140,7 @@ impl Phases for Jwt {
         }
         match self.authenticate(cx) {
             Ok(secret) => {
-                cx.authenticate(Some(secret.consumer.clone()), secret.credential.clone());
+                cx.authenticate(secret.caller.clone());
                 Flow::Next
             }
             Err(refusal) => self.anonymous.or_refuse(cx, |cx| self.refuse(cx, &refusal)),

@@ -6,8 +6,7 @@ use ahash::AHashMap;
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use plugin::exchange::Credential;
-use plugin::model::entity::Consumer;
+use plugin::identity::{Caller, Credential};
 use plugin::model::schema::Faults;
 use plugin::model::{self, Reference, Value};
 use plugin::{Build, BuildError};
@@ -54,8 +53,7 @@ pub(super) struct Secrets<const BASE64: bool>(pub(super) Arc<Index>);
 
 /// One credential, ready to check tokens.
 pub(super) struct Secret {
-    pub(super) consumer: Arc<Consumer>,
-    pub(super) credential: Credential,
+    pub(super) caller: Arc<Caller>,
     pub(super) algorithm: Algorithm,
     /// None when the secret is not the Base64 text it should be.
     pub(super) verifier: Option<Verifier>,
@@ -75,7 +73,8 @@ impl<const BASE64: bool> Secrets<BASE64> {
                 (None, false) => None,
             };
             let credential = Credential { id: row.id, identifier: row.key.as_str().into() };
-            let secret = Secret { consumer, credential, algorithm, verifier };
+            let caller = Caller::authenticated(Some(consumer), credential);
+            let secret = Secret { caller, algorithm, verifier };
             secrets.insert(row.key.into_boxed_str(), Arc::new(secret));
         }
         Ok(Self(Arc::new(Index { secrets, verified: Verified::new(cx.services.workers) })))

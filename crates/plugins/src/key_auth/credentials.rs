@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use ahash::AHashMap;
-use plugin::exchange::Credential;
-use plugin::model::entity::Consumer;
+use plugin::identity::{Caller, Credential};
 use plugin::model::{self, Reference};
 use plugin::{Build, BuildError};
 
@@ -31,8 +30,7 @@ pub(super) struct Keys(AHashMap<Box<[u8]>, Known>);
 
 /// Whom a key belongs to.
 pub(super) struct Known {
-    pub(super) consumer: Arc<Consumer>,
-    pub(super) credential: Credential,
+    pub(super) caller: Arc<Caller>,
     expires_ms: u64,
 }
 
@@ -41,14 +39,10 @@ impl Keys {
         let mut keys = AHashMap::new();
         for credential in cx.entities::<KeyAuthCredential>()? {
             let Some(consumer) = cx.consumer(credential.consumer.0) else { continue };
-            let known = Known {
-                consumer,
-                credential: Credential {
-                    id: credential.id,
-                    identifier: credential.id.hyphenated().to_string().into(),
-                },
-                expires_ms: expiry_ms(&credential),
-            };
+            let identifier = credential.id.hyphenated().to_string().into();
+            let proof = Credential { id: credential.id, identifier };
+            let caller = Caller::authenticated(Some(consumer), proof);
+            let known = Known { caller, expires_ms: expiry_ms(&credential) };
             keys.insert(credential.key.into_bytes().into_boxed_slice(), known);
         }
         Ok(Self(keys))

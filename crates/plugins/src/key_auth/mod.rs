@@ -159,12 +159,11 @@ impl KeyAuth {
         let (name, key) = self.find(cx, form)?;
         let known = self.keys.find(&key, cx.record.started_ms);
         // A wrong key is hidden as well: the anonymous consumer may still let the request pass.
-        let known = known.map(|known| (known.consumer.clone(), known.credential.clone()));
+        let caller = known.map(|known| known.caller.clone());
         if self.hide {
             self.hide(cx, &self.names[name], form);
         }
-        let (consumer, credential) = known.ok_or(Refusal::Unknown)?;
-        cx.authenticate(Some(consumer), credential);
+        cx.authenticate(caller.ok_or(Refusal::Unknown)?);
         Ok(())
     }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use plugin::admin::{Answer, Call, Endpoint};
 use plugin::model::schema::Value;
-use plugin::serialize::Latencies;
 use plugin::views::Log;
 use plugin::{Build, BuildError, Phase, Phases, Plugin, Scopes, record};
 
@@ -86,7 +85,7 @@ impl Phases for Prometheus {
         let Some(matched) = &cx.matched else { return };
         let Some(series) = self.series.route(matched.ordinal) else { return };
         let worker = cx.worker.index;
-        let consumer = cx.identity.consumer.as_deref().filter(|_| self.per_consumer);
+        let consumer = cx.identity.consumer().filter(|_| self.per_consumer).map(AsRef::as_ref);
         let at = Observation { worker, consumer };
         if self.status_codes {
             series.count_status(&at, cx.response.status, cx.source);
@@ -95,7 +94,7 @@ impl Phases for Prometheus {
             series.count_bytes(&at, cx.record.request_bytes, cx.record.response_bytes);
         }
         if self.latencies {
-            series.count_latencies(worker, Latencies::of(&cx.record));
+            series.count_latencies(worker, cx.record.latencies());
         }
     }
 }

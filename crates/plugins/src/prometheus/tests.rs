@@ -138,7 +138,7 @@ fn histograms_are_cumulative_over_all_workers() {
         let start = exchange.record.started;
         exchange.record.upstream_started = Some(start + Duration::from_millis(6));
         exchange.record.upstream_answered = Some(start + Duration::from_millis(106));
-        exchange.record.finished = Some(start + Duration::from_secs(70));
+        exchange.record.close(start + Duration::from_secs(70));
     });
     let page = scrape(&gateway.services);
     let labels = r#"service="s",route="r",workspace="default""#;
@@ -183,7 +183,7 @@ fn consumers_are_told_apart_up_to_a_bound_and_labels_are_escaped() {
         let name = if number == 0 { "a\"b\\c\nd".to_owned() } else { format!("c{number}") };
         let (id, username) = (uuid::Uuid::from_u128(number + 1), Some(name));
         let consumer = plugin::model::entity::Consumer { id, username, ..consumer.clone() };
-        exchange.identity.consumer = Some(std::sync::Arc::new(consumer));
+        exchange.identity.caller = Some(plugin::identity::Caller::anonymous(std::sync::Arc::new(consumer)));
     });
     let page = scrape(&gateway.services);
     let of =

@@ -52,7 +52,7 @@ impl Recipe {
     /// The key of a request.
     pub fn key(&self, cx: &Access<'_>) -> Key {
         let mut digest = Digest::new();
-        let consumer = cx.identity.consumer.as_ref().map(|consumer| consumer.id);
+        let consumer = cx.identity.consumer().map(|consumer| consumer.id);
         let route = cx.matched.as_ref().map(|matched| matched.route.id);
         for id in [consumer, route] {
             digest.part(id.as_ref().map_or(&[], |id| id.as_bytes()));

@@ -298,8 +298,8 @@ impl RateLimiting {
     /// The counter's key. The kind of identifier is part of it: an address never equals a header's value.
     fn key(&self, cx: &Access<'_>) -> u128 {
         let identity = &cx.identity;
-        let consumer = || identity.consumer.as_ref().map(|consumer| consumer.id);
-        let credential = || identity.credential.as_ref().map(|credential| credential.id);
+        let consumer = || identity.consumer().map(|consumer| consumer.id);
+        let credential = || identity.credential().map(|credential| credential.id);
         let id = match &self.caller {
             Caller::Consumer => consumer().or_else(credential),
             Caller::Group(groups) => consumer().and_then(|id| groups.0.get(&id).copied()),
@@ -327,13 +327,12 @@ impl RateLimiting {
 
     /// Tells the client about every period, and about the one that leaves it the least room.
     fn announce(&self, cx: &mut Access<'_>, verdict: &Verdict, windows: &[Window; PERIODS], now: u64) {
-        let mut number = itoa::Buffer::new();
         let mut tightest: Option<(u32, usize)> = None;
         let headers = cx.decorate();
         for (index, limit) in self.limits.iter().enumerate() {
             let remaining = limit.admits - verdict.used[index].min(limit.admits);
-            headers.set(limit.period.limit_field(), &limit.text);
-            headers.set(limit.period.remaining_field(), number.format(remaining).as_bytes());
+            headers.set_known(limit.period.limit_field(), &limit.text);
+            headers.set_number(limit.period.remaining_field(), remaining.into());
             if tightest.is_none_or(|(least, _)| remaining <= least) {
                 tightest = Some((remaining, index));
             }
@@ -341,10 +340,10 @@ impl RateLimiting {
         let Some((remaining, index)) = tightest else { return };
         let reset = windows[index].end.saturating_sub(now).max(1);
         headers.set_known(Known::RateLimitLimit, &self.limits[index].text);
-        headers.set_known(Known::RateLimitRemaining, number.format(remaining).as_bytes());
-        headers.set_known(Known::RateLimitReset, number.format(reset).as_bytes());
+        headers.set_number(Known::RateLimitRemaining, remaining.into());
+        headers.set_number(Known::RateLimitReset, reset);
         if !verdict.admitted {
-            headers.set_known(Known::RetryAfter, number.format(reset).as_bytes());
+            headers.set_number(Known::RetryAfter, reset);
         }
     }
 }

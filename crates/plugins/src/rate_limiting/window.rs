@@ -1,5 +1,7 @@
 //! Fixed windows aligned to the UTC calendar.
 
+use plugin::Known;
+
 /// A unit of time that a limit is given for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Period {
@@ -38,26 +40,26 @@ impl Period {
     }
 
     /// The response field with the limit.
-    pub fn limit_field(self) -> &'static str {
+    pub fn limit_field(self) -> Known {
         [
-            "X-RateLimit-Limit-Second",
-            "X-RateLimit-Limit-Minute",
-            "X-RateLimit-Limit-Hour",
-            "X-RateLimit-Limit-Day",
-            "X-RateLimit-Limit-Month",
-            "X-RateLimit-Limit-Year",
+            Known::XRateLimitLimitSecond,
+            Known::XRateLimitLimitMinute,
+            Known::XRateLimitLimitHour,
+            Known::XRateLimitLimitDay,
+            Known::XRateLimitLimitMonth,
+            Known::XRateLimitLimitYear,
         ][self as usize]
     }
 
     /// The response field with what is left of the limit.
-    pub fn remaining_field(self) -> &'static str {
+    pub fn remaining_field(self) -> Known {
         [
-            "X-RateLimit-Remaining-Second",
-            "X-RateLimit-Remaining-Minute",
-            "X-RateLimit-Remaining-Hour",
-            "X-RateLimit-Remaining-Day",
-            "X-RateLimit-Remaining-Month",
-            "X-RateLimit-Remaining-Year",
+            Known::XRateLimitRemainingSecond,
+            Known::XRateLimitRemainingMinute,
+            Known::XRateLimitRemainingHour,
+            Known::XRateLimitRemainingDay,
+            Known::XRateLimitRemainingMonth,
+            Known::XRateLimitRemainingYear,
         ][self as usize]
     }
 

@@ -16,7 +16,7 @@ const MAX_ARENA: usize = 16 * 1024 * 1024;
 pub struct Headers {
     arena: Vec<u8>,
     entries: Vec<Entry>,
-    /// One bit for each `Known` name at hand: asking for an absent name costs no scan.
+    /// One bit for each `Known` name at hand, `Other` included: asking for an absent name costs no scan.
     present: u128,
 }
 
@@ -38,6 +38,8 @@ struct Entry {
     value_length: u32,
     name_length: u16,
     known: Known,
+    /// It lies in the arena as it is to be printed, with colon, space and line end.
+    printed: bool,
 }
 
 impl Headers {
@@ -88,7 +90,7 @@ impl Headers {
     /// The first value of a classified name.
     #[inline]
     pub fn known(&self, known: Known) -> Option<&[u8]> {
-        if self.present & known.bit() == 0 {
+        if !self.contains_known(known) {
             return None;
         }
         self.entries.iter().find(|entry| entry.known == known).map(|entry| self.value(entry))
@@ -96,14 +98,14 @@ impl Headers {
 
     /// Every value of a classified name, in order; none for `Known::Other`.
     pub fn known_all(&self, known: Known) -> impl Iterator<Item = &[u8]> {
-        let entries = if self.present & known.bit() == 0 { &[] } else { &self.entries[..] };
+        let entries = if self.contains_known(known) { &self.entries[..] } else { &[] };
         entries.iter().filter(move |entry| entry.known == known).map(|entry| self.value(entry))
     }
 
     /// Whether a classified name is at hand.
     #[inline]
     pub fn contains_known(&self, known: Known) -> bool {
-        self.present & known.bit() != 0
+        known != Known::Other && self.present & known.bit() != 0
     }
 
     /// Whether `name` is at hand.
@@ -127,9 +129,30 @@ impl Headers {
 
     /// [`Headers::set`] for every field of `other`. They have been checked when they came into it.
     pub fn set_all(&mut self, other: &Headers) {
+        if self.present & other.present == 0 && self.append_all(other) {
+            return;
+        }
         for field in other.entries() {
             self.replace(Wanted { known: field.known, name: field.name }, field.value);
         }
+    }
+
+    /// [`Headers::append`] for every field of `other`, in one piece. They have been checked when they came into it.
+    /// False, and nothing changes, when they do not fit.
+    pub fn append_all(&mut self, other: &Headers) -> bool {
+        let shift = self.arena.len();
+        let fits = shift + other.arena.len() < MAX_ARENA;
+        if fits {
+            self.arena.extend_from_slice(&other.arena);
+            let shift = offset(shift);
+            self.entries.extend(other.entries.iter().map(|entry| Entry {
+                name_start: entry.name_start + shift,
+                value_start: entry.value_start + shift,
+                ..*entry
+            }));
+            self.present |= other.present;
+        }
+        fits
     }
 
     /// Sets `name` to its first value in `other`, which has been checked when it came there. Nothing changes when
@@ -167,6 +190,14 @@ impl Headers {
         self.accepts_known(known, value) && self.replace(Wanted::known(known), value)
     }
 
+    /// [`Headers::set_known`] for a number.
+    pub fn set_number(&mut self, known: Known, number: u64) -> bool {
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(number).as_bytes();
+        let wanted = Wanted::known(known);
+        known != Known::Other && self.has_room(wanted.name, digits) && self.replace(wanted, digits)
+    }
+
     /// [`Headers::append`] for a classified name, in its canonical spelling; refuses `Known::Other`.
     pub fn append_known(&mut self, known: Known, value: &[u8]) -> bool {
         let value = trim_whitespace(value);
@@ -182,13 +213,13 @@ impl Headers {
         let before = self.entries.len();
         let arena = &self.arena;
         self.entries.retain(|entry| !wanted.is_name_of(entry, arena));
-        self.present &= !wanted.known.bit();
+        self.forget(wanted.known);
         self.entries.len() != before
     }
 
     /// Drops every field of a classified name; `true` when there was one.
     pub fn remove_known(&mut self, known: Known) -> bool {
-        if self.present & known.bit() == 0 {
+        if !self.contains_known(known) {
             return false;
         }
         self.entries.retain(|entry| entry.known != known);
@@ -222,16 +253,30 @@ impl Headers {
         let known = Known::classify(to);
         for entry in &mut self.entries {
             if wanted.is_name_of(entry, &self.arena) {
-                *entry = Entry { name_start, name_length: name_length(to), known, ..*entry };
+                let name_length = name_length(to);
+                *entry = Entry { name_start, name_length, known, printed: false, ..*entry };
             }
         }
-        self.present = (self.present & !wanted.known.bit()) | known.bit();
+        self.forget(wanted.known);
+        self.present |= known.bit();
         true
     }
 
     /// Name and value of every field, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.entries().map(|field| (field.name(), field.value))
+    }
+
+    /// Whether a glance shows that no name stands twice. It does not when two names are unclassified.
+    #[inline]
+    pub fn are_distinct(&self) -> bool {
+        self.entries.len() == self.present.count_ones() as usize
+    }
+
+    /// Bytes that names and values take, and at least as many as are in use.
+    #[inline]
+    pub fn text_bytes(&self) -> usize {
+        self.arena.len()
     }
 
     /// Whether no name and no value holds anything but printable ASCII without `"` and `\\`, so that all of it can
@@ -263,7 +308,7 @@ impl Headers {
                 continue;
             }
             let (start, end) = (entry.name_start as usize, entry.end());
-            if !self.is_printed(entry) {
+            if !entry.printed {
                 out.extend_from_slice(&self.arena[run]);
                 run = 0..0;
                 self.print(entry, out);
@@ -297,24 +342,20 @@ impl Headers {
         value: &[u8],
     ) -> Option<Known> {
         let known = Known::classify(name);
+        let (name_end, end) = (name_start + name.len(), value_start + value.len());
+        let printed = value_start == name_end + 2
+            && self.arena.get(name_end..value_start) == Some(b": ")
+            && self.arena.get(end..end + 2) == Some(b"\r\n");
         self.entries.push(Entry {
             name_start: u32::try_from(name_start).ok()?,
             value_start: u32::try_from(value_start).ok()?,
             value_length: u32::try_from(value.len()).ok()?,
             name_length: u16::try_from(name.len()).ok()?,
             known,
+            printed,
         });
         self.present |= known.bit();
         Some(known)
-    }
-
-    /// Whether the field already lies in the arena as it is to be printed.
-    #[inline]
-    fn is_printed(&self, entry: &Entry) -> bool {
-        let name_end = entry.name_end();
-        entry.value_start as usize == name_end + 2
-            && self.arena[name_end..name_end + 2] == *b": "
-            && self.arena.get(entry.end()..entry.end() + 2) == Some(b"\r\n")
     }
 
     fn print(&self, entry: &Entry, out: &mut Vec<u8>) {
@@ -335,9 +376,16 @@ impl Headers {
         wanted.is_name_of(entry, &self.arena)
     }
 
+    /// Notes that the fields of one name have gone.
+    fn forget(&mut self, known: Known) {
+        if known != Known::Other || self.entries.iter().all(|entry| entry.known != Known::Other) {
+            self.present &= !known.bit();
+        }
+    }
+
     #[inline]
     fn may_hold(&self, wanted: Wanted<'_>) -> bool {
-        wanted.known == Known::Other || self.contains_known(wanted.known)
+        self.present & wanted.known.bit() != 0
     }
 
     /// A classified name is a token of bounded length as it is.
@@ -379,6 +427,7 @@ impl Headers {
             self.arena[start..start + value.len()].copy_from_slice(value);
         }
         entry.value_length = offset(value.len());
+        entry.printed = false;
         true
     }
 
@@ -387,17 +436,14 @@ impl Headers {
         let name_start = offset(self.arena.len());
         self.arena.extend_from_slice(wanted.name);
         self.arena.extend_from_slice(b": ");
-        let value_start = offset(self.arena.len());
+        let name_length = name_length(wanted.name);
+        let value_start = name_start + u32::from(name_length) + 2;
         self.arena.extend_from_slice(value);
         self.arena.extend_from_slice(b"\r\n");
-        self.entries.push(Entry {
-            name_start,
-            value_start,
-            value_length: offset(value.len()),
-            name_length: name_length(wanted.name),
-            known: wanted.known,
-        });
-        self.present |= wanted.known.bit();
+        let value_length = offset(value.len());
+        let known = wanted.known;
+        self.entries.push(Entry { name_start, value_start, value_length, name_length, known, printed: true });
+        self.present |= known.bit();
         true
     }
 }

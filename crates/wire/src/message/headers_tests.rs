@@ -112,3 +112,49 @@ fn a_cleared_list_is_empty_and_usable() {
     assert!(headers.append("A", b"1"));
     assert_eq!(headers, list(&[("A", "1")]));
 }
+
+#[test]
+fn all_fields_of_a_list_are_set_or_appended_at_once() {
+    let mut headers = parsed();
+    assert!(headers.append_all(&list(&[("HOST", "b"), ("New", "n")])));
+    assert_eq!(headers.known_all(Known::Host).collect::<Vec<_>>(), [b"a", b"b"]);
+    assert_eq!(headers.get("new"), Some(&b"n"[..]));
+    let mut edited = list(&[("Via", "1"), ("Date", "a long date"), ("Age", "2")]);
+    edited.set("date", b"short");
+    edited.remove("via");
+    headers.set_all(&edited);
+    headers.set_all(&list(&[("Age", "3"), ("X-End", "4"), ("Server", "s")]));
+    let expected = "Host: a\r\naccept: */*\r\nX-Pad: 1\r\nX-End: 4\r\nHOST: b\r\nNew: n\r\ndate: short\r\nAge: 3\r\n\
+                    Server: s\r\n";
+    assert_eq!(printed(&headers), expected);
+    assert!(!headers.append_all(&list(&[("A", &"a".repeat(MAX_ARENA - 10))])));
+    assert_eq!(printed(&headers), expected);
+}
+
+#[test]
+fn numbers_are_set_in_decimal() {
+    let mut headers = list(&[("Age", "1"), ("A", "b"), ("age", "2")]);
+    assert!(headers.set_number(Known::Age, u64::MAX) && !headers.set_number(Known::Other, 1));
+    assert_eq!(printed(&headers), "Age: 18446744073709551615\r\nA: b\r\n");
+}
+
+#[test]
+fn distinct_names_are_seen_at_a_glance_and_repeated_ones_never_taken_for_them() {
+    let mut headers = list(&[("Host", "a"), ("X-One", "1"), ("Via", "v")]);
+    assert!(headers.are_distinct());
+    headers.append("host", b"b");
+    assert!(!headers.are_distinct());
+    for edit in [
+        (|headers| headers.remove("X-One")) as fn(&mut Headers) -> bool,
+        |headers| headers.rename("X-One", "Via"),
+        |headers| {
+            headers.retain(|field| field.known != Known::Other);
+            true
+        },
+    ] {
+        let mut edited = headers.clone();
+        assert!(edit(&mut edited) && !edited.are_distinct());
+    }
+    assert!(headers.remove("Host") && headers.rename("via", "X-One"));
+    assert!(!headers.are_distinct());
+}

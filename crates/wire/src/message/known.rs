@@ -86,11 +86,13 @@ known! {
     XRateLimitLimitHour = "X-RateLimit-Limit-Hour",
     XRateLimitLimitDay = "X-RateLimit-Limit-Day",
     XRateLimitLimitMonth = "X-RateLimit-Limit-Month",
+    XRateLimitLimitYear = "X-RateLimit-Limit-Year",
     XRateLimitRemainingSecond = "X-RateLimit-Remaining-Second",
     XRateLimitRemainingMinute = "X-RateLimit-Remaining-Minute",
     XRateLimitRemainingHour = "X-RateLimit-Remaining-Hour",
     XRateLimitRemainingDay = "X-RateLimit-Remaining-Day",
     XRateLimitRemainingMonth = "X-RateLimit-Remaining-Month",
+    XRateLimitRemainingYear = "X-RateLimit-Remaining-Year",
     RateLimitLimit = "RateLimit-Limit",
     RateLimitRemaining = "RateLimit-Remaining",
     RateLimitReset = "RateLimit-Reset",
@@ -122,7 +124,7 @@ const PLACES: usize = 512;
 
 /// Multiplier under which no two names above share a place. Should a new name collide, the build stops: take
 /// another odd number.
-const SPREAD: u32 = 0xf9bb_0b89;
+const SPREAD: u32 = 0xc728_2e67;
 
 /// The only candidate at each place, or `Known::Other`.
 const TABLE: [Known; PLACES] = {
@@ -143,7 +145,7 @@ const TABLE: [Known; PLACES] = {
 const fn place(name: &[u8]) -> usize {
     let length = name.len();
     let letters =
-        [length as u8, name[length / 2] | 0x20, name[length * 3 / 4] | 0x20, name[length - 1] | 0x20];
+        [length as u8, name[length / 3] | 0x20, name[length * 7 / 8] | 0x20, name[length - 1] | 0x20];
     (u32::from_le_bytes(letters).wrapping_mul(SPREAD) >> (32 - PLACES.trailing_zeros())) as usize
 }
 
@@ -192,10 +194,10 @@ impl Known {
         if is_spelling(name, candidate.as_str().as_bytes()) { candidate } else { Known::Other }
     }
 
-    /// This name's bit in a set of names; none for `Other`.
+    /// This name's bit in a set of names.
     #[inline]
     pub(super) fn bit(self) -> u128 {
-        if self == Known::Other { 0 } else { 1 << self as u8 }
+        1 << self as u8
     }
 
     /// Whether the field belongs to one connection and is never forwarded (RFC 9110 7.6.1), apart from the
