@@ -86,7 +86,9 @@ async fn carry_out(session: &mut Session, head: Result<(), Failure>) -> After {
         Err(failure) => Err(failure),
     };
     let after = answer(parts, snapshot, outcome).await;
-    let finished = Instant::now();
+    // A response of the upstream ends for both sides at once.
+    let upstream_finished = parts.work.exchange.record.upstream_finished;
+    let finished = upstream_finished.map_or_else(Instant::now, Instant::from_std);
     running.finished = Some(finished);
     drop(running);
     session.quiet_since = finished;

@@ -73,7 +73,7 @@ pub struct Message<'a> {
 pub async fn attempt(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<Upstream, Missed> {
     let now = Instant::now();
     parts.work.exchange.record.upstream_started.get_or_insert(now.into_std());
-    let (mut upstream, reused) = connect(parts, message).await?;
+    let (mut upstream, reused) = connect(parts, message, now).await?;
     write_message(parts, message);
     let sent = send(parts, &mut upstream, message.plan.write_timeout).await;
     let outcome = match sent {
@@ -88,12 +88,16 @@ pub async fn attempt(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<Ups
     Ok(upstream)
 }
 
-async fn connect(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<(Upstream, bool), Missed> {
+async fn connect(
+    parts: &mut Parts<'_>,
+    message: &Message<'_>,
+    now: Instant,
+) -> Result<(Upstream, bool), Missed> {
     let address = message.peer.address;
     let write_timeout = message.plan.write_timeout;
     let input = std::mem::take(&mut parts.work.upstream_input);
     if !message.fresh
-        && let Some(reused) = parts.local.pool.take(address)
+        && let Some(reused) = parts.local.pool.take(address, now.into_std())
     {
         let requests = reused.requests + 1;
         return Ok((

@@ -42,13 +42,14 @@ impl Pool {
         Self { idle: RefCell::default(), capacity, idle_timeout, max_requests }
     }
 
-    /// Takes the most recently used connection to `address` that is still usable.
-    pub fn take(&self, address: SocketAddr) -> Option<Reused> {
+    /// Takes the most recently used connection to `address` that is still usable `now`.
+    pub fn take(&self, address: SocketAddr, now: Instant) -> Option<Reused> {
         let idle = &mut *self.idle.borrow_mut();
         let parked = idle.by_address.get_mut(&address)?;
         while let Some(Parked { stream, requests, since }) = parked.pop() {
             idle.count -= 1;
-            if since.elapsed() < self.idle_timeout && stream.is_idle_and_open() {
+            let idle_for = now.saturating_duration_since(since);
+            if idle_for < self.idle_timeout && stream.is_idle_and_open() {
                 return Some(Reused { stream, requests });
             }
         }
@@ -99,9 +100,9 @@ mod tests {
             pool.put(address, pipe(), requests, Instant::now());
         }
         assert_eq!(pool.len(), 2);
-        assert_eq!(pool.take(address).unwrap().requests, 2);
-        assert_eq!(pool.take(address).unwrap().requests, 1);
-        assert!(pool.take(address).is_none());
+        assert_eq!(pool.take(address, Instant::now()).unwrap().requests, 2);
+        assert_eq!(pool.take(address, Instant::now()).unwrap().requests, 1);
+        assert!(pool.take(address, Instant::now()).is_none());
     }
 
     #[test]
@@ -111,7 +112,7 @@ mod tests {
         pool.put(address, pipe(), 10, Instant::now());
         assert_eq!(pool.len(), 0);
         pool.put(address, pipe(), 1, Instant::now());
-        assert!(pool.take(address).is_none());
+        assert!(pool.take(address, Instant::now()).is_none());
         pool.put(address, pipe(), 1, Instant::now());
         pool.sweep();
         assert_eq!(pool.len(), 0);
