@@ -215,7 +215,6 @@ impl Download<'_> {
         if sent.is_ok() && reusable && upload_done && input.is_empty() {
             parts.local.pool.put(address, stream, requests, now);
         }
-        parts.work.upstream_input = input;
         if sent.is_ok() && keep_alive && upload_done && !parts.channel.must_close {
             After::KeepAlive
         } else {

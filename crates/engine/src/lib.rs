@@ -21,6 +21,7 @@ mod route;
 mod chain;
 
 mod balance;
+mod buffers;
 mod dns;
 
 mod forward;

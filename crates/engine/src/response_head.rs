@@ -73,6 +73,9 @@ pub fn write_head(parts: &mut Parts<'_>, framing: BodyLength, keep_alive: bool) 
     let response = &exchange.response;
     let out = &mut work.to_client;
     out.clear();
+    if out.capacity() == 0 {
+        *out = parts.local.buffers.take();
+    }
     encode::status_line(out, response.status, Some(response.reason()).filter(|reason| !reason.is_empty()));
     // An answer to HEAD and a 304 keep the length the body would have (RFC 9110 8.6).
     let keeps_length = framing == BodyLength::None && response.status != 204 && response.status >= 200;

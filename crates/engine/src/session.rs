@@ -13,10 +13,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::buffers::Buffers;
 use crate::date::DateCache;
 use crate::settings::Settings;
 use crate::snapshot::{Current, Held, Publisher};
-use crate::transport::{Channel, Input};
+use crate::transport::Channel;
 use crate::upload::Upload;
 use crate::upstream::connect::Dial;
 use crate::upstream::pool::Pool;
@@ -40,6 +41,8 @@ pub struct Local {
     pub settings: Rc<Settings>,
     /// Idle connections to upstreams.
     pub pool: Pool,
+    /// Memory for bytes on their way.
+    pub buffers: Rc<Buffers>,
     /// Opens connections to upstreams.
     pub dial: Box<dyn Dial>,
     /// The text of the `Date` field.
@@ -77,6 +80,7 @@ impl Local {
             worker,
             settings,
             pool,
+            buffers: Rc::default(),
             dial,
             date: DateCache::default(),
             draining: Cell::new(false),
@@ -160,6 +164,7 @@ impl Local {
     fn take_back(&self, mut workspace: Box<Workspace>) {
         let mut kept = self.workspaces.borrow_mut();
         if kept.len() < KEPT_WORKSPACES {
+            self.buffers.give(std::mem::take(&mut workspace.to_client));
             workspace.rest();
             kept.push(workspace);
         }
@@ -178,10 +183,6 @@ pub struct Workspace {
     pub scratch: Vec<u8>,
     /// The request body's way to the upstream.
     pub upload: Upload,
-    /// Buffer lent to the client's channel.
-    client_input: Input,
-    /// Buffer lent to the upstream's channel.
-    pub upstream_input: Input,
 }
 
 impl Workspace {
@@ -192,21 +193,15 @@ impl Workspace {
             to_upstream: Vec::new(),
             scratch: Vec::new(),
             upload: Upload::default(),
-            client_input: Input::default(),
-            upstream_input: Input::default(),
         }
     }
 
     fn rest(&mut self) {
         self.exchange.rest();
-        self.client_input.reset(KEPT_BUFFER);
-        self.upstream_input.reset(KEPT_BUFFER);
         self.upload.rest(KEPT_BUFFER);
-        for buffer in [&mut self.to_client, &mut self.to_upstream, &mut self.scratch] {
-            buffer.clear();
-            if buffer.capacity() > KEPT_BUFFER {
-                *buffer = Vec::new();
-            }
+        self.scratch.clear();
+        if self.scratch.capacity() > KEPT_BUFFER {
+            self.scratch = Vec::new();
         }
     }
 }
@@ -296,20 +291,14 @@ impl Session {
             workspace.exchange.connection =
                 self.number * worker.services.workers as u64 + worker.index as u64;
             workspace.exchange.requests = self.requests;
-            if self.channel.input.is_empty() {
-                self.channel.input = std::mem::take(&mut workspace.client_input);
-            }
             self.workspace = Some(workspace);
         }
         self.idle.set(false);
     }
 
-    /// Gives the workspace back, with the client's buffer if nothing is waiting in it.
+    /// Gives the workspace back.
     pub fn rest(&mut self) {
-        if let Some(mut workspace) = self.workspace.take() {
-            if self.channel.input.is_empty() {
-                workspace.client_input = std::mem::take(&mut self.channel.input);
-            }
+        if let Some(workspace) = self.workspace.take() {
             self.local.take_back(workspace);
         }
         self.idle.set(true);

@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, BufReader, Du
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use crate::buffers::Buffers;
 use crate::respond::Failure;
 use crate::upload::Upload;
 
@@ -88,14 +90,19 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// Bytes received and not yet consumed.
-#[derive(Default)]
+/// Bytes received and not yet consumed. Holds a buffer only while there are any.
 pub struct Input {
+    buffers: Rc<Buffers>,
     buffer: Vec<u8>,
     start: usize,
 }
 
 impl Input {
+    /// Without bytes; a buffer will come from `buffers`.
+    pub fn new(buffers: Rc<Buffers>) -> Self {
+        Self { buffers, buffer: Vec::new(), start: 0 }
+    }
+
     /// The bytes not yet consumed.
     #[inline]
     pub fn unread(&self) -> &[u8] {
@@ -107,8 +114,8 @@ impl Input {
     pub fn consume(&mut self, count: usize) {
         self.start += count;
         if self.start >= self.buffer.len() {
-            self.buffer.clear();
             self.start = 0;
+            self.buffers.give(std::mem::take(&mut self.buffer));
         }
     }
 
@@ -118,17 +125,11 @@ impl Input {
         self.start == self.buffer.len()
     }
 
-    /// Forgets everything and keeps the memory, unless it has grown beyond `keep` bytes.
-    pub fn reset(&mut self, keep: usize) {
-        self.buffer.clear();
-        self.start = 0;
-        if self.buffer.capacity() > keep {
-            self.buffer = Vec::new();
-        }
-    }
-
     /// Makes room to read at least `room` more bytes.
     fn reserve(&mut self, room: usize) {
+        if self.buffer.capacity() == 0 {
+            self.buffer = self.buffers.take();
+        }
         if self.start > 0 && self.buffer.capacity() - self.buffer.len() < room {
             self.buffer.drain(..self.start);
             self.start = 0;
@@ -143,8 +144,14 @@ impl Input {
         stream: &mut Stream,
         room: usize,
     ) -> Poll<io::Result<usize>> {
+        // Whoever waits holds no buffer.
+        ready!(stream.poll_readable(cx))?;
         self.reserve(room);
-        pin!(stream.read_buf(&mut self.buffer)).poll(cx)
+        let outcome = pin!(stream.read_buf(&mut self.buffer)).poll(cx);
+        if self.buffer.is_empty() {
+            self.consume(0);
+        }
+        outcome
     }
 }
 
@@ -240,9 +247,9 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// A channel on a fresh connection.
-    pub fn new(stream: Stream) -> Self {
-        Self { stream, input: Input::default(), timer: Timer::default(), must_close: false }
+    /// A channel on a fresh connection, with buffers from `buffers`.
+    pub fn new(stream: Stream, buffers: Rc<Buffers>) -> Self {
+        Self { stream, input: Input::new(buffers), timer: Timer::default(), must_close: false }
     }
 
     /// Reads once more; [`Fault::Closed`] at the end of the stream.
@@ -299,7 +306,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_peer_is_a_timeout_and_a_closed_one_is_not() {
         let (near, far) = tokio::io::duplex(64);
-        let mut channel = Channel::new(Stream::Memory(BufReader::new(near)));
+        let mut channel = Channel::new(Stream::Memory(BufReader::new(near)), Rc::default());
         let deadline = Instant::now() + Duration::from_secs(5);
         assert!(matches!(channel.fill(16, deadline).await, Err(Fault::Timeout)));
         drop(far);
@@ -309,7 +316,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_shorter_wait_after_a_longer_one_ends_in_time() {
         let (near, mut far) = tokio::io::duplex(64);
-        let mut channel = Channel::new(Stream::Memory(BufReader::new(near)));
+        let mut channel = Channel::new(Stream::Memory(BufReader::new(near)), Rc::default());
         far.write_all(b"x").await.unwrap();
         let start = Instant::now();
         channel.fill(16, start + Duration::from_secs(60)).await.unwrap();
@@ -324,7 +331,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_write_that_nobody_reads_is_a_timeout() {
         let (near, _far) = tokio::io::duplex(4);
-        let mut channel = Channel::new(Stream::Memory(BufReader::new(near)));
+        let mut channel = Channel::new(Stream::Memory(BufReader::new(near)), Rc::default());
         let outcome = channel.write_all(b"longer than four", Duration::from_secs(1)).await;
         assert!(matches!(outcome, Err(Fault::Timeout)));
     }

@@ -114,7 +114,7 @@ fn admit(local: &Rc<Local>, stream: TcpStream) {
     }
     stats.accepted.add(1);
     let client = Client { peer, local: here, ip: peer.ip(), trusted: false, scheme: Scheme::Http };
-    start(local, Channel::new(Stream::Tcp(stream)), client);
+    start(local, Channel::new(Stream::Tcp(stream), local.buffers.clone()), client);
 }
 
 /// Serves a connection in a task of its own.

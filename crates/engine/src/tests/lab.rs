@@ -157,7 +157,7 @@ impl Lab {
 
 fn pipe() -> (Channel, DuplexStream) {
     let (near, far) = tokio::io::duplex(PIPE);
-    (Channel::new(Stream::Memory(BufReader::new(near))), far)
+    (Channel::new(Stream::Memory(BufReader::new(near)), std::rc::Rc::default()), far)
 }
 
 fn client() -> Client {

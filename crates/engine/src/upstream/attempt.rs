@@ -76,6 +76,7 @@ pub async fn attempt(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<Ups
     let (mut upstream, reused) = connect(parts, message, now).await?;
     write_message(parts, message);
     let sent = send(parts, &mut upstream, message.plan.write_timeout).await;
+    parts.local.buffers.give(std::mem::take(&mut parts.work.to_upstream));
     let outcome = match sent {
         // A connection from the pool was at hand at once: no need to look at the clock again.
         Ok(()) => receive_head(parts, &mut upstream, message.plan.read_timeout, reused.then_some(now)).await,
@@ -95,7 +96,7 @@ async fn connect(
 ) -> Result<(Upstream, bool), Missed> {
     let address = message.peer.address;
     let write_timeout = message.plan.write_timeout;
-    let input = std::mem::take(&mut parts.work.upstream_input);
+    let input = Input::new(parts.local.buffers.clone());
     if !message.fresh
         && let Some(reused) = parts.local.pool.take(address, now.into_std())
     {
@@ -117,7 +118,6 @@ async fn connect(
         Ok(Err(_)) => Failure::ConnectRefused,
         Err(_) => Failure::UpstreamTimeout,
     };
-    parts.work.upstream_input = input;
     Err(Missed { failure, unsent: true, stale: false })
 }
 
@@ -129,7 +129,7 @@ fn write_message(parts: &mut Parts<'_>, message: &Message<'_>) {
     forward::write_host(&work.exchange, message.preserve_host, host_header, target, &mut work.scratch);
     let settings = &parts.local.settings;
     let outgoing = Outgoing { settings, host: &work.scratch, body: message.body };
-    work.to_upstream.clear();
+    work.to_upstream = parts.local.buffers.take();
     forward::write_request_head(&work.exchange, &outgoing, &mut work.to_upstream);
     match &work.exchange.body {
         Some(body) if body.len() <= SMALL_BODY => work.to_upstream.extend_from_slice(body),
