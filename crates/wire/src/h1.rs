@@ -16,6 +16,7 @@ pub use limits::Limits;
 pub use reject::Reject;
 pub use request::parse_request;
 pub use response::parse_response;
+pub(crate) use trailer::is_forbidden as is_forbidden_trailer;
 
 /// The outcome of looking for a message head at the start of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,11 @@
-//! HTTP/1.1 as bytes and messages. The crate does no I/O, keeps no clock and knows no gateway: a caller brings
+//! HTTP/1.1 as bytes and messages, HTTP/2 as messages. The crate does no I/O, keeps no clock and knows no gateway: a caller brings
 //! bytes, the parsers fill messages it owns and reuses, the encoders append to buffers it owns.
 //!
 //! Strict by design: framing that two parties could read differently is refused, never repaired (RFC 9112).
 
 pub mod grammar;
 pub mod h1;
+pub mod h2;
 pub mod media;
 pub mod message;
 pub mod target;

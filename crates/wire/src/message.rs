@@ -20,7 +20,7 @@ pub enum BodyLength {
     Exact(u64),
     /// `Transfer-Encoding: chunked`.
     Chunked,
-    /// Everything up to the end of the connection; responses only.
+    /// Everything up to the end of the connection, in HTTP/1; of the stream, in HTTP/2.
     UntilClose,
 }
 
@@ -42,7 +42,7 @@ pub struct RequestHead {
     pub version: Version,
     /// The header section.
     pub headers: Headers,
-    /// How the body ends; never `UntilClose`.
+    /// How the body ends; `UntilClose` over HTTP/2 only.
     pub framing: BodyLength,
     /// Whether the client wants the connection to live on (RFC 9112 9.3).
     pub keep_alive: bool,

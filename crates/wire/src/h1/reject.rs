@@ -19,11 +19,11 @@ pub(super) const LINE_TOO_LONG: Reject = Reject::new(431, "field line longer tha
 pub(super) const TOO_MANY: Reject = Reject::new(431, "more fields than max_headers");
 
 impl Reject {
-    pub(super) const fn new(status: u16, reason: &'static str) -> Reject {
+    pub(crate) const fn new(status: u16, reason: &'static str) -> Reject {
         Reject { status, reason }
     }
 
-    pub(super) const fn bad(reason: &'static str) -> Reject {
+    pub(crate) const fn bad(reason: &'static str) -> Reject {
         Reject::new(400, reason)
     }
 

@@ -79,7 +79,7 @@ fn take_line(line: &[u8], fields: &mut Headers) -> Result<(), Reject> {
 
 /// Fields for framing, routing, authentication, conditions and content handling come too late in a trailer
 /// (RFC 9110 6.5.1), and so do those by which the gateway tells an upstream who is calling.
-fn is_forbidden(known: Known) -> bool {
+pub(crate) fn is_forbidden(known: Known) -> bool {
     !matches!(known, Known::Other | Known::Date | Known::ETag | Known::LastModified | Known::Server)
 }
 

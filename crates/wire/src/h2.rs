@@ -1,0 +1,291 @@
+//! HTTP/2 messages (RFC 9113 8): between the types of the `http` crate, which an HTTP/2 connection speaks, and ours.
+//! No frames here, and no I/O. What HTTP/1.1 would refuse is refused here too: a message may go on over either.
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Request, Response, StatusCode, Uri, request, response};
+
+use crate::grammar::decimal;
+use crate::message::{BodyLength, Field, Headers, Known, Method, RequestHead, ResponseHead, Version};
+use crate::target::is_authority;
+use crate::{Limits, Reject};
+
+const BAD_METHOD: Reject = Reject::new(501, "method longer than 32 bytes (RFC 9110 9.1)");
+const LONG_TARGET: Reject = Reject::new(414, "request target longer than max_target_bytes");
+const NO_HOST: Reject = Reject::bad("neither :authority nor Host (RFC 9113 8.3.1)");
+const TWO_HOSTS: Reject = Reject::bad("Host differs from :authority, or there are several (RFC 9113 8.3.1)");
+const BAD_HOST: Reject = Reject::bad("invalid :authority or Host (RFC 9110 7.2)");
+const CONNECTION_FIELD: Reject = Reject::bad("field of one connection in HTTP/2 (RFC 9113 8.2.2)");
+const BAD_FIELD: Reject = Reject::bad("invalid field (RFC 9113 8.2.1)");
+const BAD_LENGTH: Reject = Reject::bad("malformed or repeated Content-Length (RFC 9110 8.6)");
+const MANY_FIELDS: Reject = Reject::new(431, "more fields than max_headers");
+const LARGE_HEAD: Reject = Reject::new(431, "head larger than max_head_bytes");
+const BAD_STATUS: Reject = Reject::new(502, "invalid response field (RFC 9113 8.2.1)");
+
+/// Fills `head` with a request. `ended` says that no body follows.
+///
+/// # Errors
+/// The status to answer with and the rule that was broken; `head` is not to be used then.
+pub fn request_head(
+    parts: &request::Parts,
+    ended: bool,
+    limits: &Limits,
+    head: &mut RequestHead,
+) -> Result<(), Reject> {
+    head.clear();
+    head.version = Version::Http2;
+    head.keep_alive = true;
+    set_target(parts, limits, head)?;
+    take_authority(parts, head)?;
+    take_fields(&parts.headers, limits, &mut head.headers)?;
+    join_cookies(&parts.headers, head);
+    let length = content_length(&head.headers)?;
+    head.framing = match length {
+        _ if ended => BodyLength::None,
+        Some(length) => BodyLength::Exact(length),
+        None => BodyLength::UntilClose,
+    };
+    let expects = head.headers.known(Known::Expect);
+    head.expect_continue = !ended && expects.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
+    Ok(())
+}
+
+fn set_target(parts: &request::Parts, limits: &Limits, head: &mut RequestHead) -> Result<(), Reject> {
+    let method = Method::from_bytes(parts.method.as_str().as_bytes()).ok_or(BAD_METHOD)?;
+    let target = match (&parts.uri, method) {
+        (uri, Method::Connect) => uri.authority().map_or("", |authority| authority.as_str()),
+        (uri, _) => uri.path_and_query().map_or("/", |target| target.as_str()),
+    };
+    if target.len() > limits.max_target_bytes {
+        return Err(LONG_TARGET);
+    }
+    head.set_target(method, target.as_bytes()).map_err(|error| Reject::bad(error.reason()))
+}
+
+/// Makes `:authority`, or else the one `Host`, the first field.
+fn take_authority(parts: &request::Parts, head: &mut RequestHead) -> Result<(), Reject> {
+    let mut hosts = parts.headers.get_all(http::header::HOST).iter().map(HeaderValue::as_bytes);
+    let named = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let host = hosts.next();
+    let differs = matches!((named, host), (Some(named), Some(host)) if !named.eq_ignore_ascii_case(host));
+    if differs || hosts.next().is_some() {
+        return Err(TWO_HOSTS);
+    }
+    let authority = named.or(host).ok_or(NO_HOST)?;
+    if !is_authority(authority) || !head.headers.append_known(Known::Host, authority) {
+        return Err(BAD_HOST);
+    }
+    Ok(())
+}
+
+fn take_fields(map: &HeaderMap, limits: &Limits, headers: &mut Headers) -> Result<(), Reject> {
+    if map.len() > limits.max_headers {
+        return Err(MANY_FIELDS);
+    }
+    let mut bytes_left = limits.max_head_bytes;
+    for (name, value) in map {
+        let size = name.as_str().len() + value.len() + 4;
+        bytes_left = bytes_left.checked_sub(size).ok_or(LARGE_HEAD)?;
+        let known = Known::classify(name.as_str().as_bytes());
+        match known {
+            Known::Host | Known::Cookie => continue,
+            Known::TE if value.as_bytes().eq_ignore_ascii_case(b"trailers") => {}
+            known if known.is_hop_by_hop() || known == Known::ProxyConnection => {
+                return Err(CONNECTION_FIELD);
+            }
+            _ => {}
+        }
+        let taken = match known {
+            Known::Other => headers.append(name.as_str(), value.as_bytes()),
+            known => headers.append_known(known, value.as_bytes()),
+        };
+        if !taken {
+            return Err(BAD_FIELD);
+        }
+    }
+    Ok(())
+}
+
+/// A client may send its cookies in pieces; elsewhere they are one field (RFC 9113 8.2.3).
+fn join_cookies(map: &HeaderMap, head: &mut RequestHead) {
+    let mut pieces = map.get_all(http::header::COOKIE).iter().map(HeaderValue::as_bytes);
+    let Some(first) = pieces.next() else { return };
+    match pieces.next() {
+        None => head.headers.append_known(Known::Cookie, first),
+        Some(second) => {
+            let mut joined = [first, b"; ", second].concat();
+            for piece in pieces {
+                joined.extend_from_slice(b"; ");
+                joined.extend_from_slice(piece);
+            }
+            head.headers.append_known(Known::Cookie, &joined)
+        }
+    };
+}
+
+fn content_length(headers: &Headers) -> Result<Option<u64>, Reject> {
+    let mut lengths = headers.known_all(Known::ContentLength);
+    let Some(length) = lengths.next() else { return Ok(None) };
+    match (decimal(length), lengths.next()) {
+        (Some(length), None) => Ok(Some(length)),
+        _ => Err(BAD_LENGTH),
+    }
+}
+
+/// The head of a response with those fields of `headers` that `keep` wants. Fields of one connection are left out.
+pub fn response(status: u16, headers: &Headers, keep: impl FnMut(Field<'_>) -> bool) -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    *response.headers_mut() = header_map(headers, keep);
+    response
+}
+
+/// A request to `uri` with those fields of `headers` that `keep` wants. None when the method or a field cannot be
+/// sent.
+pub fn request(
+    method: Method,
+    uri: Uri,
+    headers: &Headers,
+    keep: impl FnMut(Field<'_>) -> bool,
+) -> Option<Request<()>> {
+    let mut request = Request::new(());
+    *request.method_mut() = http::Method::from_bytes(method.as_str().as_bytes()).ok()?;
+    *request.version_mut() = http::Version::HTTP_2;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = header_map(headers, keep);
+    Some(request)
+}
+
+/// Those fields of `headers` that `keep` wants, in lower case and without the fields of one connection.
+pub fn header_map(headers: &Headers, mut keep: impl FnMut(Field<'_>) -> bool) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(headers.len());
+    for field in headers.entries() {
+        let of_this_hop = field.known.is_hop_by_hop() || field.known == Known::ProxyConnection;
+        if of_this_hop || !keep(field) {
+            continue;
+        }
+        let name = HeaderName::from_bytes(field.name);
+        let value = HeaderValue::from_bytes(field.value);
+        if let (Ok(name), Ok(value)) = (name, value) {
+            map.append(name, value);
+        }
+    }
+    map
+}
+
+/// Fills `head` with an upstream's response. `ended` says that no body follows.
+///
+/// # Errors
+/// As [`request_head`].
+pub fn response_head(
+    parts: &response::Parts,
+    ended: bool,
+    limits: &Limits,
+    head: &mut ResponseHead,
+) -> Result<(), Reject> {
+    head.clear();
+    head.status = parts.status.as_u16();
+    head.version = Version::Http2;
+    head.keep_alive = true;
+    let fault = |reject: Reject| Reject { status: BAD_STATUS.status, ..reject };
+    take_fields(&parts.headers, limits, &mut head.headers).map_err(fault)?;
+    for value in parts.headers.get_all(http::header::COOKIE) {
+        head.headers.append_known(Known::Cookie, value.as_bytes());
+    }
+    head.framing = match content_length(&head.headers).map_err(fault)? {
+        _ if ended => BodyLength::None,
+        Some(length) => BodyLength::Exact(length),
+        None => BodyLength::UntilClose,
+    };
+    Ok(())
+}
+
+/// Appends a trailer section to `fields`, without what comes too late in one (RFC 9110 6.5.1).
+pub fn take_trailers(map: &HeaderMap, limits: &Limits, fields: &mut Headers) {
+    for (name, value) in map.iter().take(limits.max_headers) {
+        if !crate::h1::is_forbidden_trailer(Known::classify(name.as_str().as_bytes())) {
+            fields.append(name.as_str(), value.as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(build: impl FnOnce(request::Builder) -> request::Builder) -> request::Parts {
+        build(Request::builder()).body(()).unwrap().into_parts().0
+    }
+
+    fn head(request: &request::Parts, ended: bool) -> Result<RequestHead, Reject> {
+        let mut head = RequestHead::new();
+        request_head(request, ended, &Limits::default(), &mut head).map(|()| head)
+    }
+
+    fn refused(build: impl FnOnce(request::Builder) -> request::Builder) -> u16 {
+        head(&parts(build), true).unwrap_err().status
+    }
+
+    #[test]
+    fn a_request_is_what_it_would_be_over_http_1() {
+        let request = parts(|builder| {
+            builder
+                .method("POST")
+                .uri("https://shop.test:8443/a%20b?c=d")
+                .header("content-length", "5")
+                .header("cookie", "a=1")
+                .header("te", "trailers")
+                .header("x-one", "1")
+                .header("cookie", "b=2")
+        });
+        let head = head(&request, false).unwrap();
+        assert_eq!((head.method, head.version), (Method::Post, Version::Http2));
+        assert_eq!((head.target(), head.host()), (&b"/a%20b?c=d"[..], Some(&b"shop.test:8443"[..])));
+        assert_eq!(head.framing, BodyLength::Exact(5));
+        let cookies: Vec<_> = head.headers.known_all(Known::Cookie).collect();
+        assert_eq!(cookies, [b"a=1; b=2"]);
+        assert_eq!(head.headers.get("X-One"), Some(&b"1"[..]));
+    }
+
+    #[test]
+    fn the_end_of_the_stream_is_the_end_of_a_body_of_unknown_length() {
+        let request = parts(|builder| builder.uri("http://a/"));
+        assert_eq!(head(&request, false).unwrap().framing, BodyLength::UntilClose);
+        assert_eq!(head(&request, true).unwrap().framing, BodyLength::None);
+    }
+
+    #[test]
+    fn what_http_1_refuses_is_refused() {
+        assert_eq!(refused(|builder| builder.uri("/")), 400, "no host");
+        assert_eq!(refused(|builder| builder.uri("http://a/").header("host", "b")), 400);
+        assert_eq!(refused(|builder| builder.uri("/").header("host", "a").header("host", "a")), 400);
+        assert_eq!(refused(|builder| builder.uri("/").header("host", "a b")), 400);
+        assert_eq!(refused(|builder| builder.uri("http://a/%zz")), 400);
+        for name in ["connection", "transfer-encoding", "upgrade", "keep-alive", "proxy-connection"] {
+            assert_eq!(refused(|builder| builder.uri("http://a/").header(name, "close")), 400, "{name}");
+        }
+        assert_eq!(refused(|builder| builder.uri("http://a/").header("te", "gzip")), 400);
+        let lengths =
+            |builder: request::Builder| builder.header("content-length", "1").header("content-length", "1");
+        assert_eq!(refused(|builder| lengths(builder.uri("http://a/"))), 400);
+        assert_eq!(refused(|builder| builder.uri("http://a/").header("content-length", "+1")), 400);
+        let long = format!("http://a/{}", "x".repeat(9000));
+        assert_eq!(refused(|builder| builder.uri(long)), 414);
+        let large = "x".repeat(33 << 10);
+        assert_eq!(refused(|builder| builder.uri("http://a/").header("x", large)), 431);
+        let many =
+            |builder: request::Builder| (0..101).fold(builder, |builder, _| builder.header("x", "1"));
+        assert_eq!(refused(|builder| many(builder.uri("http://a/"))), 431);
+    }
+
+    #[test]
+    fn a_response_has_lower_case_names_and_nothing_of_one_connection() {
+        let mut headers = Headers::new();
+        for (name, value) in [("Content-Type", "a/b"), ("Connection", "x"), ("X-A", "1"), ("Transfer-Encoding", "c")]
+        {
+            headers.append(name, value.as_bytes());
+        }
+        let response = response(204, &headers, |field| field.name != b"X-A");
+        assert_eq!(response.status(), 204);
+        assert_eq!(response.headers().iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["content-type"]);
+    }
+}
