@@ -40,7 +40,7 @@ fn parse_one(setting: &str, item: &str, listeners: &mut Listeners) -> Result<(),
     let wrong =
         || format!("{setting}: '{address}' is not an address; write one like 0.0.0.0:8000 or [::]:8000");
     let address: SocketAddr = address.replace("localhost", "127.0.0.1").parse().map_err(|_| wrong())?;
-    let mut listener = Listener { address, backlog: DEFAULT_BACKLOG };
+    let mut listener = Listener { address, backlog: DEFAULT_BACKLOG, http2: false };
     for flag in words {
         match flag.split_once('=') {
             Some(("backlog", count)) => {
@@ -49,7 +49,8 @@ fn parse_one(setting: &str, item: &str, listeners: &mut Listeners) -> Result<(),
                     .map_err(|_| format!("{setting}: backlog='{count}' of {address} is not a number"))?;
             }
             None if matches!(flag, "reuseport" | "deferred" | "bind") => {}
-            None if matches!(flag, "ssl" | "http2" | "proxy_protocol") => {
+            None if flag == "http2" => listener.http2 = true,
+            None if matches!(flag, "ssl" | "proxy_protocol") => {
                 let warning =
                     format!("{setting}: {address} is not listened on: '{flag}' is not available yet");
                 listeners.warnings.push(warning);
@@ -74,7 +75,7 @@ mod tests {
         let text = "0.0.0.0:8000 reuseport backlog=16384, 0.0.0.0:8443 http2 ssl reuseport backlog=16384";
         let listeners = parse("proxy_listen", text).unwrap();
         let address = "0.0.0.0:8000".parse().unwrap();
-        assert_eq!(listeners.list, [Listener { address, backlog: 16_384 }]);
+        assert_eq!(listeners.list, [Listener { address, backlog: 16_384, http2: false }]);
         assert!(listeners.warnings[0].contains("0.0.0.0:8443"));
     }
 

@@ -83,6 +83,9 @@ pub async fn reply(parts: &mut Parts<'_>, filters: &Filters<'_>, failure: Option
         parts.work.to_client.extend_from_slice(&body);
         parts.work.exchange.record.response_body_bytes = body.len() as u64;
     }
+    if let Some(stream) = parts.channel.stream.as_http2() {
+        stream.ends_after(parts.work.to_client.len());
+    }
     let written = parts.channel.write_all(&parts.work.to_client, settings.send_timeout).await;
     let record = &mut parts.work.exchange.record;
     record.response_bytes += parts.work.to_client.len() as u64;

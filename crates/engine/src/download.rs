@@ -41,7 +41,11 @@ impl Download<'_> {
         pair.read_upstream(room, self.read_timeout, None).await
     }
 
-    async fn flush(&mut self, parts: &mut Parts<'_>, count: usize) -> Result<(), Failure> {
+    /// Sends what is in `to_client` and `count` unread bytes behind it; `last` says that nothing follows.
+    async fn flush(&mut self, parts: &mut Parts<'_>, count: usize, last: bool) -> Result<(), Failure> {
+        if let Some(stream) = parts.channel.stream.as_http2().filter(|_| last) {
+            stream.ends_after(parts.work.to_client.len() + count);
+        }
         let work = &mut *parts.work;
         work.exchange.record.response_bytes += (work.to_client.len() + count) as u64;
         let mut pair = Pair::new(parts.channel, &mut self.upstream, &mut work.upload, parts.local);
@@ -57,13 +61,14 @@ impl Download<'_> {
             // A body the client cannot take is left unread, with its connection.
             self.upstream.reusable &= matches!(announced, BodyLength::None | BodyLength::Exact(0));
             self.observe_end(parts);
-            return self.flush(parts, 0).await;
+            return self.flush(parts, 0, true).await;
         }
         let mut decoder = self.decoder(parts);
         let mut room = FIRST_READ;
         loop {
             let done = self.relay_unread(parts, &mut decoder, framing).await?;
             if done {
+                finish(parts, &decoder);
                 return Ok(());
             }
             let count = self.read(parts, room).await?;
@@ -111,14 +116,14 @@ impl Download<'_> {
                     count = 0;
                 }
                 if count > 0 || done {
-                    self.flush(parts, count).await?;
+                    self.flush(parts, count, done && decoder.trailers().is_empty()).await?;
                 }
                 self.upstream.input.consume(consumed);
             }
             let stuck = consumed == 0 || self.upstream.input.is_empty();
             if done || stuck || parts.work.to_client.len() >= FLUSH_AT {
                 if !parts.work.to_client.is_empty() {
-                    self.flush(parts, 0).await?;
+                    self.flush(parts, 0, false).await?;
                 }
                 if done || stuck {
                     return Ok(done);
@@ -136,7 +141,11 @@ impl Download<'_> {
         if framing == BodyLength::Chunked {
             encode::last_chunk(&mut parts.work.to_client, None);
         }
-        self.flush(parts, 0).await
+        self.flush(parts, 0, false).await?;
+        if let Some(stream) = parts.channel.stream.as_http2() {
+            stream.finish(None);
+        }
+        Ok(())
     }
 
     fn observe_end(&self, parts: &mut Parts<'_>) {
@@ -185,7 +194,7 @@ impl Download<'_> {
             parts.work.to_client.extend_from_slice(body);
             parts.work.exchange.record.response_body_bytes = body.len() as u64;
         }
-        self.flush(parts, 0).await
+        self.flush(parts, 0, true).await
     }
 
     /// Switches protocols: the head goes out and the bytes flow both ways until one side has been silent for long.
@@ -220,6 +229,13 @@ impl Download<'_> {
         } else {
             After::Close
         }
+    }
+}
+
+/// Ends a response over HTTP/2, where that is not said by its last piece.
+fn finish(parts: &mut Parts<'_>, decoder: &BodyDecoder) {
+    if let Some(stream) = parts.channel.stream.as_http2() {
+        stream.finish(Some(decoder.trailers()));
     }
 }
 

@@ -39,6 +39,26 @@ pub async fn serve(mut session: Session) {
     }
 }
 
+/// Serves one request of an HTTP/2 connection, whose head has been received; `ended` says that no body follows.
+pub async fn serve_stream(mut session: Session, request: &http::request::Parts, ended: bool) {
+    session.begin_work();
+    let head = take_head(&mut session, request, ended);
+    carry_out(&mut session, head).await;
+    if let Some(stream) = session.channel.stream.as_http2() {
+        stream.close();
+    }
+}
+
+/// Takes the head of an HTTP/2 request into the exchange.
+fn take_head(session: &mut Session, request: &http::request::Parts, ended: bool) -> Result<(), Failure> {
+    session.requests += 1;
+    let Parts { local, work, .. } = session.parts();
+    let taken =
+        wire::h2::request_head(request, ended, &local.settings.request_limits, &mut work.exchange.request);
+    work.exchange.begin(Instant::now().into_std());
+    taken.map_err(|reject| Failure::Malformed { status: reject.status, rule: reject.reason })
+}
+
 /// Reads a request head into the exchange.
 async fn read_head(session: &mut Session) -> Result<(), Failure> {
     session.requests += 1;

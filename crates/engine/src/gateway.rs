@@ -30,6 +30,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Connections the kernel may hold before they are accepted.
     pub backlog: i32,
+    /// Clients may speak HTTP/2.
+    pub http2: bool,
 }
 
 /// Why the data plane could not start.
@@ -114,7 +116,7 @@ impl Gateway {
         Ok(gateway)
     }
 
-    fn start_worker(&self, index: usize, sockets: Vec<TcpListener>, settings: Settings) -> io::Result<()> {
+    fn start_worker(&self, index: usize, sockets: Vec<worker::Socket>, settings: Settings) -> io::Result<()> {
         let (services, publisher) = (self.services.clone(), self.publisher.clone());
         let orders = self.orders.subscribe();
         let body = move || {
@@ -193,7 +195,7 @@ impl Gateway {
     }
 }
 
-type Sockets = Vec<Vec<TcpListener>>;
+type Sockets = Vec<Vec<worker::Socket>>;
 
 /// Opens every listener once per worker; the kernel spreads connections over them (`SO_REUSEPORT`).
 fn bind_all(listeners: &[Listener], workers: usize) -> Result<(Sockets, Vec<SocketAddr>), StartError> {
@@ -207,7 +209,7 @@ fn bind_all(listeners: &[Listener], workers: usize) -> Result<(Sockets, Vec<Sock
         for worker in &mut sockets {
             let socket = bind(address, listener.backlog).map_err(wrong)?;
             address = socket.local_addr().map_err(wrong)?;
-            worker.push(socket);
+            worker.push(worker::Socket { socket, http2: listener.http2 });
         }
         addresses.push(address);
     }

@@ -11,6 +11,9 @@ mod compile;
 mod unsupported;
 mod worker;
 
+mod buffers;
+mod http2;
+mod prefixed;
 mod session;
 mod transport;
 
@@ -21,7 +24,6 @@ mod route;
 mod chain;
 
 mod balance;
-mod buffers;
 mod dns;
 
 mod forward;

@@ -86,6 +86,10 @@ async fn send_continue(parts: &mut Parts<'_>) -> Result<(), Failure> {
     if !expected || !parts.work.upload.is_awaiting_client() || !parts.channel.input.is_empty() {
         return Ok(());
     }
+    if let Some(stream) = parts.channel.stream.as_http2() {
+        stream.send_interim(wire::h2::response(100, &wire::Headers::new(), |_| true));
+        return Ok(());
+    }
     parts.work.to_client.clear();
     encode::status_line(&mut parts.work.to_client, 100, None);
     encode::end_of_head(&mut parts.work.to_client);
@@ -99,6 +103,8 @@ pub fn framing(parts: &Parts<'_>) -> BodyLength {
         (Some(body), framing) if !body.is_empty() || framing != BodyLength::None => {
             BodyLength::Exact(body.len() as u64)
         }
+        // Over HTTP/1.1 the end of a stream has to be said.
+        (_, BodyLength::UntilClose) => BodyLength::Chunked,
         (_, framing) => framing,
     }
 }

@@ -1,11 +1,13 @@
 //! The response head as the client gets it: the gateway's own fields, the framing of the body, the bytes.
 
+use http::header::CONTENT_LENGTH;
 use plugin::exchange::{Exchange, Source};
 use plugin::serialize::Latencies;
 use tokio::time::Instant;
 use wire::h1::encode;
-use wire::{BodyLength, Known, Method, Version};
+use wire::{BodyLength, Known, Method, ResponseHead, Version, h2 as messages};
 
+use crate::http2::downstream::Downstream;
 use crate::session::Parts;
 use crate::settings::Settings;
 use crate::{PRODUCT, VIA_11};
@@ -76,6 +78,9 @@ pub fn write_head(parts: &mut Parts<'_>, framing: BodyLength, keep_alive: bool) 
     if out.capacity() == 0 {
         *out = parts.local.buffers.take();
     }
+    if let Some(stream) = parts.channel.stream.as_http2() {
+        return send_http2_head(stream, response, framing);
+    }
     encode::status_line(out, response.status, Some(response.reason()).filter(|reason| !reason.is_empty()));
     // An answer to HEAD and a 304 keep the length the body would have (RFC 9110 8.6).
     let keeps_length = framing == BodyLength::None && response.status != 204 && response.status >= 200;
@@ -104,6 +109,18 @@ pub fn write_head(parts: &mut Parts<'_>, framing: BodyLength, keep_alive: bool) 
     encode::end_of_head(out);
 }
 
+/// Sends the response head over HTTP/2: frames mark the end of its body.
+fn send_http2_head(stream: &mut Downstream, response: &ResponseHead, framing: BodyLength) {
+    let keeps_length = framing == BodyLength::None && response.status != 204;
+    let mut head = messages::response(response.status, &response.headers, |field| {
+        field.known != Known::ContentLength || keeps_length
+    });
+    if let BodyLength::Exact(length) = framing {
+        head.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    stream.send_head(head, matches!(framing, BodyLength::None | BodyLength::Exact(0)));
+}
+
 /// How the body is framed for the client (RFC 9112 6.3).
 pub fn client_framing(exchange: &Exchange, whole: Option<&[u8]>) -> BodyLength {
     let response = &exchange.response;
@@ -116,7 +133,7 @@ pub fn client_framing(exchange: &Exchange, whole: Option<&[u8]>) -> BodyLength {
         (Some(body), _) => BodyLength::Exact(body.len() as u64),
         (None, BodyLength::None) => BodyLength::Exact(0),
         (None, BodyLength::Exact(length)) => BodyLength::Exact(length),
-        _ if exchange.request.version == Version::Http10 => BodyLength::UntilClose,
+        _ if exchange.request.version != Version::Http11 => BodyLength::UntilClose,
         _ => BodyLength::Chunked,
     }
 }

@@ -10,6 +10,7 @@ use plugin::exchange::Client;
 use plugin::services::Worker;
 use plugin::stats::Shard;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -49,6 +50,7 @@ pub struct Local {
     pub date: DateCache,
     /// The gateway is stopping: no connection is kept alive.
     pub draining: Cell<bool>,
+    stopping: Notify,
     snapshots: Current,
     #[expect(clippy::vec_box, reason = "workspaces are large and change hands")]
     workspaces: RefCell<Vec<Box<Workspace>>>,
@@ -84,6 +86,7 @@ impl Local {
             dial,
             date: DateCache::default(),
             draining: Cell::new(false),
+            stopping: Notify::new(),
             snapshots: publisher.follow(),
             workspaces: RefCell::default(),
             fewest_workspaces: Cell::new(0),
@@ -107,6 +110,21 @@ impl Local {
         let needed = kept.len() - self.fewest_workspaces.get().min(kept.len());
         kept.truncate(needed);
         self.fewest_workspaces.set(kept.len());
+    }
+
+    /// From now on no connection is kept alive.
+    pub fn begin_drain(&self) {
+        self.draining.set(true);
+        self.stopping.notify_waiters();
+    }
+
+    /// Waits until the gateway stops.
+    pub async fn stopping(&self) {
+        let mut notified = std::pin::pin!(self.stopping.notified());
+        notified.as_mut().enable();
+        if !self.draining.get() {
+            notified.await;
+        }
     }
 
     /// This worker's counters.
@@ -206,6 +224,20 @@ impl Workspace {
     }
 }
 
+/// A client connection that has just been made.
+pub struct Arrival {
+    /// The worker's corner.
+    pub local: Rc<Local>,
+    /// The connection's bytes.
+    pub channel: Channel,
+    /// Who is at the other end.
+    pub client: Client,
+    /// Number of the connection, unique within the worker.
+    pub number: u64,
+    /// Whether no request is running; shared with the worker's registry.
+    pub idle: Rc<Cell<bool>>,
+}
+
 /// A client connection.
 pub struct Session {
     /// The worker's corner.
@@ -226,9 +258,9 @@ pub struct Session {
 }
 
 impl Session {
-    /// A fresh connection.
-    pub fn new(local: Rc<Local>, channel: Channel, client: Client, number: u64) -> Self {
-        let idle = Rc::new(Cell::new(true));
+    /// Begins with a connection that has been made.
+    pub fn new(arrival: Arrival) -> Self {
+        let Arrival { local, channel, client, number, idle } = arrival;
         Self {
             local,
             channel,
@@ -284,7 +316,7 @@ impl Session {
     }
 
     /// Takes a workspace from the worker.
-    fn begin_work(&mut self) {
+    pub fn begin_work(&mut self) {
         if self.workspace.is_none() {
             let mut workspace = self.local.lend(&self.client);
             let worker = &self.local.worker;

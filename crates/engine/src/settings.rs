@@ -56,6 +56,38 @@ pub struct Settings {
     pub error_default_type: String,
     /// Time running requests get to finish when the gateway stops.
     pub drain_timeout: Duration,
+    /// Bounds of HTTP/2 connections of clients.
+    pub http2: Http2,
+}
+
+/// Bounds of a client's HTTP/2 connection (RFC 9113).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http2 {
+    /// Requests of a connection that run at a time; more are refused for another try.
+    pub max_streams: u32,
+    /// Bytes of a request body taken before they are passed on.
+    pub stream_window_bytes: u32,
+    /// The same for all streams of a connection together.
+    pub connection_window_bytes: u32,
+    /// The header section, counted as RFC 9113 6.5.2 does.
+    pub max_header_list_bytes: u32,
+    /// Bytes of a response kept for a client that does not take them, per stream.
+    pub send_buffer_bytes: usize,
+    /// Streams that a client may reset, or have reset by its faults, before its connection is closed.
+    pub max_reset_streams: usize,
+}
+
+impl Default for Http2 {
+    fn default() -> Self {
+        Self {
+            max_streams: 128,
+            stream_window_bytes: 256 << 10,
+            connection_window_bytes: 1 << 20,
+            max_header_list_bytes: 16 << 10,
+            send_buffer_bytes: 64 << 10,
+            max_reset_streams: 100,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -85,6 +117,7 @@ impl Default for Settings {
             allow_debug_header: false,
             error_default_type: "text/plain".to_owned(),
             drain_timeout: seconds(30),
+            http2: Http2::default(),
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::buffers::Buffers;
+use crate::http2::downstream::Downstream;
 use crate::respond::Failure;
 use crate::upload::Upload;
 
@@ -22,6 +23,8 @@ pub enum Stream {
     /// A pipe within the process, for tests of the engine.
     #[cfg_attr(not(test), expect(dead_code, reason = "only tests open pipes"))]
     Memory(BufReader<DuplexStream>),
+    /// One stream of a client's HTTP/2 connection: bodies only.
+    Http2(Box<Downstream>),
 }
 
 impl Stream {
@@ -30,6 +33,23 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
             Self::Memory(stream) => Pin::new(stream).poll_fill_buf(cx).map_ok(|_| ()),
+            Self::Http2(stream) => stream.incoming().poll_readable(cx),
+        }
+    }
+
+    /// The stream of an HTTP/2 connection, if it is one.
+    pub fn as_http2(&mut self) -> Option<&mut Downstream> {
+        match self {
+            Self::Http2(stream) => Some(stream),
+            Self::Tcp(_) | Self::Memory(_) => None,
+        }
+    }
+
+    /// Ready once it is known, without reading or writing, that the peer wants nothing more.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Http2(stream) => stream.poll_gone(cx),
+            Self::Tcp(_) | Self::Memory(_) => Poll::Pending,
         }
     }
 
@@ -41,6 +61,7 @@ impl Stream {
                 nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
             }
             Self::Memory(stream) => stream.buffer().is_empty(),
+            Self::Http2(_) => false,
         }
     }
 }
@@ -50,6 +71,7 @@ macro_rules! delegate {
         match $self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).$method($($argument),*),
             Self::Memory(stream) => Pin::new(stream).$method($($argument),*),
+            Self::Http2(stream) => Pin::new(&mut **stream).$method($($argument),*),
         }
     };
 }

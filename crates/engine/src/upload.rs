@@ -4,8 +4,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
-use wire::BodyLength;
 use wire::h1::{BodyDecoder, Decoded, Limits, encode};
+use wire::{BodyLength, Headers};
 
 use crate::respond::Failure;
 use crate::transport::{Channel, Stream};
@@ -36,6 +36,8 @@ enum State {
     Exact(u64),
     /// Chunks are decoded and framed anew.
     Chunked(Box<BodyDecoder>),
+    /// All that comes is framed as chunks; the stream ends, and so does the body (RFC 9113 8.1).
+    Stream,
     /// The last bytes are waiting to be sent.
     Flushing,
 }
@@ -49,7 +51,8 @@ impl Upload {
         self.written = 0;
         self.passed_on = false;
         self.state = match length {
-            BodyLength::None | BodyLength::UntilClose | BodyLength::Exact(0) => State::Done,
+            BodyLength::None | BodyLength::Exact(0) => State::Done,
+            BodyLength::UntilClose => State::Stream,
             BodyLength::Exact(count) => State::Exact(count),
             BodyLength::Chunked => State::Chunked(Box::new(BodyDecoder::new(BodyLength::Chunked, limits))),
         };
@@ -63,7 +66,7 @@ impl Upload {
 
     /// The client's part of the body has not been received whole.
     pub fn is_awaiting_client(&self) -> bool {
-        matches!(self.state, State::Exact(_) | State::Chunked(_))
+        matches!(self.state, State::Exact(_) | State::Chunked(_) | State::Stream)
     }
 
     /// Bytes still expected of a body of known length.
@@ -141,6 +144,7 @@ impl Upload {
                 State::Flushing => self.state = State::Done,
                 State::Exact(_) => ready!(self.poll_exact(cx, client, upstream))?,
                 State::Chunked(_) => ready!(self.poll_chunked(cx, client))?,
+                State::Stream => ready!(self.poll_stream(cx, client))?,
             }
             *moved = true;
         }
@@ -204,6 +208,25 @@ impl Upload {
         Poll::Ready(Ok(()))
     }
 
+    fn poll_stream(&mut self, cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<(), Failure>> {
+        self.pending.clear();
+        self.written = 0;
+        if client.input.is_empty() && !ready!(poll_stream_piece(cx, client))? {
+            let trailers = ready!(poll_trailers(cx, client))?;
+            encode::last_chunk(&mut self.pending, Some(&trailers));
+            self.state = State::Flushing;
+            return Poll::Ready(Ok(()));
+        }
+        let unread = client.input.unread();
+        let count = unread.len();
+        encode::chunk_head(&mut self.pending, count);
+        self.pending.extend_from_slice(unread);
+        encode::chunk_end(&mut self.pending);
+        client.input.consume(count);
+        self.received += count as u64;
+        if self.is_over_limit() { Poll::Ready(Err(Failure::BodyTooLarge)) } else { Poll::Ready(Ok(())) }
+    }
+
     /// Takes what is at hand of the body into `body`, for plugins that want it in memory. `Ready` at its end.
     pub fn poll_collect(
         &mut self,
@@ -214,7 +237,14 @@ impl Upload {
     ) -> Poll<Result<(), Failure>> {
         while self.is_awaiting_client() {
             if client.input.is_empty() {
-                ready!(poll_client(cx, client))?;
+                let ended = match self.state {
+                    State::Stream => !ready!(poll_stream_piece(cx, client))?,
+                    _ => ready!(poll_client(cx, client)).map(|()| false)?,
+                };
+                if ended {
+                    self.state = State::Done;
+                    return Poll::Ready(Ok(()));
+                }
             }
             let unread = client.input.unread();
             let consumed = match &mut self.state {
@@ -235,6 +265,10 @@ impl Upload {
                     }
                     piece.consumed
                 }
+                State::Stream => {
+                    body.extend_from_slice(unread);
+                    unread.len()
+                }
                 State::Done | State::Flushing => 0,
             };
             client.input.consume(consumed);
@@ -254,6 +288,22 @@ fn written(outcome: std::io::Result<usize>) -> Result<usize, Failure> {
 
 fn decode(decoder: &mut BodyDecoder, unread: &[u8]) -> Result<Decoded, Failure> {
     decoder.decode(unread).map_err(|reject| Failure::Malformed { status: reject.status, rule: reject.reason })
+}
+
+/// Reads on in a body that ends with its stream; false at that end.
+fn poll_stream_piece(cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<bool, Failure>> {
+    let count = ready!(client.input.poll_fill(cx, &mut client.stream, PIECE));
+    Poll::Ready(count.map(|count| count > 0).map_err(|_| Failure::ClientGone))
+}
+
+/// The trailer section of a body that ends with its stream.
+fn poll_trailers(cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<Headers, Failure>> {
+    let mut trailers = Headers::new();
+    if let Some(stream) = client.stream.as_http2() {
+        let read = stream.incoming().poll_trailers(cx, &Limits::default(), &mut trailers);
+        ready!(read).map_err(|_| Failure::ClientGone)?;
+    }
+    Poll::Ready(Ok(trailers))
 }
 
 fn poll_client(cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<(), Failure>> {

@@ -1,5 +1,6 @@
 //! One worker: a thread, a runtime, its own listeners, pool and workspaces.
 
+use std::cell::Cell;
 use std::io;
 use std::net::TcpListener as StdListener;
 use std::rc::Rc;
@@ -11,7 +12,8 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
 use crate::flow;
-use crate::session::{Local, Session};
+use crate::http2;
+use crate::session::{Arrival, Local, Session};
 use crate::transport::{Channel, Stream};
 
 /// What the workers are told to do.
@@ -34,7 +36,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Runs a worker on the current thread until it is told to stop. `make` is called on this thread.
 pub fn run(
-    listeners: Vec<StdListener>,
+    listeners: Vec<Socket>,
     mut orders: watch::Receiver<Order>,
     make: impl FnOnce() -> Local,
 ) -> io::Result<()> {
@@ -42,7 +44,7 @@ pub fn run(
         Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let local = Rc::new(make());
-        let listeners = listeners.into_iter().map(TcpListener::from_std).collect::<io::Result<Vec<_>>>()?;
+        let listeners = listeners.into_iter().map(Listening::new).collect::<io::Result<Vec<_>>>()?;
         let listeners = Rc::new(listeners);
         let accepting: Vec<_> = (0..listeners.len())
             .map(|index| tokio::task::spawn_local(accept(local.clone(), listeners.clone(), index)))
@@ -71,10 +73,30 @@ fn tidy_up(local: &Local) {
     }
 }
 
-async fn accept(local: Rc<Local>, listeners: Rc<Vec<TcpListener>>, index: usize) {
+/// A listening socket, and what is spoken on it.
+pub struct Socket {
+    /// The socket.
+    pub socket: StdListener,
+    /// Clients may speak HTTP/2.
+    pub http2: bool,
+}
+
+struct Listening {
+    socket: TcpListener,
+    http2: bool,
+}
+
+impl Listening {
+    fn new(socket: Socket) -> io::Result<Self> {
+        Ok(Self { socket: TcpListener::from_std(socket.socket)?, http2: socket.http2 })
+    }
+}
+
+async fn accept(local: Rc<Local>, listeners: Rc<Vec<Listening>>, index: usize) {
+    let listener = &listeners[index];
     loop {
-        match listeners[index].accept().await {
-            Ok((stream, _)) => admit(&local, stream),
+        match listener.socket.accept().await {
+            Ok((stream, _)) => admit(&local, stream, listener.http2),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -84,15 +106,15 @@ async fn accept(local: Rc<Local>, listeners: Rc<Vec<TcpListener>>, index: usize)
 }
 
 /// Serves the connections that had been made before the listeners close: closing would reset them.
-async fn take_waiting(local: &Rc<Local>, listeners: &[TcpListener]) {
+async fn take_waiting(local: &Rc<Local>, listeners: &[Listening]) {
     for listener in listeners {
         let nothing_waits = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(nothing_waits);
         loop {
             tokio::select! {
                 biased;
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => admit(local, stream),
+                accepted = listener.socket.accept() => match accepted {
+                    Ok((stream, _)) => admit(local, stream, listener.http2),
                     Err(_) => break,
                 },
                 () = &mut nothing_waits => break,
@@ -101,7 +123,7 @@ async fn take_waiting(local: &Rc<Local>, listeners: &[TcpListener]) {
     }
 }
 
-fn admit(local: &Rc<Local>, stream: TcpStream) {
+fn admit(local: &Rc<Local>, stream: TcpStream, http2: bool) {
     let stats = local.stats();
     if local.connections() >= local.settings.max_connections {
         stats.refused.add(1);
@@ -114,18 +136,23 @@ fn admit(local: &Rc<Local>, stream: TcpStream) {
     }
     stats.accepted.add(1);
     let client = Client { peer, local: here, ip: peer.ip(), trusted: false, scheme: Scheme::Http };
-    start(local, Channel::new(Stream::Tcp(stream), local.buffers.clone()), client);
+    start(local, Channel::new(Stream::Tcp(stream), local.buffers.clone()), client, http2);
 }
 
-/// Serves a connection in a task of its own.
-pub fn start(local: &Rc<Local>, channel: Channel, client: Client) {
+/// Serves a connection in a task of its own; with `http2` its first bytes say what it speaks.
+pub fn start(local: &Rc<Local>, channel: Channel, client: Client, http2: bool) {
     let number = local.number_connection();
     let ending = Ending { local: local.clone(), number };
-    let session = Session::new(local.clone(), channel, client, number);
-    let idle = session.idle.clone();
+    let idle = Rc::new(Cell::new(true));
+    let arrival = Arrival { local: local.clone(), channel, client, number, idle: idle.clone() };
     let task = tokio::task::spawn_local(async move {
         let _ending = ending;
-        flow::serve(session).await;
+        if http2 {
+            // Apart, so that connections that speak HTTP/1.1 only stay small.
+            Box::pin(http2::server::serve_either(arrival)).await;
+        } else {
+            flow::serve(Session::new(arrival)).await;
+        }
     });
     local.register(number, task.abort_handle(), idle);
 }
@@ -145,7 +172,7 @@ impl Drop for Ending {
 
 /// Serves running requests to their end, or until told to stop, and ends what is left.
 pub async fn drain(local: &Rc<Local>, orders: &mut watch::Receiver<Order>) {
-    local.draining.set(true);
+    local.begin_drain();
     while local.connections() > 0 && *orders.borrow_and_update() != Order::Stop {
         tokio::select! {
             // Without anybody to give orders there is nobody to wait for, either.

@@ -272,20 +272,23 @@ mod tests {
         assert_eq!(refused(|builder| builder.uri(long)), 414);
         let large = "x".repeat(33 << 10);
         assert_eq!(refused(|builder| builder.uri("http://a/").header("x", large)), 431);
-        let many =
-            |builder: request::Builder| (0..101).fold(builder, |builder, _| builder.header("x", "1"));
+        let many = |builder: request::Builder| (0..101).fold(builder, |builder, _| builder.header("x", "1"));
         assert_eq!(refused(|builder| many(builder.uri("http://a/"))), 431);
     }
 
     #[test]
     fn a_response_has_lower_case_names_and_nothing_of_one_connection() {
         let mut headers = Headers::new();
-        for (name, value) in [("Content-Type", "a/b"), ("Connection", "x"), ("X-A", "1"), ("Transfer-Encoding", "c")]
+        for (name, value) in
+            [("Content-Type", "a/b"), ("Connection", "x"), ("X-A", "1"), ("Transfer-Encoding", "c")]
         {
             headers.append(name, value.as_bytes());
         }
         let response = response(204, &headers, |field| field.name != b"X-A");
         assert_eq!(response.status(), 204);
-        assert_eq!(response.headers().iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["content-type"]);
+        assert_eq!(
+            response.headers().iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+            ["content-type"]
+        );
     }
 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use model::Catalog;
 use plugin::Services;
 use plugin::clock::Clock;
@@ -18,7 +19,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::compile::Compiler;
-use crate::session::{Local, Session};
+use crate::session::{Arrival, Local, Session};
 use crate::settings::Settings;
 use crate::snapshot::{Publisher, Snapshot};
 use crate::transport::{Channel, Stream};
@@ -113,15 +114,44 @@ impl Lab {
     /// A new client connection.
     pub fn client(&self) -> Peer {
         let (channel, far) = pipe();
-        worker::start(&self.local, channel, client());
+        worker::start(&self.local, channel, client(), false);
         Peer(far)
+    }
+
+    /// A new connection of a client that may speak HTTP/2.
+    pub fn modern_client(&self) -> Peer {
+        let (channel, far) = pipe();
+        worker::start(&self.local, channel, client(), true);
+        Peer(far)
+    }
+
+    /// A new HTTP/2 connection of a client, driven by a task of its own.
+    pub async fn http2(&self) -> h2::client::SendRequest<Bytes> {
+        let mut builder = h2::client::Builder::new();
+        // As browsers do: one stream that is not read must not use up the window of all.
+        builder.initial_connection_window_size(1 << 20);
+        let (sender, connection) = builder.handshake(self.modern_client().0).await.unwrap();
+        tokio::task::spawn_local(async move {
+            // Tests look at the streams; how the connection ends is seen there.
+            let _ = connection.await;
+        });
+        sender.ready().await.unwrap()
     }
 
     /// A connection that is not served, with the client's end of it.
     pub fn session(&self) -> (Session, Peer) {
         let (channel, far) = pipe();
         let number = self.local.number_connection();
-        (Session::new(self.local.clone(), channel, client(), number), Peer(far))
+        (
+            Session::new(Arrival {
+                local: self.local.clone(),
+                channel,
+                client: client(),
+                number,
+                idle: Rc::default(),
+            }),
+            Peer(far),
+        )
     }
 
     /// Tells the worker to finish what runs and waits until it has.

@@ -6,6 +6,7 @@ mod connections;
 mod endings;
 mod failures;
 mod hostile;
+mod http2;
 mod refusals;
 mod reload;
 mod sizes;

@@ -1,6 +1,7 @@
 //! What rides along with every request or connection may not grow unnoticed (64-bit targets).
 
 use std::mem::{size_of, size_of_val};
+use std::rc::Rc;
 
 use plugin::Exchange;
 use plugin::exchange::{Client, Scheme};
@@ -8,7 +9,7 @@ use tokio::io::BufReader;
 
 use super::lab::{PLAIN, with};
 use crate::flow;
-use crate::session::{Session, Workspace};
+use crate::session::{Arrival, Session, Workspace};
 use crate::settings::Settings;
 use crate::transport::{Channel, Stream};
 
@@ -26,8 +27,8 @@ async fn an_idle_connection_is_small() {
         let client =
             Client { peer: address, local: address, ip: address.ip(), trusted: false, scheme: Scheme::Http };
         let channel = Channel::new(Stream::Memory(BufReader::new(near)), lab.local.buffers.clone());
-        let session = Session::new(lab.local.clone(), channel, client, 0);
-        let task = size_of_val(&flow::serve(session));
+        let arrival = Arrival { local: lab.local.clone(), channel, client, number: 0, idle: Rc::default() };
+        let task = size_of_val(&flow::serve(Session::new(arrival)));
         assert!(task <= 3000, "the task of a connection takes {task} bytes");
     })
     .await;

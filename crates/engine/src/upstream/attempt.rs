@@ -216,6 +216,13 @@ async fn pass_interim(parts: &mut Parts<'_>) -> Result<(), Failure> {
     if response.status == 100 || work.exchange.request.version == Version::Http10 {
         return Ok(());
     }
+    if let Some(stream) = parts.channel.stream.as_http2() {
+        let interim = wire::h2::response(response.status, &response.headers, |field| {
+            field.known != Known::ContentLength
+        });
+        stream.send_interim(interim);
+        return Ok(());
+    }
     work.to_client.clear();
     encode::status_line(&mut work.to_client, response.status, None);
     response.headers.write_where(&mut work.to_client, |field| {
@@ -297,6 +304,9 @@ impl<'a> Pair<'a> {
             }
             if let Poll::Ready(outcome) = step(cx, self.client, self.upstream) {
                 return Poll::Ready(outcome);
+            }
+            if self.client.stream.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(Failure::ClientGone));
             }
             let (limit, late) = if self.upload.is_done() {
                 (limit, late)

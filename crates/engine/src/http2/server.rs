@@ -1,0 +1,192 @@
+//! A client's HTTP/2 connection: takes its requests and serves each in a task of its own, on the same worker.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::{Builder, Connection, SendResponse};
+use http::Request;
+use plugin::exchange::Client;
+use tokio::time::Instant;
+
+use crate::flow;
+use crate::http2::downstream::Downstream;
+use crate::prefixed::Prefixed;
+use crate::session::{Arrival, Local, Session};
+use crate::settings::Http2;
+use crate::transport::{Channel, Stream, Timer};
+
+/// Bytes read at a time until it is known what a client speaks.
+const PREFACE_READ: usize = 8 << 10;
+/// What a client of HTTP/2 sends first (RFC 9113 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Serves a client that may speak HTTP/2 or HTTP/1.1, as its first bytes say (RFC 9113 3.3).
+pub async fn serve_either(mut arrival: Arrival) {
+    match speaks_http2(&mut arrival).await {
+        Some(true) => serve(arrival).await,
+        Some(false) => flow::serve(Session::new(arrival)).await,
+        None => {}
+    }
+}
+
+/// Reads as much as it takes to know. None when the client goes, or says too little for too long.
+async fn speaks_http2(arrival: &mut Arrival) -> Option<bool> {
+    let Arrival { local, channel, .. } = arrival;
+    let mut deadline = Instant::now() + local.settings.idle_timeout;
+    loop {
+        let unread = channel.input.unread();
+        let known = unread.len().min(PREFACE.len());
+        if known == PREFACE.len() || unread[..known] != PREFACE[..known] {
+            return Some(unread[..known] == *PREFACE);
+        }
+        channel.fill(PREFACE_READ, deadline).await.ok()?;
+        deadline = deadline.min(Instant::now() + local.settings.head_timeout);
+    }
+}
+
+/// Serves a connection until it ends: by the client, after an idle while, or with the gateway.
+pub async fn serve(arrival: Arrival) {
+    let Arrival { local, channel, client, number, idle } = arrival;
+    // It ends by itself: requests may be running that only it knows of.
+    idle.set(false);
+    let peer = Peer { local, client, number };
+    let io = Prefixed::new(channel);
+    let settings = &peer.local.settings;
+    let mut timer = Timer::default();
+    let handshake = builder(&settings.http2).handshake::<_, Bytes>(io);
+    let Ok(Ok(mut connection)) = timer.within(settings.head_timeout, handshake).await else { return };
+    let running = Running { streams: Rc::default(), quiet_since: Rc::new(Cell::new(Instant::now())) };
+    let mut stopping = pin!(peer.local.stopping());
+    let (mut ending, mut requests) = (false, 0);
+    loop {
+        let event = poll_fn(|cx| {
+            let stop = if ending { Poll::Pending } else { stopping.as_mut().poll(cx) };
+            if stop.is_ready() {
+                return Poll::Ready(Event::End);
+            }
+            poll_next(cx, &mut connection, &mut timer, &running, settings.idle_timeout)
+        });
+        match event.await {
+            Event::Request(request, respond) => {
+                requests += 1;
+                start(&peer, running.enter(), requests, request, respond);
+                ending |= requests >= settings.max_requests_per_connection;
+                if ending {
+                    connection.graceful_shutdown();
+                }
+            }
+            Event::End if !ending => {
+                ending = true;
+                connection.graceful_shutdown();
+            }
+            Event::End | Event::Gone => return,
+        }
+    }
+}
+
+/// What the streams of a connection share.
+struct Peer {
+    local: Rc<Local>,
+    client: Client,
+    number: u64,
+}
+
+enum Event {
+    Request(Request<RecvStream>, SendResponse<Bytes>),
+    /// It is time to take no more requests.
+    End,
+    /// The connection is over.
+    Gone,
+}
+
+fn poll_next(
+    cx: &mut Context<'_>,
+    connection: &mut Connection<Prefixed, Bytes>,
+    timer: &mut Timer,
+    running: &Running,
+    idle_timeout: Duration,
+) -> Poll<Event> {
+    match connection.poll_accept(cx) {
+        Poll::Ready(Some(Ok((request, respond)))) => return Poll::Ready(Event::Request(request, respond)),
+        Poll::Ready(_) => return Poll::Ready(Event::Gone),
+        Poll::Pending => {}
+    }
+    loop {
+        let is_idle = running.streams.get() == 0;
+        let since = if is_idle { running.quiet_since.get() } else { Instant::now() };
+        if timer.poll_passed(cx, since + idle_timeout).is_pending() {
+            return Poll::Pending;
+        }
+        if running.streams.get() == 0 {
+            return Poll::Ready(Event::End);
+        }
+    }
+}
+
+fn builder(settings: &Http2) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(settings.max_streams)
+        .initial_window_size(settings.stream_window_bytes)
+        .initial_connection_window_size(settings.connection_window_bytes)
+        .max_header_list_size(settings.max_header_list_bytes)
+        .max_send_buffer_size(settings.send_buffer_bytes)
+        .max_concurrent_reset_streams(settings.max_reset_streams)
+        .max_pending_accept_reset_streams(settings.max_reset_streams)
+        .max_local_error_reset_streams(Some(settings.max_reset_streams));
+    builder
+}
+
+/// The streams of a connection that are being served.
+struct Running {
+    streams: Rc<Cell<usize>>,
+    quiet_since: Rc<Cell<Instant>>,
+}
+
+impl Running {
+    fn enter(&self) -> Entered {
+        self.streams.set(self.streams.get() + 1);
+        Entered { streams: self.streams.clone(), quiet_since: self.quiet_since.clone() }
+    }
+}
+
+/// Counts a stream for as long as it is served, however that ends.
+struct Entered {
+    streams: Rc<Cell<usize>>,
+    quiet_since: Rc<Cell<Instant>>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.streams.set(self.streams.get() - 1);
+        self.quiet_since.set(Instant::now());
+    }
+}
+
+/// Serves one request in a task of its own.
+fn start(
+    peer: &Peer,
+    entered: Entered,
+    requests: u64,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let (head, body) = request.into_parts();
+    let ended = body.is_end_stream();
+    let stream = Stream::Http2(Box::new(Downstream::new(body, respond)));
+    let channel = Channel::new(stream, peer.local.buffers.clone());
+    let (local, client) = (peer.local.clone(), peer.client.clone());
+    let arrival = Arrival { local, channel, client, number: peer.number, idle: Rc::default() };
+    let mut session = Session::new(arrival);
+    session.requests = requests - 1;
+    tokio::task::spawn_local(async move {
+        let _entered = entered;
+        flow::serve_stream(session, &head, ended).await;
+    });
+}
