@@ -259,7 +259,7 @@ impl Source for SharedOrigin {
     }
 
     fn is_ready(&self) -> Result<(), String> {
-        Ok(())
+        if self.0.gateway.is_stopping() { Err("the gateway is stopping".to_owned()) } else { Ok(()) }
     }
 }
 
