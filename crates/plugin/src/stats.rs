@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[repr(align(128))]
 #[derive(Default)]
 pub struct Shard {
-    /// Connections accepted from clients.
+    /// Connections accepted from clients and served.
     pub accepted: Counter,
     /// Connections refused because a bound was reached.
     pub refused: Counter,
