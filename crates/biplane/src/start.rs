@@ -48,16 +48,13 @@ impl Places {
     ///
     /// # Errors
     /// What is wrong, and what to write instead.
-    pub fn from(arguments: &Listen, default_status: &str) -> Result<Self, String> {
-        let read = |setting: &str, given: &Option<String>, default: &str| {
-            listen::parse(setting, given.as_deref().unwrap_or(default))
-        };
-        let proxy = read("--proxy-listen", &arguments.proxy_listen, "0.0.0.0:8000")?;
-        let admin = read("--admin-listen", &arguments.admin_listen, "127.0.0.1:8001")?;
-        let status = read("--status-listen", &arguments.status_listen, default_status)?;
+    pub fn from(arguments: &Listen) -> Result<Self, String> {
+        let proxy = listen::parse("--proxy-listen", &arguments.proxy_listen)?;
+        let admin = listen::parse("--admin-listen", &arguments.admin_listen)?;
+        let status = listen::parse("--status-listen", &arguments.status_listen)?;
         let addresses = |listeners: &[Listener]| listeners.iter().map(|one| one.address).collect();
         Ok(Self {
-            workers: workers(arguments.workers.as_deref())?,
+            workers: workers(&arguments.workers)?,
             admin: addresses(&admin.list),
             status: addresses(&status.list),
             proxy: proxy.list,
@@ -66,13 +63,13 @@ impl Places {
     }
 }
 
-fn workers(given: Option<&str>) -> Result<usize, String> {
-    match given {
-        None | Some("auto") => Ok(std::thread::available_parallelism().map_or(1, NonZeroUsize::get)),
-        Some(count) => match count.parse::<NonZeroUsize>() {
-            Ok(count) if count.get() <= 1024 => Ok(count.get()),
-            _ => Err(format!("--workers: '{count}' is neither 'auto' nor a number from 1 to 1024")),
-        },
+fn workers(given: &str) -> Result<usize, String> {
+    if given == "auto" {
+        return Ok(std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
+    }
+    match given.parse::<NonZeroUsize>() {
+        Ok(count) if count.get() <= 1024 => Ok(count.get()),
+        _ => Err(format!("--workers: '{given}' is neither 'auto' nor a number from 1 to 1024")),
     }
 }
 
