@@ -215,8 +215,9 @@ impl ResponseTransformer {
             }
         }
         for (name, value) in &self.replace {
-            if headers.contains(name) {
-                headers.set(name, value.as_bytes());
+            if headers.contains(name) && !headers.set(name, value.as_bytes()) {
+                // The value cannot stand in a field; the one that was to be replaced must not stay for that.
+                headers.remove(name);
             }
         }
         for (name, value) in &self.add {
