@@ -1,6 +1,7 @@
 //! Kong's declarative format: one document in, typed entities and their complete JSON out, or everything that is
 //! wrong with it.
 
+mod advice;
 mod assemble;
 mod catalog;
 mod collect;
@@ -42,6 +43,9 @@ pub fn load(file_name: &str, text: &str, catalog: &Catalog) -> Result<Config, Ve
     let mut resolver = Resolver::new(&layout, collector);
     resolver.resolve();
     let (rows, mut problems) = resolver.finish();
+    if problems.is_usable() {
+        advice::advise(&layout, &rows, &mut problems);
+    }
     sort_by_place(&file, &mut problems);
     if !problems.is_usable() {
         errors::attach_owners(&document.root, &layout, &mut problems.list);
@@ -69,5 +73,7 @@ fn sort_by_place(file: &Arc<str>, problems: &mut Problems) {
     }
 }
 
+#[cfg(test)]
+mod advice_tests;
 #[cfg(test)]
 mod tests;

@@ -72,7 +72,7 @@ fn loose(names: &[&'static str]) -> RecordSchema {
     RecordSchema { fields, ..RecordSchema::default() }
 }
 
-fn catalog() -> Catalog {
+pub(super) fn catalog() -> Catalog {
     let caching = loose(&["response_code", "request_method", "content_type", "cache_ttl", "strategy"]);
     let choice =
         RecordSchema { checks: vec![checks::only_one_of(&["allow", "deny"])], ..loose(&["allow", "deny"]) };
