@@ -1,6 +1,9 @@
 //! What works but is hardly meant: warnings about entities that are each right and do not go together.
 
-use ahash::AHashMap;
+use std::fmt::Write as _;
+
+use ahash::{AHashMap, AHashSet};
+use md5::{Digest, Md5};
 use serde_json::Value;
 
 use super::collect::{Row, place};
@@ -15,7 +18,9 @@ pub(super) fn advise(layout: &Layout<'_>, rows: &[Row<'_>], problems: &mut Probl
         let collection = layout.collection(name);
         (0..rows.len()).filter(|row| Some(rows[*row].collection) == collection).collect::<Vec<_>>()
     };
-    advisor.protocols(&of("plugins"), &of("routes"));
+    let (services, routes) = (of("services"), of("routes"));
+    advisor.protocols(&of("plugins"), &routes);
+    advisor.twins(&services, &routes);
 }
 
 struct Advisor<'a, 'n> {
@@ -52,6 +57,41 @@ impl<'a> Advisor<'a, '_> {
         }
     }
 
+    /// Routes that match the same requests as another one. Those of disabled services match nothing.
+    fn twins(&mut self, services: &[usize], routes: &[usize]) {
+        let disabled = services.iter().filter(|service| self.field(**service, "enabled") == false);
+        let disabled: AHashSet<&str> =
+            disabled.filter_map(|service| self.field(*service, "id").as_str()).collect();
+        let mut first: AHashMap<[u8; 16], usize> = AHashMap::new();
+        for route in routes {
+            if self.reference(*route, "service").is_some_and(|service| disabled.contains(service)) {
+                continue;
+            }
+            let twin = *first.entry(criteria(&self.rows[*route].value)).or_insert(*route);
+            if twin != *route {
+                self.twin(*route, twin);
+            }
+        }
+    }
+
+    fn twin(&mut self, route: usize, other: usize) {
+        let line = self.rows[other].node.span.line;
+        let other_name = self.field(other, "name").as_str().map(|name| format!(" '{name}'"));
+        let message = format!(
+            "has the same criteria as the route{} on line {line}: a request is given to one of them only",
+            other_name.unwrap_or_default()
+        );
+        let is_random = |row: usize| {
+            self.field(row, "name").is_null() && self.rows[row].node.field("id").is_none_or(|id| id.is_null())
+        };
+        let anew =
+            if is_random(route) || is_random(other) { ", which is another one after each load" } else { "" };
+        let suggestion = format!(
+            "remove one or tell them apart; as it is, the larger regex_priority decides, then the larger id{anew}"
+        );
+        self.warn(route, "", message).suggestion = Some(suggestion);
+    }
+
     fn field(&self, row: usize, field: &str) -> &'a Value {
         &self.rows[row].value[field]
     }
@@ -61,18 +101,57 @@ impl<'a> Advisor<'a, '_> {
         self.field(row, field)["id"].as_str()
     }
 
-    /// Warns about a field of a row.
-    fn warn(&mut self, row: usize, field: &str, message: String) {
+    /// Warns about a field of a row, or about the row itself if it is not given.
+    fn warn(&mut self, row: usize, field: &str, message: String) -> &mut Problem {
         let node = self.rows[row].node;
         let mut place = place(self.rows, row);
         let span: Span = node.field(field).map_or(node.span, |given| given.span);
-        place.0.push(Step::Field(field.to_owned()));
+        if !field.is_empty() {
+            place.0.push(Step::Field(field.to_owned()));
+        }
         let problem = self.problems.push(Problem::new(place, span, message));
         problem.severity = Severity::Warning;
+        problem
     }
 }
 
 fn have_common(left: &Value, right: &Value) -> bool {
     let all = |list| -> &[Value] { Value::as_array(list).map_or(&[], Vec::as_slice) };
     all(left).iter().any(|protocol| all(right).contains(protocol))
+}
+
+/// A digest of what a route asks of a request, the same for routes that ask the same in other words.
+fn criteria(route: &Value) -> [u8; 16] {
+    let mut text = String::new();
+    let mut add = |field: &str, mut values: Vec<String>| {
+        values.sort_unstable();
+        values.dedup();
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{field} {values:?}");
+    };
+    for field in ["protocols", "methods", "paths", "sources", "destinations"] {
+        add(field, list(&route[field]).map(Value::to_string).collect());
+    }
+    for field in ["hosts", "snis"] {
+        add(field, list(&route[field]).map(|name| name.to_string().to_ascii_lowercase()).collect());
+    }
+    let headers = route["headers"].as_object().into_iter().flatten();
+    let mut headers: Vec<(String, Vec<String>)> = headers
+        .map(|(name, values)| (name.to_ascii_lowercase(), list(values).map(header_value).collect()))
+        .collect();
+    headers.sort_unstable();
+    for (name, values) in headers {
+        add(&name, values);
+    }
+    Md5::digest(text.as_bytes()).into()
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+/// Values are compared whatever their case; expressions are not, since `\S` is not `\s`.
+fn header_value(value: &Value) -> String {
+    let text = value.as_str().unwrap_or_default();
+    if text.starts_with("~*") { text.to_owned() } else { text.to_ascii_lowercase() }
 }
