@@ -7,6 +7,7 @@ pub mod entity;
 mod json;
 pub mod node;
 pub mod path;
+pub mod pem;
 pub mod problem;
 mod render;
 pub mod schema;

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ahash::AHashMap;
-use base64::Engine as _;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::collect::Row;
@@ -63,7 +61,7 @@ fn identity(value: &Value) -> Uuid {
     value["id"].as_str().and_then(|id| Uuid::try_parse(id).ok()).unwrap_or_default()
 }
 
-/// Time stamps, random secrets, digests and the tags of the whole document.
+/// Time stamps, random secrets and the tags of the whole document.
 fn complete(value: &mut Value, schema: &EntitySchema, header: &Header, milliseconds: u128) {
     let Some(fields) = value.as_object_mut() else { return };
     for field in &schema.record.fields {
@@ -77,9 +75,6 @@ fn complete(value: &mut Value, schema: &EntitySchema, header: &Header, milliseco
             _ => continue,
         };
     }
-    if schema.name == "ca_certificates" && fields["cert_digest"].is_null() {
-        fields["cert_digest"] = fields["cert"].as_str().and_then(certificate_digest).into();
-    }
     if header.select_tags.is_empty() {
         return;
     }
@@ -90,14 +85,6 @@ fn complete(value: &mut Value, schema: &EntitySchema, header: &Header, milliseco
         }
     }
     fields["tags"] = Value::Array(tags);
-}
-
-/// SHA-256 of the certificate inside the PEM armour, hexadecimal.
-fn certificate_digest(pem: &str) -> Option<String> {
-    let body = pem.split_once("-----BEGIN CERTIFICATE-----")?.1.split_once("-----END")?.0;
-    let body: String = body.split_whitespace().collect();
-    let der = base64::engine::general_purpose::STANDARD.decode(body).ok()?;
-    Some(Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn fill_typed(config: &mut Config) {

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::PluginSchema;
 use super::layout::{Child, Layout};
 use crate::node::{Key, Node, NodeKind};
+use crate::pem;
 use crate::problem::{Place, Problems, Step, Trail, nearest};
 use crate::schema::Surroundings;
 
@@ -117,6 +118,7 @@ impl<'l, 'n> Collector<'l, 'n> {
         }
         match collection.schema.name {
             "plugins" => self.plugin(&mut row, trail),
+            "ca_certificates" => self.digest(&mut row, trail),
             "routes" if row.value["path_handling"] == "v1" => {
                 let span = row.node.field("path_handling").map_or(row.node.span, |node| node.span);
                 let message = "path_handling='v1' is deprecated and treated as 'v0'";
@@ -142,6 +144,18 @@ impl<'l, 'n> Collector<'l, 'n> {
                 }
             }
         }
+    }
+
+    /// The digest of an authority's certificate, which says who it is. As in Kong, that of the certificate counts.
+    fn digest(&mut self, row: &mut Row<'n>, trail: &Trail<'_>) {
+        let Some(digest) = row.value["cert"].as_str().and_then(pem::digest) else { return };
+        let given = row.value["cert_digest"].as_str();
+        if given.is_some_and(|given| !given.eq_ignore_ascii_case(&digest)) {
+            let span = row.node.field("cert_digest").map_or(row.node.span, |node| node.span);
+            let message = format!("is not the digest of the certificate, which is {digest}");
+            self.problems.warn(&trail.field("cert_digest"), span, message);
+        }
+        row.value["cert_digest"] = Value::String(digest);
     }
 
     /// What depends on which plugin it is: the settings, the scopes, the protocols.

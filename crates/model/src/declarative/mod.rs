@@ -76,4 +76,6 @@ fn sort_by_place(file: &Arc<str>, problems: &mut Problems) {
 #[cfg(test)]
 mod advice_tests;
 #[cfg(test)]
+mod certificate_tests;
+#[cfg(test)]
 mod tests;

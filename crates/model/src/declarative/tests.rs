@@ -91,7 +91,7 @@ pub(super) fn catalog() -> Catalog {
     }
 }
 
-fn good(text: &str) -> Config {
+pub(super) fn good(text: &str) -> Config {
     load("kong.yml", text, &catalog()).unwrap_or_else(|problems| panic!("{problems:#?}"))
 }
 
@@ -100,7 +100,7 @@ fn bad(text: &str) -> Vec<Problem> {
 }
 
 /// `line:column path: message` of every error.
-fn faults(body: &str) -> Vec<String> {
+pub(super) fn faults(body: &str) -> Vec<String> {
     let errors = bad(&format!("_format_version: \"3.0\"\n{body}"));
     let errors = errors.iter().filter(|problem| problem.severity == Severity::Error);
     errors
@@ -432,26 +432,13 @@ fn anchors_are_reported_where_they_are_written() {
 }
 
 #[test]
-fn certificates_keys_and_vaults_load() {
-    let pem = |label: &str| format!("\"-----BEGIN {label}-----\\nMAA=\\n-----END {label}-----\"");
-    let text = format!(
-        "_format_version: '3.0'\ncertificates:\n- cert: {0}\n  key: {1}\n  snis: [{{name: a.test}}, {{name: '*.b.test'}}]\nca_certificates: [{{cert: {0}}}]\nkey_sets: [{{name: s, keys: [{{kid: k, jwk: '{{\"kid\":\"k\"}}'}}]}}]\nvaults: [{{prefix: my-env, name: env, config: {{prefix: SECRET_}}}}]\n",
-        pem("CERTIFICATE"),
-        pem("RSA PRIVATE KEY")
-    );
-    let config = good(&text);
-    assert_eq!((config.snis.len(), config.snis[0].certificate.0), (2, config.certificates[0].id));
-    let digest = config.ca_certificates[0].cert_digest.clone().unwrap();
-    assert_eq!(digest.len(), 64);
+fn keys_and_vaults_load() {
+    let text = "_format_version: '3.0'\nkey_sets: [{name: s, keys: [{kid: k, jwk: '{\"kid\":\"k\"}'}]}]\nvaults: [{prefix: my-env, name: env, config: {prefix: SECRET_}}]\n";
+    let config = good(text);
     assert_eq!(config.keys[0].set.map(|Reference(id)| id), Some(config.key_sets[0].id));
-    let found = faults("certificates: [{cert: x, key: y}]\nkeys: [{kid: a, jwk: '{\"kid\":\"b\"}'}]\n");
     assert_eq!(
-        found,
-        [
-            "2:23 certificates[0].cert: invalid certificate: no PEM block 'CERTIFICATE' found",
-            "2:31 certificates[0].key: invalid key: no PEM block 'PRIVATE KEY' found",
-            "3:9 keys[0]: kid in jwk.kid must be equal to keys.kid",
-        ]
+        faults("keys: [{kid: a, jwk: '{\"kid\":\"b\"}'}]\n"),
+        ["2:9 keys[0]: kid in jwk.kid must be equal to keys.kid"]
     );
 }
 
