@@ -8,11 +8,10 @@ use serde_json::Value;
 
 use super::collect::{Row, place};
 use super::layout::Layout;
-use crate::node::Span;
 use crate::problem::{Problem, Problems, Severity, Step};
 
 /// Warns about `rows`, which are without errors and resolved.
-pub(super) fn advise(layout: &Layout<'_>, rows: &[Row<'_>], problems: &mut Problems) {
+pub(super) fn advise(layout: &Layout<'_>, rows: &[Row], problems: &mut Problems) {
     let mut advisor = Advisor { rows, problems };
     let of = |name: &str| {
         let collection = layout.collection(name);
@@ -23,12 +22,12 @@ pub(super) fn advise(layout: &Layout<'_>, rows: &[Row<'_>], problems: &mut Probl
     advisor.twins(&services, &routes);
 }
 
-struct Advisor<'a, 'n> {
-    rows: &'a [Row<'n>],
+struct Advisor<'a> {
+    rows: &'a [Row],
     problems: &'a mut Problems,
 }
 
-impl<'a> Advisor<'a, '_> {
+impl<'a> Advisor<'a> {
     /// Plugins that have no protocol in common with what they are for. Kong's Admin API refuses them in these words;
     /// without a database Kong takes them and runs them.
     fn protocols(&mut self, plugins: &[usize], routes: &[usize]) {
@@ -75,15 +74,13 @@ impl<'a> Advisor<'a, '_> {
     }
 
     fn twin(&mut self, route: usize, other: usize) {
-        let line = self.rows[other].node.span.line;
+        let line = self.rows[other].span.line;
         let other_name = self.field(other, "name").as_str().map(|name| format!(" '{name}'"));
         let message = format!(
             "has the same criteria as the route{} on line {line}: a request is given to one of them only",
             other_name.unwrap_or_default()
         );
-        let is_random = |row: usize| {
-            self.field(row, "name").is_null() && self.rows[row].node.field("id").is_none_or(|id| id.is_null())
-        };
+        let is_random = |row: usize| self.field(row, "name").is_null() && !self.rows[row].gives("id");
         let anew =
             if is_random(route) || is_random(other) { ", which is another one after each load" } else { "" };
         let suggestion = format!(
@@ -103,13 +100,11 @@ impl<'a> Advisor<'a, '_> {
 
     /// Warns about a field of a row, or about the row itself if it is not given.
     fn warn(&mut self, row: usize, field: &str, message: String) -> &mut Problem {
-        let node = self.rows[row].node;
         let mut place = place(self.rows, row);
-        let span: Span = node.field(field).map_or(node.span, |given| given.span);
         if !field.is_empty() {
             place.0.push(Step::Field(field.to_owned()));
         }
-        let problem = self.problems.push(Problem::new(place, span, message));
+        let problem = self.problems.push(Problem::new(place, self.rows[row].span_of(field), message));
         problem.severity = Severity::Warning;
         problem
     }

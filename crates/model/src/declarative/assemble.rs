@@ -17,7 +17,7 @@ use crate::schema::{Kind, Record};
 
 pub(super) fn assemble(
     layout: &Layout<'_>,
-    rows: Vec<Row<'_>>,
+    rows: Vec<Row>,
     header: Header,
     warnings: Vec<Problem>,
     hash: String,
@@ -35,7 +35,7 @@ pub(super) fn assemble(
         let collection = &mut collections[row.collection];
         let mut value = row.value;
         complete(&mut value, &collection.schema, &header, now.as_millis());
-        collection.add(Entity { id: identity(&value), value, span: row.node.span });
+        collection.add(Entity { id: identity(&value), value, span: row.span });
     }
     let by_name = layout.names().enumerate().map(|(index, name)| (name, index)).collect();
     let mut config = Config { warnings, hash, collections, by_name, ..Config::default() };

@@ -21,8 +21,9 @@ use md5::{Digest, Md5};
 
 use self::collect::Collector;
 use self::layout::Layout;
+use self::prepare::Header;
 use self::resolve::Resolver;
-use crate::node;
+use crate::node::{self, Node};
 use crate::problem::{Problem, Problems};
 
 /// Reads a declarative document.
@@ -31,15 +32,14 @@ use crate::problem::{Problem, Problems};
 /// Everything that is wrong with it, in the order of the text.
 pub fn load(file_name: &str, text: &str, catalog: &Catalog) -> Result<Config, Vec<Problem>> {
     let file: Arc<str> = Arc::from(file_name);
-    let mut document = match node::parse(file_name, text) {
-        Ok(document) => document,
+    let layout = Layout::new(catalog);
+    let mut problems = Problems::default();
+    let (root, header) = match read(file_name, text, &layout, &mut problems) {
+        Ok(read) => read,
         Err(problem) => return Err(vec![Problem { file, ..problem }]),
     };
-    let layout = Layout::new(catalog);
-    let mut problems = Problems { list: std::mem::take(&mut document.problems) };
-    let header = prepare::prepare(&mut document.root, &layout, &mut problems);
     let mut collector = Collector::new(&layout, problems);
-    collector.document(&document.root);
+    collector.document(root);
     let mut resolver = Resolver::new(&layout, collector);
     resolver.resolve();
     let (rows, mut problems) = resolver.finish();
@@ -47,16 +47,32 @@ pub fn load(file_name: &str, text: &str, catalog: &Catalog) -> Result<Config, Ve
         advice::advise(&layout, &rows, &mut problems);
     }
     sort_by_place(&file, &mut problems);
-    if !problems.is_usable() {
-        errors::attach_owners(&document.root, &layout, &mut problems.list);
-        return Err(problems.list);
+    if problems.is_usable() {
+        return Ok(assemble::assemble(&layout, rows, header, problems.list, digest(text)));
     }
-    Ok(assemble::assemble(&layout, rows, header, problems.list, digest(text)))
+    // Read once more, so that a document without errors need not stay in memory for this.
+    if let Ok((root, _)) = read(file_name, text, &layout, &mut Problems::default()) {
+        errors::attach_owners(&root, &layout, &mut problems.list);
+    }
+    Err(problems.list)
+}
+
+/// The document in Kong's plain form, and what it says about itself.
+fn read(
+    file_name: &str,
+    text: &str,
+    layout: &Layout<'_>,
+    problems: &mut Problems,
+) -> Result<(Node, Header), Problem> {
+    let mut document = node::parse(file_name, text)?;
+    problems.list.append(&mut document.problems);
+    let header = prepare::prepare(&mut document.root, layout, problems);
+    Ok((document.root, header))
 }
 
 /// The configuration without any entity, with which a gateway starts that has no document.
 pub fn empty(catalog: &Catalog) -> Config {
-    let (layout, header) = (Layout::new(catalog), prepare::Header::default());
+    let (layout, header) = (Layout::new(catalog), Header::default());
     assemble::assemble(&layout, Vec::new(), header, Vec::new(), "0".repeat(32))
 }
 
