@@ -1,4 +1,4 @@
-//! Kong's declarative format: one document in, typed entities and their complete JSON out, or everything that is
+//! Kong's declarative format: one document in, its entities out, typed and as they are shown, or everything that is
 //! wrong with it.
 
 mod advice;
@@ -15,7 +15,7 @@ mod resolve;
 use std::sync::Arc;
 
 pub use catalog::{Catalog, PluginSchema, Scopes};
-pub use config::{Config, Entity};
+pub use config::{Config, Entity, Stored};
 pub use errors::problems_to_kong;
 use md5::{Digest, Md5};
 
@@ -93,5 +93,7 @@ fn sort_by_place(file: &Arc<str>, problems: &mut Problems) {
 mod advice_tests;
 #[cfg(test)]
 mod certificate_tests;
+#[cfg(test)]
+mod config_tests;
 #[cfg(test)]
 mod tests;
