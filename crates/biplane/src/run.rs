@@ -58,7 +58,7 @@ pub fn run(arguments: &Run) -> ExitCode {
 }
 
 fn read_settings(arguments: &Run) -> Result<(Places, FromEnvironment), String> {
-    let places = Places::from(&arguments.listen, "127.0.0.1:8007")?;
+    let places = Places::from(&arguments.listen)?;
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Ok((places, settings::from_environment(variables)?))

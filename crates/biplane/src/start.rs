@@ -48,16 +48,13 @@ impl Places {
     ///
     /// # Errors
     /// What is wrong, and what to write instead.
-    pub fn from(arguments: &Listen, default_status: &str) -> Result<Self, String> {
-        let read = |setting: &str, given: &Option<String>, default: &str| {
-            listen::parse(setting, given.as_deref().unwrap_or(default))
-        };
-        let proxy = read("--proxy-listen", &arguments.proxy_listen, "0.0.0.0:8000")?;
-        let admin = read("--admin-listen", &arguments.admin_listen, "127.0.0.1:8001")?;
-        let status = read("--status-listen", &arguments.status_listen, default_status)?;
+    pub fn from(arguments: &Listen) -> Result<Self, String> {
+        let proxy = listen::parse("--proxy-listen", &arguments.proxy_listen)?;
+        let admin = listen::parse("--admin-listen", &arguments.admin_listen)?;
+        let status = listen::parse("--status-listen", &arguments.status_listen)?;
         let addresses = |listeners: &[Listener]| listeners.iter().map(|one| one.address).collect();
         Ok(Self {
-            workers: workers(arguments.workers.as_deref())?,
+            workers: workers(&arguments.workers)?,
             admin: addresses(&admin.list),
             status: addresses(&status.list),
             proxy: proxy.list,
@@ -66,13 +63,13 @@ impl Places {
     }
 }
 
-fn workers(given: Option<&str>) -> Result<usize, String> {
-    match given {
-        None | Some("auto") => Ok(std::thread::available_parallelism().map_or(1, NonZeroUsize::get)),
-        Some(count) => match count.parse::<NonZeroUsize>() {
-            Ok(count) if count.get() <= 1024 => Ok(count.get()),
-            _ => Err(format!("--workers: '{count}' is neither 'auto' nor a number from 1 to 1024")),
-        },
+fn workers(given: &str) -> Result<usize, String> {
+    if given == "auto" {
+        return Ok(std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
+    }
+    match given.parse::<NonZeroUsize>() {
+        Ok(count) if count.get() <= 1024 => Ok(count.get()),
+        _ => Err(format!("--workers: '{given}' is neither 'auto' nor a number from 1 to 1024")),
     }
 }
 
@@ -136,7 +133,7 @@ pub fn start(options: Options) -> Result<Started, Failure> {
     let status = bind(&places.status, "--status-listen")?;
     let services = Services::new(places.workers, Clock::default(), false);
     let gateway = start_gateway(&places, &environment, &services, config)?;
-    let origin = Arc::new(Origin { file, catalog, gateway: gateway.clone(), text: Mutex::new(text) });
+    let origin = Arc::new(Origin::new(file, catalog, gateway.clone(), text));
     let control = Arc::new(Control {
         services: services.clone(),
         definitions: plugins::ROOMS,
@@ -208,18 +205,32 @@ pub struct Origin {
     catalog: Catalog,
     gateway: Arc<Gateway>,
     text: Mutex<String>,
+    /// Held from reading a text until it is served: who comes later is served later.
+    replacing: Mutex<()>,
 }
 
 impl Origin {
+    fn new(file: String, catalog: Catalog, gateway: Arc<Gateway>, text: String) -> Self {
+        Self { file, catalog, gateway, text: Mutex::new(text), replacing: Mutex::default() }
+    }
+
     /// Serves `text` from now on.
     ///
     /// # Errors
     /// Every problem of `text`; what was served stays.
     pub fn replace(&self, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
-        let config = Arc::new(model::declarative::load(&self.file, text, &self.catalog)?);
-        let mut served = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        self.replace_with(text, |text| model::declarative::load(&self.file, text, &self.catalog))
+    }
+
+    fn replace_with(
+        &self,
+        text: &str,
+        load: impl FnOnce(&str) -> Result<Config, Vec<Problem>>,
+    ) -> Result<Arc<Config>, Vec<Problem>> {
+        let _one_at_a_time = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = Arc::new(load(text)?);
         self.gateway.reload(config.clone())?;
-        text.clone_into(&mut served);
+        text.clone_into(&mut self.text.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(config)
     }
 
@@ -245,6 +256,42 @@ impl Source for SharedOrigin {
     }
 
     fn is_ready(&self) -> Result<(), String> {
-        Ok(())
+        if self.0.gateway.is_stopping() { Err("the gateway is stopping".to_owned()) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(service: &str) -> String {
+        format!("{{_format_version: '3.0', services: [{{name: {service}, host: h.test}}]}}")
+    }
+
+    /// A gateway that listens nowhere.
+    fn origin() -> Origin {
+        let text = text("first");
+        let config = model::declarative::load("kong.yml", &text, &plugins::catalog()).unwrap();
+        let environment = crate::settings::from_environment(std::iter::empty()).unwrap();
+        let places = Places { proxy: vec![], admin: vec![], status: vec![], workers: 1, warnings: vec![] };
+        let services = Services::new(1, Clock::default(), true);
+        let gateway = start_gateway(&places, &environment, &services, config).unwrap();
+        Origin::new("kong.yml".to_owned(), plugins::catalog(), gateway, text)
+    }
+
+    #[test]
+    fn a_configuration_that_is_still_being_read_is_not_overtaken() {
+        let origin = origin();
+        let config = origin
+            .replace_with(&text("slow"), |text| {
+                assert!(origin.replacing.try_lock().is_err(), "another one could be served before this one");
+                model::declarative::load("kong.yml", text, &origin.catalog)
+            })
+            .unwrap();
+        assert_eq!(config.services[0].name.as_deref(), Some("slow"));
+        origin.replace(&text("later")).unwrap();
+        assert_eq!(origin.gateway.config().services[0].name.as_deref(), Some("later"));
+        assert_eq!(origin.text(), text("later"));
+        origin.gateway.stop();
     }
 }

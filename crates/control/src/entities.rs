@@ -1,6 +1,6 @@
 //! Entities: lists, single ones, and those below another, for every collection alike. Nothing can be written.
 
-use model::{Config, Entity, EntitySchema, Field, Uuid};
+use model::{Config, Entity, EntitySchema, Field, Stored, Uuid};
 use serde_json::{Value, json};
 
 use crate::call::Call;
@@ -112,12 +112,12 @@ pub fn answer(call: &Call, config: &Config, found: &Found<'_>) -> Reply {
         Found::List(schema) if call.method == "GET" => {
             let asked = call.argument("custom_id").filter(|_| schema.name == "consumers");
             let wanted =
-                |entity: &&Entity| asked.as_deref().is_none_or(|id| entity.value["custom_id"] == *id);
+                |entity: &&Stored| asked.as_deref().is_none_or(|id| has_text(entity, "custom_id", id));
             list(call, config, schema, config.entities(schema.name).iter().filter(wanted).collect())
         }
         Found::List(schema) => unsupported(&call.method, schema, None),
         Found::One(schema, key) => {
-            one(call, schema, key, || Some(shown(config, schema, find(config, schema, key)?)))
+            one(call, schema, key, || Some(shown(config, schema, find(config, schema, key)?).value))
         }
         Found::Children(nested) => match children(config, nested) {
             None => Reply::not_found(),
@@ -125,11 +125,12 @@ pub fn answer(call: &Call, config: &Config, found: &Found<'_>) -> Reply {
             Some(_) => unsupported(&call.method, nested.child, None),
         },
         Found::Child(nested, key) => one(call, nested.child, key, || {
-            Some(shown(config, nested.child, among(nested.child, children(config, nested)?, key)?))
+            let child = among(nested.child, children(config, nested)?, key)?;
+            Some(shown(config, nested.child, child.complete()).value)
         }),
         Found::Parent(schema, key, field, parent) => one(call, parent, "", || {
-            let id = reference(find(config, schema, key)?, field)?;
-            Some(shown(config, parent, config.entity(parent.name, id)?))
+            let id = id_of(&find(config, schema, key)?.value[field.name])?;
+            Some(shown(config, parent, config.entity(parent.name, id)?).value)
         }),
         Found::Members(schema, key, of) => {
             let Some(members) = members_of(config, schema, key, of) else { return Reply::not_found() };
@@ -145,15 +146,12 @@ fn one(call: &Call, schema: &EntitySchema, key: &str, entity: impl FnOnce() -> O
     entity().map_or_else(Reply::not_found, |entity| Reply::ok(&entity))
 }
 
-fn list(call: &Call, config: &Config, schema: &EntitySchema, entities: Vec<&Entity>) -> Reply {
+fn list(call: &Call, config: &Config, schema: &EntitySchema, entities: Vec<&Stored>) -> Reply {
     match tagged(call, entities) {
         Err(fault) => fault,
         Ok(entities) if schema.name == "certificates" => {
-            let complete: Vec<Entity> = entities
-                .into_iter()
-                .map(|entity| Entity { value: shown(config, schema, entity), ..entity.clone() })
-                .collect();
-            page(call, &complete.iter().collect::<Vec<_>>())
+            let complete = entities.into_iter().map(|entity| shown(config, schema, entity.complete()));
+            page(call, &complete.collect::<Vec<_>>())
         }
         Ok(entities) => page(call, &entities),
     }
@@ -177,7 +175,7 @@ fn unsupported(method: &str, schema: &EntitySchema, key: Option<&str>) -> Reply 
 }
 
 /// The entity that a key means. A certificate may also be asked for by one of its server names.
-fn find<'c>(config: &'c Config, schema: &EntitySchema, key: &str) -> Option<&'c Entity> {
+fn find(config: &Config, schema: &EntitySchema, key: &str) -> Option<Entity> {
     let found = config.find(schema.name, key);
     if schema.name != "certificates" {
         return found;
@@ -186,41 +184,44 @@ fn find<'c>(config: &'c Config, schema: &EntitySchema, key: &str) -> Option<&'c 
 }
 
 /// The same among the children of one entity.
-fn among<'c>(schema: &EntitySchema, children: Vec<&'c Entity>, key: &str) -> Option<&'c Entity> {
+fn among<'c>(schema: &EntitySchema, children: Vec<&'c Stored>, key: &str) -> Option<&'c Stored> {
     let id = Uuid::try_parse(key).ok();
     let with_port = (schema.name == "targets").then(|| format!("{key}:8000"));
-    let is_meant = |entity: &&Entity| {
-        let own = schema.endpoint_key.and_then(|field| entity.value[field].as_str());
-        Some(entity.id) == id || own.is_some_and(|own| own == key || with_port.as_deref() == Some(own))
+    let keys = || [Some(key), with_port.as_deref()].into_iter().flatten();
+    let is_meant = |entity: &&Stored| {
+        let has_key = |field| keys().any(|key| has_text(entity, field, key));
+        Some(entity.id) == id || schema.endpoint_key.is_some_and(has_key)
     };
     children.into_iter().find(is_meant)
 }
 
 /// The entities below another; `None` when that one is not there.
-fn children<'c>(config: &'c Config, nested: &Nested<'_>) -> Option<Vec<&'c Entity>> {
+fn children<'c>(config: &'c Config, nested: &Nested<'_>) -> Option<Vec<&'c Stored>> {
     let parent = find(config, nested.parent, &nested.key)?.id;
     let entities = config.entities(nested.child.name).iter();
-    Some(entities.filter(|entity| reference(entity, nested.field) == Some(parent)).collect())
+    Some(entities.filter(|entity| refers_to(entity, nested.field.name, parent)).collect())
 }
 
-fn members_of<'c>(
-    config: &'c Config,
-    schema: &EntitySchema,
-    key: &str,
-    of: &'static str,
-) -> Option<Vec<&'c Entity>> {
+fn members_of(config: &Config, schema: &EntitySchema, key: &str, of: &'static str) -> Option<Vec<Entity>> {
     let id = find(config, schema, key)?.id;
     let (own, other) = match of {
         "consumers" => ("consumer_group", "consumer"),
         _ => ("consumer", "consumer_group"),
     };
     let rows = config.entities("consumer_group_consumers").iter();
-    let rows = rows.filter(|row| id_of(&row.value[own]) == Some(id));
-    Some(rows.filter_map(|row| config.entity(of, id_of(&row.value[other])?)).collect())
+    let rows = rows.filter(|row| refers_to(row, own, id));
+    Some(rows.filter_map(|row| config.entity(of, id_of(&row.set_fields()[other])?)).collect())
 }
 
-fn reference(entity: &Entity, field: &Field) -> Option<Uuid> {
-    id_of(&entity.value[field.name])
+/// Whether a field of an entity is this text.
+fn has_text(entity: &Stored, field: &str, text: &str) -> bool {
+    let quoted = Value::from(text).to_string();
+    entity.mentions(&quoted) && entity.set_fields()[field] == *text
+}
+
+/// Whether a foreign key of an entity is this id.
+pub fn refers_to(entity: &Stored, field: &str, id: Uuid) -> bool {
+    entity.mentions(&id.to_string()) && id_of(&entity.set_fields()[field]) == Some(id)
 }
 
 fn id_of(reference: &Value) -> Option<Uuid> {
@@ -228,12 +229,11 @@ fn id_of(reference: &Value) -> Option<Uuid> {
 }
 
 /// The entity as Kong shows it: a certificate lists its server names.
-fn shown(config: &Config, schema: &EntitySchema, entity: &Entity) -> Value {
-    let mut value = entity.value.clone();
+fn shown(config: &Config, schema: &EntitySchema, mut entity: Entity) -> Entity {
     if schema.name == "certificates" {
         let snis = config.entities("snis").iter();
-        let own = snis.filter(|sni| id_of(&sni.value["certificate"]) == Some(entity.id));
-        value["snis"] = own.map(|sni| json!(sni.value["name"])).collect();
+        let own = snis.filter(|sni| refers_to(sni, "certificate", entity.id));
+        entity.value["snis"] = own.map(|sni| json!(sni.set_fields()["name"])).collect();
     }
-    value
+    entity
 }

@@ -5,6 +5,7 @@ use plugin::services::TargetHealth;
 use serde_json::{Value, json};
 
 use crate::call::{Call, Door};
+use crate::entities::refers_to;
 use crate::page::page;
 use crate::reply::Reply;
 
@@ -20,10 +21,9 @@ pub fn of_upstream(call: &Call, config: &Config, key: &str) -> Reply {
         return Reply::ok(&json!({ "data": health, "next": null, "node_id": node(call) }));
     }
     let targets = config.entities("targets").iter();
-    let own = targets.filter(|target| target.value["upstream"]["id"] == upstream.value["id"]);
-    let told: Vec<Entity> =
-        own.map(|target| Entity { value: with_health(target, &reports), ..target.clone() }).collect();
-    let mut reply = page(call, &told.iter().collect::<Vec<_>>());
+    let own = targets.filter(|target| refers_to(target, "upstream", upstream.id));
+    let told = own.map(|target| with_health(target.complete(), &reports));
+    let mut reply = page(call, &told.collect::<Vec<_>>());
     if let Ok(Value::Object(mut body)) = serde_json::from_slice(&reply.answer.body) {
         body.insert("node_id".to_owned(), node(call));
         reply.answer.body = Value::Object(body).to_string().into_bytes();
@@ -47,8 +47,8 @@ fn overall(states: &[&str]) -> &'static str {
     }
 }
 
-fn with_health(target: &Entity, reports: &[TargetHealth]) -> Value {
-    let name = target.value["target"].as_str().unwrap_or_default();
+fn with_health(mut target: Entity, reports: &[TargetHealth]) -> Entity {
+    let name = target.value["target"].as_str().unwrap_or_default().to_owned();
     let weight = target.value["weight"].as_u64().unwrap_or_default();
     let own: Vec<&TargetHealth> = reports.iter().filter(|report| report.target == name).collect();
     let states: Vec<&str> = own.iter().map(|report| report.state).collect();
@@ -56,17 +56,16 @@ fn with_health(target: &Entity, reports: &[TargetHealth]) -> Value {
     let addresses: Vec<Value> = reached.map(|report| address(report, weight)).collect();
     let working = own.iter().filter(|report| matches!(report.state, "healthy" | "healthchecks_off"));
     let (total, available) = (addresses.len() as u64 * weight, working.count() as u64 * weight);
-    let (host, port) = name.rsplit_once(':').unwrap_or((name, ""));
-    let mut value = target.value.clone();
-    value["health"] = json!(overall(&states));
-    value["data"] = json!({
+    let (host, port) = name.rsplit_once(':').unwrap_or((&name, ""));
+    target.value["health"] = json!(overall(&states));
+    target.value["data"] = json!({
         "host": host,
         "port": port.parse::<u16>().ok(),
         "nodeWeight": weight,
         "weight": { "total": total, "available": available, "unavailable": total - available },
         "addresses": addresses,
     });
-    value
+    target
 }
 
 fn address(report: &TargetHealth, weight: u64) -> Value {

@@ -85,7 +85,7 @@ fn by_collection(config: &Config) -> Value {
         let entities = config.entities(schema.name);
         if !entities.is_empty() {
             let by_id: Map<String, Value> =
-                entities.iter().map(|entity| (entity.id.to_string(), entity.value.clone())).collect();
+                entities.iter().map(|entity| (entity.id.to_string(), entity.complete().value)).collect();
             collections.insert(schema.name.to_owned(), Value::Object(by_id));
         }
     }

@@ -81,16 +81,16 @@ pub fn status(call: &Call, config: &Config) -> Reply {
         Err(message) => return Reply::fault(Fault::InvalidOptions, &message, Value::Null),
     };
     let stats = &call.control.services.stats;
-    let accepted = stats.sum(|shard| shard.accepted.value());
+    let handled = stats.sum(|shard| shard.accepted.value());
     let refused = stats.sum(|shard| shard.refused.value());
     let closed = stats.sum(|shard| shard.closed.value());
     let (reading, writing) =
         (stats.sum(|shard| shard.reading.value()), stats.sum(|shard| shard.writing.value()));
-    let active = accepted.saturating_sub(closed);
+    let active = handled.saturating_sub(closed);
     Reply::ok(&json!({
         "server": {
-            "connections_accepted": accepted,
-            "connections_handled": accepted.saturating_sub(refused),
+            "connections_accepted": handled + refused,
+            "connections_handled": handled,
             "connections_active": active,
             "connections_reading": reading,
             "connections_writing": writing,

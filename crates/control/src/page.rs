@@ -1,6 +1,6 @@
 //! Lists in pages: `size`, `offset`, `tags`, and the link to the next page.
 
-use model::{Entity, Uuid};
+use model::{Entity, Stored, Uuid};
 use serde_json::{Value, json};
 
 use crate::call::{Call, escaped};
@@ -19,13 +19,23 @@ pub trait Item {
     fn show(&self) -> Value;
 }
 
-impl Item for &Entity {
+impl Item for Entity {
     fn id(&self) -> Uuid {
         self.id
     }
 
     fn show(&self) -> Value {
         self.value.clone()
+    }
+}
+
+impl Item for &Stored {
+    fn id(&self) -> Uuid {
+        self.id
+    }
+
+    fn show(&self) -> Value {
+        self.complete().value
     }
 }
 
@@ -90,7 +100,7 @@ fn link(call: &Call, offset: &str) -> String {
 }
 
 /// The elements that carry the tags that `call` asks for: `a,b` means both, `a/b` either.
-pub fn tagged<'e>(call: &Call, entities: Vec<&'e Entity>) -> Result<Vec<&'e Entity>, Reply> {
+pub fn tagged<'e>(call: &Call, entities: Vec<&'e Stored>) -> Result<Vec<&'e Stored>, Reply> {
     let Some(asked) = call.argument("tags") else { return Ok(entities) };
     let (all, any) = (asked.contains(','), asked.contains('/'));
     let separator = if any { '/' } else { ',' };
@@ -100,16 +110,22 @@ pub fn tagged<'e>(call: &Call, entities: Vec<&'e Entity>) -> Result<Vec<&'e Enti
         let fields = json!({ "fields": { "tags": "invalid filter syntax" } });
         return Err(Reply::fault(Fault::InvalidOptions, message, fields));
     }
-    let wanted = |entity: &&Entity| {
-        let own: Vec<&str> = tags_of(entity).collect();
-        if any { tags.iter().any(|tag| own.contains(tag)) } else { tags.iter().all(|tag| own.contains(tag)) }
+    let wanted = |entity: &&Stored| {
+        let own = tags_of(entity);
+        let has = |tag: &&str| own.iter().any(|own| own == tag);
+        if any { tags.iter().any(has) } else { tags.iter().all(has) }
     };
     Ok(entities.into_iter().filter(wanted).collect())
 }
 
 /// The tags of an entity.
-pub fn tags_of(entity: &Entity) -> impl Iterator<Item = &str> {
-    entity.value["tags"].as_array().into_iter().flatten().filter_map(Value::as_str)
+pub fn tags_of(entity: &Stored) -> Vec<String> {
+    if !entity.mentions("\"tags\":") {
+        return Vec::new();
+    }
+    let fields = entity.set_fields();
+    let tags = fields["tags"].as_array().into_iter().flatten();
+    tags.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 #[cfg(test)]

@@ -7,13 +7,13 @@ use crate::call::Call;
 use crate::page::{Item, page, tags_of};
 use crate::reply::Reply;
 
-struct Carrier<'c> {
-    tag: &'c str,
+struct Carrier {
+    tag: String,
     entity_name: &'static str,
     entity_id: Uuid,
 }
 
-impl Item for Carrier<'_> {
+impl Item for Carrier {
     fn id(&self) -> Uuid {
         self.entity_id
     }
@@ -28,7 +28,7 @@ pub fn list(call: &Call, config: &Config, tag: Option<&str>) -> Reply {
     let mut carriers = Vec::new();
     for schema in config.schemas() {
         for entity in config.entities(schema.name) {
-            let tags = tags_of(entity).filter(|own| tag.is_none_or(|tag| *own == tag));
+            let tags = tags_of(entity).into_iter().filter(|own| tag.is_none_or(|tag| own == tag));
             carriers.extend(tags.map(|tag| Carrier { tag, entity_name: schema.name, entity_id: entity.id }));
         }
     }

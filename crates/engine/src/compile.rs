@@ -92,8 +92,11 @@ impl Compiler<'_> {
     }
 }
 
+/// The rows that run on requests: not those for streams of bytes only.
 fn enabled(config: &Config) -> impl Iterator<Item = &PluginRow> {
-    config.plugins.iter().map(AsRef::as_ref).filter(|row| row.enabled)
+    let of_requests = |protocol: &String| matches!(protocol.as_str(), "http" | "https" | "grpc" | "grpcs");
+    let runs = move |row: &&PluginRow| row.enabled && row.protocols.iter().any(of_requests);
+    config.plugins.iter().map(AsRef::as_ref).filter(runs)
 }
 
 fn matched_routes(config: &Config) -> Vec<Arc<Matched>> {
@@ -117,11 +120,7 @@ fn routable(config: &Config) -> impl Iterator<Item = (usize, &Route)> {
 
 /// An entity as log lines show it: without what is not set (kong.md 5.4).
 fn entity_json(config: &Config, collection: &str, id: Uuid) -> Box<str> {
-    let mut value = config.entity(collection, id).map(|entity| entity.value.clone()).unwrap_or_default();
-    if let Some(fields) = value.as_object_mut() {
-        fields.retain(|_, field| !field.is_null());
-    }
-    value.to_string().into_boxed_str()
+    config.entity_text(collection, id).unwrap_or("{}").into()
 }
 
 fn compile_route(matched: Arc<Matched>, chain: Chain, balancers: &Balancers) -> CompiledRoute {

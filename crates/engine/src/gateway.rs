@@ -174,6 +174,12 @@ impl Gateway {
         self.stop();
     }
 
+    /// Whether no new connections are taken any more.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        *self.orders.borrow() != Order::Run
+    }
+
     fn is_running(&self) -> bool {
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         threads.iter().any(|thread| !thread.is_finished())

@@ -138,6 +138,11 @@ impl Local {
         self.connections.borrow().len()
     }
 
+    /// Connections on which a request is running, from its first byte on.
+    pub fn busy_connections(&self) -> usize {
+        self.connections.borrow().values().filter(|connection| !connection.idle.get()).count()
+    }
+
     /// Number for a new connection.
     pub fn number_connection(&self) -> u64 {
         let number = self.next_connection.get();

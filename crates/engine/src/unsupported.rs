@@ -60,7 +60,10 @@ fn secrets(config: &Config) -> Vec<Problem> {
     let message = "references to vaults are not resolved by this version; write the value itself";
     for schema in config.schemas() {
         for entity in config.entities(schema.name) {
-            if let Some(field) = reference_in(&entity.value) {
+            if !entity.mentions("{vault://") {
+                continue;
+            }
+            if let Some(field) = reference_in(&entity.set_fields()) {
                 problems.push(at(config, schema.name, entity.id, &field, message));
             }
         }

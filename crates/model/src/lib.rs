@@ -7,12 +7,13 @@ pub mod entity;
 mod json;
 pub mod node;
 pub mod path;
+pub mod pem;
 pub mod problem;
 mod render;
 pub mod schema;
 mod yaml;
 
-pub use declarative::{Catalog, Config, Entity, PluginSchema, Scopes};
+pub use declarative::{Catalog, Config, Entity, PluginSchema, Scopes, Stored};
 pub use entity::{EntitySchema, PluginRow};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use render::Source;

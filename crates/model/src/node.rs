@@ -157,7 +157,8 @@ pub(crate) struct Syntax {
     pub message: String,
 }
 
-/// Deeper nesting than any configuration needs, and shallow enough for every stack.
+/// Deeper nesting than any configuration needs, and shallow enough for every stack and for the reader of JSON that entities
+/// are kept in.
 const DEEPEST: usize = 128;
 /// What all aliases of a document together may grow to.
 const LARGEST_EXPANSION: usize = 128 << 20;

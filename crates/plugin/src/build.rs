@@ -82,7 +82,7 @@ impl Build<'_> {
     /// When an entity is not what its schema says, which loading rules out.
     pub fn entities<T: Entity>(&self) -> Result<Vec<T>, BuildError> {
         let name = T::entity_schema().name;
-        let typed = self.config.entities(name).iter().map(|entity| T::from_value(&entity.value));
+        let typed = self.config.entities(name).iter().map(|entity| T::from_value(&entity.set_fields()));
         typed.map(|entity| entity.map_err(|problem| BuildError::new(name, problem.to_string()))).collect()
     }
 

@@ -10,6 +10,7 @@
 pub mod admin;
 pub mod build;
 pub mod clock;
+pub mod edits;
 pub mod exchange;
 pub mod flow;
 #[cfg(feature = "harness")]

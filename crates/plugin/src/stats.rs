@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[repr(align(128))]
 #[derive(Default)]
 pub struct Shard {
-    /// Connections accepted from clients.
+    /// Connections accepted from clients and served.
     pub accepted: Counter,
     /// Connections refused because a bound was reached.
     pub refused: Counter,
@@ -44,16 +44,9 @@ impl Counter {
 pub struct Gauge(AtomicU64);
 
 impl Gauge {
-    /// One more. Owner only, see [`Counter::add`].
-    #[inline]
-    pub fn up(&self) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-    }
-
-    /// One less. Owner only, see [`Counter::add`].
-    #[inline]
-    pub fn down(&self) {
-        self.0.store(self.0.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
+    /// What the owner has counted.
+    pub fn set(&self, level: u64) {
+        self.0.store(level, Ordering::Relaxed);
     }
 
     /// The level now.

@@ -52,17 +52,9 @@ pub fn run(arguments: &Demo) -> ExitCode {
     }
 }
 
-/// As for `run`, but on loopback only, and without a status listener.
+/// As for `run`; but without an address for clients or for the Admin API there is nothing to show.
 fn places(listen: &Listen) -> Result<Places, String> {
-    let or =
-        |given: &Option<String>, default: &str| Some(given.clone().unwrap_or_else(|| default.to_owned()));
-    let listen = Listen {
-        proxy_listen: or(&listen.proxy_listen, "127.0.0.1:8000"),
-        admin_listen: listen.admin_listen.clone(),
-        status_listen: listen.status_listen.clone(),
-        workers: listen.workers.clone(),
-    };
-    let places = Places::from(&listen, "off")?;
+    let places = Places::from(listen)?;
     match (places.proxy.is_empty(), places.admin.is_empty()) {
         (true, _) => Err("--proxy-listen: the demo needs an address".to_owned()),
         (_, true) => Err("--admin-listen: the demo needs an address".to_owned()),

@@ -291,11 +291,13 @@ fn the_status_counts_what_the_data_plane_counts() {
     let plane = Plane::start();
     let shard = plane.services.stats.shard(0);
     shard.accepted.add(5);
+    shard.refused.add(1);
     shard.closed.add(2);
     shard.requests.add(9);
-    shard.writing.up();
+    shard.writing.set(1);
     let server = plane.get("/status").json()["server"].clone();
-    assert_eq!(server["connections_accepted"], 5);
+    assert_eq!(server["connections_accepted"], 6, "those that were refused too");
+    assert_eq!(server["connections_handled"], 5);
     assert_eq!(server["connections_active"], 3);
     assert_eq!(server["connections_waiting"], 2);
     assert_eq!(server["total_requests"], 9);

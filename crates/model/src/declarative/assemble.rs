@@ -4,58 +4,66 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ahash::AHashMap;
-use base64::Engine as _;
-use serde_json::Value;
-use sha2::{Digest, Sha256};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::collect::Row;
-use super::config::{Collection, Config, Entity};
+use super::config::{Collection, Config, Stored};
 use super::layout::Layout;
 use super::prepare::Header;
 use crate::entity::{EntitySchema, PluginRow};
+use crate::node::Span;
 use crate::problem::Problem;
-use crate::schema::{Kind, Record};
+use crate::schema::{Kind, Record, ValueError};
 
 pub(super) fn assemble(
     layout: &Layout<'_>,
-    rows: Vec<Row<'_>>,
+    rows: Vec<Row>,
     header: Header,
     warnings: Vec<Problem>,
     hash: String,
 ) -> Config {
     let empty = |schema: &EntitySchema| Collection {
-        schema: schema.clone(),
+        schema: Arc::new(schema.clone()),
         entities: Vec::new(),
         by_id: AHashMap::new(),
         by_endpoint_key: AHashMap::new(),
     };
-    let mut collections: Vec<Collection> =
-        layout.collections.iter().map(|collection| empty(&collection.schema)).collect();
+    let mut config = Config {
+        collections: layout.collections.iter().map(|collection| empty(&collection.schema)).collect(),
+        by_name: layout.names().enumerate().map(|(index, name)| (name, index)).collect(),
+        warnings,
+        hash,
+        ..Config::default()
+    };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     for row in rows {
-        let collection = &mut collections[row.collection];
-        let mut value = row.value;
-        complete(&mut value, &collection.schema, &header, now.as_millis());
-        collection.add(Entity { id: identity(&value), value, span: row.node.span });
+        let Value::Object(mut fields) = row.value else { continue };
+        let schema = Arc::clone(&config.collections[row.collection].schema);
+        complete(&mut fields, &schema, &header, now.as_millis());
+        let value = Value::Object(fields);
+        keep_typed(&mut config, schema.name, &value, row.span).expect("validated by its own schema");
+        config.collections[row.collection].add(value, row.span);
     }
-    let by_name = layout.names().enumerate().map(|(index, name)| (name, index)).collect();
-    let mut config = Config { warnings, hash, collections, by_name, ..Config::default() };
+    for membership in &config.consumer_group_consumers {
+        config.groups.entry(membership.consumer.0).or_default().push(membership.consumer_group.0);
+    }
     config.format_version = header.format_version;
     config.transform = header.transform;
-    fill_typed(&mut config);
     config
 }
 
 impl Collection {
-    fn add(&mut self, entity: Entity) {
+    fn add(&mut self, value: Value, span: Span) {
         let index = self.entities.len();
-        self.by_id.insert(entity.id, index);
-        let key = self.schema.endpoint_key.and_then(|field| entity.value[field].as_str());
-        if let Some(key) = key {
+        let id = identity(&value);
+        self.by_id.insert(id, index);
+        if let Some(key) = self.schema.endpoint_key.and_then(|field| value[field].as_str()) {
             self.by_endpoint_key.insert(key.to_owned(), index);
         }
-        self.entities.push(entity);
+        if let Value::Object(fields) = value {
+            self.entities.push(Stored::new(id, span, &self.schema, fields));
+        }
     }
 }
 
@@ -63,9 +71,8 @@ fn identity(value: &Value) -> Uuid {
     value["id"].as_str().and_then(|id| Uuid::try_parse(id).ok()).unwrap_or_default()
 }
 
-/// Time stamps, random secrets, digests and the tags of the whole document.
-fn complete(value: &mut Value, schema: &EntitySchema, header: &Header, milliseconds: u128) {
-    let Some(fields) = value.as_object_mut() else { return };
+/// Time stamps, random secrets and the tags of the whole document.
+fn complete(fields: &mut Map<String, Value>, schema: &EntitySchema, header: &Header, milliseconds: u128) {
     for field in &schema.record.fields {
         let Some(slot) = fields.get_mut(field.name).filter(|slot| field.auto && slot.is_null()) else {
             continue;
@@ -76,9 +83,6 @@ fn complete(value: &mut Value, schema: &EntitySchema, header: &Header, milliseco
             Kind::String => Value::from(Uuid::new_v4().simple().to_string()),
             _ => continue,
         };
-    }
-    if schema.name == "ca_certificates" && fields["cert_digest"].is_null() {
-        fields["cert_digest"] = fields["cert"].as_str().and_then(certificate_digest).into();
     }
     if header.select_tags.is_empty() {
         return;
@@ -92,39 +96,31 @@ fn complete(value: &mut Value, schema: &EntitySchema, header: &Header, milliseco
     fields["tags"] = Value::Array(tags);
 }
 
-/// SHA-256 of the certificate inside the PEM armour, hexadecimal.
-fn certificate_digest(pem: &str) -> Option<String> {
-    let body = pem.split_once("-----BEGIN CERTIFICATE-----")?.1.split_once("-----END")?.0;
-    let body: String = body.split_whitespace().collect();
-    let der = base64::engine::general_purpose::STANDARD.decode(body).ok()?;
-    Some(Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn fill_typed(config: &mut Config) {
-    config.services = typed(config, "services");
-    config.routes = typed(config, "routes");
-    config.upstreams = typed(config, "upstreams");
-    config.targets = typed(config, "targets");
-    config.consumers = typed(config, "consumers");
-    config.consumer_groups = typed(config, "consumer_groups");
-    config.consumer_group_consumers = typed(config, "consumer_group_consumers");
-    config.certificates = typed(config, "certificates");
-    config.snis = typed(config, "snis");
-    config.ca_certificates = typed(config, "ca_certificates");
-    config.key_sets = typed(config, "key_sets");
-    config.keys = typed(config, "keys");
-    config.vaults = typed(config, "vaults");
-    for membership in &config.consumer_group_consumers {
-        config.groups.entry(membership.consumer.0).or_default().push(membership.consumer_group.0);
+/// Adds the typed form of an entity; those of plugins have theirs in the plugin.
+fn keep_typed(config: &mut Config, collection: &str, value: &Value, span: Span) -> Result<(), ValueError> {
+    match collection {
+        "services" => keep(&mut config.services, value),
+        "routes" => keep(&mut config.routes, value),
+        "upstreams" => keep(&mut config.upstreams, value),
+        "targets" => keep(&mut config.targets, value),
+        "consumers" => keep(&mut config.consumers, value),
+        "consumer_groups" => keep(&mut config.consumer_groups, value),
+        "consumer_group_consumers" => keep(&mut config.consumer_group_consumers, value),
+        "certificates" => keep(&mut config.certificates, value),
+        "snis" => keep(&mut config.snis, value),
+        "ca_certificates" => keep(&mut config.ca_certificates, value),
+        "key_sets" => keep(&mut config.key_sets, value),
+        "keys" => keep(&mut config.keys, value),
+        "vaults" => keep(&mut config.vaults, value),
+        "plugins" => {
+            config.plugins.push(Arc::new(PluginRow::new(value, span)?));
+            Ok(())
+        }
+        _ => Ok(()),
     }
-    let plugins = config.entities("plugins").iter();
-    let row =
-        |entity: &Entity| PluginRow::new(&entity.value, entity.span).expect("validated by its own schema");
-    config.plugins = plugins.map(|entity| Arc::new(row(entity))).collect();
 }
 
-fn typed<T: Record>(config: &Config, collection: &str) -> Vec<Arc<T>> {
-    let entities = config.entities(collection).iter();
-    let read = |entity: &Entity| T::from_value(&entity.value).expect("validated by its own schema");
-    entities.map(|entity| Arc::new(read(entity))).collect()
+fn keep<T: Record>(entities: &mut Vec<Arc<T>>, value: &Value) -> Result<(), ValueError> {
+    entities.push(Arc::new(T::from_value(value)?));
+    Ok(())
 }

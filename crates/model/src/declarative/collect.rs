@@ -4,36 +4,62 @@ use serde_json::Value;
 
 use super::PluginSchema;
 use super::layout::{Child, Layout};
-use crate::node::{Key, Node, NodeKind};
+use crate::node::{Key, Node, NodeKind, Span};
+use crate::pem;
 use crate::problem::{Place, Problems, Step, Trail, nearest};
-use crate::schema::Surroundings;
+use crate::schema::{Field, RecordSchema, Surroundings};
 
 /// One entity of the document.
-pub(super) struct Row<'n> {
+pub(super) struct Row {
     pub collection: usize,
-    pub node: &'n Node,
+    /// Where it stands in the text.
+    pub span: Span,
+    /// The fields that the document gives, and where.
+    given: Box<[(&'static str, Span)]>,
     /// The row this one is nested in, and the field that points there.
     pub parent: Option<(usize, &'static str)>,
     /// The key its list stands under.
-    pub key: &'n str,
+    pub key: &'static str,
     pub index: usize,
     /// The validated fields.
     pub value: Value,
 }
 
-pub(super) struct Collector<'l, 'n> {
+impl Row {
+    /// Whether the document itself says what `field` is.
+    pub fn gives(&self, field: &str) -> bool {
+        self.given.iter().any(|(name, _)| *name == field)
+    }
+
+    /// Where `field` stands, or the entity where it is not given.
+    pub fn span_of(&self, field: &str) -> Span {
+        self.given.iter().find(|(name, _)| *name == field).map_or(self.span, |(_, span)| *span)
+    }
+}
+
+pub(super) struct Collector<'l> {
     layout: &'l Layout<'l>,
-    pub rows: Vec<Row<'n>>,
+    pub rows: Vec<Row>,
     pub problems: Problems,
 }
 
-impl<'l, 'n> Collector<'l, 'n> {
+/// Where the list of a row stands.
+#[derive(Clone, Copy)]
+struct List {
+    key: &'static str,
+    collection: usize,
+    parent: Option<(usize, &'static str)>,
+}
+
+impl<'l> Collector<'l> {
     pub fn new(layout: &'l Layout<'l>, problems: Problems) -> Self {
         Self { layout, rows: Vec::new(), problems }
     }
 
-    pub fn document(&mut self, root: &'n Node) {
-        let NodeKind::Object(entries) = &root.kind else {
+    /// Takes the document apart, so that each entity's part is gone before the next one is validated: both forms of a
+    /// large document together would take much memory.
+    pub fn document(&mut self, root: Node) {
+        let NodeKind::Object(entries) = root.kind else {
             self.problems.add(&Trail::Root, root.span, "expected a declarative configuration");
             return;
         };
@@ -43,8 +69,11 @@ impl<'l, 'n> Collector<'l, 'n> {
         }
         for (key, node) in entries {
             match self.layout.collection(&key.name) {
-                Some(collection) => self.list(key, node, collection, None, &Trail::Root),
-                None => self.header_field(key, node),
+                Some(collection) => {
+                    let key = self.layout.collections[collection].schema.name;
+                    self.list(List { key, collection, parent: None }, node, &Trail::Root);
+                }
+                None => self.header_field(&key, &node),
             }
         }
     }
@@ -78,21 +107,12 @@ impl<'l, 'n> Collector<'l, 'n> {
         }
     }
 
-    fn list(
-        &mut self,
-        key: &'n Key,
-        node: &'n Node,
-        collection: usize,
-        parent: Option<(usize, &'static str)>,
-        trail: &Trail<'_>,
-    ) {
-        let trail = trail.field(&key.name);
-        match &node.kind {
+    fn list(&mut self, list: List, node: Node, trail: &Trail<'_>) {
+        let trail = trail.field(list.key);
+        match node.kind {
             NodeKind::Array(elements) => {
-                for (index, element) in elements.iter().enumerate() {
-                    let row =
-                        Row { collection, node: element, parent, key: &key.name, index, value: Value::Null };
-                    self.row(row, &trail.index(index));
+                for (index, element) in elements.into_iter().enumerate() {
+                    self.row(list, index, element, &trail.index(index));
                 }
             }
             NodeKind::Null => {}
@@ -102,32 +122,52 @@ impl<'l, 'n> Collector<'l, 'n> {
         }
     }
 
-    fn row(&mut self, mut row: Row<'n>, trail: &Trail<'_>) {
-        let collection = &self.layout.collections[row.collection];
-        let surroundings =
-            Surroundings { others: &collection.others, given: row.parent.map(|(_, field)| field) };
-        if row.node.is_null() {
-            self.problems.add(trail, row.node.span, "expected a record");
+    fn row(&mut self, list: List, index: usize, node: Node, trail: &Trail<'_>) {
+        let collection = &self.layout.collections[list.collection];
+        let given = list.parent.map(|(_, field)| field);
+        let surroundings = Surroundings { others: &collection.others, given };
+        if node.is_null() {
+            self.problems.add(trail, node.span, "expected a record");
             return;
         }
-        row.value =
-            collection.schema.record.validate_within(row.node, trail, &surroundings, &mut self.problems);
-        if row.value.is_null() {
+        let record = &collection.schema.record;
+        let value = record.validate_within(&node, trail, &surroundings, &mut self.problems);
+        if value.is_null() {
             return;
         }
-        match collection.schema.name {
-            "plugins" => self.plugin(&mut row, trail),
+        let List { key, collection, parent } = list;
+        let mut row = Row {
+            collection,
+            span: node.span,
+            given: given_fields(record, &node),
+            parent,
+            key,
+            index,
+            value,
+        };
+        self.check(&mut row, &node, trail);
+        let own = self.rows.len();
+        self.rows.push(row);
+        self.nested(list.collection, own, node, trail);
+    }
+
+    /// What the schema of one collection cannot say.
+    fn check(&mut self, row: &mut Row, node: &Node, trail: &Trail<'_>) {
+        match self.layout.collections[row.collection].schema.name {
+            "plugins" => self.plugin(row, node, trail),
+            "ca_certificates" => self.digest(row, trail),
             "routes" if row.value["path_handling"] == "v1" => {
-                let span = row.node.field("path_handling").map_or(row.node.span, |node| node.span);
                 let message = "path_handling='v1' is deprecated and treated as 'v0'";
-                self.problems.warn(&trail.field("path_handling"), span, message);
+                self.problems.warn(&trail.field("path_handling"), row.span_of("path_handling"), message);
             }
             _ => {}
         }
-        let node = row.node;
-        let own = self.rows.len();
-        self.rows.push(row);
-        for (key, node) in node.as_object().unwrap_or_default() {
+    }
+
+    /// What stands beside the fields of the row `own`: other entities, and words of Kong's own.
+    fn nested(&mut self, collection: usize, own: usize, node: Node, trail: &Trail<'_>) {
+        let NodeKind::Object(entries) = node.kind else { return };
+        for (key, node) in entries {
             match (key.name.as_str(), &node.kind) {
                 ("_comment", kind) if !matches!(kind, NodeKind::String(_) | NodeKind::Null) => {
                     self.problems.add(&trail.field("_comment"), node.span, "expected a string");
@@ -136,23 +176,33 @@ impl<'l, 'n> Collector<'l, 'n> {
                     self.problems.add(&trail.field("_ignore"), node.span, "expected an array");
                 }
                 (name, _) => {
-                    if let Some(Child { collection, field, .. }) = collection.child(name) {
-                        self.list(key, node, collection, Some((own, field)), trail);
+                    if let Some(child) = self.layout.collections[collection].child(name) {
+                        let Child { key, collection, field } = child;
+                        self.list(List { key, collection, parent: Some((own, field)) }, node, trail);
                     }
                 }
             }
         }
     }
 
+    /// The digest of an authority's certificate, which says who it is. As in Kong, that of the certificate counts.
+    fn digest(&mut self, row: &mut Row, trail: &Trail<'_>) {
+        let Some(digest) = row.value["cert"].as_str().and_then(pem::digest) else { return };
+        let given = row.value["cert_digest"].as_str();
+        if given.is_some_and(|given| !given.eq_ignore_ascii_case(&digest)) {
+            let message = format!("is not the digest of the certificate, which is {digest}");
+            self.problems.warn(&trail.field("cert_digest"), row.span_of("cert_digest"), message);
+        }
+        row.value["cert_digest"] = Value::String(digest);
+    }
+
     /// What depends on which plugin it is: the settings, the scopes, the protocols.
-    fn plugin(&mut self, row: &mut Row<'n>, trail: &Trail<'_>) {
+    fn plugin(&mut self, row: &mut Row, node: &Node, trail: &Trail<'_>) {
         let Some(name) = row.value["name"].as_str() else { return };
-        let node = row.node;
-        let field_span = |name: &str| node.field(name).map_or(node.span, |field| field.span);
         let Some(plugin) = self.layout.plugin(name) else {
             let message =
                 format!("plugin '{name}' not enabled; add it to the 'plugins' configuration property");
-            let problem = self.problems.add(&trail.field("name"), field_span("name"), message);
+            let problem = self.problems.add(&trail.field("name"), row.span_of("name"), message);
             problem.suggestion =
                 nearest(name, self.layout.plugin_names()).map(|name| format!("did you mean '{name}'?"));
             return;
@@ -163,19 +213,19 @@ impl<'l, 'n> Collector<'l, 'n> {
         for (field, allowed) in scopes(plugin) {
             let given = row.parent.is_some_and(|(_, parent)| parent == field);
             if !allowed && (given || !row.value[field].is_null()) {
-                self.problems.add(&trail.field(field), field_span(field), "value must be null");
+                self.problems.add(&trail.field(field), row.span_of(field), "value must be null");
             }
         }
-        self.protocols(plugin, row, trail);
+        self.protocols(plugin, row, node, trail);
     }
 
-    fn protocols(&mut self, plugin: &PluginSchema, row: &mut Row<'n>, trail: &Trail<'_>) {
+    fn protocols(&mut self, plugin: &PluginSchema, row: &mut Row, node: &Node, trail: &Trail<'_>) {
         if row.value["protocols"].is_null() {
             row.value["protocols"] = plugin.protocols.iter().copied().collect();
             return;
         }
         let trail = trail.field("protocols");
-        let nodes = row.node.field("protocols").and_then(Node::as_array).unwrap_or_default();
+        let nodes = node.field("protocols").and_then(Node::as_array).unwrap_or_default();
         for (index, node) in nodes.iter().enumerate() {
             if node.as_str().is_some_and(|protocol| !plugin.protocols.contains(&protocol)) {
                 let message = format!("expected one of: {}", plugin.protocols.join(", "));
@@ -206,8 +256,17 @@ fn scopes(plugin: &PluginSchema) -> [(&'static str, bool); 4] {
     ]
 }
 
+/// The fields of a record that `node` gives, in the order of the schema.
+fn given_fields(record: &RecordSchema, node: &Node) -> Box<[(&'static str, Span)]> {
+    let given = |field: &Field| {
+        let node = node.field(field.name).filter(|node| !node.is_null())?;
+        Some((field.name, node.span))
+    };
+    record.fields.iter().filter_map(given).collect()
+}
+
 /// Where a row stands in the document.
-pub(super) fn place(rows: &[Row<'_>], row: usize) -> Place {
+pub(super) fn place(rows: &[Row], row: usize) -> Place {
     let Row { parent, key, index, .. } = &rows[row];
     let mut place = parent.map_or_else(Place::default, |(parent, _)| place(rows, parent));
     place.0.push(Step::Field((*key).to_owned()));

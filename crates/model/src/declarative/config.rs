@@ -1,9 +1,9 @@
-//! A configuration that checked: typed entities, and every entity as complete JSON.
+//! A configuration that checked: typed entities, and every entity as the JSON that the Admin API shows.
 
 use std::sync::Arc;
 
 use ahash::AHashMap;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::entity::{
@@ -68,44 +68,101 @@ pub struct Entity {
     pub span: Span,
 }
 
+/// An entity as it is kept: the fields that are set, as JSON text. The complete form takes many times the memory, and
+/// only a few are looked at together.
+#[derive(Debug)]
+pub struct Stored {
+    /// Its identity.
+    pub id: Uuid,
+    /// Where it stands in the document.
+    pub span: Span,
+    schema: Arc<EntitySchema>,
+    text: Box<str>,
+}
+
 /// All entities of one kind.
 #[derive(Debug)]
 pub(super) struct Collection {
-    pub schema: EntitySchema,
-    pub entities: Vec<Entity>,
+    pub schema: Arc<EntitySchema>,
+    pub entities: Vec<Stored>,
     pub by_id: AHashMap<Uuid, usize>,
     pub by_endpoint_key: AHashMap<String, usize>,
 }
 
+impl Stored {
+    /// Keeps an entity of which `fields` is the complete form.
+    pub(super) fn new(
+        id: Uuid,
+        span: Span,
+        schema: &Arc<EntitySchema>,
+        mut fields: Map<String, Value>,
+    ) -> Self {
+        fields.retain(|_, value| !value.is_null());
+        let text = Value::Object(fields).to_string().into_boxed_str();
+        Self { id, span, schema: Arc::clone(schema), text }
+    }
+
+    /// The fields that are set.
+    #[must_use]
+    pub fn set_fields(&self) -> Value {
+        serde_json::from_str(&self.text).expect("written from a value")
+    }
+
+    /// Whether `text`, which holds nothing that JSON escapes, occurs anywhere in the entity. To look is much cheaper
+    /// than to read.
+    #[must_use]
+    pub fn mentions(&self, text: &str) -> bool {
+        self.text.contains(text)
+    }
+
+    /// All its fields.
+    #[must_use]
+    pub fn complete(&self) -> Entity {
+        let mut set = self.set_fields();
+        let mut fields = Map::with_capacity(self.schema.record.fields.len());
+        for field in &self.schema.record.fields {
+            let value = set.get_mut(field.name).map_or(Value::Null, Value::take);
+            fields.insert(field.name.to_owned(), value);
+        }
+        Entity { id: self.id, value: Value::Object(fields), span: self.span }
+    }
+}
+
 impl Config {
     /// The entities of a collection such as `routes` or `keyauth_credentials`; none when there is no such collection.
-    pub fn entities(&self, collection: &str) -> &[Entity] {
+    pub fn entities(&self, collection: &str) -> &[Stored] {
         self.collection(collection).map_or(&[], |collection| &collection.entities)
     }
 
-    /// The entity of that id.
-    pub fn entity(&self, collection: &str, id: Uuid) -> Option<&Entity> {
+    /// The entity of that id, complete.
+    pub fn entity(&self, collection: &str, id: Uuid) -> Option<Entity> {
         let collection = self.collection(collection)?;
-        collection.by_id.get(&id).map(|index| &collection.entities[*index])
+        collection.by_id.get(&id).map(|index| collection.entities[*index].complete())
     }
 
-    /// The entity that `key` means: its id or its endpoint key (a name, in most collections).
-    pub fn find(&self, collection: &str, key: &str) -> Option<&Entity> {
+    /// What is set of the entity of that id, as JSON text: the form of log lines.
+    pub fn entity_text(&self, collection: &str, id: Uuid) -> Option<&str> {
+        let collection = self.collection(collection)?;
+        collection.by_id.get(&id).map(|index| &*collection.entities[*index].text)
+    }
+
+    /// The entity that `key` means, complete: its id or its endpoint key (a name, in most collections).
+    pub fn find(&self, collection: &str, key: &str) -> Option<Entity> {
         if let Some(entity) = Uuid::try_parse(key).ok().and_then(|id| self.entity(collection, id)) {
             return Some(entity);
         }
         let collection = self.collection(collection)?;
-        collection.by_endpoint_key.get(key).map(|index| &collection.entities[*index])
+        collection.by_endpoint_key.get(key).map(|index| collection.entities[*index].complete())
     }
 
     /// The schemas of all collections, those of plugins included.
     pub fn schemas(&self) -> impl Iterator<Item = &EntitySchema> {
-        self.collections.iter().map(|collection| &collection.schema)
+        self.collections.iter().map(|collection| &*collection.schema)
     }
 
     /// The schema of a collection.
     pub fn schema(&self, collection: &str) -> Option<&EntitySchema> {
-        self.collection(collection).map(|collection| &collection.schema)
+        self.collection(collection).map(|collection| &*collection.schema)
     }
 
     /// The service of that id.

@@ -1,6 +1,7 @@
-//! Kong's declarative format: one document in, typed entities and their complete JSON out, or everything that is
+//! Kong's declarative format: one document in, its entities out, typed and as they are shown, or everything that is
 //! wrong with it.
 
+mod advice;
 mod assemble;
 mod catalog;
 mod collect;
@@ -14,14 +15,15 @@ mod resolve;
 use std::sync::Arc;
 
 pub use catalog::{Catalog, PluginSchema, Scopes};
-pub use config::{Config, Entity};
+pub use config::{Config, Entity, Stored};
 pub use errors::problems_to_kong;
 use md5::{Digest, Md5};
 
 use self::collect::Collector;
 use self::layout::Layout;
+use self::prepare::Header;
 use self::resolve::Resolver;
-use crate::node;
+use crate::node::{self, Node};
 use crate::problem::{Problem, Problems};
 
 /// Reads a declarative document.
@@ -30,29 +32,47 @@ use crate::problem::{Problem, Problems};
 /// Everything that is wrong with it, in the order of the text.
 pub fn load(file_name: &str, text: &str, catalog: &Catalog) -> Result<Config, Vec<Problem>> {
     let file: Arc<str> = Arc::from(file_name);
-    let mut document = match node::parse(file_name, text) {
-        Ok(document) => document,
+    let layout = Layout::new(catalog);
+    let mut problems = Problems::default();
+    let (root, header) = match read(file_name, text, &layout, &mut problems) {
+        Ok(read) => read,
         Err(problem) => return Err(vec![Problem { file, ..problem }]),
     };
-    let layout = Layout::new(catalog);
-    let mut problems = Problems { list: std::mem::take(&mut document.problems) };
-    let header = prepare::prepare(&mut document.root, &layout, &mut problems);
     let mut collector = Collector::new(&layout, problems);
-    collector.document(&document.root);
+    collector.document(root);
     let mut resolver = Resolver::new(&layout, collector);
     resolver.resolve();
     let (rows, mut problems) = resolver.finish();
-    sort_by_place(&file, &mut problems);
-    if !problems.is_usable() {
-        errors::attach_owners(&document.root, &layout, &mut problems.list);
-        return Err(problems.list);
+    if problems.is_usable() {
+        advice::advise(&layout, &rows, &mut problems);
     }
-    Ok(assemble::assemble(&layout, rows, header, problems.list, digest(text)))
+    sort_by_place(&file, &mut problems);
+    if problems.is_usable() {
+        return Ok(assemble::assemble(&layout, rows, header, problems.list, digest(text)));
+    }
+    // Read once more, so that a document without errors need not stay in memory for this.
+    if let Ok((root, _)) = read(file_name, text, &layout, &mut Problems::default()) {
+        errors::attach_owners(&root, &layout, &mut problems.list);
+    }
+    Err(problems.list)
+}
+
+/// The document in Kong's plain form, and what it says about itself.
+fn read(
+    file_name: &str,
+    text: &str,
+    layout: &Layout<'_>,
+    problems: &mut Problems,
+) -> Result<(Node, Header), Problem> {
+    let mut document = node::parse(file_name, text)?;
+    problems.list.append(&mut document.problems);
+    let header = prepare::prepare(&mut document.root, layout, problems);
+    Ok((document.root, header))
 }
 
 /// The configuration without any entity, with which a gateway starts that has no document.
 pub fn empty(catalog: &Catalog) -> Config {
-    let (layout, header) = (Layout::new(catalog), prepare::Header::default());
+    let (layout, header) = (Layout::new(catalog), Header::default());
     assemble::assemble(&layout, Vec::new(), header, Vec::new(), "0".repeat(32))
 }
 
@@ -69,5 +89,11 @@ fn sort_by_place(file: &Arc<str>, problems: &mut Problems) {
     }
 }
 
+#[cfg(test)]
+mod advice_tests;
+#[cfg(test)]
+mod certificate_tests;
+#[cfg(test)]
+mod config_tests;
 #[cfg(test)]
 mod tests;

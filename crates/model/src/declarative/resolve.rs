@@ -1,18 +1,17 @@
 //! What entities say about each other: references, identities, uniqueness.
 
 use ahash::{AHashMap, AHashSet};
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::collect::{Collector, Row, place};
 use super::layout::{Collection, Layout};
 use crate::entity::stable_id;
-use crate::node::Span;
 use crate::problem::{Problem, Problems, Step, nearest};
 
-pub(super) struct Resolver<'l, 'n> {
+pub(super) struct Resolver<'l> {
     layout: &'l Layout<'l>,
-    rows: Vec<Row<'n>>,
+    rows: Vec<Row>,
     problems: Problems,
     ids: Vec<Uuid>,
     known: Vec<Known>,
@@ -32,8 +31,8 @@ struct Known {
     cache_keys: AHashSet<String>,
 }
 
-impl<'l, 'n> Resolver<'l, 'n> {
-    pub fn new(layout: &'l Layout<'l>, collector: Collector<'l, 'n>) -> Self {
+impl<'l> Resolver<'l> {
+    pub fn new(layout: &'l Layout<'l>, collector: Collector<'l>) -> Self {
         let ids = vec![Uuid::nil(); collector.rows.len()];
         let known = layout.collections.iter().map(|_| Known::default()).collect();
         Self {
@@ -61,7 +60,7 @@ impl<'l, 'n> Resolver<'l, 'n> {
         }
     }
 
-    pub fn finish(self) -> (Vec<Row<'n>>, Problems) {
+    pub fn finish(self) -> (Vec<Row>, Problems) {
         (self.rows, self.problems)
     }
 
@@ -78,7 +77,7 @@ impl<'l, 'n> Resolver<'l, 'n> {
                     }
                 },
             };
-            self.rows[row].value[*field] = id.map_or(Value::Null, |id| json!({ "id": id.to_string() }));
+            self.rows[row].value[*field] = id.map_or(Value::Null, reference);
         }
     }
 
@@ -174,15 +173,21 @@ impl<'l, 'n> Resolver<'l, 'n> {
 
     /// Notes a problem of a row: in Kong's tree at `field` or at the row itself, in the text at the value of `shown`.
     fn problem(&mut self, row: usize, field: Option<&str>, shown: &str, message: String) -> &mut Problem {
-        let node = self.rows[row].node;
-        let span: Span = node.field(shown).map_or(node.span, |node| node.span);
+        let span = self.rows[row].span_of(shown);
         let mut place = place(&self.rows, row);
         place.0.extend(field.map(|field| Step::Field(field.to_owned())));
         self.problems.push(Problem::new(place, span, message))
     }
 }
 
-fn row_collection(rows: &[Row<'_>], row: usize) -> usize {
+/// A foreign key. The map is not made larger than it is, since there are as many of them as entities.
+fn reference(id: Uuid) -> Value {
+    let mut entries = Map::with_capacity(1);
+    entries.insert("id".to_owned(), Value::String(id.to_string()));
+    Value::Object(entries)
+}
+
+fn row_collection(rows: &[Row], row: usize) -> usize {
     rows[row].collection
 }
 

@@ -9,7 +9,7 @@ use super::{Catalog, Config, PluginSchema, Scopes, load, problems_to_kong};
 use crate::entity::{Entity as _, stable_id};
 use crate::problem::{Problem, Severity};
 use crate::schema::{Field, Record as _, RecordSchema, checks};
-use crate::{Reference, Set, Source};
+use crate::{Reference, Source};
 
 crate::record! {
     /// Settings of the fake rate limit.
@@ -72,7 +72,7 @@ fn loose(names: &[&'static str]) -> RecordSchema {
     RecordSchema { fields, ..RecordSchema::default() }
 }
 
-fn catalog() -> Catalog {
+pub(super) fn catalog() -> Catalog {
     let caching = loose(&["response_code", "request_method", "content_type", "cache_ttl", "strategy"]);
     let choice =
         RecordSchema { checks: vec![checks::only_one_of(&["allow", "deny"])], ..loose(&["allow", "deny"]) };
@@ -91,7 +91,7 @@ fn catalog() -> Catalog {
     }
 }
 
-fn good(text: &str) -> Config {
+pub(super) fn good(text: &str) -> Config {
     load("kong.yml", text, &catalog()).unwrap_or_else(|problems| panic!("{problems:#?}"))
 }
 
@@ -100,7 +100,7 @@ fn bad(text: &str) -> Vec<Problem> {
 }
 
 /// `line:column path: message` of every error.
-fn faults(body: &str) -> Vec<String> {
+pub(super) fn faults(body: &str) -> Vec<String> {
     let errors = bad(&format!("_format_version: \"3.0\"\n{body}"));
     let errors = errors.iter().filter(|problem| problem.severity == Severity::Error);
     errors
@@ -110,7 +110,7 @@ fn faults(body: &str) -> Vec<String> {
         .collect()
 }
 
-const SEED_0: &str = include_str!("../../testdata/kong-000.yml");
+pub(super) const SEED_0: &str = include_str!("../../testdata/kong-000.yml");
 const SEED_2: &str = include_str!("../../testdata/kong-002.yml");
 const SEED_3: &str = include_str!("../../testdata/kong-003.yml");
 
@@ -216,34 +216,9 @@ fn unnamed_entities_get_random_ids_and_absent_keys_are_made_up() {
     let text = "_format_version: '3.0'\nservices: [{host: h}]\nconsumers: [{username: u, keyauth_credentials: [{}]}]\n";
     let (one, two) = (good(text), good(text));
     assert_ne!(one.services[0].id, two.services[0].id);
-    let key = |config: &Config| config.entities("keyauth_credentials")[0].value["key"].clone();
+    let key = |config: &Config| config.entities("keyauth_credentials")[0].set_fields()["key"].clone();
     assert_ne!(key(&one), key(&two));
     assert_eq!(key(&one).as_str().map(str::len), Some(32));
-}
-
-#[test]
-fn entities_are_complete_as_the_admin_api_shows_them() {
-    let config = good(
-        "_format_version: '3.0'\nservices: [{name: a, url: 'https://h.test/base', tags: [x], routes: [{name: r, paths: [/]}]}]\n",
-    );
-    let mut service = config.entities("services")[0].value.clone();
-    let created = service["created_at"].as_u64().unwrap();
-    assert!(created > 1_700_000_000 && service["created_at"] == service["updated_at"]);
-    service["created_at"] = Value::Null;
-    service["updated_at"] = Value::Null;
-    assert_eq!(
-        service,
-        json!({"id": stable_id("services", "a").to_string(), "name": "a", "retries": 5, "protocol": "https", "host": "h.test",
-            "port": 443, "path": "/base", "connect_timeout": 60000, "write_timeout": 60000, "read_timeout": 60000,
-            "client_certificate": null, "tls_verify": null, "tls_verify_depth": null, "ca_certificates": null,
-            "enabled": true, "created_at": null, "updated_at": null, "tags": ["x"]})
-    );
-    let route = &config.entities("routes")[0].value;
-    assert_eq!(route["service"], json!({"id": config.services[0].id.to_string()}));
-    assert_eq!((&route["methods"], &route["protocols"]), (&Value::Null, &json!(["http", "https"])));
-    assert_eq!(config.services[0].tags, Some(Set(vec!["x".to_owned()])));
-    assert_eq!(config.service(config.services[0].id).unwrap().host, "h.test");
-    assert_eq!(config.find("routes", "r").unwrap().id, config.routes[0].id);
 }
 
 #[test]
@@ -432,26 +407,13 @@ fn anchors_are_reported_where_they_are_written() {
 }
 
 #[test]
-fn certificates_keys_and_vaults_load() {
-    let pem = |label: &str| format!("\"-----BEGIN {label}-----\\nMAA=\\n-----END {label}-----\"");
-    let text = format!(
-        "_format_version: '3.0'\ncertificates:\n- cert: {0}\n  key: {1}\n  snis: [{{name: a.test}}, {{name: '*.b.test'}}]\nca_certificates: [{{cert: {0}}}]\nkey_sets: [{{name: s, keys: [{{kid: k, jwk: '{{\"kid\":\"k\"}}'}}]}}]\nvaults: [{{prefix: my-env, name: env, config: {{prefix: SECRET_}}}}]\n",
-        pem("CERTIFICATE"),
-        pem("RSA PRIVATE KEY")
-    );
-    let config = good(&text);
-    assert_eq!((config.snis.len(), config.snis[0].certificate.0), (2, config.certificates[0].id));
-    let digest = config.ca_certificates[0].cert_digest.clone().unwrap();
-    assert_eq!(digest.len(), 64);
+fn keys_and_vaults_load() {
+    let text = "_format_version: '3.0'\nkey_sets: [{name: s, keys: [{kid: k, jwk: '{\"kid\":\"k\"}'}]}]\nvaults: [{prefix: my-env, name: env, config: {prefix: SECRET_}}]\n";
+    let config = good(text);
     assert_eq!(config.keys[0].set.map(|Reference(id)| id), Some(config.key_sets[0].id));
-    let found = faults("certificates: [{cert: x, key: y}]\nkeys: [{kid: a, jwk: '{\"kid\":\"b\"}'}]\n");
     assert_eq!(
-        found,
-        [
-            "2:23 certificates[0].cert: invalid certificate: no PEM block 'CERTIFICATE' found",
-            "2:31 certificates[0].key: invalid key: no PEM block 'PRIVATE KEY' found",
-            "3:9 keys[0]: kid in jwk.kid must be equal to keys.kid",
-        ]
+        faults("keys: [{kid: a, jwk: '{\"kid\":\"b\"}'}]\n"),
+        ["2:9 keys[0]: kid in jwk.kid must be equal to keys.kid"]
     );
 }
 

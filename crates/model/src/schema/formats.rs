@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Rule;
 use super::rules_list::constructors::between;
+use crate::pem::{Certificate, PrivateKey};
 
 /// A header name: letters, digits, `_` and `-`.
 pub fn header_name() -> Rule {
@@ -81,16 +82,12 @@ pub fn server_name_pattern() -> Rule {
 
 /// One or more certificates, PEM.
 pub fn pem_certificate() -> Rule {
-    Rule::Format("pem_certificate", |text| match count_blocks(text, "CERTIFICATE") {
-        0 => Err("invalid certificate: no PEM block 'CERTIFICATE' found".to_owned()),
-        _ => Ok(()),
-    })
+    Rule::Format("pem_certificate", |text| Certificate::all(text).map(drop))
 }
 
 /// Exactly one certificate, PEM.
 pub fn pem_single_certificate() -> Rule {
-    Rule::Format("pem_single_certificate", |text| match count_blocks(text, "CERTIFICATE") {
-        0 => Err("invalid certificate: no PEM block 'CERTIFICATE' found".to_owned()),
+    Rule::Format("pem_single_certificate", |text| match Certificate::all(text)?.len() {
         1 => Ok(()),
         _ => Err("please submit only one certificate at a time".to_owned()),
     })
@@ -98,10 +95,7 @@ pub fn pem_single_certificate() -> Rule {
 
 /// A private key, PEM.
 pub fn pem_key() -> Rule {
-    Rule::Format("pem_key", |text| match count_blocks(text, "PRIVATE KEY") {
-        0 => Err("invalid key: no PEM block 'PRIVATE KEY' found".to_owned()),
-        _ => Ok(()),
-    })
+    Rule::Format("pem_key", |text| PrivateKey::first(text).map(drop))
 }
 
 /// A public key, PEM.
@@ -112,7 +106,7 @@ pub fn pem_public_key() -> Rule {
     })
 }
 
-/// Complete PEM blocks whose label ends so (`PRIVATE KEY` also counts `RSA PRIVATE KEY`).
+/// Complete PEM blocks whose label ends so (`PUBLIC KEY` also counts `RSA PUBLIC KEY`).
 fn count_blocks(text: &str, label: &str) -> usize {
     let begins =
         text.lines().filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"));

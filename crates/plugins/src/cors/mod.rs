@@ -4,7 +4,7 @@ mod origin;
 
 use plugin::{
     Access, Build, BuildError, Exchange, Flow, HeaderFilter, Headers, Known, Method, Phase, Phases, Plugin,
-    Scopes, record,
+    Scopes, media, record,
 };
 
 use origin::{Allowed, Origins};
@@ -148,14 +148,12 @@ impl Cors {
 
     fn allow_origin(&self, origin: Option<&[u8]>, response: &mut Headers) {
         if self.origins.depend_on_request() {
-            response.append_known(Known::Vary, b"Origin");
+            vary_by_origin(response);
         }
         match (self.origins.allowed(origin), origin) {
             (Allowed::Any, Some(origin)) if self.credentials => {
                 // Browsers ignore `*` on requests with credentials. The origin is named, so the response varies.
-                if !self.origins.depend_on_request() {
-                    response.append_known(Known::Vary, b"Origin");
-                }
+                vary_by_origin(response);
                 response.set_known(Known::AccessControlAllowOrigin, origin);
                 response.set(ALLOW_CREDENTIALS, b"true");
             }
@@ -177,6 +175,15 @@ impl Cors {
         if self.credentials {
             response.set(ALLOW_CREDENTIALS, b"true");
         }
+    }
+}
+
+/// Says that the response depends on `Origin`, unless it says so already: the upstream's may, and one that a cache kept
+/// when this room had been over it.
+fn vary_by_origin(response: &mut Headers) {
+    let says_so = |vary: &[u8]| media::has_token(vary, "origin") || media::has_token(vary, "*");
+    if !response.known_all(Known::Vary).any(says_so) {
+        response.append_known(Known::Vary, b"Origin");
     }
 }
 

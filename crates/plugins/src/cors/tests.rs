@@ -137,6 +137,19 @@ fn the_upstreams_own_permission_is_replaced_or_removed() {
 }
 
 #[test]
+fn a_response_that_varies_by_origin_already_says_so_once() {
+    for said in ["Origin", "accept, ORIGIN", "*"] {
+        for config in ["{origins: ['http://a.test']}", "{credentials: true}"] {
+            let mut harness = harness(config);
+            harness.upstream.headers.push(("Vary", said.to_owned()));
+            let outcome = harness.send("GET / HTTP/1.1\nOrigin: http://a.test");
+            let vary: Vec<_> = outcome.headers.all("Vary").collect();
+            assert_eq!(vary, [said.as_bytes()], "{config}");
+        }
+    }
+}
+
+#[test]
 fn requests_without_an_origin_can_be_left_alone() {
     let mut harness = harness("{allow_origin_absent: false, exposed_headers: [X-A]}");
     harness.upstream.headers.push(("Access-Control-Allow-Origin", "http://theirs.test".to_owned()));

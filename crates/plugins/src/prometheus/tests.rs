@@ -48,7 +48,7 @@ fn the_gateway_itself_is_measured_without_the_plugin() {
         shard.closed.add(1);
         shard.refused.add(1);
         shard.requests.add(10 * count);
-        shard.writing.up();
+        shard.writing.set(1);
     }
     let page = scrape(&services);
     let node = services.node_id;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use plugin::edits::Fields;
 use plugin::{query, target};
 
 use super::rules::{Rendered, Rules};
@@ -18,23 +19,7 @@ pub fn edited(text: &[u8], rules: &Rules, rendered: &Rendered) -> Option<Vec<u8>
         .map(|pair| Argument { name: query::decoded(pair.name), raw: Cow::Borrowed(pair.raw) })
         .collect();
     let mut arguments = Arguments { arguments, changed: false };
-    for name in &rules.remove {
-        arguments.remove(name.as_bytes());
-    }
-    for (from, to) in &rules.rename {
-        arguments.rename(from, to);
-    }
-    for setting in &rules.replace {
-        arguments.replace(&setting.name, rendered.text(&setting.value));
-    }
-    for setting in &rules.add {
-        if !arguments.contains(setting.name.as_bytes()) {
-            arguments.push(&setting.name, rendered.text(&setting.value));
-        }
-    }
-    for setting in &rules.append {
-        arguments.push(&setting.name, rendered.text(&setting.value));
-    }
+    rules.apply(&mut arguments, |value| Cow::Borrowed(rendered.text(value)));
     arguments.changed.then(|| arguments.to_text())
 }
 
@@ -44,46 +29,8 @@ struct Arguments<'a> {
 }
 
 impl Arguments<'_> {
-    fn contains(&self, name: &[u8]) -> bool {
-        self.arguments.iter().any(|argument| *argument.name == *name)
-    }
-
-    fn remove(&mut self, name: &[u8]) {
-        let before = self.arguments.len();
-        self.arguments.retain(|argument| *argument.name != *name);
-        self.changed |= self.arguments.len() != before;
-    }
-
-    fn rename(&mut self, from: &str, to: &str) {
-        if from == to || !self.contains(from.as_bytes()) {
-            return;
-        }
-        self.remove(to.as_bytes());
-        for argument in self.arguments.iter_mut().filter(|argument| *argument.name == *from.as_bytes()) {
-            let mut raw = Vec::new();
-            encode(to.as_bytes(), &mut raw);
-            let equals = argument.raw.iter().position(|byte| *byte == b'=').unwrap_or(argument.raw.len());
-            raw.extend_from_slice(&argument.raw[equals..]);
-            *argument = Argument { name: Cow::Owned(to.as_bytes().to_vec()), raw: Cow::Owned(raw) };
-        }
-        self.changed = true;
-    }
-
-    fn replace(&mut self, name: &str, value: &[u8]) {
-        let is_it = |argument: &Argument<'_>| *argument.name == *name.as_bytes();
-        let Some(place) = self.arguments.iter().position(is_it) else { return };
-        self.arguments[place] = Argument::new(name, value);
-        let mut index = 0;
-        self.arguments.retain(|argument| {
-            index += 1;
-            index - 1 == place || !is_it(argument)
-        });
-        self.changed = true;
-    }
-
-    fn push(&mut self, name: &str, value: &[u8]) {
-        self.arguments.push(Argument::new(name, value));
-        self.changed = true;
+    fn contains(&self, name: &str) -> bool {
+        self.arguments.iter().any(|argument| argument.is(name))
     }
 
     fn to_text(&self) -> Vec<u8> {
@@ -98,7 +45,58 @@ impl Arguments<'_> {
     }
 }
 
+impl Fields for Arguments<'_> {
+    type Value = [u8];
+
+    fn remove(&mut self, name: &str) {
+        let before = self.arguments.len();
+        self.arguments.retain(|argument| !argument.is(name));
+        self.changed |= self.arguments.len() != before;
+    }
+
+    fn rename(&mut self, from: &str, to: &str) {
+        if from == to || !self.contains(from) {
+            return;
+        }
+        self.remove(to);
+        for argument in self.arguments.iter_mut().filter(|argument| argument.is(from)) {
+            let mut raw = Vec::new();
+            encode(to.as_bytes(), &mut raw);
+            let equals = argument.raw.iter().position(|byte| *byte == b'=').unwrap_or(argument.raw.len());
+            raw.extend_from_slice(&argument.raw[equals..]);
+            *argument = Argument { name: Cow::Owned(to.as_bytes().to_vec()), raw: Cow::Owned(raw) };
+        }
+        self.changed = true;
+    }
+
+    fn replace(&mut self, name: &str, value: &[u8]) {
+        let Some(place) = self.arguments.iter().position(|argument| argument.is(name)) else { return };
+        self.arguments[place] = Argument::new(name, value);
+        let mut index = 0;
+        self.arguments.retain(|argument| {
+            index += 1;
+            index - 1 == place || !argument.is(name)
+        });
+        self.changed = true;
+    }
+
+    fn add(&mut self, name: &str, value: &[u8]) {
+        if !self.contains(name) {
+            self.append(name, value);
+        }
+    }
+
+    fn append(&mut self, name: &str, value: &[u8]) {
+        self.arguments.push(Argument::new(name, value));
+        self.changed = true;
+    }
+}
+
 impl Argument<'_> {
+    fn is(&self, name: &str) -> bool {
+        *self.name == *name.as_bytes()
+    }
+
     fn new(name: &str, value: &[u8]) -> Self {
         let mut raw = Vec::with_capacity(name.len() + value.len() + 1);
         encode(name.as_bytes(), &mut raw);

@@ -1,5 +1,7 @@
 //! Edits of a JSON, form or multipart body.
 
+use std::borrow::Cow;
+
 use plugin::multipart::Form;
 use plugin::object::Object;
 use plugin::{Headers, Known, serialize};
@@ -57,42 +59,16 @@ pub fn edited(
 fn json(body: &[u8], rules: &Rules, rendered: &Rendered) -> Option<Vec<u8>> {
     let mut object = if body.is_empty() { Object::empty() } else { Object::parse(body)? };
     let mut text = Vec::new();
-    let mut quoted = |value| {
+    rules.apply(&mut object, |value| {
         text.clear();
         serialize::string(&mut text, rendered.text(value));
-        String::from_utf8_lossy(&text).into_owned()
-    };
-    for name in &rules.remove {
-        object.remove(name);
-    }
-    for (from, to) in &rules.rename {
-        object.rename(from, to);
-    }
-    for setting in &rules.replace {
-        object.replace(&setting.name, &quoted(&setting.value));
-    }
-    for setting in &rules.add {
-        object.add(&setting.name, &quoted(&setting.value));
-    }
-    for setting in &rules.append {
-        object.append(&setting.name, &quoted(&setting.value));
-    }
+        Cow::Owned(String::from_utf8_lossy(&text).into_owned())
+    });
     object.is_changed().then(|| object.to_json())
 }
 
 fn multipart(content_type: &[u8], body: &[u8], rules: &Rules, rendered: &Rendered) -> Option<Vec<u8>> {
     let mut form = Form::parse(content_type, body)?;
-    for name in &rules.remove {
-        form.remove(name);
-    }
-    for (from, to) in &rules.rename {
-        form.rename(from, to);
-    }
-    for setting in &rules.replace {
-        form.replace(&setting.name, rendered.text(&setting.value));
-    }
-    for setting in &rules.add {
-        form.add(&setting.name, rendered.text(&setting.value));
-    }
+    rules.apply(&mut form, |value| Cow::Borrowed(rendered.text(value)));
     form.is_changed().then(|| form.to_body())
 }

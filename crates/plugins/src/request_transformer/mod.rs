@@ -5,8 +5,10 @@ mod body;
 mod rules;
 mod template;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 
+use plugin::edits::{self, Setting, entry, header_entry, header_rename};
 use plugin::model::schema::Value as Json;
 use plugin::{Access, Build, BuildError, Flow, Known, Method, Phase, Phases, Plugin, Scopes, record, target};
 
@@ -94,63 +96,27 @@ record! {
     }
 }
 
-fn entry(value: &Json) -> Result<(), String> {
-    let text = value.as_str().unwrap_or_default();
-    if text.starts_with(':') || !text.contains(':') {
-        return Err(format!("invalid value: {text}"));
-    }
-    Ok(())
-}
-
 fn setting(value: &Json) -> Result<(), String> {
     entry(value)?;
-    let (_, source) = rules::pair_of(value.as_str().unwrap_or_default()).unwrap_or_default();
-    Template::parse(&source).map(drop)
+    let (_, source) = edits::sides_of(value.as_str().unwrap_or_default());
+    Template::parse(source).map(drop)
 }
 
 fn template(value: &Json) -> Result<(), String> {
     Template::parse(value.as_str().unwrap_or_default()).map(drop)
 }
 
-fn header_entry(value: &Json) -> Result<(), String> {
-    is_header(&rules::name_of(value.as_str().unwrap_or_default()))
-}
-
-fn header_rename(value: &Json) -> Result<(), String> {
-    entry(value)?;
-    let (from, to) = rules::pair_of(value.as_str().unwrap_or_default()).unwrap_or_default();
-    is_header(&from)?;
-    is_free(&from)?;
-    is_header(&to)?;
-    is_free(&to)
-}
-
 fn header_setting(value: &Json) -> Result<(), String> {
     setting(value)?;
-    header_entry(value)?;
-    is_free(&rules::name_of(value.as_str().unwrap_or_default()))
-}
-
-fn is_header(name: &str) -> Result<(), String> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if !name.is_empty() && name.bytes().all(allowed) {
-        return Ok(());
-    }
-    Err(format!("'{name}' is not a valid header"))
-}
-
-/// The fields that say where a message ends are the gateway's.
-fn is_free(name: &str) -> Result<(), String> {
-    if name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding") {
-        return Err(format!("'{name}' frames the message and cannot be set"));
-    }
-    Ok(())
+    edits::header_setting(value)
 }
 
 /// The room. See the module documentation.
 pub struct RequestTransformer {
     uri: Option<Value>,
     method: Option<Method>,
+    /// Values for the host, which is no field like others: it can only be replaced.
+    hosts: Vec<Setting<Value>>,
     headers: Rules,
     query: Rules,
     body: Rules,
@@ -176,8 +142,8 @@ impl Plugin for RequestTransformer {
         let Config { remove, rename, replace, add, append, .. } = &config;
         let mut rules = |part: &str, [remove, rename, replace, add, append]: [&Vec<String>; 5]| {
             Ok::<_, BuildError>(Rules {
-                remove: remove.iter().map(|entry| rules::name_of(entry)).collect(),
-                rename: rename.iter().filter_map(|entry| rules::pair_of(entry)).collect(),
+                remove: remove.iter().map(|entry| edits::name_of(entry).to_owned()).collect(),
+                rename: edits::renames(rename),
                 replace: templates.settings(&format!("replace.{part}"), replace)?,
                 add: templates.settings(&format!("add.{part}"), add)?,
                 append: templates.settings(&format!("append.{part}"), append)?,
@@ -192,8 +158,10 @@ impl Plugin for RequestTransformer {
             &add.querystring,
             &append.querystring,
         ];
+        let mut headers = rules("headers", headers)?;
         Ok(Self {
-            headers: rules("headers", headers)?,
+            hosts: take_hosts(&mut headers),
+            headers,
             query: rules("querystring", query)?,
             body: rules("body", body)?,
             uri: uri.map(|uri| templates.value("replace.uri", uri)).transpose()?,
@@ -201,6 +169,16 @@ impl Plugin for RequestTransformer {
             templates,
         })
     }
+}
+
+/// Takes out what is said about the host, and returns the values that are to replace it.
+fn take_hosts(headers: &mut Rules) -> Vec<Setting<Value>> {
+    let is_host = |name: &str| name.eq_ignore_ascii_case("host");
+    headers.remove.retain(|name| !is_host(name));
+    headers.rename.retain(|(from, to)| !is_host(from) && !is_host(to));
+    headers.add.retain(|setting| !is_host(&setting.name));
+    headers.append.retain(|setting| !is_host(&setting.name));
+    headers.replace.extract_if(.., |setting| is_host(&setting.name)).collect()
 }
 
 impl Phases for RequestTransformer {
@@ -239,7 +217,14 @@ impl RequestTransformer {
                 move_form(cx);
             }
         }
-        edit_headers(cx, &self.headers, rendered);
+        for Setting { value, .. } in &self.hosts {
+            // A value taken from the request may be anything; what is no host is not sent as one.
+            let host = rendered.text(value);
+            if target::is_authority(host) {
+                cx.set_upstream_host(host);
+            }
+        }
+        self.headers.apply(cx.headers(), |value| Cow::Borrowed(rendered.text(value)));
         if !self.body.is_empty() {
             edit_body(cx, &self.body, rendered);
         }
@@ -299,41 +284,6 @@ fn move_form(cx: &mut Access<'_>) {
     escape_uri(body, &mut query);
     cx.set_upstream_query(Some(&query));
     cx.set_body(Vec::new());
-}
-
-fn edit_headers(cx: &mut Access<'_>, rules: &Rules, rendered: &Rendered) {
-    let is_host = |name: &str| name.eq_ignore_ascii_case("host");
-    let headers = cx.headers();
-    for name in rules.remove.iter().filter(|name| !is_host(name)) {
-        headers.remove(name);
-    }
-    for (from, to) in rules.rename.iter().filter(|(from, to)| !is_host(from) && !is_host(to)) {
-        if !from.eq_ignore_ascii_case(to) && headers.contains(from) {
-            headers.remove(to);
-            headers.rename(from, to);
-        }
-    }
-    for setting in &rules.replace {
-        let value = rendered.text(&setting.value);
-        if is_host(&setting.name) {
-            // A value taken from the request may be anything; what is no host is not sent as one.
-            if target::is_authority(value) {
-                cx.set_upstream_host(value);
-            }
-        } else if cx.headers().contains(&setting.name) && !cx.headers().set(&setting.name, value) {
-            // The value cannot stand in a field; the one that was to be replaced must not stay for that.
-            cx.headers().remove(&setting.name);
-        }
-    }
-    let headers = cx.headers();
-    for setting in rules.add.iter().filter(|setting| !is_host(&setting.name)) {
-        if !headers.contains(&setting.name) {
-            headers.append(&setting.name, rendered.text(&setting.value));
-        }
-    }
-    for setting in rules.append.iter().filter(|setting| !is_host(&setting.name)) {
-        headers.append(&setting.name, rendered.text(&setting.value));
-    }
 }
 
 fn edit_body(cx: &mut Access<'_>, rules: &Rules, rendered: &Rendered) {

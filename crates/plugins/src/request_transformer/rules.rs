@@ -1,33 +1,14 @@
-//! The configuration made ready: what to remove, rename, replace, add and append, in this order.
+//! The configuration made ready: edits whose values are known already or rendered for each request.
 
 use std::ops::Range;
 
+use plugin::edits::{Edits, Setting, pair_of};
 use plugin::{Access, BuildError};
 
 use super::template::Template;
 
 /// The edits of one part of the request: its headers, its query or its body.
-#[derive(Default)]
-pub struct Rules {
-    /// Names to remove.
-    pub remove: Vec<String>,
-    /// Names to change, with their new ones.
-    pub rename: Vec<(String, String)>,
-    /// Values to set where the name is there.
-    pub replace: Vec<Setting>,
-    /// Values to set where the name is not there.
-    pub add: Vec<Setting>,
-    /// Values to put beside those that are there.
-    pub append: Vec<Setting>,
-}
-
-/// A name with the value it is to have.
-pub struct Setting {
-    /// The name.
-    pub name: String,
-    /// The value.
-    pub value: Value,
-}
+pub type Rules = Edits<Value>;
 
 /// A value: known already, or to be rendered for each request.
 pub enum Value {
@@ -46,39 +27,6 @@ pub struct Templates(Vec<Template>);
 pub struct Rendered {
     text: Vec<u8>,
     ranges: Vec<Range<usize>>,
-}
-
-impl Rules {
-    /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.remove.is_empty()
-            && self.rename.is_empty()
-            && self.replace.is_empty()
-            && self.add.is_empty()
-            && self.append.is_empty()
-    }
-
-    /// Whether a rule touches `name`, whatever its case.
-    pub fn touches(&self, name: &str) -> bool {
-        let settings = [&self.replace, &self.add, &self.append].into_iter().flatten();
-        settings
-            .map(|setting| &setting.name)
-            .chain(&self.remove)
-            .chain(self.rename.iter().flat_map(|(from, to)| [from, to]))
-            .any(|known| known.eq_ignore_ascii_case(name))
-    }
-}
-
-/// The name of a `name` or `name:value` entry.
-pub fn name_of(entry: &str) -> String {
-    entry.split(':').next().unwrap_or_default().to_owned()
-}
-
-/// The two names of an `old:new` entry.
-pub fn pair_of(entry: &str) -> Option<(String, String)> {
-    let (from, to) = entry.split_once(':')?;
-    let to = to.trim_start_matches(':');
-    (!to.is_empty()).then(|| (from.to_owned(), to.to_owned()))
 }
 
 impl Templates {
@@ -100,11 +48,12 @@ impl Templates {
     ///
     /// # Errors
     /// A template that cannot be honoured.
-    pub fn settings(&mut self, field: &str, entries: &[String]) -> Result<Vec<Setting>, BuildError> {
+    pub fn settings(&mut self, field: &str, entries: &[String]) -> Result<Vec<Setting<Value>>, BuildError> {
         let pairs = entries.iter().enumerate().filter_map(|(index, entry)| Some((index, pair_of(entry)?)));
         pairs
             .map(|(index, (name, source))| {
-                Ok(Setting { name, value: self.value(&format!("{field}[{index}]"), &source)? })
+                let value = self.value(&format!("{field}[{index}]"), source)?;
+                Ok(Setting { name: name.to_owned(), value })
             })
             .collect()
     }

@@ -2,13 +2,15 @@
 
 mod json;
 
-use plugin::model::schema::Value;
+use std::borrow::Cow;
+
+use plugin::edits::{
+    Edits, Setting, entry, header_entry, header_rename, header_setting, name_of, pair_of, renames,
+};
 use plugin::{
     BodyFilter, BodyMode, Build, BuildError, HeaderFilter, Known, Method, Phase, Phases, Plugin, Scopes,
     record,
 };
-
-use json::Edits;
 
 record! {
     /// What is removed.
@@ -85,70 +87,11 @@ record! {
     }
 }
 
-fn entry(value: &Value) -> Result<(), String> {
-    let text = value.as_str().unwrap_or_default();
-    if text.starts_with(':') || !text.contains(':') {
-        return Err(format!("invalid value: {text}"));
-    }
-    Ok(())
-}
-
-fn header_entry(value: &Value) -> Result<(), String> {
-    is_header(value.as_str().unwrap_or_default().split(':').next().unwrap_or_default())
-}
-
-fn header_rename(value: &Value) -> Result<(), String> {
-    entry(value)?;
-    let (from, to) = pair(value.as_str().unwrap_or_default());
-    for name in [from, to] {
-        is_header(name)?;
-        is_free(name)?;
-    }
-    Ok(())
-}
-
-fn header_setting(value: &Value) -> Result<(), String> {
-    entry(value)?;
-    header_entry(value)?;
-    is_free(pair(value.as_str().unwrap_or_default()).0)
-}
-
-fn is_header(name: &str) -> Result<(), String> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if !name.is_empty() && name.bytes().all(allowed) {
-        return Ok(());
-    }
-    Err(format!("'{name}' is not a valid header"))
-}
-
-/// The fields that say where a message ends are the gateway's.
-fn is_free(name: &str) -> Result<(), String> {
-    if name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding") {
-        return Err(format!("'{name}' frames the message and cannot be set"));
-    }
-    Ok(())
-}
-
-/// Both sides of a `name:value` entry.
-fn pair(entry: &str) -> (&str, &str) {
-    let (name, value) = entry.split_once(':').unwrap_or((entry, ""));
-    (name, value.trim_start_matches(':'))
-}
-
-/// Entries with a value; one without does nothing.
-fn pairs(entries: &[String]) -> Vec<(String, String)> {
-    let pairs = entries.iter().map(|entry| pair(entry)).filter(|(_, value)| !value.is_empty());
-    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-}
-
 /// The room. See the module documentation.
 pub struct ResponseTransformer {
-    remove: Vec<String>,
-    rename: Vec<(String, String)>,
-    replace: Vec<(String, String)>,
-    add: Vec<(String, String)>,
-    append: Vec<(String, String)>,
-    json: Edits,
+    headers: Edits<String>,
+    /// Values are JSON texts.
+    json: Edits<String>,
 }
 
 /// The body of this response is to be edited.
@@ -164,27 +107,32 @@ impl Plugin for ResponseTransformer {
 
     fn build(config: Config, _: &Build<'_>) -> Result<Self, BuildError> {
         let Config { remove, rename, replace, add, append } = &config;
+        let headers = Edits {
+            remove: remove.headers.iter().map(|entry| name_of(entry).to_owned()).collect(),
+            rename: renames(&rename.headers),
+            replace: settings(&replace.headers),
+            add: settings(&add.headers),
+            append: settings(&append.headers),
+        };
         let json = Edits {
             remove: remove.json.clone(),
-            rename: pairs(&rename.json),
+            rename: renames(&rename.json),
             replace: json::settings(&replace.json, &replace.json_types),
             add: json::settings(&add.json, &add.json_types),
             append: json::settings(&append.json, &append.json_types),
         };
-        Ok(Self {
-            remove: remove.headers.iter().map(|entry| pair(entry).0.to_owned()).collect(),
-            rename: pairs(&rename.headers),
-            replace: pairs(&replace.headers),
-            add: pairs(&add.headers),
-            append: pairs(&append.headers),
-            json,
-        })
+        Ok(Self { headers, json })
     }
+}
+
+fn settings(entries: &[String]) -> Vec<Setting<String>> {
+    let pairs = entries.iter().filter_map(|entry| pair_of(entry));
+    pairs.map(|(name, value)| Setting { name: name.to_owned(), value: value.to_owned() }).collect()
 }
 
 impl Phases for ResponseTransformer {
     fn header_filter(&self, cx: &mut HeaderFilter<'_>) {
-        self.edit_headers(cx);
+        self.headers.apply(cx.headers(), |value| Cow::Borrowed(value.as_bytes()));
         if !self.json.is_empty() && has_json_body(cx) {
             cx.headers().remove_known(Known::ContentLength);
             cx.want_body(BodyMode::Whole);
@@ -196,36 +144,8 @@ impl Phases for ResponseTransformer {
         if cx.state::<EditsBody>().is_none() {
             return;
         }
-        if let Some(edited) = self.json.apply(cx.piece()) {
+        if let Some(edited) = json::edited(cx.piece(), &self.json) {
             cx.replace(edited);
-        }
-    }
-}
-
-impl ResponseTransformer {
-    fn edit_headers(&self, cx: &mut HeaderFilter<'_>) {
-        let headers = cx.headers();
-        for name in &self.remove {
-            headers.remove(name);
-        }
-        for (from, to) in &self.rename {
-            if !from.eq_ignore_ascii_case(to) && headers.contains(from) {
-                headers.remove(to);
-                headers.rename(from, to);
-            }
-        }
-        for (name, value) in &self.replace {
-            if headers.contains(name) {
-                headers.set(name, value.as_bytes());
-            }
-        }
-        for (name, value) in &self.add {
-            if !headers.contains(name) {
-                headers.append(name, value.as_bytes());
-            }
-        }
-        for (name, value) in &self.append {
-            headers.append(name, value.as_bytes());
         }
     }
 }

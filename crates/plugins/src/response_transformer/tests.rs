@@ -44,6 +44,13 @@ fn header_rules_apply_in_their_order() {
 }
 
 #[test]
+fn a_value_that_no_field_can_carry_does_not_leave_the_old_one() {
+    let mut gateway = gateway(r#"{replace: {headers: ["Server:a\nb"]}}"#);
+    gateway.upstream.headers.push(("Server", "secret/1.0".to_owned()));
+    assert_eq!(gateway.send("GET / HTTP/1.1\n\n").header("Server"), None);
+}
+
+#[test]
 fn json_members_change_and_the_length_follows() {
     let outcome =
         respond(ALL, "Application/JSON; charset=utf-8", r#"{"gone":1,"old":[],"r":1,"list":[1],"x":1.10}"#);
