@@ -92,11 +92,8 @@ impl Compiler<'_> {
     }
 }
 
-/// The rows that run on requests: not those for streams of bytes only.
 fn enabled(config: &Config) -> impl Iterator<Item = &PluginRow> {
-    let of_requests = |protocol: &String| matches!(protocol.as_str(), "http" | "https" | "grpc" | "grpcs");
-    let runs = move |row: &&PluginRow| row.enabled && row.protocols.iter().any(of_requests);
-    config.plugins.iter().map(AsRef::as_ref).filter(runs)
+    config.plugins.iter().map(AsRef::as_ref).filter(|row| row.enabled)
 }
 
 fn matched_routes(config: &Config) -> Vec<Arc<Matched>> {

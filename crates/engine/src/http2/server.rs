@@ -97,6 +97,7 @@ struct Peer {
     number: u64,
 }
 
+#[expect(clippy::large_enum_variant, reason = "handed over once, never kept")]
 enum Event {
     Request(Request<RecvStream>, SendResponse<Bytes>),
     /// It is time to take no more requests.
