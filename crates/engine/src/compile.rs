@@ -16,7 +16,7 @@ use crate::balance::Balancers;
 use crate::chain::{Chain, Slot, Tier};
 use crate::dns::Resolver;
 use crate::route::Router;
-use crate::snapshot::{CompiledRoute, Plan, Snapshot};
+use crate::snapshot::{CompiledRoute, Plan, Snapshot, Speaks};
 use crate::unsupported::{at, unsupported};
 
 /// What a snapshot is made with.
@@ -110,8 +110,7 @@ fn matched_routes(config: &Config) -> Vec<Arc<Matched>> {
 fn routable(config: &Config) -> impl Iterator<Item = (usize, &Route)> {
     config.routes.iter().enumerate().filter_map(|(ordinal, route)| {
         let service = route.service.and_then(|reference| config.service(reference.0));
-        let speaks_http = route.protocols.iter().any(|protocol| protocol == "http" || protocol == "https");
-        (service.is_none_or(|service| service.enabled) && speaks_http).then_some((ordinal, &**route))
+        service.is_none_or(|service| service.enabled).then_some((ordinal, &**route))
     })
 }
 
@@ -124,14 +123,28 @@ fn compile_route(matched: Arc<Matched>, chain: Chain, balancers: &Balancers) -> 
     let plan = matched.service.as_ref().map(|service| Plan {
         balancer: balancers.for_service(service),
         scheme: Scheme::Http,
+        http2: service.protocol.starts_with("grpc"),
         connect_timeout: millis(service.connect_timeout),
         write_timeout: millis(service.write_timeout),
         read_timeout: millis(service.read_timeout),
         retries: usize::try_from(service.retries).unwrap_or(usize::MAX),
     });
     let service_path = matched.service.as_ref().and_then(|service| service.path.clone());
-    let https_only = !matched.route.protocols.iter().any(|protocol| protocol == "http");
-    CompiledRoute { matched, chain, plan, service_path, https_only }
+    let speaks = speaks(&matched.route);
+    CompiledRoute { matched, chain, plan, service_path, speaks }
+}
+
+fn speaks(route: &Route) -> Speaks {
+    let lists = |name: &str| route.protocols.iter().any(|protocol| protocol == name);
+    if lists("http") {
+        Speaks::Http
+    } else if lists("https") {
+        Speaks::Https
+    } else if lists("grpc") {
+        Speaks::Grpc
+    } else {
+        Speaks::Grpcs
+    }
 }
 
 fn millis(timeout: impl TryInto<u64>) -> Duration {

@@ -2,8 +2,8 @@
 
 use plugin::BodyMode;
 use tokio::time::Instant;
-use wire::BodyLength;
 use wire::h1::{BodyDecoder, Decoded, encode};
+use wire::{BodyLength, Headers};
 
 use crate::deliver::{After, Filters};
 use crate::respond::Failure;
@@ -137,13 +137,17 @@ impl Download<'_> {
         if parts.work.exchange.response.framing != BodyLength::UntilClose {
             return Err(Failure::UpstreamClosed);
         }
+        let mut trailers = Headers::new();
+        let mut pair = Pair::new(parts.channel, &mut self.upstream, &mut parts.work.upload, parts.local);
+        pair.read_trailers(self.read_timeout, &mut trailers).await?;
         self.observe_end(parts);
         if framing == BodyLength::Chunked {
-            encode::last_chunk(&mut parts.work.to_client, None);
+            let wanted = parts.work.exchange.wants_trailers().then_some(&trailers);
+            encode::last_chunk(&mut parts.work.to_client, wanted);
         }
         self.flush(parts, 0, false).await?;
         if let Some(stream) = parts.channel.stream.as_http2() {
-            stream.finish(None);
+            stream.finish(Some(&trailers));
         }
         Ok(())
     }

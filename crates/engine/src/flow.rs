@@ -13,9 +13,10 @@ use wire::h1::{Parsed, parse_request};
 use crate::balance::{Peer, PickError};
 use crate::deliver::{self, After, Filters};
 use crate::forward;
+use crate::protocol;
 use crate::request_body;
 use crate::respond::Failure;
-use crate::route::{Lookup, split_host, upstream_path};
+use crate::route::{Lookup, upstream_path};
 use crate::session::{Parts, Session};
 use crate::settings::{client_address, is_trusted};
 use crate::snapshot::{CompiledRoute, Held, Plan, Snapshot};
@@ -151,7 +152,7 @@ async fn prepare<'s>(parts: &mut Parts<'_>, snapshot: &'s Snapshot) -> Result<Ou
     identify_client(parts);
     snapshot.globals.rewrite(&snapshot.instances, &mut parts.work.exchange);
     let route = find_route(parts, snapshot)?;
-    if demand_tls(&mut parts.work.exchange, route) || access(parts, snapshot, route).await? {
+    if protocol::refuse(&mut parts.work.exchange, route) || access(parts, snapshot, route).await? {
         route.chain.settle(&mut parts.work.exchange);
         return Ok(Outcome::Answered);
     }
@@ -235,29 +236,6 @@ fn find_route<'s>(parts: &mut Parts<'_>, snapshot: &'s Snapshot) -> Result<&'s C
     Ok(route)
 }
 
-/// A route for TLS only was asked for in cleartext: says so, or sends the client there (kong.md 3.2).
-fn demand_tls(exchange: &mut Exchange, route: &CompiledRoute) -> bool {
-    if !route.https_only || exchange.scheme == Scheme::Https {
-        return false;
-    }
-    let reply = &mut exchange.reply;
-    reply.clear();
-    reply.status = route.matched.route.https_redirect_status_code;
-    if reply.status == 426 {
-        reply.headers.set("Connection", b"Upgrade");
-        reply.headers.set("Upgrade", b"TLS/1.2, HTTP/1.1");
-        reply.body = plugin::reply::Body::Message("Please use HTTPS protocol".into());
-    } else {
-        let (host, _) = split_host(exchange.request.host().unwrap_or_default());
-        let query = exchange.request.query();
-        let mark: &[u8] = if query.is_some() { b"?" } else { b"" };
-        let path = exchange.request.path();
-        let location = [b"https://", host, path, mark, query.unwrap_or_default()].concat();
-        reply.headers.set("Location", &location);
-    }
-    true
-}
-
 /// Runs `access`. Whether a plugin answered.
 async fn access(parts: &mut Parts<'_>, snapshot: &Snapshot, route: &CompiledRoute) -> Result<bool, Failure> {
     let mut position = 0;
@@ -284,7 +262,12 @@ async fn access(parts: &mut Parts<'_>, snapshot: &Snapshot, route: &CompiledRout
 
 /// Asks targets until one answers or the attempts are used up (kong.md 5.3).
 async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Result<Upstream, Failure> {
-    request_body::make_ready(parts, route.matched.route.request_buffering).await?;
+    if plan.http2 {
+        parts.work.upload.unframe();
+    }
+    // Calls may go both ways at once: their requests are never waited for.
+    let buffering = route.matched.route.request_buffering && !plan.http2;
+    request_body::make_ready(parts, buffering).await?;
     let mut attempts_left = plan.retries;
     let mut fresh = false;
     loop {
@@ -300,9 +283,11 @@ async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Res
         if missed.stale && !fresh && may_repeat {
             // The pool's connection had died unnoticed: that was no attempt at all.
             fresh = true;
+            parts.work.upload.rewind();
             parts.work.exchange.record.tries.pop();
             continue;
         }
+        parts.work.upload.rewind();
         mark_failed(&mut parts.work.exchange, missed.failure);
         if attempts_left == 0 || !may_repeat {
             return Err(missed.failure);

@@ -33,18 +33,23 @@ pub fn write_request_head(exchange: &Exchange, outgoing: &Outgoing<'_>, out: &mu
     } else {
         out.extend_from_slice(b"Connection: keep-alive\r\n");
     }
-    copy_fields(exchange, out);
-    write_forwarded(exchange, out);
-    write_via(exchange, out);
-    if outgoing.settings.request_id_upstream {
-        field(out, b"X-Kong-Request-Id: ", &exchange.request_id);
-    }
+    write_fields(exchange, outgoing.settings, out);
     match outgoing.body {
         BodyLength::None | BodyLength::UntilClose => {}
         BodyLength::Exact(length) => encode::header_number(out, Known::ContentLength, length),
         BodyLength::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
     encode::end_of_head(out);
+}
+
+/// Appends the fields that go upstream over either version of HTTP, as lines.
+pub fn write_fields(exchange: &Exchange, settings: &Settings, out: &mut Vec<u8>) {
+    copy_fields(exchange, out);
+    write_forwarded(exchange, out);
+    write_via(exchange, out);
+    if settings.request_id_upstream {
+        field(out, b"X-Kong-Request-Id: ", &exchange.request_id);
+    }
 }
 
 /// Appends a field whose value is known to be one: it was parsed, checked when it was set, or is our own.

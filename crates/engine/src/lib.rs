@@ -18,6 +18,7 @@ mod session;
 mod transport;
 
 mod flow;
+mod protocol;
 
 mod route;
 
@@ -49,6 +50,8 @@ pub const KONG_VERSION: &str = "3.9.3";
 const PRODUCT: &str = "kong/3.9.3";
 /// `Via` of a response received over HTTP/1.1.
 const VIA_11: &str = "1.1 kong/3.9.3";
+/// The same over HTTP/2.
+const VIA_2: &str = "2 kong/3.9.3";
 
 #[cfg(test)]
 mod tests;

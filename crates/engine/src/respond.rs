@@ -6,6 +6,7 @@ use plugin::Exchange;
 use plugin::reply::Body;
 use wire::{Headers, Known};
 
+use crate::protocol::is_grpc;
 use crate::settings::Settings;
 
 /// Why the engine could not carry a request out.
@@ -155,7 +156,7 @@ const FORMS: [(&str, Form); 4] = [
 ];
 
 fn accepted_form(headers: &Headers, otherwise: Form) -> Form {
-    if headers.known(Known::ContentType).is_some_and(|value| value.starts_with(b"application/grpc")) {
+    if is_grpc(headers) {
         return Form::Grpc;
     }
     match headers.known(Known::Accept) {

@@ -10,13 +10,14 @@ use wire::{BodyLength, Known, Method, ResponseHead, Version, h2 as messages};
 use crate::http2::downstream::Downstream;
 use crate::session::Parts;
 use crate::settings::Settings;
-use crate::{PRODUCT, VIA_11};
+use crate::{PRODUCT, VIA_2, VIA_11};
 
 /// Adds the fields the gateway itself is responsible for (kong.md 3.5).
 pub fn add_own_fields(exchange: &mut Exchange, settings: &Settings, proxied: bool) {
     let on = settings.response_headers;
     let now = exchange.record.upstream_answered.unwrap_or_else(|| Instant::now().into_std());
     let latencies = Latencies::at(&exchange.record, now);
+    let via = if exchange.response.version == Version::Http2 { VIA_2 } else { VIA_11 };
     let headers = &mut exchange.response.headers;
     if on.upstream_status
         && let Some(status) = exchange.record.upstream_status
@@ -34,7 +35,7 @@ pub fn add_own_fields(exchange: &mut Exchange, settings: &Settings, proxied: boo
             headers.set_number(Known::XKongProxyLatency, latencies.kong);
         }
         if on.via && exchange.source == Source::Upstream {
-            headers.append_known(Known::Via, VIA_11.as_bytes());
+            headers.append_known(Known::Via, via.as_bytes());
         }
     } else if on.response_latency {
         headers.set_number(Known::XKongResponseLatency, latencies.request);

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::buffers::Buffers;
 use crate::date::DateCache;
+use crate::http2::pool::Http2Pool;
 use crate::settings::Settings;
 use crate::snapshot::{Current, Held, Publisher};
 use crate::transport::Channel;
@@ -42,6 +43,8 @@ pub struct Local {
     pub settings: Rc<Settings>,
     /// Idle connections to upstreams.
     pub pool: Pool,
+    /// HTTP/2 connections to upstreams.
+    pub http2_pool: Http2Pool,
     /// Memory for bytes on their way.
     pub buffers: Rc<Buffers>,
     /// Opens connections to upstreams.
@@ -82,6 +85,7 @@ impl Local {
             worker,
             settings,
             pool,
+            http2_pool: Http2Pool::default(),
             buffers: Rc::default(),
             dial,
             date: DateCache::default(),
@@ -105,6 +109,7 @@ impl Local {
     pub fn tidy(&self) {
         self.snapshots.refresh();
         self.pool.sweep();
+        self.http2_pool.sweep(self.settings.upstream_idle_timeout);
         let mut kept = self.workspaces.borrow_mut();
         // Those that nobody has needed since the last time.
         let needed = kept.len() - self.fewest_workspaces.get().min(kept.len());

@@ -43,8 +43,21 @@ pub struct CompiledRoute {
     pub plan: Option<Plan>,
     /// Path of the service.
     pub service_path: Option<String>,
-    /// Clients in cleartext are told to use TLS.
-    pub https_only: bool,
+    /// What its clients have to speak.
+    pub speaks: Speaks,
+}
+
+/// What the clients of a route have to speak. What it does not ask for is left to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// HTTP, with or without TLS.
+    Http,
+    /// HTTP over TLS.
+    Https,
+    /// gRPC, with or without TLS.
+    Grpc,
+    /// gRPC over TLS.
+    Grpcs,
 }
 
 /// How a service is reached.
@@ -53,6 +66,8 @@ pub struct Plan {
     pub balancer: Arc<Balancer>,
     /// Scheme of the service.
     pub scheme: Scheme,
+    /// It is spoken to over HTTP/2.
+    pub http2: bool,
     /// Time to connect.
     pub connect_timeout: Duration,
     /// Time between two writes.

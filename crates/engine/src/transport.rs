@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::buffers::Buffers;
+use crate::http2::call::Call;
 use crate::http2::downstream::Downstream;
 use crate::respond::Failure;
 use crate::upload::Upload;
@@ -25,6 +26,8 @@ pub enum Stream {
     Memory(BufReader<DuplexStream>),
     /// One stream of a client's HTTP/2 connection: bodies only.
     Http2(Box<Downstream>),
+    /// One request on an HTTP/2 connection to an upstream: bodies only.
+    Call(Box<Call>),
 }
 
 impl Stream {
@@ -34,6 +37,10 @@ impl Stream {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
             Self::Memory(stream) => Pin::new(stream).poll_fill_buf(cx).map_ok(|_| ()),
             Self::Http2(stream) => stream.incoming().poll_readable(cx),
+            Self::Call(call) => match call.incoming() {
+                Some(incoming) => incoming.poll_readable(cx),
+                None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            },
         }
     }
 
@@ -41,7 +48,7 @@ impl Stream {
     pub fn as_http2(&mut self) -> Option<&mut Downstream> {
         match self {
             Self::Http2(stream) => Some(stream),
-            Self::Tcp(_) | Self::Memory(_) => None,
+            Self::Tcp(_) | Self::Memory(_) | Self::Call(_) => None,
         }
     }
 
@@ -49,7 +56,7 @@ impl Stream {
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Http2(stream) => stream.poll_gone(cx),
-            Self::Tcp(_) | Self::Memory(_) => Poll::Pending,
+            Self::Tcp(_) | Self::Memory(_) | Self::Call(_) => Poll::Pending,
         }
     }
 
@@ -61,7 +68,7 @@ impl Stream {
                 nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
             }
             Self::Memory(stream) => stream.buffer().is_empty(),
-            Self::Http2(_) => false,
+            Self::Http2(_) | Self::Call(_) => false,
         }
     }
 }
@@ -72,6 +79,7 @@ macro_rules! delegate {
             Self::Tcp(stream) => Pin::new(stream).$method($($argument),*),
             Self::Memory(stream) => Pin::new(stream).$method($($argument),*),
             Self::Http2(stream) => Pin::new(&mut **stream).$method($($argument),*),
+            Self::Call(call) => Pin::new(&mut **call).$method($($argument),*),
         }
     };
 }

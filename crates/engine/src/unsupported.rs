@@ -27,17 +27,22 @@ pub fn at(config: &Config, collection: &str, id: Uuid, field: &str, message: &st
 fn services(config: &Config) -> Vec<Problem> {
     let refuse = |service: &Arc<Service>| {
         let message = format!(
-            "this version reaches services over 'http' only, not '{}'; put a TLS-terminating proxy in between",
+            "this version reaches services over 'http' and 'grpc' only, not '{}'; put a TLS-terminating proxy in \
+             between",
             service.protocol
         );
         at(config, "services", service.id, "protocol", &message)
     };
-    let unsupported = config.services.iter().filter(|service| service.enabled && service.protocol != "http");
+    let unsupported = config
+        .services
+        .iter()
+        .filter(|service| service.enabled && !matches!(service.protocol.as_str(), "http" | "grpc"));
     let mut problems: Vec<Problem> = unsupported.map(refuse).collect();
     for route in &config.routes {
-        let speaks_http = route.protocols.iter().any(|protocol| protocol == "http" || protocol == "https");
-        if !speaks_http {
-            let message = "this version routes 'http' and 'https' only";
+        let of_requests =
+            |protocol: &String| matches!(protocol.as_str(), "http" | "https" | "grpc" | "grpcs");
+        if !route.protocols.iter().any(of_requests) {
+            let message = "this version routes 'http', 'https', 'grpc' and 'grpcs' only";
             problems.push(at(config, "routes", route.id, "protocols", message));
         }
     }

@@ -12,6 +12,8 @@ use crate::transport::{Channel, Stream};
 
 /// Bytes read from the client at a time.
 const PIECE: usize = 64 << 10;
+/// Bytes kept of a body that is passed on while it comes, should it have to be sent again.
+const KEPT: usize = 64 << 10;
 
 /// Where a request body stands.
 #[derive(Default)]
@@ -25,6 +27,12 @@ pub struct Upload {
     written: usize,
     /// Some of it has been handed to an upstream, or given up.
     passed_on: bool,
+    /// The upstream's protocol marks the ends of bodies: they are passed on without framing of their own.
+    unframed: bool,
+    /// What follows the body.
+    trailers: Headers,
+    /// What has been passed on of an unframed body, as long as it is not much.
+    kept: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -45,6 +53,9 @@ enum State {
 impl Upload {
     /// Begins with a request whose body is framed as `length`.
     pub fn begin(&mut self, length: BodyLength, limit: u64, limits: &Limits) {
+        self.unframed = false;
+        self.trailers.clear();
+        self.kept.clear();
         self.received = 0;
         self.limit = limit;
         self.pending.clear();
@@ -56,6 +67,11 @@ impl Upload {
             BodyLength::Exact(count) => State::Exact(count),
             BodyLength::Chunked => State::Chunked(Box::new(BodyDecoder::new(BodyLength::Chunked, limits))),
         };
+    }
+
+    /// Passes the body on without framing: the upstream's protocol marks its end.
+    pub fn unframe(&mut self) {
+        self.unframed = true;
     }
 
     /// Nothing is left to do.
@@ -89,6 +105,7 @@ impl Upload {
 
     /// Sends a body that is in memory, from its beginning, behind a head that announces its length.
     pub fn resend(&mut self, body: &[u8]) {
+        self.kept.clear();
         self.pending.clear();
         self.pending.extend_from_slice(body);
         self.written = 0;
@@ -97,9 +114,26 @@ impl Upload {
 
     /// Gives back what was collected of a chunked body, to be passed on first.
     pub fn put_back(&mut self, body: &[u8]) {
-        encode::chunk_head(&mut self.pending, body.len());
-        self.pending.extend_from_slice(body);
+        self.push(body);
+    }
+
+    fn push(&mut self, piece: &[u8]) {
+        if self.unframed {
+            return self.pending.extend_from_slice(piece);
+        }
+        encode::chunk_head(&mut self.pending, piece.len());
+        self.pending.extend_from_slice(piece);
         encode::chunk_end(&mut self.pending);
+    }
+
+    /// All has come: what ends the body is to follow.
+    fn end(&mut self, trailers: &Headers) {
+        if self.unframed {
+            self.trailers.clone_from(trailers);
+        } else {
+            encode::last_chunk(&mut self.pending, Some(trailers));
+        }
+        self.state = State::Flushing;
     }
 
     /// Forgets everything and keeps the memory, unless it has grown beyond `keep` bytes.
@@ -116,9 +150,35 @@ impl Upload {
         self.passed_on = true;
     }
 
-    /// Nothing of it has been handed to an upstream: another one can still have all of it.
+    /// Another upstream can still have all of it: nothing has been handed to one, or what has been was kept.
     pub fn is_whole(&self) -> bool {
         !self.passed_on
+    }
+
+    /// Notes that a range of `unread`, or else of what was pending, has been handed to an upstream.
+    fn pass_on(&mut self, sent: std::ops::Range<usize>, unread: Option<&[u8]>) {
+        if self.unframed && !self.passed_on && self.kept.len() + sent.len() <= KEPT {
+            let source = unread.unwrap_or(&self.pending);
+            self.kept.extend_from_slice(&source[sent]);
+        } else {
+            self.passed_on = true;
+            self.kept.clear();
+        }
+    }
+
+    /// Begins anew with what was kept, for another upstream.
+    pub fn rewind(&mut self) {
+        if !self.unframed || self.passed_on {
+            return;
+        }
+        let unsent = self.pending.split_off(self.written);
+        std::mem::swap(&mut self.pending, &mut self.kept);
+        self.kept.clear();
+        self.pending.extend_from_slice(&unsent);
+        self.written = 0;
+        if self.is_done() {
+            self.state = State::Flushing;
+        }
     }
 
     /// Moves what can be moved. `Ready` once all has been handed to the upstream; `Pending` registers for both
@@ -134,14 +194,20 @@ impl Upload {
             if self.written < self.pending.len() {
                 let write = Pin::new(&mut *upstream).poll_write(cx, &self.pending[self.written..]);
                 let outcome = written(ready!(write));
-                self.passed_on = true;
+                let sent = *outcome.as_ref().unwrap_or(&0);
+                self.pass_on(self.written..self.written + sent, None);
                 self.written += outcome?;
                 *moved = true;
                 continue;
             }
             match &mut self.state {
                 State::Done => return Poll::Ready(Ok(())),
-                State::Flushing => self.state = State::Done,
+                State::Flushing => {
+                    self.state = State::Done;
+                    if let Stream::Call(call) = upstream {
+                        call.finish(&self.trailers);
+                    }
+                }
                 State::Exact(_) => ready!(self.poll_exact(cx, client, upstream))?,
                 State::Chunked(_) => ready!(self.poll_chunked(cx, client))?,
                 State::Stream => ready!(self.poll_stream(cx, client))?,
@@ -164,46 +230,43 @@ impl Upload {
         let count = unread.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
         let write = Pin::new(&mut *upstream).poll_write(cx, &unread[..count]);
         let outcome = written(ready!(write));
-        self.passed_on = true;
         // What a broken connection swallowed is gone: such a request cannot be sent to another upstream.
         let taken = *outcome.as_ref().unwrap_or(&count);
-        client.input.consume(taken);
         *left -= taken as u64;
+        let ended = *left == 0;
+        self.pass_on(0..taken, Some(unread));
+        client.input.consume(taken);
         self.received += taken as u64;
-        if *left == 0 {
-            self.state = State::Done;
+        if ended {
+            self.pending.clear();
+            self.written = 0;
+            self.state = State::Flushing;
         }
         Poll::Ready(outcome.map(|_| ()))
     }
 
     fn poll_chunked(&mut self, cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<(), Failure>> {
-        let State::Chunked(decoder) = &mut self.state else { return Poll::Ready(Ok(())) };
         self.pending.clear();
         self.written = 0;
         if client.input.is_empty() {
             ready!(poll_client(cx, client))?;
         }
-        let mut ended = false;
-        while !ended && self.pending.len() < PIECE && !client.input.is_empty() {
+        while self.pending.len() < PIECE && !client.input.is_empty() {
+            let State::Chunked(decoder) = &mut self.state else { break };
             let unread = client.input.unread();
             let piece = decode(decoder, unread)?;
+            let trailers = piece.done.then(|| decoder.trailers().clone());
             if !piece.data.is_empty() {
-                encode::chunk_head(&mut self.pending, piece.data.len());
-                self.pending.extend_from_slice(&unread[piece.data.clone()]);
-                encode::chunk_end(&mut self.pending);
                 self.received += piece.data.len() as u64;
+                self.push(&unread[piece.data]);
             }
-            if self.limit > 0 && self.received > self.limit {
+            if self.is_over_limit() {
                 return Poll::Ready(Err(Failure::BodyTooLarge));
             }
-            ended = piece.done;
-            if ended {
-                encode::last_chunk(&mut self.pending, Some(decoder.trailers()));
+            if let Some(trailers) = trailers {
+                self.end(&trailers);
             }
             client.input.consume(piece.consumed);
-        }
-        if ended {
-            self.state = State::Flushing;
         }
         Poll::Ready(Ok(()))
     }
@@ -213,15 +276,11 @@ impl Upload {
         self.written = 0;
         if client.input.is_empty() && !ready!(poll_stream_piece(cx, client))? {
             let trailers = ready!(poll_trailers(cx, client))?;
-            encode::last_chunk(&mut self.pending, Some(&trailers));
-            self.state = State::Flushing;
+            self.end(&trailers);
             return Poll::Ready(Ok(()));
         }
-        let unread = client.input.unread();
-        let count = unread.len();
-        encode::chunk_head(&mut self.pending, count);
-        self.pending.extend_from_slice(unread);
-        encode::chunk_end(&mut self.pending);
+        let count = client.input.unread().len();
+        self.push(client.input.unread());
         client.input.consume(count);
         self.received += count as u64;
         if self.is_over_limit() { Poll::Ready(Err(Failure::BodyTooLarge)) } else { Poll::Ready(Ok(())) }

@@ -139,19 +139,22 @@ pub fn response(status: u16, headers: &Headers, keep: impl FnMut(Field<'_>) -> b
     response
 }
 
-/// A request to `uri` with those fields of `headers` that `keep` wants. None when the method or a field cannot be
+/// A request to `uri` with the fields of `lines`, each `Name: value CRLF`. None when the method or a field cannot be
 /// sent.
-pub fn request(
-    method: Method,
-    uri: Uri,
-    headers: &Headers,
-    keep: impl FnMut(Field<'_>) -> bool,
-) -> Option<Request<()>> {
+pub fn request(method: Method, uri: Uri, lines: &[u8]) -> Option<Request<()>> {
     let mut request = Request::new(());
     *request.method_mut() = http::Method::from_bytes(method.as_str().as_bytes()).ok()?;
     *request.version_mut() = http::Version::HTTP_2;
     *request.uri_mut() = uri;
-    *request.headers_mut() = header_map(headers, keep);
+    let mut rest = lines;
+    while let Some(end) = memchr::memchr(b'\r', rest) {
+        let (line, behind) = (&rest[..end], rest.get(end + 2..)?);
+        let colon = memchr::memchr(b':', line)?;
+        let value = crate::grammar::trim_whitespace(&line[colon + 1..]);
+        let name = HeaderName::from_bytes(&line[..colon]).ok()?;
+        request.headers_mut().append(name, HeaderValue::from_bytes(value).ok()?);
+        rest = behind;
+    }
     Some(request)
 }
 

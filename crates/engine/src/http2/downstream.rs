@@ -6,13 +6,14 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::Response;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use wire::h1::Limits;
-use wire::{Headers, h2 as messages};
+use wire::Headers;
+
+use super::halves::{Incoming, end, poll_send};
 
 /// One stream of a client. See the module documentation.
 pub struct Downstream {
@@ -59,12 +60,7 @@ impl Downstream {
     pub fn finish(&mut self, trailers: Option<&Headers>) {
         let Some(outgoing) = self.outgoing.as_mut().filter(|_| !self.ended) else { return };
         self.ended = true;
-        let trailers = trailers.filter(|trailers| !trailers.is_empty());
-        // Whoever has gone has no use for the end.
-        let _ = match trailers {
-            Some(trailers) => outgoing.send_trailers(messages::header_map(trailers, |_| true)),
-            None => outgoing.send_data(Bytes::new(), true),
-        };
+        end(outgoing, trailers);
     }
 
     /// Ready once the client has reset the stream or its connection is gone.
@@ -76,13 +72,11 @@ impl Downstream {
         if self.ended { Poll::Pending } else { reset }
     }
 
-    /// Lets go of the stream: what was not sent to its end is broken off, never made to look complete, and a body that
-    /// nobody needs any more is refused (RFC 9113 8.1).
+    /// Breaks off what was not sent to its end: it is never made to look complete. A request body that is still coming
+    /// then is refused by the connection itself, once the response is out (RFC 9113 8.1).
     pub fn close(&mut self) {
         if !self.ended {
             self.respond.send_reset(Reason::INTERNAL_ERROR);
-        } else if !self.incoming.is_ended() {
-            self.respond.send_reset(Reason::NO_ERROR);
         }
     }
 }
@@ -100,13 +94,12 @@ impl AsyncRead for Downstream {
 impl AsyncWrite for Downstream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let Some(outgoing) = &mut this.outgoing else { return Poll::Ready(Err(broken())) };
-        let count = ready!(poll_room(outgoing, cx, bytes.len()))?;
-        let left = this.left.map(|left| left.saturating_sub(count));
-        let ends = left == Some(0);
-        outgoing.send_data(Bytes::copy_from_slice(&bytes[..count]), ends).map_err(io::Error::other)?;
-        this.left = left;
-        this.ended |= ends;
+        let Some(outgoing) = &mut this.outgoing else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
+        let count = ready!(poll_send(outgoing, cx, bytes, this.left))?;
+        this.left = this.left.map(|left| left.saturating_sub(count));
+        this.ended |= this.left == Some(0);
         Poll::Ready(Ok(count))
     }
 
@@ -116,83 +109,6 @@ impl AsyncWrite for Downstream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.finish(None);
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// How many of `wanted` bytes the windows and the buffer have room for; at least one.
-pub fn poll_room(
-    outgoing: &mut SendStream<Bytes>,
-    cx: &mut Context<'_>,
-    wanted: usize,
-) -> Poll<io::Result<usize>> {
-    outgoing.reserve_capacity(wanted);
-    let mut room = outgoing.capacity();
-    while room == 0 {
-        room = match ready!(outgoing.poll_capacity(cx)) {
-            Some(room) => room.map_err(io::Error::other)?,
-            None => return Poll::Ready(Err(broken())),
-        };
-    }
-    Poll::Ready(Ok(room.min(wanted)))
-}
-
-fn broken() -> io::Error {
-    io::ErrorKind::BrokenPipe.into()
-}
-
-/// The receiving half of a stream.
-pub struct Incoming {
-    body: RecvStream,
-    /// Received and not yet read.
-    piece: Bytes,
-}
-
-impl Incoming {
-    /// What `body` brings.
-    pub fn new(body: RecvStream) -> Self {
-        Self { body, piece: Bytes::new() }
-    }
-
-    /// Nothing more will come.
-    pub fn is_ended(&self) -> bool {
-        self.piece.is_empty() && self.body.is_end_stream()
-    }
-
-    /// Waits for bytes, or the end, without taking them.
-    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.piece.is_empty() {
-            match ready!(self.body.poll_data(cx)) {
-                Some(piece) => self.piece = piece.map_err(io::Error::other)?,
-                None => break,
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Reads what is at hand; nothing is the end.
-    pub fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_readable(cx))?;
-        let count = self.piece.len().min(buffer.remaining());
-        buffer.put_slice(&self.piece[..count]);
-        self.piece.advance(count);
-        if count > 0 {
-            // The window opens as the body is taken, not as it arrives.
-            self.body.flow_control().release_capacity(count).map_err(io::Error::other)?;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Adds the trailer section to `fields`, once the body has been read to its end.
-    pub fn poll_trailers(
-        &mut self,
-        cx: &mut Context<'_>,
-        limits: &Limits,
-        fields: &mut Headers,
-    ) -> Poll<io::Result<()>> {
-        if let Some(trailers) = ready!(self.body.poll_trailers(cx)).map_err(io::Error::other)? {
-            messages::take_trailers(&trailers, limits, fields);
-        }
         Poll::Ready(Ok(()))
     }
 }

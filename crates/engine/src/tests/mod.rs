@@ -5,6 +5,7 @@ mod lab;
 mod connections;
 mod endings;
 mod failures;
+mod grpc;
 mod hostile;
 mod http2;
 mod refusals;

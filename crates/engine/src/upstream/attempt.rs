@@ -10,8 +10,8 @@ use std::time::Duration;
 use plugin::Exchange;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
-use wire::h1::{Parsed, encode, parse_response};
-use wire::{BodyLength, Known, Upgrade, Version};
+use wire::h1::{Limits, Parsed, encode, parse_response};
+use wire::{BodyLength, Headers, Known, Upgrade, Version};
 
 use crate::balance::Peer;
 use crate::forward::{self, Outgoing};
@@ -20,6 +20,7 @@ use crate::session::{Local, Parts};
 use crate::snapshot::Plan;
 use crate::transport::{Channel, Fault, Input, Stream};
 use crate::upload::Upload;
+use crate::upstream::http2;
 
 /// Bytes read from an upstream at first; more once a body turns out to be large.
 pub const FIRST_READ: usize = 16 << 10;
@@ -71,6 +72,10 @@ pub struct Message<'a> {
 
 /// Sends the request and waits for the response head, which it leaves in the exchange.
 pub async fn attempt(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<Upstream, Missed> {
+    if message.plan.http2 {
+        // Apart, so that connections that speak HTTP/1.1 only stay small.
+        return Box::pin(http2::attempt(parts, message)).await;
+    }
     let now = Instant::now();
     parts.work.exchange.record.upstream_started.get_or_insert(now.into_std());
     let (mut upstream, reused) = connect(parts, message, now).await?;
@@ -121,12 +126,18 @@ async fn connect(
     Err(Missed { failure, unsent: true, stale: false })
 }
 
-fn write_message(parts: &mut Parts<'_>, message: &Message<'_>) {
+/// Writes the value of `Host` into `scratch`.
+pub fn write_host(parts: &mut Parts<'_>, message: &Message<'_>) {
     let work = &mut *parts.work;
     work.scratch.clear();
     let target = (&**message.plan.balancer.host(message.peer), message.peer.address, message.plan.scheme);
     let host_header = message.plan.balancer.host_header();
     forward::write_host(&work.exchange, message.preserve_host, host_header, target, &mut work.scratch);
+}
+
+fn write_message(parts: &mut Parts<'_>, message: &Message<'_>) {
+    write_host(parts, message);
+    let work = &mut *parts.work;
     let settings = &parts.local.settings;
     let outgoing = Outgoing { settings, host: &work.scratch, body: message.body };
     work.to_upstream = parts.local.buffers.take();
@@ -268,6 +279,45 @@ impl<'a> Pair<'a> {
             upstream.input.poll_fill(cx, &mut upstream.stream, room).map_err(|_| Failure::UpstreamClosed)
         })
         .await
+    }
+
+    /// Waits for the response head of an upstream that speaks HTTP/2, and whether it is all there is.
+    pub async fn read_http2_head(
+        &mut self,
+        limit: Duration,
+    ) -> Result<(http::response::Parts, bool), Missed> {
+        let mut outcome = None;
+        let driven = self
+            .drive(limit, None, Failure::UpstreamTimeout, |cx, client, upstream| {
+                let Stream::Call(call) = &mut upstream.stream else {
+                    return Poll::Ready(Err(Failure::UpstreamClosed));
+                };
+                if let Some(interim) = call.poll_interim(cx)
+                    && let Some(stream) = client.stream.as_http2()
+                {
+                    stream.send_interim(interim);
+                }
+                call.poll_head(cx).map(|head| {
+                    outcome = Some(head);
+                    Ok(0)
+                })
+            })
+            .await;
+        driven.map_err(|failure| Missed { failure, unsent: false, stale: false })?;
+        let head = outcome.ok_or(Missed { failure: Failure::UpstreamClosed, unsent: false, stale: false })?;
+        head.map_err(|error| http2::missed(&error))
+    }
+
+    /// Adds the trailer section of an upstream that speaks HTTP/2 to `fields`.
+    pub async fn read_trailers(&mut self, limit: Duration, fields: &mut Headers) -> Result<(), Failure> {
+        let limits = Limits::default();
+        self.drive(limit, None, Failure::UpstreamTimeout, |cx, _, upstream| {
+            let Stream::Call(call) = &mut upstream.stream else { return Poll::Ready(Ok(0)) };
+            let read = call.poll_trailers(cx, &limits, fields);
+            read.map_ok(|()| 0).map_err(|_| Failure::UpstreamClosed)
+        })
+        .await
+        .map(drop)
     }
 
     /// Writes `head` and then the first `count` unread bytes of the upstream to the client.

@@ -2,4 +2,5 @@
 
 pub mod attempt;
 pub mod connect;
+pub mod http2;
 pub mod pool;
