@@ -1,5 +1,6 @@
-//! HTTP/1.1 as bytes and messages. The crate does no I/O, keeps no clock and knows no gateway: a caller brings
-//! bytes, the parsers fill messages it owns and reuses, the encoders append to buffers it owns.
+//! HTTP/1.1 as bytes and messages, and what may stand before it on a connection. The crate does no I/O, keeps no
+//! clock and knows no gateway: a caller brings bytes, the parsers fill messages it owns and reuses, the encoders
+//! append to buffers it owns.
 //!
 //! Strict by design: framing that two parties could read differently is refused, never repaired (RFC 9112).
 
@@ -7,6 +8,7 @@ pub mod grammar;
 pub mod h1;
 pub mod media;
 pub mod message;
+pub mod proxy_protocol;
 pub mod target;
 
 pub use h1::{BodyDecoder, Decoded, Limits, Parsed, Reject, parse_request, parse_response};
