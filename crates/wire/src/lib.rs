@@ -4,6 +4,7 @@
 //!
 //! Strict by design: framing that two parties could read differently is refused, never repaired (RFC 9112).
 
+pub mod client_hello;
 pub mod grammar;
 pub mod h1;
 pub mod media;

@@ -76,7 +76,7 @@ pub fn parse(buf: &[u8], max_bytes: usize) -> Parsed {
     }
 }
 
-/// The two addresses in IPv6, where only one is in IPv4: a header knows one family.
+/// A header knows one family: beside an IPv6 address, an IPv4 one is mapped.
 fn as_ipv6(address: IpAddr) -> Ipv6Addr {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped(),
