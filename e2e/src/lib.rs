@@ -7,6 +7,7 @@ mod client;
 mod echo;
 mod expect;
 mod gateway;
+mod hostile;
 mod judge;
 mod log_file;
 mod message;
@@ -72,6 +73,11 @@ impl Settings {
     /// Sends the requests in the file at `path`, which could be read in two ways.
     pub fn run_smuggling(&self, path: &Path) -> Result<(), String> {
         smuggling::run(path, self)
+    }
+
+    /// Has the upstream send the responses in the file at `path`, which no upstream should.
+    pub fn run_hostile(&self, path: &Path) -> Result<(), String> {
+        hostile::run(path, self)
     }
 }
 
