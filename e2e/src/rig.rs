@@ -106,3 +106,23 @@ pub(crate) fn marked(deviates: Option<&str>, problems: Vec<String>) -> Vec<Strin
 pub(crate) fn latin1(text: &str) -> Result<Vec<u8>, String> {
     text.chars().map(|one| u8::try_from(one).map_err(|_| format!("{one:?} is more than a byte"))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_counts_only_while_the_gateway_deviates() {
+        let problem = || vec!["  ! wrong".to_owned()];
+        assert_eq!(marked(None, problem()), problem());
+        assert_eq!(marked(Some("not yet done"), problem()), Vec::<String>::new());
+        assert_eq!(marked(Some("not yet done"), Vec::new()).len(), 1);
+        assert_eq!(marked(None, Vec::new()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_text_is_a_byte_a_character() {
+        assert_eq!(latin1("a\0\u{ff}\r\n").unwrap(), b"a\0\xff\r\n");
+        assert!(latin1("\u{100}").is_err());
+    }
+}
