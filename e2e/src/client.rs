@@ -66,6 +66,36 @@ impl Connection {
         exchange
     }
 
+    /// Sends bytes as they are. The gateway may have closed before it took them all: its answer decides.
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.reader.stream.write_all(bytes).ok();
+    }
+
+    /// Ends the sending side.
+    pub fn end(&self) {
+        self.reader.stream.shutdown(Shutdown::Write).ok();
+    }
+
+    /// Reads the next final answer, to a request with `method`; `None` when the gateway closes or resets instead.
+    pub fn answer(&mut self, method: &str) -> io::Result<Option<Reply>> {
+        let mut reply = Reply::default();
+        loop {
+            let mut message = match self.reader.head() {
+                Ok(Some(message)) => message,
+                Ok(None) => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            if message.status() < 200 && message.status() != 101 {
+                reply.interim.push(message);
+                continue;
+            }
+            self.reader.reply_body(&mut message, method)?;
+            reply.message = message;
+            return Ok(Some(reply));
+        }
+    }
+
     fn read(&mut self, step: &Step, exchange: &mut Exchange) -> io::Result<()> {
         if let Some(expected) = &step.reads {
             exchange.bytes = self.reader.exactly(expected.len())?;

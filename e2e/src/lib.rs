@@ -7,13 +7,17 @@ mod client;
 mod echo;
 mod expect;
 mod gateway;
+mod hostile;
 mod judge;
 mod log_file;
 mod message;
 mod placeholders;
+mod recorder;
 mod remote;
 mod report;
+mod rig;
 mod run;
+mod smuggling;
 mod tokens;
 
 use std::io;
@@ -64,6 +68,16 @@ impl Settings {
     /// Runs the case in `path`; the error is a report for people.
     pub fn run(&self, path: &Path) -> Result<(), String> {
         run::run(path, self)
+    }
+
+    /// Sends the requests in the file at `path`, which could be read in two ways.
+    pub fn run_smuggling(&self, path: &Path) -> Result<(), String> {
+        smuggling::run(path, self)
+    }
+
+    /// Has the upstream send the responses in the file at `path`, which no upstream should.
+    pub fn run_hostile(&self, path: &Path) -> Result<(), String> {
+        hostile::run(path, self)
     }
 }
 

@@ -18,16 +18,29 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         arguments.test_threads = Some(1);
     }
     let settings = Arc::new(Settings { root, scratch, target });
-    let folder = settings.root.join("cases");
-    let trials = find_cases(&folder)?.into_iter().map(|path| trial(&settings, &folder, path)).collect();
+    let mut trials = Vec::new();
+    for (folder, run) in FOLDERS {
+        let paths = find_cases(&settings.root.join(folder))?;
+        trials.extend(paths.into_iter().map(|path| trial(&settings, folder, path, run)));
+    }
     Ok(libtest_mimic::run(&arguments, trials).exit_code())
 }
 
-fn trial(settings: &Arc<Settings>, folder: &Path, path: PathBuf) -> Trial {
-    let name = path.strip_prefix(folder).unwrap_or(&path).with_extension("").display().to_string();
-    let skipped = settings.skips(&path);
+/// Runs the file at a path.
+type Run = fn(&Settings, &Path) -> Result<(), String>;
+
+/// Where files lie that are tests, and what runs them.
+const FOLDERS: [(&str, Run); 3] =
+    [("cases", Settings::run), ("smuggling", Settings::run_smuggling), ("hostile", Settings::run_hostile)];
+
+fn trial(settings: &Arc<Settings>, folder: &str, path: PathBuf, run: Run) -> Trial {
+    let within = if folder == "cases" { settings.root.join(folder) } else { settings.root.clone() };
+    let name = path.strip_prefix(within).unwrap_or(&path).with_extension("").display().to_string();
+    // Raw bytes need a gateway with one worker and an upstream of their own.
+    let raw = folder != "cases";
+    let skipped = if raw { matches!(settings.target, Target::Remote { .. }) } else { settings.skips(&path) };
     let settings = Arc::clone(settings);
-    Trial::test(name, move || settings.run(&path).map_err(Failed::from)).with_ignored_flag(skipped)
+    Trial::test(name, move || run(&settings, &path).map_err(Failed::from)).with_ignored_flag(skipped)
 }
 
 /// The gateway named by the environment, else the binary of this checkout, built now.

@@ -1,14 +1,5 @@
-//! Request heads: one verdict for every split, no panic, printing is stable.
-//! Run with `cargo +nightly fuzz run request_head`.
+//! Request heads, by libFuzzer: `fuzz/run request_head`. What must hold is said in `properties`.
 
 #![no_main]
 
-#[path = "../../crates/wire/tests/properties/mod.rs"]
-mod properties;
-
-use libfuzzer_sys::fuzz_target;
-use wire::Limits;
-
-fuzz_target!(|bytes: &[u8]| {
-    properties::request_head(bytes, &Limits::default());
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| properties::wire_input::request_head(bytes));

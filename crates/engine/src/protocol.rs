@@ -51,7 +51,8 @@ pub fn call_timeout(headers: &Headers) -> Option<Duration> {
         b'n' => 1,
         _ => return None,
     };
-    let count: u32 = std::str::from_utf8(digits).ok().filter(|digits| digits.len() <= 8)?.parse().ok()?;
+    let is_count = digits.len() <= 8 && digits.iter().all(u8::is_ascii_digit);
+    let count: u32 = std::str::from_utf8(digits).ok().filter(|_| is_count)?.parse().ok()?;
     Some(Duration::from_nanos(u64::from(count) * nanoseconds))
 }
 

@@ -9,7 +9,7 @@ use super::Finding;
 use super::lexer::{self, Masks};
 
 /// Folders of Rust sources.
-const FOLDERS: [&str; 5] = ["crates", "xtask", "bench", "e2e", "fuzz/fuzz_targets"];
+const FOLDERS: [&str; 5] = ["crates", "xtask", "bench", "e2e", "fuzz"];
 /// Folders that hold no sources of ours.
 const SKIPPED: [&str; 3] = ["target", "corpus", "artifacts"];
 /// The page that lists the settings.

@@ -1,0 +1,48 @@
+//! What must hold for every input of a parser, hostile or not; a breach panics. libFuzzer runs these with inputs of
+//! its own (`../fuzz_targets`), and every test run replays the corpus and some mutants of it (`tests/corpus.rs`).
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a breach is to end the run")]
+
+pub mod declarative;
+pub mod path;
+pub mod router;
+pub mod wire_input;
+
+/// One parser under test.
+pub struct Target {
+    /// The name of its binary and of its folder in the corpus.
+    pub name: &'static str,
+    /// Demands what must hold of one input.
+    pub run: fn(&[u8]),
+    /// What attacks on it are made of: mutants get these put in.
+    pub tokens: &'static [&'static [u8]],
+    /// Mutants per test run: fewer where one takes longer.
+    pub mutants: usize,
+}
+
+/// Every parser that reads what somebody else wrote.
+pub static TARGETS: &[Target] = &[
+    Target { name: "request_head", run: wire_input::request_head, tokens: wire_input::TOKENS, mutants: 4000 },
+    Target {
+        name: "response_head",
+        run: wire_input::response_head,
+        tokens: wire_input::TOKENS,
+        mutants: 4000,
+    },
+    Target { name: "body", run: wire_input::body, tokens: wire_input::TOKENS, mutants: 4000 },
+    Target {
+        name: "proxy_protocol",
+        run: wire_input::proxy_protocol,
+        tokens: wire_input::PROXY_TOKENS,
+        mutants: 8000,
+    },
+    Target {
+        name: "client_hello",
+        run: wire_input::client_hello,
+        tokens: wire_input::TLS_TOKENS,
+        mutants: 1000,
+    },
+    Target { name: "declarative", run: declarative::run, tokens: declarative::TOKENS, mutants: 1500 },
+    Target { name: "path", run: path::run, tokens: path::TOKENS, mutants: 20_000 },
+    Target { name: "router", run: router::run, tokens: router::TOKENS, mutants: 1500 },
+];
