@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, BufReader, DuplexStream, ReadBuf};
@@ -174,10 +174,9 @@ impl Input {
         stream: &mut Stream,
         room: usize,
     ) -> Poll<io::Result<usize>> {
-        // Whoever waits holds no buffer.
-        ready!(stream.poll_readable(cx))?;
         self.reserve(room);
         let outcome = pin!(stream.read_buf(&mut self.buffer)).poll(cx);
+        // Whoever waits holds no buffer.
         if self.buffer.is_empty() {
             self.consume(0);
         }
@@ -201,15 +200,11 @@ impl From<io::Error> for Fault {
 }
 
 /// One sleep per connection, moved lazily: a deadline that is never reached costs no timer operation.
+#[derive(Default)]
 pub struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
-    armed: Instant,
-}
-
-impl Default for Timer {
-    fn default() -> Self {
-        Self { sleep: None, armed: Instant::now() }
-    }
+    /// Whom the sleep will wake.
+    sleeper: Option<Waker>,
 }
 
 impl Timer {
@@ -217,23 +212,27 @@ impl Timer {
     pub fn poll_passed(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         loop {
             let sleep = match &mut self.sleep {
-                Some(sleep) if self.armed <= deadline => sleep,
+                Some(sleep) if sleep.deadline() <= deadline => sleep,
                 Some(sleep) => {
                     sleep.as_mut().reset(deadline);
-                    self.armed = deadline;
+                    self.sleeper = None;
                     sleep
                 }
-                None => {
-                    self.armed = deadline;
-                    self.sleep.insert(Box::pin(tokio::time::sleep_until(deadline)))
-                }
+                None => self.sleep.insert(Box::pin(tokio::time::sleep_until(deadline))),
             };
-            ready!(sleep.as_mut().poll(cx));
+            let will_wake = self.sleeper.as_ref().is_some_and(|sleeper| sleeper.will_wake(cx.waker()));
+            if will_wake && !sleep.is_elapsed() {
+                return Poll::Pending;
+            }
+            if sleep.as_mut().poll(cx).is_pending() {
+                self.sleeper = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
             if Instant::now() >= deadline {
                 return Poll::Ready(());
             }
             sleep.as_mut().reset(deadline);
-            self.armed = deadline;
+            self.sleeper = None;
         }
     }
 
