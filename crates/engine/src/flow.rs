@@ -54,8 +54,10 @@ pub async fn serve_stream(mut session: Session, request: &http::request::Parts, 
 fn take_head(session: &mut Session, request: &http::request::Parts, ended: bool) -> Result<(), Failure> {
     session.requests += 1;
     let Parts { local, work, .. } = session.parts();
-    let taken =
-        wire::h2::request_head(request, ended, &local.settings.request_limits, &mut work.exchange.request);
+    let protocol = request.extensions.get::<h2::ext::Protocol>().map(h2::ext::Protocol::as_str);
+    let arrival = wire::h2::Arrival { ended, protocol };
+    let limits = &local.settings.request_limits;
+    let taken = wire::h2::request_head(request, arrival, limits, &mut work.exchange.request);
     work.exchange.begin(Instant::now().into_std());
     taken.map_err(|reject| Failure::Malformed { status: reject.status, rule: reject.reason })
 }

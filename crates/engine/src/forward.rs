@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use plugin::Exchange;
 use plugin::exchange::Scheme;
 use smallvec::SmallVec;
@@ -30,6 +32,9 @@ pub fn write_request_head(exchange: &Exchange, outgoing: &Outgoing<'_>, out: &mu
     let upgrade = exchange.request.upgrade == Some(Upgrade::WebSocket);
     if upgrade {
         out.extend_from_slice(b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n");
+        if exchange.request.version == Version::Http2 {
+            write_websocket_key(exchange, out);
+        }
     } else {
         out.extend_from_slice(b"Connection: keep-alive\r\n");
     }
@@ -40,6 +45,13 @@ pub fn write_request_head(exchange: &Exchange, outgoing: &Outgoing<'_>, out: &mu
         BodyLength::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
     encode::end_of_head(out);
+}
+
+/// Appends what opens a WebSocket over HTTP/1.1 and does not over HTTP/2 (RFC 8441 5): proof that the upstream knows
+/// what it agrees to.
+fn write_websocket_key(exchange: &Exchange, out: &mut Vec<u8>) {
+    let nonce = BASE64.encode(exchange.worker.uuid().as_bytes());
+    field(out, b"Sec-WebSocket-Key: ", nonce.as_bytes());
 }
 
 /// Appends the fields that go upstream over either version of HTTP, as lines.

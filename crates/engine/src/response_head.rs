@@ -112,14 +112,18 @@ pub fn write_head(parts: &mut Parts<'_>, framing: BodyLength, keep_alive: bool) 
 
 /// Sends the response head over HTTP/2: frames mark the end of its body.
 fn send_http2_head(stream: &mut Downstream, response: &ResponseHead, framing: BodyLength) {
-    let keeps_length = framing == BodyLength::None && response.status != 204;
-    let mut head = messages::response(response.status, &response.headers, |field| {
-        field.known != Known::ContentLength || keeps_length
+    // A change of protocol is a success like any other here (RFC 8441 5).
+    let changed = response.status == 101;
+    let status = if changed { 200 } else { response.status };
+    let keeps_length = framing == BodyLength::None && status != 204 && !changed;
+    let mut head = messages::response(status, &response.headers, |field| {
+        let proof = changed && field.name.eq_ignore_ascii_case(b"sec-websocket-accept");
+        !proof && (field.known != Known::ContentLength || keeps_length)
     });
     if let BodyLength::Exact(length) = framing {
         head.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
-    stream.send_head(head, matches!(framing, BodyLength::None | BodyLength::Exact(0)));
+    stream.send_head(head, !changed && matches!(framing, BodyLength::None | BodyLength::Exact(0)));
 }
 
 /// How the body is framed for the client (RFC 9112 6.3).

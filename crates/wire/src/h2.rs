@@ -5,11 +5,14 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode, Uri, request, response};
 
 use crate::grammar::decimal;
-use crate::message::{BodyLength, Field, Headers, Known, Method, RequestHead, ResponseHead, Version};
+use crate::message::{
+    BodyLength, Field, Headers, Known, Method, RequestHead, ResponseHead, Upgrade, Version,
+};
 use crate::target::is_authority;
 use crate::{Limits, Reject};
 
 const BAD_METHOD: Reject = Reject::new(501, "method longer than 32 bytes (RFC 9110 9.1)");
+const OTHER_PROTOCOL: Reject = Reject::new(501, "change to a protocol other than websocket (RFC 8441 4)");
 const LONG_TARGET: Reject = Reject::new(414, "request target longer than max_target_bytes");
 const NO_HOST: Reject = Reject::bad("neither :authority nor Host (RFC 9113 8.3.1)");
 const TWO_HOSTS: Reject = Reject::bad("Host differs from :authority, or there are several (RFC 9113 8.3.1)");
@@ -21,36 +24,57 @@ const MANY_FIELDS: Reject = Reject::new(431, "more fields than max_headers");
 const LARGE_HEAD: Reject = Reject::new(431, "head larger than max_head_bytes");
 const BAD_STATUS: Reject = Reject::new(502, "invalid response field (RFC 9113 8.2.1)");
 
-/// Fills `head` with a request. `ended` says that no body follows.
+/// How a request arrived, apart from its head.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// No body follows.
+    pub ended: bool,
+    /// The protocol that the stream is to be changed to, by `:protocol` (RFC 8441 4).
+    pub protocol: Option<&'a str>,
+}
+
+/// Fills `head` with a request.
 ///
 /// # Errors
 /// The status to answer with and the rule that was broken; `head` is not to be used then.
 pub fn request_head(
     parts: &request::Parts,
-    ended: bool,
+    arrival: Arrival<'_>,
     limits: &Limits,
     head: &mut RequestHead,
 ) -> Result<(), Reject> {
+    let ended = arrival.ended;
     head.clear();
     head.version = Version::Http2;
     head.keep_alive = true;
-    set_target(parts, limits, head)?;
+    let method = match arrival.protocol {
+        None => Method::from_bytes(parts.method.as_str().as_bytes()).ok_or(BAD_METHOD)?,
+        // What it is over HTTP/1.1 (RFC 8441 5).
+        Some("websocket") => Method::Get,
+        Some(_) => return Err(OTHER_PROTOCOL),
+    };
+    set_target(method, parts, limits, head)?;
     take_authority(parts, head)?;
     take_fields(&parts.headers, limits, &mut head.headers)?;
     join_cookies(&parts.headers, head);
     let length = content_length(&head.headers)?;
     head.framing = match length {
-        _ if ended => BodyLength::None,
+        _ if ended || arrival.protocol.is_some() => BodyLength::None,
         Some(length) => BodyLength::Exact(length),
         None => BodyLength::UntilClose,
     };
+    head.upgrade = arrival.protocol.map(|_| Upgrade::WebSocket);
     let expects = head.headers.known(Known::Expect);
     head.expect_continue = !ended && expects.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
     Ok(())
 }
 
-fn set_target(parts: &request::Parts, limits: &Limits, head: &mut RequestHead) -> Result<(), Reject> {
-    let method = Method::from_bytes(parts.method.as_str().as_bytes()).ok_or(BAD_METHOD)?;
+fn set_target(
+    method: Method,
+    parts: &request::Parts,
+    limits: &Limits,
+    head: &mut RequestHead,
+) -> Result<(), Reject> {
     let target = match (&parts.uri, method) {
         (uri, Method::Connect) => uri.authority().map_or("", |authority| authority.as_str()),
         (uri, _) => uri.path_and_query().map_or("/", |target| target.as_str()),
@@ -221,7 +245,8 @@ mod tests {
 
     fn head(request: &request::Parts, ended: bool) -> Result<RequestHead, Reject> {
         let mut head = RequestHead::new();
-        request_head(request, ended, &Limits::default(), &mut head).map(|()| head)
+        let arrival = Arrival { ended, protocol: None };
+        request_head(request, arrival, &Limits::default(), &mut head).map(|()| head)
     }
 
     fn refused(build: impl FnOnce(request::Builder) -> request::Builder) -> u16 {
@@ -254,6 +279,23 @@ mod tests {
         let request = parts(|builder| builder.uri("http://a/"));
         assert_eq!(head(&request, false).unwrap().framing, BodyLength::UntilClose);
         assert_eq!(head(&request, true).unwrap().framing, BodyLength::None);
+    }
+
+    #[test]
+    fn a_stream_may_become_a_websocket_and_nothing_else() {
+        let request = parts(|builder| builder.method("CONNECT").uri("http://a/chat"));
+        let taken = |protocol| {
+            let mut head = RequestHead::new();
+            let arrival = Arrival { ended: false, protocol };
+            request_head(&request, arrival, &Limits::default(), &mut head).map(|()| head)
+        };
+        let head = taken(Some("websocket")).unwrap();
+        assert_eq!(
+            (head.method, head.target(), head.framing),
+            (Method::Get, &b"/chat"[..], BodyLength::None)
+        );
+        assert_eq!(head.upgrade, Some(Upgrade::WebSocket));
+        assert_eq!(taken(Some("connect-udp")).unwrap_err().status, 501);
     }
 
     #[test]

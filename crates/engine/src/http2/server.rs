@@ -133,6 +133,7 @@ fn poll_next(
 fn builder(settings: &Http2) -> Builder {
     let mut builder = Builder::new();
     builder
+        .enable_connect_protocol()
         .max_concurrent_streams(settings.max_streams)
         .initial_window_size(settings.stream_window_bytes)
         .initial_connection_window_size(settings.connection_window_bytes)

@@ -255,3 +255,37 @@ async fn a_stop_lets_running_requests_finish_and_takes_no_more() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_becomes_a_websocket() {
+    with(PLAIN, Settings::default(), |lab| async move {
+        let mut client = lab.http2().await;
+        while !client.is_extended_connect_protocol_enabled() {
+            tokio::task::yield_now().await;
+            client = client.ready().await.unwrap();
+        }
+        let mut request = Request::builder().method("CONNECT").uri("http://h/chat").body(()).unwrap();
+        request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+        let (response, mut up) = client.send_request(request, false).unwrap();
+        let mut upstream = lab.upstream().await;
+        let head = upstream.head().await;
+        assert!(head.starts_with("GET /chat HTTP/1.1\r\n"), "{head}");
+        assert_eq!(field(&head, "upgrade"), Some("websocket"));
+        assert_eq!(field(&head, "sec-websocket-key").map(str::len), Some(24));
+        upstream
+            .send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n")
+            .await;
+        let response = response.await.unwrap();
+        assert_eq!((response.status().as_u16(), response.headers().get("sec-websocket-accept")), (200, None));
+        let mut down = response.into_body();
+        up.send_data(Bytes::from_static(b"ping"), false).unwrap();
+        upstream.expect("ping").await;
+        upstream.send("pong").await;
+        assert_eq!(down.data().await.unwrap().unwrap(), "pong");
+        up.send_data(Bytes::new(), true).unwrap();
+        assert_eq!(upstream.rest().await, "");
+        drop(upstream);
+        assert!(down.data().await.is_none_or(|last| last.unwrap().is_empty()));
+    })
+    .await;
+}
