@@ -40,7 +40,7 @@ fn parse_one(setting: &str, item: &str, listeners: &mut Listeners) -> Result<(),
     let wrong =
         || format!("{setting}: '{address}' is not an address; write one like 0.0.0.0:8000 or [::]:8000");
     let address: SocketAddr = address.replace("localhost", "127.0.0.1").parse().map_err(|_| wrong())?;
-    let mut listener = Listener { address, backlog: DEFAULT_BACKLOG };
+    let mut listener = Listener { address, backlog: DEFAULT_BACKLOG, tls: None };
     for flag in words {
         match flag.split_once('=') {
             Some(("backlog", count)) => {
@@ -74,7 +74,7 @@ mod tests {
         let text = "0.0.0.0:8000 reuseport backlog=16384, 0.0.0.0:8443 http2 ssl reuseport backlog=16384";
         let listeners = parse("proxy_listen", text).unwrap();
         let address = "0.0.0.0:8000".parse().unwrap();
-        assert_eq!(listeners.list, [Listener { address, backlog: 16_384 }]);
+        assert_eq!(listeners.list, [Listener { address, backlog: 16_384, tls: None }]);
         assert!(listeners.warnings[0].contains("0.0.0.0:8443"));
     }
 

@@ -175,7 +175,7 @@ fn start_gateway(
     };
     let started = Gateway::start(parts, Arc::new(config)).map_err(|error| match error {
         StartError::Listen(address, error) => Failure::Listen { option: "--proxy-listen", address, error },
-        StartError::Thread(error) => Failure::System(error),
+        StartError::Thread(error) | StartError::Tls(error) => Failure::System(error),
         StartError::Configuration(problems) => Failure::Configuration(problems),
     })?;
     Ok(Arc::new(started))

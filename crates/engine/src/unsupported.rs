@@ -26,13 +26,12 @@ pub fn at(config: &Config, collection: &str, id: Uuid, field: &str, message: &st
 
 fn services(config: &Config) -> Vec<Problem> {
     let refuse = |service: &Arc<Service>| {
-        let message = format!(
-            "this version reaches services over 'http' only, not '{}'; put a TLS-terminating proxy in between",
-            service.protocol
-        );
+        let message =
+            format!("this version reaches services over 'http' and 'https' only, not '{}'", service.protocol);
         at(config, "services", service.id, "protocol", &message)
     };
-    let unsupported = config.services.iter().filter(|service| service.enabled && service.protocol != "http");
+    let speaks = |service: &Service| service.protocol == "http" || service.protocol == "https";
+    let unsupported = config.services.iter().filter(|service| service.enabled && !speaks(service));
     let mut problems: Vec<Problem> = unsupported.map(refuse).collect();
     for route in &config.routes {
         let speaks_http = route.protocols.iter().any(|protocol| protocol == "http" || protocol == "https");

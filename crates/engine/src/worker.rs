@@ -1,5 +1,6 @@
 //! One worker: a thread, a runtime, its own listeners, pool and workspaces.
 
+use std::cell::Cell;
 use std::io;
 use std::net::TcpListener as StdListener;
 use std::rc::Rc;
@@ -12,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::flow;
 use crate::session::{Local, Session};
+use crate::tls::{self, Handshakes, Offer};
 use crate::transport::{Channel, Stream};
 
 /// What the workers are told to do.
@@ -25,6 +27,14 @@ pub enum Order {
     Stop,
 }
 
+/// A listener of one worker.
+pub struct Socket<L = StdListener> {
+    /// Where connections come from.
+    pub listener: L,
+    /// What is offered inside TLS; none in cleartext.
+    pub tls: Option<Offer>,
+}
+
 /// How often a worker tidies up.
 const TIDY: Duration = Duration::from_secs(1);
 /// How often a draining worker looks whether it is done.
@@ -34,7 +44,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Runs a worker on the current thread until it is told to stop. `make` is called on this thread.
 pub fn run(
-    listeners: Vec<StdListener>,
+    sockets: Vec<Socket>,
     mut orders: watch::Receiver<Order>,
     make: impl FnOnce() -> Local,
 ) -> io::Result<()> {
@@ -42,8 +52,9 @@ pub fn run(
         Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let local = Rc::new(make());
-        let listeners = listeners.into_iter().map(TcpListener::from_std).collect::<io::Result<Vec<_>>>()?;
-        let listeners = Rc::new(listeners);
+        let register =
+            |Socket { listener, tls }| Ok(Socket { listener: TcpListener::from_std(listener)?, tls });
+        let listeners: Rc<Vec<_>> = Rc::new(sockets.into_iter().map(register).collect::<io::Result<_>>()?);
         let accepting: Vec<_> = (0..listeners.len())
             .map(|index| tokio::task::spawn_local(accept(local.clone(), listeners.clone(), index)))
             .collect();
@@ -71,10 +82,11 @@ fn tidy_up(local: &Local) {
     }
 }
 
-async fn accept(local: Rc<Local>, listeners: Rc<Vec<TcpListener>>, index: usize) {
+async fn accept(local: Rc<Local>, sockets: Rc<Vec<Socket<TcpListener>>>, index: usize) {
+    let Socket { listener, tls } = &sockets[index];
     loop {
-        match listeners[index].accept().await {
-            Ok((stream, _)) => admit(&local, stream),
+        match listener.accept().await {
+            Ok((stream, _)) => admit(&local, stream, *tls),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -84,15 +96,15 @@ async fn accept(local: Rc<Local>, listeners: Rc<Vec<TcpListener>>, index: usize)
 }
 
 /// Serves the connections that had been made before the listeners close: closing would reset them.
-async fn take_waiting(local: &Rc<Local>, listeners: &[TcpListener]) {
-    for listener in listeners {
+async fn take_waiting(local: &Rc<Local>, sockets: &[Socket<TcpListener>]) {
+    for Socket { listener, tls } in sockets {
         let nothing_waits = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(nothing_waits);
         loop {
             tokio::select! {
                 biased;
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => admit(local, stream),
+                    Ok((stream, _)) => admit(local, stream, *tls),
                     Err(_) => break,
                 },
                 () = &mut nothing_waits => break,
@@ -101,7 +113,7 @@ async fn take_waiting(local: &Rc<Local>, listeners: &[TcpListener]) {
     }
 }
 
-fn admit(local: &Rc<Local>, stream: TcpStream) {
+fn admit(local: &Rc<Local>, stream: TcpStream, tls: Option<Offer>) {
     let stats = local.stats();
     if local.connections() >= local.settings.max_connections {
         stats.refused.add(1);
@@ -113,8 +125,43 @@ fn admit(local: &Rc<Local>, stream: TcpStream) {
         return;
     }
     stats.accepted.add(1);
-    let client = Client { peer, local: here, ip: peer.ip(), trusted: false, scheme: Scheme::Http };
-    start(local, Channel::new(Stream::Tcp(stream), local.buffers.clone()), client);
+    let client = Client { peer, local: here, ip: peer.ip(), trusted: false, scheme: Scheme::Http, tls: None };
+    match tls {
+        None => start(local, Channel::new(Stream::Tcp(stream), local.buffers.clone()), client),
+        Some(offer) => start_tls(local, Stream::Tcp(stream), client, offer),
+    }
+}
+
+/// Serves a connection under TLS in a task of its own, beginning with the handshake.
+pub fn start_tls(local: &Rc<Local>, stream: Stream, mut client: Client, offer: Offer) {
+    let Some(pending) = Handshakes::begin(local, local.settings.tls.max_handshakes) else {
+        local.stats().refused.add(1);
+        tracing::debug!(
+            bound = local.settings.tls.max_handshakes,
+            "a connection was refused: ssl_max_handshakes"
+        );
+        return;
+    };
+    let number = local.number_connection();
+    let ending = Ending { local: local.clone(), number };
+    let idle = Rc::new(Cell::new(true));
+    let still_idle = idle.clone();
+    let task = tokio::task::spawn_local(async move {
+        let local = ending.local.clone();
+        // In a box, which goes before the first request comes: a served connection need not be as large as a handshake.
+        match Box::pin(tls::accept(pending, stream, offer)).await {
+            Ok((stream, known)) => {
+                (client.scheme, client.tls) = (Scheme::Https, Some(Rc::new(known)));
+                let channel = Channel::new(stream, local.buffers.clone());
+                let mut session = Session::new(local, channel, client, number);
+                session.idle = still_idle;
+                flow::serve(session).await;
+            }
+            Err(reason) => tracing::debug!(peer = %client.peer, %reason, "no TLS session with a client"),
+        }
+        drop(ending);
+    });
+    local.register(number, task.abort_handle(), idle);
 }
 
 /// Serves a connection in a task of its own.

@@ -70,12 +70,32 @@ pub struct Client {
     pub trusted: bool,
     /// Scheme of the connection itself.
     pub scheme: Scheme,
+    /// What the TLS handshake came to; none in cleartext.
+    pub tls: Option<Rc<Tls>>,
+}
+
+/// What a TLS handshake with a client came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The server name the client asked for.
+    pub server_name: Option<Box<str>>,
+    /// The version, as `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite, by OpenSSL's name.
+    pub cipher: &'static str,
 }
 
 impl Default for Client {
     fn default() -> Self {
         let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-        Self { peer: nowhere, local: nowhere, ip: nowhere.ip(), trusted: false, scheme: Scheme::Http }
+        Self {
+            peer: nowhere,
+            local: nowhere,
+            ip: nowhere.ip(),
+            trusted: false,
+            scheme: Scheme::Http,
+            tls: None,
+        }
     }
 }
 

@@ -10,3 +10,4 @@ mod refusals;
 mod reload;
 mod sizes;
 mod streaming;
+mod tls;
