@@ -40,7 +40,8 @@ fn parse_one(setting: &str, item: &str, listeners: &mut Listeners) -> Result<(),
     let wrong =
         || format!("{setting}: '{address}' is not an address; write one like 0.0.0.0:8000 or [::]:8000");
     let address: SocketAddr = address.replace("localhost", "127.0.0.1").parse().map_err(|_| wrong())?;
-    let mut listener = Listener { address, backlog: DEFAULT_BACKLOG, tls: None };
+    let mut listener = Listener { address, backlog: DEFAULT_BACKLOG, tls: false };
+    let mut http2 = false;
     for flag in words {
         match flag.split_once('=') {
             Some(("backlog", count)) => {
@@ -49,10 +50,10 @@ fn parse_one(setting: &str, item: &str, listeners: &mut Listeners) -> Result<(),
                     .map_err(|_| format!("{setting}: backlog='{count}' of {address} is not a number"))?;
             }
             None if matches!(flag, "reuseport" | "deferred" | "bind") => {}
-            None if matches!(flag, "ssl" | "http2" | "proxy_protocol") => {
-                let warning =
-                    format!("{setting}: {address} is not listened on: '{flag}' is not available yet");
-                listeners.warnings.push(warning);
+            None if flag == "ssl" => listener.tls = true,
+            None if flag == "http2" => http2 = true,
+            None if flag == "proxy_protocol" => {
+                listeners.warnings.push(not_listened_on(setting, address, flag));
                 return Ok(());
             }
             _ if flag.starts_with("so_keepalive") || flag.starts_with("ipv6only") => {
@@ -61,8 +62,28 @@ fn parse_one(setting: &str, item: &str, listeners: &mut Listeners) -> Result<(),
             _ => return Err(format!("{setting}: '{flag}' of {address} is not a flag of a listener")),
         }
     }
+    if http2 && !listener.tls {
+        listeners.warnings.push(not_listened_on(setting, address, "http2"));
+        return Ok(());
+    }
+    if http2 {
+        let warning =
+            format!("{setting}: flag 'http2' of {address} is not honoured: HTTP/1.1 is spoken there");
+        listeners.warnings.push(warning);
+    }
     listeners.list.push(listener);
     Ok(())
+}
+
+fn not_listened_on(setting: &str, address: SocketAddr, flag: &str) -> String {
+    format!("{setting}: {address} is not listened on: '{flag}' is not available yet")
+}
+
+/// Takes the listeners for TLS out of a list of those that cannot have it.
+pub fn without_tls(setting: &str, listeners: Listeners) -> Listeners {
+    let (secure, clear): (Vec<_>, Vec<_>) = listeners.list.into_iter().partition(|listener| listener.tls);
+    let refused = secure.iter().map(|listener| not_listened_on(setting, listener.address, "ssl"));
+    Listeners { list: clear, warnings: listeners.warnings.into_iter().chain(refused).collect() }
 }
 
 #[cfg(test)]
@@ -70,12 +91,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kongs_own_default_is_read_and_its_tls_part_is_named() {
+    fn kongs_own_default_is_read_and_what_is_not_spoken_there_is_named() {
         let text = "0.0.0.0:8000 reuseport backlog=16384, 0.0.0.0:8443 http2 ssl reuseport backlog=16384";
         let listeners = parse("proxy_listen", text).unwrap();
-        let address = "0.0.0.0:8000".parse().unwrap();
-        assert_eq!(listeners.list, [Listener { address, backlog: 16_384, tls: None }]);
-        assert!(listeners.warnings[0].contains("0.0.0.0:8443"));
+        let listener =
+            |address: &str, tls| Listener { address: address.parse().unwrap(), backlog: 16_384, tls };
+        let [clear, secure] = [listener("0.0.0.0:8000", false), listener("0.0.0.0:8443", true)];
+        assert_eq!(listeners.list, [clear.clone(), secure]);
+        assert!(listeners.warnings[0].contains("'http2' of 0.0.0.0:8443"));
+        let listeners = without_tls("admin_listen", listeners);
+        assert_eq!(listeners.list, [clear]);
+        assert!(listeners.warnings[1].contains("0.0.0.0:8443 is not listened on: 'ssl'"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::dns::Resolver;
 use crate::session::Local;
 use crate::settings::Settings;
 use crate::snapshot::{Publisher, Snapshot};
-use crate::tls::{Keeper, Offer};
+use crate::tls::Keeper;
 use crate::upstream::connect::Tcp;
 use crate::worker::{self, Order, Socket};
 
@@ -32,8 +32,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Connections the kernel may hold before they are accepted.
     pub backlog: i32,
-    /// What is offered inside TLS; none in cleartext.
-    pub tls: Option<Offer>,
+    /// Clients speak TLS.
+    pub tls: bool,
 }
 
 /// Why the data plane could not start.

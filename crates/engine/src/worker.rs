@@ -31,8 +31,8 @@ pub enum Order {
 pub struct Socket<L = StdListener> {
     /// Where connections come from.
     pub listener: L,
-    /// What is offered inside TLS; none in cleartext.
-    pub tls: Option<Offer>,
+    /// Clients speak TLS.
+    pub tls: bool,
 }
 
 /// How often a worker tidies up.
@@ -113,7 +113,7 @@ async fn take_waiting(local: &Rc<Local>, sockets: &[Socket<TcpListener>]) {
     }
 }
 
-fn admit(local: &Rc<Local>, stream: TcpStream, tls: Option<Offer>) {
+fn admit(local: &Rc<Local>, stream: TcpStream, tls: bool) {
     let stats = local.stats();
     if local.connections() >= local.settings.max_connections {
         stats.refused.add(1);
@@ -126,9 +126,10 @@ fn admit(local: &Rc<Local>, stream: TcpStream, tls: Option<Offer>) {
     }
     stats.accepted.add(1);
     let client = Client { peer, local: here, ip: peer.ip(), trusted: false, scheme: Scheme::Http, tls: None };
-    match tls {
-        None => start(local, Channel::new(Stream::Tcp(stream), local.buffers.clone()), client),
-        Some(offer) => start_tls(local, Stream::Tcp(stream), client, offer),
+    if tls {
+        start_tls(local, Stream::Tcp(stream), client, Offer::Http1);
+    } else {
+        start(local, Channel::new(Stream::Tcp(stream), local.buffers.clone()), client);
     }
 }
 

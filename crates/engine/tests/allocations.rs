@@ -36,7 +36,7 @@ fn gateway(document: &str) -> Gateway {
         services: Services::new(1, Clock::default(), false),
         resolver: Resolver::start(DnsSettings::default()).unwrap(),
         settings: Settings::default(),
-        listeners: vec![Listener { address: SocketAddr::from(([127, 0, 0, 1], 0)), backlog: 16, tls: None }],
+        listeners: vec![Listener { address: SocketAddr::from(([127, 0, 0, 1], 0)), backlog: 16, tls: false }],
     };
     Gateway::start(parts, Arc::new(config)).unwrap_or_else(|error| panic!("{error:?}"))
 }

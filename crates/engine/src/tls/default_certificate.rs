@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 
 use super::certificate::Pair;
 
@@ -60,8 +60,36 @@ fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
 fn self_signed() -> io::Result<(String, String)> {
     let made = || {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let certificate = CertificateParams::new(["localhost".to_owned()])?.self_signed(&key)?;
+        let mut params = CertificateParams::new(["localhost".to_owned()])?;
+        params.distinguished_name.push(DnType::CommonName, "localhost");
+        let certificate = params.self_signed(&key)?;
         Ok::<_, rcgen::Error>((certificate.pem(), key.serialize_pem()))
     };
     made().map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_certificate_of_the_first_start_is_kept_and_its_key_is_nobodys_business() {
+        let prefix = std::env::temp_dir().join(format!("biplane-prefix-{}", std::process::id()));
+        let shown = || {
+            let pairs = default_pairs(Some(&prefix)).unwrap();
+            pairs.iter().map(|pair| pair.chain()[0].to_vec()).collect::<Vec<_>>()
+        };
+        let (first, second) = (shown(), shown());
+        let key = prefix.join("ssl").join(KEPT[0].1);
+        let mode = fs::metadata(&key).unwrap().permissions().mode();
+        fs::write(&key, "damaged").unwrap();
+        let damaged = default_pairs(Some(&prefix)).map(|pairs| pairs.len());
+        fs::remove_dir_all(&prefix).unwrap();
+        assert_eq!(first, second);
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(damaged.unwrap_err().to_string().contains("kong-default-ecdsa.crt: invalid key"));
+        assert_eq!(default_pairs(None).unwrap().len(), 1);
+    }
 }
