@@ -3,6 +3,7 @@
 //! `README.md` beside it describes the format.
 
 mod case;
+mod certificates;
 mod client;
 mod echo;
 mod expect;
@@ -14,6 +15,7 @@ mod placeholders;
 mod remote;
 mod report;
 mod run;
+mod socket;
 mod tokens;
 
 use std::io;
