@@ -124,12 +124,12 @@ fn admit(local: &Rc<Local>, stream: TcpStream, tls: bool) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    stats.accepted.add(1);
     let client = Client { peer, local: here, ip: peer.ip(), trusted: false, scheme: Scheme::Http, tls: None };
+    let stream = Stream::Tcp(stream);
     if tls {
-        start_tls(local, Stream::Tcp(stream), client, Offer::Http1);
+        start_tls(local, stream, client, Offer::Http1);
     } else {
-        start(local, Channel::new(Stream::Tcp(stream), local.buffers.clone()), client);
+        start(local, Channel::new(stream, local.buffers.clone()), client);
     }
 }
 
@@ -144,6 +144,7 @@ pub fn start_tls(local: &Rc<Local>, stream: Stream, mut client: Client, offer: O
         return;
     };
     let number = local.number_connection();
+    local.stats().accepted.add(1);
     let ending = Ending { local: local.clone(), number };
     let idle = Rc::new(Cell::new(true));
     let still_idle = idle.clone();
@@ -168,6 +169,7 @@ pub fn start_tls(local: &Rc<Local>, stream: Stream, mut client: Client, offer: O
 /// Serves a connection in a task of its own.
 pub fn start(local: &Rc<Local>, channel: Channel, client: Client) {
     let number = local.number_connection();
+    local.stats().accepted.add(1);
     let ending = Ending { local: local.clone(), number };
     let session = Session::new(local.clone(), channel, client, number);
     let idle = session.idle.clone();

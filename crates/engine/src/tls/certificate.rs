@@ -4,15 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::ResolvesClientCert;
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{Error, InconsistentKeys, SignatureAlgorithm, SignatureScheme, SupportedCipherSuite};
+use rustls::{Error, InconsistentKeys, SignatureAlgorithm, SignatureScheme};
 
 use super::provider;
-use super::settings::Versions;
 
 /// A certificate chain with its private key, of which nothing is ever printed.
 #[derive(Clone)]
@@ -92,61 +90,45 @@ fn key_problem(text: &str, error: &pem::Error) -> String {
 }
 
 /// Pairs of different key types for the same names. Each client is shown the cheapest that it can check.
-pub struct Choice {
-    pairs: Vec<Pair>,
-    versions: Versions,
-}
+pub struct Choice(Vec<Pair>);
 
 impl Choice {
-    /// A choice among `pairs`, for handshakes in `versions`.
-    pub fn new(mut pairs: Vec<Pair>, versions: Versions) -> Self {
+    /// A choice among `pairs`.
+    pub fn new(mut pairs: Vec<Pair>) -> Self {
         // Signing with RSA takes many times as long.
         pairs.sort_by_key(|pair| pair.0.key.algorithm() == SignatureAlgorithm::RSA);
-        Self { pairs, versions }
+        Self(pairs)
     }
 
     /// The pairs, best first.
     pub fn pairs(&self) -> &[Pair] {
-        &self.pairs
-    }
-
-    /// Before TLS 1.3 the cipher suite has to fit the key, too.
-    fn has_suite(&self, hello: &ClientHello<'_>, pair: &Pair, provider: &CryptoProvider) -> bool {
-        let offered = |suite: &&SupportedCipherSuite| hello.cipher_suites().contains(&suite.suite());
-        provider.cipher_suites.iter().filter(offered).any(|suite| match suite {
-            SupportedCipherSuite::Tls13(_) => self.versions.tls13(),
-            SupportedCipherSuite::Tls12(suite) => {
-                self.versions.tls12() && pair.0.key.choose_scheme(suite.sign).is_some()
-            }
-        })
+        &self.0
     }
 }
 
 impl ResolvesServerCert for Choice {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let fits = |pair: &&Pair| {
-            pair.0.key.choose_scheme(hello.signature_schemes()).is_some()
-                && self.has_suite(&hello, pair, provider())
-        };
+        // The schemes are those that the client's cipher suites allow: rustls has left out the others.
+        let fits = |pair: &&Pair| pair.0.key.choose_scheme(hello.signature_schemes()).is_some();
         // Where none fits the handshake fails, and says why.
-        self.pairs.iter().find(fits).or(self.pairs.first()).map(|pair| pair.0.clone())
+        self.0.iter().find(fits).or(self.0.first()).map(|pair| pair.0.clone())
     }
 }
 
 impl ResolvesClientCert for Choice {
     fn resolve(&self, _authorities: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         let fits = |pair: &&Pair| pair.0.key.choose_scheme(schemes).is_some();
-        self.pairs.iter().find(fits).map(|pair| pair.0.clone())
+        self.0.iter().find(fits).map(|pair| pair.0.clone())
     }
 
     fn has_certs(&self) -> bool {
-        !self.pairs.is_empty()
+        !self.0.is_empty()
     }
 }
 
 impl fmt::Debug for Choice {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Choice({} pairs)", self.pairs.len())
+        write!(out, "Choice({} pairs)", self.0.len())
     }
 }
 
@@ -154,6 +136,6 @@ impl fmt::Debug for Choice {
 impl Pair {
     /// Shows this pair to everybody, for servers of tests.
     pub fn resolver(&self) -> Arc<dyn ResolvesServerCert> {
-        Arc::new(Choice::new(vec![self.clone()], Versions::Both))
+        Arc::new(Choice::new(vec![self.clone()]))
     }
 }

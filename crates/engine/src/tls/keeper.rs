@@ -8,7 +8,7 @@ use rustls::{RootCertStore, ServerConfig};
 
 use super::certificate::{Choice, Pair};
 use super::provider;
-use super::settings::{TlsSettings, Trusted, Versions};
+use super::settings::{TlsSettings, Trusted};
 use super::terminator::Shown;
 use super::tickets::{Domain, Tickets};
 use super::trust::{Fingerprint, Trust};
@@ -35,7 +35,7 @@ impl Keeper {
         let mut keeper = Self {
             tickets: Tickets::default(),
             default: None,
-            client_certificate: client.map(|pair| Arc::new(Choice::new(vec![pair], Versions::Both))),
+            client_certificate: client.map(|pair| Arc::new(Choice::new(vec![pair]))),
             trusted: OnceLock::new(),
             trusts: Mutex::default(),
             settings,
@@ -72,7 +72,7 @@ impl Keeper {
 
     /// Makes pairs ready to be shown to clients.
     pub(super) fn shown(&self, pairs: Vec<Pair>) -> Result<Shown, rustls::Error> {
-        let choice = Arc::new(Choice::new(pairs, self.settings.versions));
+        let choice = Arc::new(Choice::new(pairs));
         Shown::new(&choice, |choice| self.server_config(choice, Domain::anyone()))
     }
 
@@ -89,8 +89,8 @@ impl Keeper {
         if self.settings.session_tickets {
             config.ticketer = self.tickets.of(domain)?;
         }
-        // Each costs a signature's worth of work, and clients open few connections at once.
-        config.send_tls13_tickets = usize::from(self.settings.session_tickets);
+        // Each has its price, and clients open few connections at once.
+        config.send_tls13_tickets = 1;
         Ok(config)
     }
 

@@ -48,10 +48,10 @@ pub mod tests {
     use rustls::ServerConfig;
 
     pub use super::tickets::Domain;
-    use super::{Keeper, Pair, Versions, certificate::Choice};
+    use super::{Keeper, Pair, certificate::Choice};
 
     /// A server of a trust domain.
     pub fn server_config(keeper: &Keeper, pair: Pair, domain: Domain) -> ServerConfig {
-        keeper.server_config(Arc::new(Choice::new(vec![pair], Versions::Both)), domain).unwrap()
+        keeper.server_config(Arc::new(Choice::new(vec![pair])), domain).unwrap()
     }
 }

@@ -137,7 +137,7 @@ fn client_certificate(
         // One that cannot be read is a problem of its own by now.
         Some(reference) => {
             let pairs = pairs.of(reference.0)?.to_vec();
-            Some(Arc::new(Choice::new(pairs, Versions::Both)))
+            Some(Arc::new(Choice::new(pairs)))
         }
         None => keeper.client_certificate().cloned(),
     }

@@ -30,14 +30,18 @@ async fn the_closest_name_decides_which_certificate_is_shown() {
     let authority = Authority::root();
     let made: Vec<Issued> = (0..5).map(|_| authority.issue(&["x.test"])).collect();
     let [exact, suffix, prefix, star, default] = &made[..] else { unreachable!() };
-    let named: [(&Issued, &[&str]); 3] =
-        [(exact, &["a.b.test", "Upper.test."]), (suffix, &["*.b.test"]), (prefix, &["a.b.*", "a.*"])];
+    let named: [(&Issued, &[&str]); 3] = [
+        (exact, &["a.b.test", "Upper.test."]),
+        (suffix, &["*.b.test"]),
+        (prefix, &["a.b.*", "a.*", "both.b.*"]),
+    ];
     let document = certificates(&named);
     with(&document, settings(default), |lab| async move {
         expect(&lab, "a.b.test", exact).await;
         expect(&lab, "A.B.TEST", exact).await;
         expect(&lab, "upper.test", exact).await;
         expect(&lab, "c.b.test", suffix).await;
+        expect(&lab, "both.b.test", suffix).await;
         expect(&lab, "a.b.org", prefix).await;
         expect(&lab, "a.org", prefix).await;
         expect(&lab, "d.c.b.test", default).await;

@@ -7,6 +7,7 @@ use rustls::{ClientConfig, HandshakeKind, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
 use super::authority::Authority;
+use super::names::certificates;
 use super::{GET, answer, client_config, client_of, connect_with, pair, provider, settings};
 use crate::settings::Settings;
 use crate::tests::lab::{Lab, PLAIN, Peer, with};
@@ -29,13 +30,14 @@ fn without_pool(mut settings: Settings) -> Settings {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_resumes_its_session_and_does_so_after_a_reload() {
-    let default = Authority::root().issue(&["x.test"]);
-    with(PLAIN, without_pool(settings(&default)), |lab| async move {
+    let issued = Authority::root().issue(&["x.test"]);
+    let document = certificates(&[(&issued, &["x.test", "y.test"])]);
+    with(&document.clone(), without_pool(Settings::default()), |lab| async move {
         for version in [&TLS12, &TLS13] {
             let config = Arc::new(client_of(provider(), &[version], None));
             assert_eq!(visit(&lab, &config, "x.test").await, HandshakeKind::Full);
             assert_eq!(visit(&lab, &config, "x.test").await, HandshakeKind::Resumed, "{version:?}");
-            lab.reload(&PLAIN.replace("name: all", "name: other"));
+            lab.reload(&document.replace("name: all", "name: other"));
             assert_eq!(visit(&lab, &config, "x.test").await, HandshakeKind::Resumed, "{version:?}");
             assert_eq!(visit(&lab, &config, "y.test").await, HandshakeKind::Full, "{version:?}");
         }

@@ -129,6 +129,10 @@ async fn the_server_name_is_the_host_the_service_is_sent() {
         let (service, head) = visit(&lab, &mut client, &server, GET).await;
         assert_eq!(asked_for(&service), None, "an address is no server name");
         assert!(head.contains("Host: 10.0.0.9\r\n"), "{head}");
+        lab.reload(&direct.replace("10.0.0.9", "[2001:db8::9]"));
+        let (service, head) = visit(&lab, &mut client, &server, GET).await;
+        assert_eq!(asked_for(&service), None);
+        assert!(head.contains("Host: [2001:db8::9]\r\n"), "{head}");
         let preserving = direct.replace("paths: [/]", "paths: [/], preserve_host: true");
         lab.reload(&preserving);
         let (service, head) = visit(&lab, &mut client, &server, &to("client.test:1")).await;
@@ -158,7 +162,7 @@ async fn a_connection_serves_only_requests_that_want_the_same_name() {
 
 #[tokio::test(start_paused = true)]
 async fn no_two_identities_share_a_connection() {
-    let [root, other] = [Authority::root(), Authority::root()];
+    let [root, other, third] = [Authority::root(), Authority::root(), Authority::root()];
     let server = server(&root.issue(&["secure.test"]));
     let plain = Document::new("secure.test");
     let verified = plain.clone().trusting(&[&root]).with("tls_verify: true");
@@ -167,10 +171,12 @@ async fn no_two_identities_share_a_connection() {
         verified.clone(),
         verified.clone().with("tls_verify_depth: 3"),
         plain.clone().trusting(&[&root, &other]).with("tls_verify: true"),
+        plain.clone().trusting(&[&root, &third]).with("tls_verify: true"),
         plain.clone().showing(&root.issue(&["client.test"])),
         plain.clone().showing(&root.issue(&["client.test"])),
     ];
-    with(&plain.text().replace("https://", "http://"), Settings::default(), |lab| async move {
+    let cleartext = plain.text().replace("https://", "http://");
+    with(&cleartext.clone(), Settings::default(), |lab| async move {
         let mut client = lab.client();
         client.send(GET).await;
         let mut clear = lab.upstream().await;
@@ -188,6 +194,11 @@ async fn no_two_identities_share_a_connection() {
             client.send(GET).await;
             again(&mut client, service).await;
         }
+        lab.reload(&cleartext);
+        client.send(GET).await;
+        clear.head().await;
+        clear.send(OK).await;
+        assert_eq!(client.response().await.0, 200);
         assert!(lab.opened_no_more());
     })
     .await;
