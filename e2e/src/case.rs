@@ -19,6 +19,12 @@ pub(crate) struct Case {
     /// Key pairs made at run time, by name: the kind.
     pub keys: BTreeMap<String, String>,
     pub tokens: BTreeMap<String, TokenSpec>,
+    /// Who signs certificates, by name.
+    pub authorities: Vec<String>,
+    /// Certificates made at run time, by name.
+    pub certificates: BTreeMap<String, CertificateSpec>,
+    /// An upstream under TLS.
+    pub secure_upstream: Option<SecureUpstream>,
     /// Host names the gateway resolves to an upstream of the case listening on this port.
     pub hosts: BTreeMap<String, u16>,
     /// Configurations for `biplane check`.
@@ -27,6 +33,41 @@ pub(crate) struct Case {
     pub refuses: Option<Refusal>,
     /// Requests and other acts, in order; each is a [`Step`].
     pub steps: Vec<Value>,
+}
+
+/// A certificate.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CertificateSpec {
+    pub names: Vec<String>,
+    /// The name of an authority.
+    pub by: String,
+    /// An RSA key instead of an elliptic one.
+    #[serde(default)]
+    pub rsa: bool,
+    /// Its time is over.
+    #[serde(default)]
+    pub expired: bool,
+}
+
+/// An upstream under TLS.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SecureUpstream {
+    /// The name of the certificate it shows.
+    pub shows: String,
+    /// The name of an authority: clients must show a certificate of it.
+    pub clients: Option<String>,
+}
+
+/// A step under TLS.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tls {
+    /// The server name to ask for; none is asked for without it.
+    pub name: Option<String>,
+    /// The name of the certificate that must be shown.
+    pub shows: Option<String>,
 }
 
 /// A signed JWT.
@@ -168,6 +209,7 @@ pub(crate) struct Step {
     // What is sent.
     pub request: Option<String>,
     pub to: Listener,
+    pub tls: Option<Tls>,
     pub host: Option<String>,
     pub without_host: bool,
     pub headers: Map<String, Value>,
@@ -211,6 +253,8 @@ pub(crate) enum Listener {
     Proxy,
     Admin,
     Status,
+    /// The proxy listener for TLS.
+    Secure,
 }
 
 /// A JSON line that must appear in a log file.

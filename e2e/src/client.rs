@@ -1,12 +1,13 @@
 //! The client of a case: raw sockets, so that every byte sent is the case's own.
 
-use crate::case::{Step, lines};
+use crate::case::{Step, Tls, lines};
 use crate::message::{Message, Reader};
+use crate::socket::{Known, Socket};
 use regex::Regex;
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// How long a reply may take.
@@ -34,27 +35,33 @@ pub(crate) struct Exchange {
     /// Bytes read as they are (`reads`).
     pub bytes: Vec<u8>,
     pub closed: bool,
+    /// What the TLS handshake came to.
+    pub tls: Option<Known>,
     pub error: Option<String>,
 }
 
 impl Connection {
-    pub fn open(address: SocketAddr) -> io::Result<Connection> {
+    pub fn open(address: SocketAddr, tls: Option<&Tls>) -> io::Result<Connection> {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Connection { reader: Reader::new(stream), waiting: VecDeque::new() })
+        let socket = match tls {
+            Some(tls) => Socket::connect(stream, tls.name.as_deref())?,
+            None => Socket::clear(stream),
+        };
+        Ok(Connection { reader: Reader::new(socket), waiting: VecDeque::new() })
     }
 
     /// Sends the step's bytes and reads what the step expects.
     pub fn perform(&mut self, step: &Step) -> Exchange {
         let (sent, methods) = bytes(step);
-        let mut exchange = Exchange { sent, ..Exchange::default() };
+        let mut exchange = Exchange { sent, tls: self.reader.stream.known(), ..Exchange::default() };
         self.waiting.extend(methods);
         // A gateway may answer and close before it took everything: the reply decides, not this write.
         let written = self.reader.stream.write_all(&exchange.sent);
         if step.half_close {
-            self.reader.stream.shutdown(Shutdown::Write).ok();
+            self.reader.stream.finish().ok();
         }
         if step.read == Some(false) {
             exchange.error = written.err().map(|error| format!("sending: {error}"));
@@ -72,8 +79,8 @@ impl Connection {
     }
 
     /// Ends the sending side.
-    pub fn end(&self) {
-        self.reader.stream.shutdown(Shutdown::Write).ok();
+    pub fn end(&mut self) {
+        self.reader.stream.finish().ok();
     }
 
     /// Reads the next final answer, to a request with `method`; `None` when the gateway closes or resets instead.

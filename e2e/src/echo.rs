@@ -3,6 +3,8 @@
 
 use crate::case::Answer;
 use crate::message::{Message, Reader};
+use crate::socket::{Known, Socket};
+use rustls::ServerConfig;
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -17,6 +19,8 @@ pub(crate) struct Seen {
     pub server: String,
     pub connection: usize,
     pub message: Message,
+    /// What the TLS handshake came to.
+    pub tls: Option<Known>,
 }
 
 impl Seen {
@@ -68,6 +72,16 @@ pub(crate) struct Echo {
 impl Echo {
     /// Listens on `address` under the name `server`; returns the address bound.
     pub fn listen(&self, server: &str, address: SocketAddr) -> io::Result<SocketAddr> {
+        self.listen_as(server, address, None)
+    }
+
+    /// Listens on `address` under the name `server`, for TLS if that is given; returns the address bound.
+    pub fn listen_as(
+        &self,
+        server: &str,
+        address: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> io::Result<SocketAddr> {
         let listener = TcpListener::bind(address)?;
         let bound = listener.local_addr()?;
         self.lock().listeners.push(bound);
@@ -77,9 +91,9 @@ impl Echo {
                 if echo.lock().closing {
                     return;
                 }
-                let (echo, server) = (echo.clone(), server.clone());
+                let (echo, server, tls) = (echo.clone(), server.clone(), tls.clone());
                 // A connection that breaks is the gateway's business: the case sees it in the reply.
-                thread::spawn(move || echo.serve(stream, &server).ok());
+                thread::spawn(move || echo.serve(stream, &server, tls).ok());
             }
         });
         Ok(bound)
@@ -140,23 +154,28 @@ impl Echo {
         self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn serve(&self, stream: TcpStream, server: &str) -> io::Result<()> {
+    fn serve(&self, stream: TcpStream, server: &str, tls: Option<Arc<ServerConfig>>) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let connection = {
             let mut state = self.lock();
             state.connections += 1;
             state.connections
         };
-        let mut reader = Reader::new(stream);
+        let socket = match tls {
+            Some(config) => Socket::accept(stream, config)?,
+            None => Socket::clear(stream),
+        };
+        let known = socket.known();
+        let mut reader = Reader::new(socket);
         while let Some(mut message) = reader.head()? {
             if !message.values("expect").is_empty() {
                 reader.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
             }
             reader.request_body(&mut message)?;
-            let seen = Seen { server: server.to_owned(), connection, message };
+            let seen = Seen { server: server.to_owned(), connection, message, tls: known.clone() };
             let answer = self.record(seen.clone());
             if !self.answer(&mut reader, &seen, &answer)? {
-                return Ok(());
+                return if answer.close { Ok(()) } else { reader.stream.finish() };
             }
         }
         Ok(())
@@ -193,7 +212,7 @@ impl Echo {
         Ok(!answer.close_after && answer.length)
     }
 
-    fn write_answer(&self, stream: &mut TcpStream, seen: &Seen, answer: &Answer) -> io::Result<()> {
+    fn write_answer(&self, stream: &mut Socket, seen: &Seen, answer: &Answer) -> io::Result<()> {
         let status = answer.status.unwrap_or(200);
         if let Some(chunks) = &answer.chunks {
             stream.write_all(answer.head(status, "Transfer-Encoding: chunked\r\n").as_bytes())?;

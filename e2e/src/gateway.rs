@@ -18,6 +18,8 @@ pub(crate) struct Addresses {
     pub proxy: SocketAddr,
     pub admin: Option<SocketAddr>,
     pub status: Option<SocketAddr>,
+    /// The proxy listener for TLS.
+    pub secure: Option<SocketAddr>,
 }
 
 /// A running gateway process; killed when dropped.
@@ -195,10 +197,15 @@ fn addresses(output: &Output, child: &mut Child) -> Option<Addresses> {
         });
         if let Some(lines) = found {
             let of = |listener: &str| {
-                let prefix = format!("listening {listener} http ");
+                let prefix = format!("listening {listener} ");
                 lines.iter().find_map(|line| line.strip_prefix(&prefix)?.parse().ok())
             };
-            return Some(Addresses { proxy: of("proxy")?, admin: of("admin"), status: of("status") });
+            return Some(Addresses {
+                proxy: of("proxy http")?,
+                admin: of("admin http"),
+                status: of("status http"),
+                secure: of("proxy https"),
+            });
         }
         if !matches!(child.try_wait(), Ok(None)) {
             return None;

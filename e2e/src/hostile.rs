@@ -10,11 +10,9 @@ use crate::recorder::{Behaviour, Recorded, echo};
 use crate::rig::{Rig, latin1, marked, probe};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use socket2::SockRef;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A file of responses.
 #[derive(Debug, Deserialize)]
@@ -139,7 +137,7 @@ impl Behaviour for Hostile {
 fn send(reader: &mut Reader, case: &Case, bytes: &[u8]) -> io::Result<bool> {
     reader.stream.write_all(bytes)?;
     if case.then == Then::Reset {
-        SockRef::from(&reader.stream).set_linger(Some(Duration::ZERO))?;
+        reader.stream.reset_when_dropped()?;
     }
     Ok(case.then == Then::Wait)
 }

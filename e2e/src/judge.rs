@@ -34,6 +34,10 @@ struct UpstreamWanted {
     /// The number of different connections they came on.
     connections: Option<usize>,
     server: Option<String>,
+    /// The server name of its TLS handshake; empty for none.
+    sni: Option<String>,
+    /// Whether a client certificate was shown to it.
+    client_certificate: Option<bool>,
     servers: Option<Value>,
     method: Option<String>,
     uri: Option<String>,
@@ -266,7 +270,9 @@ fn all_requests(wanted: &UpstreamWanted, seen: &[Seen]) -> Vec<String> {
 
 fn last_request(wanted: &UpstreamWanted, seen: &Seen) -> Vec<String> {
     let body = seen.message.text();
+    let sni = seen.tls.as_ref().and_then(|known| known.name.clone()).unwrap_or_default();
     let parts = [
+        ("sni", &wanted.sni, sni.as_str()),
         ("server", &wanted.server, seen.server.as_str()),
         ("method", &wanted.method, seen.method()),
         ("uri", &wanted.uri, seen.uri()),
@@ -278,6 +284,10 @@ fn last_request(wanted: &UpstreamWanted, seen: &Seen) -> Vec<String> {
         if let Some(expected) = expected.as_ref().filter(|expected| !expect::text_matches(expected, actual)) {
             problems.push(format!("upstream {name}: expected {expected:?}, got {actual:?}"));
         }
+    }
+    let shown = seen.tls.as_ref().is_some_and(|known| known.certificate.is_some());
+    if wanted.client_certificate.is_some_and(|wanted| wanted != shown) {
+        problems.push(format!("upstream client_certificate: got {shown}"));
     }
     let headers = expect::headers(&wanted.headers, &seen.message.headers);
     problems.extend(headers.iter().map(|one| format!("upstream {one}")));

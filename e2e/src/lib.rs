@@ -3,6 +3,7 @@
 //! `README.md` beside it describes the format.
 
 mod case;
+mod certificates;
 mod client;
 mod echo;
 mod expect;
@@ -18,6 +19,7 @@ mod report;
 mod rig;
 mod run;
 mod smuggling;
+mod socket;
 mod tokens;
 
 use std::io;

@@ -1,8 +1,8 @@
 //! Reads HTTP/1.1 messages off a socket for both ends of a case: the client and the echo upstream. It is written
 //! apart from the gateway's own codec, so that a bug there cannot hide here.
 
+use crate::socket::Socket;
 use std::io::{self, Read};
-use std::net::TcpStream;
 
 /// A body or head larger than this ends a case: nothing in a case needs more.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
@@ -58,12 +58,12 @@ pub(crate) fn values<'a>(headers: &'a [(String, String)], name: &str) -> Vec<&'a
 /// A socket with what was read ahead.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    pub stream: TcpStream,
+    pub stream: Socket,
     ahead: Vec<u8>,
 }
 
 impl Reader {
-    pub fn new(stream: TcpStream) -> Self {
+    pub fn new(stream: Socket) -> Self {
         Reader { stream, ahead: Vec::new() }
     }
 

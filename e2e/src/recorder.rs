@@ -2,6 +2,7 @@
 //! answers names the request, so that a mixed-up answer is seen by whoever gets it.
 
 use crate::message::{Message, Reader};
+use crate::socket::Socket;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -97,7 +98,7 @@ impl Recorder {
 
     fn serve(&self, stream: TcpStream, connection: usize) {
         stream.set_nodelay(true).ok();
-        let mut reader = Reader::new(stream);
+        let mut reader = Reader::new(Socket::clear(stream));
         loop {
             match self.one(&mut reader, connection) {
                 Ok(true) => {}

@@ -14,7 +14,7 @@ pub(crate) fn load(admin: SocketAddr, config: &str) -> Result<(), String> {
         body: Some(config.to_owned()),
         ..Step::default()
     };
-    let mut connection = Connection::open(admin).map_err(|error| format!("admin {admin}: {error}"))?;
+    let mut connection = Connection::open(admin, None).map_err(|error| format!("admin {admin}: {error}"))?;
     let exchange = connection.perform(&step);
     match exchange.replies.first() {
         Some(reply) if matches!(reply.message.status(), 200 | 201 | 304) => Ok(()),

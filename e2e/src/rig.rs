@@ -47,7 +47,7 @@ impl Rig {
 
     /// Opens a connection to the gateway.
     pub fn connect(&self) -> Result<Connection, String> {
-        Connection::open(self.gateway.addresses.proxy).map_err(|error| format!("connecting: {error}"))
+        Connection::open(self.gateway.addresses.proxy, None).map_err(|error| format!("connecting: {error}"))
     }
 
     /// Asks for `path` on a connection of its own: another's leftovers must not answer it.

@@ -1,6 +1,7 @@
 //! Runs one case from its file: upstreams, configuration, gateway, steps, report.
 
 use crate::case::{Case, Check, Listener, Refusal, Step};
+use crate::certificates::Certificates;
 use crate::client::{Connection, Exchange};
 use crate::echo::{Echo, Seen};
 use crate::gateway::{self, Addresses, Gateway, NotStarted};
@@ -11,6 +12,7 @@ use socket2::{Domain, Socket, Type};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,6 +26,7 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 pub(crate) struct Running<'a> {
     settings: &'a Settings,
     pub echo: Echo,
+    certificates: Certificates,
     values: Values,
     folder: PathBuf,
     hosts_file: Option<PathBuf>,
@@ -63,6 +66,7 @@ impl<'a> Running<'a> {
         let mut running = Running {
             settings,
             echo: Echo::default(),
+            certificates: Certificates::make(case)?,
             values: tokens::placeholders(case)?,
             folder,
             hosts_file: None,
@@ -74,6 +78,8 @@ impl<'a> Running<'a> {
         running.set("TMP", running.folder.display().to_string());
         running.set("CLOSED_PORT", closed_port.to_string());
         running.set("CLOSED", format!("127.0.0.1:{closed_port}"));
+        let files = running.certificates.placeholders(&running.folder).map_err(|error| error.to_string())?;
+        running.values.extend(files);
         running.listen(case).map_err(|error| format!("upstream: {error}"))?;
         Ok(running)
     }
@@ -89,6 +95,13 @@ impl<'a> Running<'a> {
             let port = self.echo.listen(server, SocketAddr::new(bind, 0))?.port();
             self.set(name, SocketAddr::new(host, port).to_string());
             self.set(&format!("{name}_PORT"), port.to_string());
+        }
+        if let Some(secure) = &case.secure_upstream {
+            let config = self.certificates.server(&secure.shows, secure.clients.as_deref());
+            let config = Arc::new(config.map_err(std::io::Error::other)?);
+            let port = self.echo.listen_as("secure", SocketAddr::new(bind, 0), Some(config))?.port();
+            self.set("ECHO_TLS", SocketAddr::new(host, port).to_string());
+            self.set("ECHO_TLS_PORT", port.to_string());
         }
         self.set("ECHO_HOST", host.to_string());
         let mut hosts = String::new();
@@ -141,7 +154,7 @@ impl<'a> Running<'a> {
     fn start(&mut self, case: &Case) -> Result<(), String> {
         if let Target::Remote { proxy, admin, .. } = self.settings.target {
             self.set("PROXY_PORT", proxy.port().to_string());
-            self.addresses = Some(Addresses { proxy, admin: Some(admin), status: None });
+            self.addresses = Some(Addresses { proxy, admin: Some(admin), status: None, secure: None });
             return remote::load(admin, &self.config(case)?);
         }
         let gateway = self.launch(case)?.map_err(|failed| {
@@ -264,7 +277,7 @@ impl<'a> Running<'a> {
     fn expect_refusal(&self) -> Result<(), String> {
         let deadline = Instant::now() + PATIENCE;
         let address = self.address(Listener::Proxy)?;
-        while Connection::open(address).is_ok() {
+        while Connection::open(address, None).is_ok() {
             if Instant::now() > deadline {
                 return Err("the proxy listener still accepts".to_owned());
             }
@@ -279,13 +292,14 @@ impl<'a> Running<'a> {
             Listener::Proxy => Some(addresses.proxy),
             Listener::Admin => addresses.admin,
             Listener::Status => addresses.status,
+            Listener::Secure => addresses.secure,
         }
         .ok_or_else(|| format!("the gateway has no {listener:?} listener"))
     }
 
     fn exchange(&mut self, step: &Step) -> Result<(), String> {
         self.echo.prepare(step.answers()?);
-        let address = self.address(step.to)?;
+        let address = self.address(if step.tls.is_some() { Listener::Secure } else { step.to })?;
         if step.repeat.is_some() || step.parallel.is_some() {
             return self.many(step, address);
         }
@@ -300,11 +314,25 @@ impl<'a> Running<'a> {
             self.echo.wait_for(1, PATIENCE);
         }
         let seen = self.echo.seen();
+        self.check_shown(step, &exchange)?;
         verdict(step, &exchange, &seen)
     }
 
+    /// Whether the gateway showed the certificate that the step expects.
+    fn check_shown(&self, step: &Step, exchange: &Exchange) -> Result<(), String> {
+        let Some(wanted) = step.tls.as_ref().and_then(|tls| tls.shows.as_ref()) else { return Ok(()) };
+        let shown = exchange.tls.as_ref().and_then(|known| known.certificate.as_ref());
+        let shown = shown.map(|certificate| self.certificates.name_of(certificate)).unwrap_or_default();
+        if shown == *wanted {
+            Ok(())
+        } else {
+            Err(format!("certificate: expected '{wanted}', got '{shown}'"))
+        }
+    }
+
     fn once(&mut self, step: &Step, address: SocketAddr) -> Result<Exchange, String> {
-        let open = || Connection::open(address).map_err(|error| format!("connecting: {error}"));
+        let open =
+            || Connection::open(address, step.tls.as_ref()).map_err(|error| format!("connecting: {error}"));
         let Some(name) = &step.connection else {
             return Ok(open()?.perform(step));
         };
@@ -317,8 +345,11 @@ impl<'a> Running<'a> {
 
     /// The same request several times, one after the other or at once.
     fn many(&self, step: &Step, address: SocketAddr) -> Result<(), String> {
-        let once =
-            || Connection::open(address).map(|mut connection| connection.perform(step)).unwrap_or_default();
+        let once = || {
+            Connection::open(address, step.tls.as_ref())
+                .map(|mut connection| connection.perform(step))
+                .unwrap_or_default()
+        };
         let exchanges: Vec<Exchange> = match step.parallel {
             None => (0..step.repeat.unwrap_or(1)).map(|_| once()).collect(),
             Some(count) => thread::scope(|scope| {

@@ -40,7 +40,7 @@ fn parse_one(setting: &str, item: &str, listeners: &mut Listeners) -> Result<(),
     let wrong =
         || format!("{setting}: '{address}' is not an address; write one like 0.0.0.0:8000 or [::]:8000");
     let address: SocketAddr = address.replace("localhost", "127.0.0.1").parse().map_err(|_| wrong())?;
-    let mut listener = Listener { address, backlog: DEFAULT_BACKLOG, http2: false };
+    let mut listener = Listener { address, backlog: DEFAULT_BACKLOG, tls: false, http2: false };
     for flag in words {
         match flag.split_once('=') {
             Some(("backlog", count)) => {
@@ -49,11 +49,10 @@ fn parse_one(setting: &str, item: &str, listeners: &mut Listeners) -> Result<(),
                     .map_err(|_| format!("{setting}: backlog='{count}' of {address} is not a number"))?;
             }
             None if matches!(flag, "reuseport" | "deferred" | "bind") => {}
+            None if flag == "ssl" => listener.tls = true,
             None if flag == "http2" => listener.http2 = true,
-            None if matches!(flag, "ssl" | "proxy_protocol") => {
-                let warning =
-                    format!("{setting}: {address} is not listened on: '{flag}' is not available yet");
-                listeners.warnings.push(warning);
+            None if flag == "proxy_protocol" => {
+                listeners.warnings.push(not_listened_on(setting, address, flag));
                 return Ok(());
             }
             _ if flag.starts_with("so_keepalive") || flag.starts_with("ipv6only") => {
@@ -66,17 +65,37 @@ fn parse_one(setting: &str, item: &str, listeners: &mut Listeners) -> Result<(),
     Ok(())
 }
 
+fn not_listened_on(setting: &str, address: SocketAddr, flag: &str) -> String {
+    format!("{setting}: {address} is not listened on: '{flag}' is not available yet")
+}
+
+/// Takes the listeners for TLS out of a list of those that cannot have it.
+pub fn without_tls(setting: &str, listeners: Listeners) -> Listeners {
+    let (secure, clear): (Vec<_>, Vec<_>) = listeners.list.into_iter().partition(|listener| listener.tls);
+    let refused = secure.iter().map(|listener| not_listened_on(setting, listener.address, "ssl"));
+    Listeners { list: clear, warnings: listeners.warnings.into_iter().chain(refused).collect() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn kongs_own_default_is_read_and_its_tls_part_is_named() {
+    fn kongs_own_default_is_read_and_what_is_not_spoken_there_is_named() {
         let text = "0.0.0.0:8000 reuseport backlog=16384, 0.0.0.0:8443 http2 ssl reuseport backlog=16384";
         let listeners = parse("proxy_listen", text).unwrap();
-        let address = "0.0.0.0:8000".parse().unwrap();
-        assert_eq!(listeners.list, [Listener { address, backlog: 16_384, http2: false }]);
-        assert!(listeners.warnings[0].contains("0.0.0.0:8443"));
+        let listener = |address: &str, modern| Listener {
+            address: address.parse().unwrap(),
+            backlog: 16_384,
+            tls: modern,
+            http2: modern,
+        };
+        let [clear, secure] = [listener("0.0.0.0:8000", false), listener("0.0.0.0:8443", true)];
+        assert_eq!(listeners.list, [clear.clone(), secure]);
+        assert!(listeners.warnings.is_empty(), "{:?}", listeners.warnings);
+        let listeners = without_tls("admin_listen", listeners);
+        assert_eq!(listeners.list, [clear]);
+        assert!(listeners.warnings[0].contains("0.0.0.0:8443 is not listened on: 'ssl'"));
     }
 
     #[test]

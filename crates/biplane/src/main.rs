@@ -7,6 +7,7 @@ mod listen;
 mod run;
 mod settings;
 mod start;
+mod tls;
 mod watch;
 
 use std::process::ExitCode;

@@ -131,8 +131,8 @@ fn warn(started: &Started) {
 }
 
 fn announce(started: &Started) {
-    for address in started.gateway.addresses() {
-        say(&format!("listening proxy http {address}"));
+    for (address, scheme) in started.gateway.addresses().iter().zip(&started.schemes) {
+        say(&format!("listening proxy {scheme} {address}"));
     }
     for address in &started.admin {
         say(&format!("listening admin http {address}"));

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use engine::Settings;
 
-/// A `KONG_*` variable, without the prefix, in lower case.
-type Environment = BTreeMap<String, String>;
+use crate::tls;
+
+/// `KONG_*` variables, without the prefix, in lower case.
+pub type Environment = BTreeMap<String, String>;
 
 /// Variables that have their effect elsewhere: on the command line, or none is needed here.
 const ELSEWHERE: [&str; 10] = [
@@ -49,10 +51,14 @@ pub fn from_environment(
     let mut reading = Reading { settings: Settings::default(), servers: Vec::new(), problems: Vec::new() };
     let mut warnings = Vec::new();
     for (name, value) in &given {
-        if !reading.apply(name, value) && !ELSEWHERE.contains(&name.as_str()) {
+        let elsewhere = || ELSEWHERE.contains(&name.as_str()) || tls::NAMES.contains(&name.as_str());
+        if !reading.apply(name, value) && !elsewhere() {
             warnings.push(format!("KONG_{} is not honoured", name.to_ascii_uppercase()));
         }
     }
+    let (tls, wrong) = tls::read(&given);
+    reading.settings.tls = tls;
+    reading.problems.extend(wrong);
     warnings.extend(unhonoured_values(&given));
     if !reading.problems.is_empty() {
         return Err(reading.problems.join("\n"));
@@ -69,6 +75,10 @@ fn unhonoured_values(given: &Environment) -> Vec<String> {
     let flavor = given.get("router_flavor").filter(|flavor| *flavor != "traditional_compatible");
     if let Some(flavor) = flavor {
         warnings.push(format!("KONG_ROUTER_FLAVOR={flavor} is not honoured: traditional_compatible is used"));
+    }
+    for version in tls::unspoken(given) {
+        warnings
+            .push(format!("KONG_SSL_PROTOCOLS: {version} is not honoured: TLSv1.2 and TLSv1.3 are spoken"));
     }
     warnings
 }
@@ -191,7 +201,7 @@ impl Reading {
 }
 
 /// A time as nginx writes it; without a unit, seconds.
-fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let count: u64 = text[..digits].parse().ok()?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use control::{Control, Source};
@@ -50,8 +50,11 @@ impl Places {
     /// What is wrong, and what to write instead.
     pub fn from(arguments: &Listen) -> Result<Self, String> {
         let proxy = listen::parse("--proxy-listen", &arguments.proxy_listen)?;
-        let admin = listen::parse("--admin-listen", &arguments.admin_listen)?;
-        let status = listen::parse("--status-listen", &arguments.status_listen)?;
+        let clear = |setting: &str, given: &str| {
+            listen::parse(setting, given).map(|listeners| listen::without_tls(setting, listeners))
+        };
+        let admin = clear("--admin-listen", &arguments.admin_listen)?;
+        let status = clear("--status-listen", &arguments.status_listen)?;
         let addresses = |listeners: &[Listener]| listeners.iter().map(|one| one.address).collect();
         Ok(Self {
             workers: workers(&arguments.workers)?,
@@ -87,6 +90,8 @@ pub enum Failure {
         /// What the system said.
         error: std::io::Error,
     },
+    /// The default certificate can neither be read nor made.
+    Certificate(std::io::Error),
     /// The system refused something else.
     System(std::io::Error),
 }
@@ -101,6 +106,12 @@ impl fmt::Display for Failure {
             Self::Listen { option, address, error } => {
                 write!(out, "cannot listen on {address}: {error}; choose another address with {option}")
             }
+            Self::Certificate(error) => {
+                write!(
+                    out,
+                    "no default certificate: {error}; choose another folder with KONG_PREFIX, or a certificate with KONG_SSL_CERT"
+                )
+            }
             Self::System(error) => write!(out, "{error}"),
         }
     }
@@ -110,6 +121,8 @@ impl fmt::Display for Failure {
 pub struct Started {
     /// The data plane.
     pub gateway: Arc<Gateway>,
+    /// What clients speak at each address of the data plane.
+    pub schemes: Vec<&'static str>,
     /// What outlives reloads.
     pub services: Arc<Services>,
     /// The configuration's text and how to replace it.
@@ -133,6 +146,7 @@ pub fn start(options: Options) -> Result<Started, Failure> {
     let status = bind(&places.status, "--status-listen")?;
     let services = Services::new(places.workers, Clock::default(), false);
     let gateway = start_gateway(&places, &environment, &services, config)?;
+    let schemes = places.proxy.iter().map(|listener| if listener.tls { "https" } else { "http" }).collect();
     let origin = Arc::new(Origin::new(file, catalog, gateway.clone(), text));
     let control = Arc::new(Control {
         services: services.clone(),
@@ -147,7 +161,15 @@ pub fn start(options: Options) -> Result<Started, Failure> {
     };
     let (admin_addresses, status_addresses) = (addresses(&admin), addresses(&status));
     let control = control::serve(control, admin, status).map_err(Failure::System)?;
-    Ok(Started { gateway, services, origin, admin: admin_addresses, status: status_addresses, control })
+    Ok(Started {
+        gateway,
+        schemes,
+        services,
+        origin,
+        admin: admin_addresses,
+        status: status_addresses,
+        control,
+    })
 }
 
 fn bind(addresses: &[SocketAddr], option: &'static str) -> Result<Vec<TcpListener>, Failure> {
@@ -163,16 +185,21 @@ fn start_gateway(
     services: &Arc<Services>,
     config: Config,
 ) -> Result<Arc<Gateway>, Failure> {
+    let mut settings = environment.settings.clone();
+    if settings.tls.default_certificates.is_empty() && places.proxy.iter().any(|listener| listener.tls) {
+        let prefix = environment.given.get("prefix").map(Path::new);
+        settings.tls.default_certificates = engine::default_pairs(prefix).map_err(Failure::Certificate)?;
+    }
     let parts = Parts {
         definitions: plugins::ROOMS,
         services: services.clone(),
         resolver: resolver(environment).map_err(Failure::System)?,
-        settings: environment.settings.clone(),
+        settings,
         listeners: places.proxy.clone(),
     };
     let started = Gateway::start(parts, Arc::new(config)).map_err(|error| match error {
         StartError::Listen(address, error) => Failure::Listen { option: "--proxy-listen", address, error },
-        StartError::Thread(error) => Failure::System(error),
+        StartError::Thread(error) | StartError::Tls(error) => Failure::System(error),
         StartError::Configuration(problems) => Failure::Configuration(problems),
     })?;
     Ok(Arc::new(started))

@@ -17,6 +17,7 @@ use crate::chain::{Chain, Slot, Tier};
 use crate::dns::Resolver;
 use crate::route::Router;
 use crate::snapshot::{CompiledRoute, Plan, Snapshot, Speaks};
+use crate::tls::{Keeper, Pairs, Terminator, Trust};
 use crate::unsupported::{at, unsupported};
 
 /// What a snapshot is made with.
@@ -27,7 +28,12 @@ pub struct Compiler<'a> {
     pub services: &'a Arc<Services>,
     /// Resolves host names of services and targets.
     pub resolver: &'a Arc<Resolver>,
+    /// What of TLS outlives reloads.
+    pub tls: &'a Keeper,
 }
+
+/// Trust in services, by service.
+type Trusts = AHashMap<Uuid, Arc<Trust>>;
 
 impl Compiler<'_> {
     /// Compiles `config`.
@@ -38,6 +44,7 @@ impl Compiler<'_> {
         let matched = matched_routes(&config);
         let mut problems = unsupported(&config);
         let balancers = Balancers::new(&config, self.resolver);
+        let (terminator, trusts) = self.prepare_tls(&config, &mut problems);
         let instances = self.build_plugins(&config, &matched, &mut problems);
         let router = Router::compile(routable(&config)).map_err(|(ordinal, message)| {
             let entity = config.routes[ordinal].id;
@@ -57,11 +64,24 @@ impl Compiler<'_> {
             .into_iter()
             .map(|matched| {
                 let chain = chain_of(Some(matched.route.id), matched.service.as_ref().map(|found| found.id));
-                compile_route(matched, chain, &balancers)
+                compile_route(matched, chain, &balancers, &trusts)
             })
             .collect();
         let globals = chain_of(None, None);
-        Ok(Snapshot { router, routes, globals, instances, slots: plugins.names.len(), balancers, config })
+        let slots = plugins.names.len();
+        Ok(Snapshot { router, routes, globals, instances, slots, balancers, terminator, config })
+    }
+
+    fn prepare_tls(&self, config: &Config, problems: &mut Vec<Problem>) -> (Terminator, Trusts) {
+        let pairs = Pairs::read(config, problems);
+        let terminator = Terminator::compile(config, self.tls, &pairs, problems);
+        let mut trusts = Trusts::new();
+        for service in config.services.iter().filter(|service| service.enabled) {
+            if let Some(trust) = Trust::compile(config, service, self.tls, &pairs, problems) {
+                trusts.insert(service.id, trust);
+            }
+        }
+        (terminator, trusts)
     }
 
     fn build_plugins(
@@ -119,11 +139,21 @@ fn entity_json(config: &Config, collection: &str, id: Uuid) -> Box<str> {
     config.entity_text(collection, id).unwrap_or("{}").into()
 }
 
-fn compile_route(matched: Arc<Matched>, chain: Chain, balancers: &Balancers) -> CompiledRoute {
+fn compile_route(
+    matched: Arc<Matched>,
+    chain: Chain,
+    balancers: &Balancers,
+    trusts: &Trusts,
+) -> CompiledRoute {
     let plan = matched.service.as_ref().map(|service| Plan {
         balancer: balancers.for_service(service),
-        scheme: Scheme::Http,
+        scheme: if matches!(service.protocol.as_str(), "https" | "grpcs") {
+            Scheme::Https
+        } else {
+            Scheme::Http
+        },
         http2: service.protocol.starts_with("grpc"),
+        trust: trusts.get(&service.id).cloned(),
         connect_timeout: millis(service.connect_timeout),
         write_timeout: millis(service.write_timeout),
         read_timeout: millis(service.read_timeout),

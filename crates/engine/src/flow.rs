@@ -212,7 +212,7 @@ fn find_route<'s>(parts: &mut Parts<'_>, snapshot: &'s Snapshot) -> Result<&'s C
         path: &exchange.normalized_path,
         headers: &request.headers,
         https: exchange.client.scheme == Scheme::Https,
-        sni: None,
+        sni: exchange.client.tls.as_ref().and_then(|tls| tls.server_name.as_deref()),
     };
     let found = snapshot.router.find(&lookup, &mut exchange.captures).ok_or(Failure::NoRoute)?;
     let route = &snapshot.routes[found.ordinal];

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use model::{Config, Problem};
+use model::node::Span;
+use model::{Config, Place, Problem};
 use plugin::services::Worker;
 use plugin::{Definition, Services};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Type};
 use tokio::sync::watch;
 
 use crate::compile::Compiler;
@@ -17,8 +18,9 @@ use crate::dns::Resolver;
 use crate::session::Local;
 use crate::settings::Settings;
 use crate::snapshot::{Publisher, Snapshot};
+use crate::tls::Keeper;
 use crate::upstream::connect::Tcp;
-use crate::worker::{self, Order};
+use crate::worker::{self, Order, Socket};
 
 /// Longest wait for host names to resolve before a configuration is used.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -30,6 +32,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Connections the kernel may hold before they are accepted.
     pub backlog: i32,
+    /// Clients speak TLS.
+    pub tls: bool,
     /// Clients may speak HTTP/2.
     pub http2: bool,
 }
@@ -41,6 +45,8 @@ pub enum StartError {
     Listen(SocketAddr, io::Error),
     /// A thread could not be started.
     Thread(io::Error),
+    /// TLS has no randomness to begin with.
+    Tls(io::Error),
     /// The configuration cannot be honoured.
     Configuration(Vec<Problem>),
 }
@@ -64,6 +70,7 @@ pub struct Gateway {
     definitions: &'static [&'static dyn Definition],
     services: Arc<Services>,
     resolver: Arc<Resolver>,
+    tls: Keeper,
     publisher: Arc<Publisher>,
     addresses: Vec<SocketAddr>,
     orders: watch::Sender<Order>,
@@ -83,7 +90,8 @@ impl Gateway {
         services: &Arc<Services>,
         resolver: &Arc<Resolver>,
     ) -> Result<(), Vec<Problem>> {
-        Compiler { definitions, services, resolver }.compile(config).map(drop)
+        let tls = Keeper::for_check().map_err(|error| vec![no_tls(&error)])?;
+        Compiler { definitions, services, resolver, tls: &tls }.compile(config).map(drop)
     }
 
     /// Listens and serves `config`.
@@ -93,7 +101,9 @@ impl Gateway {
     pub fn start(parts: Parts, config: Arc<Config>) -> Result<Self, StartError> {
         let Parts { definitions, services, resolver, settings, listeners } = parts;
         let (sockets, addresses) = bind_all(&listeners, services.workers)?;
-        let compiler = Compiler { definitions, services: &services, resolver: &resolver };
+        let tls =
+            Keeper::new(settings.tls.clone()).map_err(|error| StartError::Tls(io::Error::other(error)))?;
+        let compiler = Compiler { definitions, services: &services, resolver: &resolver, tls: &tls };
         let snapshot = compiler.compile(config).map_err(StartError::Configuration)?;
         resolver.settle(SETTLE);
         let publisher = Arc::new(Publisher::new(snapshot));
@@ -102,6 +112,7 @@ impl Gateway {
             definitions,
             services,
             resolver,
+            tls,
             publisher,
             addresses,
             orders,
@@ -116,7 +127,7 @@ impl Gateway {
         Ok(gateway)
     }
 
-    fn start_worker(&self, index: usize, sockets: Vec<worker::Socket>, settings: Settings) -> io::Result<()> {
+    fn start_worker(&self, index: usize, sockets: Vec<Socket>, settings: Settings) -> io::Result<()> {
         let (services, publisher) = (self.services.clone(), self.publisher.clone());
         let orders = self.orders.subscribe();
         let body = move || {
@@ -156,8 +167,12 @@ impl Gateway {
     /// Everything in `config` that cannot be honoured; the old one stays.
     pub fn reload(&self, config: Arc<Config>) -> Result<(), Vec<Problem>> {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        let compiler =
-            Compiler { definitions: self.definitions, services: &self.services, resolver: &self.resolver };
+        let compiler = Compiler {
+            definitions: self.definitions,
+            services: &self.services,
+            resolver: &self.resolver,
+            tls: &self.tls,
+        };
         let snapshot: Snapshot = compiler.compile(config)?;
         self.resolver.settle(SETTLE);
         self.publisher.publish(snapshot);
@@ -201,7 +216,11 @@ impl Gateway {
     }
 }
 
-type Sockets = Vec<Vec<worker::Socket>>;
+fn no_tls(error: &rustls::Error) -> Problem {
+    Problem::new(Place(Vec::new()), Span::default(), format!("TLS cannot be used: {error}"))
+}
+
+type Sockets = Vec<Vec<Socket>>;
 
 /// Opens every listener once per worker; the kernel spreads connections over them (`SO_REUSEPORT`).
 fn bind_all(listeners: &[Listener], workers: usize) -> Result<(Sockets, Vec<SocketAddr>), StartError> {
@@ -215,7 +234,7 @@ fn bind_all(listeners: &[Listener], workers: usize) -> Result<(Sockets, Vec<Sock
         for worker in &mut sockets {
             let socket = bind(address, listener.backlog).map_err(wrong)?;
             address = socket.local_addr().map_err(wrong)?;
-            worker.push(worker::Socket { socket, http2: listener.http2 });
+            worker.push(worker::Socket { listener: socket, tls: listener.tls, http2: listener.http2 });
         }
         addresses.push(address);
     }
@@ -226,13 +245,13 @@ fn probe(address: SocketAddr) -> io::Result<()> {
     if address.port() == 0 {
         return Ok(());
     }
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())
 }
 
 fn bind(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     if address.is_ipv6() {

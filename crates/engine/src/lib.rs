@@ -14,6 +14,8 @@ mod worker;
 mod buffers;
 mod http2;
 mod prefixed;
+mod tls;
+
 mod session;
 mod transport;
 
@@ -43,6 +45,7 @@ pub use dns::{DnsSettings, Resolver};
 pub use gateway::{Gateway, Listener, StartError};
 pub use settings::Settings;
 pub use snapshot::Snapshot;
+pub use tls::{Authorities, Pair, TlsSettings, Trusted, Versions, default_pairs};
 
 /// The version of Kong whose behaviour clients see and tools ask for.
 pub const KONG_VERSION: &str = "3.9.3";

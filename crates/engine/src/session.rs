@@ -19,6 +19,7 @@ use crate::date::DateCache;
 use crate::http2::pool::Http2Pool;
 use crate::settings::Settings;
 use crate::snapshot::{Current, Held, Publisher};
+use crate::tls::{Handshakes, Seldom};
 use crate::transport::Channel;
 use crate::upload::Upload;
 use crate::upstream::connect::Dial;
@@ -49,6 +50,10 @@ pub struct Local {
     pub buffers: Rc<Buffers>,
     /// Opens connections to upstreams.
     pub dial: Box<dyn Dial>,
+    /// TLS handshakes of clients under way.
+    pub handshakes: Handshakes,
+    /// Lines about services that are not trusted.
+    pub complaints: Seldom,
     /// The text of the `Date` field.
     pub date: DateCache,
     /// The gateway is stopping: no connection is kept alive.
@@ -88,6 +93,8 @@ impl Local {
             http2_pool: Http2Pool::default(),
             buffers: Rc::default(),
             dial,
+            handshakes: Handshakes::default(),
+            complaints: Seldom::default(),
             date: DateCache::default(),
             draining: Cell::new(false),
             stopping: Notify::new(),
@@ -293,8 +300,14 @@ impl Session {
             let deadline = self.quiet_since + self.local.settings.idle_timeout;
             let Channel { stream, timer, .. } = &mut self.channel;
             let readable = std::future::poll_fn(|cx| stream.poll_readable(cx));
-            if !matches!(timer.until(deadline, readable).await, Ok(Ok(()))) {
-                return false;
+            match timer.until(deadline, readable).await {
+                Ok(Ok(())) => {}
+                outcome => {
+                    if outcome.is_err() && self.channel.stream.is_tls() {
+                        self.take_leave(Instant::now() + LINGER_TIME).await;
+                    }
+                    return false;
+                }
             }
         }
         self.begin_work();
@@ -302,27 +315,39 @@ impl Session {
     }
 
     /// Gives a client that is still sending the chance to read the response before the connection goes: closing with
-    /// unread bytes would reset it (RFC 9112 9.6). Bounded in time and bytes.
+    /// unread bytes would reset it (RFC 9112 9.6). Bounded in time and bytes. Under TLS the farewell tells the client
+    /// that the response is whole (RFC 8446 6.1), so there is none after one that broke off.
     pub async fn linger(&mut self) {
         let unread = !self.channel.input.is_empty() || self.channel.must_close;
-        let uploading = self.workspace.as_ref().is_some_and(|work| !work.upload.is_done());
-        if unread || uploading {
-            let channel = &mut self.channel;
-            let farewell = async {
-                let _ = channel.stream.shutdown().await;
-                let mut discarded = 0;
-                let deadline = Instant::now() + LINGER_TIME;
-                while let Ok(count) = channel.fill(LINGER_READ, deadline).await {
-                    channel.input.consume(count);
-                    discarded += count;
-                    if discarded > LINGER_BYTES {
-                        break;
-                    }
-                }
-            };
-            farewell.await;
+        let work = self.workspace.as_ref();
+        let uploading = work.is_some_and(|work| !work.upload.is_done());
+        let tls = self.channel.stream.is_tls();
+        let broken_off = tls && work.is_some_and(|work| work.exchange.record.aborted);
+        if !broken_off && (unread || uploading || tls) {
+            let deadline = Instant::now() + LINGER_TIME;
+            let gone = self.take_leave(deadline).await;
+            if !gone && (unread || uploading) {
+                self.discard(deadline).await;
+            }
         }
         self.rest();
+    }
+
+    /// Says that nothing more will be sent. Whether the client cannot be told.
+    async fn take_leave(&mut self, deadline: Instant) -> bool {
+        let Channel { stream, timer, .. } = &mut self.channel;
+        timer.until(deadline, stream.shutdown()).await.is_err()
+    }
+
+    async fn discard(&mut self, deadline: Instant) {
+        let mut discarded = 0;
+        while let Ok(count) = self.channel.fill(LINGER_READ, deadline).await {
+            self.channel.input.consume(count);
+            discarded += count;
+            if discarded > LINGER_BYTES {
+                break;
+            }
+        }
     }
 
     /// Takes a workspace from the worker.

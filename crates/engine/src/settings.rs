@@ -7,6 +7,8 @@ use std::time::Duration;
 use plugin::Headers;
 use wire::h1::Limits;
 
+use crate::tls::TlsSettings;
+
 /// Settings of the data plane; they do not change while it runs.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -56,6 +58,8 @@ pub struct Settings {
     pub error_default_type: String,
     /// Time running requests get to finish when the gateway stops.
     pub drain_timeout: Duration,
+    /// TLS.
+    pub tls: TlsSettings,
     /// Bounds of HTTP/2 connections of clients.
     pub http2: Http2,
 }
@@ -117,6 +121,7 @@ impl Default for Settings {
             allow_debug_header: false,
             error_default_type: "text/plain".to_owned(),
             drain_timeout: seconds(30),
+            tls: TlsSettings::default(),
             http2: Http2::default(),
         }
     }

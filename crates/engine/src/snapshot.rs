@@ -14,6 +14,7 @@ use plugin::{Exchange, Phases};
 use crate::balance::{Balancer, Balancers};
 use crate::chain::Chain;
 use crate::route::Router;
+use crate::tls::{Terminator, Trust};
 
 /// Everything a request needs to know of the configuration.
 pub struct Snapshot {
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub(crate) slots: usize,
     /// Targets of all services.
     pub(crate) balancers: Balancers,
+    /// Certificates by server name.
+    pub(crate) terminator: Terminator,
 }
 
 /// A route ready to run.
@@ -68,6 +71,8 @@ pub struct Plan {
     pub scheme: Scheme,
     /// It is spoken to over HTTP/2.
     pub http2: bool,
+    /// Whom to believe about it under TLS; none in cleartext.
+    pub trust: Option<Arc<Trust>>,
     /// Time to connect.
     pub connect_timeout: Duration,
     /// Time between two writes.

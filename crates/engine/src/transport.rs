@@ -15,14 +15,16 @@ use crate::buffers::Buffers;
 use crate::http2::call::Call;
 use crate::http2::downstream::Downstream;
 use crate::respond::Failure;
+use crate::tls::{Secure, Wanted};
 use crate::upload::Upload;
 
 /// A connection's bytes.
 pub enum Stream {
     /// A TCP connection.
     Tcp(TcpStream),
+    /// A connection under TLS.
+    Tls(Box<Secure>),
     /// A pipe within the process, for tests of the engine.
-    #[cfg_attr(not(test), expect(dead_code, reason = "only tests open pipes"))]
     Memory(BufReader<DuplexStream>),
     /// One stream of a client's HTTP/2 connection: bodies only.
     Http2(Box<Downstream>),
@@ -35,6 +37,7 @@ impl Stream {
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Tls(stream) => stream.poll_readable(cx),
             Self::Memory(stream) => Pin::new(stream).poll_fill_buf(cx).map_ok(|_| ()),
             Self::Http2(stream) => stream.incoming().poll_readable(cx),
             Self::Call(call) => match call.incoming() {
@@ -48,7 +51,7 @@ impl Stream {
     pub fn as_http2(&mut self) -> Option<&mut Downstream> {
         match self {
             Self::Http2(stream) => Some(stream),
-            Self::Tcp(_) | Self::Memory(_) | Self::Call(_) => None,
+            Self::Tcp(_) | Self::Tls(_) | Self::Memory(_) | Self::Call(_) => None,
         }
     }
 
@@ -56,20 +59,35 @@ impl Stream {
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Http2(stream) => stream.poll_gone(cx),
-            Self::Tcp(_) | Self::Memory(_) | Self::Call(_) => Poll::Pending,
+            Self::Tcp(_) | Self::Tls(_) | Self::Memory(_) | Self::Call(_) => Poll::Pending,
         }
     }
 
-    /// Whether an idle connection is still usable: open, and silent. Costs no system call on TCP.
-    pub fn is_idle_and_open(&self) -> bool {
+    /// Whether an idle connection is still usable: open, and silent. Costs no system call while nothing has come.
+    pub fn is_idle_and_open(&mut self) -> bool {
         match self {
             Self::Tcp(stream) => {
                 let nothing = stream.try_read(&mut [0; 1]);
                 nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
             }
+            Self::Tls(stream) => stream.is_idle_and_open(),
             Self::Memory(stream) => stream.buffer().is_empty(),
             Self::Http2(_) | Self::Call(_) => false,
         }
+    }
+
+    /// Whether the connection is what is wanted: cleartext, or under TLS and opened as just that.
+    pub fn is_for(&self, wanted: Option<&Wanted<'_>>) -> bool {
+        match (self, wanted) {
+            (Self::Tls(stream), Some(wanted)) => stream.is_for(wanted),
+            (Self::Tls(_), None) => false,
+            (_, wanted) => wanted.is_none(),
+        }
+    }
+
+    /// Whether the connection is under TLS.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
     }
 }
 
@@ -77,6 +95,7 @@ macro_rules! delegate {
     ($self:ident, $method:ident, $($argument:expr),*) => {
         match $self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).$method($($argument),*),
+            Self::Tls(stream) => Pin::new(&mut **stream).$method($($argument),*),
             Self::Memory(stream) => Pin::new(stream).$method($($argument),*),
             Self::Http2(stream) => Pin::new(&mut **stream).$method($($argument),*),
             Self::Call(call) => Pin::new(&mut **call).$method($($argument),*),
@@ -108,7 +127,7 @@ impl AsyncWrite for Stream {
     }
 
     fn is_write_vectored(&self) -> bool {
-        matches!(self, Self::Tcp(_))
+        matches!(self, Self::Tcp(_) | Self::Tls(_))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

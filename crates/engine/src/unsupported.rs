@@ -27,16 +27,13 @@ pub fn at(config: &Config, collection: &str, id: Uuid, field: &str, message: &st
 fn services(config: &Config) -> Vec<Problem> {
     let refuse = |service: &Arc<Service>| {
         let message = format!(
-            "this version reaches services over 'http' and 'grpc' only, not '{}'; put a TLS-terminating proxy in \
-             between",
+            "this version reaches services over 'http', 'https', 'grpc' and 'grpcs' only, not '{}'",
             service.protocol
         );
         at(config, "services", service.id, "protocol", &message)
     };
-    let unsupported = config
-        .services
-        .iter()
-        .filter(|service| service.enabled && !matches!(service.protocol.as_str(), "http" | "grpc"));
+    let speaks = |service: &Service| matches!(service.protocol.as_str(), "http" | "https" | "grpc" | "grpcs");
+    let unsupported = config.services.iter().filter(|service| service.enabled && !speaks(service));
     let mut problems: Vec<Problem> = unsupported.map(refuse).collect();
     for route in &config.routes {
         let of_requests =

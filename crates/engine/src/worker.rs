@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::flow;
 use crate::http2;
 use crate::session::{Arrival, Local, Session};
+use crate::tls::{self, Handshakes, Offer};
 use crate::transport::{Channel, Stream};
 
 /// What the workers are told to do.
@@ -27,6 +28,16 @@ pub enum Order {
     Stop,
 }
 
+/// A listener of one worker.
+pub struct Socket<L = StdListener> {
+    /// Where connections come from.
+    pub listener: L,
+    /// Clients speak TLS.
+    pub tls: bool,
+    /// Clients may speak HTTP/2.
+    pub http2: bool,
+}
+
 /// How often a worker tidies up.
 const TIDY: Duration = Duration::from_secs(1);
 /// How often a draining worker looks whether it is done.
@@ -36,7 +47,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Runs a worker on the current thread until it is told to stop. `make` is called on this thread.
 pub fn run(
-    listeners: Vec<Socket>,
+    sockets: Vec<Socket>,
     mut orders: watch::Receiver<Order>,
     make: impl FnOnce() -> Local,
 ) -> io::Result<()> {
@@ -44,8 +55,10 @@ pub fn run(
         Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let local = Rc::new(make());
-        let listeners = listeners.into_iter().map(Listening::new).collect::<io::Result<Vec<_>>>()?;
-        let listeners = Rc::new(listeners);
+        let register = |Socket { listener, tls, http2 }| {
+            Ok(Socket { listener: TcpListener::from_std(listener)?, tls, http2 })
+        };
+        let listeners: Rc<Vec<_>> = Rc::new(sockets.into_iter().map(register).collect::<io::Result<_>>()?);
         let accepting: Vec<_> = (0..listeners.len())
             .map(|index| tokio::task::spawn_local(accept(local.clone(), listeners.clone(), index)))
             .collect();
@@ -75,30 +88,11 @@ fn tidy_up(local: &Local) {
     }
 }
 
-/// A listening socket, and what is spoken on it.
-pub struct Socket {
-    /// The socket.
-    pub socket: StdListener,
-    /// Clients may speak HTTP/2.
-    pub http2: bool,
-}
-
-struct Listening {
-    socket: TcpListener,
-    http2: bool,
-}
-
-impl Listening {
-    fn new(socket: Socket) -> io::Result<Self> {
-        Ok(Self { socket: TcpListener::from_std(socket.socket)?, http2: socket.http2 })
-    }
-}
-
-async fn accept(local: Rc<Local>, listeners: Rc<Vec<Listening>>, index: usize) {
-    let listener = &listeners[index];
+async fn accept(local: Rc<Local>, sockets: Rc<Vec<Socket<TcpListener>>>, index: usize) {
+    let socket = &sockets[index];
     loop {
-        match listener.socket.accept().await {
-            Ok((stream, _)) => admit(&local, stream, listener.http2),
+        match socket.listener.accept().await {
+            Ok((stream, _)) => admit(&local, stream, socket),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -108,15 +102,15 @@ async fn accept(local: Rc<Local>, listeners: Rc<Vec<Listening>>, index: usize) {
 }
 
 /// Serves the connections that had been made before the listeners close: closing would reset them.
-async fn take_waiting(local: &Rc<Local>, listeners: &[Listening]) {
-    for listener in listeners {
+async fn take_waiting(local: &Rc<Local>, sockets: &[Socket<TcpListener>]) {
+    for socket in sockets {
         let nothing_waits = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(nothing_waits);
         loop {
             tokio::select! {
                 biased;
-                accepted = listener.socket.accept() => match accepted {
-                    Ok((stream, _)) => admit(local, stream, listener.http2),
+                accepted = socket.listener.accept() => match accepted {
+                    Ok((stream, _)) => admit(local, stream, socket),
                     Err(_) => break,
                 },
                 () = &mut nothing_waits => break,
@@ -125,7 +119,7 @@ async fn take_waiting(local: &Rc<Local>, listeners: &[Listening]) {
     }
 }
 
-fn admit(local: &Rc<Local>, stream: TcpStream, http2: bool) {
+fn admit(local: &Rc<Local>, stream: TcpStream, socket: &Socket<TcpListener>) {
     let stats = local.stats();
     if local.connections() >= local.settings.max_connections {
         stats.refused.add(1);
@@ -136,14 +130,56 @@ fn admit(local: &Rc<Local>, stream: TcpStream, http2: bool) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    stats.accepted.add(1);
-    let client = Client { peer, local: here, ip: peer.ip(), trusted: false, scheme: Scheme::Http };
-    start(local, Channel::new(Stream::Tcp(stream), local.buffers.clone()), client, http2);
+    let client = Client { peer, local: here, ip: peer.ip(), trusted: false, scheme: Scheme::Http, tls: None };
+    let stream = Stream::Tcp(stream);
+    if socket.tls {
+        let offer = if socket.http2 { Offer::Http2 } else { Offer::Http1 };
+        start_tls(local, stream, client, offer);
+    } else {
+        start(local, Channel::new(stream, local.buffers.clone()), client, socket.http2);
+    }
+}
+
+/// Serves a connection under TLS in a task of its own, beginning with the handshake.
+pub fn start_tls(local: &Rc<Local>, stream: Stream, mut client: Client, offer: Offer) {
+    let Some(pending) = Handshakes::begin(local, local.settings.tls.max_handshakes) else {
+        local.stats().refused.add(1);
+        tracing::debug!(
+            bound = local.settings.tls.max_handshakes,
+            "a connection was refused: ssl_max_handshakes"
+        );
+        return;
+    };
+    let number = local.number_connection();
+    local.stats().accepted.add(1);
+    let ending = Ending { local: local.clone(), number };
+    let idle = Rc::new(Cell::new(true));
+    let still_idle = idle.clone();
+    let task = tokio::task::spawn_local(async move {
+        let local = ending.local.clone();
+        // In a box, which goes before the first request comes: a served connection need not be as large as a handshake.
+        match Box::pin(tls::accept(pending, stream, offer)).await {
+            Ok(accepted) => {
+                (client.scheme, client.tls) = (Scheme::Https, Some(Rc::new(accepted.known)));
+                let channel = Channel::new(accepted.stream, local.buffers.clone());
+                let arrival = Arrival { local, channel, client, number, idle: still_idle };
+                if accepted.http2 {
+                    Box::pin(http2::server::serve(arrival)).await;
+                } else {
+                    flow::serve(Session::new(arrival)).await;
+                }
+            }
+            Err(reason) => tracing::debug!(peer = %client.peer, %reason, "no TLS session with a client"),
+        }
+        drop(ending);
+    });
+    local.register(number, task.abort_handle(), idle);
 }
 
 /// Serves a connection in a task of its own; with `http2` its first bytes say what it speaks.
 pub fn start(local: &Rc<Local>, channel: Channel, client: Client, http2: bool) {
     let number = local.number_connection();
+    local.stats().accepted.add(1);
     let ending = Ending { local: local.clone(), number };
     let idle = Rc::new(Cell::new(true));
     let arrival = Arrival { local: local.clone(), channel, client, number, idle: idle.clone() };

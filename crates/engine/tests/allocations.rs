@@ -39,6 +39,7 @@ fn gateway(document: &str) -> Gateway {
         listeners: vec![Listener {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             backlog: 16,
+            tls: false,
             http2: false,
         }],
     };

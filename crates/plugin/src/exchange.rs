@@ -4,7 +4,7 @@
 //! here after the first. Rooms never hold it: they see it through the [views](crate::views).
 
 use std::any::Any;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,39 +13,11 @@ use std::time::Instant;
 use model::entity::{Consumer, Route, Service};
 use wire::{Headers, Known, Method, RequestHead, ResponseHead};
 
+pub use crate::client::{Client, Scheme, Tls};
 use crate::identity::{Caller, Credential};
 use crate::reply::Reply;
 use crate::serialize::Latencies;
 use crate::services::Worker;
-
-/// The scheme the client used, as far as routing and forwarding are concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
-    /// Cleartext.
-    Http,
-    /// TLS, here or at a trusted proxy in front.
-    Https,
-}
-
-impl Scheme {
-    /// `http` or `https`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-
-    /// 80 or 443.
-    #[must_use]
-    pub fn default_port(self) -> u16 {
-        match self {
-            Self::Http => 80,
-            Self::Https => 443,
-        }
-    }
-}
 
 /// Who made the response (kong.md 5.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,28 +27,6 @@ pub enum Source {
     Gateway,
     /// The upstream service.
     Upstream,
-}
-
-/// The client's side of the connection.
-#[derive(Debug, Clone)]
-pub struct Client {
-    /// The other end of the TCP connection.
-    pub peer: SocketAddr,
-    /// Our end of it.
-    pub local: SocketAddr,
-    /// The client's address after `trusted_ips` and `real_ip_header` have been applied (kong.md 3.5).
-    pub ip: IpAddr,
-    /// The peer is one of `trusted_ips`.
-    pub trusted: bool,
-    /// Scheme of the connection itself.
-    pub scheme: Scheme,
-}
-
-impl Default for Client {
-    fn default() -> Self {
-        let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-        Self { peer: nowhere, local: nowhere, ip: nowhere.ip(), trusted: false, scheme: Scheme::Http }
-    }
 }
 
 /// A route with its service, as the router found it. Compiled at reload.

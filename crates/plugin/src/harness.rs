@@ -228,6 +228,7 @@ impl Harness {
             ip: self.peer.ip(),
             trusted: false,
             scheme: Scheme::Http,
+            tls: None,
         };
         let mut text = head.to_owned();
         let has = |name: &str| head.to_ascii_lowercase().contains(&format!("\n{name}:"));

@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod build;
+mod client;
 pub mod clock;
 pub mod edits;
 pub mod exchange;

@@ -116,6 +116,13 @@ fn write_request(exchange: &Exchange, out: &mut Vec<u8>) {
     write_headers(&request.headers, out);
     out.extend_from_slice(b",\"size\":");
     number(out, exchange.record.request_bytes);
+    if let Some(tls) = &exchange.client.tls {
+        out.extend_from_slice(b",\"tls\":{\"version\":\"");
+        out.extend_from_slice(tls.version.as_bytes());
+        out.extend_from_slice(b"\",\"cipher\":\"");
+        out.extend_from_slice(tls.cipher.as_bytes());
+        out.extend_from_slice(b"\",\"client_verify\":\"NONE\"}");
+    }
 }
 
 fn write_upstream(exchange: &Exchange, out: &mut Vec<u8>) {

@@ -94,7 +94,10 @@ fn configuration(services: &[SocketAddr; 3], log: &Path) -> String {
 
 fn show_tour(started: &Started, log: &Path) -> io::Result<()> {
     let no_address = || io::Error::other("no address to show");
-    let proxy = *started.gateway.addresses().first().ok_or_else(no_address)?;
+    // The tour is given in cleartext, whatever else is listened on.
+    let listening = || started.gateway.addresses().iter().zip(&started.schemes);
+    let clear = listening().find(|(_, scheme)| **scheme == "http").or_else(|| listening().next());
+    let proxy = *clear.ok_or_else(no_address)?.0;
     let admin = *started.admin.first().ok_or_else(no_address)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let tour =
@@ -124,7 +127,7 @@ fn told(failure: &Failure) -> String {
         Failure::Listen { .. } => format!(
             "{failure}\nhelp: any free ports will do: biplane demo --proxy-listen 127.0.0.1:18000 --admin-listen 127.0.0.1:18001"
         ),
-        Failure::System(_) => failure.to_string(),
+        Failure::Certificate(_) | Failure::System(_) => failure.to_string(),
     }
 }
 

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use tokio::time::Instant;
 
+use crate::tls::{Identity, Wanted};
 use crate::transport::Stream;
 
 /// Bytes of a response taken before they are passed on, per stream and per connection.
@@ -29,6 +30,8 @@ pub struct Http2Pool {
 }
 
 struct Shared {
+    /// As what it was opened under TLS.
+    identity: Option<Identity>,
     sender: SendRequest<Bytes>,
     streams: Rc<Cell<usize>>,
     used: Instant,
@@ -48,6 +51,14 @@ impl Drop for Slot {
 }
 
 impl Shared {
+    fn is_for(&self, wanted: Option<&Wanted<'_>>) -> bool {
+        match (wanted, &self.identity) {
+            (None, None) => true,
+            (Some(wanted), Some(identity)) => wanted.is(identity),
+            _ => false,
+        }
+    }
+
     fn take(&mut self) -> Slot {
         self.used = Instant::now();
         self.streams.set(self.streams.get() + 1);
@@ -56,16 +67,16 @@ impl Shared {
 }
 
 impl Http2Pool {
-    /// A connection to `address` that has room for another stream.
-    pub fn find(&self, address: SocketAddr) -> Option<Slot> {
+    /// A connection to `address` that has room for another stream, and is just what is `wanted`.
+    pub fn find(&self, address: SocketAddr, wanted: Option<&Wanted<'_>>) -> Option<Slot> {
         let mut by_address = self.by_address.borrow_mut();
         let connections = by_address.get_mut(&address)?;
         let mut cx = Context::from_waker(Waker::noop());
         // One that has failed, or takes no more requests, is of no use to anybody.
         connections.retain_mut(|shared| !matches!(shared.sender.poll_ready(&mut cx), Poll::Ready(Err(_))));
-        let free = connections
-            .iter_mut()
-            .find(|shared| shared.streams.get() < shared.sender.current_max_send_streams())?;
+        let free = connections.iter_mut().find(|shared| {
+            shared.is_for(wanted) && shared.streams.get() < shared.sender.current_max_send_streams()
+        })?;
         Some(free.take())
     }
 
@@ -73,7 +84,12 @@ impl Http2Pool {
     ///
     /// # Errors
     /// What the connection itself failed with.
-    pub async fn open(&self, address: SocketAddr, stream: Stream) -> Result<Slot, h2::Error> {
+    pub async fn open(
+        &self,
+        address: SocketAddr,
+        identity: Option<Identity>,
+        stream: Stream,
+    ) -> Result<Slot, h2::Error> {
         let mut builder = Builder::new();
         builder
             .enable_push(false)
@@ -87,7 +103,7 @@ impl Http2Pool {
                 tracing::debug!(%error, %address, "an HTTP/2 connection to an upstream has failed");
             }
         });
-        let mut shared = Shared { sender, streams: Rc::default(), used: Instant::now() };
+        let mut shared = Shared { identity, sender, streams: Rc::default(), used: Instant::now() };
         let slot = shared.take();
         self.by_address.borrow_mut().entry(address).or_default().push(shared);
         Ok(slot)

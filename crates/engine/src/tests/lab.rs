@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::Catalog;
+use model::{Catalog, Problem};
 use plugin::Services;
 use plugin::clock::Clock;
 use plugin::exchange::{Client, Scheme};
 use plugin::services::Worker;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::LocalSet;
 
@@ -22,6 +22,7 @@ use crate::compile::Compiler;
 use crate::session::{Arrival, Local, Session};
 use crate::settings::Settings;
 use crate::snapshot::{Publisher, Snapshot};
+use crate::tls::{Keeper, Offer};
 use crate::transport::{Channel, Stream};
 use crate::upstream::connect::{Dial, Dialing};
 use crate::worker::{self, Order};
@@ -50,13 +51,14 @@ pub struct Lab {
     pub local: Rc<Local>,
     services: Arc<Services>,
     resolver: Arc<Resolver>,
+    tls: Keeper,
     publisher: Publisher,
     dialed: Mutex<mpsc::UnboundedReceiver<Peer>>,
     refusing: Rc<Cell<usize>>,
 }
 
 /// One side of a pipe: the test's end of a client's or an upstream's connection.
-pub struct Peer(pub DuplexStream);
+pub struct Peer<S = DuplexStream>(pub S);
 
 struct PipeDial {
     dialed: mpsc::UnboundedSender<Peer>,
@@ -97,18 +99,24 @@ impl Lab {
     fn new(document: &str, settings: Settings) -> Self {
         let services = Services::new(1, Clock::default(), true);
         let resolver = Resolver::start(DnsSettings::default()).unwrap();
-        let publisher = Publisher::new(compile(document, &services, &resolver));
+        let tls = Keeper::new(settings.tls.clone()).unwrap();
+        let publisher = Publisher::new(compile(document, &services, &resolver, &tls).unwrap());
         let (sender, dialed) = mpsc::unbounded_channel();
         let refusing = Rc::new(Cell::new(0));
         let dial = Box::new(PipeDial { dialed: sender, refusing: refusing.clone() });
         let worker = Rc::new(Worker::new(0, services.clone()));
         let local = Rc::new(Local::new(worker, Rc::new(settings), dial, &publisher));
-        Self { local, services, resolver, publisher, dialed: Mutex::new(dialed), refusing }
+        Self { local, services, resolver, tls, publisher, dialed: Mutex::new(dialed), refusing }
     }
 
     /// Serves `document` from now on.
     pub fn reload(&self, document: &str) {
-        self.publisher.publish(compile(document, &self.services, &self.resolver));
+        self.publisher.publish(self.compile(document).unwrap());
+    }
+
+    /// Whether `document` can be served, and what is wrong with it.
+    pub fn compile(&self, document: &str) -> Result<Snapshot, String> {
+        compile(document, &self.services, &self.resolver, &self.tls)
     }
 
     /// A new client connection.
@@ -136,6 +144,18 @@ impl Lab {
             let _ = connection.await;
         });
         sender.ready().await.unwrap()
+    }
+
+    /// The client's end of a new connection to a listener for TLS, before the handshake.
+    pub fn tls_client(&self) -> DuplexStream {
+        self.tls_client_offered(Offer::Http1)
+    }
+
+    /// The same, with what the listener offers by ALPN.
+    pub fn tls_client_offered(&self, offer: Offer) -> DuplexStream {
+        let (near, far) = tokio::io::duplex(PIPE);
+        worker::start_tls(&self.local, Stream::Memory(BufReader::new(near)), client(), offer);
+        far
     }
 
     /// A connection that is not served, with the client's end of it.
@@ -193,19 +213,28 @@ fn pipe() -> (Channel, DuplexStream) {
 fn client() -> Client {
     let peer: SocketAddr = "192.0.2.1:5000".parse().unwrap();
     let local = "192.0.2.2:8000".parse().unwrap();
-    Client { peer, local, ip: peer.ip(), trusted: false, scheme: Scheme::Http }
+    Client { peer, local, ip: peer.ip(), trusted: false, scheme: Scheme::Http, tls: None }
 }
 
-fn compile(document: &str, services: &Arc<Services>, resolver: &Arc<Resolver>) -> Snapshot {
-    let config = model::declarative::load("test.yml", document, &Catalog::default()).unwrap();
-    let compiler = Compiler { definitions: &[], services, resolver };
-    compiler.compile(Arc::new(config)).map_err(|problems| format!("{problems:?}")).unwrap()
+fn compile(
+    document: &str,
+    services: &Arc<Services>,
+    resolver: &Arc<Resolver>,
+    tls: &Keeper,
+) -> Result<Snapshot, String> {
+    let told = |problems: Vec<Problem>| {
+        problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("\n")
+    };
+    let config = model::declarative::load("test.yml", document, &Catalog::default()).map_err(told)?;
+    let compiler = Compiler { definitions: &[], services, resolver, tls };
+    compiler.compile(Arc::new(config)).map_err(told)
 }
 
-impl Peer {
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     /// Sends text.
     pub async fn send(&mut self, text: &str) {
         self.0.write_all(text.as_bytes()).await.unwrap();
+        self.0.flush().await.unwrap();
     }
 
     /// Reads up to and including the end of a head.

@@ -12,3 +12,4 @@ mod refusals;
 mod reload;
 mod sizes;
 mod streaming;
+mod tls;

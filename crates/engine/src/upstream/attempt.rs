@@ -21,6 +21,8 @@ use crate::snapshot::Plan;
 use crate::transport::{Channel, Fault, Input, Stream};
 use crate::upload::Upload;
 use crate::upstream::http2;
+use crate::upstream::pool::Reused;
+use crate::upstream::reach::{Reached, complain, reach};
 
 /// Bytes read from an upstream at first; more once a body turns out to be large.
 pub const FIRST_READ: usize = 16 << 10;
@@ -78,6 +80,7 @@ pub async fn attempt(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<Ups
     }
     let now = Instant::now();
     parts.work.exchange.record.upstream_started.get_or_insert(now.into_std());
+    write_host(parts, message);
     let (mut upstream, reused) = connect(parts, message, now).await?;
     write_message(parts, message);
     let sent = send(parts, &mut upstream, message.plan.write_timeout).await;
@@ -102,31 +105,33 @@ async fn connect(
     let address = message.peer.address;
     let write_timeout = message.plan.write_timeout;
     let input = Input::new(parts.local.buffers.clone());
-    if !message.fresh
-        && let Some(reused) = parts.local.pool.take(address, now.into_std())
-    {
-        let requests = reused.requests + 1;
-        return Ok((
-            Upstream { stream: reused.stream, input, address, requests, reusable: true, write_timeout },
-            true,
-        ));
-    }
-    let dialing = parts.local.dial.dial(address);
-    let dialed = parts.channel.timer.within(message.plan.connect_timeout, dialing).await;
-    let failure = match dialed {
+    let opening = match reach(parts.local, message, &parts.work.scratch, now)? {
+        Reached::Pooled(Reused { stream, requests }) => {
+            let requests = requests + 1;
+            return Ok((Upstream { stream, input, address, requests, reusable: true, write_timeout }, true));
+        }
+        Reached::Opening(opening) => opening,
+    };
+    let opened = parts.channel.timer.within(message.plan.connect_timeout, opening).await;
+    let failure = match opened {
         Ok(Ok(stream)) => {
             return Ok((
                 Upstream { stream, input, address, requests: 1, reusable: true, write_timeout },
                 false,
             ));
         }
-        Ok(Err(_)) => Failure::ConnectRefused,
+        Ok(Err(reason)) => {
+            if message.plan.trust.is_some() {
+                complain(parts, message, &reason);
+            }
+            Failure::ConnectRefused
+        }
         Err(_) => Failure::UpstreamTimeout,
     };
     Err(Missed { failure, unsent: true, stale: false })
 }
 
-/// Writes the value of `Host` into `scratch`.
+/// Puts the value of `Host` into the scratch memory; it is the server name of a TLS connection, too.
 pub fn write_host(parts: &mut Parts<'_>, message: &Message<'_>) {
     let work = &mut *parts.work;
     work.scratch.clear();
@@ -136,7 +141,6 @@ pub fn write_host(parts: &mut Parts<'_>, message: &Message<'_>) {
 }
 
 fn write_message(parts: &mut Parts<'_>, message: &Message<'_>) {
-    write_host(parts, message);
     let work = &mut *parts.work;
     let settings = &parts.local.settings;
     let outgoing = Outgoing { settings, host: &work.scratch, body: message.body };

@@ -1,5 +1,6 @@
 //! One attempt to get a response head out of a target that speaks HTTP/2.
 
+use std::io;
 use std::time::Duration;
 
 use h2::Reason;
@@ -10,6 +11,8 @@ use tokio::time::Instant;
 use wire::{BodyLength, h2 as messages};
 
 use super::attempt::{Message, Missed, Pair, Upstream, write_host};
+use super::connect;
+use super::reach::complain;
 use crate::forward;
 use crate::http2::call::Call;
 use crate::http2::pool::Slot;
@@ -50,23 +53,35 @@ const UNSENDABLE: &str = "the request cannot be sent over HTTP/2";
 async fn connect(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<(Slot, bool), Missed> {
     let address = message.peer.address;
     parts.work.exchange.record.upstream_started.get_or_insert_with(|| Instant::now().into_std());
+    write_host(parts, message);
+    let refused = Missed { failure: Failure::ConnectRefused, unsent: true, stale: false };
+    let trust = message.plan.trust.as_ref();
+    let wanted = trust.map(|trust| trust.wanted(&parts.work.scratch).ok_or(refused)).transpose()?;
+    let (dial, pool) = (&*parts.local.dial, &parts.local.http2_pool);
     if !message.fresh
-        && let Some(slot) = parts.local.http2_pool.find(address)
+        && let Some(slot) = pool.find(address, wanted.as_ref())
     {
         return Ok((slot, true));
     }
-    let (dial, pool) = (&parts.local.dial, &parts.local.http2_pool);
-    let opening = async { pool.open(address, dial.dial(address).await.map_err(drop)?).await.map_err(drop) };
+    let opening = async {
+        let stream = connect::open(dial, address, wanted).await?;
+        let identity = wanted.map(|wanted| wanted.identity());
+        pool.open(address, identity, stream).await.map_err(io::Error::other)
+    };
     match parts.channel.timer.within(message.plan.connect_timeout, opening).await {
         Ok(Ok(slot)) => Ok((slot, false)),
-        Ok(Err(())) => Err(Missed { failure: Failure::ConnectRefused, unsent: true, stale: false }),
-        Err(_) => Err(Missed { failure: Failure::UpstreamTimeout, unsent: true, stale: false }),
+        Ok(Err(reason)) => {
+            if trust.is_some() {
+                complain(parts, message, &reason);
+            }
+            Err(refused)
+        }
+        Err(_) => Err(Missed { failure: Failure::UpstreamTimeout, ..refused }),
     }
 }
 
 /// The request head: the same fields that HTTP/1.1 would carry (kong.md 3.5).
 fn request(parts: &mut Parts<'_>, message: &Message<'_>) -> Option<http::Request<()>> {
-    write_host(parts, message);
     let work = &mut *parts.work;
     let authority = Authority::try_from(work.scratch.as_slice()).ok()?;
     let exchange = &work.exchange;

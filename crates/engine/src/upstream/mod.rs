@@ -4,3 +4,4 @@ pub mod attempt;
 pub mod connect;
 pub mod http2;
 pub mod pool;
+pub mod reach;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 
+use crate::tls::Wanted;
 use crate::transport::Stream;
 
 /// Idle connections of one worker.
@@ -42,11 +43,12 @@ impl Pool {
         Self { idle: RefCell::default(), capacity, idle_timeout, max_requests }
     }
 
-    /// Takes the most recently used connection to `address` that is still usable `now`.
-    pub fn take(&self, address: SocketAddr, now: Instant) -> Option<Reused> {
+    /// Takes the most recently used connection to `address` that is still usable `now`, and just what is `wanted`.
+    pub fn take(&self, address: SocketAddr, wanted: Option<&Wanted<'_>>, now: Instant) -> Option<Reused> {
         let idle = &mut *self.idle.borrow_mut();
         let parked = idle.by_address.get_mut(&address)?;
-        while let Some(Parked { stream, requests, since }) = parked.pop() {
+        while let Some(last) = parked.iter().rposition(|one| one.stream.is_for(wanted)) {
+            let Parked { mut stream, requests, since } = parked.remove(last);
             idle.count -= 1;
             let idle_for = now.saturating_duration_since(since);
             if idle_for < self.idle_timeout && stream.is_idle_and_open() {
@@ -71,7 +73,7 @@ impl Pool {
         let idle = &mut *self.idle.borrow_mut();
         let timeout = self.idle_timeout;
         idle.by_address.retain(|_, parked| {
-            parked.retain(|one| one.since.elapsed() < timeout && one.stream.is_idle_and_open());
+            parked.retain_mut(|one| one.since.elapsed() < timeout && one.stream.is_idle_and_open());
             !parked.is_empty()
         });
         idle.count = idle.by_address.values().map(Vec::len).sum();
@@ -100,9 +102,9 @@ mod tests {
             pool.put(address, pipe(), requests, Instant::now());
         }
         assert_eq!(pool.len(), 2);
-        assert_eq!(pool.take(address, Instant::now()).unwrap().requests, 2);
-        assert_eq!(pool.take(address, Instant::now()).unwrap().requests, 1);
-        assert!(pool.take(address, Instant::now()).is_none());
+        assert_eq!(pool.take(address, None, Instant::now()).unwrap().requests, 2);
+        assert_eq!(pool.take(address, None, Instant::now()).unwrap().requests, 1);
+        assert!(pool.take(address, None, Instant::now()).is_none());
     }
 
     #[test]
@@ -112,7 +114,7 @@ mod tests {
         pool.put(address, pipe(), 10, Instant::now());
         assert_eq!(pool.len(), 0);
         pool.put(address, pipe(), 1, Instant::now());
-        assert!(pool.take(address, Instant::now()).is_none());
+        assert!(pool.take(address, None, Instant::now()).is_none());
         pool.put(address, pipe(), 1, Instant::now());
         pool.sweep();
         assert_eq!(pool.len(), 0);

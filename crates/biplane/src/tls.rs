@@ -1,0 +1,175 @@
+//! Settings of TLS from the environment, and the files they name.
+
+use std::fs;
+
+use engine::{Authorities, Pair, TlsSettings, Trusted};
+
+use crate::settings::{Environment, duration};
+
+/// The variables read here.
+pub const NAMES: [&str; 11] = [
+    "ssl_cert",
+    "ssl_cert_key",
+    "ssl_protocols",
+    "ssl_session_tickets",
+    "ssl_handshake_timeout",
+    "ssl_max_handshakes",
+    "lua_ssl_trusted_certificate",
+    "nginx_proxy_proxy_ssl_verify",
+    "client_ssl",
+    "client_ssl_cert",
+    "client_ssl_cert_key",
+];
+
+/// The settings that `given` comes to, and everything that is wrong with it.
+pub fn read(given: &Environment) -> (TlsSettings, Vec<String>) {
+    let mut reading = Reading { given, problems: Vec::new() };
+    let mut tls = TlsSettings::default();
+    reading.parse("ssl_protocols", &mut tls.versions, |value| value.parse());
+    reading.parse("ssl_session_tickets", &mut tls.session_tickets, switch);
+    reading.parse("ssl_handshake_timeout", &mut tls.handshake_timeout, |value| {
+        duration(value).ok_or_else(|| format!("'{value}' is not a time like 60, 60s, 500ms or 2m"))
+    });
+    reading.parse("ssl_max_handshakes", &mut tls.max_handshakes, |value| {
+        value.parse().map_err(|_| format!("'{value}' is not a number"))
+    });
+    reading.parse("nginx_proxy_proxy_ssl_verify", &mut tls.verify_services, switch);
+    reading.parse("lua_ssl_trusted_certificate", &mut tls.trusted, trusted);
+    tls.default_certificates = reading.pairs("ssl_cert", "ssl_cert_key");
+    let mut client_ssl = false;
+    reading.parse("client_ssl", &mut client_ssl, switch);
+    if client_ssl {
+        tls.client_certificate = reading.pairs("client_ssl_cert", "client_ssl_cert_key").into_iter().next();
+        if tls.client_certificate.is_none() && reading.problems.is_empty() {
+            reading.problems.push("KONG_CLIENT_SSL: it needs KONG_CLIENT_SSL_CERT and its key".to_owned());
+        }
+    }
+    (tls, reading.problems)
+}
+
+/// Versions that are asked for and that nobody should speak any more.
+pub fn unspoken(given: &Environment) -> impl Iterator<Item = &str> {
+    let versions = given.get("ssl_protocols").map_or("", String::as_str).split([' ', ',']);
+    versions.filter(|version| matches!(*version, "SSLv2" | "SSLv3" | "TLSv1" | "TLSv1.1"))
+}
+
+struct Reading<'a> {
+    given: &'a Environment,
+    problems: Vec<String>,
+}
+
+impl Reading<'_> {
+    fn parse<T>(&mut self, name: &str, place: &mut T, parse: impl FnOnce(&str) -> Result<T, String>) {
+        let Some(value) = self.given.get(name) else { return };
+        match parse(value.trim()) {
+            Ok(parsed) => *place = parsed,
+            Err(problem) => self.problems.push(format!("KONG_{}: {problem}", name.to_ascii_uppercase())),
+        }
+    }
+
+    /// The pairs of two lists of files, one with certificates and one with their keys in the same order.
+    fn pairs(&mut self, certificates: &str, keys: &str) -> Vec<Pair> {
+        let items = |name: &str| list(self.given.get(name).map_or("", String::as_str));
+        let (certificates_given, keys_given) = (items(certificates), items(keys));
+        let named = |name: &str| format!("KONG_{}", name.to_ascii_uppercase());
+        if certificates_given.len() != keys_given.len() {
+            let (certificates, keys) = (named(certificates), named(keys));
+            self.problems.push(format!("{certificates} and {keys}: each certificate needs its key"));
+            return Vec::new();
+        }
+        let mut pairs = Vec::new();
+        for (certificate, key) in certificates_given.iter().zip(&keys_given) {
+            let read = text(certificate).map_err(|problem| format!("{}: {problem}", named(certificates)));
+            let read = read.and_then(|certificate| {
+                let key = text(key).map_err(|problem| format!("{}: {problem}", named(keys)))?;
+                Pair::read(&certificate, &key).map_err(|wrong| format!("{}: {wrong}", named(certificates)))
+            });
+            match read {
+                Ok(pair) => pairs.push(pair),
+                Err(problem) => self.problems.push(problem),
+            }
+        }
+        pairs
+    }
+}
+
+fn switch(value: &str) -> Result<bool, String> {
+    match value {
+        "on" | "true" => Ok(true),
+        "off" | "false" => Ok(false),
+        _ => Err(format!("'{value}' is not 'on' or 'off'")),
+    }
+}
+
+fn trusted(value: &str) -> Result<Vec<Trusted>, String> {
+    let one = |item: String| match item.as_str() {
+        "system" => Ok(Trusted::System),
+        _ => Authorities::read(&text(&item)?).map(Trusted::Only),
+    };
+    list(value).into_iter().map(one).collect()
+}
+
+fn list(value: &str) -> Vec<String> {
+    value.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
+}
+
+/// The text of a file in PEM form, or that text itself. No error repeats it: it may be a key.
+fn text(item: &str) -> Result<String, String> {
+    if item.contains("-----BEGIN") {
+        return Ok(item.to_owned());
+    }
+    fs::read_to_string(item).map_err(|error| format!("cannot read {item}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn problems(variables: &[(&str, &str)]) -> Vec<String> {
+        read(&environment(variables)).1
+    }
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn every_wrong_value_is_reported_by_its_name() {
+        for (name, value) in [
+            ("ssl_protocols", "TLSv1.1"),
+            ("ssl_session_tickets", "maybe"),
+            ("ssl_handshake_timeout", "soon"),
+            ("ssl_max_handshakes", "many"),
+            ("ssl_cert", "/nowhere/a.crt"),
+            ("client_ssl", "on"),
+            ("lua_ssl_trusted_certificate", "system,/nowhere/ca.crt"),
+        ] {
+            let found = problems(&[(name, value)]);
+            assert_eq!(found.len(), 1, "{name}: {found:?}");
+            assert!(found[0].starts_with(&format!("KONG_{}", name.to_ascii_uppercase())), "{found:?}");
+        }
+        let both = [("ssl_cert", "/nowhere/a.crt"), ("ssl_cert_key", "/nowhere/a.key")];
+        assert!(problems(&both)[0].contains("cannot read /nowhere/a.crt"));
+        let broken = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----";
+        let found = problems(&[("ssl_cert", broken), ("ssl_cert_key", broken)]);
+        assert!(!found[0].contains("c2VjcmV0"), "{found:?}");
+    }
+
+    #[test]
+    fn values_reach_the_settings() {
+        let given = environment(&[
+            ("ssl_protocols", "TLSv1.1 TLSv1.3"),
+            ("ssl_handshake_timeout", "500ms"),
+            ("ssl_max_handshakes", "7"),
+            ("ssl_session_tickets", "off"),
+            ("nginx_proxy_proxy_ssl_verify", "on"),
+        ]);
+        let (tls, problems) = read(&given);
+        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!((tls.handshake_timeout, tls.max_handshakes), (Duration::from_millis(500), 7));
+        assert!(!tls.session_tickets && tls.verify_services && !tls.versions.tls12());
+        assert_eq!(unspoken(&given).collect::<Vec<_>>(), ["TLSv1.1"]);
+    }
+}

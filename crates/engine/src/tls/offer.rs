@@ -1,0 +1,26 @@
+//! The application protocols a listener offers inside TLS: the one place that decides it.
+
+/// The name of HTTP/2 inside TLS (RFC 9113 3.2).
+pub const HTTP2: &[u8] = b"h2";
+
+/// What is offered by ALPN (RFC 7301).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2, or else HTTP/1.1.
+    Http2,
+}
+
+impl Offer {
+    /// Every offer there is; certificates are made ready for each of them at reload.
+    pub const ALL: [Self; 2] = [Self::Http1, Self::Http2];
+
+    /// The names of the protocols, best first.
+    pub fn protocols(self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Http1 => vec![b"http/1.1".to_vec()],
+            Self::Http2 => vec![HTTP2.to_vec(), b"http/1.1".to_vec()],
+        }
+    }
+}

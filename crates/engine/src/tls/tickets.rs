@@ -1,0 +1,54 @@
+//! Session tickets: what lets a client resume a session, on whichever worker it comes to.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ahash::AHashMap;
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::ProducesTickets;
+
+/// Whose clients may resume each other's sessions. A resumed session skips the check of the client's certificate, so
+/// listeners that ask for certificates of different authorities are different domains.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Domain(Box<[[u8; 32]]>);
+
+impl Domain {
+    /// Clients that are not asked for a certificate.
+    pub fn anyone() -> Self {
+        Self(Box::default())
+    }
+
+    /// Clients with a certificate of one of these authorities, given by digest.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no entity asks clients for certificates yet"))]
+    pub fn of(mut authorities: Vec<[u8; 32]>) -> Self {
+        authorities.sort_unstable();
+        authorities.dedup();
+        Self(authorities.into())
+    }
+}
+
+/// The keys of tickets, by domain. They are changed every six hours and never leave the process.
+#[derive(Default)]
+pub struct Tickets(Mutex<AHashMap<Domain, Arc<dyn ProducesTickets>>>);
+
+impl Tickets {
+    /// The tickets of a domain: over reloads the same, between domains never.
+    ///
+    /// # Errors
+    /// When there is no randomness for keys.
+    pub fn of(&self, domain: Domain) -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
+        let mut domains = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = domains.get(&domain) {
+            return Ok(known.clone());
+        }
+        let fresh = Ticketer::new()?;
+        domains.insert(domain, fresh.clone());
+        Ok(fresh)
+    }
+}
+
+impl fmt::Debug for Tickets {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Tickets(..)")
+    }
+}

@@ -1,0 +1,213 @@
+//! Trust in services: whom the gateway believes about one, and what it shows of itself.
+
+use std::io;
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use model::entity::Service;
+use model::{Config, Problem};
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::TlsConnector;
+
+use super::certificate::{Choice, certificates};
+use super::keeper::Keeper;
+use super::offer::HTTP2;
+use super::provider;
+use super::settings::Versions;
+use super::stream::Secure;
+use super::terminator::Pairs;
+use super::verify::Verifier;
+use crate::transport::Stream;
+use crate::unsupported::at;
+
+/// Sessions kept for resumption per trust; each is of one server name.
+const KEPT_SESSIONS: usize = 256;
+
+/// What a trust comes to: whom it believes and what it shows.
+pub type Fingerprint = [u8; 32];
+
+/// How a service is reached under TLS.
+pub struct Trust {
+    config: Arc<ClientConfig>,
+    fingerprint: Fingerprint,
+}
+
+/// As what a connection was opened. It serves only requests that want the same.
+pub struct Identity {
+    fingerprint: Fingerprint,
+    name: Box<str>,
+}
+
+/// What a request wants a connection to be opened as.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    trust: &'a Trust,
+    name: &'a str,
+}
+
+impl Trust {
+    /// The trust that `service` asks for; none in cleartext. What cannot be used is added to `problems`.
+    pub fn compile(
+        config: &Config,
+        service: &Service,
+        keeper: &Keeper,
+        pairs: &Pairs,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Arc<Self>> {
+        let protocols = match service.protocol.as_str() {
+            "https" => Vec::new(),
+            "grpcs" => vec![HTTP2.to_vec()],
+            _ => return None,
+        };
+        let shown = client_certificate(config, service, keeper, pairs);
+        let made = verifier(config, service, keeper).and_then(|verifier| {
+            let fingerprint = fingerprint(&verifier, shown.as_deref(), &protocols);
+            let made = keeper.trust(fingerprint, || Self::new(verifier, shown, protocols, fingerprint));
+            made.map_err(|error| ("protocol", error.to_string()))
+        });
+        match made {
+            Ok(trust) => Some(trust),
+            Err((field, message)) => {
+                problems.push(at(config, "services", service.id, field, &message));
+                None
+            }
+        }
+    }
+
+    fn new(
+        verifier: Verifier,
+        shown: Option<Arc<Choice>>,
+        protocols: Vec<Vec<u8>>,
+        fingerprint: Fingerprint,
+    ) -> Result<Self, rustls::Error> {
+        let builder = ClientConfig::builder_with_provider(provider().clone())
+            .with_protocol_versions(Versions::Both.supported())?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match shown {
+            Some(choice) => builder.with_client_cert_resolver(choice),
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = protocols;
+        config.resumption = Resumption::in_memory_sessions(KEPT_SESSIONS);
+        Ok(Self { config: Arc::new(config), fingerprint })
+    }
+
+    /// What a request wants that sends `host`, which may have a port (kong.md 3.2). None if that is no server name.
+    pub fn wanted<'a>(&'a self, host: &'a [u8]) -> Option<Wanted<'a>> {
+        let (host, _) = crate::route::split_host(host);
+        let name = std::str::from_utf8(host).ok()?;
+        let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+        Some(Wanted { trust: self, name: name.strip_suffix('.').unwrap_or(name) })
+    }
+}
+
+impl Wanted<'_> {
+    /// The server name.
+    pub fn name(&self) -> &str {
+        self.name
+    }
+
+    /// Whether a connection that was opened as `identity` may serve.
+    pub fn is(&self, identity: &Identity) -> bool {
+        identity.fingerprint == self.trust.fingerprint && identity.name.eq_ignore_ascii_case(self.name)
+    }
+
+    /// As what a connection is opened for this.
+    pub fn identity(&self) -> Identity {
+        Identity { fingerprint: self.trust.fingerprint, name: self.name.into() }
+    }
+
+    /// Carries the handshake out on a fresh connection.
+    ///
+    /// # Errors
+    /// Why the service cannot be trusted, or did not want to talk.
+    pub async fn secure(self, stream: Stream) -> io::Result<Stream> {
+        let name = ServerName::try_from(self.name.to_owned());
+        let name =
+            name.map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the host is no server name"))?;
+        let stream = TlsConnector::from(self.trust.config.clone()).connect(name, stream).await?;
+        let identity = self.identity();
+        Ok(Stream::Tls(Box::new(Secure::to_service(stream, identity))))
+    }
+}
+
+/// The service's own certificate, else its upstream's, else the gateway's.
+fn client_certificate(
+    config: &Config,
+    service: &Service,
+    keeper: &Keeper,
+    pairs: &Pairs,
+) -> Option<Arc<Choice>> {
+    let upstream = config.upstream(&service.host).and_then(|upstream| upstream.client_certificate.as_ref());
+    let reference = service.client_certificate.as_ref().or(upstream);
+    match reference {
+        // One that cannot be read is a problem of its own by now.
+        Some(reference) => {
+            let pairs = pairs.of(reference.0)?.to_vec();
+            Some(Arc::new(Choice::new(pairs)))
+        }
+        None => keeper.client_certificate().cloned(),
+    }
+}
+
+fn verifier(config: &Config, service: &Service, keeper: &Keeper) -> Result<Verifier, (&'static str, String)> {
+    if !service.tls_verify.unwrap_or(keeper.verifies_services()) {
+        return Ok(Verifier::Anyone);
+    }
+    let roots = match service.ca_certificates.as_deref() {
+        None | Some([]) => keeper.trusted().clone(),
+        Some(named) => Arc::new(authorities(config, named).map_err(|message| ("ca_certificates", message))?),
+    };
+    let depth = service.tls_verify_depth.and_then(|depth| usize::try_from(depth).ok());
+    Ok(Verifier::Authorities { roots, depth })
+}
+
+fn authorities(config: &Config, named: &[model::Uuid]) -> Result<RootCertStore, String> {
+    let mut store = RootCertStore::empty();
+    for id in named {
+        let authority = config.ca_certificates.iter().find(|authority| authority.id == *id);
+        let authority = authority.ok_or_else(|| format!("there is no CA certificate with the id {id}"))?;
+        for certificate in certificates(&authority.cert)? {
+            store
+                .add(certificate)
+                .map_err(|error| format!("the CA certificate {id} cannot be used: {error}"))?;
+        }
+    }
+    Ok(store)
+}
+
+/// A digest of all that tells one trust from another.
+fn fingerprint(verifier: &Verifier, shown: Option<&Choice>, protocols: &[Vec<u8>]) -> Fingerprint {
+    let mut digest = Context::new(&SHA256);
+    let mut add = |part: &[u8]| {
+        digest.update(&(part.len() as u64).to_le_bytes());
+        digest.update(part);
+    };
+    match verifier {
+        Verifier::Anyone => add(b"anyone"),
+        Verifier::Authorities { roots, depth } => {
+            add(b"authorities");
+            add(format!("{depth:?}").as_bytes());
+            add(&(roots.roots.len() as u64).to_le_bytes());
+            for root in &roots.roots {
+                add(&root.subject);
+                add(&root.subject_public_key_info);
+                add(root.name_constraints.as_deref().unwrap_or_default());
+            }
+        }
+    }
+    for pair in shown.map(Choice::pairs).unwrap_or_default() {
+        add(b"pair");
+        pair.chain().iter().for_each(|certificate| add(certificate));
+    }
+    for protocol in protocols {
+        add(b"protocol");
+        add(protocol);
+    }
+    let mut fingerprint = Fingerprint::default();
+    fingerprint.copy_from_slice(digest.finish().as_ref());
+    fingerprint
+}

@@ -1,0 +1,50 @@
+//! Connections to a target: from the pool, or new. Under TLS, only such as were opened for the same.
+
+use std::io;
+
+use tokio::time::Instant;
+
+use super::attempt::{Message, Missed};
+use super::connect::{self, Opening};
+use super::pool::Reused;
+use crate::respond::Failure;
+use crate::session::{Local, Parts};
+
+/// A connection to a target, or one on its way.
+pub enum Reached<'a> {
+    /// From the pool.
+    Pooled(Reused),
+    /// Being opened.
+    Opening(Opening<'a>),
+}
+
+/// Takes a connection from the pool, or begins to open one. Under TLS, `host` is what it is opened for.
+///
+/// # Errors
+/// When `host` can be no server name.
+pub fn reach<'a>(
+    local: &Local,
+    message: &'a Message<'_>,
+    host: &'a [u8],
+    now: Instant,
+) -> Result<Reached<'a>, Missed> {
+    let address = message.peer.address;
+    let missed = Missed { failure: Failure::ConnectRefused, unsent: true, stale: false };
+    let trust = message.plan.trust.as_ref();
+    let wanted = trust.map(|trust| trust.wanted(host).ok_or(missed)).transpose()?;
+    let pooled = if message.fresh { None } else { local.pool.take(address, wanted.as_ref(), now.into_std()) };
+    Ok(match pooled {
+        Some(pooled) => Reached::Pooled(pooled),
+        None => Reached::Opening(connect::open(&*local.dial, address, wanted)),
+    })
+}
+
+/// Says, now and then, why a service is not talked to.
+pub fn complain(parts: &Parts<'_>, message: &Message<'_>, reason: &io::Error) {
+    let Some(left_out) = parts.local.complaints.now() else { return };
+    let matched = parts.work.exchange.matched.as_ref().and_then(|matched| matched.service.as_ref());
+    let service = matched.map_or("", |service| service.name.as_deref().unwrap_or(&service.host));
+    let host = String::from_utf8_lossy(&parts.work.scratch);
+    let address = message.peer.address;
+    tracing::error!(service, %host, %address, %reason, left_out, "no TLS session with a service");
+}

@@ -1,0 +1,171 @@
+//! Certificates for cases, made anew in each run: none can expire in the repository, and no key lies there.
+
+use crate::case::{Case, CertificateSpec};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256,
+    PKCS_RSA_SHA256, RsaKeySize, date_time_ymd,
+};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The certificates of a case, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Certificates {
+    made: BTreeMap<String, Made>,
+}
+
+/// A certificate and its key, in PEM form.
+#[derive(Debug)]
+struct Made {
+    certificate: String,
+    key: String,
+}
+
+impl Certificates {
+    /// Makes what the case asks for.
+    pub fn make(case: &Case) -> Result<Certificates, String> {
+        let mut made = BTreeMap::new();
+        let mut authorities = BTreeMap::new();
+        for name in &case.authorities {
+            let authority = authority(name).map_err(|error| format!("authority {name}: {error}"))?;
+            made.insert(name.clone(), Made { certificate: authority.pem(), key: String::new() });
+            authorities.insert(name.as_str(), authority);
+        }
+        for (name, spec) in &case.certificates {
+            let authority = authorities.get(spec.by.as_str());
+            let authority =
+                authority.ok_or_else(|| format!("certificate {name}: no authority '{}'", spec.by))?;
+            let one = issue(spec, authority).map_err(|error| format!("certificate {name}: {error}"))?;
+            made.insert(name.clone(), one);
+        }
+        Ok(Certificates { made })
+    }
+
+    /// Writes them to `folder`, and returns the placeholders by which texts of the case name them: `cert.NAME` and
+    /// `cert_key.NAME` are PEM for double-quoted texts, `cert_file.NAME` and `cert_key_file.NAME` the files.
+    pub fn placeholders(&self, folder: &Path) -> std::io::Result<Vec<(String, String)>> {
+        let mut values = Vec::new();
+        for (name, Made { certificate, key }) in &self.made {
+            for (kind, ending, text) in [("cert", "crt", certificate), ("cert_key", "key", key)] {
+                let file = folder.join(format!("{name}.{ending}"));
+                std::fs::write(&file, text)?;
+                values.push((format!("{kind}.{name}"), text.replace("\r\n", "\n").replace('\n', "\\n")));
+                values.push((format!("{kind}_file.{name}"), file.display().to_string()));
+            }
+        }
+        Ok(values)
+    }
+
+    /// The name of a certificate.
+    pub fn name_of(&self, certificate: &CertificateDer<'_>) -> String {
+        let is_it = |made: &Made| {
+            CertificateDer::from_pem_slice(made.certificate.as_bytes()).ok().as_ref() == Some(certificate)
+        };
+        self.made.iter().find(|(_, made)| is_it(made)).map_or("another", |(name, _)| name).to_owned()
+    }
+
+    /// A server that shows `name`, and demands a certificate of `clients` if that is given.
+    pub fn server(&self, name: &str, clients: Option<&str>) -> Result<ServerConfig, String> {
+        let wrong = |error: &dyn std::fmt::Display| format!("the upstream under TLS: {error}");
+        let find = |name: &str| self.made.get(name).ok_or_else(|| wrong(&format!("no certificate '{name}'")));
+        let der = |made: &Made| {
+            CertificateDer::from_pem_slice(made.certificate.as_bytes()).map_err(|error| wrong(&error))
+        };
+        let made = find(name)?;
+        let key = PrivateKeyDer::from_pem_slice(made.key.as_bytes()).map_err(|error| wrong(&error))?;
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| wrong(&error))?;
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(der(find(authority)?)?).map_err(|error| wrong(&error))?;
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+                builder.with_client_cert_verifier(verifier.map_err(|error| wrong(&error))?)
+            }
+        };
+        builder.with_single_cert(vec![der(made)?], key).map_err(|error| wrong(&error))
+    }
+}
+
+fn authority(name: &str) -> Result<CertifiedIssuer<'static, KeyPair>, rcgen::Error> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate()?)
+}
+
+fn issue(
+    spec: &CertificateSpec,
+    authority: &CertifiedIssuer<'static, KeyPair>,
+) -> Result<Made, rcgen::Error> {
+    let mut params = CertificateParams::new(spec.names.clone())?;
+    if spec.expired {
+        params.not_after = date_time_ymd(2001, 1, 1);
+    }
+    let key = if spec.rsa {
+        KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?
+    } else {
+        KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?
+    };
+    let certificate = params.signed_by(&key, authority)?;
+    Ok(Made { certificate: certificate.pem(), key: key.serialize_pem() })
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// A client that believes anybody: the case says whom it wants to have been shown.
+pub(crate) fn credulous() -> Result<ClientConfig, rustls::Error> {
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let verifier = Arc::new(Credulous(provider()));
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+#[derive(Debug)]
+struct Credulous(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Credulous {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
