@@ -4,6 +4,7 @@ mod authority;
 mod farewells;
 mod handshakes;
 mod names;
+mod protocols;
 mod resumption;
 mod services;
 mod trust;
