@@ -10,6 +10,7 @@ mod expect;
 mod gateway;
 mod judge;
 mod log_file;
+mod machine;
 mod message;
 mod placeholders;
 mod remote;
