@@ -1,6 +1,7 @@
 //! Certificates for cases, made anew in each run: none can expire in the repository, and no key lies there.
 
-use crate::case::{Case, CertificateSpec};
+use crate::case::{Case, CertificateSpec, Step};
+use crate::client::Exchange;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256,
     PKCS_RSA_SHA256, RsaKeySize, date_time_ymd,
@@ -63,8 +64,19 @@ impl Certificates {
         Ok(values)
     }
 
-    /// The name of a certificate.
-    pub fn name_of(&self, certificate: &CertificateDer<'_>) -> String {
+    /// Whether the gateway showed the certificate that a step expects.
+    pub fn check_shown(&self, step: &Step, exchange: &Exchange) -> Result<(), String> {
+        let Some(wanted) = step.tls.as_ref().and_then(|tls| tls.shows.as_ref()) else { return Ok(()) };
+        let shown = exchange.tls.as_ref().and_then(|known| known.certificate.as_ref());
+        let shown = shown.map(|certificate| self.name_of(certificate)).unwrap_or_default();
+        if shown == *wanted {
+            Ok(())
+        } else {
+            Err(format!("certificate: expected '{wanted}', got '{shown}'"))
+        }
+    }
+
+    fn name_of(&self, certificate: &CertificateDer<'_>) -> String {
         let is_it = |made: &Made| {
             CertificateDer::from_pem_slice(made.certificate.as_bytes()).ok().as_ref() == Some(certificate)
         };

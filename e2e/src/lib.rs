@@ -11,6 +11,7 @@ mod gateway;
 mod hostile;
 mod judge;
 mod log_file;
+mod machine;
 mod message;
 mod placeholders;
 mod recorder;

@@ -5,10 +5,11 @@ use crate::certificates::Certificates;
 use crate::client::{Connection, Exchange};
 use crate::echo::{Echo, Seen};
 use crate::gateway::{self, Addresses, Gateway, NotStarted};
+use crate::machine::{closed_port, is_writable};
 use crate::placeholders::{Values, fill, fill_value};
 use crate::{Settings, Target, expect, judge, remote, report, tokens};
 use serde_json::Value;
-use socket2::{Domain, Socket, Type};
+use socket2::Socket;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -314,20 +315,8 @@ impl<'a> Running<'a> {
             self.echo.wait_for(1, PATIENCE);
         }
         let seen = self.echo.seen();
-        self.check_shown(step, &exchange)?;
+        self.certificates.check_shown(step, &exchange)?;
         verdict(step, &exchange, &seen)
-    }
-
-    /// Whether the gateway showed the certificate that the step expects.
-    fn check_shown(&self, step: &Step, exchange: &Exchange) -> Result<(), String> {
-        let Some(wanted) = step.tls.as_ref().and_then(|tls| tls.shows.as_ref()) else { return Ok(()) };
-        let shown = exchange.tls.as_ref().and_then(|known| known.certificate.as_ref());
-        let shown = shown.map(|certificate| self.certificates.name_of(certificate)).unwrap_or_default();
-        if shown == *wanted {
-            Ok(())
-        } else {
-            Err(format!("certificate: expected '{wanted}', got '{shown}'"))
-        }
     }
 
     fn once(&mut self, step: &Step, address: SocketAddr) -> Result<Exchange, String> {
@@ -394,19 +383,4 @@ impl Drop for Running<'_> {
 fn verdict(step: &Step, exchange: &Exchange, seen: &[Seen]) -> Result<(), String> {
     let problems = judge::differences(step, exchange, seen);
     if problems.is_empty() { Ok(()) } else { Err(report::exchange(step, exchange, seen, &problems)) }
-}
-
-fn closed_port() -> std::io::Result<(Socket, u16)> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
-    let port = socket.local_addr()?.as_socket().map_or(0, |address| address.port());
-    Ok((socket, port))
-}
-
-/// Whether this user can make files in `folder`, or make the folder.
-fn is_writable(folder: &Path) -> bool {
-    let probe = folder.join(format!(".biplane-e2e-{}", std::process::id()));
-    let writable = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&probe, "")).is_ok();
-    std::fs::remove_file(&probe).ok();
-    writable
 }

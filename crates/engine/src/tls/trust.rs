@@ -8,7 +8,7 @@ use model::entity::Service;
 use model::{Config, Problem};
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
 use super::certificate::{Choice, certificates};
@@ -128,10 +128,31 @@ impl Wanted<'_> {
         let name = ServerName::try_from(self.name.to_owned());
         let name =
             name.map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the host is no server name"))?;
-        let stream = TlsConnector::from(self.trust.config.clone()).connect(name, stream).await?;
+        let stream =
+            TlsConnector::from(self.trust.config.clone()).connect(name, stream).await.map_err(explain)?;
         let identity = self.identity();
         Ok(Stream::Tls(Box::new(Secure::to_service(stream, identity))))
     }
+}
+
+/// The common reasons in plain words, the others in those of rustls. None of them holds a secret.
+fn explain(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let Some(rustls::Error::InvalidCertificate(reason)) = inner else { return error };
+    let text = match reason {
+        CertificateError::UnknownIssuer => "its certificate is of no authority that is trusted",
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet"
+        }
+        CertificateError::BadSignature
+        | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "its certificate has not been signed by the authority it names"
+        }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), text)
 }
 
 /// The service's own certificate, else its upstream's, else the gateway's.
@@ -210,4 +231,18 @@ fn fingerprint(verifier: &Verifier, shown: Option<&Choice>, protocols: &[Vec<u8>
     let mut fingerprint = Fingerprint::default();
     fingerprint.copy_from_slice(digest.finish().as_ref());
     fingerprint
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_why_a_service_is_not_believed_is_told_in_plain_words() {
+        let told = |reason| explain(io::Error::other(rustls::Error::InvalidCertificate(reason))).to_string();
+        assert!(told(CertificateError::UnknownIssuer).contains("no authority that is trusted"));
+        assert_eq!(told(CertificateError::Expired), "its certificate has expired");
+        assert!(told(CertificateError::NotValidForName).contains("NotValidForName"), "as rustls has it");
+        assert_eq!(explain(io::ErrorKind::ConnectionReset.into()).kind(), io::ErrorKind::ConnectionReset);
+    }
 }

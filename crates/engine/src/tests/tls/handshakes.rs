@@ -1,7 +1,10 @@
 //! Handshakes that go wrong, or never end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -76,6 +79,23 @@ async fn handshakes_are_bounded_and_those_beyond_are_counted() {
             assert_eq!(client.response().await.0, 200);
             clients.push(client);
         }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_stops_halfway_holds_up_no_other() {
+    let default = Authority::root().issue(&["x.test"]);
+    with(PLAIN, settings(&default), |lab| async move {
+        let mut hello = Vec::new();
+        let name = ServerName::try_from("x.test").unwrap();
+        ClientConnection::new(Arc::new(client_config()), name).unwrap().write_tls(&mut hello).unwrap();
+        let mut halfway = lab.tls_client();
+        halfway.write_all(&hello).await.unwrap();
+        halfway.read_u8().await.unwrap();
+        let start = Instant::now();
+        connect(lab.tls_client(), client_config(), "x.test").await.unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO);
     })
     .await;
 }
