@@ -139,6 +139,22 @@ impl Reading {
             "max_uri_size" => self.value(name, value, &mut settings.request_limits.max_target_bytes),
             "request_buffer_size" => self.value(name, value, &mut settings.request_buffer_bytes),
             "response_buffer_size" => self.value(name, value, &mut settings.response_buffer_bytes),
+            "nginx_http_http2_max_concurrent_streams" => {
+                self.value(name, value, &mut settings.http2.max_streams);
+            }
+            "http2_stream_window_size" => self.window(name, value, &mut settings.http2.stream_window_bytes),
+            "http2_connection_window_size" => {
+                self.window(name, value, &mut settings.http2.connection_window_bytes);
+            }
+            "http2_max_header_list_size" => {
+                self.window(name, value, &mut settings.http2.max_header_list_bytes);
+            }
+            "http2_send_buffer_size" => {
+                let mut bytes = settings.http2.send_buffer_bytes as u64;
+                self.size(name, value, &mut bytes);
+                settings.http2.send_buffer_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            }
+            "http2_max_resets" => self.value(name, value, &mut settings.http2.max_reset_streams),
             "tunnel_timeout" => self.seconds(name, value, &mut settings.tunnel_timeout),
             _ => return false,
         }
@@ -186,6 +202,17 @@ impl Reading {
         match size(value) {
             Some(parsed) => *place = parsed,
             None => self.wrong(name, value, "a size like 0, 1024, 16k, 8m or 1g"),
+        }
+    }
+
+    /// A size that a frame of HTTP/2 can carry (RFC 9113 6.5.2).
+    fn window(&mut self, name: &str, value: &str, place: &mut u32) {
+        match size(value)
+            .and_then(|bytes| u32::try_from(bytes).ok())
+            .filter(|bytes| *bytes <= i32::MAX as u32)
+        {
+            Some(parsed) => *place = parsed,
+            None => self.wrong(name, value, "a size like 65535, 64k or 1m, below 2g"),
         }
     }
 
