@@ -40,7 +40,8 @@ fn parse_one(setting: &str, item: &str, listeners: &mut Listeners) -> Result<(),
     let wrong =
         || format!("{setting}: '{address}' is not an address; write one like 0.0.0.0:8000 or [::]:8000");
     let address: SocketAddr = address.replace("localhost", "127.0.0.1").parse().map_err(|_| wrong())?;
-    let mut listener = Listener { address, backlog: DEFAULT_BACKLOG, tls: false, http2: false };
+    let mut listener =
+        Listener { address, backlog: DEFAULT_BACKLOG, tls: false, http2: false, proxied: false };
     for flag in words {
         match flag.split_once('=') {
             Some(("backlog", count)) => {
@@ -51,10 +52,7 @@ fn parse_one(setting: &str, item: &str, listeners: &mut Listeners) -> Result<(),
             None if matches!(flag, "reuseport" | "deferred" | "bind") => {}
             None if flag == "ssl" => listener.tls = true,
             None if flag == "http2" => listener.http2 = true,
-            None if flag == "proxy_protocol" => {
-                listeners.warnings.push(not_listened_on(setting, address, flag));
-                return Ok(());
-            }
+            None if flag == "proxy_protocol" => listener.proxied = true,
             _ if flag.starts_with("so_keepalive") || flag.starts_with("ipv6only") => {
                 listeners.warnings.push(format!("{setting}: flag '{flag}' of {address} is not honoured"));
             }
@@ -69,11 +67,22 @@ fn not_listened_on(setting: &str, address: SocketAddr, flag: &str) -> String {
     format!("{setting}: {address} is not listened on: '{flag}' is not available yet")
 }
 
-/// Takes the listeners for TLS out of a list of those that cannot have it.
-pub fn without_tls(setting: &str, listeners: Listeners) -> Listeners {
-    let (secure, clear): (Vec<_>, Vec<_>) = listeners.list.into_iter().partition(|listener| listener.tls);
-    let refused = secure.iter().map(|listener| not_listened_on(setting, listener.address, "ssl"));
-    Listeners { list: clear, warnings: listeners.warnings.into_iter().chain(refused).collect() }
+/// Takes the listeners out of a list that ask for what only clients of the proxy get.
+pub fn plain(setting: &str, listeners: Listeners) -> Listeners {
+    let asks = |listener: &Listener| match listener {
+        Listener { tls: true, .. } => Some("ssl"),
+        Listener { proxied: true, .. } => Some("proxy_protocol"),
+        Listener { http2: true, .. } => Some("http2"),
+        _ => None,
+    };
+    let mut kept = Listeners { list: Vec::new(), warnings: listeners.warnings };
+    for listener in listeners.list {
+        match asks(&listener) {
+            Some(flag) => kept.warnings.push(not_listened_on(setting, listener.address, flag)),
+            None => kept.list.push(listener),
+        }
+    }
+    kept
 }
 
 #[cfg(test)]
@@ -89,12 +98,16 @@ mod tests {
             backlog: 16_384,
             tls: modern,
             http2: modern,
+            proxied: false,
         };
         let [clear, secure] = [listener("0.0.0.0:8000", false), listener("0.0.0.0:8443", true)];
         assert_eq!(listeners.list, [clear.clone(), secure]);
         assert!(listeners.warnings.is_empty(), "{:?}", listeners.warnings);
-        let listeners = without_tls("admin_listen", listeners);
+        let listeners = plain("admin_listen", listeners);
         assert_eq!(listeners.list, [clear]);
+        let proxied = parse("admin_listen", "127.0.0.1:1 proxy_protocol, 127.0.0.1:2 http2").unwrap();
+        let proxied = plain("admin_listen", proxied);
+        assert!(proxied.list.is_empty() && proxied.warnings[0].contains("'proxy_protocol'"));
         assert!(listeners.warnings[0].contains("0.0.0.0:8443 is not listened on: 'ssl'"));
     }
 

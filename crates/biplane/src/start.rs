@@ -51,7 +51,7 @@ impl Places {
     pub fn from(arguments: &Listen) -> Result<Self, String> {
         let proxy = listen::parse("--proxy-listen", &arguments.proxy_listen)?;
         let clear = |setting: &str, given: &str| {
-            listen::parse(setting, given).map(|listeners| listen::without_tls(setting, listeners))
+            listen::parse(setting, given).map(|listeners| listen::plain(setting, listeners))
         };
         let admin = clear("--admin-listen", &arguments.admin_listen)?;
         let status = clear("--status-listen", &arguments.status_listen)?;

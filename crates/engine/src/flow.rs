@@ -189,7 +189,7 @@ fn identify_client(parts: &mut Parts<'_>) {
     let exchange = &mut parts.work.exchange;
     let peer = exchange.client.peer.ip();
     exchange.client.trusted = is_trusted(settings, peer);
-    exchange.client.ip = client_address(settings, peer, exchange.client.trusted, &exchange.request.headers);
+    exchange.client.ip = client_address(settings, &exchange.client, &exchange.request.headers);
     if exchange.client.trusted
         && let Some(proto) = exchange.request.headers.known(Known::XForwardedProto)
     {

@@ -20,7 +20,7 @@ use crate::settings::Settings;
 use crate::snapshot::{Publisher, Snapshot};
 use crate::tls::Keeper;
 use crate::upstream::connect::Tcp;
-use crate::worker::{self, Order, Socket};
+use crate::worker::{self, Order, Socket, Spoken};
 
 /// Longest wait for host names to resolve before a configuration is used.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -36,6 +36,8 @@ pub struct Listener {
     pub tls: bool,
     /// Clients may speak HTTP/2.
     pub http2: bool,
+    /// Connections begin with a header of the PROXY protocol.
+    pub proxied: bool,
 }
 
 /// Why the data plane could not start.
@@ -234,7 +236,8 @@ fn bind_all(listeners: &[Listener], workers: usize) -> Result<(Sockets, Vec<Sock
         for worker in &mut sockets {
             let socket = bind(address, listener.backlog).map_err(wrong)?;
             address = socket.local_addr().map_err(wrong)?;
-            worker.push(worker::Socket { listener: socket, tls: listener.tls, http2: listener.http2 });
+            let Listener { tls, http2, proxied, .. } = *listener;
+            worker.push(worker::Socket { listener: socket, spoken: Spoken { tls, http2, proxied } });
         }
         addresses.push(address);
     }

@@ -11,6 +11,7 @@ mod compile;
 mod unsupported;
 mod worker;
 
+mod announcement;
 mod buffers;
 mod http2;
 mod prefixed;

@@ -19,6 +19,11 @@ impl Prefixed {
     pub fn new(channel: Channel) -> Self {
         Self { first: channel.input, stream: channel.stream }
     }
+
+    /// Waits for bytes, or the end, without taking them.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.first.is_empty() { self.stream.poll_readable(cx) } else { Poll::Ready(Ok(())) }
+    }
 }
 
 impl AsyncRead for Prefixed {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use plugin::Headers;
+use plugin::exchange::Client;
 use wire::h1::Limits;
 
 use crate::tls::TlsSettings;
@@ -242,9 +243,13 @@ impl FromStr for Network {
 
 /// The client's address: the peer's, or what a trusted peer says in `real_ip_header` (kong.md 3.5).
 #[must_use]
-pub fn client_address(settings: &Settings, peer: IpAddr, trusted: bool, headers: &Headers) -> IpAddr {
-    if !trusted {
+pub fn client_address(settings: &Settings, client: &Client, headers: &Headers) -> IpAddr {
+    let peer = client.peer.ip();
+    if !client.trusted {
         return peer;
+    }
+    if settings.real_ip_header == "proxy_protocol" {
+        return client.announced.unwrap_or(peer);
     }
     let mut address = peer;
     let mut lines: Vec<&[u8]> = headers.all(&settings.real_ip_header).collect();
@@ -302,11 +307,18 @@ mod tests {
         };
         let mut headers = Headers::new();
         headers.append("X-Forwarded-For", b"1.1.1.1, 2.2.2.2, 10.0.0.9");
-        let peer: IpAddr = "10.0.0.1".parse().unwrap();
-        assert_eq!(client_address(&settings, peer, true, &headers).to_string(), "10.0.0.9");
+        let mut client = Client { peer: "10.0.0.1:1".parse().unwrap(), trusted: true, ..Client::default() };
+        let address =
+            |settings: &Settings, client: &Client| client_address(settings, client, &headers).to_string();
+        assert_eq!(address(&settings, &client), "10.0.0.9");
         settings.real_ip_recursive = true;
-        assert_eq!(client_address(&settings, peer, true, &headers).to_string(), "2.2.2.2");
-        assert_eq!(client_address(&settings, peer, false, &headers), peer);
+        assert_eq!(address(&settings, &client), "2.2.2.2");
+        settings.real_ip_header = "proxy_protocol".to_owned();
+        assert_eq!(address(&settings, &client), "10.0.0.1");
+        client.announced = Some("3.3.3.3".parse().unwrap());
+        assert_eq!(address(&settings, &client), "3.3.3.3");
+        client.trusted = false;
+        assert_eq!(address(&settings, &client), "10.0.0.1");
     }
 
     #[test]

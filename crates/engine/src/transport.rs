@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep};
 use crate::buffers::Buffers;
 use crate::http2::call::Call;
 use crate::http2::downstream::Downstream;
+use crate::prefixed::Prefixed;
 use crate::respond::Failure;
 use crate::tls::{Secure, Wanted};
 use crate::upload::Upload;
@@ -24,6 +25,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A connection under TLS.
     Tls(Box<Secure>),
+    /// A connection of which some bytes have been read already.
+    Begun(Box<Prefixed>),
     /// A pipe within the process, for tests of the engine.
     Memory(BufReader<DuplexStream>),
     /// One stream of a client's HTTP/2 connection: bodies only.
@@ -38,6 +41,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
             Self::Tls(stream) => stream.poll_readable(cx),
+            Self::Begun(stream) => stream.poll_readable(cx),
             Self::Memory(stream) => Pin::new(stream).poll_fill_buf(cx).map_ok(|_| ()),
             Self::Http2(stream) => stream.incoming().poll_readable(cx),
             Self::Call(call) => match call.incoming() {
@@ -51,7 +55,7 @@ impl Stream {
     pub fn as_http2(&mut self) -> Option<&mut Downstream> {
         match self {
             Self::Http2(stream) => Some(stream),
-            Self::Tcp(_) | Self::Tls(_) | Self::Memory(_) | Self::Call(_) => None,
+            _ => None,
         }
     }
 
@@ -59,7 +63,7 @@ impl Stream {
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Http2(stream) => stream.poll_gone(cx),
-            Self::Tcp(_) | Self::Tls(_) | Self::Memory(_) | Self::Call(_) => Poll::Pending,
+            _ => Poll::Pending,
         }
     }
 
@@ -72,7 +76,7 @@ impl Stream {
             }
             Self::Tls(stream) => stream.is_idle_and_open(),
             Self::Memory(stream) => stream.buffer().is_empty(),
-            Self::Http2(_) | Self::Call(_) => false,
+            Self::Begun(_) | Self::Http2(_) | Self::Call(_) => false,
         }
     }
 
@@ -96,6 +100,7 @@ macro_rules! delegate {
         match $self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).$method($($argument),*),
             Self::Tls(stream) => Pin::new(&mut **stream).$method($($argument),*),
+            Self::Begun(stream) => Pin::new(&mut **stream).$method($($argument),*),
             Self::Memory(stream) => Pin::new(stream).$method($($argument),*),
             Self::Http2(stream) => Pin::new(&mut **stream).$method($($argument),*),
             Self::Call(call) => Pin::new(&mut **call).$method($($argument),*),
@@ -298,6 +303,11 @@ impl Channel {
     /// A channel on a fresh connection, with buffers from `buffers`.
     pub fn new(stream: Stream, buffers: Rc<Buffers>) -> Self {
         Self { stream, input: Input::new(buffers), timer: Timer::default(), must_close: false }
+    }
+
+    /// The stream, with what has been read of it and not consumed.
+    pub fn into_stream(self) -> Stream {
+        if self.input.is_empty() { self.stream } else { Stream::Begun(Box::new(Prefixed::new(self))) }
     }
 
     /// Reads once more; [`Fault::Closed`] at the end of the stream.

@@ -10,7 +10,9 @@ use plugin::exchange::{Client, Scheme};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
+use wire::proxy_protocol::Origin;
 
+use crate::announcement;
 use crate::flow;
 use crate::http2;
 use crate::session::{Arrival, Local, Session};
@@ -32,10 +34,19 @@ pub enum Order {
 pub struct Socket<L = StdListener> {
     /// Where connections come from.
     pub listener: L,
+    /// What is spoken on them.
+    pub spoken: Spoken,
+}
+
+/// What is spoken on the connections of a listener.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spoken {
     /// Clients speak TLS.
     pub tls: bool,
     /// Clients may speak HTTP/2.
     pub http2: bool,
+    /// Connections begin with a header of the PROXY protocol.
+    pub proxied: bool,
 }
 
 /// How often a worker tidies up.
@@ -55,9 +66,8 @@ pub fn run(
         Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let local = Rc::new(make());
-        let register = |Socket { listener, tls, http2 }| {
-            Ok(Socket { listener: TcpListener::from_std(listener)?, tls, http2 })
-        };
+        let register =
+            |Socket { listener, spoken }| Ok(Socket { listener: TcpListener::from_std(listener)?, spoken });
         let listeners: Rc<Vec<_>> = Rc::new(sockets.into_iter().map(register).collect::<io::Result<_>>()?);
         let accepting: Vec<_> = (0..listeners.len())
             .map(|index| tokio::task::spawn_local(accept(local.clone(), listeners.clone(), index)))
@@ -92,7 +102,7 @@ async fn accept(local: Rc<Local>, sockets: Rc<Vec<Socket<TcpListener>>>, index: 
     let socket = &sockets[index];
     loop {
         match socket.listener.accept().await {
-            Ok((stream, _)) => admit(&local, stream, socket),
+            Ok((stream, _)) => admit(&local, stream, socket.spoken),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -110,7 +120,7 @@ async fn take_waiting(local: &Rc<Local>, sockets: &[Socket<TcpListener>]) {
             tokio::select! {
                 biased;
                 accepted = socket.listener.accept() => match accepted {
-                    Ok((stream, _)) => admit(local, stream, socket),
+                    Ok((stream, _)) => admit(local, stream, socket.spoken),
                     Err(_) => break,
                 },
                 () = &mut nothing_waits => break,
@@ -119,7 +129,7 @@ async fn take_waiting(local: &Rc<Local>, sockets: &[Socket<TcpListener>]) {
     }
 }
 
-fn admit(local: &Rc<Local>, stream: TcpStream, socket: &Socket<TcpListener>) {
+fn admit(local: &Rc<Local>, stream: TcpStream, spoken: Spoken) {
     let stats = local.stats();
     if local.connections() >= local.settings.max_connections {
         stats.refused.add(1);
@@ -130,13 +140,44 @@ fn admit(local: &Rc<Local>, stream: TcpStream, socket: &Socket<TcpListener>) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let client = Client { peer, local: here, ip: peer.ip(), trusted: false, scheme: Scheme::Http, tls: None };
-    let stream = Stream::Tcp(stream);
-    if socket.tls {
-        let offer = if socket.http2 { Offer::Http2 } else { Offer::Http1 };
-        start_tls(local, stream, client, offer);
+    let client = Client { peer, local: here, ip: peer.ip(), ..Client::default() };
+    let channel = Channel::new(Stream::Tcp(stream), local.buffers.clone());
+    if spoken.proxied {
+        start_proxied(local, channel, client, spoken);
     } else {
-        start(local, Channel::new(stream, local.buffers.clone()), client, socket.http2);
+        begin(local, channel, client, spoken);
+    }
+}
+
+/// Serves a connection once the proxy in front has said whose it is.
+pub fn start_proxied(local: &Rc<Local>, mut channel: Channel, mut client: Client, spoken: Spoken) {
+    let settings = &local.settings.tls;
+    let Some(pending) = Handshakes::begin(local, settings.max_handshakes) else {
+        local.stats().refused.add(1);
+        return;
+    };
+    let deadline = tokio::time::Instant::now() + settings.handshake_timeout;
+    let local = local.clone();
+    tokio::task::spawn_local(async move {
+        match announcement::read(&mut channel, deadline).await {
+            Ok(origin) => {
+                drop(pending);
+                if let Origin::Forwarded { source, .. } = origin {
+                    client.announced = Some(source.ip());
+                }
+                begin(&local, channel, client, spoken);
+            }
+            Err(reason) => tracing::debug!(peer = %client.peer, %reason, "no PROXY protocol header"),
+        }
+    });
+}
+
+fn begin(local: &Rc<Local>, channel: Channel, client: Client, spoken: Spoken) {
+    if spoken.tls {
+        let offer = if spoken.http2 { Offer::Http2 } else { Offer::Http1 };
+        start_tls(local, channel.into_stream(), client, offer);
+    } else {
+        start(local, channel, client, spoken.http2);
     }
 }
 

@@ -41,6 +41,7 @@ fn gateway(document: &str) -> Gateway {
             backlog: 16,
             tls: false,
             http2: false,
+            proxied: false,
         }],
     };
     Gateway::start(parts, Arc::new(config)).unwrap_or_else(|error| panic!("{error:?}"))

@@ -12,6 +12,8 @@ pub struct Client {
     pub local: SocketAddr,
     /// The client's address after `trusted_ips` and `real_ip_header` have been applied (kong.md 3.5).
     pub ip: IpAddr,
+    /// The address that a proxy in front announced for the connection (PROXY protocol).
+    pub announced: Option<IpAddr>,
     /// The peer is one of `trusted_ips`.
     pub trusted: bool,
     /// Scheme of the connection itself.
@@ -38,6 +40,7 @@ impl Default for Client {
             peer: nowhere,
             local: nowhere,
             ip: nowhere.ip(),
+            announced: None,
             trusted: false,
             scheme: Scheme::Http,
             tls: None,

@@ -229,6 +229,7 @@ impl Harness {
             trusted: false,
             scheme: Scheme::Http,
             tls: None,
+            announced: None,
         };
         let mut text = head.to_owned();
         let has = |name: &str| head.to_ascii_lowercase().contains(&format!("\n{name}:"));

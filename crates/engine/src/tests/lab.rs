@@ -12,7 +12,7 @@ use bytes::Bytes;
 use model::{Catalog, Problem};
 use plugin::Services;
 use plugin::clock::Clock;
-use plugin::exchange::{Client, Scheme};
+use plugin::exchange::Client;
 use plugin::services::Worker;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::sync::{Mutex, mpsc, watch};
@@ -25,7 +25,7 @@ use crate::snapshot::{Publisher, Snapshot};
 use crate::tls::{Keeper, Offer};
 use crate::transport::{Channel, Stream};
 use crate::upstream::connect::{Dial, Dialing};
-use crate::worker::{self, Order};
+use crate::worker::{self, Order, Spoken};
 use crate::{DnsSettings, Resolver};
 
 /// One service on every path, with short timeouts.
@@ -146,6 +146,13 @@ impl Lab {
         sender.ready().await.unwrap()
     }
 
+    /// A new connection that a proxy in front makes for a client.
+    pub fn proxied_client(&self, spoken: Spoken) -> Peer {
+        let (channel, far) = pipe();
+        worker::start_proxied(&self.local, channel, client(), spoken);
+        Peer(far)
+    }
+
     /// The client's end of a new connection to a listener for TLS, before the handshake.
     pub fn tls_client(&self) -> DuplexStream {
         self.tls_client_offered(Offer::Http1)
@@ -213,7 +220,7 @@ fn pipe() -> (Channel, DuplexStream) {
 fn client() -> Client {
     let peer: SocketAddr = "192.0.2.1:5000".parse().unwrap();
     let local = "192.0.2.2:8000".parse().unwrap();
-    Client { peer, local, ip: peer.ip(), trusted: false, scheme: Scheme::Http, tls: None }
+    Client { peer, local, ip: peer.ip(), ..Client::default() }
 }
 
 fn compile(

@@ -14,6 +14,7 @@ use super::{answer, client_config, connect, settings};
 use crate::settings::Settings;
 use crate::tests::lab::{PLAIN, Peer, field, with};
 use crate::tls::Offer;
+use crate::worker::Spoken;
 
 /// A service of gRPC under TLS.
 const GRPCS: &str = r#"
@@ -87,6 +88,25 @@ async fn a_service_of_grpc_under_tls_is_spoken_to_over_http_2() {
         respond.send_response(Response::new(()), true).unwrap();
         tokio::task::spawn_local(async move { while let Some(Ok(_)) = upstream.accept().await {} });
         assert_eq!(response.await.unwrap().status(), 200);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_in_front_speaks_before_the_handshake() {
+    let issued = Authority::root().issue(&["x.test"]);
+    let trusted_networks = vec!["192.0.2.0/24".parse().unwrap()];
+    let proxied =
+        Settings { trusted_networks, real_ip_header: "proxy_protocol".to_owned(), ..settings(&issued) };
+    with(PLAIN, proxied, |lab| async move {
+        let spoken = Spoken { tls: true, http2: true, proxied: true };
+        let mut front = lab.proxied_client(spoken);
+        front.send("PROXY TCP4 203.0.113.7 192.0.2.2 40000 8000\r\n").await;
+        let mut client = connect(front.0, client_config(), "x.test").await.unwrap();
+        client.send(super::GET).await;
+        let (_, head) = answer(&lab).await;
+        assert_eq!(field(&head, "x-real-ip"), Some("203.0.113.7"), "{head}");
+        assert_eq!(client.response().await.0, 200);
     })
     .await;
 }

@@ -1,0 +1,64 @@
+//! Connections that a proxy in front makes for clients: the PROXY protocol.
+
+use std::time::Duration;
+
+use super::lab::{PLAIN, field, with};
+use crate::settings::Settings;
+use crate::worker::Spoken;
+
+const HEADER: &str = "PROXY TCP4 203.0.113.7 192.0.2.2 40000 8000\r\n";
+const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+
+fn settings(trusted: &str) -> Settings {
+    let trusted_networks = vec![trusted.parse().unwrap()];
+    Settings { trusted_networks, real_ip_header: "proxy_protocol".to_owned(), ..Settings::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trusted_proxy_says_who_the_client_is() {
+    for (trusted, address) in [("192.0.2.0/24", "203.0.113.7"), ("198.51.100.0/24", "192.0.2.1")] {
+        with(PLAIN, settings(trusted), |lab| async move {
+            let mut client = lab.proxied_client(Spoken::default());
+            client.send(&format!("{HEADER}{GET}")).await;
+            let mut upstream = lab.upstream().await;
+            let head = upstream.head().await;
+            assert_eq!(field(&head, "x-real-ip"), Some(address), "{head}");
+            upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+            assert_eq!(client.response().await.0, 200);
+            // The header is of the connection: the next request has none.
+            client.send(GET).await;
+            assert_eq!(field(&upstream.head().await, "x-real-ip"), Some(address));
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_in_pieces_is_read_and_a_wrong_or_missing_one_closes_without_a_word() {
+    with(PLAIN, settings("192.0.2.0/24"), |lab| async move {
+        let mut client = lab.proxied_client(Spoken { http2: true, ..Spoken::default() });
+        for piece in HEADER.split_inclusive(' ') {
+            client.send(piece).await;
+            tokio::task::yield_now().await;
+        }
+        client.send(GET).await;
+        assert_eq!(field(&lab.upstream().await.head().await, "x-real-ip"), Some("203.0.113.7"));
+        for wrong in [GET, "PROXY TCP4 1.2.3.4\r\n"] {
+            let mut client = lab.proxied_client(Spoken::default());
+            client.send(wrong).await;
+            assert_eq!(client.rest().await, "");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_announces_nothing_is_not_waited_for() {
+    with(PLAIN, settings("192.0.2.0/24"), |lab| async move {
+        let mut client = lab.proxied_client(Spoken::default());
+        let start = tokio::time::Instant::now();
+        assert_eq!(client.rest().await, "");
+        assert!(start.elapsed() <= Duration::from_secs(11));
+    })
+    .await;
+}
