@@ -8,6 +8,7 @@ mod client;
 mod echo;
 mod expect;
 mod gateway;
+mod grpc;
 mod hostile;
 mod judge;
 mod log_file;
@@ -81,6 +82,11 @@ impl Settings {
     /// Has the upstream send the responses in the file at `path`, which no upstream should.
     pub fn run_hostile(&self, path: &Path) -> Result<(), String> {
         hostile::run(path, self)
+    }
+
+    /// Runs the Python program at `path`, which calls a server of its own by gRPC through the gateway.
+    pub fn run_grpc(&self, path: &Path) -> Result<(), String> {
+        grpc::run(path, self)
     }
 }
 

@@ -8,6 +8,7 @@ mod failures;
 mod grpc;
 mod hostile;
 mod http2;
+mod http2_frames;
 mod proxied;
 mod refusals;
 mod reload;
