@@ -12,6 +12,7 @@ use crate::respond::{self, Failure};
 use crate::response_head::{add_own_fields, client_framing, write_head};
 use crate::session::{Local, Parts};
 use crate::snapshot::Snapshot;
+use crate::transport::Fault;
 use crate::upstream::attempt::Upstream;
 
 /// What becomes of the client's connection after a response.
@@ -86,7 +87,12 @@ pub async fn reply(parts: &mut Parts<'_>, filters: &Filters<'_>, failure: Option
     if let Some(stream) = parts.channel.stream.as_http2() {
         stream.ends_after(parts.work.to_client.len());
     }
-    let written = parts.channel.write_all(&parts.work.to_client, settings.send_timeout).await;
+    // Nobody is left to read it; it is logged all the same.
+    let gone = failure == Some(Failure::ClientGone);
+    let written = match gone {
+        true => Err(Fault::Closed),
+        false => parts.channel.write_all(&parts.work.to_client, settings.send_timeout).await,
+    };
     let record = &mut parts.work.exchange.record;
     record.response_bytes += parts.work.to_client.len() as u64;
     record.aborted = written.is_err();
@@ -122,7 +128,8 @@ pub async fn proxied(
     exchange.source = Source::Upstream;
     exchange.record.upstream_status = Some(exchange.response.status);
     filters.head(exchange);
-    let mut download = Download { upstream, filters, read_timeout, mode: filters.mode(exchange) };
+    let begun = parts.channel.stream.as_http2().is_some();
+    let mut download = Download { upstream, filters, read_timeout, mode: filters.mode(exchange), begun };
     if exchange.response.status == 101 {
         return Ok(download.tunnel(parts).await);
     }
@@ -137,6 +144,10 @@ pub async fn proxied(
         Some(body) => download.send_whole(parts, &body, framing).await,
         None => download.stream(parts, framing).await,
     };
+    if let (Err(failure), false) = (sent, download.begun) {
+        parts.work.exchange.record.response_body_bytes = 0;
+        return Err(failure);
+    }
     Ok(download.end(parts, sent, keep_alive))
 }
 

@@ -29,6 +29,8 @@ pub struct Download<'a> {
     pub read_timeout: std::time::Duration,
     /// What the plugins want of it.
     pub mode: BodyMode,
+    /// The client may have got something of it: it is too late for another answer.
+    pub begun: bool,
 }
 
 impl Download<'_> {
@@ -46,6 +48,7 @@ impl Download<'_> {
         if let Some(stream) = parts.channel.stream.as_http2().filter(|_| last) {
             stream.ends_after(parts.work.to_client.len() + count);
         }
+        self.begun = true;
         let work = &mut *parts.work;
         work.exchange.record.response_bytes += (work.to_client.len() + count) as u64;
         let mut pair = Pair::new(parts.channel, &mut self.upstream, &mut work.upload, parts.local);

@@ -13,6 +13,7 @@ use wire::h1::{Parsed, parse_request};
 use crate::balance::{Peer, PickError};
 use crate::deliver::{self, After, Filters};
 use crate::forward;
+use crate::hops;
 use crate::protocol;
 use crate::request_body;
 use crate::respond::Failure;
@@ -150,6 +151,9 @@ async fn prepare<'s>(parts: &mut Parts<'_>, snapshot: &'s Snapshot) -> Result<Ou
     request_body::open(parts)?;
     forward::drop_nominated(&mut parts.work.exchange.request.headers)?;
     identify_client(parts);
+    if hops::count(&mut parts.work.exchange)? {
+        return Ok(Outcome::Answered);
+    }
     snapshot.globals.rewrite(&snapshot.instances, &mut parts.work.exchange);
     let route = find_route(parts, snapshot)?;
     if protocol::refuse(&mut parts.work.exchange, route) || access(parts, snapshot, route).await? {

@@ -18,6 +18,7 @@ mod session;
 mod transport;
 
 mod flow;
+mod hops;
 mod protocol;
 
 mod route;

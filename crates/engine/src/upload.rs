@@ -367,7 +367,11 @@ fn poll_trailers(cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<Head
 
 fn poll_client(cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<(), Failure>> {
     match ready!(client.input.poll_fill(cx, &mut client.stream, PIECE)) {
-        Ok(0) | Err(_) => Poll::Ready(Err(Failure::ClientGone)),
+        Ok(0) => Poll::Ready(Err(CUT_SHORT)),
+        Err(_) => Poll::Ready(Err(Failure::ClientGone)),
         Ok(_) => Poll::Ready(Ok(())),
     }
 }
+
+/// A client that ends its side within a body may still listen (RFC 9112 8).
+const CUT_SHORT: Failure = Failure::Malformed { status: 400, rule: "body cut short (RFC 9112 8)" };

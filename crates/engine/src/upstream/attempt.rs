@@ -212,11 +212,20 @@ fn is_interim(status: u16) -> bool {
     (100..200).contains(&status) && status != 101
 }
 
+/// A change of protocols is one that was asked for, to the very protocol that was (RFC 9110 7.8).
 fn check_upgrade(exchange: &Exchange) -> Result<(), Failure> {
-    if exchange.response.status == 101 && exchange.request.upgrade != Some(Upgrade::WebSocket) {
+    let response = &exchange.response;
+    if response.status != 101 {
+        return Ok(());
+    }
+    if exchange.request.upgrade != Some(Upgrade::WebSocket) {
         return Err(Failure::UpstreamMalformed { rule: "101 without a request to upgrade" });
     }
-    Ok(())
+    let mut protocols = response.headers.known_all(Known::Upgrade);
+    match (protocols.next(), protocols.next()) {
+        (Some(protocol), None) if protocol.eq_ignore_ascii_case(b"websocket") => Ok(()),
+        _ => Err(Failure::UpstreamMalformed { rule: "101 to another protocol than was asked for" }),
+    }
 }
 
 /// Passes an interim response on, to clients that know of them (RFC 9110 15.2). A 100 is not passed: the gateway
