@@ -129,6 +129,10 @@ impl Reading {
             "max_uri_size" => self.value(name, value, &mut settings.request_limits.max_target_bytes),
             "request_buffer_size" => self.value(name, value, &mut settings.request_buffer_bytes),
             "response_buffer_size" => self.value(name, value, &mut settings.response_buffer_bytes),
+            "min_body_rate" => self.rate(name, value, &mut settings.min_body_rate),
+            "min_send_rate" => self.rate(name, value, &mut settings.min_send_rate),
+            "min_rate_grace" => self.seconds(name, value, &mut settings.min_rate_grace),
+            "plugin_timeout" => self.seconds(name, value, &mut settings.plugin_timeout),
             "tunnel_timeout" => self.seconds(name, value, &mut settings.tunnel_timeout),
             _ => return false,
         }
@@ -176,6 +180,13 @@ impl Reading {
         match size(value) {
             Some(parsed) => *place = parsed,
             None => self.wrong(name, value, "a size like 0, 1024, 16k, 8m or 1g"),
+        }
+    }
+
+    fn rate(&mut self, name: &str, value: &str, place: &mut u64) {
+        match size(value) {
+            Some(parsed) => *place = parsed,
+            None => self.wrong(name, value, "a number of bytes a second like 0, 100 or 4k"),
         }
     }
 
@@ -247,6 +258,20 @@ mod tests {
         ];
         let problems = read(&variables).unwrap_err();
         assert_eq!(problems.lines().count(), 3, "{problems}");
+    }
+
+    #[test]
+    fn the_pace_of_clients_and_the_time_of_plugins_can_be_set() {
+        let read = read(&[
+            ("KONG_MIN_BODY_RATE", "4k"),
+            ("KONG_MIN_SEND_RATE", "0"),
+            ("KONG_MIN_RATE_GRACE", "30"),
+            ("KONG_PLUGIN_TIMEOUT", "5s"),
+        ]);
+        let FromEnvironment { settings, warnings, .. } = read.unwrap();
+        assert_eq!((settings.min_body_rate, settings.min_send_rate), (4096, 0));
+        assert_eq!((settings.min_rate_grace.as_secs(), settings.plugin_timeout.as_secs()), (30, 5));
+        assert!(warnings.is_empty(), "{warnings:?}");
     }
 
     #[test]

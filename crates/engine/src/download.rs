@@ -226,6 +226,9 @@ impl Download<'_> {
         let record = &mut parts.work.exchange.record;
         record.upstream_finished = Some(now);
         record.aborted = sent.is_err();
+        if let Err(failure) = sent {
+            parts.local.bounds.note(failure);
+        }
         let upload_done = parts.work.upload.is_done();
         let Upstream { stream, input, address, requests, reusable, .. } = self.upstream;
         if sent.is_ok() && reusable && upload_done && input.is_empty() {

@@ -11,8 +11,11 @@ mod compile;
 mod unsupported;
 mod worker;
 
+mod bounds;
 mod buffers;
+mod caught;
 mod http2;
+mod pace;
 mod prefixed;
 mod session;
 mod transport;
@@ -40,6 +43,7 @@ mod respond;
 mod response_head;
 mod tunnel;
 
+pub use caught::report_panics;
 pub use dns::{DnsSettings, Resolver};
 pub use gateway::{Gateway, Listener, StartError};
 pub use settings::Settings;

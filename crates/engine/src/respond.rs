@@ -6,6 +6,7 @@ use plugin::Exchange;
 use plugin::reply::Body;
 use wire::{Headers, Known};
 
+use crate::bounds::Bound;
 use crate::protocol::is_grpc;
 use crate::settings::Settings;
 
@@ -20,9 +21,21 @@ pub enum Failure {
         rule: &'static str,
     },
     /// The client was too slow with its head or body.
-    ClientTimeout,
+    ClientTimeout {
+        /// What it exceeded.
+        bound: Bound,
+    },
+    /// The client was too slow to take its response. Nobody is left to answer.
+    ClientStalled {
+        /// What it exceeded.
+        bound: Bound,
+    },
     /// The client went away before its request was complete. Nobody is left to answer.
     ClientGone,
+    /// A plugin waited for longer than it may.
+    PluginTimeout,
+    /// The gateway's own code panicked, or a plugin's.
+    Panicked,
     /// The request body is larger than allowed.
     BodyTooLarge,
     /// No route matched.
@@ -65,8 +78,9 @@ impl Failure {
     pub fn status(self) -> u16 {
         match self {
             Self::Malformed { status, .. } => status,
-            Self::ClientTimeout => 408,
-            Self::ClientGone => 499,
+            Self::ClientTimeout { .. } => 408,
+            Self::ClientGone | Self::ClientStalled { .. } => 499,
+            Self::PluginTimeout | Self::Panicked => 500,
             Self::BodyTooLarge => 413,
             Self::NoRoute => 404,
             Self::NoService | Self::NoPeer | Self::NameResolution => 503,
@@ -75,6 +89,25 @@ impl Failure {
             | Self::UpstreamMalformed { .. }
             | Self::ResponseTooLarge => 502,
             Self::UpstreamTimeout => 504,
+        }
+    }
+
+    /// A client sent no more of its body in time, or too little in all.
+    pub fn slow_body(by_rate: bool) -> Self {
+        Self::ClientTimeout { bound: if by_rate { Bound::MinBodyRate } else { Bound::BodyTimeout } }
+    }
+
+    /// A client took no more of its response in time, or too little in all.
+    pub fn slow_taking(by_rate: bool) -> Self {
+        Self::ClientStalled { bound: if by_rate { Bound::MinSendRate } else { Bound::SendTimeout } }
+    }
+
+    /// The bound that was exceeded, where that is worth a line in the log.
+    pub fn bound(self) -> Option<Bound> {
+        match self {
+            Self::ClientTimeout { bound } | Self::ClientStalled { bound } => Some(bound),
+            Self::PluginTimeout => Some(Bound::PluginTimeout),
+            _ => None,
         }
     }
 
@@ -92,7 +125,7 @@ impl Failure {
 
     /// The request as such was at fault, before any routing: its `Content-Type` decides the form of the error.
     fn is_protocol_level(self) -> bool {
-        matches!(self, Self::Malformed { .. } | Self::ClientTimeout | Self::BodyTooLarge)
+        matches!(self, Self::Malformed { .. } | Self::ClientTimeout { .. } | Self::BodyTooLarge)
             || self.is_from_upstream()
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::bounds::Bounds;
 use crate::buffers::Buffers;
 use crate::date::DateCache;
 use crate::http2::pool::Http2Pool;
@@ -45,6 +46,8 @@ pub struct Local {
     pub pool: Pool,
     /// HTTP/2 connections to upstreams.
     pub http2_pool: Http2Pool,
+    /// Which bounds were reached of late.
+    pub bounds: Bounds,
     /// Memory for bytes on their way.
     pub buffers: Rc<Buffers>,
     /// Opens connections to upstreams.
@@ -86,6 +89,7 @@ impl Local {
             settings,
             pool,
             http2_pool: Http2Pool::default(),
+            bounds: Bounds::default(),
             buffers: Rc::default(),
             dial,
             date: DateCache::default(),

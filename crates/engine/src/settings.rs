@@ -7,6 +7,8 @@ use std::time::Duration;
 use plugin::Headers;
 use wire::h1::Limits;
 
+use crate::pace::Demand;
+
 /// Settings of the data plane; they do not change while it runs.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -28,6 +30,14 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Time between two writes to a client.
     pub send_timeout: Duration,
+    /// Bytes of a request body a client has to send a second, on average; 0 for any. Calls of gRPC are exempt.
+    pub min_body_rate: u64,
+    /// Bytes of a response a client has to take a second, on average; 0 for any.
+    pub min_send_rate: u64,
+    /// Waiting for a client that is forgiven before it has to keep up with these rates.
+    pub min_rate_grace: Duration,
+    /// Time a plugin may wait for something outside.
+    pub plugin_timeout: Duration,
     /// Time a tunnel (an upgraded connection) may stay silent in both directions.
     pub tunnel_timeout: Duration,
     /// Requests served on one connection before it is closed.
@@ -103,6 +113,10 @@ impl Default for Settings {
             body_timeout: seconds(60),
             idle_timeout: seconds(65),
             send_timeout: seconds(60),
+            min_body_rate: 100,
+            min_send_rate: 100,
+            min_rate_grace: seconds(10),
+            plugin_timeout: seconds(60),
             tunnel_timeout: seconds(3600),
             max_requests_per_connection: 10_000,
             max_connections: 16_384,
@@ -119,6 +133,20 @@ impl Default for Settings {
             drain_timeout: seconds(30),
             http2: Http2::default(),
         }
+    }
+}
+
+impl Settings {
+    /// What is demanded of a client that sends a body.
+    #[must_use]
+    pub(crate) fn body_demand(&self) -> Demand {
+        Demand { timeout: self.body_timeout, rate: self.min_body_rate, grace: self.min_rate_grace }
+    }
+
+    /// What is demanded of a client that takes a response.
+    #[must_use]
+    pub(crate) fn send_demand(&self) -> Demand {
+        Demand { timeout: self.send_timeout, rate: self.min_send_rate, grace: self.min_rate_grace }
     }
 }
 

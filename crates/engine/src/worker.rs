@@ -11,6 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
+use crate::bounds::Bound;
+use crate::caught::caught;
 use crate::flow;
 use crate::http2;
 use crate::session::{Arrival, Local, Session};
@@ -53,7 +55,8 @@ pub fn run(
         while *orders.borrow_and_update() == Order::Run {
             tokio::select! {
                 changed = orders.changed() => if changed.is_err() { break },
-                _ = tidy.tick() => tidy_up(&local),
+                // A panic there must not end the worker; the next time may go well.
+                _ = tidy.tick() => drop(caught(|| tidy_up(&local))),
             }
         }
         for task in &accepting {
@@ -129,7 +132,7 @@ fn admit(local: &Rc<Local>, stream: TcpStream, http2: bool) {
     let stats = local.stats();
     if local.connections() >= local.settings.max_connections {
         stats.refused.add(1);
-        tracing::warn!(bound = local.settings.max_connections, "a connection was refused: max_connections");
+        local.bounds.reached(Bound::MaxConnections);
         return;
     }
     let (Ok(peer), Ok(here)) = (stream.peer_addr(), stream.local_addr()) else { return };

@@ -18,6 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::LocalSet;
 
+use super::trouble::ROOMS;
 use crate::compile::Compiler;
 use crate::session::{Arrival, Local, Session};
 use crate::settings::Settings;
@@ -164,6 +165,11 @@ impl Lab {
         self.local.worker.count() - 1
     }
 
+    /// How many connections and streams hold the worker's corner.
+    pub fn holders(&self) -> usize {
+        Rc::strong_count(&self.local)
+    }
+
     /// The upstream's end of the next connection the gateway opens.
     pub async fn upstream(&self) -> Peer {
         self.dialed.lock().await.recv().await.expect("the gateway is running")
@@ -197,8 +203,9 @@ fn client() -> Client {
 }
 
 fn compile(document: &str, services: &Arc<Services>, resolver: &Arc<Resolver>) -> Snapshot {
-    let config = model::declarative::load("test.yml", document, &Catalog::default()).unwrap();
-    let compiler = Compiler { definitions: &[], services, resolver };
+    let catalog = Catalog { plugins: ROOMS.iter().map(|room| room.schema()).collect(), entities: Vec::new() };
+    let config = model::declarative::load("test.yml", document, &catalog).unwrap();
+    let compiler = Compiler { definitions: ROOMS, services, resolver };
     compiler.compile(Arc::new(config)).map_err(|problems| format!("{problems:?}")).unwrap()
 }
 

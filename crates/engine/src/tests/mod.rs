@@ -1,6 +1,7 @@
 //! The engine over pipes: scripted clients, scripted upstreams, no sockets, time that stands still.
 
 mod lab;
+mod trouble;
 
 mod connections;
 mod endings;
@@ -8,7 +9,9 @@ mod failures;
 mod grpc;
 mod hostile;
 mod http2;
+mod panics;
 mod refusals;
 mod reload;
 mod sizes;
+mod slow;
 mod streaming;

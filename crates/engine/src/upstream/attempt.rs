@@ -15,8 +15,10 @@ use wire::{BodyLength, Headers, Known, Upgrade, Version};
 
 use crate::balance::Peer;
 use crate::forward::{self, Outgoing};
+use crate::pace::Allowed;
 use crate::respond::Failure;
 use crate::session::{Local, Parts};
+use crate::settings::Settings;
 use crate::snapshot::Plan;
 use crate::transport::{Channel, Fault, Input, Stream};
 use crate::upload::Upload;
@@ -112,7 +114,7 @@ async fn connect(
         ));
     }
     let dialing = parts.local.dial.dial(address);
-    let dialed = parts.channel.timer.within(message.plan.connect_timeout, dialing).await;
+    let dialed = parts.channel.within(message.plan.connect_timeout, dialing).await;
     let failure = match dialed {
         Ok(Ok(stream)) => {
             return Ok((
@@ -121,7 +123,8 @@ async fn connect(
             ));
         }
         Ok(Err(_)) => Failure::ConnectRefused,
-        Err(_) => Failure::UpstreamTimeout,
+        Err(Fault::Timeout) => Failure::UpstreamTimeout,
+        Err(Fault::Closed) => Failure::ClientGone,
     };
     Err(Missed { failure, unsent: true, stale: false })
 }
@@ -249,8 +252,7 @@ async fn pass_interim(parts: &mut Parts<'_>) -> Result<(), Failure> {
         field.known != Known::ContentLength && !field.known.is_hop_by_hop()
     });
     encode::end_of_head(&mut work.to_client);
-    let limit = parts.local.settings.send_timeout;
-    parts.channel.write_all(&work.to_client, limit).await.map_err(|_| Failure::ClientGone)
+    parts.channel.write_all(&work.to_client, &parts.local.settings).await
 }
 
 /// The two sides of an exchange while bytes flow. Whatever it waits for, it keeps the upload going.
@@ -258,9 +260,47 @@ pub struct Pair<'a> {
     client: &'a mut Channel,
     upstream: &'a mut Upstream,
     upload: &'a mut Upload,
-    body_timeout: Duration,
-    send_timeout: Duration,
+    settings: &'a Settings,
     write_timeout: Duration,
+}
+
+/// Who a [`Pair`] waits for, once the upload is complete.
+#[derive(Clone, Copy)]
+enum Awaited {
+    /// The upstream, for so long.
+    Upstream(Duration),
+    /// The client, which has to take its response.
+    Client,
+}
+
+/// What is really waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum On {
+    /// More of the request body.
+    ClientsBody,
+    /// The client, to take more of its response.
+    ClientsTaking,
+    /// The upstream's response.
+    Upstream,
+    /// The upstream, to take more of the request body.
+    UpstreamsTaking,
+}
+
+/// A wait that is under way.
+struct Wait {
+    on: On,
+    until: Instant,
+    by_rate: bool,
+}
+
+impl Wait {
+    fn too_late(&self) -> Failure {
+        match self.on {
+            On::ClientsBody => Failure::slow_body(self.by_rate),
+            On::ClientsTaking => Failure::slow_taking(self.by_rate),
+            On::Upstream | On::UpstreamsTaking => Failure::UpstreamTimeout,
+        }
+    }
 }
 
 impl<'a> Pair<'a> {
@@ -269,11 +309,10 @@ impl<'a> Pair<'a> {
         client: &'a mut Channel,
         upstream: &'a mut Upstream,
         upload: &'a mut Upload,
-        local: &Local,
+        local: &'a Local,
     ) -> Self {
-        let (body_timeout, send_timeout) = (local.settings.body_timeout, local.settings.send_timeout);
         let write_timeout = upstream.write_timeout;
-        Self { client, upstream, upload, body_timeout, send_timeout, write_timeout }
+        Self { client, upstream, upload, settings: &local.settings, write_timeout }
     }
 
     /// Reads once from the upstream; zero is the end. `limit` runs from `since`, or from now, but not before the
@@ -284,7 +323,7 @@ impl<'a> Pair<'a> {
         limit: Duration,
         since: Option<Instant>,
     ) -> Result<usize, Failure> {
-        self.drive(limit, since, Failure::UpstreamTimeout, |cx, _, upstream| {
+        self.drive(Awaited::Upstream(limit), since, |cx, _, upstream| {
             upstream.input.poll_fill(cx, &mut upstream.stream, room).map_err(|_| Failure::UpstreamClosed)
         })
         .await
@@ -297,7 +336,7 @@ impl<'a> Pair<'a> {
     ) -> Result<(http::response::Parts, bool), Missed> {
         let mut outcome = None;
         let driven = self
-            .drive(limit, None, Failure::UpstreamTimeout, |cx, client, upstream| {
+            .drive(Awaited::Upstream(limit), None, |cx, client, upstream| {
                 let Stream::Call(call) = &mut upstream.stream else {
                     return Poll::Ready(Err(Failure::UpstreamClosed));
                 };
@@ -320,7 +359,7 @@ impl<'a> Pair<'a> {
     /// Adds the trailer section of an upstream that speaks HTTP/2 to `fields`.
     pub async fn read_trailers(&mut self, limit: Duration, fields: &mut Headers) -> Result<(), Failure> {
         let limits = Limits::default();
-        self.drive(limit, None, Failure::UpstreamTimeout, |cx, _, upstream| {
+        self.drive(Awaited::Upstream(limit), None, |cx, _, upstream| {
             let Stream::Call(call) = &mut upstream.stream else { return Poll::Ready(Ok(0)) };
             let read = call.poll_trailers(cx, &limits, fields);
             read.map_ok(|()| 0).map_err(|_| Failure::UpstreamClosed)
@@ -333,30 +372,36 @@ impl<'a> Pair<'a> {
     pub async fn write_client(&mut self, head: &[u8], count: usize) -> Result<(), Failure> {
         let mut written = 0;
         while written < head.len() + count {
-            written += self
-                .drive(self.send_timeout, None, Failure::ClientGone, |cx, client, upstream| {
+            let count = self
+                .drive(Awaited::Client, None, |cx, client, upstream| {
                     let body = &upstream.input.unread()[..count];
                     let head_left = head.get(written..).unwrap_or_default();
                     let body_left = &body[written.saturating_sub(head.len())..];
                     poll_write_two(cx, client, head_left, body_left)
                 })
                 .await?;
+            self.client.note_written(count);
+            written += count;
         }
         Ok(())
     }
 
     async fn drive(
         &mut self,
-        limit: Duration,
+        awaited: Awaited,
         since: Option<Instant>,
-        late: Failure,
         mut step: impl FnMut(&mut Context<'_>, &mut Channel, &mut Upstream) -> Poll<Result<usize, Failure>>,
     ) -> Result<usize, Failure> {
-        let mut deadline = since.filter(|_| self.upload.is_done()).map(|since| since + limit);
+        let mut wait = match awaited {
+            Awaited::Upstream(limit) if self.upload.is_done() => {
+                since.map(|since| Wait { on: On::Upstream, until: since + limit, by_rate: false })
+            }
+            _ => None,
+        };
         poll_fn(|cx| {
             if !self.upload.is_done() {
                 match self.poll_upload(cx) {
-                    Ok(true) => deadline = None,
+                    Ok(true) => wait = None,
                     Ok(false) => {}
                     Err(failure) => return Poll::Ready(Err(failure)),
                 }
@@ -367,21 +412,42 @@ impl<'a> Pair<'a> {
             if self.client.stream.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Failure::ClientGone));
             }
-            let (limit, late) = if self.upload.is_done() {
-                (limit, late)
-            } else if self.upload.is_awaiting_client()
-                && self.client.input.is_empty()
-                && !self.upload.has_pending()
-            {
-                (self.body_timeout, Failure::ClientTimeout)
-            } else {
-                // With bytes at hand it is the upstream that does not take them.
-                (self.write_timeout, Failure::UpstreamTimeout)
+            let on = self.waits_on(awaited);
+            // Bytes may have come from the client that the upstream does not take.
+            let wait = match &mut wait {
+                Some(wait) if wait.on == on => wait,
+                other => other.insert(self.begin_wait(on, awaited)),
             };
-            let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
-            self.client.timer.poll_passed(cx, deadline).map(|()| Err(late))
+            self.client.timer.poll_passed(cx, wait.until).map(|()| Err(wait.too_late()))
         })
         .await
+    }
+
+    fn waits_on(&self, awaited: Awaited) -> On {
+        if self.upload.is_done() {
+            return if matches!(awaited, Awaited::Client) { On::ClientsTaking } else { On::Upstream };
+        }
+        let at_hand = !self.client.input.is_empty() || self.upload.has_pending();
+        if self.upload.is_awaiting_client() && !at_hand { On::ClientsBody } else { On::UpstreamsTaking }
+    }
+
+    fn begin_wait(&mut self, on: On, awaited: Awaited) -> Wait {
+        let now = Instant::now();
+        if on != On::ClientsBody {
+            self.upload.pause(now);
+        }
+        if on != On::ClientsTaking {
+            self.client.pause_taking(now);
+        }
+        let Allowed { until, by_rate } = match (on, awaited) {
+            (On::ClientsBody, _) => self.upload.allowed(now, self.settings),
+            (On::ClientsTaking, _) => self.client.allowed(now, self.settings),
+            (On::Upstream, Awaited::Upstream(limit)) => Allowed { until: now + limit, by_rate: false },
+            (On::Upstream | On::UpstreamsTaking, _) => {
+                Allowed { until: now + self.write_timeout, by_rate: false }
+            }
+        };
+        Wait { on, until, by_rate }
     }
 
     /// Moves the upload on; whether anything moved. An upstream that stops reading may still answer.
@@ -392,6 +458,7 @@ impl<'a> Pair<'a> {
                 self.upload.finish();
                 self.upstream.reusable = false;
                 self.client.must_close = true;
+                return Ok(true);
             }
             Poll::Ready(Err(failure)) => return Err(failure),
             Poll::Ready(Ok(())) | Poll::Pending => {}
@@ -416,14 +483,4 @@ fn poll_write_two(
         Ok(0) | Err(_) => Err(Failure::ClientGone),
         Ok(count) => Ok(count),
     })
-}
-
-impl From<Fault> for Failure {
-    /// A fault on the client's side while its request is read.
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Timeout => Self::ClientTimeout,
-            Fault::Closed => Self::ClientGone,
-        }
-    }
 }

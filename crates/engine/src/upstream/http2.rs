@@ -16,7 +16,7 @@ use crate::http2::pool::Slot;
 use crate::protocol::call_timeout;
 use crate::respond::Failure;
 use crate::session::Parts;
-use crate::transport::{Input, Stream};
+use crate::transport::{Fault, Input, Stream};
 
 /// Sends the request and waits for the response head, which it leaves in the exchange.
 pub async fn attempt(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<Upstream, Missed> {
@@ -57,10 +57,11 @@ async fn connect(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<(Slot, 
     }
     let (dial, pool) = (&parts.local.dial, &parts.local.http2_pool);
     let opening = async { pool.open(address, dial.dial(address).await.map_err(drop)?).await.map_err(drop) };
-    match parts.channel.timer.within(message.plan.connect_timeout, opening).await {
+    match parts.channel.within(message.plan.connect_timeout, opening).await {
         Ok(Ok(slot)) => Ok((slot, false)),
         Ok(Err(())) => Err(Missed { failure: Failure::ConnectRefused, unsent: true, stale: false }),
-        Err(_) => Err(Missed { failure: Failure::UpstreamTimeout, unsent: true, stale: false }),
+        Err(Fault::Timeout) => Err(Missed { failure: Failure::UpstreamTimeout, unsent: true, stale: false }),
+        Err(Fault::Closed) => Err(Missed { failure: Failure::ClientGone, unsent: true, stale: false }),
     }
 }
 
