@@ -112,6 +112,9 @@ impl Reading {
             "nginx_http_keepalive_requests" => {
                 self.value(name, value, &mut settings.max_requests_per_connection);
             }
+            "nginx_http_http2_max_concurrent_streams" => {
+                self.value(name, value, &mut settings.http2.max_streams);
+            }
             "nginx_events_worker_connections" => self.value(name, value, &mut settings.max_connections),
             "nginx_main_worker_shutdown_timeout" => self.seconds(name, value, &mut settings.drain_timeout),
             "dns_resolver" => self.servers(name, value),
@@ -133,6 +136,11 @@ impl Reading {
             "min_send_rate" => self.rate(name, value, &mut settings.min_send_rate),
             "min_rate_grace" => self.seconds(name, value, &mut settings.min_rate_grace),
             "plugin_timeout" => self.seconds(name, value, &mut settings.plugin_timeout),
+            "http2_max_control_frames" => self.value(name, value, &mut settings.http2.max_control_frames),
+            "http2_max_reset_streams" => self.value(name, value, &mut settings.http2.max_reset_streams),
+            "http2_max_header_list_size" => {
+                self.value(name, value, &mut settings.http2.max_header_list_bytes);
+            }
             "tunnel_timeout" => self.seconds(name, value, &mut settings.tunnel_timeout),
             _ => return false,
         }
@@ -272,6 +280,19 @@ mod tests {
         assert_eq!((settings.min_body_rate, settings.min_send_rate), (4096, 0));
         assert_eq!((settings.min_rate_grace.as_secs(), settings.plugin_timeout.as_secs()), (30, 5));
         assert!(warnings.is_empty(), "{warnings:?}");
+    }
+
+    #[test]
+    fn bounds_of_http2_can_be_set() {
+        let read = read(&[
+            ("KONG_NGINX_HTTP_HTTP2_MAX_CONCURRENT_STREAMS", "10"),
+            ("KONG_HTTP2_MAX_CONTROL_FRAMES", "20"),
+            ("KONG_HTTP2_MAX_RESET_STREAMS", "30"),
+            ("KONG_HTTP2_MAX_HEADER_LIST_SIZE", "4000"),
+        ]);
+        let http2 = read.unwrap().settings.http2;
+        assert_eq!((http2.max_streams, http2.max_control_frames), (10, 20));
+        assert_eq!((http2.max_reset_streams, http2.max_header_list_bytes), (30, 4000));
     }
 
     #[test]

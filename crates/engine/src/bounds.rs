@@ -28,9 +28,11 @@ pub enum Bound {
     PluginTimeout,
     /// Connections of a worker.
     MaxConnections,
+    /// Control frames of an HTTP/2 connection.
+    Http2ControlFrames,
 }
 
-const KINDS: usize = Bound::MaxConnections as usize + 1;
+const KINDS: usize = Bound::Http2ControlFrames as usize + 1;
 
 impl Bound {
     /// The name in the log.
@@ -43,6 +45,7 @@ impl Bound {
             Self::MinSendRate => "min_send_rate",
             Self::PluginTimeout => "plugin_timeout",
             Self::MaxConnections => "max_connections",
+            Self::Http2ControlFrames => "http2_max_control_frames",
         }
     }
 }

@@ -85,6 +85,8 @@ pub struct Http2 {
     pub send_buffer_bytes: usize,
     /// Streams that a client may reset, or have reset by its faults, before its connection is closed.
     pub max_reset_streams: usize,
+    /// Frames within ten seconds that bring nothing, on top of those that requests and bodies warrant; 0 for any.
+    pub max_control_frames: u32,
 }
 
 impl Default for Http2 {
@@ -96,6 +98,7 @@ impl Default for Http2 {
             max_header_list_bytes: 16 << 10,
             send_buffer_bytes: 64 << 10,
             max_reset_streams: 100,
+            max_control_frames: 1000,
         }
     }
 }
