@@ -141,6 +141,10 @@ impl Reading {
             "http2_max_header_list_size" => {
                 self.value(name, value, &mut settings.http2.max_header_list_bytes);
             }
+            "max_connections_per_address" => {
+                self.value(name, value, &mut settings.max_connections_per_address);
+            }
+            "max_resident_size" => self.size(name, value, &mut settings.max_resident_bytes),
             "tunnel_timeout" => self.seconds(name, value, &mut settings.tunnel_timeout),
             _ => return false,
         }

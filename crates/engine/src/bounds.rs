@@ -28,6 +28,10 @@ pub enum Bound {
     PluginTimeout,
     /// Connections of a worker.
     MaxConnections,
+    /// Connections of one address.
+    MaxConnectionsPerAddress,
+    /// Memory of the process.
+    MaxResident,
     /// Control frames of an HTTP/2 connection.
     Http2ControlFrames,
 }
@@ -45,6 +49,8 @@ impl Bound {
             Self::MinSendRate => "min_send_rate",
             Self::PluginTimeout => "plugin_timeout",
             Self::MaxConnections => "max_connections",
+            Self::MaxConnectionsPerAddress => "max_connections_per_address",
+            Self::MaxResident => "max_resident_size",
             Self::Http2ControlFrames => "http2_max_control_frames",
         }
     }

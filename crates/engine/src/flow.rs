@@ -108,6 +108,7 @@ async fn carry_out(session: &mut Session, head: Result<(), Failure>) -> After {
     session.local.stats().requests.add(1);
     let snapshot = session.local.snapshot();
     let last = session.requests >= session.local.settings.max_requests_per_connection;
+    let head = head.and_then(|()| turn_away(session));
     let mut running = Running { parts: session.parts(), snapshot, finished: None };
     let Running { parts, snapshot, .. } = &mut running;
     parts.channel.must_close |= last || head.is_err();
@@ -131,6 +132,16 @@ async fn carry_out(session: &mut Session, head: Result<(), Failure>) -> After {
     drop(running);
     session.quiet_since = finished;
     after
+}
+
+/// While memory is short, requests go no further than their head.
+fn turn_away(session: &Session) -> Result<(), Failure> {
+    let load = &session.local.load;
+    if load.short_of_memory.get() {
+        load.turn_away();
+        return Err(Failure::Overloaded);
+    }
+    Ok(())
 }
 
 /// A request that is being carried out. Its log runs however it ends, a stop of the gateway included.

@@ -10,6 +10,9 @@ use crate::bounds::Bound;
 use crate::protocol::is_grpc;
 use crate::settings::Settings;
 
+/// Seconds after which a client that was turned away may try again.
+const RETRY_AFTER: u64 = 5;
+
 /// Why the engine could not carry a request out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
@@ -36,6 +39,8 @@ pub enum Failure {
     PluginTimeout,
     /// The gateway's own code panicked, or a plugin's.
     Panicked,
+    /// Memory is short.
+    Overloaded,
     /// The request body is larger than allowed.
     BodyTooLarge,
     /// No route matched.
@@ -69,6 +74,7 @@ impl Failure {
             Self::NoService => (503, "no Service found with those values"),
             Self::NoPeer => (503, "failure to get a peer from the ring-balancer"),
             Self::NameResolution => (503, "name resolution failed"),
+            Self::Overloaded => (503, "the gateway is short of memory"),
             other => return (other.status(), message_of(other.status())),
         };
         (status, Cow::Borrowed(message))
@@ -83,7 +89,7 @@ impl Failure {
             Self::PluginTimeout | Self::Panicked => 500,
             Self::BodyTooLarge => 413,
             Self::NoRoute => 404,
-            Self::NoService | Self::NoPeer | Self::NameResolution => 503,
+            Self::NoService | Self::NoPeer | Self::NameResolution | Self::Overloaded => 503,
             Self::ConnectRefused
             | Self::UpstreamClosed
             | Self::UpstreamMalformed { .. }
@@ -107,6 +113,7 @@ impl Failure {
         match self {
             Self::ClientTimeout { bound } | Self::ClientStalled { bound } => Some(bound),
             Self::PluginTimeout => Some(Bound::PluginTimeout),
+            Self::Overloaded => Some(Bound::MaxResident),
             _ => None,
         }
     }
@@ -159,6 +166,9 @@ pub fn fail(exchange: &mut Exchange, failure: Failure, settings: &Settings) {
     let fallback = failure.is_protocol_level().then(|| fallback_form(&exchange.request.headers, settings));
     exchange.reply.clear();
     exchange.reply.status = status;
+    if failure == Failure::Overloaded {
+        exchange.reply.headers.set_number(Known::RetryAfter, RETRY_AFTER);
+    }
     let form = accepted_form(&exchange.request.headers, fallback.unwrap_or(Form::Json));
     write_message(exchange, &message, form);
 }

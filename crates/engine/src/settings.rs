@@ -42,8 +42,12 @@ pub struct Settings {
     pub tunnel_timeout: Duration,
     /// Requests served on one connection before it is closed.
     pub max_requests_per_connection: u64,
-    /// Connections one worker serves at a time.
+    /// Connections one worker serves at a time. When there are more, the one that has been idle for longest gives way.
     pub max_connections: usize,
+    /// Connections of one address that a worker serves at a time; 0 for any. Trusted peers may make more.
+    pub max_connections_per_address: usize,
+    /// Memory of the process above which requests are turned away, in bytes; 0 for any.
+    pub max_resident_bytes: u64,
     /// Idle connections to upstreams one worker keeps.
     pub upstream_pool_size: usize,
     /// Time an idle connection to an upstream is kept.
@@ -123,6 +127,8 @@ impl Default for Settings {
             tunnel_timeout: seconds(3600),
             max_requests_per_connection: 10_000,
             max_connections: 16_384,
+            max_connections_per_address: 0,
+            max_resident_bytes: 0,
             upstream_pool_size: 512,
             upstream_idle_timeout: seconds(60),
             upstream_max_requests: 10_000,

@@ -1,6 +1,5 @@
 //! One worker: a thread, a runtime, its own listeners, pool and workspaces.
 
-use std::cell::Cell;
 use std::io;
 use std::net::TcpListener as StdListener;
 use std::rc::Rc;
@@ -10,11 +9,13 @@ use plugin::exchange::{Client, Scheme};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use crate::bounds::Bound;
 use crate::caught::caught;
+use crate::connections::Idle;
 use crate::flow;
 use crate::http2;
+use crate::load;
 use crate::session::{Arrival, Local, Session};
 use crate::transport::{Channel, Stream};
 
@@ -69,10 +70,12 @@ pub fn run(
     })
 }
 
-fn tidy_up(local: &Local) {
+/// What a worker does about every second.
+pub fn tidy_up(local: &Local) {
     local.tidy();
     // Once a second and not at each request, which costs the request nothing.
-    local.stats().writing.set(local.busy_connections() as u64);
+    local.stats().writing.set(local.connections.busy() as u64);
+    load::watch_memory(local);
     if local.worker.index == 0 {
         local.worker.services.sweep();
     }
@@ -130,12 +133,11 @@ async fn take_waiting(local: &Rc<Local>, listeners: &[Listening]) {
 
 fn admit(local: &Rc<Local>, stream: TcpStream, http2: bool) {
     let stats = local.stats();
-    if local.connections() >= local.settings.max_connections {
+    let (Ok(peer), Ok(here)) = (stream.peer_addr(), stream.local_addr()) else { return };
+    if !load::admits(local, peer.ip()) {
         stats.refused.add(1);
-        local.bounds.reached(Bound::MaxConnections);
         return;
     }
-    let (Ok(peer), Ok(here)) = (stream.peer_addr(), stream.local_addr()) else { return };
     if stream.set_nodelay(true).is_err() {
         return;
     }
@@ -146,9 +148,10 @@ fn admit(local: &Rc<Local>, stream: TcpStream, http2: bool) {
 
 /// Serves a connection in a task of its own; with `http2` its first bytes say what it speaks.
 pub fn start(local: &Rc<Local>, channel: Channel, client: Client, http2: bool) {
-    let number = local.number_connection();
+    let number = local.connections.number();
     let ending = Ending { local: local.clone(), number };
-    let idle = Rc::new(Cell::new(true));
+    let idle = Rc::new(Idle::since(Instant::now()));
+    let address = client.peer.ip();
     let arrival = Arrival { local: local.clone(), channel, client, number, idle: idle.clone() };
     let task = tokio::task::spawn_local(async move {
         let _ending = ending;
@@ -159,7 +162,7 @@ pub fn start(local: &Rc<Local>, channel: Channel, client: Client, http2: bool) {
             flow::serve(Session::new(arrival)).await;
         }
     });
-    local.register(number, task.abort_handle(), idle);
+    local.connections.enter(number, task.abort_handle(), idle, address);
 }
 
 /// Takes the connection off the books however its task ends.
@@ -170,7 +173,7 @@ struct Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.local.unregister(self.number);
+        self.local.connections.strike(self.number);
         self.local.stats().closed.add(1);
     }
 }
@@ -178,13 +181,13 @@ impl Drop for Ending {
 /// Serves running requests to their end, or until told to stop, and ends what is left.
 pub async fn drain(local: &Rc<Local>, orders: &mut watch::Receiver<Order>) {
     local.begin_drain();
-    while local.connections() > 0 && *orders.borrow_and_update() != Order::Stop {
+    while local.connections.count() > 0 && *orders.borrow_and_update() != Order::Stop {
         tokio::select! {
             // Without anybody to give orders there is nobody to wait for, either.
             changed = orders.changed() => if changed.is_err() { break },
             // Only then are connections ended that are idle: on some a request may just have arrived.
-            () = tokio::time::sleep(DRAIN_TICK) => local.end_connections(false),
+            () = tokio::time::sleep(DRAIN_TICK) => local.connections.end(false),
         }
     }
-    local.end_connections(true);
+    local.connections.end(true);
 }

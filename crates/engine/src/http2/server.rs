@@ -15,6 +15,7 @@ use plugin::exchange::Client;
 use tokio::time::Instant;
 
 use crate::bounds::Bound;
+use crate::connections::Idle;
 use crate::flow;
 use crate::http2::downstream::Downstream;
 use crate::http2::meter::Metered;
@@ -57,8 +58,9 @@ async fn speaks_http2(arrival: &mut Arrival) -> Option<bool> {
 /// Serves a connection until it ends: by the client, after an idle while, or with the gateway.
 pub async fn serve(arrival: Arrival) {
     let Arrival { local, channel, client, number, idle } = arrival;
-    // It ends by itself: requests may be running that only it knows of.
-    idle.set(false);
+    // It ends by itself, with a GOAWAY.
+    idle.take_leave();
+    idle.rest(Instant::now());
     let peer = Peer { local, client, number };
     let settings = &peer.local.settings;
     let flooded = Rc::new(Cell::new(false));
@@ -66,7 +68,7 @@ pub async fn serve(arrival: Arrival) {
     let mut timer = Timer::default();
     let handshake = builder(&settings.http2).handshake::<_, Bytes>(io);
     let Ok(Ok(mut connection)) = timer.within(settings.head_timeout, handshake).await else { return };
-    let running = Running { streams: Rc::default(), quiet_since: Rc::new(Cell::new(Instant::now())) };
+    let running = Running { streams: Rc::default(), idle };
     let mut stopping = pin!(peer.local.stopping());
     let (mut ending, mut requests) = (false, 0);
     loop {
@@ -139,8 +141,7 @@ fn poll_next(
         Poll::Pending => {}
     }
     loop {
-        let is_idle = running.streams.get() == 0;
-        let since = if is_idle { running.quiet_since.get() } else { Instant::now() };
+        let since = running.idle.resting_since().unwrap_or_else(Instant::now);
         if timer.poll_passed(cx, since + idle_timeout).is_pending() {
             return Poll::Pending;
         }
@@ -167,26 +168,29 @@ fn builder(settings: &Http2) -> Builder {
 /// The streams of a connection that are being served.
 struct Running {
     streams: Rc<Cell<usize>>,
-    quiet_since: Rc<Cell<Instant>>,
+    idle: Rc<Idle>,
 }
 
 impl Running {
     fn enter(&self) -> Entered {
         self.streams.set(self.streams.get() + 1);
-        Entered { streams: self.streams.clone(), quiet_since: self.quiet_since.clone() }
+        self.idle.work();
+        Entered { streams: self.streams.clone(), idle: self.idle.clone() }
     }
 }
 
 /// Counts a stream for as long as it is served, however that ends.
 struct Entered {
     streams: Rc<Cell<usize>>,
-    quiet_since: Rc<Cell<Instant>>,
+    idle: Rc<Idle>,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
         self.streams.set(self.streams.get() - 1);
-        self.quiet_since.set(Instant::now());
+        if self.streams.get() == 0 {
+            self.idle.rest(Instant::now());
+        }
     }
 }
 

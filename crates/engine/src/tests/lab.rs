@@ -142,7 +142,7 @@ impl Lab {
     /// A connection that is not served, with the client's end of it.
     pub fn session(&self) -> (Session, Peer) {
         let (channel, far) = pipe();
-        let number = self.local.number_connection();
+        let number = self.local.connections.number();
         (
             Session::new(Arrival {
                 local: self.local.clone(),

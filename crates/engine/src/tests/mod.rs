@@ -11,6 +11,7 @@ mod grpc;
 mod hostile;
 mod http2;
 mod http2_hostile;
+mod load;
 mod panics;
 mod refusals;
 mod reload;
