@@ -10,7 +10,8 @@ use crate::respond::Failure;
 use crate::response_head::{add_own_fields, write_head};
 use crate::session::Parts;
 use crate::tunnel;
-use crate::upstream::attempt::{FIRST_READ, Pair, Upstream};
+use crate::upstream::attempt::{FIRST_READ, Upstream};
+use crate::upstream::pair::Pair;
 
 /// Bytes read from an upstream at a time once the body is known to be large.
 const LARGE_READ: usize = 128 << 10;

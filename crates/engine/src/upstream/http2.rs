@@ -9,7 +9,8 @@ use http::uri::{Authority, PathAndQuery};
 use tokio::time::Instant;
 use wire::{BodyLength, h2 as messages};
 
-use super::attempt::{Message, Missed, Pair, Upstream, write_host};
+use super::attempt::{Message, Missed, Upstream, write_host};
+use super::pair::Pair;
 use crate::forward;
 use crate::http2::call::Call;
 use crate::http2::pool::Slot;

@@ -3,4 +3,5 @@
 pub mod attempt;
 pub mod connect;
 pub mod http2;
+pub mod pair;
 pub mod pool;
