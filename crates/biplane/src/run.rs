@@ -87,6 +87,7 @@ pub fn start_log(json: bool) {
     } else {
         builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
     }
+    engine::report_panics();
 }
 
 /// Says a line on standard error.

@@ -122,6 +122,9 @@ impl Reading {
             "nginx_http_keepalive_requests" => {
                 self.value(name, value, &mut settings.max_requests_per_connection);
             }
+            "nginx_http_http2_max_concurrent_streams" => {
+                self.value(name, value, &mut settings.http2.max_streams);
+            }
             "nginx_events_worker_connections" => self.value(name, value, &mut settings.max_connections),
             "nginx_main_worker_shutdown_timeout" => self.seconds(name, value, &mut settings.drain_timeout),
             "dns_resolver" => self.servers(name, value),
@@ -139,24 +142,16 @@ impl Reading {
             "max_uri_size" => self.value(name, value, &mut settings.request_limits.max_target_bytes),
             "request_buffer_size" => self.value(name, value, &mut settings.request_buffer_bytes),
             "response_buffer_size" => self.value(name, value, &mut settings.response_buffer_bytes),
-            "nginx_http_http2_max_concurrent_streams" => {
-                self.value(name, value, &mut settings.http2.max_streams);
+            "min_body_rate" => self.rate(name, value, &mut settings.min_body_rate),
+            "min_send_rate" => self.rate(name, value, &mut settings.min_send_rate),
+            "min_rate_grace" => self.seconds(name, value, &mut settings.min_rate_grace),
+            "plugin_timeout" => self.seconds(name, value, &mut settings.plugin_timeout),
+            "max_connections_per_address" => {
+                self.value(name, value, &mut settings.max_connections_per_address);
             }
-            "http2_stream_window_size" => self.window(name, value, &mut settings.http2.stream_window_bytes),
-            "http2_connection_window_size" => {
-                self.window(name, value, &mut settings.http2.connection_window_bytes);
-            }
-            "http2_max_header_list_size" => {
-                self.window(name, value, &mut settings.http2.max_header_list_bytes);
-            }
-            "http2_send_buffer_size" => {
-                let mut bytes = settings.http2.send_buffer_bytes as u64;
-                self.size(name, value, &mut bytes);
-                settings.http2.send_buffer_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-            }
-            "http2_max_resets" => self.value(name, value, &mut settings.http2.max_reset_streams),
+            "max_resident_size" => self.size(name, value, &mut settings.max_resident_bytes),
             "tunnel_timeout" => self.seconds(name, value, &mut settings.tunnel_timeout),
-            _ => return false,
+            _ => return self.apply_http2(&mut settings.http2, name, value),
         }
         true
     }
@@ -205,12 +200,36 @@ impl Reading {
         }
     }
 
+    fn rate(&mut self, name: &str, value: &str, place: &mut u64) {
+        match size(value) {
+            Some(parsed) => *place = parsed,
+            None => self.wrong(name, value, "a number of bytes a second like 0, 100 or 4k"),
+        }
+    }
+
+    /// Bounds of HTTP/2 connections.
+    fn apply_http2(&mut self, http2: &mut engine::settings::Http2, name: &str, value: &str) -> bool {
+        match name {
+            "nginx_http_http2_max_concurrent_streams" => self.value(name, value, &mut http2.max_streams),
+            "http2_stream_window_size" => self.window(name, value, &mut http2.stream_window_bytes),
+            "http2_connection_window_size" => self.window(name, value, &mut http2.connection_window_bytes),
+            "http2_max_header_list_size" => self.window(name, value, &mut http2.max_header_list_bytes),
+            "http2_send_buffer_size" => {
+                let mut bytes = http2.send_buffer_bytes as u64;
+                self.size(name, value, &mut bytes);
+                http2.send_buffer_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            }
+            "http2_max_control_frames" => self.value(name, value, &mut http2.max_control_frames),
+            "http2_max_reset_streams" => self.value(name, value, &mut http2.max_reset_streams),
+            _ => return false,
+        }
+        true
+    }
+
     /// A size that a frame of HTTP/2 can carry (RFC 9113 6.5.2).
     fn window(&mut self, name: &str, value: &str, place: &mut u32) {
-        match size(value)
-            .and_then(|bytes| u32::try_from(bytes).ok())
-            .filter(|bytes| *bytes <= i32::MAX as u32)
-        {
+        let bytes = size(value).and_then(|bytes| u32::try_from(bytes).ok());
+        match bytes.filter(|bytes| *bytes <= i32::MAX.cast_unsigned()) {
             Some(parsed) => *place = parsed,
             None => self.wrong(name, value, "a size like 65535, 64k or 1m, below 2g"),
         }
@@ -284,6 +303,33 @@ mod tests {
         ];
         let problems = read(&variables).unwrap_err();
         assert_eq!(problems.lines().count(), 3, "{problems}");
+    }
+
+    #[test]
+    fn the_pace_of_clients_and_the_time_of_plugins_can_be_set() {
+        let read = read(&[
+            ("KONG_MIN_BODY_RATE", "4k"),
+            ("KONG_MIN_SEND_RATE", "0"),
+            ("KONG_MIN_RATE_GRACE", "30"),
+            ("KONG_PLUGIN_TIMEOUT", "5s"),
+        ]);
+        let FromEnvironment { settings, warnings, .. } = read.unwrap();
+        assert_eq!((settings.min_body_rate, settings.min_send_rate), (4096, 0));
+        assert_eq!((settings.min_rate_grace.as_secs(), settings.plugin_timeout.as_secs()), (30, 5));
+        assert!(warnings.is_empty(), "{warnings:?}");
+    }
+
+    #[test]
+    fn bounds_of_http2_can_be_set() {
+        let read = read(&[
+            ("KONG_NGINX_HTTP_HTTP2_MAX_CONCURRENT_STREAMS", "10"),
+            ("KONG_HTTP2_MAX_CONTROL_FRAMES", "20"),
+            ("KONG_HTTP2_MAX_RESET_STREAMS", "30"),
+            ("KONG_HTTP2_MAX_HEADER_LIST_SIZE", "4000"),
+        ]);
+        let http2 = read.unwrap().settings.http2;
+        assert_eq!((http2.max_streams, http2.max_control_frames), (10, 20));
+        assert_eq!((http2.max_reset_streams, http2.max_header_list_bytes), (30, 4000));
     }
 
     #[test]

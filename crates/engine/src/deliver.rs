@@ -83,13 +83,20 @@ pub async fn reply(parts: &mut Parts<'_>, filters: &Filters<'_>, failure: Option
         parts.work.to_client.extend_from_slice(&body);
         parts.work.exchange.record.response_body_bytes = body.len() as u64;
     }
+    parts.work.exchange.record.response_bytes += parts.work.to_client.len() as u64;
     if let Some(stream) = parts.channel.stream.as_http2() {
         stream.ends_after(parts.work.to_client.len());
     }
-    let written = parts.channel.write_all(&parts.work.to_client, settings.send_timeout).await;
+    // Nobody is left to read it; it is logged all the same.
+    let written = match failure {
+        Some(failure) if failure.status() == 499 => Err(failure),
+        _ => parts.channel.write_all(&parts.work.to_client, &settings).await,
+    };
     let record = &mut parts.work.exchange.record;
-    record.response_bytes += parts.work.to_client.len() as u64;
     record.aborted = written.is_err();
+    if let Err(failure) = written {
+        parts.local.bounds.note(failure);
+    }
     if keep_alive && written.is_ok() { After::KeepAlive } else { After::Close }
 }
 
@@ -122,9 +129,11 @@ pub async fn proxied(
     exchange.source = Source::Upstream;
     exchange.record.upstream_status = Some(exchange.response.status);
     filters.head(exchange);
-    let mut download = Download { upstream, filters, read_timeout, mode: filters.mode(exchange) };
+    let begun = parts.channel.stream.as_http2().is_some();
+    let mut download = Download { upstream, filters, read_timeout, mode: filters.mode(exchange), begun };
     if exchange.response.status == 101 {
-        return Ok(download.tunnel(parts).await);
+        // Apart, so that connections without a tunnel stay small.
+        return Ok(Box::pin(download.tunnel(parts)).await);
     }
     let whole = if download.mode == BodyMode::Whole { Some(download.collect(parts).await?) } else { None };
     let settings = parts.local.settings.clone();
@@ -137,6 +146,10 @@ pub async fn proxied(
         Some(body) => download.send_whole(parts, &body, framing).await,
         None => download.stream(parts, framing).await,
     };
+    if let (Err(failure), false) = (sent, download.begun) {
+        parts.work.exchange.record.response_body_bytes = 0;
+        return Err(failure);
+    }
     Ok(download.end(parts, sent, keep_alive))
 }
 

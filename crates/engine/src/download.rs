@@ -10,7 +10,8 @@ use crate::respond::Failure;
 use crate::response_head::{add_own_fields, write_head};
 use crate::session::Parts;
 use crate::tunnel;
-use crate::upstream::attempt::{FIRST_READ, Pair, Upstream};
+use crate::upstream::attempt::{FIRST_READ, Upstream};
+use crate::upstream::pair::Pair;
 
 /// Bytes read from an upstream at a time once the body is known to be large.
 const LARGE_READ: usize = 128 << 10;
@@ -29,6 +30,8 @@ pub struct Download<'a> {
     pub read_timeout: std::time::Duration,
     /// What the plugins want of it.
     pub mode: BodyMode,
+    /// The client may have got something of it: it is too late for another answer.
+    pub begun: bool,
 }
 
 impl Download<'_> {
@@ -46,6 +49,7 @@ impl Download<'_> {
         if let Some(stream) = parts.channel.stream.as_http2().filter(|_| last) {
             stream.ends_after(parts.work.to_client.len() + count);
         }
+        self.begun = true;
         let work = &mut *parts.work;
         work.exchange.record.response_bytes += (work.to_client.len() + count) as u64;
         let mut pair = Pair::new(parts.channel, &mut self.upstream, &mut work.upload, parts.local);
@@ -223,6 +227,9 @@ impl Download<'_> {
         let record = &mut parts.work.exchange.record;
         record.upstream_finished = Some(now);
         record.aborted = sent.is_err();
+        if let Err(failure) = sent {
+            parts.local.bounds.note(failure);
+        }
         let upload_done = parts.work.upload.is_done();
         let Upstream { stream, input, address, requests, reusable, .. } = self.upstream;
         if sent.is_ok() && reusable && upload_done && input.is_empty() {

@@ -4,15 +4,22 @@
 //! run phase by phase, and whatever the outcome (an upstream's response, a plugin's answer, a failure) it rejoins at
 //! `header_filter`, so that all are decorated and logged alike. No plugin is named here.
 
+use std::pin::pin;
+
 use tokio::time::Instant;
 
+use plugin::flow::{Resume, Waiting};
 use plugin::{BodyMode, Exchange, Flow, Scheme};
 use wire::Known;
 use wire::h1::{Parsed, parse_request};
 
 use crate::balance::{Peer, PickError};
+use crate::bounds::Bound;
+use crate::caught::{Caught, Panicked, caught};
+use crate::chain::Chain;
 use crate::deliver::{self, After, Filters};
 use crate::forward;
+use crate::hops;
 use crate::protocol;
 use crate::request_body;
 use crate::respond::Failure;
@@ -20,6 +27,7 @@ use crate::route::{Lookup, upstream_path};
 use crate::session::{Parts, Session};
 use crate::settings::{client_address, is_trusted};
 use crate::snapshot::{CompiledRoute, Held, Plan, Snapshot};
+use crate::transport::Fault;
 use crate::upstream::attempt::{Message, Missed, Upstream, attempt};
 
 /// Bytes read from a client at a time while a head is awaited.
@@ -82,8 +90,11 @@ async fn read_head(session: &mut Session) -> Result<(), Failure> {
                 let silent = channel.input.is_empty();
                 channel.fill(HEAD_READ, deadline).await.map_err(|fault| {
                     work.exchange.begin(started);
-                    // Whoever sent nothing is owed nothing.
-                    if silent { Failure::ClientGone } else { Failure::from(fault) }
+                    match fault {
+                        Fault::Timeout if !silent => Failure::ClientTimeout { bound: Bound::HeadTimeout },
+                        // Whoever sent nothing is owed nothing.
+                        Fault::Timeout | Fault::Closed => Failure::ClientGone,
+                    }
                 })?;
             }
             Parsed::Reject(reject) => {
@@ -99,16 +110,23 @@ async fn carry_out(session: &mut Session, head: Result<(), Failure>) -> After {
     session.local.stats().requests.add(1);
     let snapshot = session.local.snapshot();
     let last = session.requests >= session.local.settings.max_requests_per_connection;
+    let head = head.and_then(|()| turn_away(session));
     let mut running = Running { parts: session.parts(), snapshot, finished: None };
     let Running { parts, snapshot, .. } = &mut running;
     parts.channel.must_close |= last || head.is_err();
     parts.work.exchange.enter_chain(snapshot.slots);
     parts.work.upload.finish();
-    let outcome = match head {
-        Ok(()) => prepare(parts, snapshot).await,
-        Err(failure) => Err(failure),
+    let prepared = match head {
+        Ok(()) => Caught(pin!(prepare(parts, snapshot))).await,
+        Err(failure) => Ok(Err(failure)),
     };
-    let after = answer(parts, snapshot, outcome).await;
+    let outcome = prepared.unwrap_or_else(|Panicked| Err(panicked(parts)));
+    let answered = Caught(pin!(answer(parts, snapshot, outcome))).await;
+    let after = match answered {
+        Ok(after) => after,
+        // Apart, so that connections without such a thing stay small.
+        Err(Panicked) => Box::pin(answer_plainly(parts, snapshot)).await,
+    };
     // A response of the upstream ends for both sides at once.
     let upstream_finished = parts.work.exchange.record.upstream_finished;
     let finished = upstream_finished.map_or_else(Instant::now, Instant::from_std);
@@ -116,6 +134,16 @@ async fn carry_out(session: &mut Session, head: Result<(), Failure>) -> After {
     drop(running);
     session.quiet_since = finished;
     after
+}
+
+/// While memory is short, requests go no further than their head.
+fn turn_away(session: &Session) -> Result<(), Failure> {
+    let load = &session.local.load;
+    if load.short_of_memory.get() {
+        load.turn_away();
+        return Err(Failure::Overloaded);
+    }
+    Ok(())
 }
 
 /// A request that is being carried out. Its log runs however it ends, a stop of the gateway included.
@@ -131,12 +159,40 @@ impl Drop for Running<'_> {
         work.exchange.record.aborted |= self.finished.is_none();
         work.exchange.record.request_bytes += work.upload.received;
         work.exchange.record.close(self.finished.unwrap_or_else(Instant::now).into_std());
-        // A plugin that panicked is not asked once more.
         if !std::thread::panicking() {
             let chain = self.snapshot.chain(&work.exchange);
-            chain.log(&self.snapshot.instances, &mut work.exchange);
+            let logged = caught(|| chain.log(&self.snapshot.instances, &mut work.exchange));
+            if logged.is_err() {
+                report_panic(&work.exchange);
+            }
         }
     }
+}
+
+/// A panic before there was a response: nothing more is taken from the client, and it is told.
+fn panicked(parts: &mut Parts<'_>) -> Failure {
+    parts.channel.must_close = true;
+    report_panic(&parts.work.exchange);
+    Failure::Panicked
+}
+
+/// Says whose request has panicked; the panic itself has been reported with its backtrace.
+fn report_panic(exchange: &Exchange) {
+    let route = exchange.matched.as_ref().map(|matched| matched.route.id.to_string());
+    let request_id = String::from_utf8_lossy(&exchange.request_id);
+    tracing::error!(%request_id, route, "a request has panicked; others are not affected");
+}
+
+/// Answers in place of a response that panicked, without plugins, as long as nothing of it has been sent.
+async fn answer_plainly(parts: &mut Parts<'_>, snapshot: &Snapshot) -> After {
+    let failure = panicked(parts);
+    if parts.work.exchange.record.response_bytes > 0 || parts.channel.stream.has_begun() {
+        parts.work.exchange.record.aborted = true;
+        return After::Close;
+    }
+    let chain = Chain::default();
+    parts.work.exchange.body_mode = BodyMode::Pass;
+    deliver::reply(parts, &Filters::new(snapshot, &chain), Some(failure)).await
 }
 
 /// How far a request came before its response.
@@ -152,6 +208,9 @@ async fn prepare<'s>(parts: &mut Parts<'_>, snapshot: &'s Snapshot) -> Result<Ou
     request_body::open(parts)?;
     forward::drop_nominated(&mut parts.work.exchange.request.headers)?;
     identify_client(parts);
+    if hops::count(&mut parts.work.exchange)? {
+        return Ok(Outcome::Answered);
+    }
     snapshot.globals.rewrite(&snapshot.instances, &mut parts.work.exchange);
     let route = find_route(parts, snapshot)?;
     if protocol::refuse(&mut parts.work.exchange, route) || access(parts, snapshot, route).await? {
@@ -166,6 +225,7 @@ async fn prepare<'s>(parts: &mut Parts<'_>, snapshot: &'s Snapshot) -> Result<Ou
 /// From the response head to the last byte.
 async fn answer(parts: &mut Parts<'_>, snapshot: &Snapshot, outcome: Result<Outcome<'_>, Failure>) -> After {
     let filters = Filters::new(snapshot, snapshot.chain(&parts.work.exchange));
+    parts.channel.begin_response();
     let failure = match outcome {
         Ok(Outcome::Answered) => None,
         Ok(Outcome::Proxied(upstream, plan)) => {
@@ -176,6 +236,9 @@ async fn answer(parts: &mut Parts<'_>, snapshot: &Snapshot, outcome: Result<Outc
         }
         Err(failure) => Some(failure),
     };
+    if let Some(failure) = failure {
+        parts.local.bounds.note(failure);
+    }
     parts.work.exchange.body_mode = BodyMode::Pass;
     deliver::reply(parts, &filters, failure).await
 }
@@ -253,13 +316,22 @@ async fn access(parts: &mut Parts<'_>, snapshot: &Snapshot, route: &CompiledRout
                     turn.run(&mut parts.work.exchange)
                 }
                 Flow::Wait(waiting) => {
-                    let resume = waiting.await;
+                    let resume = wait(parts, waiting).await?;
                     resume(&mut turn.view(&mut parts.work.exchange))
                 }
             };
         }
     }
     Ok(false)
+}
+
+/// Waits for a plugin, within its bound and as long as the client is there.
+async fn wait(parts: &mut Parts<'_>, waiting: Waiting) -> Result<Resume, Failure> {
+    let limit = parts.local.settings.plugin_timeout;
+    parts.channel.within(limit, waiting).await.map_err(|fault| match fault {
+        Fault::Timeout => Failure::PluginTimeout,
+        Fault::Closed => Failure::ClientGone,
+    })
 }
 
 /// Asks targets until one answers or the attempts are used up (kong.md 5.3).

@@ -12,8 +12,13 @@ mod unsupported;
 mod worker;
 
 mod announcement;
+mod bounds;
 mod buffers;
+mod caught;
+mod connections;
 mod http2;
+mod load;
+mod pace;
 mod prefixed;
 mod tls;
 
@@ -21,6 +26,7 @@ mod session;
 mod transport;
 
 mod flow;
+mod hops;
 mod protocol;
 
 mod route;
@@ -42,6 +48,7 @@ mod respond;
 mod response_head;
 mod tunnel;
 
+pub use caught::report_panics;
 pub use dns::{DnsSettings, Resolver};
 pub use gateway::{Gateway, Listener, StartError};
 pub use settings::Settings;

@@ -72,9 +72,8 @@ pub async fn read(parts: &mut Parts<'_>) -> Result<(), Failure> {
 async fn collect(parts: &mut Parts<'_>, bound: usize, partly: bool) -> Result<Vec<u8>, Failure> {
     send_continue(parts).await?;
     let mut body = Vec::new();
-    let limit = parts.local.settings.body_timeout;
-    let Parts { channel, work, .. } = parts;
-    match channel.collect(&mut work.upload, &mut body, bound, limit).await {
+    let Parts { local, channel, work } = parts;
+    match channel.collect(&mut work.upload, &mut body, bound, &local.settings).await {
         Err(Failure::BodyTooLarge) if partly && !work.upload.is_over_limit() => Ok(body),
         outcome => outcome.map(|()| body),
     }
@@ -93,8 +92,7 @@ async fn send_continue(parts: &mut Parts<'_>) -> Result<(), Failure> {
     parts.work.to_client.clear();
     encode::status_line(&mut parts.work.to_client, 100, None);
     encode::end_of_head(&mut parts.work.to_client);
-    let limit = parts.local.settings.send_timeout;
-    parts.channel.write_all(&parts.work.to_client, limit).await.map_err(Failure::from)
+    parts.channel.write_all(&parts.work.to_client, &parts.local.settings).await
 }
 
 /// How the body is framed for the upstream.

@@ -6,8 +6,12 @@ use plugin::Exchange;
 use plugin::reply::Body;
 use wire::{Headers, Known};
 
+use crate::bounds::Bound;
 use crate::protocol::is_grpc;
 use crate::settings::Settings;
+
+/// Seconds after which a client that was turned away may try again.
+const RETRY_AFTER: u64 = 5;
 
 /// Why the engine could not carry a request out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,9 +24,23 @@ pub enum Failure {
         rule: &'static str,
     },
     /// The client was too slow with its head or body.
-    ClientTimeout,
+    ClientTimeout {
+        /// What it exceeded.
+        bound: Bound,
+    },
+    /// The client was too slow to take its response. Nobody is left to answer.
+    ClientStalled {
+        /// What it exceeded.
+        bound: Bound,
+    },
     /// The client went away before its request was complete. Nobody is left to answer.
     ClientGone,
+    /// A plugin waited for longer than it may.
+    PluginTimeout,
+    /// The gateway's own code panicked, or a plugin's.
+    Panicked,
+    /// Memory is short.
+    Overloaded,
     /// The request body is larger than allowed.
     BodyTooLarge,
     /// No route matched.
@@ -56,6 +74,7 @@ impl Failure {
             Self::NoService => (503, "no Service found with those values"),
             Self::NoPeer => (503, "failure to get a peer from the ring-balancer"),
             Self::NameResolution => (503, "name resolution failed"),
+            Self::Overloaded => (503, "the gateway is short of memory"),
             other => return (other.status(), message_of(other.status())),
         };
         (status, Cow::Borrowed(message))
@@ -65,16 +84,37 @@ impl Failure {
     pub fn status(self) -> u16 {
         match self {
             Self::Malformed { status, .. } => status,
-            Self::ClientTimeout => 408,
-            Self::ClientGone => 499,
+            Self::ClientTimeout { .. } => 408,
+            Self::ClientGone | Self::ClientStalled { .. } => 499,
+            Self::PluginTimeout | Self::Panicked => 500,
             Self::BodyTooLarge => 413,
             Self::NoRoute => 404,
-            Self::NoService | Self::NoPeer | Self::NameResolution => 503,
+            Self::NoService | Self::NoPeer | Self::NameResolution | Self::Overloaded => 503,
             Self::ConnectRefused
             | Self::UpstreamClosed
             | Self::UpstreamMalformed { .. }
             | Self::ResponseTooLarge => 502,
             Self::UpstreamTimeout => 504,
+        }
+    }
+
+    /// A client sent no more of its body in time, or too little in all.
+    pub fn slow_body(by_rate: bool) -> Self {
+        Self::ClientTimeout { bound: if by_rate { Bound::MinBodyRate } else { Bound::BodyTimeout } }
+    }
+
+    /// A client took no more of its response in time, or too little in all.
+    pub fn slow_taking(by_rate: bool) -> Self {
+        Self::ClientStalled { bound: if by_rate { Bound::MinSendRate } else { Bound::SendTimeout } }
+    }
+
+    /// The bound that was exceeded, where that is worth a line in the log.
+    pub fn bound(self) -> Option<Bound> {
+        match self {
+            Self::ClientTimeout { bound } | Self::ClientStalled { bound } => Some(bound),
+            Self::PluginTimeout => Some(Bound::PluginTimeout),
+            Self::Overloaded => Some(Bound::MaxResident),
+            _ => None,
         }
     }
 
@@ -92,7 +132,7 @@ impl Failure {
 
     /// The request as such was at fault, before any routing: its `Content-Type` decides the form of the error.
     fn is_protocol_level(self) -> bool {
-        matches!(self, Self::Malformed { .. } | Self::ClientTimeout | Self::BodyTooLarge)
+        matches!(self, Self::Malformed { .. } | Self::ClientTimeout { .. } | Self::BodyTooLarge)
             || self.is_from_upstream()
     }
 }
@@ -126,6 +166,9 @@ pub fn fail(exchange: &mut Exchange, failure: Failure, settings: &Settings) {
     let fallback = failure.is_protocol_level().then(|| fallback_form(&exchange.request.headers, settings));
     exchange.reply.clear();
     exchange.reply.status = status;
+    if failure == Failure::Overloaded {
+        exchange.reply.headers.set_number(Known::RetryAfter, RETRY_AFTER);
+    }
     let form = accepted_form(&exchange.request.headers, fallback.unwrap_or(Form::Json));
     write_message(exchange, &message, form);
 }

@@ -4,19 +4,20 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ahash::AHashMap;
 use plugin::Exchange;
 use plugin::exchange::Client;
 use plugin::services::Worker;
 use plugin::stats::Shard;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::bounds::Bounds;
 use crate::buffers::Buffers;
+use crate::connections::{Connections, Idle};
 use crate::date::DateCache;
 use crate::http2::pool::Http2Pool;
+use crate::load::Load;
 use crate::settings::Settings;
 use crate::snapshot::{Current, Held, Publisher};
 use crate::tls::{Handshakes, Seldom};
@@ -46,6 +47,12 @@ pub struct Local {
     pub pool: Pool,
     /// HTTP/2 connections to upstreams.
     pub http2_pool: Http2Pool,
+    /// The connections of clients.
+    pub connections: Connections,
+    /// What is turned away.
+    pub load: Load,
+    /// Which bounds were reached of late.
+    pub bounds: Bounds,
     /// Memory for bytes on their way.
     pub buffers: Rc<Buffers>,
     /// Opens connections to upstreams.
@@ -64,13 +71,6 @@ pub struct Local {
     workspaces: RefCell<Vec<Box<Workspace>>>,
     /// Fewest workspaces that lay idle at any time since the last tidying.
     fewest_workspaces: Cell<usize>,
-    connections: RefCell<AHashMap<u64, Connection>>,
-    next_connection: Cell<u64>,
-}
-
-struct Connection {
-    task: AbortHandle,
-    idle: Rc<Cell<bool>>,
 }
 
 impl Local {
@@ -87,22 +87,23 @@ impl Local {
             settings.upstream_max_requests,
         );
         Self {
-            worker,
             settings,
             pool,
             http2_pool: Http2Pool::default(),
+            connections: Connections::default(),
+            load: Load::new(&worker.services),
+            bounds: Bounds::default(),
             buffers: Rc::default(),
             dial,
             handshakes: Handshakes::default(),
             complaints: Seldom::default(),
             date: DateCache::default(),
             draining: Cell::new(false),
+            worker,
             stopping: Notify::new(),
             snapshots: publisher.follow(),
             workspaces: RefCell::default(),
             fewest_workspaces: Cell::new(0),
-            connections: RefCell::default(),
-            next_connection: Cell::new(0),
         }
     }
 
@@ -143,44 +144,6 @@ impl Local {
     #[inline]
     pub fn stats(&self) -> &Shard {
         self.worker.services.stats.shard(self.worker.index)
-    }
-
-    /// Connections being served.
-    pub fn connections(&self) -> usize {
-        self.connections.borrow().len()
-    }
-
-    /// Connections on which a request is running, from its first byte on.
-    pub fn busy_connections(&self) -> usize {
-        self.connections.borrow().values().filter(|connection| !connection.idle.get()).count()
-    }
-
-    /// Number for a new connection.
-    pub fn number_connection(&self) -> u64 {
-        let number = self.next_connection.get();
-        self.next_connection.set(number + 1);
-        number
-    }
-
-    /// Remembers the task of a connection, so that it can be ended while it is idle.
-    pub fn register(&self, number: u64, task: AbortHandle, idle: Rc<Cell<bool>>) {
-        self.connections.borrow_mut().insert(number, Connection { task, idle });
-    }
-
-    /// Forgets a connection that has ended.
-    pub fn unregister(&self, number: u64) {
-        self.connections.borrow_mut().remove(&number);
-    }
-
-    /// Ends connections that have no request running; all of them with `even_busy`.
-    pub fn end_connections(&self, even_busy: bool) {
-        self.connections.borrow_mut().retain(|_, connection| {
-            let end = even_busy || connection.idle.get();
-            if end {
-                connection.task.abort();
-            }
-            !end
-        });
     }
 
     fn lend(self: &Rc<Self>, client: &Client) -> Box<Workspace> {
@@ -251,8 +214,8 @@ pub struct Arrival {
     pub client: Client,
     /// Number of the connection, unique within the worker.
     pub number: u64,
-    /// Whether no request is running; shared with the worker's registry.
-    pub idle: Rc<Cell<bool>>,
+    /// Whether no request is running; shared with the worker's books.
+    pub idle: Rc<Idle>,
 }
 
 /// A client connection.
@@ -269,8 +232,8 @@ pub struct Session {
     pub requests: u64,
     /// When the connection was made, or its last response was complete.
     pub quiet_since: Instant,
-    /// Whether no request is running; shared with the worker's registry.
-    pub idle: Rc<Cell<bool>>,
+    /// Whether no request is running; shared with the worker's books.
+    pub idle: Rc<Idle>,
     workspace: Option<Box<Workspace>>,
 }
 
@@ -360,7 +323,7 @@ impl Session {
             workspace.exchange.requests = self.requests;
             self.workspace = Some(workspace);
         }
-        self.idle.set(false);
+        self.idle.work();
     }
 
     /// Gives the workspace back.
@@ -368,7 +331,7 @@ impl Session {
         if let Some(workspace) = self.workspace.take() {
             self.local.take_back(workspace);
         }
-        self.idle.set(true);
+        self.idle.rest(self.quiet_since);
     }
 
     /// The parts of a session in which a request is running.

@@ -8,6 +8,7 @@ use plugin::Headers;
 use plugin::exchange::Client;
 use wire::h1::Limits;
 
+use crate::pace::Demand;
 use crate::tls::TlsSettings;
 
 /// Settings of the data plane; they do not change while it runs.
@@ -31,12 +32,24 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Time between two writes to a client.
     pub send_timeout: Duration,
+    /// Bytes of a request body a client has to send a second, on average; 0 for any. Calls of gRPC are exempt.
+    pub min_body_rate: u64,
+    /// Bytes of a response a client has to take a second, on average; 0 for any.
+    pub min_send_rate: u64,
+    /// Waiting for a client that is forgiven before it has to keep up with these rates.
+    pub min_rate_grace: Duration,
+    /// Time a plugin may wait for something outside.
+    pub plugin_timeout: Duration,
     /// Time a tunnel (an upgraded connection) may stay silent in both directions.
     pub tunnel_timeout: Duration,
     /// Requests served on one connection before it is closed.
     pub max_requests_per_connection: u64,
-    /// Connections one worker serves at a time.
+    /// Connections one worker serves at a time. When there are more, the one that has been idle for longest gives way.
     pub max_connections: usize,
+    /// Connections of one address that a worker serves at a time; 0 for any. Trusted peers may make more.
+    pub max_connections_per_address: usize,
+    /// Memory of the process above which requests are turned away, in bytes; 0 for any.
+    pub max_resident_bytes: u64,
     /// Idle connections to upstreams one worker keeps.
     pub upstream_pool_size: usize,
     /// Time an idle connection to an upstream is kept.
@@ -80,6 +93,8 @@ pub struct Http2 {
     pub send_buffer_bytes: usize,
     /// Streams that a client may reset, or have reset by its faults, before its connection is closed.
     pub max_reset_streams: usize,
+    /// Frames within ten seconds that bring nothing, on top of those that requests and bodies warrant; 0 for any.
+    pub max_control_frames: u32,
 }
 
 impl Default for Http2 {
@@ -91,6 +106,7 @@ impl Default for Http2 {
             max_header_list_bytes: 16 << 10,
             send_buffer_bytes: 64 << 10,
             max_reset_streams: 100,
+            max_control_frames: 1000,
         }
     }
 }
@@ -108,9 +124,15 @@ impl Default for Settings {
             body_timeout: seconds(60),
             idle_timeout: seconds(65),
             send_timeout: seconds(60),
+            min_body_rate: 100,
+            min_send_rate: 100,
+            min_rate_grace: seconds(10),
+            plugin_timeout: seconds(60),
             tunnel_timeout: seconds(3600),
             max_requests_per_connection: 10_000,
             max_connections: 16_384,
+            max_connections_per_address: 0,
+            max_resident_bytes: 0,
             upstream_pool_size: 512,
             upstream_idle_timeout: seconds(60),
             upstream_max_requests: 10_000,
@@ -125,6 +147,20 @@ impl Default for Settings {
             tls: TlsSettings::default(),
             http2: Http2::default(),
         }
+    }
+}
+
+impl Settings {
+    /// What is demanded of a client that sends a body.
+    #[must_use]
+    pub(crate) fn body_demand(&self) -> Demand {
+        Demand { timeout: self.body_timeout, rate: self.min_body_rate, grace: self.min_rate_grace }
+    }
+
+    /// What is demanded of a client that takes a response.
+    #[must_use]
+    pub(crate) fn send_demand(&self) -> Demand {
+        Demand { timeout: self.send_timeout, rate: self.min_send_rate, grace: self.min_rate_grace }
     }
 }
 

@@ -14,8 +14,10 @@ use tokio::time::{Instant, Sleep};
 use crate::buffers::Buffers;
 use crate::http2::call::Call;
 use crate::http2::downstream::Downstream;
+use crate::pace::{Allowed, Pace};
 use crate::prefixed::Prefixed;
 use crate::respond::Failure;
+use crate::settings::Settings;
 use crate::tls::{Secure, Wanted};
 use crate::upload::Upload;
 
@@ -57,6 +59,11 @@ impl Stream {
             Self::Http2(stream) => Some(stream),
             _ => None,
         }
+    }
+
+    /// The head of a response has been sent on a stream of HTTP/2. Elsewhere that is not known here.
+    pub fn has_begun(&self) -> bool {
+        matches!(self, Self::Http2(stream) if stream.has_begun())
     }
 
     /// Ready once it is known, without reading or writing, that the peer wants nothing more.
@@ -295,6 +302,10 @@ pub struct Channel {
     pub input: Input,
     /// The timer of whoever waits on this channel.
     pub timer: Timer,
+    /// Bytes written.
+    written: u64,
+    /// How fast the client takes them.
+    taking: Pace,
     /// What follows on this connection cannot be told apart from what came before: close it.
     pub must_close: bool,
 }
@@ -302,7 +313,14 @@ pub struct Channel {
 impl Channel {
     /// A channel on a fresh connection, with buffers from `buffers`.
     pub fn new(stream: Stream, buffers: Rc<Buffers>) -> Self {
-        Self { stream, input: Input::new(buffers), timer: Timer::default(), must_close: false }
+        Self {
+            stream,
+            input: Input::new(buffers),
+            timer: Timer::default(),
+            written: 0,
+            taking: Pace::default(),
+            must_close: false,
+        }
     }
 
     /// The stream, with what has been read of it and not consumed.
@@ -319,13 +337,51 @@ impl Channel {
         }
     }
 
-    /// Takes more of a request body into `body`; `limit` bounds the time without progress.
+    /// Waits for `future`, no longer than `limit` from the first time it has to; [`Fault::Closed`] once the client is
+    /// known to be gone.
+    pub async fn within<F: Future>(&mut self, limit: Duration, future: F) -> Result<F::Output, Fault> {
+        let mut future = pin!(future);
+        let mut deadline = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(value) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(value));
+            }
+            if self.stream.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(Fault::Closed));
+            }
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
+            self.timer.poll_passed(cx, deadline).map(|()| Err(Fault::Timeout))
+        })
+        .await
+    }
+
+    /// A response begins: how fast the client took the one before does not matter to it.
+    pub fn begin_response(&mut self) {
+        self.taking.restart(self.written);
+    }
+
+    /// Bytes that a client has taken.
+    pub fn note_written(&mut self, count: usize) {
+        self.written += count as u64;
+    }
+
+    /// Somebody else than the client is waited for.
+    pub fn pause_taking(&mut self, now: Instant) {
+        self.taking.pause(now);
+    }
+
+    /// Until when the client has to take more.
+    pub fn allowed(&mut self, now: Instant, settings: &Settings) -> Allowed {
+        self.taking.wait(now, self.written, &settings.send_demand())
+    }
+
+    /// Takes more of a request body into `body`, as fast as the client has to send it.
     pub async fn collect(
         &mut self,
         upload: &mut Upload,
         body: &mut Vec<u8>,
         bound: usize,
-        limit: Duration,
+        settings: &Settings,
     ) -> Result<(), Failure> {
         let mut deadline = None;
         poll_fn(|cx| {
@@ -336,23 +392,36 @@ impl Channel {
             if body.len() > before {
                 deadline = None;
             }
-            let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
-            self.timer.poll_passed(cx, deadline).map(|()| Err(Failure::ClientTimeout))
+            let Allowed { until, by_rate } =
+                *deadline.get_or_insert_with(|| upload.allowed(Instant::now(), settings));
+            self.timer.poll_passed(cx, until).map(|()| Err(Failure::slow_body(by_rate)))
         })
         .await
     }
 
-    /// Writes all of `bytes`; `limit` bounds the time without progress.
-    pub async fn write_all(&mut self, mut bytes: &[u8], limit: Duration) -> Result<(), Fault> {
-        let Self { stream, timer, .. } = self;
-        while !bytes.is_empty() {
-            let write = poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, bytes));
-            match timer.within(limit, write).await?? {
-                0 => return Err(Fault::Closed),
-                count => bytes = &bytes[count..],
+    /// Writes all of `bytes`, as fast as the client has to take them.
+    pub async fn write_all(&mut self, mut bytes: &[u8], settings: &Settings) -> Result<(), Failure> {
+        let mut deadline = None;
+        poll_fn(|cx| {
+            while !bytes.is_empty() {
+                match Pin::new(&mut self.stream).poll_write(cx, bytes) {
+                    Poll::Ready(Ok(count @ 1..)) => {
+                        self.note_written(count);
+                        bytes = &bytes[count..];
+                        deadline = None;
+                    }
+                    Poll::Ready(_) => return Poll::Ready(Err(Failure::ClientGone)),
+                    Poll::Pending => {
+                        let Allowed { until, by_rate } =
+                            *deadline.get_or_insert_with(|| self.allowed(Instant::now(), settings));
+                        let late = self.timer.poll_passed(cx, until);
+                        return late.map(|()| Err(Failure::slow_taking(by_rate)));
+                    }
+                }
             }
-        }
-        Ok(())
+            Poll::Ready(Ok(()))
+        })
+        .await
     }
 }
 
@@ -390,7 +459,8 @@ mod tests {
     async fn a_write_that_nobody_reads_is_a_timeout() {
         let (near, _far) = tokio::io::duplex(4);
         let mut channel = Channel::new(Stream::Memory(BufReader::new(near)), Rc::default());
-        let outcome = channel.write_all(b"longer than four", Duration::from_secs(1)).await;
-        assert!(matches!(outcome, Err(Fault::Timeout)));
+        let settings = Settings { send_timeout: Duration::from_secs(1), ..Settings::default() };
+        let outcome = channel.write_all(b"longer than four", &settings).await;
+        assert_eq!(outcome, Err(Failure::slow_taking(false)));
     }
 }

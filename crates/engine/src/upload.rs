@@ -4,10 +4,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
+use tokio::time::Instant;
 use wire::h1::{BodyDecoder, Decoded, Limits, encode};
 use wire::{BodyLength, Headers};
 
+use crate::pace::{Allowed, Pace};
 use crate::respond::Failure;
+use crate::settings::Settings;
 use crate::transport::{Channel, Stream};
 
 /// Bytes read from the client at a time.
@@ -33,6 +36,8 @@ pub struct Upload {
     trailers: Headers,
     /// What has been passed on of an unframed body, as long as it is not much.
     kept: Vec<u8>,
+    /// How fast the client sends it.
+    pace: Pace,
 }
 
 #[derive(Default)]
@@ -57,6 +62,7 @@ impl Upload {
         self.trailers.clear();
         self.kept.clear();
         self.received = 0;
+        self.pace.restart(0);
         self.limit = limit;
         self.pending.clear();
         self.written = 0;
@@ -96,6 +102,20 @@ impl Upload {
     /// More has been received than is allowed at all.
     pub fn is_over_limit(&self) -> bool {
         self.limit > 0 && self.received > self.limit
+    }
+
+    /// Until when the client has to send more. Calls of gRPC may stay silent for a while: they need not keep a pace.
+    pub fn allowed(&mut self, now: Instant, settings: &Settings) -> Allowed {
+        let mut demand = settings.body_demand();
+        if self.unframed {
+            demand.rate = 0;
+        }
+        self.pace.wait(now, self.received, &demand)
+    }
+
+    /// Somebody else than the client is waited for.
+    pub fn pause(&mut self, now: Instant) {
+        self.pace.pause(now);
     }
 
     /// Bytes are waiting to be taken by the upstream.
@@ -367,7 +387,11 @@ fn poll_trailers(cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<Head
 
 fn poll_client(cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<(), Failure>> {
     match ready!(client.input.poll_fill(cx, &mut client.stream, PIECE)) {
-        Ok(0) | Err(_) => Poll::Ready(Err(Failure::ClientGone)),
+        Ok(0) => Poll::Ready(Err(CUT_SHORT)),
+        Err(_) => Poll::Ready(Err(Failure::ClientGone)),
         Ok(_) => Poll::Ready(Ok(())),
     }
 }
+
+/// A client that ends its side within a body may still listen (RFC 9112 8).
+const CUT_SHORT: Failure = Failure::Malformed { status: 400, rule: "body cut short (RFC 9112 8)" };

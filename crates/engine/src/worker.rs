@@ -1,6 +1,5 @@
 //! One worker: a thread, a runtime, its own listeners, pool and workspaces.
 
-use std::cell::Cell;
 use std::io;
 use std::net::TcpListener as StdListener;
 use std::rc::Rc;
@@ -10,11 +9,15 @@ use plugin::exchange::{Client, Scheme};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use wire::proxy_protocol::Origin;
 
 use crate::announcement;
+use crate::caught::caught;
+use crate::connections::Idle;
 use crate::flow;
 use crate::http2;
+use crate::load;
 use crate::session::{Arrival, Local, Session};
 use crate::tls::{self, Handshakes, Offer};
 use crate::transport::{Channel, Stream};
@@ -76,7 +79,8 @@ pub fn run(
         while *orders.borrow_and_update() == Order::Run {
             tokio::select! {
                 changed = orders.changed() => if changed.is_err() { break },
-                _ = tidy.tick() => tidy_up(&local),
+                // A panic there must not end the worker; the next time may go well.
+                _ = tidy.tick() => drop(caught(|| tidy_up(&local))),
             }
         }
         for task in &accepting {
@@ -89,10 +93,12 @@ pub fn run(
     })
 }
 
-fn tidy_up(local: &Local) {
+/// What a worker does about every second.
+pub fn tidy_up(local: &Local) {
     local.tidy();
     // Once a second and not at each request, which costs the request nothing.
-    local.stats().writing.set(local.busy_connections() as u64);
+    local.stats().writing.set(local.connections.busy() as u64);
+    load::watch_memory(local);
     if local.worker.index == 0 {
         local.worker.services.sweep();
     }
@@ -131,12 +137,11 @@ async fn take_waiting(local: &Rc<Local>, sockets: &[Socket<TcpListener>]) {
 
 fn admit(local: &Rc<Local>, stream: TcpStream, spoken: Spoken) {
     let stats = local.stats();
-    if local.connections() >= local.settings.max_connections {
+    let (Ok(peer), Ok(here)) = (stream.peer_addr(), stream.local_addr()) else { return };
+    if !load::admits(local, peer.ip()) {
         stats.refused.add(1);
-        tracing::warn!(bound = local.settings.max_connections, "a connection was refused: max_connections");
         return;
     }
-    let (Ok(peer), Ok(here)) = (stream.peer_addr(), stream.local_addr()) else { return };
     if stream.set_nodelay(true).is_err() {
         return;
     }
@@ -156,7 +161,7 @@ pub fn start_proxied(local: &Rc<Local>, mut channel: Channel, mut client: Client
         local.stats().refused.add(1);
         return;
     };
-    let deadline = tokio::time::Instant::now() + settings.handshake_timeout;
+    let deadline = Instant::now() + settings.handshake_timeout;
     let local = local.clone();
     tokio::task::spawn_local(async move {
         match announcement::read(&mut channel, deadline).await {
@@ -191,10 +196,11 @@ pub fn start_tls(local: &Rc<Local>, stream: Stream, mut client: Client, offer: O
         );
         return;
     };
-    let number = local.number_connection();
+    let number = local.connections.number();
     local.stats().accepted.add(1);
     let ending = Ending { local: local.clone(), number };
-    let idle = Rc::new(Cell::new(true));
+    let address = client.peer.ip();
+    let idle = Rc::new(Idle::since(Instant::now()));
     let still_idle = idle.clone();
     let task = tokio::task::spawn_local(async move {
         let local = ending.local.clone();
@@ -214,15 +220,16 @@ pub fn start_tls(local: &Rc<Local>, stream: Stream, mut client: Client, offer: O
         }
         drop(ending);
     });
-    local.register(number, task.abort_handle(), idle);
+    local.connections.enter(number, task.abort_handle(), idle, address);
 }
 
 /// Serves a connection in a task of its own; with `http2` its first bytes say what it speaks.
 pub fn start(local: &Rc<Local>, channel: Channel, client: Client, http2: bool) {
-    let number = local.number_connection();
+    let number = local.connections.number();
     local.stats().accepted.add(1);
     let ending = Ending { local: local.clone(), number };
-    let idle = Rc::new(Cell::new(true));
+    let idle = Rc::new(Idle::since(Instant::now()));
+    let address = client.peer.ip();
     let arrival = Arrival { local: local.clone(), channel, client, number, idle: idle.clone() };
     let task = tokio::task::spawn_local(async move {
         let _ending = ending;
@@ -233,7 +240,7 @@ pub fn start(local: &Rc<Local>, channel: Channel, client: Client, http2: bool) {
             flow::serve(Session::new(arrival)).await;
         }
     });
-    local.register(number, task.abort_handle(), idle);
+    local.connections.enter(number, task.abort_handle(), idle, address);
 }
 
 /// Takes the connection off the books however its task ends.
@@ -244,7 +251,7 @@ struct Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.local.unregister(self.number);
+        self.local.connections.strike(self.number);
         self.local.stats().closed.add(1);
     }
 }
@@ -252,13 +259,13 @@ impl Drop for Ending {
 /// Serves running requests to their end, or until told to stop, and ends what is left.
 pub async fn drain(local: &Rc<Local>, orders: &mut watch::Receiver<Order>) {
     local.begin_drain();
-    while local.connections() > 0 && *orders.borrow_and_update() != Order::Stop {
+    while local.connections.count() > 0 && *orders.borrow_and_update() != Order::Stop {
         tokio::select! {
             // Without anybody to give orders there is nobody to wait for, either.
             changed = orders.changed() => if changed.is_err() { break },
             // Only then are connections ended that are idle: on some a request may just have arrived.
-            () = tokio::time::sleep(DRAIN_TICK) => local.end_connections(false),
+            () = tokio::time::sleep(DRAIN_TICK) => local.connections.end(false),
         }
     }
-    local.end_connections(true);
+    local.connections.end(true);
 }

@@ -43,6 +43,11 @@ impl Downstream {
         let _ = self.respond.send_informational(response);
     }
 
+    /// The response head has been sent.
+    pub fn has_begun(&self) -> bool {
+        self.outgoing.is_some()
+    }
+
     /// Sends the response head; with `ended` it is all there is.
     pub fn send_head(&mut self, response: Response<()>, ended: bool) {
         if let Ok(outgoing) = self.respond.send_response(response, ended) {

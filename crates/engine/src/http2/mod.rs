@@ -4,5 +4,6 @@
 pub mod call;
 pub mod downstream;
 mod halves;
+mod meter;
 pub mod pool;
 pub mod server;

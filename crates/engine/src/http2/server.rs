@@ -8,14 +8,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::RecvStream;
 use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
 use http::Request;
 use plugin::exchange::Client;
 use tokio::time::Instant;
 
+use crate::bounds::Bound;
+use crate::connections::Idle;
 use crate::flow;
 use crate::http2::downstream::Downstream;
+use crate::http2::meter::Metered;
 use crate::prefixed::Prefixed;
 use crate::session::{Arrival, Local, Session};
 use crate::settings::Http2;
@@ -23,6 +26,8 @@ use crate::transport::{Channel, Stream, Timer};
 
 /// Bytes read at a time until it is known what a client speaks.
 const PREFACE_READ: usize = 8 << 10;
+/// Time a client that is cut off has to take the reason.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// What a client of HTTP/2 sends first (RFC 9113 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -53,15 +58,17 @@ async fn speaks_http2(arrival: &mut Arrival) -> Option<bool> {
 /// Serves a connection until it ends: by the client, after an idle while, or with the gateway.
 pub async fn serve(arrival: Arrival) {
     let Arrival { local, channel, client, number, idle } = arrival;
-    // It ends by itself: requests may be running that only it knows of.
-    idle.set(false);
+    // It ends by itself, with a GOAWAY.
+    idle.take_leave();
+    idle.rest(Instant::now());
     let peer = Peer { local, client, number };
-    let io = Prefixed::new(channel);
     let settings = &peer.local.settings;
+    let flooded = Rc::new(Cell::new(false));
+    let io = Metered::new(Prefixed::new(channel), settings.http2.max_control_frames, flooded.clone());
     let mut timer = Timer::default();
     let handshake = builder(&settings.http2).handshake::<_, Bytes>(io);
     let Ok(Ok(mut connection)) = timer.within(settings.head_timeout, handshake).await else { return };
-    let running = Running { streams: Rc::default(), quiet_since: Rc::new(Cell::new(Instant::now())) };
+    let running = Running { streams: Rc::default(), idle };
     let mut stopping = pin!(peer.local.stopping());
     let (mut ending, mut requests) = (false, 0);
     loop {
@@ -70,7 +77,8 @@ pub async fn serve(arrival: Arrival) {
             if stop.is_ready() {
                 return Poll::Ready(Event::End);
             }
-            poll_next(cx, &mut connection, &mut timer, &running, settings.idle_timeout)
+            let next = poll_next(cx, &mut connection, &mut timer, &running, settings.idle_timeout);
+            if flooded.get() { Poll::Ready(Event::Flood) } else { next }
         });
         match event.await {
             Event::Request(request, respond) => {
@@ -85,9 +93,21 @@ pub async fn serve(arrival: Arrival) {
                 ending = true;
                 connection.graceful_shutdown();
             }
+            Event::Flood => {
+                peer.local.bounds.reached(Bound::Http2ControlFrames);
+                return cut_off(connection, &mut timer).await;
+            }
             Event::End | Event::Gone => return,
         }
     }
+}
+
+/// Ends a connection at once, with the reason, which its client has a moment to take (RFC 9113 10.5).
+async fn cut_off(mut connection: Connection<Metered<Prefixed>, Bytes>, timer: &mut Timer) {
+    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+    let farewell = poll_fn(|cx| connection.poll_closed(cx));
+    // However it ends, it ends here.
+    let _ = timer.within(FAREWELL, farewell).await;
 }
 
 /// What the streams of a connection share.
@@ -100,6 +120,8 @@ struct Peer {
 #[expect(clippy::large_enum_variant, reason = "handed over once, never kept")]
 enum Event {
     Request(Request<RecvStream>, SendResponse<Bytes>),
+    /// The client sent too many frames that bring nothing.
+    Flood,
     /// It is time to take no more requests.
     End,
     /// The connection is over.
@@ -108,7 +130,7 @@ enum Event {
 
 fn poll_next(
     cx: &mut Context<'_>,
-    connection: &mut Connection<Prefixed, Bytes>,
+    connection: &mut Connection<Metered<Prefixed>, Bytes>,
     timer: &mut Timer,
     running: &Running,
     idle_timeout: Duration,
@@ -119,8 +141,7 @@ fn poll_next(
         Poll::Pending => {}
     }
     loop {
-        let is_idle = running.streams.get() == 0;
-        let since = if is_idle { running.quiet_since.get() } else { Instant::now() };
+        let since = running.idle.resting_since().unwrap_or_else(Instant::now);
         if timer.poll_passed(cx, since + idle_timeout).is_pending() {
             return Poll::Pending;
         }
@@ -148,26 +169,29 @@ fn builder(settings: &Http2) -> Builder {
 /// The streams of a connection that are being served.
 struct Running {
     streams: Rc<Cell<usize>>,
-    quiet_since: Rc<Cell<Instant>>,
+    idle: Rc<Idle>,
 }
 
 impl Running {
     fn enter(&self) -> Entered {
         self.streams.set(self.streams.get() + 1);
-        Entered { streams: self.streams.clone(), quiet_since: self.quiet_since.clone() }
+        self.idle.work();
+        Entered { streams: self.streams.clone(), idle: self.idle.clone() }
     }
 }
 
 /// Counts a stream for as long as it is served, however that ends.
 struct Entered {
     streams: Rc<Cell<usize>>,
-    quiet_since: Rc<Cell<Instant>>,
+    idle: Rc<Idle>,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
         self.streams.set(self.streams.get() - 1);
-        self.quiet_since.set(Instant::now());
+        if self.streams.get() == 0 {
+            self.idle.rest(Instant::now());
+        }
     }
 }
 

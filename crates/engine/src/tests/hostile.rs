@@ -99,3 +99,55 @@ async fn connect_is_refused() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_change_to_another_protocol_than_was_asked_for_is_no_tunnel() {
+    for fields in
+        ["Connection: Upgrade\r\nUpgrade: h2c\r\n", "", "Upgrade: websocket\r\nUpgrade: websocket\r\n"]
+    {
+        with(PLAIN, Settings::default(), |lab| async move {
+            let mut client = lab.client();
+            client
+                .send("GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+                .await;
+            let mut upstream = lab.upstream().await;
+            upstream.head().await;
+            upstream.send(&format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\nevil")).await;
+            let (status, head, body) = client.response().await;
+            assert_eq!(status, 502, "{head}");
+            assert!(!body.contains("evil"), "{body}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_is_wrong_from_its_first_chunk_is_a_502_and_the_client_stays() {
+    with(PLAIN, Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        let mut upstream = lab.upstream().await;
+        upstream.head().await;
+        upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\nxyz\r\n").await;
+        let (status, head, _) = client.response().await;
+        assert_eq!((status, field(&head, "transfer-encoding")), (502, None), "{head}");
+        client.send("GET /next HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        assert!(lab.upstream().await.head().await.starts_with("GET /next "));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_ends_its_side_within_a_body_is_told_so() {
+    for framing in ["Content-Length: 10", "Content-Length: 100000", "Transfer-Encoding: chunked"] {
+        with(PLAIN, Settings::default(), |lab| async move {
+            let mut client = lab.client();
+            client.send(&format!("POST / HTTP/1.1\r\nHost: h\r\n{framing}\r\n\r\n5\r\nabc")).await;
+            client.finish().await;
+            let (status, head, _) = client.response().await;
+            assert_eq!((status, field(&head, "connection")), (400, Some("close")), "{head}");
+            assert_eq!(client.rest().await, "");
+        })
+        .await;
+    }
+}

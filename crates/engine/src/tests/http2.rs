@@ -222,7 +222,7 @@ async fn a_connection_without_requests_ends_after_the_idle_time() {
     with(PLAIN, Settings { idle_timeout: Duration::from_secs(5), ..Settings::default() }, |lab| async move {
         let client = lab.http2().await;
         let start = tokio::time::Instant::now();
-        while lab.local.connections() > 0 {
+        while lab.local.connections.count() > 0 {
             tokio::time::advance(Duration::from_millis(100)).await;
             assert!(start.elapsed() < Duration::from_secs(11), "the idle connection stays");
         }
@@ -251,7 +251,7 @@ async fn a_stop_lets_running_requests_finish_and_takes_no_more() {
         };
         tokio::join!(draining, story);
         drop(orders);
-        assert_eq!(lab.local.connections(), 0);
+        assert_eq!(lab.local.connections.count(), 0);
     })
     .await;
 }

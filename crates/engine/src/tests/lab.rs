@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, D
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::LocalSet;
 
+use super::trouble::ROOMS;
 use crate::compile::Compiler;
 use crate::session::{Arrival, Local, Session};
 use crate::settings::Settings;
@@ -168,7 +169,7 @@ impl Lab {
     /// A connection that is not served, with the client's end of it.
     pub fn session(&self) -> (Session, Peer) {
         let (channel, far) = pipe();
-        let number = self.local.number_connection();
+        let number = self.local.connections.number();
         (
             Session::new(Arrival {
                 local: self.local.clone(),
@@ -189,6 +190,11 @@ impl Lab {
     /// How many workspaces have been made so far.
     pub fn workspaces_made(&self) -> u64 {
         self.local.worker.count() - 1
+    }
+
+    /// How many connections and streams hold the worker's corner.
+    pub fn holders(&self) -> usize {
+        Rc::strong_count(&self.local)
     }
 
     /// The upstream's end of the next connection the gateway opens.
@@ -232,8 +238,9 @@ fn compile(
     let told = |problems: Vec<Problem>| {
         problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("\n")
     };
-    let config = model::declarative::load("test.yml", document, &Catalog::default()).map_err(told)?;
-    let compiler = Compiler { definitions: &[], services, resolver, tls };
+    let catalog = Catalog { plugins: ROOMS.iter().map(|room| room.schema()).collect(), entities: Vec::new() };
+    let config = model::declarative::load("test.yml", document, &catalog).map_err(told)?;
+    let compiler = Compiler { definitions: ROOMS, services, resolver, tls };
     compiler.compile(Arc::new(config)).map_err(told)
 }
 

@@ -1,17 +1,23 @@
 //! The engine over pipes: scripted clients, scripted upstreams, no sockets, time that stands still.
 
 mod lab;
+mod trouble;
 
 mod connections;
 mod endings;
 mod failures;
+mod frames;
 mod grpc;
 mod hostile;
 mod http2;
 mod http2_frames;
+mod http2_hostile;
+mod load;
+mod panics;
 mod proxied;
 mod refusals;
 mod reload;
 mod sizes;
+mod slow;
 mod streaming;
 mod tls;

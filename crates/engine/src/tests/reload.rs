@@ -64,7 +64,7 @@ async fn draining_lets_a_running_request_finish_and_then_closes() {
         let mut upstream = lab.upstream().await;
         upstream.head().await;
         lab.local.draining.set(true);
-        lab.local.end_connections(false);
+        lab.local.connections.end(false);
         upstream.send(OK).await;
         let (status, head, _) = client.response().await;
         assert_eq!(status, 200);

@@ -28,7 +28,7 @@ async fn an_idle_connection_is_small() {
         let channel = Channel::new(Stream::Memory(BufReader::new(near)), lab.local.buffers.clone());
         let arrival = Arrival { local: lab.local.clone(), channel, client, number: 0, idle: Rc::default() };
         let task = size_of_val(&flow::serve(Session::new(arrival)));
-        assert!(task <= 3050, "the task of a connection takes {task} bytes");
+        assert!(task <= 2650, "the task of a connection takes {task} bytes");
     })
     .await;
 }

@@ -1,26 +1,24 @@
 //! One attempt to get a response head out of one target.
 
 use std::future::poll_fn;
-use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use plugin::Exchange;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
-use wire::h1::{Limits, Parsed, encode, parse_response};
-use wire::{BodyLength, Headers, Known, Upgrade, Version};
+use wire::h1::{Parsed, encode, parse_response};
+use wire::{BodyLength, Known, Upgrade, Version};
 
 use crate::balance::Peer;
 use crate::forward::{self, Outgoing};
 use crate::respond::Failure;
-use crate::session::{Local, Parts};
+use crate::session::Parts;
 use crate::snapshot::Plan;
-use crate::transport::{Channel, Fault, Input, Stream};
-use crate::upload::Upload;
+use crate::transport::{Fault, Input, Stream};
 use crate::upstream::http2;
+use crate::upstream::pair::Pair;
 use crate::upstream::pool::Reused;
 use crate::upstream::reach::{Reached, complain, reach};
 
@@ -112,7 +110,7 @@ async fn connect(
         }
         Reached::Opening(opening) => opening,
     };
-    let opened = parts.channel.timer.within(message.plan.connect_timeout, opening).await;
+    let opened = parts.channel.within(message.plan.connect_timeout, opening).await;
     let failure = match opened {
         Ok(Ok(stream)) => {
             return Ok((
@@ -126,7 +124,8 @@ async fn connect(
             }
             Failure::ConnectRefused
         }
-        Err(_) => Failure::UpstreamTimeout,
+        Err(Fault::Timeout) => Failure::UpstreamTimeout,
+        Err(Fault::Closed) => Failure::ClientGone,
     };
     Err(Missed { failure, unsent: true, stale: false })
 }
@@ -216,11 +215,20 @@ fn is_interim(status: u16) -> bool {
     (100..200).contains(&status) && status != 101
 }
 
+/// A change of protocols is one that was asked for, to the very protocol that was (RFC 9110 7.8).
 fn check_upgrade(exchange: &Exchange) -> Result<(), Failure> {
-    if exchange.response.status == 101 && exchange.request.upgrade != Some(Upgrade::WebSocket) {
+    let response = &exchange.response;
+    if response.status != 101 {
+        return Ok(());
+    }
+    if exchange.request.upgrade != Some(Upgrade::WebSocket) {
         return Err(Failure::UpstreamMalformed { rule: "101 without a request to upgrade" });
     }
-    Ok(())
+    let mut protocols = response.headers.known_all(Known::Upgrade);
+    match (protocols.next(), protocols.next()) {
+        (Some(protocol), None) if protocol.eq_ignore_ascii_case(b"websocket") => Ok(()),
+        _ => Err(Failure::UpstreamMalformed { rule: "101 to another protocol than was asked for" }),
+    }
 }
 
 /// Passes an interim response on, to clients that know of them (RFC 9110 15.2). A 100 is not passed: the gateway
@@ -244,181 +252,5 @@ async fn pass_interim(parts: &mut Parts<'_>) -> Result<(), Failure> {
         field.known != Known::ContentLength && !field.known.is_hop_by_hop()
     });
     encode::end_of_head(&mut work.to_client);
-    let limit = parts.local.settings.send_timeout;
-    parts.channel.write_all(&work.to_client, limit).await.map_err(|_| Failure::ClientGone)
-}
-
-/// The two sides of an exchange while bytes flow. Whatever it waits for, it keeps the upload going.
-pub struct Pair<'a> {
-    client: &'a mut Channel,
-    upstream: &'a mut Upstream,
-    upload: &'a mut Upload,
-    body_timeout: Duration,
-    send_timeout: Duration,
-    write_timeout: Duration,
-}
-
-impl<'a> Pair<'a> {
-    /// Couples a client with an upstream.
-    pub fn new(
-        client: &'a mut Channel,
-        upstream: &'a mut Upstream,
-        upload: &'a mut Upload,
-        local: &Local,
-    ) -> Self {
-        let (body_timeout, send_timeout) = (local.settings.body_timeout, local.settings.send_timeout);
-        let write_timeout = upstream.write_timeout;
-        Self { client, upstream, upload, body_timeout, send_timeout, write_timeout }
-    }
-
-    /// Reads once from the upstream; zero is the end. `limit` runs from `since`, or from now, but not before the
-    /// upload is complete.
-    pub async fn read_upstream(
-        &mut self,
-        room: usize,
-        limit: Duration,
-        since: Option<Instant>,
-    ) -> Result<usize, Failure> {
-        self.drive(limit, since, Failure::UpstreamTimeout, |cx, _, upstream| {
-            upstream.input.poll_fill(cx, &mut upstream.stream, room).map_err(|_| Failure::UpstreamClosed)
-        })
-        .await
-    }
-
-    /// Waits for the response head of an upstream that speaks HTTP/2, and whether it is all there is.
-    pub async fn read_http2_head(
-        &mut self,
-        limit: Duration,
-    ) -> Result<(http::response::Parts, bool), Missed> {
-        let mut outcome = None;
-        let driven = self
-            .drive(limit, None, Failure::UpstreamTimeout, |cx, client, upstream| {
-                let Stream::Call(call) = &mut upstream.stream else {
-                    return Poll::Ready(Err(Failure::UpstreamClosed));
-                };
-                if let Some(interim) = call.poll_interim(cx)
-                    && let Some(stream) = client.stream.as_http2()
-                {
-                    stream.send_interim(interim);
-                }
-                call.poll_head(cx).map(|head| {
-                    outcome = Some(head);
-                    Ok(0)
-                })
-            })
-            .await;
-        driven.map_err(|failure| Missed { failure, unsent: false, stale: false })?;
-        let head = outcome.ok_or(Missed { failure: Failure::UpstreamClosed, unsent: false, stale: false })?;
-        head.map_err(|error| http2::missed(&error))
-    }
-
-    /// Adds the trailer section of an upstream that speaks HTTP/2 to `fields`.
-    pub async fn read_trailers(&mut self, limit: Duration, fields: &mut Headers) -> Result<(), Failure> {
-        let limits = Limits::default();
-        self.drive(limit, None, Failure::UpstreamTimeout, |cx, _, upstream| {
-            let Stream::Call(call) = &mut upstream.stream else { return Poll::Ready(Ok(0)) };
-            let read = call.poll_trailers(cx, &limits, fields);
-            read.map_ok(|()| 0).map_err(|_| Failure::UpstreamClosed)
-        })
-        .await
-        .map(drop)
-    }
-
-    /// Writes `head` and then the first `count` unread bytes of the upstream to the client.
-    pub async fn write_client(&mut self, head: &[u8], count: usize) -> Result<(), Failure> {
-        let mut written = 0;
-        while written < head.len() + count {
-            written += self
-                .drive(self.send_timeout, None, Failure::ClientGone, |cx, client, upstream| {
-                    let body = &upstream.input.unread()[..count];
-                    let head_left = head.get(written..).unwrap_or_default();
-                    let body_left = &body[written.saturating_sub(head.len())..];
-                    poll_write_two(cx, client, head_left, body_left)
-                })
-                .await?;
-        }
-        Ok(())
-    }
-
-    async fn drive(
-        &mut self,
-        limit: Duration,
-        since: Option<Instant>,
-        late: Failure,
-        mut step: impl FnMut(&mut Context<'_>, &mut Channel, &mut Upstream) -> Poll<Result<usize, Failure>>,
-    ) -> Result<usize, Failure> {
-        let mut deadline = since.filter(|_| self.upload.is_done()).map(|since| since + limit);
-        poll_fn(|cx| {
-            if !self.upload.is_done() {
-                match self.poll_upload(cx) {
-                    Ok(true) => deadline = None,
-                    Ok(false) => {}
-                    Err(failure) => return Poll::Ready(Err(failure)),
-                }
-            }
-            if let Poll::Ready(outcome) = step(cx, self.client, self.upstream) {
-                return Poll::Ready(outcome);
-            }
-            if self.client.stream.poll_gone(cx).is_ready() {
-                return Poll::Ready(Err(Failure::ClientGone));
-            }
-            let (limit, late) = if self.upload.is_done() {
-                (limit, late)
-            } else if self.upload.is_awaiting_client()
-                && self.client.input.is_empty()
-                && !self.upload.has_pending()
-            {
-                (self.body_timeout, Failure::ClientTimeout)
-            } else {
-                // With bytes at hand it is the upstream that does not take them.
-                (self.write_timeout, Failure::UpstreamTimeout)
-            };
-            let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
-            self.client.timer.poll_passed(cx, deadline).map(|()| Err(late))
-        })
-        .await
-    }
-
-    /// Moves the upload on; whether anything moved. An upstream that stops reading may still answer.
-    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<bool, Failure> {
-        let mut moved = false;
-        match self.upload.poll(cx, self.client, &mut self.upstream.stream, &mut moved) {
-            Poll::Ready(Err(Failure::UpstreamClosed)) => {
-                self.upload.finish();
-                self.upstream.reusable = false;
-                self.client.must_close = true;
-            }
-            Poll::Ready(Err(failure)) => return Err(failure),
-            Poll::Ready(Ok(())) | Poll::Pending => {}
-        }
-        Ok(moved)
-    }
-}
-
-fn poll_write_two(
-    cx: &mut Context<'_>,
-    client: &mut Channel,
-    first: &[u8],
-    second: &[u8],
-) -> Poll<Result<usize, Failure>> {
-    let stream = Pin::new(&mut client.stream);
-    let written = match (first.is_empty(), second.is_empty()) {
-        (true, _) => stream.poll_write(cx, second),
-        (false, true) => stream.poll_write(cx, first),
-        (false, false) => stream.poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)]),
-    };
-    written.map(|outcome| match outcome {
-        Ok(0) | Err(_) => Err(Failure::ClientGone),
-        Ok(count) => Ok(count),
-    })
-}
-
-impl From<Fault> for Failure {
-    /// A fault on the client's side while its request is read.
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Timeout => Self::ClientTimeout,
-            Fault::Closed => Self::ClientGone,
-        }
-    }
+    parts.channel.write_all(&work.to_client, &parts.local.settings).await
 }

@@ -10,8 +10,9 @@ use http::uri::{Authority, PathAndQuery};
 use tokio::time::Instant;
 use wire::{BodyLength, h2 as messages};
 
-use super::attempt::{Message, Missed, Pair, Upstream, write_host};
+use super::attempt::{Message, Missed, Upstream, write_host};
 use super::connect;
+use super::pair::Pair;
 use super::reach::complain;
 use crate::forward;
 use crate::http2::call::Call;
@@ -19,7 +20,7 @@ use crate::http2::pool::Slot;
 use crate::protocol::call_timeout;
 use crate::respond::Failure;
 use crate::session::Parts;
-use crate::transport::{Input, Stream};
+use crate::transport::{Fault, Input, Stream};
 
 /// Sends the request and waits for the response head, which it leaves in the exchange.
 pub async fn attempt(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<Upstream, Missed> {
@@ -68,7 +69,7 @@ async fn connect(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<(Slot, 
         let identity = wanted.map(|wanted| wanted.identity());
         pool.open(address, identity, stream).await.map_err(io::Error::other)
     };
-    match parts.channel.timer.within(message.plan.connect_timeout, opening).await {
+    match parts.channel.within(message.plan.connect_timeout, opening).await {
         Ok(Ok(slot)) => Ok((slot, false)),
         Ok(Err(reason)) => {
             if trust.is_some() {
@@ -76,7 +77,8 @@ async fn connect(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<(Slot, 
             }
             Err(refused)
         }
-        Err(_) => Err(Missed { failure: Failure::UpstreamTimeout, ..refused }),
+        Err(Fault::Timeout) => Err(Missed { failure: Failure::UpstreamTimeout, ..refused }),
+        Err(Fault::Closed) => Err(Missed { failure: Failure::ClientGone, ..refused }),
     }
 }
 

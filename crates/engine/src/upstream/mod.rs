@@ -3,5 +3,6 @@
 pub mod attempt;
 pub mod connect;
 pub mod http2;
+pub mod pair;
 pub mod pool;
 pub mod reach;

@@ -25,7 +25,7 @@ async fn a_client_that_does_not_come_to_the_point_is_let_go() {
             let mut rest = Vec::new();
             client.read_to_end(&mut rest).await.unwrap();
             assert_eq!((start.elapsed(), rest.len()), (Duration::from_secs(10), 0));
-            assert_eq!(lab.local.connections(), 0);
+            assert_eq!(lab.local.connections.count(), 0);
         })
         .await;
     }

@@ -1,0 +1,108 @@
+//! Bounds that clients, plugins and the process run into: each has a name, and says so in the log, once a second at
+//! most. Nothing here is touched while nobody runs into one.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::respond::Failure;
+
+/// Least time between two lines about one bound.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// A bound, named as in [`crate::Settings`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// Time for a whole request head.
+    HeadTimeout,
+    /// Time between two reads of a request body.
+    BodyTimeout,
+    /// Least pace of a request body.
+    MinBodyRate,
+    /// Time between two writes to a client.
+    SendTimeout,
+    /// Least pace of a client that takes a response.
+    MinSendRate,
+    /// Time a plugin may wait.
+    PluginTimeout,
+    /// Connections of a worker.
+    MaxConnections,
+    /// Connections of one address.
+    MaxConnectionsPerAddress,
+    /// Memory of the process.
+    MaxResident,
+    /// Control frames of an HTTP/2 connection.
+    Http2ControlFrames,
+}
+
+const KINDS: usize = Bound::Http2ControlFrames as usize + 1;
+
+impl Bound {
+    /// The name in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::HeadTimeout => "head_timeout",
+            Self::BodyTimeout => "body_timeout",
+            Self::MinBodyRate => "min_body_rate",
+            Self::SendTimeout => "send_timeout",
+            Self::MinSendRate => "min_send_rate",
+            Self::PluginTimeout => "plugin_timeout",
+            Self::MaxConnections => "max_connections",
+            Self::MaxConnectionsPerAddress => "max_connections_per_address",
+            Self::MaxResident => "max_resident_size",
+            Self::Http2ControlFrames => "http2_max_control_frames",
+        }
+    }
+}
+
+/// What one worker has said about each bound.
+#[derive(Default)]
+pub struct Bounds {
+    told: [Cell<Told>; KINDS],
+}
+
+#[derive(Clone, Copy, Default)]
+struct Told {
+    at: Option<Instant>,
+    /// Times the bound was reached and not told of.
+    unsaid: u64,
+}
+
+impl Bounds {
+    /// Tells of a bound that was reached, unless that was told just now. Whether it was.
+    pub fn reached(&self, bound: Bound) -> bool {
+        let now = Instant::now();
+        let place = &self.told[bound as usize];
+        let told = place.get();
+        if told.at.is_some_and(|at| now < at + QUIET) {
+            place.set(Told { unsaid: told.unsaid + 1, ..told });
+            return false;
+        }
+        tracing::warn!(bound = bound.name(), unsaid = told.unsaid, "a bound was reached");
+        place.set(Told { at: Some(now), unsaid: 0 });
+        true
+    }
+
+    /// Tells of the bound behind a failure, if there is one.
+    pub fn note(&self, failure: Failure) {
+        if let Some(bound) = failure.bound() {
+            self.reached(bound);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_bound_is_told_of_once_a_second() {
+        let bounds = Bounds::default();
+        assert!(bounds.reached(Bound::BodyTimeout));
+        assert!(!bounds.reached(Bound::BodyTimeout));
+        assert!(bounds.reached(Bound::MaxConnections), "another bound is another line");
+        tokio::time::advance(QUIET).await;
+        assert!(bounds.reached(Bound::BodyTimeout));
+    }
+}

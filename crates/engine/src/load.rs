@@ -1,0 +1,99 @@
+//! What the process does when it has too much to do: connections that give way to others, and requests that are turned
+//! away while memory is short. The Admin API and the status listener are served by other threads and stay reachable.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use plugin::Services;
+use plugin::stats::Tally;
+
+use crate::bounds::Bound;
+use crate::session::Local;
+use crate::settings::is_trusted;
+
+/// How much one worker has turned away, and whether it has to now.
+pub struct Load {
+    /// New requests are turned away.
+    pub short_of_memory: Cell<bool>,
+    /// Idle connections that gave way to new ones.
+    shed_connections: Arc<Tally>,
+    /// Requests turned away.
+    shed_requests: Arc<Tally>,
+}
+
+impl Load {
+    /// Nothing has been turned away by this worker yet; the counts are the process's.
+    pub fn new(services: &Services) -> Self {
+        let tally = |name, help| services.keep(name, || Tally::new(name, help));
+        Self {
+            short_of_memory: Cell::new(false),
+            shed_connections: tally("connections_shed", "Idle connections that gave way to new ones"),
+            shed_requests: tally("requests_shed", "Requests turned away while memory was short"),
+        }
+    }
+
+    /// Counts a request that is turned away.
+    pub fn turn_away(&self) {
+        self.shed_requests.add(1);
+    }
+}
+
+/// Whether another connection from `address` is taken. One that has been idle for longest may give way to it.
+pub fn admits(local: &Local, address: IpAddr) -> bool {
+    let settings = &local.settings;
+    let most = settings.max_connections_per_address;
+    // Whoever forwards for others connects for many.
+    if most > 0 && local.connections.from(address) >= most && !is_trusted(settings, address) {
+        local.bounds.reached(Bound::MaxConnectionsPerAddress);
+        return false;
+    }
+    if local.connections.count() < settings.max_connections {
+        return true;
+    }
+    local.bounds.reached(Bound::MaxConnections);
+    let shed = local.connections.shed();
+    local.load.shed_connections.add(u64::from(shed));
+    shed
+}
+
+/// Looks how much memory the process uses. Called about every second.
+pub fn watch_memory(local: &Local) {
+    let most = local.settings.max_resident_bytes;
+    if most == 0 {
+        return;
+    }
+    let short = resident_bytes().is_some_and(|bytes| bytes > most);
+    let was_short = local.load.short_of_memory.replace(short);
+    // One worker speaks for all.
+    if local.worker.index == 0 && short != was_short {
+        tracing::warn!(
+            bound = Bound::MaxResident.name(),
+            short,
+            "requests are turned away while memory is short"
+        );
+    }
+}
+
+/// Memory of the process that is not paged out; none where the system does not tell.
+fn resident_bytes() -> Option<u64> {
+    parse_resident(&std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+fn parse_resident(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    kilobytes.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resident_memory_is_read_from_the_status_of_the_process() {
+        assert_eq!(parse_resident("Name:\tx\nVmRSS:\t    2048 kB\nRssAnon:\t 1 kB\n"), Some(2 << 20));
+        assert_eq!(parse_resident("Name:\tx\n"), None);
+        assert!(resident_bytes().is_none_or(|bytes| bytes > 1 << 20));
+    }
+}

@@ -1,0 +1,141 @@
+//! More than the gateway is to bear: who gives way, and who is turned away.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::lab::{Lab, PLAIN, Peer, field, with};
+use crate::bounds::Bound;
+use crate::load::admits;
+use crate::settings::Settings;
+use crate::worker;
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// Where the lab's clients come from.
+const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 99));
+
+fn at_most(max_connections: usize) -> Settings {
+    Settings { max_connections, ..Settings::default() }
+}
+
+/// A client that has been served once, and the upstream that did.
+async fn served(lab: &Lab) -> (Peer, Peer) {
+    let mut client = lab.client();
+    client.send(GET).await;
+    let mut upstream = lab.upstream().await;
+    upstream.head().await;
+    upstream.send(OK).await;
+    assert_eq!(client.response().await.0, 200);
+    sleep(Duration::from_secs(1)).await;
+    (client, upstream)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_connection_that_has_been_idle_for_longest_gives_way() {
+    with(PLAIN, at_most(3), |lab| async move {
+        let (mut first, mut upstream) = served(&lab).await;
+        let mut never_used = lab.client();
+        sleep(Duration::from_secs(1)).await;
+        // It is older, but has been used since.
+        first.send(GET).await;
+        upstream.head().await;
+        upstream.send(OK).await;
+        assert_eq!(first.response().await.0, 200);
+        let mut busy = lab.client();
+        busy.send(GET).await;
+        upstream.head().await;
+        assert!(admits(&lab.local, ELSEWHERE));
+        assert_eq!(never_used.rest().await, "");
+        let newcomer = lab.client();
+        sleep(Duration::from_millis(10)).await;
+        assert!(admits(&lab.local, ELSEWHERE));
+        assert_eq!(first.rest().await, "");
+        assert_eq!(lab.local.connections.count(), 2);
+        upstream.send(OK).await;
+        assert_eq!(busy.response().await.0, 200, "whoever is being served is left alone");
+        drop(newcomer);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_all_are_busy_the_newcomer_is_refused() {
+    with(PLAIN, at_most(1), |lab| async move {
+        let mut busy = lab.client();
+        busy.send(GET).await;
+        let mut upstream = lab.upstream().await;
+        upstream.head().await;
+        assert!(!admits(&lab.local, ELSEWHERE));
+        assert!(!lab.local.bounds.reached(Bound::MaxConnections), "it has been told of");
+        upstream.send(OK).await;
+        assert_eq!(busy.response().await.0, 200);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_of_http_2_gives_way_only_while_nothing_runs_on_it() {
+    with(PLAIN, at_most(1), |lab| async move {
+        let client = lab.http2().await;
+        let request = || http::Request::get("http://h/").body(()).unwrap();
+        let (response, _) = client.clone().ready().await.unwrap().send_request(request(), true).unwrap();
+        let mut upstream = lab.upstream().await;
+        upstream.head().await;
+        assert!(!admits(&lab.local, ELSEWHERE));
+        upstream.send(OK).await;
+        let mut body = response.await.unwrap().into_body();
+        while body.data().await.is_some() {}
+        sleep(Duration::from_secs(1)).await;
+        assert!(admits(&lab.local, ELSEWHERE));
+        assert_eq!(lab.local.connections.count(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_has_as_many_connections_as_it_may_unless_it_is_trusted() {
+    let few = Settings { max_connections_per_address: 2, ..Settings::default() };
+    with(PLAIN, few.clone(), |lab| async move {
+        let (mut first, second) = (lab.client(), lab.client());
+        assert!(!admits(&lab.local, HERE) && admits(&lab.local, ELSEWHERE));
+        assert!(!lab.local.bounds.reached(Bound::MaxConnectionsPerAddress), "it has been told of");
+        first.finish().await;
+        first.rest().await;
+        sleep(Duration::from_secs(1)).await;
+        assert!(admits(&lab.local, HERE), "one of them has ended");
+        drop(second);
+    })
+    .await;
+    let trusting = Settings { trusted_networks: vec!["192.0.2.0/24".parse().unwrap()], ..few };
+    with(PLAIN, trusting, |lab| async move {
+        let _clients = [lab.client(), lab.client(), lab.client()];
+        assert!(admits(&lab.local, HERE));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_memory_is_short_requests_are_turned_away() {
+    with(PLAIN, Settings { max_resident_bytes: 1, ..Settings::default() }, |lab| async move {
+        let (mut client, _upstream) = served(&lab).await;
+        worker::tidy_up(&lab.local);
+        client.send(GET).await;
+        let (status, head, _) = client.response().await;
+        assert_eq!(
+            (status, field(&head, "retry-after"), field(&head, "connection")),
+            (503, Some("5"), Some("close"))
+        );
+        assert_eq!(client.rest().await, "");
+        assert!(!lab.local.bounds.reached(Bound::MaxResident), "it has been told of");
+    })
+    .await;
+    with(PLAIN, Settings { max_resident_bytes: u64::MAX, ..Settings::default() }, |lab| async move {
+        worker::tidy_up(&lab.local);
+        served(&lab).await;
+    })
+    .await;
+}

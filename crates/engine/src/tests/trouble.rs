@@ -1,0 +1,81 @@
+//! A plugin that does what plugins should not, when a request asks for it.
+
+use plugin::{
+    Access, BodyFilter, BodyMode, Build, BuildError, Flow, HeaderFilter, Log, Phase, Phases, Plugin,
+};
+use plugin::{Definition, Scopes, record, room};
+
+/// The plugins of the lab.
+pub const ROOMS: &[&dyn Definition] = &[room::<Trouble>()];
+
+/// The fields of `document` with the plugin on every request.
+pub fn troubled(document: &str) -> String {
+    format!("{document}\nplugins:\n- name: trouble\n")
+}
+
+record! {
+    /// Panics, or waits for ever.
+    pub struct Config {
+        /// The request header that says where.
+        header: String = "X-Trouble";
+    }
+}
+
+pub struct Trouble {
+    header: String,
+}
+
+impl Plugin for Trouble {
+    const NAME: &'static str = "trouble";
+    const PRIORITY: i64 = 1000;
+    const RUNS: &'static [Phase] = &[Phase::Access, Phase::HeaderFilter, Phase::BodyFilter, Phase::Log];
+    const SCOPES: Scopes = Scopes { consumer: true, consumer_group: true, route: true, service: true };
+    const DOC: &'static str = "";
+
+    type Config = Config;
+
+    fn build(config: Config, _: &Build<'_>) -> Result<Self, BuildError> {
+        Ok(Self { header: config.header })
+    }
+}
+
+impl Trouble {
+    fn has(&self, exchange: &plugin::Exchange, place: &str) -> bool {
+        exchange.request.headers.get(&self.header).is_some_and(|value| value == place.as_bytes())
+    }
+
+    fn at(&self, exchange: &plugin::Exchange, place: &str) {
+        assert!(!self.has(exchange, place), "trouble in {place}");
+    }
+}
+
+impl Phases for Trouble {
+    fn access(&self, cx: &mut Access<'_>) -> Flow {
+        self.at(cx, "access");
+        if self.has(cx, "wait") {
+            return Flow::wait(std::future::pending());
+        }
+        if self.has(cx, "after a wait") {
+            return Flow::wait(async {
+                tokio::task::yield_now().await;
+                panic!("trouble after a wait");
+            });
+        }
+        Flow::Next
+    }
+
+    fn header_filter(&self, cx: &mut HeaderFilter<'_>) {
+        self.at(cx, "header_filter");
+        if self.has(cx, "body_filter") {
+            cx.want_body(BodyMode::Observe);
+        }
+    }
+
+    fn body_filter(&self, cx: &mut BodyFilter<'_>) {
+        assert!(cx.piece() != b"bad", "trouble in body_filter");
+    }
+
+    fn log(&self, cx: &Log<'_>) {
+        self.at(cx, "log");
+    }
+}

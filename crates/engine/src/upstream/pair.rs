@@ -1,0 +1,252 @@
+//! A client and an upstream while bytes flow between them: whatever is waited for, the request body keeps moving, and
+//! every wait has a bound.
+
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::AsyncWrite;
+use tokio::time::Instant;
+use wire::Headers;
+use wire::h1::Limits;
+
+use crate::pace::Allowed;
+use crate::respond::Failure;
+use crate::session::Local;
+use crate::settings::Settings;
+use crate::transport::{Channel, Stream};
+use crate::upload::Upload;
+use crate::upstream::attempt::{Missed, Upstream};
+use crate::upstream::http2;
+
+/// The two sides of an exchange while bytes flow. Whatever it waits for, it keeps the upload going.
+pub struct Pair<'a> {
+    client: &'a mut Channel,
+    upstream: &'a mut Upstream,
+    upload: &'a mut Upload,
+    settings: &'a Settings,
+    write_timeout: Duration,
+}
+
+/// Who a [`Pair`] waits for, once the upload is complete.
+#[derive(Clone, Copy)]
+enum Awaited {
+    /// The upstream, for so long.
+    Upstream(Duration),
+    /// The client, which has to take its response.
+    Client,
+}
+
+/// What is really waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum On {
+    /// More of the request body.
+    ClientsBody,
+    /// The client, to take more of its response.
+    ClientsTaking,
+    /// The upstream's response.
+    Upstream,
+    /// The upstream, to take more of the request body.
+    UpstreamsTaking,
+}
+
+/// A wait that is under way.
+struct Wait {
+    on: On,
+    until: Instant,
+    by_rate: bool,
+}
+
+impl Wait {
+    fn too_late(&self) -> Failure {
+        match self.on {
+            On::ClientsBody => Failure::slow_body(self.by_rate),
+            On::ClientsTaking => Failure::slow_taking(self.by_rate),
+            On::Upstream | On::UpstreamsTaking => Failure::UpstreamTimeout,
+        }
+    }
+}
+
+impl<'a> Pair<'a> {
+    /// Couples a client with an upstream.
+    pub fn new(
+        client: &'a mut Channel,
+        upstream: &'a mut Upstream,
+        upload: &'a mut Upload,
+        local: &'a Local,
+    ) -> Self {
+        let write_timeout = upstream.write_timeout;
+        Self { client, upstream, upload, settings: &local.settings, write_timeout }
+    }
+
+    /// Reads once from the upstream; zero is the end. `limit` runs from `since`, or from now, but not before the
+    /// upload is complete.
+    pub async fn read_upstream(
+        &mut self,
+        room: usize,
+        limit: Duration,
+        since: Option<Instant>,
+    ) -> Result<usize, Failure> {
+        self.drive(Awaited::Upstream(limit), since, |cx, _, upstream| {
+            upstream.input.poll_fill(cx, &mut upstream.stream, room).map_err(|_| Failure::UpstreamClosed)
+        })
+        .await
+    }
+
+    /// Waits for the response head of an upstream that speaks HTTP/2, and whether it is all there is.
+    pub async fn read_http2_head(
+        &mut self,
+        limit: Duration,
+    ) -> Result<(http::response::Parts, bool), Missed> {
+        let mut outcome = None;
+        let driven = self
+            .drive(Awaited::Upstream(limit), None, |cx, client, upstream| {
+                let Stream::Call(call) = &mut upstream.stream else {
+                    return Poll::Ready(Err(Failure::UpstreamClosed));
+                };
+                if let Some(interim) = call.poll_interim(cx)
+                    && let Some(stream) = client.stream.as_http2()
+                {
+                    stream.send_interim(interim);
+                }
+                call.poll_head(cx).map(|head| {
+                    outcome = Some(head);
+                    Ok(0)
+                })
+            })
+            .await;
+        driven.map_err(|failure| Missed { failure, unsent: false, stale: false })?;
+        let head = outcome.ok_or(Missed { failure: Failure::UpstreamClosed, unsent: false, stale: false })?;
+        head.map_err(|error| http2::missed(&error))
+    }
+
+    /// Adds the trailer section of an upstream that speaks HTTP/2 to `fields`.
+    pub async fn read_trailers(&mut self, limit: Duration, fields: &mut Headers) -> Result<(), Failure> {
+        let limits = Limits::default();
+        self.drive(Awaited::Upstream(limit), None, |cx, _, upstream| {
+            let Stream::Call(call) = &mut upstream.stream else { return Poll::Ready(Ok(0)) };
+            let read = call.poll_trailers(cx, &limits, fields);
+            read.map_ok(|()| 0).map_err(|_| Failure::UpstreamClosed)
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Writes `head` and then the first `count` unread bytes of the upstream to the client.
+    pub async fn write_client(&mut self, head: &[u8], count: usize) -> Result<(), Failure> {
+        let mut written = 0;
+        while written < head.len() + count {
+            let count = self
+                .drive(Awaited::Client, None, |cx, client, upstream| {
+                    let body = &upstream.input.unread()[..count];
+                    let head_left = head.get(written..).unwrap_or_default();
+                    let body_left = &body[written.saturating_sub(head.len())..];
+                    poll_write_two(cx, client, head_left, body_left)
+                })
+                .await?;
+            self.client.note_written(count);
+            written += count;
+        }
+        Ok(())
+    }
+
+    async fn drive(
+        &mut self,
+        awaited: Awaited,
+        since: Option<Instant>,
+        mut step: impl FnMut(&mut Context<'_>, &mut Channel, &mut Upstream) -> Poll<Result<usize, Failure>>,
+    ) -> Result<usize, Failure> {
+        let mut wait = match awaited {
+            Awaited::Upstream(limit) if self.upload.is_done() => {
+                since.map(|since| Wait { on: On::Upstream, until: since + limit, by_rate: false })
+            }
+            _ => None,
+        };
+        poll_fn(|cx| {
+            if !self.upload.is_done() {
+                match self.poll_upload(cx) {
+                    Ok(true) => wait = None,
+                    Ok(false) => {}
+                    Err(failure) => return Poll::Ready(Err(failure)),
+                }
+            }
+            if let Poll::Ready(outcome) = step(cx, self.client, self.upstream) {
+                return Poll::Ready(outcome);
+            }
+            if self.client.stream.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(Failure::ClientGone));
+            }
+            let on = self.waits_on(awaited);
+            // Bytes may have come from the client that the upstream does not take.
+            let wait = match &mut wait {
+                Some(wait) if wait.on == on => wait,
+                other => other.insert(self.begin_wait(on, awaited)),
+            };
+            self.client.timer.poll_passed(cx, wait.until).map(|()| Err(wait.too_late()))
+        })
+        .await
+    }
+
+    fn waits_on(&self, awaited: Awaited) -> On {
+        if self.upload.is_done() {
+            return if matches!(awaited, Awaited::Client) { On::ClientsTaking } else { On::Upstream };
+        }
+        let at_hand = !self.client.input.is_empty() || self.upload.has_pending();
+        if self.upload.is_awaiting_client() && !at_hand { On::ClientsBody } else { On::UpstreamsTaking }
+    }
+
+    fn begin_wait(&mut self, on: On, awaited: Awaited) -> Wait {
+        let now = Instant::now();
+        if on != On::ClientsBody {
+            self.upload.pause(now);
+        }
+        if on != On::ClientsTaking {
+            self.client.pause_taking(now);
+        }
+        let Allowed { until, by_rate } = match (on, awaited) {
+            (On::ClientsBody, _) => self.upload.allowed(now, self.settings),
+            (On::ClientsTaking, _) => self.client.allowed(now, self.settings),
+            (On::Upstream, Awaited::Upstream(limit)) => Allowed { until: now + limit, by_rate: false },
+            (On::Upstream | On::UpstreamsTaking, _) => {
+                Allowed { until: now + self.write_timeout, by_rate: false }
+            }
+        };
+        Wait { on, until, by_rate }
+    }
+
+    /// Moves the upload on; whether anything moved. An upstream that stops reading may still answer.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<bool, Failure> {
+        let mut moved = false;
+        match self.upload.poll(cx, self.client, &mut self.upstream.stream, &mut moved) {
+            Poll::Ready(Err(Failure::UpstreamClosed)) => {
+                self.upload.finish();
+                self.upstream.reusable = false;
+                self.client.must_close = true;
+                return Ok(true);
+            }
+            Poll::Ready(Err(failure)) => return Err(failure),
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        Ok(moved)
+    }
+}
+
+fn poll_write_two(
+    cx: &mut Context<'_>,
+    client: &mut Channel,
+    first: &[u8],
+    second: &[u8],
+) -> Poll<Result<usize, Failure>> {
+    let stream = Pin::new(&mut client.stream);
+    let written = match (first.is_empty(), second.is_empty()) {
+        (true, _) => stream.poll_write(cx, second),
+        (false, true) => stream.poll_write(cx, first),
+        (false, false) => stream.poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)]),
+    };
+    written.map(|outcome| match outcome {
+        Ok(0) | Err(_) => Err(Failure::ClientGone),
+        Ok(count) => Ok(count),
+    })
+}
