@@ -13,7 +13,6 @@ use plugin::{BodyMode, Exchange, Flow, Scheme};
 use wire::Known;
 use wire::h1::{Parsed, parse_request};
 
-use crate::balance::{Peer, PickError};
 use crate::bounds::Bound;
 use crate::caught::{Caught, Panicked, caught};
 use crate::chain::Chain;
@@ -28,7 +27,8 @@ use crate::session::{Parts, Session};
 use crate::settings::{client_address, is_trusted};
 use crate::snapshot::{CompiledRoute, Held, Plan, Snapshot};
 use crate::transport::Fault;
-use crate::upstream::attempt::{Message, Missed, Upstream, attempt};
+use crate::upstream::attempt::{Message, Upstream, attempt};
+use crate::upstream::tries;
 
 /// Bytes read from a client at a time while a head is awaited.
 const HEAD_READ: usize = 8 << 10;
@@ -345,7 +345,7 @@ async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Res
     let mut attempts_left = plan.retries;
     let mut fresh = false;
     loop {
-        let peer = pick(parts, plan)?;
+        let peer = tries::pick(parts, plan)?;
         let body = request_body::framing(parts);
         let preserve_host = route.matched.route.preserve_host;
         let message = Message { plan, peer: &peer, preserve_host, body, fresh };
@@ -353,7 +353,7 @@ async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Res
             Ok(upstream) => return Ok(upstream),
             Err(missed) => missed,
         };
-        let may_repeat = may_repeat(parts, &missed);
+        let may_repeat = tries::may_repeat(parts, &missed);
         if missed.stale && !fresh && may_repeat {
             // The pool's connection had died unnoticed: that was no attempt at all.
             fresh = true;
@@ -362,56 +362,10 @@ async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Res
             continue;
         }
         parts.work.upload.rewind();
-        mark_failed(&mut parts.work.exchange, missed.failure);
+        tries::mark_failed(&mut parts.work.exchange, missed.failure);
         if attempts_left == 0 || !may_repeat {
             return Err(missed.failure);
         }
         attempts_left -= 1;
     }
-}
-
-fn pick(parts: &mut Parts<'_>, plan: &Plan) -> Result<Peer, Failure> {
-    let record = &mut parts.work.exchange.record;
-    let mut tried = smallvec::SmallVec::<[_; 8]>::new();
-    tried.extend(record.tries.iter().map(|attempt| attempt.address));
-    let picked = plan.balancer.pick(&tried).map_err(|error| match error {
-        PickError::NoPeer => Failure::NoPeer,
-        PickError::NameResolution => Failure::NameResolution,
-    })?;
-    let since = if tried.is_empty() { 0 } else { millis_since(record.started) };
-    record.tries.push(plugin::exchange::Try {
-        address: picked.address,
-        started_ms: record.started_ms + since,
-        balancer_us: 0,
-        failed: None,
-    });
-    Ok(picked)
-}
-
-fn millis_since(start: std::time::Instant) -> u64 {
-    let elapsed = Instant::now().into_std().saturating_duration_since(start);
-    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn mark_failed(exchange: &mut Exchange, failure: Failure) {
-    if failure.is_from_upstream()
-        && let Some(attempt) = exchange.record.tries.last_mut()
-    {
-        attempt.failed = Some(failure.status());
-    }
-}
-
-/// Whether the request may be sent once more: no answer came and it has not been sent, or sending it twice does no
-/// harm; and its body is still at hand (RFC 9110 9.2.2, kong.md 5.3). An upstream that has had the request and stays
-/// silent is not asked again: it is at work, and each further try would cost the client the same wait.
-fn may_repeat(parts: &Parts<'_>, missed: &Missed) -> bool {
-    let unanswered = match missed.failure {
-        Failure::ConnectRefused | Failure::UpstreamClosed => true,
-        Failure::UpstreamTimeout => missed.unsent,
-        _ => false,
-    };
-    let exchange = &parts.work.exchange;
-    let method = exchange.upstream_method();
-    let body_at_hand = exchange.body.is_some() || parts.work.upload.is_whole();
-    unanswered && body_at_hand && (missed.unsent || method.is_idempotent())
 }

@@ -23,6 +23,7 @@ mod prefixed;
 mod tls;
 
 mod session;
+mod timer;
 mod transport;
 
 mod flow;

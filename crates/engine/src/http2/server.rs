@@ -22,7 +22,8 @@ use crate::http2::meter::Metered;
 use crate::prefixed::Prefixed;
 use crate::session::{Arrival, Local, Session};
 use crate::settings::Http2;
-use crate::transport::{Channel, Stream, Timer};
+use crate::timer::Timer;
+use crate::transport::{Channel, Stream};
 
 /// Bytes read at a time until it is known what a client speaks.
 const PREFACE_READ: usize = 8 << 10;

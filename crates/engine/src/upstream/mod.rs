@@ -6,3 +6,4 @@ pub mod http2;
 pub mod pair;
 pub mod pool;
 pub mod reach;
+pub mod tries;
