@@ -1,5 +1,8 @@
-//! The origin behind every proxy: keep-alive HTTP/1.1 on one thread, as cheap as it can be. It runs as a child
-//! process of the bench, prints its address and ends when its standard input closes. It never serves anyone else.
+//! The origin behind every proxy: keep-alive HTTP/1.1 on one thread, as cheap as it can be, and calls of gRPC on a
+//! listener of their own. It runs as a child process of the bench, prints its addresses and ends when its standard input
+//! closes. It never serves anyone else.
+
+pub mod calls;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
@@ -10,6 +13,8 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::awake::wait;
 use crate::frame::{Framing, RequestHead};
+use crate::messages;
+use calls::Calls;
 
 /// The length of a small answer.
 pub const SMALL: usize = 150;
@@ -18,11 +23,18 @@ pub const LARGE: usize = 1024 * 1024;
 
 const STDIN: Token = Token(usize::MAX);
 const LISTENER: Token = Token(usize::MAX - 1);
+const CALL_LISTENER: Token = Token(usize::MAX - 2);
 const READ_SIZE: usize = 256 * 1024;
 
 struct Answers {
     small: Vec<u8>,
     large: Vec<u8>,
+}
+
+/// A connection of either listener.
+enum Peer {
+    Http(Connection),
+    Calls(Calls),
 }
 
 struct Connection {
@@ -31,18 +43,24 @@ struct Connection {
     large: bool,
     /// How much of the answer is still unsent, counted from its end.
     unsent: usize,
+    /// Bytes of WebSocket messages that have not been answered, once it carries such.
+    messages: Option<usize>,
 }
 
 /// Serves until standard input closes.
 pub fn run() -> io::Result<()> {
     let mut poll = Poll::new()?;
-    let mut listener = TcpListener::bind("127.0.0.1:0".parse().map_err(io::Error::other)?)?;
-    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    let mut listeners = Vec::new();
+    for token in [LISTENER, CALL_LISTENER] {
+        let mut listener = TcpListener::bind("127.0.0.1:0".parse().map_err(io::Error::other)?)?;
+        poll.registry().register(&mut listener, token, Interest::READABLE)?;
+        println!("{}", listener.local_addr()?);
+        listeners.push(listener);
+    }
     let stdin = io::stdin().as_raw_fd();
     poll.registry().register(&mut SourceFd(&stdin), STDIN, Interest::READABLE)?;
-    println!("{}", listener.local_addr()?);
     let answers = Answers { small: answer(&small_body()), large: answer(&vec![b'x'; LARGE]) };
-    let mut connections: Vec<Option<Connection>> = Vec::new();
+    let mut connections: Vec<Option<Peer>> = Vec::new();
     let mut scratch = vec![0; READ_SIZE];
     let mut events = Events::with_capacity(1024);
     loop {
@@ -50,12 +68,18 @@ pub fn run() -> io::Result<()> {
         for event in &events {
             match event.token() {
                 STDIN => return Ok(()),
-                LISTENER => accept(&listener, &poll, &mut connections)?,
+                LISTENER => accept(&listeners[0], &poll, &mut connections, Connection::peer)?,
+                CALL_LISTENER => {
+                    accept(&listeners[1], &poll, &mut connections, |stream| Peer::Calls(Calls::new(stream)))?;
+                }
                 Token(index) => {
                     let slot = &mut connections[index];
-                    if let Some(connection) = slot
-                        && connection.advance(&answers, &mut scratch).is_err()
-                    {
+                    let advanced = match slot {
+                        Some(Peer::Http(connection)) => connection.advance(&answers, &mut scratch),
+                        Some(Peer::Calls(calls)) => calls.advance(&mut scratch),
+                        None => Ok(()),
+                    };
+                    if advanced.is_err() {
                         *slot = None;
                     }
                 }
@@ -78,7 +102,12 @@ fn answer(body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-fn accept(listener: &TcpListener, poll: &Poll, connections: &mut Vec<Option<Connection>>) -> io::Result<()> {
+fn accept(
+    listener: &TcpListener,
+    poll: &Poll,
+    connections: &mut Vec<Option<Peer>>,
+    peer: impl Fn(TcpStream) -> Peer,
+) -> io::Result<()> {
     loop {
         let mut stream = match listener.accept() {
             Ok((stream, _)) => stream,
@@ -92,11 +121,15 @@ fn accept(listener: &TcpListener, poll: &Poll, connections: &mut Vec<Option<Conn
             connections.len() - 1
         });
         poll.registry().register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
-        connections[index] = Some(Connection { stream, framing: Framing::new(), large: false, unsent: 0 });
+        connections[index] = Some(peer(stream));
     }
 }
 
 impl Connection {
+    fn peer(stream: TcpStream) -> Peer {
+        Peer::Http(Self { stream, framing: Framing::new(), large: false, unsent: 0, messages: None })
+    }
+
     /// Reads what there is and answers it; an error ends the connection.
     fn advance(&mut self, answers: &Answers, scratch: &mut [u8]) -> io::Result<()> {
         if self.unsent > 0 {
@@ -109,11 +142,22 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             };
+            if let Some(unanswered) = &mut self.messages {
+                // A message is small: the socket always has room for it.
+                *unanswered += count;
+                let whole = *unanswered / messages::SENT;
+                *unanswered %= messages::SENT;
+                self.stream.write_all(&messages::answer().repeat(whole))?;
+                continue;
+            }
             let head = self.framing.feed(&scratch[..count]).map_err(|fault| {
                 eprintln!("backend: a request that is not understood: {fault}");
                 io::Error::other("framing")
             })?;
-            if let Some(head) = head {
+            if head.as_ref().is_some_and(|head| head.upgrade) {
+                self.stream.write_all(messages::ACCEPTED.as_bytes())?;
+                self.messages = Some(0);
+            } else if let Some(head) = head {
                 self.large = head.large;
                 self.unsent = self.answer_in(answers).len();
                 self.send(answers)?;

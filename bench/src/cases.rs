@@ -1,6 +1,7 @@
 //! The cases of the bench: which peers meet under which load, in interleaved rounds. It decides nothing about how
 //! figures are shown.
 
+mod meeting;
 pub mod memory;
 pub mod reload;
 
@@ -11,11 +12,13 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
-use crate::load::{Exchange, Outcome, Pace, Plan};
+use crate::load::{Outcome, Pace, Plan};
 use crate::loading::Load;
 use crate::measure::{cpu, resident_kib};
 use crate::peers::{Peer, Programs, Proxy};
 use crate::site::Site;
+use crate::tools::Tool;
+use meeting::Meeting;
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -32,6 +35,18 @@ pub enum Case {
     Upload,
     /// Latency at a fixed rate.
     Latency,
+    /// Requests over TLS, and handshakes.
+    Tls,
+    /// HTTP/2 with clients.
+    Http2,
+    /// Calls of gRPC.
+    Grpc,
+    /// Messages over WebSocket.
+    Websocket,
+    /// A connection for each request.
+    Churn,
+    /// Two workers against one.
+    Workers,
     /// Memory of idle connections.
     Idle,
     /// Checking a file of 100,000 entities.
@@ -92,57 +107,19 @@ pub struct Series {
 pub struct Group {
     /// The case.
     pub case: Case,
+    /// What tells it from others of its case.
+    pub detail: &'static str,
     /// Connections of the load.
     pub connections: usize,
+    /// Requests that it has under way at a time.
+    pub at_a_time: usize,
     /// One series for each peer.
     pub series: Vec<Series>,
 }
 
-/// Bodies of 1 MiB need few connections to fill a core.
-const LARGE_CONNECTIONS: usize = 8;
-const LATENCY_CONNECTIONS: usize = 32;
 /// Envoy writes its log at least once a second.
 const LOG_DELAY: Duration = Duration::from_secs(2);
 const WARM_UP_SECONDS: f64 = 1.0;
-
-struct Meeting {
-    peers: Vec<Peer>,
-    connections: Vec<usize>,
-    exchange: Exchange,
-    pace: Pace,
-    token: bool,
-}
-
-impl Meeting {
-    fn of(case: Case, extent: &Extent) -> Option<Meeting> {
-        use Peer::{Envoy, EnvoyFull, Full, Haproxy, Nginx, NginxLog, Plain, Routes};
-        let (mut peers, exchange, token) = match case {
-            Case::Plain => (vec![Nginx, Haproxy, Envoy, Plain], Exchange::Small, false),
-            // The bare ones get the token too: the same bytes for all.
-            Case::Full => (vec![Nginx, EnvoyFull, Plain, Full], Exchange::Small, true),
-            Case::Routes => (vec![Plain, Routes], Exchange::ManyPaths, false),
-            Case::Download => (vec![Nginx, Haproxy, Envoy, Plain], Exchange::Download, false),
-            Case::Upload => (vec![Nginx, Haproxy, Envoy, Plain], Exchange::Upload, false),
-            Case::Latency => (vec![Nginx, Haproxy, Envoy, EnvoyFull, Plain, Full], Exchange::Small, true),
-            Case::Idle | Case::Entities | Case::Reload => return None,
-        };
-        if extent.nginx_log && matches!(case, Case::Plain | Case::Full) {
-            peers.insert(1, NginxLog);
-        }
-        let connections = match case {
-            Case::Download | Case::Upload => vec![LARGE_CONNECTIONS],
-            Case::Latency => vec![LATENCY_CONNECTIONS],
-            _ => extent.connections.clone(),
-        };
-        let pace = if case == Case::Latency { Pace::Fixed(extent.rate) } else { Pace::Closed };
-        Some(Meeting { peers, connections, exchange, pace, token })
-    }
-
-    fn plan(&self, proxy: &Proxy, connections: usize, seconds: f64) -> Plan {
-        let (pace, exchange, token) = (self.pace, self.exchange, self.token);
-        Plan { address: proxy.address, connections, seconds, pace, exchange, token }
-    }
-}
 
 /// Runs a case that compares peers; `None` for a case of another kind. Peers that do not start are left out and
 /// named in `problems`.
@@ -153,13 +130,23 @@ pub async fn run(
     site: &Site,
     problems: &mut Vec<String>,
 ) -> Option<Vec<Group>> {
-    let meeting = Meeting::of(case, extent)?;
-    let proxies = start_all(&meeting.peers, programs, site, problems).await;
+    let meetings = Meeting::all(case, extent);
+    if meetings.is_empty() {
+        return None;
+    }
     let mut groups = Vec::new();
-    for &connections in &meeting.connections {
-        eprintln!("{case:?}, {connections} connections");
-        let series = rounds(&meeting, &proxies, connections, extent).await;
-        groups.push(Group { case, connections, series });
+    for meeting in &meetings {
+        if let Some(Err(error)) = meeting.tool().map(Tool::find) {
+            problems.push(format!("{case:?}, {}: {error}", meeting.detail));
+            continue;
+        }
+        let proxies = start_all(&meeting.peers, programs, site, problems).await;
+        for &connections in &meeting.connections {
+            eprintln!("{case:?} {}, {connections} connections", meeting.detail);
+            let series = rounds(meeting, &proxies, site, connections, extent).await;
+            let (detail, at_a_time) = (meeting.detail, connections * meeting.streams());
+            groups.push(Group { case, detail, connections, at_a_time, series });
+        }
     }
     Some(groups)
 }
@@ -187,20 +174,36 @@ async fn start_all(
     proxies
 }
 
-async fn rounds(meeting: &Meeting, proxies: &[Proxy], connections: usize, extent: &Extent) -> Vec<Series> {
+async fn rounds(
+    meeting: &Meeting,
+    proxies: &[Proxy],
+    site: &Site,
+    connections: usize,
+    extent: &Extent,
+) -> Vec<Series> {
     for proxy in proxies {
-        let mut plan = meeting.plan(proxy, connections, WARM_UP_SECONDS);
-        plan.pace = Pace::Closed;
         // What is wrong here shows again in the rounds, where it is counted.
-        let _ = sample(proxy, &plan).await;
+        let _ = match meeting.tool() {
+            Some(tool) => tool.sample(proxy, site, connections, WARM_UP_SECONDS).await,
+            None => {
+                let mut plan = meeting.plan(proxy, connections, WARM_UP_SECONDS);
+                if matches!(plan.pace, Pace::Fixed(_)) {
+                    plan.pace = Pace::Closed;
+                }
+                sample(proxy, &plan).await
+            }
+        };
     }
     let empty = |proxy: &Proxy| Series { peer: proxy.peer, samples: Vec::new(), resident_kib: 0 };
     let mut all: Vec<Series> = proxies.iter().map(empty).collect();
     for round in 0..extent.rounds {
         // Interleaved, so that a drift of the machine hits all peers alike.
         for (proxy, series) in proxies.iter().zip(&mut all) {
-            let plan = meeting.plan(proxy, connections, extent.seconds);
-            let sample = sample(proxy, &plan).await.unwrap_or_else(|error| Sample::failed(&error));
+            let sample = match meeting.tool() {
+                Some(tool) => tool.sample(proxy, site, connections, extent.seconds).await,
+                None => sample(proxy, &meeting.plan(proxy, connections, extent.seconds)).await,
+            };
+            let sample = sample.unwrap_or_else(|error| Sample::failed(&error));
             eprintln!(
                 "  round {}: {:<24} {:>8.2} us, {} requests, {} errors",
                 round + 1,
@@ -254,35 +257,5 @@ async fn logged(path: &Path, answered: f64) -> io::Result<f64> {
             return Ok(part);
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn extent() -> Extent {
-        Extent { seconds: 1.0, rounds: 1, connections: vec![1, 32], rate: 5_000, nginx_log: false }
-    }
-
-    #[test]
-    fn every_peer_of_the_full_case_gets_the_same_token() {
-        let meeting = Meeting::of(Case::Full, &extent()).unwrap();
-        assert!(
-            meeting.token && meeting.peers.contains(&Peer::Nginx) && meeting.peers.contains(&Peer::Plain)
-        );
-    }
-
-    #[test]
-    fn latency_runs_at_the_fixed_rate() {
-        assert_eq!(Meeting::of(Case::Latency, &extent()).unwrap().pace, Pace::Fixed(5_000));
-        assert_eq!(Meeting::of(Case::Plain, &extent()).unwrap().pace, Pace::Closed);
-    }
-
-    #[test]
-    fn the_access_log_of_nginx_is_an_extra_peer() {
-        let peers = |nginx_log| Meeting::of(Case::Plain, &Extent { nginx_log, ..extent() }).unwrap().peers;
-        assert!(!peers(false).contains(&Peer::NginxLog));
-        assert!(peers(true).contains(&Peer::NginxLog));
     }
 }

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::messages;
+
 /// The largest head that is waited for.
 const HEAD_LIMIT: usize = 64 * 1024;
 const HEADER_LIMIT: usize = 64;
@@ -36,7 +38,7 @@ pub trait Head: Sized {
     fn body(&self) -> u64;
 }
 
-/// The head of an answer.
+/// The head of an answer, or of a WebSocket message, which is one that cannot fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseHead {
     /// The status code.
@@ -54,10 +56,17 @@ pub struct RequestHead {
     pub large: bool,
     /// The value of Content-Length, zero without one.
     pub body: u64,
+    /// Whether it asks for WebSocket.
+    pub upgrade: bool,
 }
 
 impl Head for ResponseHead {
     fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Fault> {
+        if let Some(&messages::BINARY) = bytes.first() {
+            return Ok(
+                messages::length(bytes).map(|(body, size)| (Self { status: 200, body, close: false }, size))
+            );
+        }
         let mut headers = [httparse::EMPTY_HEADER; HEADER_LIMIT];
         let mut response = httparse::Response::new(&mut headers);
         let httparse::Status::Complete(size) = response.parse(bytes).map_err(|_| Fault::Malformed)? else {
@@ -84,7 +93,10 @@ impl Head for RequestHead {
         };
         let large = request.path.is_some_and(|path| path.ends_with("/large"));
         let body = content_length(request.headers)?.unwrap_or(0);
-        Ok(Some((RequestHead { large, body }, size)))
+        let upgrade = request.headers.iter().any(|header| {
+            header.name.eq_ignore_ascii_case("upgrade") && header.value.eq_ignore_ascii_case(b"websocket")
+        });
+        Ok(Some((RequestHead { large, body, upgrade }, size)))
     }
 
     fn body(&self) -> u64 {
@@ -231,7 +243,7 @@ mod tests {
     fn a_request_may_go_without_a_body() {
         let mut framing = Framing::<RequestHead>::new();
         let head = framing.feed(b"GET /v1/large HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().unwrap();
-        assert_eq!(head, RequestHead { large: true, body: 0 });
+        assert_eq!(head, RequestHead { large: true, body: 0, upgrade: false });
         assert_eq!(framing.feed(b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nab"), Ok(None));
         assert_eq!(framing.feed(b"c").unwrap().unwrap().body, 3);
     }

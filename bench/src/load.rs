@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{LARGE, SMALL};
+use crate::messages;
 use crate::statistics::percentile;
 use driver::Driver;
 
@@ -39,6 +40,8 @@ pub enum Pace {
     Fixed(u32),
     /// One request per connection, one after the other, and then silence.
     Idle,
+    /// As `Closed`, but each request has a connection of its own.
+    Churn,
 }
 
 /// What is asked for.
@@ -52,6 +55,8 @@ pub enum Exchange {
     Upload,
     /// GET over many paths, each one a route of its own where the gateway has them.
     ManyPaths,
+    /// A WebSocket message that comes back.
+    Message,
 }
 
 /// One run of the load generator.
@@ -125,11 +130,12 @@ pub fn run(plan: &str) -> io::Result<()> {
 
 /// The requests of a plan, ready to send.
 fn requests(plan: &Plan) -> Vec<Vec<u8>> {
+    let closing = if plan.pace == Pace::Churn { "Connection: close\r\n" } else { "" };
     let authorization = if plan.token { format!("Authorization: Bearer {TOKEN}\r\n") } else { String::new() };
     let request = |method: &str, path: &str, extra: &str| {
         format!(
             "{method} {path} HTTP/1.1\r\nHost: bench.test\r\nUser-Agent: bench\r\n\
-             Accept: application/json\r\n{authorization}{extra}\r\n"
+             Accept: application/json\r\n{closing}{authorization}{extra}\r\n"
         )
         .into_bytes()
     };
@@ -141,6 +147,7 @@ fn requests(plan: &Plan) -> Vec<Vec<u8>> {
             upload.resize(upload.len() + LARGE, b'x');
             vec![upload]
         }
+        Exchange::Message => vec![messages::message()],
         Exchange::ManyPaths => (0..ROUTES_ASKED)
             // A step that shares no factor with the number of routes visits them out of order, none twice.
             .map(|index| request("GET", &route_path(index * 7_919 % ROUTES), ""))
@@ -149,7 +156,11 @@ fn requests(plan: &Plan) -> Vec<Vec<u8>> {
 }
 
 fn expected_length(exchange: Exchange) -> u64 {
-    if exchange == Exchange::Download { LARGE as u64 } else { SMALL as u64 }
+    match exchange {
+        Exchange::Download => LARGE as u64,
+        Exchange::Message => messages::LENGTH as u64,
+        Exchange::Small | Exchange::Upload | Exchange::ManyPaths => SMALL as u64,
+    }
 }
 
 #[cfg(test)]

@@ -15,11 +15,13 @@ mod load;
 mod loading;
 mod machine;
 mod measure;
+mod messages;
 mod peers;
 mod process;
 mod report;
 mod site;
 mod statistics;
+mod tools;
 
 use std::io;
 use std::path::PathBuf;

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::backend::calls;
 use crate::process::{PROXY_CORE, Running};
 use crate::site::{Site, find_program, free_address};
+use crate::tools;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 
@@ -34,6 +36,37 @@ pub enum Peer {
     Full,
     /// Biplane with 10,000 routes and no plugin.
     Routes,
+    /// nginx that passes WebSocket on.
+    NginxUpgrade,
+    /// nginx with two workers.
+    NginxTwo,
+    /// Biplane with two workers.
+    Two,
+    /// nginx over TLS.
+    NginxTls,
+    /// HAProxy over TLS.
+    HaproxyTls,
+    /// Biplane over TLS.
+    Tls,
+    /// nginx that speaks HTTP/2 with clients.
+    NginxHttp2,
+    /// Biplane that speaks HTTP/2 with clients.
+    Http2,
+    /// nginx that passes calls of gRPC on.
+    NginxCalls,
+    /// Envoy that passes calls of gRPC on.
+    EnvoyCalls,
+    /// Biplane with a service of gRPC.
+    Calls,
+}
+
+/// Whose configuration a peer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Product {
+    Nginx,
+    Haproxy,
+    Envoy,
+    Biplane,
 }
 
 /// Which programs to use.
@@ -45,13 +78,11 @@ pub struct Programs {
 impl Programs {
     /// Where the peer's program stands, if it is installed.
     pub fn find(&self, peer: Peer) -> Option<PathBuf> {
-        match peer {
-            Peer::Nginx | Peer::NginxLog => find_program("nginx"),
-            Peer::Haproxy => find_program("haproxy"),
-            Peer::Envoy | Peer::EnvoyFull => find_program("envoy"),
-            Peer::Plain | Peer::Full | Peer::Routes => {
-                self.biplane.is_file().then(|| self.biplane.canonicalize().ok()).flatten()
-            }
+        match peer.product() {
+            Product::Nginx => find_program("nginx"),
+            Product::Haproxy => find_program("haproxy"),
+            Product::Envoy => find_program("envoy"),
+            Product::Biplane => self.biplane.is_file().then(|| self.biplane.canonicalize().ok()).flatten(),
         }
     }
 
@@ -89,6 +120,8 @@ pub struct Proxy {
     pub peer: Peer,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where it answers plain HTTP/1.1, which tells that it is ready.
+    plain: SocketAddr,
     /// Its process.
     pub process: Running,
     /// Its configuration file.
@@ -109,6 +142,23 @@ impl Peer {
             Peer::Plain => "Biplane",
             Peer::Full => "Biplane, full chain",
             Peer::Routes => "Biplane, 10,000 routes",
+            Peer::NginxUpgrade | Peer::NginxTls | Peer::NginxHttp2 | Peer::NginxCalls => "nginx",
+            Peer::NginxTwo => "nginx, 2 workers",
+            Peer::HaproxyTls => "HAProxy",
+            Peer::EnvoyCalls => "Envoy",
+            Peer::Tls | Peer::Http2 | Peer::Calls => "Biplane",
+            Peer::Two => "Biplane, 2 workers",
+        }
+    }
+
+    fn product(self) -> Product {
+        match self {
+            Peer::Nginx | Peer::NginxLog | Peer::NginxUpgrade | Peer::NginxTwo => Product::Nginx,
+            Peer::NginxTls | Peer::NginxHttp2 | Peer::NginxCalls => Product::Nginx,
+            Peer::Haproxy | Peer::HaproxyTls => Product::Haproxy,
+            Peer::Envoy | Peer::EnvoyFull | Peer::EnvoyCalls => Product::Envoy,
+            Peer::Plain | Peer::Full | Peer::Routes | Peer::Two => Product::Biplane,
+            Peer::Tls | Peer::Http2 | Peer::Calls => Product::Biplane,
         }
     }
 
@@ -121,7 +171,7 @@ impl Peer {
         match self {
             Peer::EnvoyFull | Peer::Full => 401,
             Peer::Routes => 404,
-            Peer::Nginx | Peer::NginxLog | Peer::Haproxy | Peer::Envoy | Peer::Plain => 200,
+            _ => 200,
         }
     }
 
@@ -132,20 +182,28 @@ impl Peer {
         })?;
         let folder = site.folder(&format!("{self:?}"))?;
         let address = free_address()?;
-        let file = self.write_configuration(&folder, address, site.backend())?;
+        // A listener of TLS, and one of HTTP/2 where that is nginx's, answers nothing else.
+        let needs_another = matches!(self, Peer::NginxTls | Peer::HaproxyTls | Peer::Tls | Peer::NginxHttp2);
+        let plain = if needs_another { free_address()? } else { address };
+        let place = Place { folder: &folder, own: address, plain };
+        let file = self.write_configuration(&place, site)?;
         let output = folder.join("output");
-        let mut command = self.command(&program, &file, address)?;
+        let mut command = self.command(&program, &file, &place)?;
         let log = File::create(&output)?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let process = Running::start(&mut command, PROXY_CORE)?;
         let access_log = self.is_full().then(|| folder.join(configuration::ACCESS_LOG));
-        let mut proxy = Proxy { peer: self, address, process, file, access_log };
+        let mut proxy = Proxy { peer: self, address, plain, process, file, access_log };
         proxy.ready(&output).await?;
         Ok(proxy)
     }
 
-    fn write_configuration(self, folder: &Path, own: SocketAddr, backend: SocketAddr) -> io::Result<PathBuf> {
+    fn write_configuration(self, place: &Place<'_>, site: &Site) -> io::Result<PathBuf> {
         use configuration as text;
+        let (Place { folder, own, .. }, backend) = (*place, site.backend());
+        if matches!(self, Peer::NginxTls | Peer::HaproxyTls | Peer::Tls) {
+            tools::certificate(folder)?;
+        }
         let (name, content) = match self {
             Peer::Nginx => ("nginx.conf", text::nginx(folder, own, backend, text::NGINX_LOG_OFF)),
             Peer::NginxLog => ("nginx.conf", text::nginx(folder, own, backend, text::NGINX_LOG_ON)),
@@ -155,33 +213,99 @@ impl Peer {
             Peer::Plain => ("kong.json", text::biplane(backend)),
             Peer::Full => ("kong.json", text::biplane_full(folder, backend)),
             Peer::Routes => ("kong.json", text::biplane_routes(backend, None)),
+            Peer::Two | Peer::Tls | Peer::Http2 => ("kong.json", text::biplane(backend)),
+            Peer::Calls => ("kong.json", text::biplane_calls(site.calls())),
+            Peer::EnvoyCalls => ("envoy.json", text::envoy_calls(own, site.calls())),
+            Peer::HaproxyTls => ("haproxy.cfg", text::haproxy_with(&place.haproxy_tls(), backend)),
+            Peer::NginxCalls => ("nginx.conf", place.nginx(site.calls(), 1, "grpc_pass grpc://backend;")),
+            Peer::NginxUpgrade => ("nginx.conf", place.nginx(backend, 1, text::NGINX_UPGRADES)),
+            Peer::NginxTwo => ("nginx.conf", place.nginx(backend, 2, text::NGINX_PROXIES)),
+            Peer::NginxTls => ("nginx.conf", place.nginx_tls(backend)),
+            Peer::NginxHttp2 => ("nginx.conf", place.nginx(backend, 1, text::NGINX_PROXIES)),
         };
         let file = folder.join(name);
         fs::write(&file, content)?;
         Ok(file)
     }
 
-    fn command(self, program: &Path, file: &Path, own: SocketAddr) -> io::Result<Command> {
+    fn command(self, program: &Path, file: &Path, place: &Place<'_>) -> io::Result<Command> {
         let mut command = Command::new(program);
-        match self {
-            Peer::Nginx | Peer::NginxLog => {
+        match self.product() {
+            Product::Nginx => {
                 command.args(["-e", "stderr", "-c"]).arg(file);
             }
-            Peer::Haproxy => {
+            Product::Haproxy => {
                 command.args(["-db", "-f"]).arg(file);
             }
-            Peer::Envoy | Peer::EnvoyFull => {
+            Product::Envoy => {
                 command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]);
                 // Its log buffer is written every ten seconds by default: too late to count the lines.
                 command.args(["--file-flush-interval-msec", "1000", "-c"]).arg(file);
             }
-            Peer::Plain | Peer::Full | Peer::Routes => {
-                command.arg("run").arg(file).args(["--workers", "1", "--proxy-listen"]).arg(own.to_string());
+            Product::Biplane => {
+                let Place { folder, own, plain } = *place;
+                let listen = match self {
+                    Peer::Tls => format!("{own} ssl, {plain}"),
+                    Peer::Http2 | Peer::Calls => format!("{own} http2"),
+                    _ => own.to_string(),
+                };
+                let workers = if self == Peer::Two { "2" } else { "1" };
+                command.arg("run").arg(file).args(["--workers", workers, "--status-listen", "off"]);
                 command.arg("--admin-listen").arg(free_address()?.to_string());
-                command.arg("--status-listen").arg("off");
+                command.env("KONG_PROXY_LISTEN", listen);
+                if matches!(self, Peer::Tls | Peer::Http2 | Peer::Calls) {
+                    // h2load opens no new connection when one has had its requests, and says nothing of it.
+                    command.env("KONG_NGINX_HTTP_KEEPALIVE_REQUESTS", "1000000000");
+                }
+                if self == Peer::Tls {
+                    command.env("KONG_SSL_CERT", folder.join("certificate.pem"));
+                    command.env("KONG_SSL_CERT_KEY", folder.join("key.pem"));
+                }
             }
         }
         Ok(command)
+    }
+}
+
+/// Where a proxy runs.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    folder: &'a Path,
+    own: SocketAddr,
+    plain: SocketAddr,
+}
+
+impl Place<'_> {
+    /// nginx that listens for HTTP/2 where it has another listener for HTTP/1.1, or calls to pass on.
+    fn nginx(&self, backend: SocketAddr, workers: usize, location: &str) -> String {
+        let Place { folder, own, plain } = *self;
+        let listen = if plain != own {
+            format!("listen {own} http2; listen {plain};")
+        } else if location.starts_with("grpc_pass") {
+            format!("listen {own} http2;")
+        } else {
+            format!("listen {own};")
+        };
+        configuration::nginx_with(folder, backend, configuration::NGINX_LOG_OFF, workers, &listen, location)
+    }
+
+    fn nginx_tls(&self, backend: SocketAddr) -> String {
+        let Place { folder, own, plain } = *self;
+        let files = folder.display();
+        let listen = format!(
+            "listen {own} ssl; listen {plain};
+        ssl_certificate {files}/certificate.pem;
+        ssl_certificate_key {files}/key.pem;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_session_cache shared:bench:10m;"
+        );
+        let (log, location) = (configuration::NGINX_LOG_OFF, configuration::NGINX_PROXIES);
+        configuration::nginx_with(folder, backend, log, 1, &listen, location)
+    }
+
+    fn haproxy_tls(&self) -> String {
+        let Place { folder, own, plain } = *self;
+        format!("bind {own} ssl crt {}/both.pem\n    bind {plain}", folder.display())
     }
 }
 
@@ -190,9 +314,15 @@ impl Proxy {
         let limit = Instant::now() + START_LIMIT;
         let mut answer = None;
         while !self.process.has_ended() && Instant::now() < limit {
-            answer = status(self.address, "/").ok().or(answer);
-            if answer == Some(self.peer.probe_status()) {
-                return Ok(());
+            if matches!(self.peer, Peer::NginxCalls | Peer::EnvoyCalls | Peer::Calls) {
+                if calls::call(self.address).is_ok() {
+                    return Ok(());
+                }
+            } else {
+                answer = status(self.plain, "/").ok().or(answer);
+                if answer == Some(self.peer.probe_status()) {
+                    return self.handshake().await;
+                }
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -206,6 +336,16 @@ impl Proxy {
             self.peer.probe_status(),
             last.join(" | ")
         )))
+    }
+
+    /// A proxy that is to speak TLS must do so: one that does not know how may still listen.
+    async fn handshake(&self) -> io::Result<()> {
+        if !matches!(self.peer, Peer::NginxTls | Peer::HaproxyTls | Peer::Tls)
+            || tools::shakes_hands(self.address).await
+        {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("{} did not speak TLS", self.peer.label())))
     }
 }
 

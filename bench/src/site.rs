@@ -15,6 +15,7 @@ const TOUCHED_MIB: usize = 2048;
 pub struct Site {
     folder: PathBuf,
     backend: SocketAddr,
+    calls: SocketAddr,
     // Ends with the site.
     _origin: Running,
 }
@@ -25,19 +26,27 @@ impl Site {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("backend").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut origin = Running::start(&mut command, LOAD_CORE)?;
-        let mut line = String::new();
         let output = origin.stdout().ok_or_else(|| io::Error::other("the backend has no output"))?;
-        BufReader::new(output).read_line(&mut line)?;
-        let backend = line.trim().parse().map_err(|_| io::Error::other("the backend did not start"))?;
+        let mut lines = BufReader::new(output).lines();
+        let mut address = || {
+            let line = lines.next().and_then(Result::ok).and_then(|line| line.parse().ok());
+            line.ok_or_else(|| io::Error::other("the backend did not start"))
+        };
+        let (backend, calls) = (address()?, address()?);
         let folder = std::env::temp_dir().join(format!("biplane-bench-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         touch_memory(&folder)?;
-        Ok(Self { folder, backend, _origin: origin })
+        Ok(Self { folder, backend, calls, _origin: origin })
     }
 
     /// Where the backend listens.
     pub fn backend(&self) -> SocketAddr {
         self.backend
+    }
+
+    /// Where the backend takes calls of gRPC.
+    pub fn calls(&self) -> SocketAddr {
+        self.calls
     }
 
     /// A folder of this name, made if missing.

@@ -12,7 +12,8 @@ use super::start_all;
 use crate::load::{Exchange, Pace, Plan};
 use crate::loading::Load;
 use crate::measure::resident_kib;
-use crate::peers::{Peer, Programs, Proxy, configuration};
+use crate::peers::configuration::large;
+use crate::peers::{Peer, Programs, Proxy};
 use crate::process::{PROXY_CORE, pinned};
 use crate::site::Site;
 
@@ -55,23 +56,26 @@ pub struct Entities {
     pub usage: Usage,
 }
 
-const IDLE_CONNECTIONS: usize = 1_000;
+const IDLE_CONNECTIONS: [usize; 2] = [1_000, 10_000];
 
 /// Opens idle connections, each after one request, and looks at the memory of each peer.
 pub async fn idle(programs: &Programs, site: &Site, problems: &mut Vec<String>) -> Vec<Idle> {
     let peers = [Peer::Nginx, Peer::Haproxy, Peer::Envoy, Peer::Plain, Peer::Full];
     let mut rows = Vec::new();
-    for proxy in start_all(&peers, programs, site, problems).await {
-        eprintln!("Idle, {}", proxy.peer.label());
-        match idle_of(&proxy).await {
-            Ok(row) => rows.push(row),
-            Err(error) => problems.push(format!("idle, {}: {error}", proxy.peer.label())),
+    for connections in IDLE_CONNECTIONS {
+        // Each time anew: what a proxy keeps of the connections before would be missing from the price of these.
+        for proxy in start_all(&peers, programs, site, problems).await {
+            eprintln!("Idle, {connections} connections, {}", proxy.peer.label());
+            match idle_of(&proxy, connections).await {
+                Ok(row) => rows.push(row),
+                Err(error) => problems.push(format!("idle, {}: {error}", proxy.peer.label())),
+            }
         }
     }
     rows
 }
 
-async fn idle_of(proxy: &Proxy) -> io::Result<Idle> {
+async fn idle_of(proxy: &Proxy, connections: usize) -> io::Result<Idle> {
     let mut plan = Plan {
         address: proxy.address,
         connections: 1,
@@ -85,20 +89,19 @@ async fn idle_of(proxy: &Proxy) -> io::Result<Idle> {
     warm_up.go().await?;
     warm_up.outcome().await?;
     let before_kib = resident_kib(proxy.process.id());
-    plan = Plan { connections: IDLE_CONNECTIONS, pace: Pace::Idle, ..plan };
+    plan = Plan { connections, pace: Pace::Idle, ..plan };
     let mut load = Load::prepare(&plan).await?;
     let after_kib = resident_kib(proxy.process.id());
     load.go().await?;
     let errors = load.outcome().await?.errors;
-    Ok(Idle { peer: proxy.peer, connections: IDLE_CONNECTIONS, before_kib, after_kib, errors })
+    Ok(Idle { peer: proxy.peer, connections, before_kib, after_kib, errors })
 }
 
 /// Checks the large file in both formats.
 pub fn entities(program: &Path, site: &Site) -> io::Result<Vec<Entities>> {
     let folder = site.folder("entities")?;
-    let (count, content) = configuration::many_entities();
-    let formats =
-        [("YAML", "kong.yml", configuration::yaml(&content)), ("JSON", "kong.json", content.to_string())];
+    let (count, content) = large::many_entities();
+    let formats = [("YAML", "kong.yml", large::yaml(&content)), ("JSON", "kong.json", content.to_string())];
     let mut rows = Vec::new();
     for (format, name, text) in formats {
         eprintln!("Entities, {format}");

@@ -14,9 +14,10 @@ use mio::{Events, Interest, Poll, Token};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
-use super::{Outcome, Plan, expected_length, requests};
+use super::{Exchange, Outcome, Pace, Plan, expected_length, requests};
 use crate::awake::wait;
 use crate::frame::{Framing, ResponseHead};
+use crate::messages;
 
 const TIMER: Token = Token(usize::MAX);
 const READ_SIZE: usize = 256 * 1024;
@@ -37,6 +38,8 @@ struct Connection {
 pub struct Driver {
     poll: Poll,
     address: SocketAddr,
+    upgrade: bool,
+    churn: bool,
     connections: Vec<Connection>,
     requests: Vec<Vec<u8>>,
     next_request: usize,
@@ -59,11 +62,14 @@ impl Driver {
     /// Opens the connections of a plan.
     pub fn connect(plan: &Plan) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let connections = (0..plan.connections).map(|index| open(&poll, plan.address, index));
+        let upgrade = plan.exchange == Exchange::Message;
+        let connections = (0..plan.connections).map(|index| open(&poll, plan.address, index, upgrade));
         Ok(Self {
             connections: connections.collect::<io::Result<_>>()?,
             poll,
             address: plan.address,
+            upgrade,
+            churn: plan.pace == Pace::Churn,
             requests: requests(plan),
             next_request: 0,
             expected: expected_length(plan.exchange),
@@ -277,7 +283,7 @@ impl Driver {
             self.note(&format!("an answer of status {} and {} bytes", head.status, head.body));
         }
         // A gateway may announce the end of a connection; that costs nobody an answer.
-        if head.close || !complete { self.reopen(index) } else { Ok(()) }
+        if head.close || !complete || self.churn { self.reopen(index) } else { Ok(()) }
     }
 
     fn fail(&mut self, index: usize, reason: &str) -> io::Result<()> {
@@ -287,7 +293,7 @@ impl Driver {
     }
 
     fn reopen(&mut self, index: usize) -> io::Result<()> {
-        self.connections[index] = open(&self.poll, self.address, index)?;
+        self.connections[index] = open(&self.poll, self.address, index, self.upgrade)?;
         Ok(())
     }
 
@@ -298,100 +304,31 @@ impl Driver {
     }
 }
 
-fn open(poll: &Poll, address: SocketAddr, index: usize) -> io::Result<Connection> {
-    let stream = std::net::TcpStream::connect(address)?;
+fn open(poll: &Poll, address: SocketAddr, index: usize, upgrade: bool) -> io::Result<Connection> {
+    let mut stream = std::net::TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
+    if upgrade {
+        ask_for_messages(&mut stream)?;
+    }
     stream.set_nonblocking(true)?;
     let mut stream = TcpStream::from_std(stream);
     poll.registry().register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
     Ok(Connection { stream, framing: Framing::new(), request: 0, written: 0, due: None })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::load::{Exchange, Pace};
-    use std::net::TcpListener;
-
-    /// Answers every request of one connection with the same bytes, then closes it after `answers`.
-    fn origin(answer: Vec<u8>, answers: usize) -> SocketAddr {
-        origin_taking(answer, answers, Duration::ZERO)
+/// Makes a connection one that carries WebSocket messages.
+fn ask_for_messages(stream: &mut std::net::TcpStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(DRAIN))?;
+    stream.write_all(messages::REQUEST.as_bytes())?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
     }
-
-    fn origin_taking(answer: Vec<u8>, answers: usize, delay: Duration) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        std::thread::spawn(move || {
-            while let Ok((mut stream, _)) = listener.accept() {
-                let mut request = [0; 4096];
-                for _ in 0..answers {
-                    let received = stream.read(&mut request).unwrap_or(0);
-                    std::thread::park_timeout(delay);
-                    if received == 0 || stream.write_all(&answer).is_err() {
-                        break;
-                    }
-                }
-            }
-        });
-        address
-    }
-
-    fn plan(address: SocketAddr) -> Plan {
-        let exchange = Exchange::Small;
-        Plan { address, connections: 1, seconds: 0.0, pace: Pace::Idle, exchange, token: false }
-    }
-
-    fn outcome_of(answer: &[u8], answers: usize) -> Outcome {
-        let mut driver = Driver::connect(&plan(origin(answer.to_vec(), answers))).unwrap();
-        driver.once_each().unwrap();
-        let mut outcome = Outcome::default();
-        driver.take(&mut outcome);
-        outcome
-    }
-
-    fn small_answer(status: &str, length: usize) -> Vec<u8> {
-        let mut answer = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n").into_bytes();
-        answer.resize(answer.len() + length, b'x');
-        answer
-    }
-
-    #[test]
-    fn the_expected_answer_is_a_request_served() {
-        let outcome = outcome_of(&small_answer("200 OK", 150), 9);
-        assert_eq!((outcome.requests, outcome.errors), (1, 0));
-    }
-
-    #[test]
-    fn a_wrong_status_is_an_error_not_a_request() {
-        let outcome = outcome_of(&small_answer("502 Bad Gateway", 150), 9);
-        assert_eq!((outcome.requests, outcome.errors), (0, 1));
-        assert_eq!(outcome.first_error.as_deref(), Some("an answer of status 502 and 150 bytes"));
-    }
-
-    #[test]
-    fn a_short_answer_is_an_error() {
-        let outcome = outcome_of(&small_answer("200 OK", 149), 9);
-        assert_eq!((outcome.requests, outcome.errors), (0, 1));
-    }
-
-    #[test]
-    fn an_answer_cut_off_by_a_close_is_an_error() {
-        let mut cut = small_answer("200 OK", 150);
-        cut.truncate(cut.len() - 1);
-        let outcome = outcome_of(&cut, 1);
-        assert_eq!((outcome.requests, outcome.errors), (0, 1));
-    }
-
-    #[test]
-    fn the_open_loop_counts_latency_from_the_schedule() {
-        // 1,000 requests a second at an origin that takes 5 ms each: all later ones wait for their turn.
-        let address = origin_taking(small_answer("200 OK", 150), usize::MAX, Duration::from_millis(5));
-        let mut driver = Driver::connect(&plan(address)).unwrap();
-        driver.fixed(1_000, Duration::from_millis(100)).unwrap();
-        let mut outcome = Outcome::default();
-        let latencies = driver.take(&mut outcome);
-        assert!(latencies.iter().max().unwrap() > &30_000, "{latencies:?}");
-        assert!(outcome.errors > 0, "requests that could not be sent are counted");
-        assert_eq!(outcome.first_error.as_deref(), Some("the rate could not be kept: requests never sent"));
-    }
+    let is_granted = head.starts_with(b"HTTP/1.1 101 ");
+    is_granted.then_some(()).ok_or_else(|| io::Error::other("WebSocket is not granted"))
 }
+
+#[cfg(test)]
+mod tests;

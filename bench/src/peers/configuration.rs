@@ -1,6 +1,8 @@
 //! The proxies' configuration files: minimal, and for the peers on the generous side (long keep-alive, bodies
 //! streamed, no temporary files). It never touches the limits of Biplane.
 
+pub mod large;
+
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -17,15 +19,41 @@ pub const NGINX_LOG_ON: &str = "access.log";
 
 /// nginx: one worker, upstream keep-alive.
 pub fn nginx(folder: &Path, own: SocketAddr, backend: SocketAddr, log: &str) -> String {
+    nginx_with(folder, backend, log, 1, &format!("listen {own};"), NGINX_PROXIES)
+}
+
+/// What a location of nginx does that proxies.
+pub const NGINX_PROXIES: &str = "proxy_pass http://backend;
+            proxy_http_version 1.1;
+            proxy_set_header Connection \"\";
+            proxy_request_buffering off;
+            proxy_max_temp_file_size 0;";
+
+/// The same where WebSocket is to pass.
+pub const NGINX_UPGRADES: &str = "proxy_pass http://backend;
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $http_connection;
+            proxy_read_timeout 3600s;";
+
+/// nginx with so many workers, a server that listens as `listen` says, and one location.
+pub fn nginx_with(
+    folder: &Path,
+    backend: SocketAddr,
+    log: &str,
+    workers: usize,
+    listen: &str,
+    location: &str,
+) -> String {
     let folder = folder.display();
     let log = if log == NGINX_LOG_OFF { log.to_owned() } else { format!("{folder}/{log}") };
     format!(
         "user root;
 daemon off;
-worker_processes 1;
+worker_processes {workers};
 pid {folder}/nginx.pid;
 error_log stderr error;
-events {{ worker_connections 8192; }}
+events {{ worker_connections 16384; }}
 http {{
     access_log {log};
     keepalive_timeout 3600s;
@@ -43,13 +71,9 @@ http {{
         keepalive_timeout 3600s;
     }}
     server {{
-        listen {own};
+        {listen}
         location / {{
-            proxy_pass http://backend;
-            proxy_http_version 1.1;
-            proxy_set_header Connection \"\";
-            proxy_request_buffering off;
-            proxy_max_temp_file_size 0;
+            {location}
         }}
     }}
 }}
@@ -59,10 +83,17 @@ http {{
 
 /// HAProxy: one thread, connections to the backend shared by all clients.
 pub fn haproxy(own: SocketAddr, backend: SocketAddr) -> String {
+    haproxy_with(&format!("bind {own}"), backend)
+}
+
+/// HAProxy that listens as `bind` says. It would not start where it cannot open two files for each of the connections
+/// it allows, although idle ones take one.
+pub fn haproxy_with(bind: &str, backend: SocketAddr) -> String {
     format!(
         "global
     nbthread 1
-    maxconn 8192
+    no strict-limits
+    maxconn 16384
 defaults
     mode http
     timeout connect 5s
@@ -70,7 +101,7 @@ defaults
     timeout server 3600s
     http-reuse always
 frontend front
-    bind {own}
+    {bind}
     default_backend back
 backend back
     server origin {backend}
@@ -80,7 +111,18 @@ backend back
 
 /// Envoy with the router filter alone.
 pub fn envoy(own: SocketAddr, backend: SocketAddr) -> String {
-    envoy_with(own, backend, Vec::new(), &[])
+    envoy_with(own, backend, Vec::new(), &[], json!({}))
+}
+
+/// Envoy whose backend speaks HTTP/2.
+pub fn envoy_calls(own: SocketAddr, backend: SocketAddr) -> String {
+    let protocols = json!({"typed_extension_protocol_options": {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {}},
+        }
+    }});
+    envoy_with(own, backend, Vec::new(), &[], protocols)
 }
 
 /// Envoy with what the full chain of Biplane does, as far as it has it.
@@ -132,10 +174,16 @@ pub fn envoy_full(folder: &Path, own: SocketAddr, backend: SocketAddr) -> String
             }},
         }
     });
-    envoy_with(own, backend, vec![token_check, rate_limit], &[access_log])
+    envoy_with(own, backend, vec![token_check, rate_limit], &[access_log], json!({}))
 }
 
-fn envoy_with(own: SocketAddr, backend: SocketAddr, mut filters: Vec<Value>, logs: &[Value]) -> String {
+fn envoy_with(
+    own: SocketAddr,
+    backend: SocketAddr,
+    mut filters: Vec<Value>,
+    logs: &[Value],
+    protocols: Value,
+) -> String {
     let socket = |address: SocketAddr| json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}});
     filters.push(json!({
         "name": "envoy.filters.http.router",
@@ -145,6 +193,7 @@ fn envoy_with(own: SocketAddr, backend: SocketAddr, mut filters: Vec<Value>, log
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "front",
         "access_log": logs,
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
         "http_filters": filters,
         "route_config": {"virtual_hosts": [{
             "name": "all",
@@ -152,6 +201,17 @@ fn envoy_with(own: SocketAddr, backend: SocketAddr, mut filters: Vec<Value>, log
             "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "backend", "timeout": "0s"}}],
         }]},
     });
+    let mut cluster = json!({
+        "name": "backend",
+        "type": "STATIC",
+        "connect_timeout": "5s",
+        "load_assignment": {"cluster_name": "backend", "endpoints": [
+            {"lb_endpoints": [{"endpoint": {"address": socket(backend)}}]}
+        ]},
+    });
+    if let (Some(cluster), Value::Object(protocols)) = (cluster.as_object_mut(), protocols) {
+        cluster.extend(protocols);
+    }
     json!({"static_resources": {
         "listeners": [{
             "name": "front",
@@ -160,14 +220,7 @@ fn envoy_with(own: SocketAddr, backend: SocketAddr, mut filters: Vec<Value>, log
                 {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
             ]}],
         }],
-        "clusters": [{
-            "name": "backend",
-            "type": "STATIC",
-            "connect_timeout": "5s",
-            "load_assignment": {"cluster_name": "backend", "endpoints": [
-                {"lb_endpoints": [{"endpoint": {"address": socket(backend)}}]}
-            ]},
-        }],
+        "clusters": [cluster],
     }})
     .to_string()
 }
@@ -175,6 +228,16 @@ fn envoy_with(own: SocketAddr, backend: SocketAddr, mut filters: Vec<Value>, log
 /// Biplane: one service, one route, no plugin.
 pub fn biplane(backend: SocketAddr) -> String {
     json!({"_format_version": "3.0", "services": [one_service(backend)]}).to_string()
+}
+
+/// Biplane: one service that takes calls of gRPC.
+pub fn biplane_calls(backend: SocketAddr) -> String {
+    json!({"_format_version": "3.0", "services": [{
+        "name": "calls",
+        "url": format!("grpc://{backend}"),
+        "routes": [{"name": "everything", "paths": ["/"], "protocols": ["grpc"]}],
+    }]})
+    .to_string()
 }
 
 /// Biplane with token check, rate limit, correlation id, metrics per route and a JSON access log.
@@ -220,70 +283,6 @@ pub fn biplane_routes(backend: SocketAddr, extra_path: Option<&str>) -> String {
     json!({"_format_version": "3.0", "services": services}).to_string()
 }
 
-/// A file of 100,000 entities: services, routes, plugins and consumers. Gives the number with the content.
-pub fn many_entities() -> (usize, Value) {
-    let backend = SocketAddr::from(([127, 0, 0, 1], 80));
-    let service_of = |index: usize| {
-        let mut service = service(backend, index);
-        for part in ["read", "write"] {
-            add(
-                &mut service,
-                json!({
-                    "name": format!("{part}-{index:05}"),
-                    "paths": [format!("/{part}/{}", route_path(index).trim_start_matches('/'))],
-                    "methods": ["GET", "POST"],
-                }),
-            );
-        }
-        service["plugins"] = json!([{"name": "rate-limiting", "config": {"minute": 100, "policy": "local"}}]);
-        service
-    };
-    let services: Vec<Value> = (0..20_000).map(service_of).collect();
-    let consumers: Vec<Value> = (0..20_000).map(|i| json!({"username": format!("user-{i:05}")})).collect();
-    // Each service comes with two routes and a plugin.
-    let count = services.len() * 4 + consumers.len();
-    (count, json!({"_format_version": "3.0", "services": services, "consumers": consumers}))
-}
-
-/// The same content as block-style YAML, the way people write such files.
-pub fn yaml(content: &Value) -> String {
-    let mut text = String::new();
-    write_yaml(content, 0, &mut text);
-    text
-}
-
-fn write_yaml(value: &Value, depth: usize, text: &mut String) {
-    let indent = "  ".repeat(depth);
-    match value {
-        Value::Object(map) if !map.is_empty() => {
-            for (index, (key, value)) in map.iter().enumerate() {
-                // The first key of a list item stands on the line of its dash.
-                let start = if index == 0 && text.ends_with("- ") { "" } else { &indent };
-                text.push_str(&format!("{start}{key}:"));
-                write_yaml_below(value, depth + 1, text);
-            }
-        }
-        Value::Array(items) if !items.is_empty() => {
-            for item in items {
-                text.push_str(&format!("{indent}- "));
-                write_yaml(item, depth + 1, text);
-            }
-        }
-        // JSON scalars, quoted strings included, are YAML as they stand.
-        scalar => text.push_str(&format!("{scalar}\n")),
-    }
-}
-
-fn write_yaml_below(value: &Value, depth: usize, text: &mut String) {
-    let nested = match value {
-        Value::Object(map) => !map.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        _ => false,
-    };
-    text.push(if nested { '\n' } else { ' ' });
-    write_yaml(value, depth, text);
-}
-
 const SERVICES: usize = 100;
 
 fn one_service(backend: SocketAddr) -> Value {
@@ -325,27 +324,6 @@ mod tests {
             .collect();
         assert_eq!(paths.len(), ROUTES);
         assert_eq!(routes(&biplane_routes(backend(), Some("/fresh"))).len(), ROUTES + 1);
-    }
-
-    #[test]
-    fn the_large_file_holds_the_entities_it_claims() {
-        let (count, file) = many_entities();
-        let length = |value: &Value| value.as_array().unwrap().len();
-        let plugins: usize =
-            file["services"].as_array().unwrap().iter().map(|service| length(&service["plugins"])).sum();
-        let sum = length(&file["services"])
-            + routes(&file.to_string()).len()
-            + plugins
-            + length(&file["consumers"]);
-        assert_eq!((count, sum), (100_000, 100_000));
-    }
-
-    #[test]
-    fn yaml_is_written_in_block_style() {
-        let content = json!({"a": "3.0", "b": [{"c": 1, "d": ["/x"]}, {"c": 2, "d": []}], "e": {"f": true}});
-        let expected =
-            "a: \"3.0\"\nb:\n  - c: 1\n    d:\n      - \"/x\"\n  - c: 2\n    d: []\ne:\n  f: true\n";
-        assert_eq!(yaml(&content), expected);
     }
 
     #[test]

@@ -23,7 +23,7 @@ fn series(peer: Peer, cpu_us: &[f64], errors: u64) -> Series {
 }
 
 fn plain(connections: usize, series: Vec<Series>) -> Group {
-    Group { case: Case::Plain, connections, series }
+    Group { case: Case::Plain, detail: "", connections, at_a_time: connections, series }
 }
 
 #[test]
@@ -58,7 +58,9 @@ fn a_budget_kept_by_dropping_log_lines_is_void() {
     let case = Case::Full;
     report.groups.push(Group {
         case,
+        detail: "",
         connections: 32,
+        at_a_time: 32,
         series: vec![series(Peer::Nginx, &[10.0, 10.0], 0), full],
     });
     assert!(report.budgets().to_string().contains("**void: log lines missing**"));
@@ -80,4 +82,19 @@ fn problems_are_told() {
     let mut report = report();
     report.problems.push("HAProxy did not start: no".into());
     assert!(report.markdown().contains("## Problems\n\n- HAProxy did not start: no\n"));
+}
+
+#[test]
+fn loads_of_a_case_are_told_apart() {
+    let mut report = report();
+    for detail in ["1 stream each", "10 streams each"] {
+        let series = vec![series(Peer::NginxHttp2, &[10.0], 0), series(Peer::Http2, &[9.0], 0)];
+        report.groups.push(Group { case: Case::Http2, detail, connections: 4, at_a_time: 40, series });
+    }
+    assert!(report.budgets().to_string().contains("| HTTP/2, 10 streams each "));
+    let table = report.cpu().to_string();
+    assert!(
+        table.contains("| http2, 1 stream each ") && table.contains("| http2, 10 streams each "),
+        "{table}"
+    );
 }
