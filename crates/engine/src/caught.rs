@@ -5,6 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use plugin::Exchange;
+
 /// Something has panicked. What and where has been reported by the hook of [`report_panics`].
 #[derive(Debug)]
 pub struct Panicked;
@@ -28,6 +30,13 @@ impl<F: Future> Future for Caught<'_, F> {
 /// Does `work`, whose panic is an outcome.
 pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked)
+}
+
+/// Says whose request has panicked; what has, the hook says.
+pub fn report_panic(exchange: &Exchange) {
+    let route = exchange.matched.as_ref().map(|matched| matched.route.id.to_string());
+    let request_id = String::from_utf8_lossy(&exchange.request_id);
+    tracing::error!(%request_id, route, "a request has panicked; others are not affected");
 }
 
 /// From now on every panic of the process is logged as an error, with its place and a backtrace.

@@ -9,12 +9,12 @@ use std::pin::pin;
 use tokio::time::Instant;
 
 use plugin::flow::{Resume, Waiting};
-use plugin::{BodyMode, Exchange, Flow, Scheme};
+use plugin::{BodyMode, Flow, Scheme};
 use wire::Known;
 use wire::h1::{Parsed, parse_request};
 
 use crate::bounds::Bound;
-use crate::caught::{Caught, Panicked, caught};
+use crate::caught::{Caught, Panicked, caught, report_panic};
 use crate::chain::Chain;
 use crate::deliver::{self, After, Filters};
 use crate::forward;
@@ -110,7 +110,7 @@ async fn carry_out(session: &mut Session, head: Result<(), Failure>) -> After {
     session.local.stats().requests.add(1);
     let snapshot = session.local.snapshot();
     let last = session.requests >= session.local.settings.max_requests_per_connection;
-    let head = head.and_then(|()| turn_away(session));
+    let head = head.and_then(|()| session.local.load.take_on());
     let mut running = Running { parts: session.parts(), snapshot, finished: None };
     let Running { parts, snapshot, .. } = &mut running;
     parts.channel.must_close |= last || head.is_err();
@@ -134,16 +134,6 @@ async fn carry_out(session: &mut Session, head: Result<(), Failure>) -> After {
     drop(running);
     session.quiet_since = finished;
     after
-}
-
-/// While memory is short, requests go no further than their head.
-fn turn_away(session: &Session) -> Result<(), Failure> {
-    let load = &session.local.load;
-    if load.short_of_memory.get() {
-        load.turn_away();
-        return Err(Failure::Overloaded);
-    }
-    Ok(())
 }
 
 /// A request that is being carried out. Its log runs however it ends, a stop of the gateway included.
@@ -174,13 +164,6 @@ fn panicked(parts: &mut Parts<'_>) -> Failure {
     parts.channel.must_close = true;
     report_panic(&parts.work.exchange);
     Failure::Panicked
-}
-
-/// Says whose request has panicked; the panic itself has been reported with its backtrace.
-fn report_panic(exchange: &Exchange) {
-    let route = exchange.matched.as_ref().map(|matched| matched.route.id.to_string());
-    let request_id = String::from_utf8_lossy(&exchange.request_id);
-    tracing::error!(%request_id, route, "a request has panicked; others are not affected");
 }
 
 /// Answers in place of a response that panicked, without plugins, as long as nothing of it has been sent.

@@ -9,6 +9,7 @@ use plugin::Services;
 use plugin::stats::Tally;
 
 use crate::bounds::Bound;
+use crate::respond::Failure;
 use crate::session::Local;
 use crate::settings::is_trusted;
 
@@ -33,9 +34,17 @@ impl Load {
         }
     }
 
-    /// Counts a request that is turned away.
-    pub fn turn_away(&self) {
-        self.shed_requests.add(1);
+    /// Whether another request is taken on.
+    ///
+    /// # Errors
+    /// While memory is short, requests go no further than their head.
+    #[inline]
+    pub fn take_on(&self) -> Result<(), Failure> {
+        if self.short_of_memory.get() {
+            self.shed_requests.add(1);
+            return Err(Failure::Overloaded);
+        }
+        Ok(())
     }
 }
 

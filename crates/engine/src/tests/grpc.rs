@@ -269,3 +269,23 @@ async fn a_client_of_http_1_may_call_an_upstream_of_http_2() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn interim_responses_without_end_are_not_passed_on_without_end() {
+    for (count, expected) in [(16, 200), (17, 502)] {
+        with(GRPC, Settings::default(), |lab| async move {
+            let client = lab.http2().await;
+            let (response, mut body) = send(&client, call("/greet.Greeter/Hello")).await;
+            body.send_data(Bytes::new(), true).unwrap();
+            let mut upstream = upstream(&lab).await;
+            let (_request, mut respond) = upstream.request().await;
+            upstream.run();
+            for _ in 0..count {
+                respond.send_informational(Response::builder().status(103).body(()).unwrap()).unwrap();
+            }
+            answer(respond, "hello");
+            assert_eq!(response.await.unwrap().status().as_u16(), expected);
+        })
+        .await;
+    }
+}

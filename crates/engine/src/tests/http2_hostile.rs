@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep};
 
 use super::frames::{
@@ -281,6 +282,38 @@ async fn streams_beyond_the_bound_are_refused_and_the_others_served() {
         while client.frame().await.unwrap().kind != DATA {}
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_writes_and_never_reads_ends_with_the_idle_time() {
+    let settings = Settings {
+        idle_timeout: Duration::from_secs(20),
+        send_timeout: Duration::from_secs(5),
+        ..Settings::default()
+    };
+    for request in [false, true] {
+        with(PLAIN, settings.clone(), |lab| async move {
+            let mut client = Raw::connect(&lab, &[]).await;
+            let start = Instant::now();
+            if request {
+                client.write(&get(1)).await;
+                let mut upstream = lab.upstream().await;
+                upstream.head().await;
+                let body = "x".repeat(200 << 10);
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                // The gateway takes no more than it can pass on.
+                let answer = [head.as_bytes(), body.as_bytes()].concat();
+                let _ = tokio::time::timeout(Duration::from_secs(1), upstream.0.write_all(&answer)).await;
+            }
+            let pings = frame(PING, 0, 0, &[7; 8]).repeat(10_000);
+            let _ = tokio::time::timeout(Duration::from_secs(60), client.write(&pings)).await;
+            while lab.local.connections.count() > 0 {
+                sleep(Duration::from_secs(1)).await;
+                assert!(start.elapsed().as_secs() < 70, "it stays");
+            }
+        })
+        .await;
+    }
 }
 
 trait IntoBytes {

@@ -27,7 +27,9 @@ pub const FIRST_READ: usize = 16 << 10;
 /// A body up to this size is sent in one piece with the head.
 const SMALL_BODY: usize = 4 << 10;
 /// Interim responses an upstream may send before the final one.
-const MAX_INTERIM: usize = 16;
+pub const MAX_INTERIM: usize = 16;
+/// What it is when there are more.
+pub const TOO_MANY_INTERIM: Failure = Failure::UpstreamMalformed { rule: "too many interim responses" };
 
 /// A connection to an upstream in use.
 pub struct Upstream {
@@ -195,7 +197,7 @@ async fn receive_head(
                 }
                 interim += 1;
                 if interim > MAX_INTERIM {
-                    return Err(Failure::UpstreamMalformed { rule: "too many interim responses" });
+                    return Err(TOO_MANY_INTERIM);
                 }
                 pass_interim(parts).await?;
                 parts.work.exchange.response.clear();

@@ -18,7 +18,7 @@ use crate::session::Local;
 use crate::settings::Settings;
 use crate::transport::{Channel, Stream};
 use crate::upload::Upload;
-use crate::upstream::attempt::{Missed, Upstream};
+use crate::upstream::attempt::{MAX_INTERIM, Missed, TOO_MANY_INTERIM, Upstream};
 use crate::upstream::http2;
 
 /// The two sides of an exchange while bytes flow. Whatever it waits for, it keeps the upload going.
@@ -100,16 +100,20 @@ impl<'a> Pair<'a> {
         &mut self,
         limit: Duration,
     ) -> Result<(http::response::Parts, bool), Missed> {
-        let mut outcome = None;
+        let (mut outcome, mut interim) = (None, 0);
         let driven = self
             .drive(Awaited::Upstream(limit), None, |cx, client, upstream| {
                 let Stream::Call(call) = &mut upstream.stream else {
                     return Poll::Ready(Err(Failure::UpstreamClosed));
                 };
-                if let Some(interim) = call.poll_interim(cx)
-                    && let Some(stream) = client.stream.as_http2()
-                {
-                    stream.send_interim(interim);
+                while let Some(response) = call.poll_interim(cx) {
+                    interim += 1;
+                    if interim > MAX_INTERIM {
+                        return Poll::Ready(Err(TOO_MANY_INTERIM));
+                    }
+                    if let Some(stream) = client.stream.as_http2() {
+                        stream.send_interim(response);
+                    }
                 }
                 call.poll_head(cx).map(|head| {
                     outcome = Some(head);
