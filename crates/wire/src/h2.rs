@@ -118,7 +118,9 @@ fn take_fields(map: &HeaderMap, limits: &Limits, headers: &mut Headers) -> Resul
             }
             _ => {}
         }
+        let surrounded = crate::grammar::trim_whitespace(value.as_bytes()).len() != value.len();
         let taken = match known {
+            _ if surrounded => false,
             Known::Other => headers.append(name.as_str(), value.as_bytes()),
             known => headers.append_known(known, value.as_bytes()),
         };
@@ -309,6 +311,7 @@ mod tests {
             assert_eq!(refused(|builder| builder.uri("http://a/").header(name, "close")), 400, "{name}");
         }
         assert_eq!(refused(|builder| builder.uri("http://a/").header("te", "gzip")), 400);
+        assert_eq!(refused(|builder| builder.uri("http://a/").header("x-a", " a")), 400);
         let lengths =
             |builder: request::Builder| builder.header("content-length", "1").header("content-length", "1");
         assert_eq!(refused(|builder| lengths(builder.uri("http://a/"))), 400);
