@@ -7,7 +7,7 @@ use crate::client::{Connection, Reply};
 use crate::message::{Message, Reader};
 use crate::placeholders::{Values, fill};
 use crate::recorder::{Behaviour, Recorded, echo};
-use crate::rig::{Rig, latin1, marked, probe};
+use crate::rig::{Rig, latin1, marked, probe, read_corpus};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::io::{self, Write};
@@ -144,7 +144,7 @@ fn send(reader: &mut Reader, case: &Case, bytes: &[u8]) -> io::Result<bool> {
 
 /// Has the upstream send every response in the file at `path`.
 pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
-    let corpus = parse(path)?;
+    let corpus: Corpus = read_corpus(path)?;
     let cases = corpus.responses.iter().map(|case| {
         let bytes = latin1(&fill(&case.sends, &Values::new())?)?;
         Ok((case.clone(), bytes))
@@ -168,12 +168,6 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
     }
     failures.extend(rig.finish());
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n\n")) }
-}
-
-fn parse(path: &Path) -> Result<Corpus, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let value: Value = serde_saphyr::from_str(&text).map_err(|error| error.to_string())?;
-    serde_json::from_value(value).map_err(|error| error.to_string())
 }
 
 /// Every difference between a case and what came of it.

@@ -4,8 +4,10 @@ use crate::client::Connection;
 use crate::gateway::Gateway;
 use crate::recorder::{Behaviour, Recorded, Recorder, echoed_line};
 use crate::{Settings, Target};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -100,6 +102,13 @@ pub(crate) fn marked(deviates: Option<&str>, problems: Vec<String>) -> Vec<Strin
         Some(_) => Vec::new(),
         None => problems,
     }
+}
+
+/// The corpus in the file at `path`.
+pub(crate) fn read_corpus<Corpus: DeserializeOwned>(path: &Path) -> Result<Corpus, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let value: Value = serde_saphyr::from_str(&text).map_err(|error| error.to_string())?;
+    serde_json::from_value(value).map_err(|error| error.to_string())
 }
 
 /// The bytes that a text of a corpus stands for: one a character, U+0000 to U+00FF.

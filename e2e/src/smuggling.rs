@@ -7,7 +7,7 @@ use crate::client::Connection;
 use crate::message::Message;
 use crate::placeholders::{Values, fill};
 use crate::recorder::{Echo, Recorded, echoed_line};
-use crate::rig::{Rig, latin1, marked, probe};
+use crate::rig::{Rig, latin1, marked, probe, read_corpus};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -146,7 +146,7 @@ impl Seen {
 /// Sends every request in the file at `path` to the gateway, which passes small bodies on when they are whole, and again
 /// while they come: two ways through it that must not differ in this.
 pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
-    let corpus = parse(path)?;
+    let corpus: Corpus = read_corpus(path)?;
     let mut failures = Vec::new();
     for route in ["request_buffering: true", "request_buffering: false"] {
         let rig = Rig::start(settings, Arc::new(Echo), "", route)?;
@@ -161,12 +161,6 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
         failures.extend(rig.finish());
     }
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n\n")) }
-}
-
-fn parse(path: &Path) -> Result<Corpus, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let value: Value = serde_saphyr::from_str(&text).map_err(|error| error.to_string())?;
-    serde_json::from_value(value).map_err(|error| error.to_string())
 }
 
 /// Every difference between a case and what came of it.
