@@ -116,16 +116,11 @@ async fn carry_out(session: &mut Session, head: Result<(), Failure>) -> After {
     parts.channel.must_close |= last || head.is_err();
     parts.work.exchange.enter_chain(snapshot.slots);
     parts.work.upload.finish();
-    let prepared = match head {
-        Ok(()) => Caught(pin!(prepare(parts, snapshot))).await,
-        Err(failure) => Ok(Err(failure)),
-    };
-    let outcome = prepared.unwrap_or_else(|Panicked| Err(panicked(parts)));
-    let answered = Caught(pin!(answer(parts, snapshot, outcome))).await;
-    let after = match answered {
+    let responded = Caught(pin!(respond(parts, snapshot, head))).await;
+    let after = match responded {
         Ok(after) => after,
         // Apart, so that connections without such a thing stay small.
-        Err(Panicked) => Box::pin(answer_plainly(parts, snapshot)).await,
+        Err(Panicked) => Box::pin(respond_to_panic(parts, snapshot)).await,
     };
     // A response of the upstream ends for both sides at once.
     let upstream_finished = parts.work.exchange.record.upstream_finished;
@@ -159,23 +154,43 @@ impl Drop for Running<'_> {
     }
 }
 
-/// A panic before there was a response: nothing more is taken from the client, and it is told.
-fn panicked(parts: &mut Parts<'_>) -> Failure {
-    parts.channel.must_close = true;
-    report_panic(&parts.work.exchange);
-    Failure::Panicked
+/// From the head to the last byte of the response.
+async fn respond(parts: &mut Parts<'_>, snapshot: &Snapshot, head: Result<(), Failure>) -> After {
+    let outcome = match head {
+        Ok(()) => prepare(parts, snapshot).await,
+        Err(failure) => Err(failure),
+    };
+    answer(parts, snapshot, outcome).await
 }
 
-/// Answers in place of a response that panicked, without plugins, as long as nothing of it has been sent.
-async fn answer_plainly(parts: &mut Parts<'_>, snapshot: &Snapshot) -> After {
-    let failure = panicked(parts);
-    if parts.work.exchange.record.response_bytes > 0 || parts.channel.stream.has_begun() {
-        parts.work.exchange.record.aborted = true;
-        return After::Close;
+/// Responds for a request that has panicked, as long as nothing has been sent: decorated by the plugins or, where one
+/// of those panics once more, without them. Nothing more is taken from the client.
+async fn respond_to_panic(parts: &mut Parts<'_>, snapshot: &Snapshot) -> After {
+    report_panic(&parts.work.exchange);
+    parts.channel.must_close = true;
+    if has_begun(parts) {
+        return break_off(parts);
     }
-    let chain = Chain::default();
-    parts.work.exchange.body_mode = BodyMode::Pass;
-    deliver::reply(parts, &Filters::new(snapshot, &chain), Some(failure)).await
+    let answered = Caught(pin!(answer(parts, snapshot, Err(Failure::Panicked)))).await;
+    match answered {
+        Ok(after) => after,
+        Err(Panicked) if has_begun(parts) => break_off(parts),
+        Err(Panicked) => {
+            let chain = Chain::default();
+            deliver::reply(parts, &Filters::new(snapshot, &chain), Some(Failure::Panicked)).await
+        }
+    }
+}
+
+/// Whether something of the response has been sent.
+fn has_begun(parts: &Parts<'_>) -> bool {
+    parts.work.exchange.record.response_bytes > 0 || parts.channel.stream.has_begun()
+}
+
+/// Ends a response in a way that does not look complete.
+fn break_off(parts: &mut Parts<'_>) -> After {
+    parts.work.exchange.record.aborted = true;
+    After::Close
 }
 
 /// How far a request came before its response.

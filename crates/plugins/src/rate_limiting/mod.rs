@@ -275,7 +275,7 @@ fn caller(config: &Config, cx: &Build<'_>) -> Result<Caller, BuildError> {
 
 impl Phases for RateLimiting {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
-        let now = cx.worker.services.clock.now_ms() / 1000;
+        let now = cx.record.started_ms / 1000;
         let mut windows = [Window::default(); PERIODS];
         let mut demands = [Demand::default(); PERIODS];
         for (index, limit) in self.limits.iter().enumerate() {

@@ -66,26 +66,31 @@ pub fn number(out: &mut Vec<u8>, number: u64) {
 pub fn address(out: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
-            for (place, octet) in address.octets().into_iter().enumerate() {
-                if place > 0 {
-                    out.push(b'.');
-                }
-                small_number(out, octet);
+            let (mut text, mut length) = ([b'.'; 16], 0);
+            for octet in address.octets() {
+                length = small_number(&mut text, length, octet) + 1;
             }
+            out.extend_from_slice(&text[..length - 1]);
         }
         // Writing to a vector cannot fail.
         IpAddr::V6(address) => drop(write!(out, "{address}")),
     }
 }
 
-fn small_number(out: &mut Vec<u8>, number: u8) {
+/// Writes a number at a place of `text`, and tells where it ends.
+fn small_number(text: &mut [u8; 16], mut place: usize, number: u8) -> usize {
+    let mut digit = |digit: u8| {
+        text[place] = b'0' + digit;
+        place += 1;
+    };
     if number >= 100 {
-        out.push(b'0' + number / 100);
+        digit(number / 100);
     }
     if number >= 10 {
-        out.push(b'0' + number / 10 % 10);
+        digit(number / 10 % 10);
     }
-    out.push(b'0' + number % 10);
+    digit(number % 10);
+    place
 }
 
 /// Appends all fields of a section.
