@@ -17,6 +17,8 @@ use crate::chain::{Chain, Slot, Tier};
 use crate::dns::Resolver;
 use crate::route::Router;
 use crate::snapshot::{CompiledRoute, Plan, Snapshot, Speaks};
+use crate::stream;
+use crate::stream::demands::{Layer, layer_of};
 use crate::tls::{Keeper, Pairs, Terminator, Trust};
 use crate::unsupported::{at, unsupported};
 
@@ -46,7 +48,9 @@ impl Compiler<'_> {
         let balancers = Balancers::new(&config, self.resolver);
         let (terminator, trusts) = self.prepare_tls(&config, &mut problems);
         let instances = self.build_plugins(&config, &matched, &mut problems);
-        let router = Router::compile(routable(&config)).map_err(|(ordinal, message)| {
+        let streams = stream::Routes::compile(&config, routable(&config), self.services, &mut problems);
+        let of_requests = routable(&config).filter(|(_, route)| layer_of(route) == Layer::Requests);
+        let router = Router::compile(of_requests).map_err(|(ordinal, message)| {
             let entity = config.routes[ordinal].id;
             at(&config, "routes", entity, "paths", &message)
         });
@@ -69,7 +73,7 @@ impl Compiler<'_> {
             .collect();
         let globals = chain_of(None, None);
         let slots = plugins.names.len();
-        Ok(Snapshot { router, routes, globals, instances, slots, balancers, terminator, config })
+        Ok(Snapshot { router, streams, routes, globals, instances, slots, balancers, terminator, config })
     }
 
     fn prepare_tls(&self, config: &Config, problems: &mut Vec<Problem>) -> (Terminator, Trusts) {

@@ -1,7 +1,7 @@
 //! The data plane as a whole: starts the workers, gives them new configurations, stops them.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use crate::dns::Resolver;
 use crate::session::Local;
 use crate::settings::Settings;
 use crate::snapshot::{Publisher, Snapshot};
+use crate::stream;
 use crate::tls::Keeper;
 use crate::upstream::connect::Tcp;
 use crate::worker::{self, Order, Socket, Spoken};
@@ -38,6 +39,20 @@ pub struct Listener {
     pub http2: bool,
     /// Connections begin with a header of the PROXY protocol.
     pub proxied: bool,
+    /// What comes in.
+    pub carries: Carries,
+}
+
+/// What a listener takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Carries {
+    /// Requests of HTTP.
+    #[default]
+    Requests,
+    /// Connections that are carried on layer 4.
+    Connections,
+    /// Datagrams of UDP.
+    Datagrams,
 }
 
 /// Why the data plane could not start.
@@ -102,7 +117,9 @@ impl Gateway {
     /// An address that cannot be listened on, or a configuration that cannot be honoured.
     pub fn start(parts: Parts, config: Arc<Config>) -> Result<Self, StartError> {
         let Parts { definitions, services, resolver, settings, listeners } = parts;
-        let (sockets, addresses) = bind_all(&listeners, services.workers)?;
+        let (sockets, mut addresses) = bind_all(&listeners, services.workers)?;
+        let (datagrams, of_datagrams) = bind_datagrams(&listeners, services.workers)?;
+        addresses.extend(of_datagrams);
         let tls =
             Keeper::new(settings.tls.clone()).map_err(|error| StartError::Tls(io::Error::other(error)))?;
         let compiler = Compiler { definitions, services: &services, resolver: &resolver, tls: &tls };
@@ -123,13 +140,18 @@ impl Gateway {
             reloading: Mutex::default(),
         };
         gateway.report_health();
-        for (index, sockets) in sockets.into_iter().enumerate() {
+        for (index, sockets) in sockets.into_iter().zip(datagrams).enumerate() {
             gateway.start_worker(index, sockets, settings.clone()).map_err(StartError::Thread)?;
         }
         Ok(gateway)
     }
 
-    fn start_worker(&self, index: usize, sockets: Vec<Socket>, settings: Settings) -> io::Result<()> {
+    fn start_worker(
+        &self,
+        index: usize,
+        (sockets, datagrams): (Vec<Socket>, Vec<UdpSocket>),
+        settings: Settings,
+    ) -> io::Result<()> {
         let (services, publisher) = (self.services.clone(), self.publisher.clone());
         let orders = self.orders.subscribe();
         let body = move || {
@@ -137,7 +159,7 @@ impl Gateway {
                 let worker = std::rc::Rc::new(Worker::new(index, services));
                 Local::new(worker, std::rc::Rc::new(settings), Box::new(Tcp), &publisher)
             };
-            if let Err(error) = worker::run(sockets, orders, make) {
+            if let Err(error) = worker::run(sockets, datagrams, orders, make) {
                 tracing::error!(%error, worker = index, "a worker could not start");
             }
         };
@@ -228,7 +250,7 @@ type Sockets = Vec<Vec<Socket>>;
 fn bind_all(listeners: &[Listener], workers: usize) -> Result<(Sockets, Vec<SocketAddr>), StartError> {
     let mut sockets: Sockets = (0..workers).map(|_| Vec::new()).collect();
     let mut addresses = Vec::new();
-    for listener in listeners {
+    for listener in listeners.iter().filter(|listener| listener.carries != Carries::Datagrams) {
         let wrong = |error| StartError::Listen(listener.address, error);
         // Without SO_REUSEPORT first, so that a port another process shares is reported as taken.
         probe(listener.address).map_err(wrong)?;
@@ -236,8 +258,34 @@ fn bind_all(listeners: &[Listener], workers: usize) -> Result<(Sockets, Vec<Sock
         for worker in &mut sockets {
             let socket = bind(address, listener.backlog).map_err(wrong)?;
             address = socket.local_addr().map_err(wrong)?;
-            let Listener { tls, http2, proxied, .. } = *listener;
-            worker.push(worker::Socket { listener: socket, spoken: Spoken { tls, http2, proxied } });
+            let Listener { tls, http2, proxied, carries, .. } = *listener;
+            let spoken = Spoken { tls, http2, proxied, stream: carries == Carries::Connections };
+            worker.push(worker::Socket { listener: socket, spoken });
+        }
+        addresses.push(address);
+    }
+    Ok((sockets, addresses))
+}
+
+type Datagrams = Vec<Vec<UdpSocket>>;
+
+/// The same for listeners of UDP.
+fn bind_datagrams(
+    listeners: &[Listener],
+    workers: usize,
+) -> Result<(Datagrams, Vec<SocketAddr>), StartError> {
+    let mut sockets: Datagrams = (0..workers).map(|_| Vec::new()).collect();
+    let mut addresses = Vec::new();
+    for listener in listeners.iter().filter(|listener| listener.carries == Carries::Datagrams) {
+        let wrong = |error| StartError::Listen(listener.address, error);
+        let mut address = listener.address;
+        if address.port() > 0 {
+            UdpSocket::bind(address).map_err(wrong)?;
+        }
+        for worker in &mut sockets {
+            let socket = stream::udp::bind(address).map_err(wrong)?;
+            address = socket.local_addr().map_err(wrong)?;
+            worker.push(socket);
         }
         addresses.push(address);
     }

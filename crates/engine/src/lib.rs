@@ -32,6 +32,8 @@ mod protocol;
 
 mod route;
 
+mod stream;
+
 mod chain;
 
 mod balance;
@@ -51,7 +53,7 @@ mod tunnel;
 
 pub use caught::report_panics;
 pub use dns::{DnsSettings, Resolver};
-pub use gateway::{Gateway, Listener, StartError};
+pub use gateway::{Carries, Gateway, Listener, StartError};
 pub use settings::Settings;
 pub use snapshot::Snapshot;
 pub use tls::{Authorities, Pair, TlsSettings, Trusted, Versions, default_pairs};

@@ -50,20 +50,38 @@ impl Load {
 
 /// Whether another connection from `address` is taken. One that has been idle for longest may give way to it.
 pub fn admits(local: &Local, address: IpAddr) -> bool {
-    let settings = &local.settings;
-    let most = settings.max_connections_per_address;
-    // Whoever forwards for others connects for many.
-    if most > 0 && local.connections.from(address) >= most && !is_trusted(settings, address) {
-        local.bounds.reached(Bound::MaxConnectionsPerAddress);
+    if !has_share_left(local, address) {
         return false;
     }
-    if local.connections.count() < settings.max_connections {
+    if has_room(local) {
         return true;
     }
-    local.bounds.reached(Bound::MaxConnections);
     let shed = local.connections.shed();
     local.load.shed_connections.add(u64::from(shed));
     shed
+}
+
+/// Whether another session of datagrams from `address` is taken. Nobody gives way to it: the address may be forged.
+pub fn admits_session(local: &Local, address: IpAddr) -> bool {
+    has_share_left(local, address) && has_room(local)
+}
+
+fn has_share_left(local: &Local, address: IpAddr) -> bool {
+    let most = local.settings.max_connections_per_address;
+    // Whoever forwards for others connects for many.
+    if most > 0 && local.connections.from(address) >= most && !is_trusted(&local.settings, address) {
+        local.bounds.reached(Bound::MaxConnectionsPerAddress);
+        return false;
+    }
+    true
+}
+
+fn has_room(local: &Local) -> bool {
+    let room = local.connections.count() < local.settings.max_connections;
+    if !room {
+        local.bounds.reached(Bound::MaxConnections);
+    }
+    room
 }
 
 /// Looks how much memory the process uses. Called about every second.

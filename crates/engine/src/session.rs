@@ -51,6 +51,8 @@ pub struct Local {
     pub connections: Connections,
     /// What is turned away.
     pub load: Load,
+    /// What layer 4 does not carry.
+    pub streams: crate::stream::Tallies,
     /// Which bounds were reached of late.
     pub bounds: Bounds,
     /// Memory for bytes on their way.
@@ -92,6 +94,7 @@ impl Local {
             http2_pool: Http2Pool::default(),
             connections: Connections::default(),
             load: Load::new(&worker.services),
+            streams: crate::stream::Tallies::new(&worker.services),
             bounds: Bounds::default(),
             buffers: Rc::default(),
             dial,

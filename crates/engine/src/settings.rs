@@ -48,6 +48,9 @@ pub struct Settings {
     pub max_connections: usize,
     /// Connections of one address that a worker serves at a time; 0 for any. Trusted peers may make more.
     pub max_connections_per_address: usize,
+    /// UDP sessions of a listener that a worker has at a time. When there are more, the one whose client has been silent
+    /// for longest gives way.
+    pub max_udp_sessions: usize,
     /// Memory of the process above which requests are turned away, in bytes; 0 for any.
     pub max_resident_bytes: u64,
     /// Idle connections to upstreams one worker keeps.
@@ -132,6 +135,7 @@ impl Default for Settings {
             max_requests_per_connection: 10_000,
             max_connections: 16_384,
             max_connections_per_address: 0,
+            max_udp_sessions: 4096,
             max_resident_bytes: 0,
             upstream_pool_size: 512,
             upstream_idle_timeout: seconds(60),

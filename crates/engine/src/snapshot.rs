@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub config: Arc<Config>,
     /// Finds the route of a request.
     pub(crate) router: Router,
+    /// Finds the route of a connection or a datagram.
+    pub(crate) streams: crate::stream::Routes,
     /// The routes by ordinal.
     pub(crate) routes: Vec<CompiledRoute>,
     /// Plugins for requests without a route, and for `rewrite`.
@@ -64,6 +66,7 @@ pub enum Speaks {
 }
 
 /// How a service is reached.
+#[derive(Clone)]
 pub struct Plan {
     /// Chooses targets.
     pub balancer: Arc<Balancer>,

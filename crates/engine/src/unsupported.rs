@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use model::entity::{Service, Upstream};
+use model::entity::Upstream;
 use model::problem::Step;
 use model::{Config, Place, Problem, Value};
 use uuid::Uuid;
 
 use crate::balance;
+use crate::stream::demands;
 
 /// Everything in `config` that cannot be honoured whatever its plugins say.
 pub fn unsupported(config: &Config) -> Vec<Problem> {
-    let mut problems = services(config);
+    let mut problems = demands::problems(config);
     problems.extend(upstreams(config));
     problems.extend(secrets(config));
     problems
@@ -22,28 +23,6 @@ pub fn at(config: &Config, collection: &str, id: Uuid, field: &str, message: &st
     let span = config.entity(collection, id).map(|entity| entity.span).unwrap_or_default();
     let place = Place(vec![Step::Field(collection.to_owned()), Step::Field(field.to_owned())]);
     Problem::new(place, span, message.to_owned())
-}
-
-fn services(config: &Config) -> Vec<Problem> {
-    let refuse = |service: &Arc<Service>| {
-        let message = format!(
-            "this version reaches services over 'http', 'https', 'grpc' and 'grpcs' only, not '{}'",
-            service.protocol
-        );
-        at(config, "services", service.id, "protocol", &message)
-    };
-    let speaks = |service: &Service| matches!(service.protocol.as_str(), "http" | "https" | "grpc" | "grpcs");
-    let unsupported = config.services.iter().filter(|service| service.enabled && !speaks(service));
-    let mut problems: Vec<Problem> = unsupported.map(refuse).collect();
-    for route in &config.routes {
-        let of_requests =
-            |protocol: &String| matches!(protocol.as_str(), "http" | "https" | "grpc" | "grpcs");
-        if !route.protocols.iter().any(of_requests) {
-            let message = "this version routes 'http', 'https', 'grpc' and 'grpcs' only";
-            problems.push(at(config, "routes", route.id, "protocols", message));
-        }
-    }
-    problems
 }
 
 fn upstreams(config: &Config) -> Vec<Problem> {

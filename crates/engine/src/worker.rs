@@ -1,7 +1,7 @@
 //! One worker: a thread, a runtime, its own listeners, pool and workspaces.
 
 use std::io;
-use std::net::TcpListener as StdListener;
+use std::net::{TcpListener as StdListener, UdpSocket};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use crate::flow;
 use crate::http2;
 use crate::load;
 use crate::session::{Arrival, Local, Session};
+use crate::stream;
 use crate::tls::{self, Handshakes, Offer};
 use crate::transport::{Channel, Stream};
 
@@ -50,6 +51,8 @@ pub struct Spoken {
     pub http2: bool,
     /// Connections begin with a header of the PROXY protocol.
     pub proxied: bool,
+    /// Connections are carried on layer 4.
+    pub stream: bool,
 }
 
 /// How often a worker tidies up.
@@ -62,6 +65,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Runs a worker on the current thread until it is told to stop. `make` is called on this thread.
 pub fn run(
     sockets: Vec<Socket>,
+    datagrams: Vec<UdpSocket>,
     mut orders: watch::Receiver<Order>,
     make: impl FnOnce() -> Local,
 ) -> io::Result<()> {
@@ -72,9 +76,13 @@ pub fn run(
         let register =
             |Socket { listener, spoken }| Ok(Socket { listener: TcpListener::from_std(listener)?, spoken });
         let listeners: Rc<Vec<_>> = Rc::new(sockets.into_iter().map(register).collect::<io::Result<_>>()?);
-        let accepting: Vec<_> = (0..listeners.len())
+        let mut accepting: Vec<_> = (0..listeners.len())
             .map(|index| tokio::task::spawn_local(accept(local.clone(), listeners.clone(), index)))
             .collect();
+        for socket in datagrams {
+            let serving = stream::udp::serve(local.clone(), tokio::net::UdpSocket::from_std(socket)?);
+            accepting.push(tokio::task::spawn_local(serving));
+        }
         let mut tidy = tokio::time::interval(TIDY);
         while *orders.borrow_and_update() == Order::Run {
             tokio::select! {
@@ -147,7 +155,9 @@ fn admit(local: &Rc<Local>, stream: TcpStream, spoken: Spoken) {
     }
     let client = Client { peer, local: here, ip: peer.ip(), ..Client::default() };
     let channel = Channel::new(Stream::Tcp(stream), local.buffers.clone());
-    if spoken.proxied {
+    if spoken.stream {
+        stream::start(local, channel, client, spoken);
+    } else if spoken.proxied {
         start_proxied(local, channel, client, spoken);
     } else {
         begin(local, channel, client, spoken);
@@ -244,9 +254,11 @@ pub fn start(local: &Rc<Local>, channel: Channel, client: Client, http2: bool) {
 }
 
 /// Takes the connection off the books however its task ends.
-struct Ending {
-    local: Rc<Local>,
-    number: u64,
+pub struct Ending {
+    /// The worker's corner.
+    pub local: Rc<Local>,
+    /// The connection's number.
+    pub number: u64,
 }
 
 impl Drop for Ending {

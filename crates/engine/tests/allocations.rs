@@ -42,6 +42,7 @@ fn gateway(document: &str) -> Gateway {
             tls: false,
             http2: false,
             proxied: false,
+            carries: engine::Carries::Requests,
         }],
     };
     Gateway::start(parts, Arc::new(config)).unwrap_or_else(|error| panic!("{error:?}"))

@@ -25,6 +25,7 @@ pub mod reply;
 pub mod room;
 pub mod serialize;
 pub mod services;
+pub mod sessions;
 pub mod stats;
 pub mod views;
 

@@ -85,7 +85,7 @@ impl HeaderCondition {
 }
 
 /// A field that is not given and one without elements are the same.
-pub(super) fn given<T>(field: Option<&[T]>) -> Option<&[T]> {
+pub fn given<T>(field: Option<&[T]>) -> Option<&[T]> {
     field.filter(|elements| !elements.is_empty())
 }
 
@@ -94,8 +94,8 @@ pub(super) fn fold(byte: u8) -> u8 {
     if byte == b'-' { b'_' } else { byte.to_ascii_lowercase() }
 }
 
-/// The last dot of a full domain name does not count.
-fn server_name(name: &str) -> HostName {
+/// A name or a pattern of `snis`. The last dot of a full domain name does not count.
+pub fn server_name(name: &str) -> HostName {
     let name = name.strip_suffix('.').filter(|rest| !rest.is_empty()).unwrap_or(name);
     HostName::new(name.as_bytes())
 }

@@ -16,7 +16,7 @@ const INLINE_HOST: usize = 256;
 
 /// A host name or a pattern of one, lower-case.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum HostName {
+pub enum HostName {
     /// The whole name.
     Exact(Box<[u8]>),
     /// `*.example.com`, without the star.

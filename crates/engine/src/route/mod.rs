@@ -29,6 +29,8 @@ use leaf::Leaf;
 use pattern::Build;
 use search::Search;
 
+pub use condition::{given, server_name};
+pub use host::HostName;
 pub use upstream_path::upstream_path;
 /// Host and port of a `Host` value; brackets of an IPv6 address stay with the host.
 pub use wire::target::split_host_port as split_host;

@@ -23,6 +23,7 @@ use crate::compile::Compiler;
 use crate::session::{Arrival, Local, Session};
 use crate::settings::Settings;
 use crate::snapshot::{Publisher, Snapshot};
+use crate::stream;
 use crate::tls::{Keeper, Offer};
 use crate::transport::{Channel, Stream};
 use crate::upstream::connect::{Dial, Dialing};
@@ -50,7 +51,7 @@ const PIPE: usize = 32 << 10;
 /// A worker under test.
 pub struct Lab {
     pub local: Rc<Local>,
-    services: Arc<Services>,
+    pub services: Arc<Services>,
     resolver: Arc<Resolver>,
     tls: Keeper,
     publisher: Publisher,
@@ -151,6 +152,13 @@ impl Lab {
     pub fn proxied_client(&self, spoken: Spoken) -> Peer {
         let (channel, far) = pipe();
         worker::start_proxied(&self.local, channel, client(), spoken);
+        Peer(far)
+    }
+
+    /// A new connection of a client to a listener of streams.
+    pub fn stream_client(&self, spoken: Spoken) -> Peer {
+        let (channel, far) = pipe();
+        stream::start(&self.local, channel, client(), spoken);
         Peer(far)
     }
 

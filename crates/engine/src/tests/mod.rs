@@ -20,4 +20,5 @@ mod reload;
 mod sizes;
 mod slow;
 mod streaming;
+mod streams;
 mod tls;

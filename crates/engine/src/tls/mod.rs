@@ -21,7 +21,7 @@ use std::sync::{Arc, LazyLock};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
-pub use accept::{Handshakes, accept};
+pub use accept::{Handshakes, Pending, accept};
 pub use certificate::Pair;
 pub use default_certificate::default_pairs;
 pub use keeper::Keeper;

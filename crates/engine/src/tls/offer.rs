@@ -10,17 +10,20 @@ pub enum Offer {
     Http1,
     /// HTTP/2, or else HTTP/1.1.
     Http2,
+    /// Nothing: what is spoken inside is between the client and the service.
+    Nothing,
 }
 
 impl Offer {
     /// Every offer there is; certificates are made ready for each of them at reload.
-    pub const ALL: [Self; 2] = [Self::Http1, Self::Http2];
+    pub const ALL: [Self; 3] = [Self::Http1, Self::Http2, Self::Nothing];
 
     /// The names of the protocols, best first.
     pub fn protocols(self) -> Vec<Vec<u8>> {
         match self {
             Self::Http1 => vec![b"http/1.1".to_vec()],
             Self::Http2 => vec![HTTP2.to_vec(), b"http/1.1".to_vec()],
+            Self::Nothing => Vec::new(),
         }
     }
 }

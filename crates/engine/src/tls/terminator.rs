@@ -118,7 +118,7 @@ impl Shown {
             config.alpn_protocols = offer.protocols();
             Ok::<_, rustls::Error>(Arc::new(config))
         };
-        let [http1, http2] = Offer::ALL.map(make);
-        Ok(Self([http1?, http2?]))
+        let [http1, http2, nothing] = Offer::ALL.map(make);
+        Ok(Self([http1?, http2?, nothing?]))
     }
 }

@@ -57,7 +57,7 @@ impl Trust {
         problems: &mut Vec<Problem>,
     ) -> Option<Arc<Self>> {
         let protocols = match service.protocol.as_str() {
-            "https" => Vec::new(),
+            "https" | "tls" => Vec::new(),
             "grpcs" => vec![HTTP2.to_vec()],
             _ => return None,
         };

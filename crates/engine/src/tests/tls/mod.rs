@@ -7,6 +7,7 @@ mod names;
 mod protocols;
 mod resumption;
 mod services;
+mod streams;
 mod trust;
 
 use std::sync::Arc;

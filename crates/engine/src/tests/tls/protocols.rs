@@ -99,7 +99,7 @@ async fn a_proxy_in_front_speaks_before_the_handshake() {
     let proxied =
         Settings { trusted_networks, real_ip_header: "proxy_protocol".to_owned(), ..settings(&issued) };
     with(PLAIN, proxied, |lab| async move {
-        let spoken = Spoken { tls: true, http2: true, proxied: true };
+        let spoken = Spoken { tls: true, http2: true, proxied: true, ..Spoken::default() };
         let mut front = lab.proxied_client(spoken);
         front.send("PROXY TCP4 203.0.113.7 192.0.2.2 40000 8000\r\n").await;
         let mut client = connect(front.0, client_config(), "x.test").await.unwrap();

@@ -1,0 +1,63 @@
+//! Connections to the services of streams: one target after the other, until one can be reached.
+
+use std::io;
+use std::net::SocketAddr;
+
+use plugin::sessions::SessionEnd;
+use smallvec::SmallVec;
+
+use crate::balance::Peer;
+use crate::session::Local;
+use crate::snapshot::Plan;
+use crate::timer::Timer;
+use crate::transport::Stream;
+use crate::upstream::connect;
+
+/// Targets that have been tried.
+pub type Tried = SmallVec<[SocketAddr; 4]>;
+
+/// Connects to a target, or to the next if that fails, as often as the service allows.
+///
+/// # Errors
+/// How the session ends when none can be reached.
+pub async fn reach(
+    local: &Local,
+    plan: &Plan,
+    service: &str,
+    timer: &mut Timer,
+    tried: &mut Tried,
+) -> Result<Stream, SessionEnd> {
+    for _ in 0..=plan.retries {
+        let peer = plan.balancer.pick(tried).map_err(|_| SessionEnd::NoTarget)?;
+        let reason = match timer.within(plan.connect_timeout, open(local, plan, &peer)).await {
+            Ok(Ok(stream)) => {
+                tried.push(peer.address);
+                return Ok(stream);
+            }
+            Ok(Err(reason)) => reason,
+            Err(_) => io::ErrorKind::TimedOut.into(),
+        };
+        tried.push(peer.address);
+        complain(local, service, peer.address, &reason);
+    }
+    Err(SessionEnd::Unreachable)
+}
+
+/// Connects to a target, under TLS where the service is reached so. The server name is the upstream's `host_header`,
+/// or else the target's host.
+async fn open(local: &Local, plan: &Plan, peer: &Peer) -> io::Result<Stream> {
+    let host = plan.balancer.host(peer);
+    let name = plan.balancer.host_header().unwrap_or(host);
+    let wanted = match &plan.trust {
+        Some(trust) => Some(trust.wanted(name.as_bytes()).ok_or(io::ErrorKind::InvalidInput)?),
+        None => None,
+    };
+    connect::open(&*local.dial, peer.address, wanted).await
+}
+
+/// Says, now and then, why a service is not reached.
+fn complain(local: &Local, service: &str, address: SocketAddr, reason: &io::Error) {
+    if let Some(left_out) = local.complaints.now() {
+        tracing::error!(service, %address, %reason, left_out, "a service of streams is not reached");
+    }
+}

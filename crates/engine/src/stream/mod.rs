@@ -1,0 +1,23 @@
+//! Layer 4: routes of `tcp`, `tls`, `tls_passthrough` and `udp`, whose bytes are carried and not looked into.
+//!
+//! [`Routes`] are compiled at reload. [`session`] is the life of a connection, [`udp`] that of datagrams.
+
+mod connect;
+pub mod demands;
+mod draft;
+mod hello;
+mod index;
+mod place;
+mod relay;
+mod routes;
+mod session;
+mod tallies;
+pub mod udp;
+mod udp_table;
+
+pub use routes::Routes;
+pub use session::start;
+pub use tallies::Tallies;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! The life of a connection on layer 4, from top to bottom.
+//!
+//! What a proxy in front says about it is read, and its ClientHello where TLS matters; the route is found once, with
+//! the newest snapshot, which is let go then: a session may outlive many. Its service is connected to, and bytes are
+//! relayed until the end. No plugin runs.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plugin::exchange::Client;
+use plugin::sessions::{SessionEnd, SessionSeries};
+use tokio::time::Instant;
+use wire::proxy_protocol::Origin;
+
+use super::connect::{Tried, reach};
+use super::draft::Arrival;
+use super::hello;
+use super::relay::{End, Patience, Relayed, relay};
+use super::routes::{Found, Routes};
+use crate::announcement;
+use crate::bounds::Bound;
+use crate::connections::Idle;
+use crate::session::Local;
+use crate::settings::is_trusted;
+use crate::snapshot::{Plan, Snapshot};
+use crate::tls::{self, Handshakes, Offer, Pending};
+use crate::transport::Channel;
+use crate::worker::{Ending, Spoken};
+
+/// How long a client may say nothing before it is taken for one that does not speak TLS, where both are possible.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// Serves a connection in a task of its own.
+pub fn start(local: &Rc<Local>, channel: Channel, client: Client, spoken: Spoken) {
+    let listens = spoken.tls || spoken.proxied || local.snapshot().streams.look_at(client.local.port());
+    let pending = listens.then(|| Handshakes::begin(local, local.settings.tls.max_handshakes));
+    if matches!(pending, Some(None)) || local.load.take_on().is_err() {
+        local.stats().refused.add(1);
+        return;
+    }
+    let pending = pending.flatten();
+    let number = local.connections.number();
+    local.stats().accepted.add(1);
+    let ending = Ending { local: local.clone(), number };
+    let address = client.peer.ip();
+    let idle = Rc::new(Idle::since(Instant::now()));
+    let source = client.peer;
+    let session = Session { local: local.clone(), client, source, spoken, idle: idle.clone(), pending };
+    let task = tokio::task::spawn_local(async move {
+        let _ending = ending;
+        carry(session, channel).await;
+    });
+    local.connections.enter(number, task.abort_handle(), idle, address);
+}
+
+struct Session {
+    local: Rc<Local>,
+    client: Client,
+    /// Where the connection comes from: the peer, or whom a trusted peer makes it for.
+    source: SocketAddr,
+    spoken: Spoken,
+    /// Whether it may still give way to others; shared with the worker's books.
+    idle: Rc<Idle>,
+    /// A place among those who are still to say what they want.
+    pending: Option<Pending>,
+}
+
+/// What a session needs of the configuration.
+pub struct Way {
+    /// How to reach the service; none for a route without one.
+    pub plan: Option<Plan>,
+    /// The counts of the route.
+    pub series: Arc<SessionSeries>,
+}
+
+impl Way {
+    /// What `found` leads to.
+    pub fn of(snapshot: &Snapshot, found: Found) -> Option<Self> {
+        let series = snapshot.streams.series(found)?;
+        Some(Self { plan: snapshot.routes[found.ordinal].plan.clone(), series })
+    }
+}
+
+/// Carries a session from its first byte to its last.
+async fn carry(mut session: Session, channel: Channel) {
+    let begun = Instant::now();
+    let (mut channel, way) = match session.open(channel).await {
+        Ok(opened) => opened,
+        Err(reason) => {
+            let (client, listener) = (session.source, session.client.local);
+            tracing::debug!(%client, %listener, %reason, "a connection is closed");
+            return;
+        }
+    };
+    session.idle.work();
+    let mut tried = Tried::new();
+    let (end, relayed) = session.serve(&mut channel, &way, &mut tried).await;
+    let (received, sent) = relayed.map_or((0, 0), |relayed| (relayed.received, relayed.sent));
+    way.series.count(end, received, sent);
+    tracing::debug!(
+        client = %session.source,
+        listener = %session.client.local,
+        route = way.series.route,
+        service = way.series.service,
+        target = tried.last().map(ToString::to_string),
+        code = end.code(),
+        end = relayed.map(|relayed| relayed.end.name()),
+        received,
+        sent,
+        milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "a session has ended"
+    );
+}
+
+impl Session {
+    /// Finds the route, and ends TLS where that is for the gateway to do.
+    async fn open(&mut self, mut channel: Channel) -> io::Result<(Channel, Way)> {
+        let found = match self.find(&mut channel).await {
+            Ok(Some(found)) => found,
+            missed => {
+                self.local.streams.unrouted.add(1);
+                return Err(missed.err().unwrap_or_else(|| io::Error::other("no route matches")));
+            }
+        };
+        let way = Way::of(&self.local.snapshot(), found);
+        let way = way.ok_or_else(|| io::Error::other("the route has just been removed"))?;
+        let pending = self.pending.take();
+        if let Some(pending) = pending.filter(|_| self.spoken.tls && !found.passthrough) {
+            // In a box, which goes before the session is carried.
+            let accepted = Box::pin(tls::accept(pending, channel.into_stream(), Offer::Nothing)).await?;
+            channel = Channel::new(accepted.stream, self.local.buffers.clone());
+        }
+        Ok((channel, way))
+    }
+
+    /// The route, with the newest snapshot. None when none matches.
+    async fn find(&mut self, channel: &mut Channel) -> io::Result<Option<Found>> {
+        let deadline = Instant::now() + self.local.settings.tls.handshake_timeout;
+        if self.spoken.proxied {
+            let origin = announcement::read(channel, deadline).await?;
+            if let Origin::Forwarded { source, .. } = origin
+                && is_trusted(&self.local.settings, self.client.peer.ip())
+            {
+                self.source = source;
+            }
+        }
+        let arrival = Arrival { source: self.source, destination: self.client.local, name: None };
+        if !self.spoken.tls {
+            return Ok(self.find_clear(channel, arrival, deadline).await);
+        }
+        let name = hello::server_name(channel, deadline, deadline).await?;
+        Ok(self.local.snapshot().streams.secure(&Arrival { name: name.as_deref(), ..arrival }))
+    }
+
+    /// The route of a connection to a listener without TLS: whoever speaks it all the same may be passed through.
+    async fn find_clear(
+        &self,
+        channel: &mut Channel,
+        arrival: Arrival<'_>,
+        deadline: Instant,
+    ) -> Option<Found> {
+        let snapshot = self.local.snapshot();
+        if !snapshot.streams.look_at(arrival.destination.port()) {
+            return snapshot.streams.clear(&arrival);
+        }
+        let patience = if snapshot.streams.has_clear() { Instant::now() + SILENCE } else { deadline };
+        drop(snapshot);
+        let named = hello::server_name(channel, deadline, patience).await;
+        let snapshot = self.local.snapshot();
+        let streams: &Routes = &snapshot.streams;
+        let passed =
+            named.ok().and_then(|name| streams.passthrough(&Arrival { name: name.as_deref(), ..arrival }));
+        passed.or_else(|| streams.clear(&arrival))
+    }
+
+    /// Connects to the service and relays.
+    async fn serve(
+        &self,
+        channel: &mut Channel,
+        way: &Way,
+        tried: &mut Tried,
+    ) -> (SessionEnd, Option<Relayed>) {
+        let Some(plan) = &way.plan else { return (SessionEnd::NoTarget, None) };
+        let service = &way.series.service;
+        let connected = reach(&self.local, plan, service, &mut channel.timer, tried).await;
+        let stream = match connected {
+            Ok(stream) => stream,
+            Err(end) => return (end, None),
+        };
+        let patience = Patience {
+            silence: plan.read_timeout,
+            service: plan.write_timeout,
+            client: self.local.settings.send_timeout,
+        };
+        let relayed = relay(channel, stream, &self.local.buffers, patience).await;
+        if relayed.end == End::SlowClient {
+            self.local.bounds.reached(Bound::SendTimeout);
+        }
+        (SessionEnd::Carried, Some(relayed))
+    }
+}

@@ -1,0 +1,312 @@
+//! Datagrams of one UDP listener: a session for each client, with a socket of its own towards the service.
+//!
+//! Nothing waits for a receiver: a datagram that cannot be sent on at once is dropped, as networks do. A session ends
+//! with silence, and the one whose client has been silent for longest gives way when there are too many.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdSocket};
+use std::rc::Rc;
+use std::time::Duration;
+
+use plugin::sessions::SessionEnd;
+use socket2::{Domain, Protocol, SockRef, Type};
+use tokio::net::UdpSocket;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::draft::Arrival;
+use super::session::Way;
+use super::udp_table::Table;
+use crate::connections::Idle;
+use crate::load;
+use crate::session::Local;
+use crate::timer::Timer;
+use crate::worker::Ending;
+
+/// The largest datagram there is.
+const LARGEST: usize = 64 << 10;
+/// Answers passed on before others get their turn.
+const AT_ONCE: usize = 32;
+/// Time for answers that are still to come when the gateway stops.
+const GRACE: Duration = Duration::from_secs(1);
+/// Pause after a failed receipt.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Opens a socket that shares its address with those of other workers; the kernel sends a client always to the same.
+pub fn bind(address: SocketAddr) -> io::Result<StdSocket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Serves the datagrams of a listener.
+pub async fn serve(local: Rc<Local>, socket: UdpSocket) {
+    let Ok(here) = socket.local_addr() else { return };
+    let listener = Rc::new(Listener { local, socket, here, table: RefCell::default() });
+    let mut buffer = vec![0; LARGEST];
+    loop {
+        match listener.socket.recv_from(&mut buffer).await {
+            Ok((count, client)) => listener.take(client, &buffer[..count]),
+            Err(error) => {
+                tracing::warn!(%error, "a datagram could not be received");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+struct Listener {
+    local: Rc<Local>,
+    socket: UdpSocket,
+    here: SocketAddr,
+    table: RefCell<Table<Rc<Session>>>,
+}
+
+struct Session {
+    client: SocketAddr,
+    /// Connected to the target.
+    socket: UdpSocket,
+    target: SocketAddr,
+    way: Way,
+    silence: Duration,
+    begun: Instant,
+    /// When a datagram passed last, either way.
+    last: Cell<Instant>,
+    idle: Rc<Idle>,
+    /// Bytes from the client.
+    received: Cell<u64>,
+    /// Bytes to the client.
+    sent: Cell<u64>,
+    /// Ends the session; there as long as it runs.
+    task: RefCell<Option<AbortHandle>>,
+}
+
+impl Listener {
+    /// Sends a datagram on, in the session of its client or in a new one.
+    fn take(self: &Rc<Self>, client: SocketAddr, datagram: &[u8]) {
+        let session = self.table.borrow_mut().heard_of(client).cloned();
+        let Some(session) = session.or_else(|| self.begin(client)) else { return };
+        // Past the books of readiness, which know of no socket that is new. The socket never blocks.
+        match SockRef::from(&session.socket).send(datagram) {
+            Ok(_) => {
+                session.passed(Instant::now());
+                session.received.set(session.received.get() + datagram.len() as u64);
+            }
+            Err(error) => {
+                self.local.streams.dropped.add(1);
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    self.end(&session);
+                }
+            }
+        }
+    }
+
+    /// Ends a session whose target refuses: the client's next datagram goes to another.
+    fn end(&self, session: &Rc<Session>) {
+        self.table.borrow_mut().strike(session.client, |entered| Rc::ptr_eq(entered, session));
+        if let Some(task) = session.task.take() {
+            task.abort();
+        }
+    }
+
+    /// Begins a session, if there is a route and room for it.
+    fn begin(self: &Rc<Self>, client: SocketAddr) -> Option<Rc<Session>> {
+        let local = &self.local;
+        if local.load.take_on().is_err() || !load::admits_session(local, client.ip()) {
+            local.stats().refused.add(1);
+            return None;
+        }
+        let snapshot = local.snapshot();
+        let arrival = Arrival { source: client, destination: self.here, name: None };
+        let way = snapshot.streams.datagram(&arrival).and_then(|found| Way::of(&snapshot, found));
+        let Some(way) = way else {
+            local.streams.unrouted.add(1);
+            tracing::debug!(%client, listener = %self.here, "no route matches a datagram");
+            return None;
+        };
+        match open(&way) {
+            Ok((socket, target)) => Some(self.enter(client, socket, target, way)),
+            Err(end) => {
+                way.series.count(end, 0, 0);
+                tracing::debug!(%client, route = way.series.route, code = end.code(), "a datagram is not sent on");
+                None
+            }
+        }
+    }
+
+    fn enter(
+        self: &Rc<Self>,
+        client: SocketAddr,
+        socket: UdpSocket,
+        target: SocketAddr,
+        way: Way,
+    ) -> Rc<Session> {
+        self.make_room();
+        let local = &self.local;
+        let now = Instant::now();
+        let idle = Rc::new(Idle::since(now));
+        idle.take_leave();
+        let session = Rc::new(Session {
+            client,
+            socket,
+            target,
+            silence: way.plan.as_ref().map_or(Duration::ZERO, |plan| plan.read_timeout),
+            way,
+            begun: now,
+            last: Cell::new(now),
+            idle: idle.clone(),
+            received: Cell::default(),
+            sent: Cell::default(),
+            task: RefCell::default(),
+        });
+        self.table.borrow_mut().enter(client, session.clone());
+        let number = local.connections.number();
+        local.stats().accepted.add(1);
+        let leaving = Leaving {
+            listener: self.clone(),
+            session: session.clone(),
+            _ending: Ending { local: local.clone(), number },
+        };
+        let task = tokio::task::spawn_local(async move { leaving.pass_answers_on().await }).abort_handle();
+        session.task.replace(Some(task.clone()));
+        local.connections.enter(number, task, idle, client.ip());
+        session
+    }
+
+    fn make_room(&self) {
+        let most = self.local.settings.max_udp_sessions.max(1);
+        while self.table.borrow().len() >= most {
+            let displaced = self.table.borrow_mut().displace();
+            if let Some(task) = displaced.and_then(|session| session.task.take()) {
+                task.abort();
+            }
+            self.local.streams.displaced.add(1);
+        }
+    }
+}
+
+/// A socket connected to a target of the route's service.
+fn open(way: &Way) -> Result<(UdpSocket, SocketAddr), SessionEnd> {
+    let plan = way.plan.as_ref().ok_or(SessionEnd::NoTarget)?;
+    let target = plan.balancer.pick(&[]).map_err(|_| SessionEnd::NoTarget)?.address;
+    match connect(target) {
+        Ok(socket) => Ok((socket, target)),
+        Err(error) => {
+            tracing::warn!(%error, %target, "no socket for a session of UDP");
+            Err(SessionEnd::Unreachable)
+        }
+    }
+}
+
+fn connect(target: SocketAddr) -> io::Result<UdpSocket> {
+    let any: SocketAddr = match target {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = StdSocket::bind(any)?;
+    socket.connect(target)?;
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket)
+}
+
+impl Session {
+    fn passed(&self, now: Instant) {
+        self.last.set(now);
+        self.idle.rest(now);
+    }
+}
+
+/// The task of a session; when it is gone, however it ends, so is the session.
+struct Leaving {
+    listener: Rc<Listener>,
+    session: Rc<Session>,
+    _ending: Ending,
+}
+
+impl Leaving {
+    /// Passes answers on until there is silence, or the target refuses.
+    async fn pass_answers_on(self) {
+        let Self { listener, session, .. } = &self;
+        let local = &listener.local;
+        let mut timer = Timer::default();
+        let mut stops_at = None;
+        loop {
+            let silent_at = session.last.get() + session.silence;
+            let deadline = stops_at.map_or(silent_at, |stop: Instant| stop.min(silent_at));
+            let event = async {
+                tokio::select! {
+                    biased;
+                    readable = session.socket.readable() => readable.is_ok(),
+                    () = local.stopping(), if stops_at.is_none() => false,
+                }
+            };
+            match timer.until(deadline, event).await {
+                Ok(true) => {
+                    if self.pass_some().is_err() {
+                        return;
+                    }
+                }
+                Ok(false) => stops_at = Some(Instant::now() + GRACE),
+                Err(_) if Instant::now() < session.last.get() + session.silence && stops_at.is_none() => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Passes the answers on that have come.
+    ///
+    /// # Errors
+    /// When the target refuses, and the session is to end.
+    fn pass_some(&self) -> io::Result<()> {
+        let Self { listener, session, .. } = self;
+        let mut buffer = listener.local.buffers.take();
+        let mut outcome = Ok(());
+        for _ in 0..AT_ONCE {
+            buffer.clear();
+            buffer.reserve(LARGEST);
+            match session.socket.try_recv_buf(&mut buffer) {
+                Ok(count) => {
+                    session.passed(Instant::now());
+                    let to = session.client.into();
+                    match SockRef::from(&listener.socket).send_to(&buffer, &to) {
+                        Ok(_) => session.sent.set(session.sent.get() + count as u64),
+                        Err(_) => listener.local.streams.dropped.add(1),
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        listener.local.buffers.give(buffer);
+        outcome
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let Self { listener, session, .. } = self;
+        listener.table.borrow_mut().strike(session.client, |entered| Rc::ptr_eq(entered, session));
+        let (received, sent) = (session.received.get(), session.sent.get());
+        session.way.series.count(SessionEnd::Carried, received, sent);
+        tracing::debug!(
+            client = %session.client,
+            listener = %listener.here,
+            route = session.way.series.route,
+            service = session.way.series.service,
+            target = %session.target,
+            received,
+            sent,
+            milliseconds = u64::try_from(session.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "a session of datagrams has ended"
+        );
+    }
+}
