@@ -219,6 +219,8 @@ pub(crate) struct Step {
     pub chunks: Option<Vec<String>>,
     pub trailers: Map<String, Value>,
     pub raw: Option<String>,
+    /// A datagram to the listener for them.
+    pub datagram: Option<String>,
     pub connection: Option<String>,
     pub read: Option<bool>,
     pub half_close: bool,
@@ -255,6 +257,11 @@ pub(crate) enum Listener {
     Status,
     /// The proxy listener for TLS.
     Secure,
+    /// The first and the second listener for streams without TLS, and the one for TLS.
+    Stream,
+    Stream2,
+    #[serde(rename = "stream_tls")]
+    StreamTls,
 }
 
 /// A JSON line that must appear in a log file.
@@ -287,7 +294,7 @@ impl Case {
 
     /// Whether only a gateway started by the runner can take this case.
     pub fn needs_own_process(&self) -> bool {
-        let acts = ["write_config", "signal", "stderr", "exit", "connect", "log"];
+        let acts = ["write_config", "signal", "stderr", "exit", "connect", "log", "datagram"];
         let local = |step: &Value| {
             acts.iter().any(|key| step.get(key).is_some()) || step.get("to").is_some_and(|to| to == "status")
         };
@@ -303,7 +310,8 @@ impl Case {
 impl Step {
     /// Whether the step talks to a listener at all.
     pub fn is_exchange(&self) -> bool {
-        self.request.is_some() || self.raw.is_some() || (self.connection.is_some() && self.connect.is_none())
+        let sends = self.request.is_some() || self.raw.is_some();
+        sends || (self.connection.is_some() && self.connect.is_none() && self.datagram.is_none())
     }
 
     /// What the upstream answers, request by request.
@@ -338,7 +346,8 @@ impl Step {
             || self.stderr.is_some()
             || self.exit.is_some()
             || self.connect.is_some()
-            || self.log.is_some();
+            || self.log.is_some()
+            || self.datagram.is_some();
         if !self.is_exchange() && !acts {
             return Err("it does nothing");
         }

@@ -20,6 +20,25 @@ pub(crate) struct Addresses {
     pub status: Option<SocketAddr>,
     /// The proxy listener for TLS.
     pub secure: Option<SocketAddr>,
+    /// The listeners for streams: two without TLS, one for TLS, one for datagrams.
+    pub streams: [Option<SocketAddr>; 2],
+    pub stream_tls: Option<SocketAddr>,
+    pub datagrams: Option<SocketAddr>,
+}
+
+impl Addresses {
+    /// Those of a gateway that runs elsewhere.
+    pub fn remote(proxy: SocketAddr, admin: SocketAddr) -> Addresses {
+        Addresses {
+            proxy,
+            admin: Some(admin),
+            status: None,
+            secure: None,
+            streams: [None; 2],
+            stream_tls: None,
+            datagrams: None,
+        }
+    }
 }
 
 /// A running gateway process; killed when dropped.
@@ -196,15 +215,19 @@ fn addresses(output: &Output, child: &mut Child) -> Option<Addresses> {
             lines.iter().any(|line| line == "ready").then(|| lines.to_vec())
         });
         if let Some(lines) = found {
-            let of = |listener: &str| {
+            let nth = |listener: &str, number: usize| {
                 let prefix = format!("listening {listener} ");
-                lines.iter().find_map(|line| line.strip_prefix(&prefix)?.parse().ok())
+                lines.iter().filter_map(|line| line.strip_prefix(&prefix)?.parse().ok()).nth(number)
             };
+            let of = |listener: &str| nth(listener, 0);
             return Some(Addresses {
                 proxy: of("proxy http")?,
                 admin: of("admin http"),
                 status: of("status http"),
                 secure: of("proxy https"),
+                streams: [of("stream tcp"), nth("stream tcp", 1)],
+                stream_tls: of("stream tls"),
+                datagrams: of("stream udp"),
             });
         }
         if !matches!(child.try_wait(), Ok(None)) {

@@ -5,6 +5,7 @@
 mod case;
 mod certificates;
 mod client;
+mod datagrams;
 mod echo;
 mod expect;
 mod gateway;

@@ -7,11 +7,12 @@ use crate::echo::{Echo, Seen};
 use crate::gateway::{self, Addresses, Gateway, NotStarted};
 use crate::machine::{closed_port, is_writable};
 use crate::placeholders::{Values, fill, fill_value};
-use crate::{Settings, Target, expect, judge, remote, report, tokens};
+use crate::{Settings, Target, datagrams, expect, judge, remote, report, tokens};
 use serde_json::Value;
 use socket2::Socket;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,6 +37,8 @@ pub(crate) struct Running<'a> {
     addresses: Option<Addresses>,
     gateway: Option<Gateway>,
     connections: HashMap<String, Connection>,
+    datagram_echo: Option<datagrams::Echo>,
+    datagram_sockets: HashMap<String, UdpSocket>,
 }
 
 /// Runs the case in `path`.
@@ -75,6 +78,8 @@ impl<'a> Running<'a> {
             addresses: None,
             gateway: None,
             connections: HashMap::new(),
+            datagram_echo: None,
+            datagram_sockets: HashMap::new(),
         };
         running.set("TMP", running.folder.display().to_string());
         running.set("CLOSED_PORT", closed_port.to_string());
@@ -103,6 +108,11 @@ impl<'a> Running<'a> {
             let port = self.echo.listen_as("secure", SocketAddr::new(bind, 0), Some(config))?.port();
             self.set("ECHO_TLS", SocketAddr::new(host, port).to_string());
             self.set("ECHO_TLS_PORT", port.to_string());
+        }
+        if case.config.as_ref().is_some_and(|config| config.contains("${ECHO_UDP")) {
+            let echo = datagrams::Echo::start()?;
+            self.set("ECHO_UDP_PORT", echo.address.port().to_string());
+            self.datagram_echo = Some(echo);
         }
         self.set("ECHO_HOST", host.to_string());
         let mut hosts = String::new();
@@ -155,7 +165,7 @@ impl<'a> Running<'a> {
     fn start(&mut self, case: &Case) -> Result<(), String> {
         if let Target::Remote { proxy, admin, .. } = self.settings.target {
             self.set("PROXY_PORT", proxy.port().to_string());
-            self.addresses = Some(Addresses { proxy, admin: Some(admin), status: None, secure: None });
+            self.addresses = Some(Addresses::remote(proxy, admin));
             return remote::load(admin, &self.config(case)?);
         }
         let gateway = self.launch(case)?.map_err(|failed| {
@@ -269,10 +279,29 @@ impl<'a> Running<'a> {
                 return Err(format!("exit code: expected {code}, got {found:?}"));
             }
         }
+        if let Some(datagram) = &step.datagram {
+            self.send_datagram(step, datagram)?;
+        }
         match &step.log {
             Some(log) => crate::log_file::expect_line(log, PATIENCE),
             None => Ok(()),
         }
+    }
+
+    /// Sends a datagram from the socket that the step names, or from a new one.
+    fn send_datagram(&mut self, step: &Step, datagram: &str) -> Result<(), String> {
+        let gateway = self.addresses.and_then(|addresses| addresses.datagrams);
+        let gateway = gateway.ok_or("the gateway has no listener for datagrams")?;
+        let open = || datagrams::connect(gateway).map_err(|error| error.to_string());
+        let expected = step.reads.as_deref();
+        let Some(name) = &step.connection else {
+            return datagrams::exchange(&open()?, datagram, expected);
+        };
+        let socket = match self.datagram_sockets.entry(name.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(open()?),
+        };
+        datagrams::exchange(socket, datagram, expected)
     }
 
     fn expect_refusal(&self) -> Result<(), String> {
@@ -294,13 +323,17 @@ impl<'a> Running<'a> {
             Listener::Admin => addresses.admin,
             Listener::Status => addresses.status,
             Listener::Secure => addresses.secure,
+            Listener::Stream => addresses.streams[0],
+            Listener::Stream2 => addresses.streams[1],
+            Listener::StreamTls => addresses.stream_tls,
         }
         .ok_or_else(|| format!("the gateway has no {listener:?} listener"))
     }
 
     fn exchange(&mut self, step: &Step) -> Result<(), String> {
         self.echo.prepare(step.answers()?);
-        let address = self.address(if step.tls.is_some() { Listener::Secure } else { step.to })?;
+        let to = if step.tls.is_some() && step.to == Listener::Proxy { Listener::Secure } else { step.to };
+        let address = self.address(to)?;
         if step.repeat.is_some() || step.parallel.is_some() {
             return self.many(step, address);
         }

@@ -60,6 +60,9 @@ pub struct Listen {
     /// Addresses for clients, as in Kong's proxy_listen
     #[arg(long, value_name = "ADDRESSES", env = "KONG_PROXY_LISTEN", default_value = "0.0.0.0:8000")]
     pub proxy_listen: String,
+    /// Addresses for streams on layer 4, as in Kong's stream_listen; `off` for none
+    #[arg(long, value_name = "ADDRESSES", env = "KONG_STREAM_LISTEN", default_value = "off")]
+    pub stream_listen: String,
     /// Addresses of the Admin API; `off` for none
     #[arg(long, value_name = "ADDRESSES", env = "KONG_ADMIN_LISTEN", default_value = "127.0.0.1:8001")]
     pub admin_listen: String,

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use engine::Listener;
+use engine::{Carries, Listener};
 
 /// Connections the kernel may hold before they are accepted, unless `backlog=` says otherwise.
 const DEFAULT_BACKLOG: i32 = 16_384;
@@ -21,12 +21,33 @@ pub struct Listeners {
 /// # Errors
 /// What is wrong, naming `setting`.
 pub fn parse(setting: &str, text: &str) -> Result<Listeners, String> {
+    parse_for(Carries::Requests, setting, text)
+}
+
+/// Reads the list of addresses for streams, of which some may be for datagrams.
+///
+/// # Errors
+/// What is wrong, naming `setting`.
+pub fn parse_streams(setting: &str, text: &str) -> Result<Listeners, String> {
+    let mut listeners = parse_for(Carries::Connections, setting, text)?;
+    let refused =
+        |listener: &&Listener| listener.carries == Carries::Datagrams && (listener.tls || listener.proxied);
+    if let Some(Listener { address, tls, .. }) = listeners.list.iter().find(refused) {
+        let flag = if *tls { "ssl" } else { "proxy_protocol" };
+        return Err(format!("{setting}: '{flag}' of {address} does not go with 'udp'"));
+    }
+    // In the order in which they are listened on.
+    listeners.list.sort_by_key(|listener| listener.carries == Carries::Datagrams);
+    Ok(listeners)
+}
+
+fn parse_for(carries: Carries, setting: &str, text: &str) -> Result<Listeners, String> {
     let mut listeners = Listeners::default();
     if text.trim() == "off" {
         return Ok(listeners);
     }
     for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-        parse_one(setting, item, &mut listeners)?;
+        parse_one(carries, setting, item, &mut listeners)?;
     }
     if listeners.list.is_empty() && listeners.warnings.is_empty() {
         return Err(format!("{setting}: no address given; write one like 0.0.0.0:8000, or 'off'"));
@@ -34,14 +55,14 @@ pub fn parse(setting: &str, text: &str) -> Result<Listeners, String> {
     Ok(listeners)
 }
 
-fn parse_one(setting: &str, item: &str, listeners: &mut Listeners) -> Result<(), String> {
+fn parse_one(carries: Carries, setting: &str, item: &str, listeners: &mut Listeners) -> Result<(), String> {
     let mut words = item.split_whitespace();
     let address = words.next().unwrap_or_default();
     let wrong =
         || format!("{setting}: '{address}' is not an address; write one like 0.0.0.0:8000 or [::]:8000");
     let address: SocketAddr = address.replace("localhost", "127.0.0.1").parse().map_err(|_| wrong())?;
     let mut listener =
-        Listener { address, backlog: DEFAULT_BACKLOG, tls: false, http2: false, proxied: false };
+        Listener { address, backlog: DEFAULT_BACKLOG, tls: false, http2: false, proxied: false, carries };
     for flag in words {
         match flag.split_once('=') {
             Some(("backlog", count)) => {
@@ -49,9 +70,13 @@ fn parse_one(setting: &str, item: &str, listeners: &mut Listeners) -> Result<(),
                     .parse()
                     .map_err(|_| format!("{setting}: backlog='{count}' of {address} is not a number"))?;
             }
-            None if matches!(flag, "reuseport" | "deferred" | "bind") => {}
+            None if matches!(flag, "reuseport" | "bind") => {}
+            None if flag == "deferred" && carries == Carries::Requests => {}
+            None if flag == "udp" && carries == Carries::Connections => {
+                listener.carries = Carries::Datagrams;
+            }
             None if flag == "ssl" => listener.tls = true,
-            None if flag == "http2" => listener.http2 = true,
+            None if flag == "http2" && carries == Carries::Requests => listener.http2 = true,
             None if flag == "proxy_protocol" => listener.proxied = true,
             _ if flag.starts_with("so_keepalive") || flag.starts_with("ipv6only") => {
                 listeners.warnings.push(format!("{setting}: flag '{flag}' of {address} is not honoured"));
@@ -61,6 +86,22 @@ fn parse_one(setting: &str, item: &str, listeners: &mut Listeners) -> Result<(),
     }
     listeners.list.push(listener);
     Ok(())
+}
+
+/// What a listener is announced as.
+pub fn announced(listener: &Listener) -> &'static str {
+    match (listener.carries, listener.tls) {
+        (Carries::Requests, false) => "proxy http",
+        (Carries::Requests, true) => "proxy https",
+        (Carries::Connections, false) => "stream tcp",
+        (Carries::Connections, true) => "stream tls",
+        (Carries::Datagrams, _) => "stream udp",
+    }
+}
+
+/// The option that says where a listener listens.
+pub fn option(listener: &Listener) -> &'static str {
+    if listener.carries == Carries::Requests { "--proxy-listen" } else { "--stream-listen" }
 }
 
 fn not_listened_on(setting: &str, address: SocketAddr, flag: &str) -> String {
@@ -99,6 +140,7 @@ mod tests {
             tls: modern,
             http2: modern,
             proxied: false,
+            carries: Carries::Requests,
         };
         let [clear, secure] = [listener("0.0.0.0:8000", false), listener("0.0.0.0:8443", true)];
         assert_eq!(listeners.list, [clear.clone(), secure]);
@@ -109,6 +151,27 @@ mod tests {
         let proxied = plain("admin_listen", proxied);
         assert!(proxied.list.is_empty() && proxied.warnings[0].contains("'proxy_protocol'"));
         assert!(listeners.warnings[0].contains("0.0.0.0:8443 is not listened on: 'ssl'"));
+    }
+
+    #[test]
+    fn streams_have_flags_of_their_own() {
+        let text = "127.0.0.1:9053 udp reuseport, 0.0.0.0:9000 backlog=7 proxy_protocol, [::1]:9443 ssl bind";
+        let list = parse_streams("stream_listen", text).unwrap().list;
+        let shown: Vec<_> = list.iter().map(|one| (one.address.port(), one.carries, one.tls)).collect();
+        let (connections, datagrams) = (Carries::Connections, Carries::Datagrams);
+        assert_eq!(shown, [(9000, connections, false), (9443, connections, true), (9053, datagrams, false)]);
+        assert!(list[0].proxied && list[0].backlog == 7);
+        assert_eq!(parse_streams("stream_listen", "off").unwrap(), Listeners::default());
+        for wrong in [
+            "127.0.0.1:1 udp ssl",
+            "127.0.0.1:1 udp proxy_protocol",
+            "127.0.0.1:1 http2",
+            "127.0.0.1:1 deferred",
+        ] {
+            let error = parse_streams("stream_listen", wrong).unwrap_err();
+            assert!(error.starts_with("stream_listen: "), "{wrong}: {error}");
+        }
+        assert!(parse("proxy_listen", "127.0.0.1:1 udp").unwrap_err().contains("'udp'"));
     }
 
     #[test]

@@ -133,7 +133,7 @@ fn warn(started: &Started) {
 
 fn announce(started: &Started) {
     for (address, scheme) in started.gateway.addresses().iter().zip(&started.schemes) {
-        say(&format!("listening proxy {scheme} {address}"));
+        say(&format!("listening {scheme} {address}"));
     }
     for address in &started.admin {
         say(&format!("listening admin http {address}"));

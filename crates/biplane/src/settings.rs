@@ -12,9 +12,10 @@ use crate::tls;
 pub type Environment = BTreeMap<String, String>;
 
 /// Variables that have their effect elsewhere: on the command line, or none is needed here.
-const ELSEWHERE: [&str; 10] = [
+const ELSEWHERE: [&str; 11] = [
     "declarative_config",
     "proxy_listen",
+    "stream_listen",
     "admin_listen",
     "status_listen",
     "nginx_worker_processes",
@@ -149,6 +150,7 @@ impl Reading {
             "max_connections_per_address" => {
                 self.value(name, value, &mut settings.max_connections_per_address);
             }
+            "max_udp_sessions" => self.value(name, value, &mut settings.max_udp_sessions),
             "max_resident_size" => self.size(name, value, &mut settings.max_resident_bytes),
             "tunnel_timeout" => self.seconds(name, value, &mut settings.tunnel_timeout),
             _ => return self.apply_http2(&mut settings.http2, name, value),

@@ -31,7 +31,7 @@ pub struct Options {
 
 /// Addresses and workers.
 pub struct Places {
-    /// For clients.
+    /// For clients, on layer 4 too.
     pub proxy: Vec<Listener>,
     /// For the Admin API.
     pub admin: Vec<SocketAddr>,
@@ -50,6 +50,7 @@ impl Places {
     /// What is wrong, and what to write instead.
     pub fn from(arguments: &Listen) -> Result<Self, String> {
         let proxy = listen::parse("--proxy-listen", &arguments.proxy_listen)?;
+        let streams = listen::parse_streams("--stream-listen", &arguments.stream_listen)?;
         let clear = |setting: &str, given: &str| {
             listen::parse(setting, given).map(|listeners| listen::plain(setting, listeners))
         };
@@ -60,8 +61,8 @@ impl Places {
             workers: workers(&arguments.workers)?,
             admin: addresses(&admin.list),
             status: addresses(&status.list),
-            proxy: proxy.list,
-            warnings: [proxy.warnings, admin.warnings, status.warnings].concat(),
+            proxy: [proxy.list, streams.list].concat(),
+            warnings: [proxy.warnings, streams.warnings, admin.warnings, status.warnings].concat(),
         })
     }
 }
@@ -121,7 +122,7 @@ impl fmt::Display for Failure {
 pub struct Started {
     /// The data plane.
     pub gateway: Arc<Gateway>,
-    /// What clients speak at each address of the data plane.
+    /// What each address of the data plane is for.
     pub schemes: Vec<&'static str>,
     /// What outlives reloads.
     pub services: Arc<Services>,
@@ -146,7 +147,7 @@ pub fn start(options: Options) -> Result<Started, Failure> {
     let status = bind(&places.status, "--status-listen")?;
     let services = Services::new(places.workers, Clock::default(), false);
     let gateway = start_gateway(&places, &environment, &services, config)?;
-    let schemes = places.proxy.iter().map(|listener| if listener.tls { "https" } else { "http" }).collect();
+    let schemes = places.proxy.iter().map(listen::announced).collect();
     let origin = Arc::new(Origin::new(file, catalog, gateway.clone(), text));
     let control = Arc::new(Control {
         services: services.clone(),
@@ -198,7 +199,11 @@ fn start_gateway(
         listeners: places.proxy.clone(),
     };
     let started = Gateway::start(parts, Arc::new(config)).map_err(|error| match error {
-        StartError::Listen(address, error) => Failure::Listen { option: "--proxy-listen", address, error },
+        StartError::Listen(address, error) => {
+            let is_it = |listener: &&Listener| listener.address == address;
+            let option = places.proxy.iter().find(is_it).map_or("--proxy-listen", listen::option);
+            Failure::Listen { option, address, error }
+        }
         StartError::Thread(error) | StartError::Tls(error) => Failure::System(error),
         StartError::Configuration(problems) => Failure::Configuration(problems),
     })?;

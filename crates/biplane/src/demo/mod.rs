@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use engine::{Carries, Listener};
 use model::Source;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -55,8 +56,9 @@ pub fn run(arguments: &Demo) -> ExitCode {
 /// As for `run`; but without an address for clients or for the Admin API there is nothing to show.
 fn places(listen: &Listen) -> Result<Places, String> {
     let places = Places::from(listen)?;
-    match (places.proxy.is_empty(), places.admin.is_empty()) {
-        (true, _) => Err("--proxy-listen: the demo needs an address".to_owned()),
+    let takes_requests = |listener: &Listener| listener.carries == Carries::Requests;
+    match (places.proxy.iter().any(takes_requests), places.admin.is_empty()) {
+        (false, _) => Err("--proxy-listen: the demo needs an address".to_owned()),
         (_, true) => Err("--admin-listen: the demo needs an address".to_owned()),
         _ => Ok(places),
     }
@@ -96,7 +98,7 @@ fn show_tour(started: &Started, log: &Path) -> io::Result<()> {
     let no_address = || io::Error::other("no address to show");
     // The tour is given in cleartext, whatever else is listened on.
     let listening = || started.gateway.addresses().iter().zip(&started.schemes);
-    let clear = listening().find(|(_, scheme)| **scheme == "http").or_else(|| listening().next());
+    let clear = listening().find(|(_, scheme)| **scheme == "proxy http").or_else(|| listening().next());
     let proxy = *clear.ok_or_else(no_address)?.0;
     let admin = *started.admin.first().ok_or_else(no_address)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use plugin::sessions::SessionEnd;
 use socket2::{Domain, Protocol, SockRef, Type};
+use tokio::io::{Interest, Ready};
 use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -83,6 +84,8 @@ struct Session {
     received: Cell<u64>,
     /// Bytes to the client.
     sent: Cell<u64>,
+    /// The target has refused.
+    refused: Cell<bool>,
     /// Ends the session; there as long as it runs.
     task: RefCell<Option<AbortHandle>>,
 }
@@ -109,6 +112,7 @@ impl Listener {
 
     /// Ends a session whose target refuses: the client's next datagram goes to another.
     fn end(&self, session: &Rc<Session>) {
+        session.refused.set(true);
         self.table.borrow_mut().strike(session.client, |entered| Rc::ptr_eq(entered, session));
         if let Some(task) = session.task.take() {
             task.abort();
@@ -163,6 +167,7 @@ impl Listener {
             idle: idle.clone(),
             received: Cell::default(),
             sent: Cell::default(),
+            refused: Cell::default(),
             task: RefCell::default(),
         });
         self.table.borrow_mut().enter(client, session.clone());
@@ -242,17 +247,17 @@ impl Leaving {
             let event = async {
                 tokio::select! {
                     biased;
-                    readable = session.socket.readable() => readable.is_ok(),
-                    () = local.stopping(), if stops_at.is_none() => false,
+                    ready = session.socket.ready(Interest::READABLE | Interest::ERROR) => ready.ok(),
+                    () = local.stopping(), if stops_at.is_none() => None,
                 }
             };
             match timer.until(deadline, event).await {
-                Ok(true) => {
-                    if self.pass_some().is_err() {
+                Ok(Some(ready)) => {
+                    if self.pass_some(ready).is_err() {
                         return;
                     }
                 }
-                Ok(false) => stops_at = Some(Instant::now() + GRACE),
+                Ok(None) => stops_at = Some(Instant::now() + GRACE),
                 Err(_) if Instant::now() < session.last.get() + session.silence && stops_at.is_none() => {}
                 Err(_) => return,
             }
@@ -263,8 +268,11 @@ impl Leaving {
     ///
     /// # Errors
     /// When the target refuses, and the session is to end.
-    fn pass_some(&self) -> io::Result<()> {
+    fn pass_some(&self, ready: Ready) -> io::Result<()> {
         let Self { listener, session, .. } = self;
+        if ready.is_error() {
+            self.check()?;
+        }
         let mut buffer = listener.local.buffers.take();
         let mut outcome = Ok(());
         for _ in 0..AT_ONCE {
@@ -281,6 +289,7 @@ impl Leaving {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
+                    session.refused.set(true);
                     outcome = Err(error);
                     break;
                 }
@@ -291,18 +300,35 @@ impl Leaving {
     }
 }
 
+impl Leaving {
+    /// Looks whether the target has refused what was sent.
+    fn check(&self) -> io::Result<()> {
+        let socket = &self.session.socket;
+        if let Some(error) = socket.take_error()? {
+            self.session.refused.set(true);
+            return Err(error);
+        }
+        // Tells the books of readiness that there is no error any more.
+        let none = socket.try_io(Interest::ERROR, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        none.or(Ok(()))
+    }
+}
+
 impl Drop for Leaving {
     fn drop(&mut self) {
         let Self { listener, session, .. } = self;
         listener.table.borrow_mut().strike(session.client, |entered| Rc::ptr_eq(entered, session));
         let (received, sent) = (session.received.get(), session.sent.get());
-        session.way.series.count(SessionEnd::Carried, received, sent);
+        let failed = session.refused.get() && sent == 0;
+        let end = if failed { SessionEnd::Unreachable } else { SessionEnd::Carried };
+        session.way.series.count(end, received, sent);
         tracing::debug!(
             client = %session.client,
             listener = %listener.here,
             route = session.way.series.route,
             service = session.way.series.service,
             target = %session.target,
+            code = end.code(),
             received,
             sent,
             milliseconds = u64::try_from(session.begun.elapsed().as_millis()).unwrap_or(u64::MAX),

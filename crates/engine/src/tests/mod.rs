@@ -4,6 +4,7 @@ mod lab;
 mod trouble;
 
 mod connections;
+mod datagrams;
 mod endings;
 mod failures;
 mod frames;

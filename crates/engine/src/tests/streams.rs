@@ -166,7 +166,7 @@ async fn nothing_is_lost_between_sides_of_different_pace() {
             service.0.write_all(&sent).await.unwrap();
             service.finish().await;
         });
-        let mut received = Vec::new();
+        let mut received: Vec<u8> = Vec::new();
         let mut piece = [0; 7001];
         loop {
             sleep(Duration::from_millis(100)).await;

@@ -10,6 +10,10 @@ use super::collect::{Row, place};
 use super::layout::Layout;
 use crate::problem::{Problem, Problems, Severity, Step};
 
+/// What to know about plugins of routes that carry bytes.
+pub(super) const STREAMS_WITHOUT_PLUGINS: &str =
+    "plugins run on requests only, not on the sessions of layer 4";
+
 /// Warns about `rows`, which are without errors and resolved.
 pub(super) fn advise(layout: &Layout<'_>, rows: &[Row], problems: &mut Problems) {
     let mut advisor = Advisor { rows, problems };
@@ -38,20 +42,30 @@ impl<'a> Advisor<'a> {
                 by_service.entry(service).or_default().push(*route);
             }
         }
+        let streams = serde_json::json!(["tcp", "tls", "tls_passthrough", "udp"]);
         for plugin in plugins {
             let own = self.field(*plugin, "protocols");
+            let carried = |route: &usize| have_common(&self.rows[*route].value["protocols"], &streams);
             let shared = |route: &usize| have_common(own, &self.rows[*route].value["protocols"]);
             let route = self.reference(*plugin, "route").and_then(|id| by_id.get(&Some(id)));
             let service = self.reference(*plugin, "service").and_then(|id| by_service.get(id));
             let misses_route = route.is_some_and(|route| !shared(route));
             let misses_service = service.is_some_and(|routes| !routes.iter().any(shared));
+            let of_streams =
+                route.is_some_and(carried) || service.is_some_and(|routes| routes.iter().any(carried));
+            let suggestion = of_streams.then(|| STREAMS_WITHOUT_PLUGINS.to_owned());
             if misses_route {
-                self.warn(*plugin, "protocols", "must match the associated route's protocols".to_owned());
+                let message = "must match the associated route's protocols";
+                self.warn(*plugin, "protocols", message.to_owned()).suggestion.clone_from(&suggestion);
             }
             if misses_service {
                 let message =
                     "must match the protocols of at least one route pointing to this Plugin's service";
-                self.warn(*plugin, "protocols", message.to_owned());
+                self.warn(*plugin, "protocols", message.to_owned()).suggestion.clone_from(&suggestion);
+            }
+            if of_streams && have_common(own, &streams) {
+                let message = "has no effect on the routes of 'tcp', 'tls', 'udp' or 'tls_passthrough' here";
+                self.warn(*plugin, "protocols", message.to_owned()).suggestion = suggestion;
             }
         }
     }

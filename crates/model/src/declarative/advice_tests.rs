@@ -1,5 +1,6 @@
 //! Tests of the module `advice`.
 
+use super::advice::STREAMS_WITHOUT_PLUGINS;
 use super::load;
 use super::tests::catalog;
 
@@ -50,6 +51,35 @@ plugins:
 ";
     let message = "must match the protocols of at least one route pointing to this Plugin's service";
     assert_eq!(warnings(text), [format!("10 plugins[1].protocols: {message}")]);
+}
+
+#[test]
+fn a_plugin_that_would_have_to_see_bytes_is_told_to_have_no_effect_on_them() {
+    let mut catalog = catalog();
+    for plugin in &mut catalog.plugins {
+        plugin.protocols = if plugin.name == "file-log" { &["http", "tcp"] } else { &["http"] };
+    }
+    let text = "_format_version: '3.0'
+services:
+- name: s
+  host: h
+  routes:
+  - {name: bytes, protocols: [tcp], sources: [{port: 1}]}
+  - {name: requests, protocols: [http], paths: [/]}
+plugins:
+- {name: file-log, route: bytes}
+- {name: cors, route: bytes}
+- {name: file-log, service: s}
+- {name: cors, service: s}
+- {name: file-log, route: requests}
+- {name: file-log}
+";
+    let config = load("kong.yml", text, &catalog).unwrap();
+    let told: Vec<_> = config.warnings.iter().map(|one| (one.span.line, one.message.as_str())).collect();
+    let no_effect = "has no effect on the routes of 'tcp', 'tls', 'udp' or 'tls_passthrough' here";
+    let mismatch = "must match the associated route's protocols";
+    assert_eq!(told, [(9, no_effect), (10, mismatch), (11, no_effect)]);
+    assert!(config.warnings.iter().all(|one| one.suggestion.as_deref() == Some(STREAMS_WITHOUT_PLUGINS)));
 }
 
 #[test]

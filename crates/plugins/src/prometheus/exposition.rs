@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::sync::Arc;
 
+use plugin::sessions::{SessionEnd, SessionSeries};
 use plugin::stats::Tally;
 use plugin::{Services, Source};
 
@@ -19,8 +20,11 @@ pub fn write(services: &Services) -> String {
     node(services, &mut page);
     tallies(services, &mut page);
     let routes: Vec<_> = services.all_kept::<RouteSeries>().into_iter().map(|(_, series)| series).collect();
+    let sessions: Vec<_> =
+        services.all_kept::<SessionSeries>().into_iter().map(|(_, series)| series).collect();
     requests(&routes, &mut page);
-    bandwidth(&routes, &mut page);
+    ended_sessions(&sessions, &mut page);
+    bandwidth(&routes, &sessions, &mut page);
     latencies(&routes, &mut page);
     if services.all_kept::<Shown>().iter().any(|(_, shown)| shown.upstream_health) {
         upstream_health(services, &mut page);
@@ -144,8 +148,39 @@ fn requests(routes: &[Arc<RouteSeries>], page: &mut Page) {
     }
 }
 
-fn bandwidth(routes: &[Arc<RouteSeries>], page: &mut Page) {
+/// Sessions on layer 4. They are counted whether or not the plugin is set up, since it never sees one.
+fn ended_sessions(sessions: &[Arc<SessionSeries>], page: &mut Page) {
+    let ends = |series| SessionEnd::ALL.map(|end| (series, end));
+    let counts = sessions.iter().flat_map(ends).map(|(series, end)| (series, end, series.ended(end)));
+    let counts: Vec<_> = counts.filter(|(.., count)| *count > 0).collect();
+    if counts.is_empty() {
+        return;
+    }
+    let name = "kong_stream_sessions_total";
+    page.family(name, "counter", "Stream status codes per service/route in Kong");
+    for (series, end, count) in counts {
+        let code = end.code().to_string();
+        let labels = [
+            ("service", &*series.service),
+            ("route", &series.route),
+            ("code", &code),
+            ("source", if end == SessionEnd::Carried { "service" } else { "kong" }),
+            ("workspace", "default"),
+        ];
+        page.sample(name, &labels, count);
+    }
+}
+
+fn bandwidth(routes: &[Arc<RouteSeries>], sessions: &[Arc<SessionSeries>], page: &mut Page) {
     let mut bytes: BTreeMap<(&str, &str, &str, String), u64> = BTreeMap::new();
+    for series in sessions {
+        for (direction, count) in [("egress", series.egress()), ("ingress", series.ingress())] {
+            if count > 0 {
+                let labels = (&*series.service, &*series.route, direction, String::new());
+                *bytes.entry(labels).or_default() += count;
+            }
+        }
+    }
     for series in routes {
         series.each_traffic(|consumer, traffic: &Traffic| {
             for (direction, counter) in [("egress", &traffic.egress), ("ingress", &traffic.ingress)] {

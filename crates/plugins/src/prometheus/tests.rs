@@ -6,6 +6,7 @@ use plugin::admin::Call;
 use plugin::exchange::{Client, Exchange};
 use plugin::harness::Harness;
 use plugin::services::{TargetHealth, Worker};
+use plugin::sessions::{SessionEnd, SessionSeries};
 use plugin::views::Log;
 use plugin::{Services, Source};
 
@@ -227,4 +228,28 @@ fn metrics_that_do_not_exist_cannot_be_switched_on() {
     let refused = |config: &str| Harness::global(room(), config).map(drop).unwrap_err();
     assert!(refused("{ai_metrics: true}").contains("nothing of the kind"));
     assert!(refused("{wasm_metrics: true}").contains("nothing of the kind"));
+}
+
+#[test]
+fn sessions_on_layer_4_are_shown_without_the_plugin_having_seen_them() {
+    let gateway = Harness::new(room(), &document("r", "{}")).unwrap();
+    assert!(!scrape(&gateway.services).contains("kong_stream_sessions_total"));
+    let series = gateway.services.keep("s", || SessionSeries::new("db".to_owned(), "tcp".to_owned()));
+    series.count(SessionEnd::Carried, 3, 4);
+    series.count(SessionEnd::Carried, 3, 4);
+    series.count(SessionEnd::NoTarget, 0, 0);
+    let page = scrape(&gateway.services);
+    let name = "kong_stream_sessions_total{service=\"db\",route=\"tcp\",";
+    for (labels, count) in [
+        ("code=\"200\",source=\"service\"", Some(2)),
+        ("code=\"502\",source=\"kong\"", None),
+        ("code=\"503\",source=\"kong\"", Some(1)),
+    ] {
+        assert_eq!(sample(&page, &format!("{name}{labels},workspace=\"default\"}}")), count, "{labels}");
+    }
+    let bytes = "kong_bandwidth_bytes{service=\"db\",route=\"tcp\",direction=";
+    for (direction, count) in [("ingress", 6), ("egress", 8)] {
+        let labels = format!("{bytes}\"{direction}\",workspace=\"default\",consumer=\"\"}}");
+        assert_eq!(sample(&page, &labels), Some(count), "{direction}");
+    }
 }

@@ -1,0 +1,206 @@
+//! Layer 4: datagrams, over sockets of the loopback, since the kernel is part of what is tested.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use plugin::sessions::{SessionEnd, SessionSeries};
+use tokio::net::UdpSocket;
+use tokio::sync::watch;
+use tokio::task::yield_now;
+
+use super::lab::{Lab, with};
+use crate::settings::Settings;
+use crate::stream::udp;
+use crate::worker::Order;
+
+/// A socket of its own on the loopback.
+async fn socket() -> UdpSocket {
+    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap()
+}
+
+fn document(targets: &[SocketAddr], read_timeout: u64) -> String {
+    let targets: Vec<String> = targets.iter().map(|target| format!("{{target: '{target}'}}")).collect();
+    format!(
+        "_format_version: '3.0'
+upstreams: [{{name: up, targets: [{}]}}]
+services:
+- name: one
+  host: up
+  protocol: udp
+  read_timeout: {read_timeout}
+  routes: [{{name: all, protocols: [udp], sources: [{{ip: 127.0.0.0/8}}]}}]
+",
+        targets.join(", ")
+    )
+}
+
+/// Serves datagrams of a listener; clients send to the address.
+fn listen(lab: &Lab) -> SocketAddr {
+    let socket = udp::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::task::spawn_local(udp::serve(lab.local.clone(), UdpSocket::from_std(socket).unwrap()));
+    address
+}
+
+async fn receive(socket: &UdpSocket) -> (String, SocketAddr) {
+    let mut buffer = [0; 1 << 16];
+    let (count, from) = socket.recv_from(&mut buffer).await.unwrap();
+    (String::from_utf8_lossy(&buffer[..count]).into_owned(), from)
+}
+
+async fn until_sessions(lab: &Lab, count: usize) {
+    while lab.local.connections.count() != count {
+        yield_now().await;
+    }
+}
+
+fn series(lab: &Lab) -> Arc<SessionSeries> {
+    lab.services.all_kept::<SessionSeries>().pop().unwrap().1
+}
+
+#[tokio::test]
+async fn each_client_has_a_session_and_gets_its_own_answers() {
+    let service = socket().await;
+    with(&document(&[service.local_addr().unwrap()], 60_000), Settings::default(), |lab| async move {
+        let listener = listen(&lab);
+        let (one, two) = (socket().await, socket().await);
+        let mut seen = Vec::new();
+        for (client, text) in [(&one, "a"), (&two, "b"), (&one, "c"), (&two, "")] {
+            client.send_to(text.as_bytes(), listener).await.unwrap();
+            let (got, from) = receive(&service).await;
+            assert_eq!(got, text);
+            seen.push(from);
+        }
+        assert!(seen[0] == seen[2] && seen[1] == seen[3] && seen[0] != seen[1], "{seen:?}");
+        service.send_to(b"for two", seen[1]).await.unwrap();
+        service.send_to(&[b'x'; 60_000], seen[0]).await.unwrap();
+        assert_eq!(receive(&two).await, ("for two".to_owned(), listener));
+        assert_eq!(receive(&one).await, ("x".repeat(60_000), listener));
+        assert_eq!(lab.local.connections.count(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_session_ends_with_silence() {
+    let service = socket().await;
+    with(&document(&[service.local_addr().unwrap()], 20), Settings::default(), |lab| async move {
+        let listener = listen(&lab);
+        let client = socket().await;
+        client.send_to(b"first", listener).await.unwrap();
+        receive(&service).await;
+        until_sessions(&lab, 0).await;
+        assert_eq!((series(&lab).ended(SessionEnd::Carried), series(&lab).ingress()), (1, 5));
+        client.send_to(b"second", listener).await.unwrap();
+        assert_eq!(receive(&service).await.0, "second");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_client_that_has_been_silent_for_longest_gives_way() {
+    let service = socket().await;
+    let settings = Settings { max_udp_sessions: 2, ..Settings::default() };
+    with(&document(&[service.local_addr().unwrap()], 60_000), settings, |lab| async move {
+        let listener = listen(&lab);
+        let clients = [socket().await, socket().await, socket().await];
+        let mut seen = Vec::new();
+        for number in [0, 1, 0, 2] {
+            clients[number].send_to(b"x", listener).await.unwrap();
+            seen.push(receive(&service).await.1);
+        }
+        until_sessions(&lab, 2).await;
+        assert_eq!(lab.local.streams.displaced.value(), 1);
+        service.send_to(b"still here", seen[0]).await.unwrap();
+        assert_eq!(receive(&clients[0]).await.0, "still here");
+        clients[0].send_to(b"x", listener).await.unwrap();
+        assert_eq!(receive(&service).await.1, seen[0], "the first client has kept its session");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn datagrams_without_a_route_or_beyond_a_bound_go_nowhere() {
+    let service = socket().await;
+    let address = service.local_addr().unwrap();
+    let settings = Settings { max_connections_per_address: 1, ..Settings::default() };
+    with(&document(&[address], 60_000), settings, |lab| async move {
+        let listener = listen(&lab);
+        let (one, two) = (socket().await, socket().await);
+        one.send_to(b"x", listener).await.unwrap();
+        receive(&service).await;
+        two.send_to(b"y", listener).await.unwrap();
+        while lab.local.stats().refused.value() == 0 {
+            yield_now().await;
+        }
+        lab.reload(&document(&[address], 60_000).replace("127.0.0.0/8", "10.0.0.0/8"));
+        one.send_to(b"z", listener).await.unwrap();
+        assert_eq!(receive(&service).await.0, "z", "a session keeps what it began with");
+        assert_eq!(lab.local.connections.count(), 1);
+    })
+    .await;
+    with(&document(&[address], 60_000).replace("127.", "10."), Settings::default(), |lab| async move {
+        socket().await.send_to(b"x", listen(&lab)).await.unwrap();
+        while lab.local.streams.unrouted.value() == 0 {
+            yield_now().await;
+        }
+        assert_eq!(lab.local.connections.count(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_target_that_refuses_ends_the_session_and_the_next_one_gets_its_turn() {
+    let (service, closed) = (socket().await, socket().await);
+    let refusing = closed.local_addr().unwrap();
+    drop(closed);
+    with(&document(&[refusing], 60_000), Settings::default(), |lab| async move {
+        socket().await.send_to(b"x", listen(&lab)).await.unwrap();
+        while series(&lab).ended(SessionEnd::Unreachable) == 0 {
+            yield_now().await;
+        }
+        assert_eq!(lab.local.connections.count(), 0);
+    })
+    .await;
+    let targets = [refusing, service.local_addr().unwrap()];
+    with(&document(&targets, 60_000), Settings::default(), |lab| async move {
+        let listener = listen(&lab);
+        let client = socket().await;
+        let mut answered = false;
+        // Twice at most: targets take turns.
+        for _ in 0..2 {
+            client.send_to(b"x", listener).await.unwrap();
+            let refused = series(&lab).ended(SessionEnd::Unreachable);
+            let mut buffer = [0; 8];
+            while !answered && series(&lab).ended(SessionEnd::Unreachable) == refused {
+                answered = service.try_recv_from(&mut buffer).is_ok();
+                yield_now().await;
+            }
+        }
+        assert!(answered);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn answers_on_their_way_still_come_when_the_gateway_stops() {
+    let service = socket().await;
+    with(&document(&[service.local_addr().unwrap()], 60_000), Settings::default(), |lab| async move {
+        let listener = listen(&lab);
+        let client = socket().await;
+        client.send_to(b"ask", listener).await.unwrap();
+        let (_, from) = receive(&service).await;
+        let (_sender, mut orders) = watch::channel(Order::Drain);
+        let draining = tokio::task::spawn_local({
+            let lab: Rc<Lab> = lab.clone();
+            async move { lab.drain(&mut orders).await }
+        });
+        yield_now().await;
+        service.send_to(b"answer", from).await.unwrap();
+        assert_eq!(receive(&client).await.0, "answer");
+        draining.await.unwrap();
+        assert_eq!(lab.local.connections.count(), 0);
+    })
+    .await;
+}

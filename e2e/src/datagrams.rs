@@ -1,0 +1,66 @@
+//! Datagrams of a case: the upstream that sends each one back, and the client.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// What the upstream puts before what it sends back.
+const MARK: &[u8] = b"echo: ";
+
+/// An upstream of UDP. It ends with the case.
+#[derive(Debug)]
+pub(crate) struct Echo {
+    pub address: SocketAddr,
+    ending: Arc<AtomicBool>,
+}
+
+impl Echo {
+    pub fn start() -> io::Result<Echo> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let address = socket.local_addr()?;
+        let ending = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&ending);
+        thread::spawn(move || {
+            let mut buffer = [0; 1 << 16];
+            while let Ok((count, from)) = socket.recv_from(&mut buffer) {
+                if ends.load(Ordering::Relaxed) {
+                    return;
+                }
+                // One that is lost is seen by the client that waits for it.
+                socket.send_to(&[MARK, &buffer[..count]].concat(), from).ok();
+            }
+        });
+        Ok(Echo { address, ending })
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        self.ending.store(true, Ordering::Relaxed);
+        // Only to wake the thread.
+        UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.send_to(&[], self.address)).ok();
+    }
+}
+
+/// A client's socket, connected to the gateway.
+pub(crate) fn connect(gateway: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.connect(gateway)?;
+    Ok(socket)
+}
+
+/// Sends a datagram and, if one is expected, demands just this one back.
+pub(crate) fn exchange(socket: &UdpSocket, datagram: &str, expected: Option<&str>) -> Result<(), String> {
+    socket.send(datagram.as_bytes()).map_err(|error| format!("sending a datagram: {error}"))?;
+    let Some(expected) = expected else { return Ok(()) };
+    let mut buffer = [0; 1 << 16];
+    let count = socket.recv(&mut buffer).map_err(|error| format!("no datagram comes back: {error}"))?;
+    let got = String::from_utf8_lossy(&buffer[..count]);
+    if got == expected { Ok(()) } else { Err(format!("datagram: expected {expected:?}, got {got:?}")) }
+}
