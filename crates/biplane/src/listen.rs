@@ -1,8 +1,11 @@
 //! Addresses to listen on, written as Kong writes them: `0.0.0.0:8000 reuseport backlog=16384, [::1]:8000`.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use engine::{Carries, Listener};
+use model::Config;
+use model::entity::Route;
 
 /// Connections the kernel may hold before they are accepted, unless `backlog=` says otherwise.
 const DEFAULT_BACKLOG: i32 = 16_384;
@@ -99,6 +102,28 @@ pub fn announced(listener: &Listener) -> &'static str {
     }
 }
 
+/// What to say about routes that no listener leads to.
+pub fn unheard(config: &Config, announced: &[&str]) -> Option<String> {
+    let heard_at = |protocol: &str| -> &[&str] {
+        match protocol {
+            "tcp" => &["stream tcp"],
+            "tls" => &["stream tls"],
+            "tls_passthrough" => &["stream tls", "stream tcp"],
+            "udp" => &["stream udp"],
+            _ => &[],
+        }
+    };
+    let is_of_streams =
+        |route: &&Arc<Route>| route.protocols.iter().any(|protocol| !heard_at(protocol).is_empty());
+    let is_heard = |route: &&Arc<Route>| {
+        let mut places = route.protocols.iter().flat_map(|protocol| heard_at(protocol));
+        places.any(|place| announced.contains(place))
+    };
+    let count = config.routes.iter().filter(is_of_streams).filter(|route| !is_heard(route)).count();
+    let message = format!("routes of tcp, tls or udp that no address of --stream-listen leads to: {count}");
+    (count > 0).then_some(message)
+}
+
 /// The option that says where a listener listens.
 pub fn option(listener: &Listener) -> &'static str {
     if listener.carries == Carries::Requests { "--proxy-listen" } else { "--stream-listen" }
@@ -151,6 +176,24 @@ mod tests {
         let proxied = plain("admin_listen", proxied);
         assert!(proxied.list.is_empty() && proxied.warnings[0].contains("'proxy_protocol'"));
         assert!(listeners.warnings[0].contains("0.0.0.0:8443 is not listened on: 'ssl'"));
+    }
+
+    #[test]
+    fn routes_that_are_not_listened_for_are_counted() {
+        let document = "{_format_version: '3.0', routes: [{paths: [/]}, \
+             {protocols: [tcp, tls], sources: [{port: 1}]}, {protocols: [udp], sources: [{port: 1}]}, \
+             {protocols: [tls_passthrough], snis: [a.test]}]}";
+        let config = model::declarative::load("kong.yml", document, &model::Catalog::default()).unwrap();
+        let count = |announced: &[&str]| {
+            let told = unheard(&config, announced).map(|told| told.rsplit_once(' ').unwrap().1.to_owned());
+            told.map_or(0, |count| count.parse().unwrap())
+        };
+        assert_eq!(count(&["proxy http"]), 3);
+        assert_eq!(count(&["stream tcp"]), 1);
+        assert_eq!(count(&["stream udp", "stream tls"]), 0);
+        let empty =
+            model::declarative::load("kong.yml", "{_format_version: '3.0'}", &model::Catalog::default());
+        assert_eq!(unheard(&empty.unwrap(), &[]), None);
     }
 
     #[test]

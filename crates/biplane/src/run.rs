@@ -11,6 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::cli::Run;
+use crate::listen;
 use crate::settings::{self, FromEnvironment};
 use crate::start::{Failure, Options, Places, Started, start};
 use crate::watch;
@@ -126,7 +127,11 @@ pub fn report(problems: &[Problem], name: &str, text: &str) {
 
 /// Names what works in the configuration but deserves attention.
 fn warn(started: &Started) {
-    for warning in &started.gateway.config().warnings {
+    let config = started.gateway.config();
+    if let Some(unheard) = listen::unheard(&config, &started.schemes) {
+        tracing::warn!("{unheard}");
+    }
+    for warning in &config.warnings {
         tracing::warn!(line = warning.span.line, place = %warning.place, "{}", warning.message);
     }
 }

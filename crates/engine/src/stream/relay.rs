@@ -223,3 +223,54 @@ impl Direction {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// Both ends of a connection.
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (far, near) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (far.unwrap(), near.unwrap().0)
+    }
+
+    async fn relayed(client: TcpStream, service: TcpStream, silence: Duration) -> Relayed {
+        let mut client = Channel::new(Stream::Tcp(client), Rc::default());
+        let long = Duration::from_secs(60);
+        let patience = Patience { silence, service: long, client: long };
+        relay(&mut client, Stream::Tcp(service), &Rc::default(), patience).await
+    }
+
+    #[tokio::test]
+    async fn an_end_that_is_not_orderly_is_a_reset_and_an_orderly_one_is_none() {
+        for (silence, end) in
+            [(Duration::from_millis(20), End::Silent), (Duration::from_secs(60), End::Finished)]
+        {
+            let ((mut client, near), (mut service, far)) = (pair().await, pair().await);
+            let relaying = relayed(near, far, silence);
+            let talking = async {
+                service.write_all(b"half of an answer").await.unwrap();
+                let mut half = [0; 17];
+                client.read_exact(&mut half).await.unwrap();
+                if end == End::Finished {
+                    service.shutdown().await.unwrap();
+                    client.shutdown().await.unwrap();
+                }
+                (client.read(&mut half).await, service.read(&mut half).await)
+            };
+            let (relayed, (at_client, at_service)) = tokio::join!(relaying, talking);
+            assert_eq!((relayed.end, relayed.sent, relayed.received), (end, 17, 0));
+            for outcome in [at_client, at_service] {
+                match end {
+                    End::Finished => assert_eq!(outcome.unwrap(), 0),
+                    _ => assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::ConnectionReset),
+                }
+            }
+        }
+    }
+}

@@ -192,6 +192,7 @@ async fn a_proxy_in_front_says_where_a_connection_comes_from_if_it_is_trusted() 
                 lab.upstream().await.expect("hello").await;
             } else {
                 assert_eq!(client.rest().await, "");
+                assert!(lab.opened_no_more());
             }
         })
         .await;

@@ -2,8 +2,11 @@
 
 use super::{Table, arrival};
 
-/// What each listener finds: routes, then the kind of listener, the arrival, and the route's name.
-const ROWS: &[(&str, &[(&str, &str, &str)])] = &[
+/// The kind of a listener, an arrival there, and the name of its route.
+type Case = (&'static str, &'static str, &'static str);
+
+/// What is found among some routes.
+const ROWS: &[(&str, &[Case])] = &[
     (
         "[{name: any, protocols: [tcp], sources: [{ip: 0.0.0.0/0}]},
           {name: port, protocols: [tcp], sources: [{port: 5000}]},
