@@ -1,5 +1,8 @@
 //! Datagrams of a case: the upstream that sends each one back, and the client.
 
+use crate::case::Step;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -47,20 +50,37 @@ impl Drop for Echo {
     }
 }
 
-/// A client's socket, connected to the gateway.
-pub(crate) fn connect(gateway: SocketAddr) -> io::Result<UdpSocket> {
+/// The client of a case: its sockets by the names that steps give them.
+#[derive(Debug, Default)]
+pub(crate) struct Client {
+    sockets: HashMap<String, UdpSocket>,
+}
+
+impl Client {
+    /// Sends a datagram from the socket that the step names, or from a new one. What the step reads has to come back.
+    pub fn exchange(&mut self, gateway: SocketAddr, step: &Step, datagram: &str) -> Result<(), String> {
+        let open = || connect(gateway).map_err(|error| error.to_string());
+        let Some(name) = &step.connection else { return exchange(&open()?, step, datagram) };
+        let socket = match self.sockets.entry(name.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(open()?),
+        };
+        exchange(socket, step, datagram)
+    }
+}
+
+fn connect(gateway: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.connect(gateway)?;
     Ok(socket)
 }
 
-/// Sends a datagram and, if one is expected, demands just this one back.
-pub(crate) fn exchange(socket: &UdpSocket, datagram: &str, expected: Option<&str>) -> Result<(), String> {
+fn exchange(socket: &UdpSocket, step: &Step, datagram: &str) -> Result<(), String> {
     socket.send(datagram.as_bytes()).map_err(|error| format!("sending a datagram: {error}"))?;
-    let Some(expected) = expected else { return Ok(()) };
+    let Some(expected) = &step.reads else { return Ok(()) };
     let mut buffer = [0; 1 << 16];
     let count = socket.recv(&mut buffer).map_err(|error| format!("no datagram comes back: {error}"))?;
     let got = String::from_utf8_lossy(&buffer[..count]);
-    if got == expected { Ok(()) } else { Err(format!("datagram: expected {expected:?}, got {got:?}")) }
+    if got == *expected { Ok(()) } else { Err(format!("datagram: expected {expected:?}, got {got:?}")) }
 }

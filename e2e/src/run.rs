@@ -10,9 +10,8 @@ use crate::placeholders::{Values, fill, fill_value};
 use crate::{Settings, Target, datagrams, expect, judge, remote, report, tokens};
 use serde_json::Value;
 use socket2::Socket;
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,7 +37,7 @@ pub(crate) struct Running<'a> {
     gateway: Option<Gateway>,
     connections: HashMap<String, Connection>,
     datagram_echo: Option<datagrams::Echo>,
-    datagram_sockets: HashMap<String, UdpSocket>,
+    datagram_client: datagrams::Client,
 }
 
 /// Runs the case in `path`.
@@ -79,7 +78,7 @@ impl<'a> Running<'a> {
             gateway: None,
             connections: HashMap::new(),
             datagram_echo: None,
-            datagram_sockets: HashMap::new(),
+            datagram_client: datagrams::Client::default(),
         };
         running.set("TMP", running.folder.display().to_string());
         running.set("CLOSED_PORT", closed_port.to_string());
@@ -280,28 +279,14 @@ impl<'a> Running<'a> {
             }
         }
         if let Some(datagram) = &step.datagram {
-            self.send_datagram(step, datagram)?;
+            let gateway = self.addresses.and_then(|addresses| addresses.datagrams);
+            let gateway = gateway.ok_or("the gateway has no listener for datagrams")?;
+            self.datagram_client.exchange(gateway, step, datagram)?;
         }
         match &step.log {
             Some(log) => crate::log_file::expect_line(log, PATIENCE),
             None => Ok(()),
         }
-    }
-
-    /// Sends a datagram from the socket that the step names, or from a new one.
-    fn send_datagram(&mut self, step: &Step, datagram: &str) -> Result<(), String> {
-        let gateway = self.addresses.and_then(|addresses| addresses.datagrams);
-        let gateway = gateway.ok_or("the gateway has no listener for datagrams")?;
-        let open = || datagrams::connect(gateway).map_err(|error| error.to_string());
-        let expected = step.reads.as_deref();
-        let Some(name) = &step.connection else {
-            return datagrams::exchange(&open()?, datagram, expected);
-        };
-        let socket = match self.datagram_sockets.entry(name.clone()) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => place.insert(open()?),
-        };
-        datagrams::exchange(socket, datagram, expected)
     }
 
     fn expect_refusal(&self) -> Result<(), String> {

@@ -48,8 +48,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// Connections of one address that a worker serves at a time; 0 for any. Trusted peers may make more.
     pub max_connections_per_address: usize,
-    /// UDP sessions of a listener that a worker has at a time. When there are more, the one whose client has been silent
-    /// for longest gives way.
+    /// UDP sessions of a listener that a worker has at a time, at least 1. When there are more, the one whose client has
+    /// been silent for longest gives way.
     pub max_udp_sessions: usize,
     /// Memory of the process above which requests are turned away, in bytes; 0 for any.
     pub max_resident_bytes: u64,

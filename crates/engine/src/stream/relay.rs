@@ -89,9 +89,11 @@ pub async fn relay(
         patience,
     };
     let end = poll_fn(|cx| both.poll(cx, stream, &mut service, timer)).await;
-    if end != End::Finished {
-        reset(stream);
-        reset(&service);
+    for (direction, receiver) in [(&both.down, &*stream), (&both.up, &service)] {
+        // Whoever has been told the end has all there was, and keeps it.
+        if direction.phase != Phase::Ended {
+            reset(receiver);
+        }
     }
     Relayed { end, received: both.up.count, sent: both.down.count }
 }
@@ -246,31 +248,33 @@ mod tests {
         relay(&mut client, Stream::Tcp(service), &Rc::default(), patience).await
     }
 
-    #[tokio::test]
-    async fn an_end_that_is_not_orderly_is_a_reset_and_an_orderly_one_is_none() {
-        for (silence, end) in
-            [(Duration::from_millis(20), End::Silent), (Duration::from_secs(60), End::Finished)]
-        {
-            let ((mut client, near), (mut service, far)) = (pair().await, pair().await);
-            let relaying = relayed(near, far, silence);
-            let talking = async {
-                service.write_all(b"half of an answer").await.unwrap();
-                let mut half = [0; 17];
-                client.read_exact(&mut half).await.unwrap();
-                if end == End::Finished {
-                    service.shutdown().await.unwrap();
-                    client.shutdown().await.unwrap();
-                }
-                (client.read(&mut half).await, service.read(&mut half).await)
-            };
-            let (relayed, (at_client, at_service)) = tokio::join!(relaying, talking);
-            assert_eq!((relayed.end, relayed.sent, relayed.received), (end, 17, 0));
-            for outcome in [at_client, at_service] {
-                match end {
-                    End::Finished => assert_eq!(outcome.unwrap(), 0),
-                    _ => assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::ConnectionReset),
-                }
+    /// How a client and a service see the end of a session, of which those that `finish` said so themselves.
+    async fn seen(silence: Duration, finish: [bool; 2]) -> (End, [Result<usize, io::ErrorKind>; 2]) {
+        let ((mut client, near), (mut service, far)) = (pair().await, pair().await);
+        let talking = async {
+            service.write_all(b"half of an answer").await.unwrap();
+            let mut half = [0; 17];
+            client.read_exact(&mut half).await.unwrap();
+            if finish[0] {
+                client.shutdown().await.unwrap();
             }
-        }
+            if finish[1] {
+                service.shutdown().await.unwrap();
+            }
+            [client.read(&mut half).await, service.read(&mut half).await]
+        };
+        let (relayed, outcomes) = tokio::join!(relayed(near, far, silence), talking);
+        assert_eq!((relayed.sent, relayed.received), (17, 0));
+        (relayed.end, outcomes.map(|outcome| outcome.map_err(|error| error.kind())))
+    }
+
+    #[tokio::test]
+    async fn an_end_that_nobody_told_is_a_reset_and_one_that_was_told_is_none() {
+        let (short, long) = (Duration::from_millis(20), Duration::from_secs(60));
+        let reset = Err(io::ErrorKind::ConnectionReset);
+        assert_eq!(seen(long, [true, true]).await, (End::Finished, [Ok(0), Ok(0)]));
+        assert_eq!(seen(short, [false, false]).await, (End::Silent, [reset, reset]));
+        assert_eq!(seen(short, [false, true]).await, (End::Silent, [Ok(0), reset]));
+        assert_eq!(seen(short, [true, false]).await, (End::Silent, [reset, Ok(0)]));
     }
 }

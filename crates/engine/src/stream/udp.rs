@@ -134,7 +134,7 @@ impl Listener {
             tracing::debug!(%client, listener = %self.here, "no route matches a datagram");
             return None;
         };
-        match open(&way) {
+        match open(local, &way) {
             Ok((socket, target)) => Some(self.enter(client, socket, target, way)),
             Err(end) => {
                 way.series.count(end, 0, 0);
@@ -197,13 +197,15 @@ impl Listener {
 }
 
 /// A socket connected to a target of the route's service.
-fn open(way: &Way) -> Result<(UdpSocket, SocketAddr), SessionEnd> {
+fn open(local: &Local, way: &Way) -> Result<(UdpSocket, SocketAddr), SessionEnd> {
     let plan = way.plan.as_ref().ok_or(SessionEnd::NoTarget)?;
     let target = plan.balancer.pick(&[]).map_err(|_| SessionEnd::NoTarget)?.address;
     match connect(target) {
         Ok(socket) => Ok((socket, target)),
         Err(error) => {
-            tracing::warn!(%error, %target, "no socket for a session of UDP");
+            if let Some(left_out) = local.complaints.now() {
+                tracing::warn!(%error, %target, left_out, "no socket for a session of UDP");
+            }
             Err(SessionEnd::Unreachable)
         }
     }

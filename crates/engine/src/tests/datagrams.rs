@@ -1,18 +1,29 @@
 //! Layer 4: datagrams, over sockets of the loopback, since the kernel is part of what is tested.
 
+use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use plugin::sessions::{SessionEnd, SessionSeries};
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::yield_now;
+use tokio::time::timeout;
 
-use super::lab::{Lab, with};
+use super::lab::{self, Lab};
 use crate::settings::Settings;
 use crate::stream::udp;
 use crate::worker::Order;
+
+/// As [`lab::with`], for a time that goes on by itself.
+async fn with<F: Future<Output = ()>>(document: &str, settings: Settings, story: impl FnOnce(Rc<Lab>) -> F) {
+    let bounded = async |lab| {
+        timeout(Duration::from_secs(30), story(lab)).await.expect("the story ends");
+    };
+    lab::with(document, settings, bounded).await;
+}
 
 /// A socket of its own on the loopback.
 async fn socket() -> UdpSocket {
@@ -44,7 +55,7 @@ fn listen(lab: &Lab) -> SocketAddr {
 }
 
 async fn receive(socket: &UdpSocket) -> (String, SocketAddr) {
-    let mut buffer = [0; 1 << 16];
+    let mut buffer = vec![0; 1 << 16];
     let (count, from) = socket.recv_from(&mut buffer).await.unwrap();
     (String::from_utf8_lossy(&buffer[..count]).into_owned(), from)
 }

@@ -194,7 +194,9 @@ async fn handshakes_of_streams_are_bounded_in_number() {
     with(&document(&own), settings, |lab| async move {
         let waiting = lab.stream_client(SECURE);
         sleep(Duration::from_millis(1)).await;
+        let start = Instant::now();
         assert_eq!(lab.stream_client(SECURE).rest().await, "");
+        assert_eq!(start.elapsed(), Duration::ZERO, "nobody waits for its turn");
         drop(waiting);
         sleep(Duration::from_millis(1)).await;
         let client = connect(lab.stream_client(SECURE).0, client_config(), "a.test").await.unwrap();
