@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use engine::Listener;
+use engine::{Address, Listener};
 
 /// Connections the kernel may hold before they are accepted, unless `backlog=` says otherwise.
 const DEFAULT_BACKLOG: i32 = 16_384;
@@ -36,12 +36,10 @@ pub fn parse(setting: &str, text: &str) -> Result<Listeners, String> {
 
 fn parse_one(setting: &str, item: &str, listeners: &mut Listeners) -> Result<(), String> {
     let mut words = item.split_whitespace();
-    let address = words.next().unwrap_or_default();
-    let wrong =
-        || format!("{setting}: '{address}' is not an address; write one like 0.0.0.0:8000 or [::]:8000");
-    let address: SocketAddr = address.replace("localhost", "127.0.0.1").parse().map_err(|_| wrong())?;
+    let address = address(setting, words.next().unwrap_or_default())?;
+    let backlog = DEFAULT_BACKLOG;
     let mut listener =
-        Listener { address, backlog: DEFAULT_BACKLOG, tls: false, http2: false, proxied: false };
+        Listener { address: address.clone(), backlog, tls: false, http2: false, proxied: false };
     for flag in words {
         match flag.split_once('=') {
             Some(("backlog", count)) => {
@@ -63,7 +61,23 @@ fn parse_one(setting: &str, item: &str, listeners: &mut Listeners) -> Result<(),
     Ok(())
 }
 
-fn not_listened_on(setting: &str, address: SocketAddr, flag: &str) -> String {
+/// Reads one address.
+///
+/// # Errors
+/// That it is none, naming `setting`.
+pub fn address(setting: &str, text: &str) -> Result<Address, String> {
+    if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+        // What is relative to a folder cannot be found again by the processes to come.
+        let path = std::path::absolute(path).map_err(|error| format!("{setting}: '{text}': {error}"))?;
+        return Ok(Address::Unix(path));
+    }
+    let address: Result<SocketAddr, _> = text.replace("localhost", "127.0.0.1").parse();
+    address.map(Address::Inet).map_err(|_| {
+        format!("{setting}: '{text}' is not an address; write one like 0.0.0.0:8000, [::]:8000 or unix:/run/x.sock")
+    })
+}
+
+fn not_listened_on(setting: &str, address: &Address, flag: &str) -> String {
     format!("{setting}: {address} is not listened on: '{flag}' is not available yet")
 }
 
@@ -73,12 +87,13 @@ pub fn plain(setting: &str, listeners: Listeners) -> Listeners {
         Listener { tls: true, .. } => Some("ssl"),
         Listener { proxied: true, .. } => Some("proxy_protocol"),
         Listener { http2: true, .. } => Some("http2"),
+        Listener { address: Address::Unix(_), .. } => Some("unix:"),
         _ => None,
     };
     let mut kept = Listeners { list: Vec::new(), warnings: listeners.warnings };
     for listener in listeners.list {
         match asks(&listener) {
-            Some(flag) => kept.warnings.push(not_listened_on(setting, listener.address, flag)),
+            Some(flag) => kept.warnings.push(not_listened_on(setting, &listener.address, flag)),
             None => kept.list.push(listener),
         }
     }
@@ -94,7 +109,7 @@ mod tests {
         let text = "0.0.0.0:8000 reuseport backlog=16384, 0.0.0.0:8443 http2 ssl reuseport backlog=16384";
         let listeners = parse("proxy_listen", text).unwrap();
         let listener = |address: &str, modern| Listener {
-            address: address.parse().unwrap(),
+            address: Address::Inet(address.parse().unwrap()),
             backlog: 16_384,
             tls: modern,
             http2: modern,

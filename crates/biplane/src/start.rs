@@ -4,32 +4,36 @@ use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use control::{Control, Source};
 use engine::gateway::Parts;
-use engine::{DnsSettings, Gateway, Listener, Resolver, StartError};
-use model::{Catalog, Config, Problem};
+use engine::{Address, DnsSettings, Gateway, Listener, Resolver, StartError};
+use model::node::Span;
+use model::{Catalog, Config, Place, Problem};
 use plugin::Services;
 use plugin::clock::Clock;
 
 use crate::cli::Listen;
 use crate::listen;
 use crate::settings::FromEnvironment;
+use crate::upgrade::{Given, Inheritance, Role};
 
 /// What to serve, and where.
-pub struct Options {
+pub struct Options<'a> {
     /// Name of the declarative file, for messages.
     pub file: String,
     /// Its text.
     pub text: String,
     /// Addresses and workers.
-    pub places: Places,
+    pub places: &'a Places,
     /// What the environment says.
-    pub environment: FromEnvironment,
+    pub environment: &'a FromEnvironment,
 }
 
 /// Addresses and workers.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Places {
     /// For clients.
     pub proxy: Vec<Listener>,
@@ -55,7 +59,8 @@ impl Places {
         };
         let admin = clear("--admin-listen", &arguments.admin_listen)?;
         let status = clear("--status-listen", &arguments.status_listen)?;
-        let addresses = |listeners: &[Listener]| listeners.iter().map(|one| one.address).collect();
+        let addresses =
+            |listeners: &[Listener]| listeners.iter().filter_map(|one| one.address.inet()).collect();
         Ok(Self {
             workers: workers(&arguments.workers)?,
             admin: addresses(&admin.list),
@@ -86,7 +91,7 @@ pub enum Failure {
         /// The option that moves it.
         option: &'static str,
         /// The address.
-        address: SocketAddr,
+        address: Address,
         /// What the system said.
         error: std::io::Error,
     },
@@ -121,8 +126,6 @@ impl fmt::Display for Failure {
 pub struct Started {
     /// The data plane.
     pub gateway: Arc<Gateway>,
-    /// What clients speak at each address of the data plane.
-    pub schemes: Vec<&'static str>,
     /// What outlives reloads.
     pub services: Arc<Services>,
     /// The configuration's text and how to replace it.
@@ -132,21 +135,26 @@ pub struct Started {
     /// Addresses of the status listener.
     pub status: Vec<SocketAddr>,
     control: control::Running,
+    /// The sockets of the Admin API and the status listener with the addresses they were asked for by, to be given to
+    /// another process.
+    control_sockets: Vec<(SocketAddr, TcpListener)>,
 }
 
 /// Starts everything.
 ///
 /// # Errors
 /// Why nothing is served; nothing is left running then.
-pub fn start(options: Options) -> Result<Started, Failure> {
+pub fn start(options: Options<'_>, inheritance: &mut Inheritance) -> Result<Started, Failure> {
     let Options { file, text, places, environment } = options;
     let catalog = plugins::catalog();
     let config = model::declarative::load(&file, &text, &catalog).map_err(Failure::Configuration)?;
-    let admin = bind(&places.admin, "--admin-listen")?;
-    let status = bind(&places.status, "--status-listen")?;
+    let admin = bind(&places.admin, "--admin-listen", inheritance)?;
+    let status = bind(&places.status, "--status-listen", inheritance)?;
+    let asked_for = places.admin.iter().chain(&places.status).copied();
+    let copies = admin.iter().chain(&status).map(TcpListener::try_clone).collect::<Result<Vec<_>, _>>();
+    let control_sockets = asked_for.zip(copies.map_err(Failure::System)?).collect();
     let services = Services::new(places.workers, Clock::default(), false);
-    let gateway = start_gateway(&places, &environment, &services, config)?;
-    let schemes = places.proxy.iter().map(|listener| if listener.tls { "https" } else { "http" }).collect();
+    let gateway = start_gateway(places, environment, &services, config, inheritance)?;
     let origin = Arc::new(Origin::new(file, catalog, gateway.clone(), text));
     let control = Arc::new(Control {
         services: services.clone(),
@@ -161,22 +169,26 @@ pub fn start(options: Options) -> Result<Started, Failure> {
     };
     let (admin_addresses, status_addresses) = (addresses(&admin), addresses(&status));
     let control = control::serve(control, admin, status).map_err(Failure::System)?;
-    Ok(Started {
-        gateway,
-        schemes,
-        services,
-        origin,
-        admin: admin_addresses,
-        status: status_addresses,
-        control,
-    })
+    let (admin, status) = (admin_addresses, status_addresses);
+    Ok(Started { gateway, services, origin, admin, status, control, control_sockets })
 }
 
-fn bind(addresses: &[SocketAddr], option: &'static str) -> Result<Vec<TcpListener>, Failure> {
-    let bind_one = |address: &SocketAddr| {
-        control::listen(*address).map_err(|error| Failure::Listen { option, address: *address, error })
+fn bind(
+    addresses: &[SocketAddr],
+    option: &'static str,
+    inheritance: &mut Inheritance,
+) -> Result<Vec<TcpListener>, Failure> {
+    let mut bind_one = |address: &SocketAddr| {
+        let address = Address::Inet(*address);
+        match (inheritance.take_one(Role::Control, &address), &address) {
+            (None, Address::Inet(place)) => {
+                control::listen(*place).map_err(|error| Failure::Listen { option, address, error })
+            }
+            (Some(socket), _) => Ok(socket),
+            (None, Address::Unix(_)) => Err(Failure::System(std::io::ErrorKind::Unsupported.into())),
+        }
     };
-    addresses.iter().map(bind_one).collect()
+    addresses.iter().map(&mut bind_one).collect()
 }
 
 fn start_gateway(
@@ -184,6 +196,7 @@ fn start_gateway(
     environment: &FromEnvironment,
     services: &Arc<Services>,
     config: Config,
+    inheritance: &mut Inheritance,
 ) -> Result<Arc<Gateway>, Failure> {
     let mut settings = environment.settings.clone();
     if settings.tls.default_certificates.is_empty() && places.proxy.iter().any(|listener| listener.tls) {
@@ -196,13 +209,17 @@ fn start_gateway(
         resolver: resolver(environment).map_err(Failure::System)?,
         settings,
         listeners: places.proxy.clone(),
+        inherited: inheritance.take_rest(),
     };
-    let started = Gateway::start(parts, Arc::new(config)).map_err(|error| match error {
+    Gateway::start(parts, Arc::new(config)).map(Arc::new).map_err(refused)
+}
+
+fn refused(error: StartError) -> Failure {
+    match error {
         StartError::Listen(address, error) => Failure::Listen { option: "--proxy-listen", address, error },
         StartError::Thread(error) | StartError::Tls(error) => Failure::System(error),
         StartError::Configuration(problems) => Failure::Configuration(problems),
-    })?;
-    Ok(Arc::new(started))
+    }
 }
 
 /// The process's resolver, with the name servers and the hosts file of the environment.
@@ -224,6 +241,34 @@ impl Started {
         self.control.stop();
         self.services.flush();
     }
+
+    /// The same when another process serves now: it answers about itself at once.
+    pub fn hand_over(self) {
+        self.control.stop();
+        self.gateway.hand_over();
+        self.services.flush();
+    }
+
+    /// Listens for clients where `listeners` say.
+    ///
+    /// # Errors
+    /// The address that cannot be listened on; everything stays as it was.
+    pub fn listen(&self, listeners: &[Listener]) -> Result<(), Failure> {
+        self.gateway.listen(listeners).map_err(refused)
+    }
+
+    /// Every socket that listens, to be given to another process.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn sockets(&self) -> std::io::Result<Vec<Given>> {
+        let of_clients = self.gateway.sockets().into_iter();
+        let of_clients = of_clients.map(|(address, socket)| Given::new(Role::Proxy, address, &*socket));
+        let of_control = self.control_sockets.iter();
+        let of_control =
+            of_control.map(|(address, socket)| Given::new(Role::Control, (*address).into(), socket));
+        of_clients.chain(of_control).collect()
+    }
 }
 
 /// Where the configuration comes from: the text now served, and how to serve another.
@@ -232,13 +277,25 @@ pub struct Origin {
     catalog: Catalog,
     gateway: Arc<Gateway>,
     text: Mutex<String>,
+    /// The text came by the Admin API, and stands in no file.
+    posted: AtomicBool,
+    /// Another process is about to take over with the text that is served now.
+    settled: AtomicBool,
     /// Held from reading a text until it is served: who comes later is served later.
     replacing: Mutex<()>,
 }
 
 impl Origin {
     fn new(file: String, catalog: Catalog, gateway: Arc<Gateway>, text: String) -> Self {
-        Self { file, catalog, gateway, text: Mutex::new(text), replacing: Mutex::default() }
+        Self {
+            file,
+            catalog,
+            gateway,
+            text: Mutex::new(text),
+            posted: AtomicBool::default(),
+            settled: AtomicBool::default(),
+            replacing: Mutex::default(),
+        }
     }
 
     /// Serves `text` from now on.
@@ -246,19 +303,47 @@ impl Origin {
     /// # Errors
     /// Every problem of `text`; what was served stays.
     pub fn replace(&self, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
-        self.replace_with(text, |text| model::declarative::load(&self.file, text, &self.catalog))
+        self.replace_with(text, false, |text| model::declarative::load(&self.file, text, &self.catalog))
+    }
+
+    fn post(&self, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
+        self.replace_with(text, true, |text| model::declarative::load(&self.file, text, &self.catalog))
     }
 
     fn replace_with(
         &self,
         text: &str,
+        posted: bool,
         load: impl FnOnce(&str) -> Result<Config, Vec<Problem>>,
     ) -> Result<Arc<Config>, Vec<Problem>> {
         let _one_at_a_time = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.settled.load(Ordering::Acquire) {
+            let problem = "the gateway is being upgraded: send the configuration again in a moment";
+            return Err(vec![Problem::new(Place(Vec::new()), Span::default(), problem.to_owned())]);
+        }
         let config = Arc::new(load(text)?);
         self.gateway.reload(config.clone())?;
         text.clone_into(&mut self.text.lock().unwrap_or_else(PoisonError::into_inner));
+        self.posted.store(posted, Ordering::Release);
         Ok(config)
+    }
+
+    /// Takes no other text from now on, and tells the one that no file has. Nothing that was said to be served can be
+    /// lost between two processes.
+    pub fn settle(&self) -> Option<String> {
+        let _one_at_a_time = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.settled.store(true, Ordering::Release);
+        self.posted.load(Ordering::Acquire).then(|| self.text())
+    }
+
+    /// Takes other texts again.
+    pub fn unsettle(&self) {
+        self.settled.store(false, Ordering::Release);
+    }
+
+    /// The text has been taken over from the process before, and stands in no file.
+    pub fn mark_posted(&self) {
+        self.posted.store(true, Ordering::Release);
     }
 
     /// The text now served.
@@ -279,7 +364,7 @@ impl Source for SharedOrigin {
     }
 
     fn apply(&self, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
-        self.0.replace(text)
+        self.0.post(text)
     }
 
     fn is_ready(&self) -> Result<(), String> {
@@ -302,7 +387,8 @@ mod tests {
         let environment = crate::settings::from_environment(std::iter::empty()).unwrap();
         let places = Places { proxy: vec![], admin: vec![], status: vec![], workers: 1, warnings: vec![] };
         let services = Services::new(1, Clock::default(), true);
-        let gateway = start_gateway(&places, &environment, &services, config).unwrap();
+        let mut nothing = Inheritance::default();
+        let gateway = start_gateway(&places, &environment, &services, config, &mut nothing).unwrap();
         Origin::new("kong.yml".to_owned(), plugins::catalog(), gateway, text)
     }
 
@@ -310,7 +396,7 @@ mod tests {
     fn a_configuration_that_is_still_being_read_is_not_overtaken() {
         let origin = origin();
         let config = origin
-            .replace_with(&text("slow"), |text| {
+            .replace_with(&text("slow"), false, |text| {
                 assert!(origin.replacing.try_lock().is_err(), "another one could be served before this one");
                 model::declarative::load("kong.yml", text, &origin.catalog)
             })
@@ -319,6 +405,21 @@ mod tests {
         origin.replace(&text("later")).unwrap();
         assert_eq!(origin.gateway.config().services[0].name.as_deref(), Some("later"));
         assert_eq!(origin.text(), text("later"));
+        origin.gateway.stop();
+    }
+
+    #[test]
+    fn what_was_posted_is_handed_over_and_nothing_is_taken_meanwhile() {
+        let origin = origin();
+        assert_eq!(origin.settle(), None, "the next process reads the file itself");
+        origin.unsettle();
+        origin.post(&text("posted")).unwrap();
+        assert_eq!(origin.settle(), Some(text("posted")));
+        let problems = origin.post(&text("late")).unwrap_err();
+        assert!(problems[0].message.contains("is being upgraded"), "{problems:?}");
+        origin.unsettle();
+        origin.replace(&text("later")).unwrap();
+        assert_eq!(origin.settle(), None);
         origin.gateway.stop();
     }
 }
