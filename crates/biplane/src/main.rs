@@ -5,6 +5,7 @@ mod cli;
 mod conf;
 mod demo;
 mod listen;
+mod origin;
 mod pid_file;
 mod run;
 mod serve;

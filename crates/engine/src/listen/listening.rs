@@ -190,10 +190,9 @@ mod tests {
 
     #[test]
     fn one_address_that_is_taken_leaves_everything_as_it_was() {
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let taken = taken.local_addr().unwrap();
+        let occupied = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = occupied.local_addr().unwrap();
         let other = start(1, &[listener("127.0.0.1:0", false)]);
-        let occupied = std::net::TcpListener::bind(taken).unwrap();
         let wanted = [listener("127.0.0.1:0", true), listener(&taken.to_string(), false)];
         let refused = other.change(&wanted, &mut Vec::new());
         assert!(matches!(refused, Err(StartError::Listen(address, _)) if address == Address::Inet(taken)));
