@@ -149,9 +149,9 @@ fn a_configuration_that_was_posted_is_handed_over() {
     // Twice, because what was handed over has to be handed over once more.
     for _ in 0..2 {
         assert!(gateway.upgrade().status.success());
-        let mut client = gateway.client();
-        assert!(get(&mut client, "/posted").unwrap().starts_with("HTTP/1.1 200 "));
-        assert!(get(&mut client, "/file").unwrap().starts_with("HTTP/1.1 404 "));
+        for (path, status) in [("/posted", "HTTP/1.1 200 "), ("/file", "HTTP/1.1 404 ")] {
+            assert!(get(&mut gateway.client(), path).unwrap().starts_with(status), "{path}");
+        }
     }
 }
 
