@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::settings::Environment;
 
 /// An API gateway in one binary that runs Kong's declarative files.
 #[derive(Debug, Parser)]
@@ -17,7 +20,16 @@ impl Cli {
     /// Reads the arguments of the process. Ends it with the help or with what is wrong, when there is nothing to do.
     pub fn of_process() -> Self {
         let matches = command().get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        Self::of(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    fn of(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut line = Self::from_arg_matches(matches)?;
+        if let (Command::Run(run), Some((_, matches))) = (&mut line.command, matches.subcommand()) {
+            let is_default = |name: &&str| matches.value_source(name) == Some(ValueSource::DefaultValue);
+            run.listen.defaults = Listen::NAMES.into_iter().filter(is_default).collect();
+        }
+        Ok(line)
     }
 }
 
@@ -38,6 +50,8 @@ pub enum Command {
     Check(Check),
     /// Start a gateway with three small services and a tour
     Demo(Demo),
+    /// Replace a running gateway by the binary that now stands in its place
+    Upgrade(Upgrade),
 }
 
 /// Arguments of `run`.
@@ -46,9 +60,15 @@ pub struct Run {
     /// The declarative file (YAML or JSON)
     #[arg(env = "KONG_DECLARATIVE_CONFIG")]
     pub file: Option<PathBuf>,
+    /// Settings in the form of Kong's kong.conf; environment and options win over it
+    #[arg(short, long, value_name = "FILE", env = "KONG_CONF")]
+    pub conf: Option<PathBuf>,
     /// Addresses to listen on.
     #[command(flatten)]
     pub listen: Listen,
+    /// Where the process id is written.
+    #[command(flatten)]
+    pub pid: Pid,
     /// Write the log of the gateway itself as JSON
     #[arg(long)]
     pub json: bool,
@@ -72,6 +92,54 @@ pub struct Listen {
     /// Number of worker threads, or `auto` for one per core
     #[arg(long, value_name = "N", env = "KONG_NGINX_WORKER_PROCESSES", default_value = "auto")]
     pub workers: String,
+    /// What of it nobody has given.
+    #[arg(skip)]
+    defaults: Vec<&'static str>,
+}
+
+impl Listen {
+    const NAMES: [&str; 5] = ["proxy_listen", "stream_listen", "admin_listen", "status_listen", "workers"];
+
+    /// The same, with what stands in a file of settings in place of defaults.
+    pub fn over(&self, file: &Environment) -> Self {
+        let given = |name: &str, here: &str, setting: &str| {
+            let there = file.get(setting).filter(|_| self.defaults.contains(&name));
+            there.map_or(here, String::as_str).to_owned()
+        };
+        Self {
+            proxy_listen: given("proxy_listen", &self.proxy_listen, "proxy_listen"),
+            stream_listen: given("stream_listen", &self.stream_listen, "stream_listen"),
+            admin_listen: given("admin_listen", &self.admin_listen, "admin_listen"),
+            status_listen: given("status_listen", &self.status_listen, "status_listen"),
+            workers: given("workers", &self.workers, "nginx_worker_processes"),
+            defaults: self.defaults.clone(),
+        }
+    }
+}
+
+/// Where the process id is.
+#[derive(Debug, Args)]
+pub struct Pid {
+    /// File of the process id; biplane.pid in the folder KONG_PREFIX where there is one
+    #[arg(long, value_name = "FILE", env = "KONG_PID_FILE")]
+    pid_file: Option<PathBuf>,
+    #[arg(skip = std::env::var_os("KONG_PREFIX").map(PathBuf::from))]
+    prefix: Option<PathBuf>,
+}
+
+impl Pid {
+    /// The path of the file, if it has one.
+    pub fn path(&self) -> Option<PathBuf> {
+        self.pid_file.clone().or_else(|| Some(self.prefix.as_ref()?.join("biplane.pid")))
+    }
+}
+
+/// Arguments of `upgrade`.
+#[derive(Debug, Args)]
+pub struct Upgrade {
+    /// Where the process id of the running gateway is.
+    #[command(flatten)]
+    pub pid: Pid,
 }
 
 /// Arguments of `check`.
@@ -119,7 +187,7 @@ mod tests {
     #[test]
     fn what_the_help_shows_is_what_holds() {
         let matches = command().get_matches_from(["biplane", "demo", "--workers", "2"]);
-        let Command::Demo(Demo { listen }) = Cli::from_arg_matches(&matches).unwrap().command else {
+        let Command::Demo(Demo { listen }) = Cli::of(&matches).unwrap().command else {
             panic!("another command")
         };
         // The environment of whoever runs the tests may say otherwise.
@@ -127,5 +195,21 @@ mod tests {
             assert_eq!(listen.proxy_listen, "127.0.0.1:8000");
         }
         assert_eq!(listen.workers, "2");
+    }
+
+    #[test]
+    fn a_file_of_settings_stands_in_for_defaults_only() {
+        let matches = command().get_matches_from(["biplane", "run", "--admin-listen", "127.0.0.1:1"]);
+        let Command::Run(run) = Cli::of(&matches).unwrap().command else { panic!("another command") };
+        let file = [("admin_listen", "off"), ("status_listen", "off"), ("nginx_worker_processes", "3")];
+        let file = file.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let listen = run.listen.over(&file);
+        assert_eq!(listen.admin_listen, "127.0.0.1:1");
+        if std::env::var_os("KONG_STATUS_LISTEN").is_none() {
+            assert_eq!(listen.status_listen, "off");
+        }
+        if std::env::var_os("KONG_NGINX_WORKER_PROCESSES").is_none() {
+            assert_eq!(listen.workers, "3");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use engine::{Carries, Listener};
+use engine::{Address, Carries, Listener};
 use model::Config;
 use model::entity::Route;
 
@@ -32,15 +32,19 @@ pub fn parse(setting: &str, text: &str) -> Result<Listeners, String> {
 /// # Errors
 /// What is wrong, naming `setting`.
 pub fn parse_streams(setting: &str, text: &str) -> Result<Listeners, String> {
-    let mut listeners = parse_for(Carries::Connections, setting, text)?;
-    let refused =
-        |listener: &&Listener| listener.carries == Carries::Datagrams && (listener.tls || listener.proxied);
-    if let Some(Listener { address, tls, .. }) = listeners.list.iter().find(refused) {
-        let flag = if *tls { "ssl" } else { "proxy_protocol" };
+    let listeners = parse_for(Carries::Connections, setting, text)?;
+    let refused = |listener: &&Listener| {
+        let on_top = listener.tls || listener.proxied || listener.address.inet().is_none();
+        listener.carries == Carries::Datagrams && on_top
+    };
+    if let Some(Listener { address, tls, proxied, .. }) = listeners.list.iter().find(refused) {
+        let flag = match (tls, proxied) {
+            (true, _) => "ssl",
+            (_, true) => "proxy_protocol",
+            _ => "unix:",
+        };
         return Err(format!("{setting}: '{flag}' of {address} does not go with 'udp'"));
     }
-    // In the order in which they are listened on.
-    listeners.list.sort_by_key(|listener| listener.carries == Carries::Datagrams);
     Ok(listeners)
 }
 
@@ -60,12 +64,10 @@ fn parse_for(carries: Carries, setting: &str, text: &str) -> Result<Listeners, S
 
 fn parse_one(carries: Carries, setting: &str, item: &str, listeners: &mut Listeners) -> Result<(), String> {
     let mut words = item.split_whitespace();
-    let address = words.next().unwrap_or_default();
-    let wrong =
-        || format!("{setting}: '{address}' is not an address; write one like 0.0.0.0:8000 or [::]:8000");
-    let address: SocketAddr = address.replace("localhost", "127.0.0.1").parse().map_err(|_| wrong())?;
+    let address = address(setting, words.next().unwrap_or_default())?;
+    let backlog = DEFAULT_BACKLOG;
     let mut listener =
-        Listener { address, backlog: DEFAULT_BACKLOG, tls: false, http2: false, proxied: false, carries };
+        Listener { address: address.clone(), backlog, tls: false, http2: false, proxied: false, carries };
     for flag in words {
         match flag.split_once('=') {
             Some(("backlog", count)) => {
@@ -129,7 +131,23 @@ pub fn option(listener: &Listener) -> &'static str {
     if listener.carries == Carries::Requests { "--proxy-listen" } else { "--stream-listen" }
 }
 
-fn not_listened_on(setting: &str, address: SocketAddr, flag: &str) -> String {
+/// Reads one address.
+///
+/// # Errors
+/// That it is none, naming `setting`.
+pub fn address(setting: &str, text: &str) -> Result<Address, String> {
+    if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+        // What is relative to a folder cannot be found again by the processes to come.
+        let path = std::path::absolute(path).map_err(|error| format!("{setting}: '{text}': {error}"))?;
+        return Ok(Address::Unix(path));
+    }
+    let address: Result<SocketAddr, _> = text.replace("localhost", "127.0.0.1").parse();
+    address.map(Address::Inet).map_err(|_| {
+        format!("{setting}: '{text}' is not an address; write one like 0.0.0.0:8000, [::]:8000 or unix:/run/x.sock")
+    })
+}
+
+fn not_listened_on(setting: &str, address: &Address, flag: &str) -> String {
     format!("{setting}: {address} is not listened on: '{flag}' is not available yet")
 }
 
@@ -139,12 +157,13 @@ pub fn plain(setting: &str, listeners: Listeners) -> Listeners {
         Listener { tls: true, .. } => Some("ssl"),
         Listener { proxied: true, .. } => Some("proxy_protocol"),
         Listener { http2: true, .. } => Some("http2"),
+        Listener { address: Address::Unix(_), .. } => Some("unix:"),
         _ => None,
     };
     let mut kept = Listeners { list: Vec::new(), warnings: listeners.warnings };
     for listener in listeners.list {
         match asks(&listener) {
-            Some(flag) => kept.warnings.push(not_listened_on(setting, listener.address, flag)),
+            Some(flag) => kept.warnings.push(not_listened_on(setting, &listener.address, flag)),
             None => kept.list.push(listener),
         }
     }
@@ -160,7 +179,7 @@ mod tests {
         let text = "0.0.0.0:8000 reuseport backlog=16384, 0.0.0.0:8443 http2 ssl reuseport backlog=16384";
         let listeners = parse("proxy_listen", text).unwrap();
         let listener = |address: &str, modern| Listener {
-            address: address.parse().unwrap(),
+            address: Address::Inet(address.parse().unwrap()),
             backlog: 16_384,
             tls: modern,
             http2: modern,
@@ -200,14 +219,16 @@ mod tests {
     fn streams_have_flags_of_their_own() {
         let text = "127.0.0.1:9053 udp reuseport, 0.0.0.0:9000 backlog=7 proxy_protocol, [::1]:9443 ssl bind";
         let list = parse_streams("stream_listen", text).unwrap().list;
-        let shown: Vec<_> = list.iter().map(|one| (one.address.port(), one.carries, one.tls)).collect();
+        let port = |one: &Listener| one.address.inet().unwrap().port();
+        let shown: Vec<_> = list.iter().map(|one| (port(one), one.carries, one.tls)).collect();
         let (connections, datagrams) = (Carries::Connections, Carries::Datagrams);
-        assert_eq!(shown, [(9000, connections, false), (9443, connections, true), (9053, datagrams, false)]);
-        assert!(list[0].proxied && list[0].backlog == 7);
+        assert_eq!(shown, [(9053, datagrams, false), (9000, connections, false), (9443, connections, true)]);
+        assert!(list[1].proxied && list[1].backlog == 7);
         assert_eq!(parse_streams("stream_listen", "off").unwrap(), Listeners::default());
         for wrong in [
             "127.0.0.1:1 udp ssl",
             "127.0.0.1:1 udp proxy_protocol",
+            "unix:/run/x.sock udp",
             "127.0.0.1:1 http2",
             "127.0.0.1:1 deferred",
         ] {

@@ -2,12 +2,18 @@
 
 mod check;
 mod cli;
+mod conf;
 mod demo;
 mod listen;
+mod origin;
+mod pid_file;
 mod run;
+mod serve;
+mod service_manager;
 mod settings;
 mod start;
 mod tls;
+mod upgrade;
 mod watch;
 
 use std::process::ExitCode;
@@ -26,5 +32,6 @@ fn main() -> ExitCode {
         cli::Command::Run(arguments) => run::run(&arguments),
         cli::Command::Check(arguments) => check::run(&arguments),
         cli::Command::Demo(arguments) => demo::run(&arguments),
+        cli::Command::Upgrade(arguments) => upgrade::ask(&arguments),
     }
 }

@@ -1,68 +1,114 @@
-//! `biplane run`: serve a declarative file until told to stop.
+//! `biplane run`: reads settings and the declarative file, and starts to serve them.
 
+use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use model::{Problem, Severity, Source};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use crate::cli::Run;
-use crate::listen;
-use crate::settings::{self, FromEnvironment};
+use crate::serve::Serving;
+use crate::settings::{self, Environment, FromEnvironment};
 use crate::start::{Failure, Options, Places, Started, start};
-use crate::watch;
+use crate::upgrade::{Inheritance, Invocation, Word};
 use crate::{COULD_NOT_START, WRONG_INPUT};
+use crate::{conf, listen, service_manager, watch};
 
 /// A configuration without entities, for a gateway that is given one later by the Admin API.
 const EMPTY: &str = "_format_version: \"3.0\"\n";
 
 /// What happens to a running gateway.
 pub enum Event {
-    /// The file may have changed, or somebody asks to read it again.
+    /// A file may have changed, or somebody asks to read them again.
     Reload,
+    /// Let another process take over.
+    Upgrade,
+    /// What that process has said.
+    Heard(Word),
     /// Stop, letting running requests finish.
     Stop,
 }
 
-/// Serves until told to stop.
+/// Why nothing is served.
+enum Refusal {
+    /// Arguments or settings are wrong.
+    Settings(String),
+    /// Something outside is.
+    Start(String),
+    /// The declarative file has problems.
+    Configuration(Vec<Problem>),
+}
+
+/// Serves until told to stop, or until another process has taken over.
 pub fn run(arguments: &Run) -> ExitCode {
+    let invocation = Invocation::of_process();
+    let inherited = Inheritance::take();
     start_log(arguments.json);
-    let (places, environment) = match read_settings(arguments) {
-        Ok(read) => read,
-        Err(problems) => return usage(&problems),
+    let mut inheritance = match inherited {
+        Ok(inheritance) => inheritance,
+        Err(problem) => return Refusal::Start(problem).tell(arguments.file.as_deref()),
     };
-    // Watched before it is read, so that no change falls in between.
-    let events = match events(arguments.file.as_deref()) {
-        Ok(events) => events,
-        Err(error) => return could_not_start(&error.to_string()),
-    };
-    let (file, text) = match read_file(arguments.file.as_deref()) {
-        Ok(read) => read,
-        Err(problem) => return could_not_start(&problem),
+    match begin(arguments, invocation, &mut inheritance) {
+        Ok(serving) => {
+            serving.sign();
+            service_manager::ready();
+            inheritance.ready();
+            announce(&serving.started);
+            serving.run();
+            ExitCode::SUCCESS
+        }
+        Err(refusal) => {
+            inheritance.failed(&refusal.to_string());
+            refusal.tell(arguments.file.as_deref())
+        }
+    }
+}
+
+fn begin<'a>(
+    arguments: &'a Run,
+    invocation: Invocation,
+    inheritance: &mut Inheritance,
+) -> Result<Serving<'a>, Refusal> {
+    let (places, environment) = read_settings(arguments).map_err(Refusal::Settings)?;
+    // Watched before they are read, so that no change falls in between.
+    let events = events(arguments).map_err(|error| Refusal::Start(error.to_string()))?;
+    let posted = inheritance.text.take();
+    let is_posted = posted.is_some();
+    let (file, text) = match posted {
+        Some(text) => ("(posted)".to_owned(), text),
+        None => read_file(arguments.file.as_deref()).map_err(Refusal::Start)?,
     };
     for warning in places.warnings.iter().chain(&environment.warnings) {
         tracing::warn!("{warning}");
     }
-    let started = match start(Options { file, text, places, environment }) {
-        Ok(started) => started,
-        Err(Failure::Configuration(problems)) => return refuse(&problems, arguments.file.as_deref()),
-        Err(failure) => return could_not_start(&failure.to_string()),
-    };
+    let options = Options { file, text, places: &places, environment: &environment };
+    let started = start(options, inheritance).map_err(|failure| match failure {
+        Failure::Configuration(problems) => Refusal::Configuration(problems),
+        other => Refusal::Start(other.to_string()),
+    })?;
+    if is_posted {
+        started.origin.mark_posted();
+    }
     warn(&started);
-    announce(&started);
-    serve(started, &events, arguments.file.as_deref());
-    ExitCode::SUCCESS
+    Ok(Serving::new(started, arguments, invocation, (places, environment), events))
 }
 
-fn read_settings(arguments: &Run) -> Result<(Places, FromEnvironment), String> {
-    let places = Places::from(&arguments.listen)?;
+/// Reads the settings: options, environment, and the file behind them.
+///
+/// # Errors
+/// Everything that is wrong, one line each.
+pub fn read_settings(arguments: &Run) -> Result<(Places, FromEnvironment), String> {
+    let file = arguments.conf.as_deref().map_or_else(|| Ok(Environment::new()), conf::read)?;
+    let places = Places::from(&arguments.listen.over(&file))?;
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Ok((places, settings::from_environment(variables)?))
+    // What comes later wins.
+    let file = file.into_iter().map(|(name, value)| (format!("KONG_{}", name.to_ascii_uppercase()), value));
+    Ok((places, settings::from_environment(file.chain(variables))?))
 }
 
 fn read_file(file: Option<&Path>) -> Result<(String, String), String> {
@@ -97,22 +143,40 @@ pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-fn usage(problems: &str) -> ExitCode {
-    for problem in problems.lines() {
-        say(&format!("error: {problem}"));
+impl Refusal {
+    /// Says it on standard error.
+    fn tell(&self, file: Option<&Path>) -> ExitCode {
+        match self {
+            Self::Settings(problems) => {
+                problems.lines().for_each(|problem| say(&format!("error: {problem}")));
+                ExitCode::from(2)
+            }
+            Self::Start(problem) => {
+                say(&format!("error: {problem}"));
+                ExitCode::from(COULD_NOT_START)
+            }
+            Self::Configuration(problems) => {
+                let text = file.and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
+                report(problems, &file.map(|file| file.display().to_string()).unwrap_or_default(), &text);
+                ExitCode::from(WRONG_INPUT)
+            }
+        }
     }
-    ExitCode::from(2)
 }
 
-fn could_not_start(problem: &str) -> ExitCode {
-    say(&format!("error: {problem}"));
-    ExitCode::from(COULD_NOT_START)
-}
-
-fn refuse(problems: &[Problem], file: Option<&Path>) -> ExitCode {
-    let text = file.and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
-    report(problems, &file.map(|file| file.display().to_string()).unwrap_or_default(), &text);
-    ExitCode::from(WRONG_INPUT)
+/// In a line, for the process that was to be relieved.
+impl fmt::Display for Refusal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Settings(problems) => write!(out, "{}", problems.replace('\n', "; ")),
+            Self::Start(problem) => write!(out, "{problem}"),
+            Self::Configuration(problems) => {
+                let first = problems.iter().find(|problem| problem.severity == Severity::Error);
+                let first = first.map(|problem| format!("line {}: {}", problem.span.line, problem.message));
+                write!(out, "the configuration has problems: {}", first.unwrap_or_default())
+            }
+        }
+    }
 }
 
 /// Prints problems with their places on standard error.
@@ -126,9 +190,10 @@ pub fn report(problems: &[Problem], name: &str, text: &str) {
 }
 
 /// Names what works in the configuration but deserves attention.
-fn warn(started: &Started) {
+pub fn warn(started: &Started) {
     let config = started.gateway.config();
-    if let Some(unheard) = listen::unheard(&config, &started.schemes) {
+    let announced: Vec<_> = started.gateway.listeners().iter().map(listen::announced).collect();
+    if let Some(unheard) = listen::unheard(&config, &announced) {
         tracing::warn!("{unheard}");
     }
     for warning in &config.warnings {
@@ -137,9 +202,7 @@ fn warn(started: &Started) {
 }
 
 fn announce(started: &Started) {
-    for (address, scheme) in started.gateway.addresses().iter().zip(&started.schemes) {
-        say(&format!("listening {scheme} {address}"));
-    }
+    announce_listeners(started);
     for address in &started.admin {
         say(&format!("listening admin http {address}"));
     }
@@ -149,74 +212,38 @@ fn announce(started: &Started) {
     say("ready");
 }
 
-/// Signals and changes of the file, as they come.
-fn events(file: Option<&Path>) -> std::io::Result<Receiver<Event>> {
+/// Names the addresses for clients.
+pub fn announce_listeners(started: &Started) {
+    for listener in started.gateway.listeners() {
+        say(&format!("listening {} {}", listen::announced(&listener), listener.address));
+    }
+}
+
+/// Signals and changes of the files, as they come, and a way to send more.
+fn events(arguments: &Run) -> std::io::Result<(Sender<Event>, Receiver<Event>)> {
     let (sender, events) = mpsc::channel();
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR2])?;
     let from_signals = sender.clone();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
-            let event = if signal == SIGHUP { Event::Reload } else { Event::Stop };
+            let event = match signal {
+                SIGHUP => Event::Reload,
+                SIGUSR2 => Event::Upgrade,
+                _ => Event::Stop,
+            };
             if from_signals.send(event).is_err() {
                 return;
             }
         }
     })?;
-    if let Some(file) = file {
-        start_watching(file.to_owned(), sender);
+    for file in arguments.file.iter().chain(&arguments.conf) {
+        start_watching(file.to_owned(), sender.clone());
     }
-    Ok(events)
+    Ok((sender, events))
 }
 
 fn start_watching(file: PathBuf, events: Sender<Event>) {
     if let Err(error) = watch::watch(file, events) {
-        tracing::warn!(%error, "the file cannot be watched; send SIGHUP after a change");
-    }
-}
-
-fn serve(started: Started, events: &Receiver<Event>, file: Option<&Path>) {
-    for event in events {
-        match event {
-            Event::Reload => reload(&started, file),
-            Event::Stop => break,
-        }
-    }
-    tracing::info!("stopping: running requests get to finish");
-    std::thread::scope(|scope| {
-        let gateway = Arc::clone(&started.gateway);
-        let stopping = scope.spawn(move || started.stop());
-        // A second signal ends what the first one was patient with.
-        while !stopping.is_finished() {
-            if let Ok(Event::Stop) = events.recv_timeout(std::time::Duration::from_millis(20)) {
-                tracing::warn!("stopping at once");
-                gateway.hurry();
-            }
-        }
-    });
-}
-
-/// Reads the file again and serves it, unless it is the same or has problems.
-fn reload(started: &Started, file: Option<&Path>) {
-    let Some(file) = file else { return };
-    let text = match std::fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(error) => {
-            tracing::error!(%error, file = %file.display(), "not reloaded: the file cannot be read");
-            return;
-        }
-    };
-    if text == started.origin.text() {
-        tracing::info!(file = %file.display(), "not reloaded: nothing has changed");
-        return;
-    }
-    match started.origin.replace(&text) {
-        Ok(config) => {
-            warn(started);
-            tracing::info!(file = %file.display(), hash = %config.hash, "reloaded");
-        }
-        Err(problems) => {
-            report(&problems, &file.display().to_string(), &text);
-            tracing::error!(file = %file.display(), "not reloaded: the old configuration keeps serving");
-        }
+        tracing::warn!(%error, "a file cannot be watched; send SIGHUP after a change");
     }
 }

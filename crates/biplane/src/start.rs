@@ -4,32 +4,35 @@ use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use control::{Control, Source};
+use control::Control;
 use engine::gateway::Parts;
-use engine::{DnsSettings, Gateway, Listener, Resolver, StartError};
-use model::{Catalog, Config, Problem};
+use engine::{Address, DnsSettings, Gateway, Listener, Resolver, StartError};
+use model::{Config, Problem};
 use plugin::Services;
 use plugin::clock::Clock;
 
 use crate::cli::Listen;
 use crate::listen;
+use crate::origin::{Origin, SharedOrigin};
 use crate::settings::FromEnvironment;
+use crate::upgrade::{Given, Inheritance, Role};
 
 /// What to serve, and where.
-pub struct Options {
+pub struct Options<'a> {
     /// Name of the declarative file, for messages.
     pub file: String,
     /// Its text.
     pub text: String,
     /// Addresses and workers.
-    pub places: Places,
+    pub places: &'a Places,
     /// What the environment says.
-    pub environment: FromEnvironment,
+    pub environment: &'a FromEnvironment,
 }
 
 /// Addresses and workers.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Places {
     /// For clients, on layer 4 too.
     pub proxy: Vec<Listener>,
@@ -56,7 +59,8 @@ impl Places {
         };
         let admin = clear("--admin-listen", &arguments.admin_listen)?;
         let status = clear("--status-listen", &arguments.status_listen)?;
-        let addresses = |listeners: &[Listener]| listeners.iter().map(|one| one.address).collect();
+        let addresses =
+            |listeners: &[Listener]| listeners.iter().filter_map(|one| one.address.inet()).collect();
         Ok(Self {
             workers: workers(&arguments.workers)?,
             admin: addresses(&admin.list),
@@ -87,7 +91,7 @@ pub enum Failure {
         /// The option that moves it.
         option: &'static str,
         /// The address.
-        address: SocketAddr,
+        address: Address,
         /// What the system said.
         error: std::io::Error,
     },
@@ -122,8 +126,6 @@ impl fmt::Display for Failure {
 pub struct Started {
     /// The data plane.
     pub gateway: Arc<Gateway>,
-    /// What each address of the data plane is for.
-    pub schemes: Vec<&'static str>,
     /// What outlives reloads.
     pub services: Arc<Services>,
     /// The configuration's text and how to replace it.
@@ -133,21 +135,26 @@ pub struct Started {
     /// Addresses of the status listener.
     pub status: Vec<SocketAddr>,
     control: control::Running,
+    /// The sockets of the Admin API and the status listener with the addresses they were asked for by, to be given to
+    /// another process.
+    control_sockets: Vec<(SocketAddr, TcpListener)>,
 }
 
 /// Starts everything.
 ///
 /// # Errors
 /// Why nothing is served; nothing is left running then.
-pub fn start(options: Options) -> Result<Started, Failure> {
+pub fn start(options: Options<'_>, inheritance: &mut Inheritance) -> Result<Started, Failure> {
     let Options { file, text, places, environment } = options;
     let catalog = plugins::catalog();
     let config = model::declarative::load(&file, &text, &catalog).map_err(Failure::Configuration)?;
-    let admin = bind(&places.admin, "--admin-listen")?;
-    let status = bind(&places.status, "--status-listen")?;
+    let admin = bind(&places.admin, "--admin-listen", inheritance)?;
+    let status = bind(&places.status, "--status-listen", inheritance)?;
+    let asked_for = places.admin.iter().chain(&places.status).copied();
+    let copies = admin.iter().chain(&status).map(TcpListener::try_clone).collect::<Result<Vec<_>, _>>();
+    let control_sockets = asked_for.zip(copies.map_err(Failure::System)?).collect();
     let services = Services::new(places.workers, Clock::default(), false);
-    let gateway = start_gateway(&places, &environment, &services, config)?;
-    let schemes = places.proxy.iter().map(listen::announced).collect();
+    let gateway = start_gateway(places, environment, &services, config, inheritance)?;
     let origin = Arc::new(Origin::new(file, catalog, gateway.clone(), text));
     let control = Arc::new(Control {
         services: services.clone(),
@@ -162,29 +169,38 @@ pub fn start(options: Options) -> Result<Started, Failure> {
     };
     let (admin_addresses, status_addresses) = (addresses(&admin), addresses(&status));
     let control = control::serve(control, admin, status).map_err(Failure::System)?;
-    Ok(Started {
-        gateway,
-        schemes,
-        services,
-        origin,
-        admin: admin_addresses,
-        status: status_addresses,
-        control,
-    })
+    let (admin, status) = (admin_addresses, status_addresses);
+    Ok(Started { gateway, services, origin, admin, status, control, control_sockets })
 }
 
-fn bind(addresses: &[SocketAddr], option: &'static str) -> Result<Vec<TcpListener>, Failure> {
-    let bind_one = |address: &SocketAddr| {
-        control::listen(*address).map_err(|error| Failure::Listen { option, address: *address, error })
+fn bind(
+    addresses: &[SocketAddr],
+    option: &'static str,
+    inheritance: &mut Inheritance,
+) -> Result<Vec<TcpListener>, Failure> {
+    let mut bind_one = |address: &SocketAddr| {
+        let address = Address::Inet(*address);
+        match (inheritance.take_one(Role::Control, &address), &address) {
+            (None, Address::Inet(place)) => {
+                control::listen(*place).map_err(|error| Failure::Listen { option, address, error })
+            }
+            (Some(socket), _) => Ok(socket),
+            (None, Address::Unix(_)) => Err(Failure::System(std::io::ErrorKind::Unsupported.into())),
+        }
     };
-    addresses.iter().map(bind_one).collect()
+    addresses.iter().map(&mut bind_one).collect()
 }
 
-fn start_gateway(
+/// Starts the data plane.
+///
+/// # Errors
+/// Why it does not serve.
+pub fn start_gateway(
     places: &Places,
     environment: &FromEnvironment,
     services: &Arc<Services>,
     config: Config,
+    inheritance: &mut Inheritance,
 ) -> Result<Arc<Gateway>, Failure> {
     let mut settings = environment.settings.clone();
     if settings.tls.default_certificates.is_empty() && places.proxy.iter().any(|listener| listener.tls) {
@@ -197,17 +213,21 @@ fn start_gateway(
         resolver: resolver(environment).map_err(Failure::System)?,
         settings,
         listeners: places.proxy.clone(),
+        inherited: inheritance.take_rest(),
     };
-    let started = Gateway::start(parts, Arc::new(config)).map_err(|error| match error {
+    let started = Gateway::start(parts, Arc::new(config));
+    started.map(Arc::new).map_err(|error| refused(error, &places.proxy))
+}
+
+fn refused(error: StartError, listeners: &[Listener]) -> Failure {
+    match error {
         StartError::Listen(address, error) => {
-            let is_it = |listener: &&Listener| listener.address == address;
-            let option = places.proxy.iter().find(is_it).map_or("--proxy-listen", listen::option);
-            Failure::Listen { option, address, error }
+            let wanted = listeners.iter().find(|listener| listener.address == address);
+            Failure::Listen { option: wanted.map_or("--proxy-listen", listen::option), address, error }
         }
         StartError::Thread(error) | StartError::Tls(error) => Failure::System(error),
         StartError::Configuration(problems) => Failure::Configuration(problems),
-    })?;
-    Ok(Arc::new(started))
+    }
 }
 
 /// The process's resolver, with the name servers and the hosts file of the environment.
@@ -229,101 +249,32 @@ impl Started {
         self.control.stop();
         self.services.flush();
     }
-}
 
-/// Where the configuration comes from: the text now served, and how to serve another.
-pub struct Origin {
-    file: String,
-    catalog: Catalog,
-    gateway: Arc<Gateway>,
-    text: Mutex<String>,
-    /// Held from reading a text until it is served: who comes later is served later.
-    replacing: Mutex<()>,
-}
-
-impl Origin {
-    fn new(file: String, catalog: Catalog, gateway: Arc<Gateway>, text: String) -> Self {
-        Self { file, catalog, gateway, text: Mutex::new(text), replacing: Mutex::default() }
+    /// The same when another process serves now: it answers about itself at once.
+    pub fn hand_over(self) {
+        self.control.stop();
+        self.gateway.hand_over();
+        self.services.flush();
     }
 
-    /// Serves `text` from now on.
+    /// Listens for clients where `listeners` say.
     ///
     /// # Errors
-    /// Every problem of `text`; what was served stays.
-    pub fn replace(&self, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
-        self.replace_with(text, |text| model::declarative::load(&self.file, text, &self.catalog))
+    /// The address that cannot be listened on; everything stays as it was.
+    pub fn listen(&self, listeners: &[Listener]) -> Result<(), Failure> {
+        self.gateway.listen(listeners).map_err(|error| refused(error, listeners))
     }
 
-    fn replace_with(
-        &self,
-        text: &str,
-        load: impl FnOnce(&str) -> Result<Config, Vec<Problem>>,
-    ) -> Result<Arc<Config>, Vec<Problem>> {
-        let _one_at_a_time = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
-        let config = Arc::new(load(text)?);
-        self.gateway.reload(config.clone())?;
-        text.clone_into(&mut self.text.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(config)
-    }
-
-    /// The text now served.
-    pub fn text(&self) -> String {
-        self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-struct SharedOrigin(Arc<Origin>);
-
-impl Source for SharedOrigin {
-    fn config(&self) -> Arc<Config> {
-        self.0.gateway.config()
-    }
-
-    fn text(&self) -> String {
-        self.0.text()
-    }
-
-    fn apply(&self, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
-        self.0.replace(text)
-    }
-
-    fn is_ready(&self) -> Result<(), String> {
-        if self.0.gateway.is_stopping() { Err("the gateway is stopping".to_owned()) } else { Ok(()) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn text(service: &str) -> String {
-        format!("{{_format_version: '3.0', services: [{{name: {service}, host: h.test}}]}}")
-    }
-
-    /// A gateway that listens nowhere.
-    fn origin() -> Origin {
-        let text = text("first");
-        let config = model::declarative::load("kong.yml", &text, &plugins::catalog()).unwrap();
-        let environment = crate::settings::from_environment(std::iter::empty()).unwrap();
-        let places = Places { proxy: vec![], admin: vec![], status: vec![], workers: 1, warnings: vec![] };
-        let services = Services::new(1, Clock::default(), true);
-        let gateway = start_gateway(&places, &environment, &services, config).unwrap();
-        Origin::new("kong.yml".to_owned(), plugins::catalog(), gateway, text)
-    }
-
-    #[test]
-    fn a_configuration_that_is_still_being_read_is_not_overtaken() {
-        let origin = origin();
-        let config = origin
-            .replace_with(&text("slow"), |text| {
-                assert!(origin.replacing.try_lock().is_err(), "another one could be served before this one");
-                model::declarative::load("kong.yml", text, &origin.catalog)
-            })
-            .unwrap();
-        assert_eq!(config.services[0].name.as_deref(), Some("slow"));
-        origin.replace(&text("later")).unwrap();
-        assert_eq!(origin.gateway.config().services[0].name.as_deref(), Some("later"));
-        assert_eq!(origin.text(), text("later"));
-        origin.gateway.stop();
+    /// Every socket that listens, to be given to another process.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn sockets(&self) -> std::io::Result<Vec<Given>> {
+        let of_clients = self.gateway.sockets().into_iter();
+        let of_clients = of_clients.map(|(address, socket)| Given::new(Role::Proxy, address, &*socket));
+        let of_control = self.control_sockets.iter();
+        let of_control =
+            of_control.map(|(address, socket)| Given::new(Role::Control, (*address).into(), socket));
+        of_clients.chain(of_control).collect()
     }
 }

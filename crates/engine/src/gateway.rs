@@ -1,7 +1,7 @@
 //! The data plane as a whole: starts the workers, gives them new configurations, stops them.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -10,56 +10,26 @@ use model::node::Span;
 use model::{Config, Place, Problem};
 use plugin::services::Worker;
 use plugin::{Definition, Services};
-use socket2::{Domain, Protocol, Type};
 use tokio::sync::watch;
 
 use crate::compile::Compiler;
 use crate::dns::Resolver;
+use crate::listen::{Address, Bound, Inherited, Listener, Listening};
 use crate::session::Local;
 use crate::settings::Settings;
 use crate::snapshot::{Publisher, Snapshot};
-use crate::stream;
 use crate::tls::Keeper;
 use crate::upstream::connect::Tcp;
-use crate::worker::{self, Order, Socket, Spoken};
+use crate::worker::{self, Order};
 
 /// Longest wait for host names to resolve before a configuration is used.
 const SETTLE: Duration = Duration::from_secs(2);
-
-/// An address to listen on for clients.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listener {
-    /// Address and port; port 0 takes any free one.
-    pub address: SocketAddr,
-    /// Connections the kernel may hold before they are accepted.
-    pub backlog: i32,
-    /// Clients speak TLS.
-    pub tls: bool,
-    /// Clients may speak HTTP/2.
-    pub http2: bool,
-    /// Connections begin with a header of the PROXY protocol.
-    pub proxied: bool,
-    /// What comes in.
-    pub carries: Carries,
-}
-
-/// What a listener takes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Carries {
-    /// Requests of HTTP.
-    #[default]
-    Requests,
-    /// Connections that are carried on layer 4.
-    Connections,
-    /// Datagrams of UDP.
-    Datagrams,
-}
 
 /// Why the data plane could not start.
 #[derive(Debug)]
 pub enum StartError {
     /// An address could not be listened on.
-    Listen(SocketAddr, io::Error),
+    Listen(Address, io::Error),
     /// A thread could not be started.
     Thread(io::Error),
     /// TLS has no randomness to begin with.
@@ -80,6 +50,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Where to listen.
     pub listeners: Vec<Listener>,
+    /// Sockets that listen already. Those at none of these addresses are closed.
+    pub inherited: Vec<Inherited>,
 }
 
 /// A running data plane.
@@ -89,7 +61,7 @@ pub struct Gateway {
     resolver: Arc<Resolver>,
     tls: Keeper,
     publisher: Arc<Publisher>,
-    addresses: Vec<SocketAddr>,
+    listening: Listening,
     orders: watch::Sender<Order>,
     drain_timeout: Duration,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -116,10 +88,8 @@ impl Gateway {
     /// # Errors
     /// An address that cannot be listened on, or a configuration that cannot be honoured.
     pub fn start(parts: Parts, config: Arc<Config>) -> Result<Self, StartError> {
-        let Parts { definitions, services, resolver, settings, listeners } = parts;
-        let (sockets, mut addresses) = bind_all(&listeners, services.workers)?;
-        let (datagrams, of_datagrams) = bind_datagrams(&listeners, services.workers)?;
-        addresses.extend(of_datagrams);
+        let Parts { definitions, services, resolver, settings, listeners, mut inherited } = parts;
+        let listening = Listening::start(&listeners, services.workers, &mut inherited)?;
         let tls =
             Keeper::new(settings.tls.clone()).map_err(|error| StartError::Tls(io::Error::other(error)))?;
         let compiler = Compiler { definitions, services: &services, resolver: &resolver, tls: &tls };
@@ -133,33 +103,28 @@ impl Gateway {
             resolver,
             tls,
             publisher,
-            addresses,
+            listening,
             orders,
             drain_timeout: settings.drain_timeout,
             threads: Mutex::default(),
             reloading: Mutex::default(),
         };
         gateway.report_health();
-        for (index, sockets) in sockets.into_iter().zip(datagrams).enumerate() {
-            gateway.start_worker(index, sockets, settings.clone()).map_err(StartError::Thread)?;
+        for index in 0..gateway.services.workers {
+            gateway.start_worker(index, settings.clone()).map_err(StartError::Thread)?;
         }
         Ok(gateway)
     }
 
-    fn start_worker(
-        &self,
-        index: usize,
-        (sockets, datagrams): (Vec<Socket>, Vec<UdpSocket>),
-        settings: Settings,
-    ) -> io::Result<()> {
+    fn start_worker(&self, index: usize, settings: Settings) -> io::Result<()> {
         let (services, publisher) = (self.services.clone(), self.publisher.clone());
-        let orders = self.orders.subscribe();
+        let (sockets, orders) = (self.listening.follow(index), self.orders.subscribe());
         let body = move || {
             let make = || {
                 let worker = std::rc::Rc::new(Worker::new(index, services));
                 Local::new(worker, std::rc::Rc::new(settings), Box::new(Tcp), &publisher)
             };
-            if let Err(error) = worker::run(sockets, datagrams, orders, make) {
+            if let Err(error) = worker::run(sockets, orders, make) {
                 tracing::error!(%error, worker = index, "a worker could not start");
             }
         };
@@ -173,10 +138,30 @@ impl Gateway {
         self.services.report_health(move || publisher.current().balancers.health());
     }
 
-    /// The addresses listened on, with the ports that were taken.
+    /// What is listened on, with the ports that were taken.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn listeners(&self) -> Vec<Listener> {
+        self.listening.listeners()
+    }
+
+    /// The addresses and ports among that.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners().iter().filter_map(|listener| listener.address.inet()).collect()
+    }
+
+    /// The sockets that listen, and the addresses they were asked for by, to be given to another process.
+    #[must_use]
+    pub fn sockets(&self) -> Vec<(Address, Arc<Bound>)> {
+        self.listening.sockets()
+    }
+
+    /// Listens where `listeners` say and nowhere else. Connections that have been made stay.
+    ///
+    /// # Errors
+    /// The address that cannot be listened on; everything stays as it was.
+    pub fn listen(&self, listeners: &[Listener]) -> Result<(), StartError> {
+        self.listening.change(listeners, &mut Vec::new())
     }
 
     /// The configuration being served.
@@ -205,9 +190,19 @@ impl Gateway {
 
     /// Stops accepting and waits for running requests, at most the configured time. Then ends what is left.
     pub fn drain(&self) {
-        self.orders.send_replace(Order::Drain);
+        self.wind_down(Order::Drain);
+    }
+
+    /// The same when another process has taken the sockets over: each connection gets to have one more request.
+    pub fn hand_over(&self) {
+        self.wind_down(Order::HandOver);
+    }
+
+    fn wind_down(&self, order: Order) {
+        self.orders.send_replace(order);
+        self.listening.close(order == Order::HandOver);
         let deadline = Instant::now() + self.drain_timeout;
-        while self.is_running() && Instant::now() < deadline && *self.orders.borrow() == Order::Drain {
+        while self.is_running() && Instant::now() < deadline && *self.orders.borrow() == order {
             thread::park_timeout(Duration::from_millis(10));
         }
         self.stop();
@@ -242,74 +237,4 @@ impl Gateway {
 
 fn no_tls(error: &rustls::Error) -> Problem {
     Problem::new(Place(Vec::new()), Span::default(), format!("TLS cannot be used: {error}"))
-}
-
-type Sockets = Vec<Vec<Socket>>;
-
-/// Opens every listener once per worker; the kernel spreads connections over them (`SO_REUSEPORT`).
-fn bind_all(listeners: &[Listener], workers: usize) -> Result<(Sockets, Vec<SocketAddr>), StartError> {
-    let mut sockets: Sockets = (0..workers).map(|_| Vec::new()).collect();
-    let mut addresses = Vec::new();
-    for listener in listeners.iter().filter(|listener| listener.carries != Carries::Datagrams) {
-        let wrong = |error| StartError::Listen(listener.address, error);
-        // Without SO_REUSEPORT first, so that a port another process shares is reported as taken.
-        probe(listener.address).map_err(wrong)?;
-        let mut address = listener.address;
-        for worker in &mut sockets {
-            let socket = bind(address, listener.backlog).map_err(wrong)?;
-            address = socket.local_addr().map_err(wrong)?;
-            let Listener { tls, http2, proxied, carries, .. } = *listener;
-            let spoken = Spoken { tls, http2, proxied, stream: carries == Carries::Connections };
-            worker.push(worker::Socket { listener: socket, spoken });
-        }
-        addresses.push(address);
-    }
-    Ok((sockets, addresses))
-}
-
-type Datagrams = Vec<Vec<UdpSocket>>;
-
-/// The same for listeners of UDP.
-fn bind_datagrams(
-    listeners: &[Listener],
-    workers: usize,
-) -> Result<(Datagrams, Vec<SocketAddr>), StartError> {
-    let mut sockets: Datagrams = (0..workers).map(|_| Vec::new()).collect();
-    let mut addresses = Vec::new();
-    for listener in listeners.iter().filter(|listener| listener.carries == Carries::Datagrams) {
-        let wrong = |error| StartError::Listen(listener.address, error);
-        let mut address = listener.address;
-        if address.port() > 0 {
-            UdpSocket::bind(address).map_err(wrong)?;
-        }
-        for worker in &mut sockets {
-            let socket = stream::udp::bind(address).map_err(wrong)?;
-            address = socket.local_addr().map_err(wrong)?;
-            worker.push(socket);
-        }
-        addresses.push(address);
-    }
-    Ok((sockets, addresses))
-}
-
-fn probe(address: SocketAddr) -> io::Result<()> {
-    if address.port() == 0 {
-        return Ok(());
-    }
-    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())
-}
-
-fn bind(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
-    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&address.into())?;
-    socket.listen(backlog)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
 }

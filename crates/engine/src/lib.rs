@@ -8,6 +8,8 @@ pub mod settings;
 pub mod snapshot;
 
 mod compile;
+mod doors;
+mod listen;
 mod unsupported;
 mod worker;
 
@@ -32,8 +34,6 @@ mod protocol;
 
 mod route;
 
-mod stream;
-
 mod chain;
 
 mod balance;
@@ -53,7 +53,8 @@ mod tunnel;
 
 pub use caught::report_panics;
 pub use dns::{DnsSettings, Resolver};
-pub use gateway::{Carries, Gateway, Listener, StartError};
+pub use gateway::{Gateway, StartError};
+pub use listen::{Address, Bound, Carries, Inherited, Listener};
 pub use settings::Settings;
 pub use snapshot::Snapshot;
 pub use tls::{Authorities, Pair, TlsSettings, Trusted, Versions, default_pairs};

@@ -67,6 +67,8 @@ pub struct Local {
     pub date: DateCache,
     /// The gateway is stopping: no connection is kept alive.
     pub draining: Cell<bool>,
+    /// Connections that have not been told so yet stay open until they have.
+    patient: Cell<bool>,
     stopping: Notify,
     snapshots: Current,
     #[expect(clippy::vec_box, reason = "workspaces are large and change hands")]
@@ -102,6 +104,7 @@ impl Local {
             complaints: Seldom::default(),
             date: DateCache::default(),
             draining: Cell::new(false),
+            patient: Cell::new(false),
             worker,
             stopping: Notify::new(),
             snapshots: publisher.follow(),
@@ -128,9 +131,10 @@ impl Local {
         self.fewest_workspaces.set(kept.len());
     }
 
-    /// From now on no connection is kept alive.
-    pub fn begin_drain(&self) {
+    /// From now on no connection is kept alive; a `patient` worker lets each have one more request.
+    pub fn begin_drain(&self, patient: bool) {
         self.draining.set(true);
+        self.patient.set(patient);
         self.stopping.notify_waiters();
     }
 
@@ -259,7 +263,7 @@ impl Session {
     /// Waits for the first byte of the next request, holding no memory meanwhile. False when the connection is over.
     pub async fn await_request(&mut self) -> bool {
         if self.channel.input.is_empty() {
-            if self.local.draining.get() && self.requests > 0 {
+            if self.local.draining.get() && !self.local.patient.get() && self.requests > 0 {
                 return false;
             }
             self.rest();

@@ -270,6 +270,8 @@ impl FromStr for Network {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("'{text}' is not an IP address or a range like 10.0.0.0/8");
+        // What clients at Unix sockets count as.
+        let text = if text == "unix:" { "127.0.0.1" } else { text };
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix.parse::<u8>().map_err(|_| wrong())?)),
             None => (text, None),
@@ -333,6 +335,7 @@ mod tests {
         assert!(inside("0.0.0.0/0", "1.2.3.4"));
         assert!(!inside("0.0.0.0/0", "::1"));
         assert!(inside("127.0.0.1", "::ffff:127.0.0.1"));
+        assert!(inside("unix:", "127.0.0.1") && !inside("unix:", "127.0.0.2"));
         assert!(inside("2001:db8::/32", "2001:db8:1::1"));
         assert!("10.0.0.0/33".parse::<Network>().is_err());
         assert!("example.com".parse::<Network>().is_err());

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, BufReader, DuplexStream, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 use crate::buffers::Buffers;
@@ -26,6 +26,8 @@ use crate::upload::Upload;
 pub enum Stream {
     /// A TCP connection.
     Tcp(TcpStream),
+    /// A connection to a socket in the file system.
+    Unix(UnixStream),
     /// A connection under TLS.
     Tls(Box<Secure>),
     /// A connection of which some bytes have been read already.
@@ -43,6 +45,7 @@ impl Stream {
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
             Self::Tls(stream) => stream.poll_readable(cx),
             Self::Begun(stream) => stream.poll_readable(cx),
             Self::Memory(stream) => Pin::new(stream).poll_fill_buf(cx).map_ok(|_| ()),
@@ -84,7 +87,8 @@ impl Stream {
             }
             Self::Tls(stream) => stream.is_idle_and_open(),
             Self::Memory(stream) => stream.buffer().is_empty(),
-            Self::Begun(_) | Self::Http2(_) | Self::Call(_) => false,
+            // Services have no such sockets.
+            Self::Unix(_) | Self::Begun(_) | Self::Http2(_) | Self::Call(_) => false,
         }
     }
 
@@ -107,6 +111,7 @@ macro_rules! delegate {
     ($self:ident, $method:ident, $($argument:expr),*) => {
         match $self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).$method($($argument),*),
+            Self::Unix(stream) => Pin::new(stream).$method($($argument),*),
             Self::Tls(stream) => Pin::new(&mut **stream).$method($($argument),*),
             Self::Begun(stream) => Pin::new(&mut **stream).$method($($argument),*),
             Self::Memory(stream) => Pin::new(stream).$method($($argument),*),
@@ -140,7 +145,7 @@ impl AsyncWrite for Stream {
     }
 
     fn is_write_vectored(&self) -> bool {
-        matches!(self, Self::Tcp(_) | Self::Tls(_))
+        matches!(self, Self::Tcp(_) | Self::Unix(_) | Self::Tls(_))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,12 +1,10 @@
 //! One worker: a thread, a runtime, its own listeners, pool and workspaces.
 
 use std::io;
-use std::net::{TcpListener as StdListener, UdpSocket};
 use std::rc::Rc;
 use std::time::Duration;
 
 use plugin::exchange::{Client, Scheme};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -15,8 +13,10 @@ use wire::proxy_protocol::Origin;
 use crate::announcement;
 use crate::caught::caught;
 use crate::connections::Idle;
+use crate::doors::Doors;
 use crate::flow;
 use crate::http2;
+use crate::listen::Socket;
 use crate::load;
 use crate::session::{Arrival, Local, Session};
 use crate::stream;
@@ -30,16 +30,10 @@ pub enum Order {
     Run,
     /// Accept nothing more; finish what runs.
     Drain,
+    /// The same while another process accepts: there is no haste.
+    HandOver,
     /// End at once.
     Stop,
-}
-
-/// A listener of one worker.
-pub struct Socket<L = StdListener> {
-    /// Where connections come from.
-    pub listener: L,
-    /// What is spoken on them.
-    pub spoken: Spoken,
 }
 
 /// What is spoken on the connections of a listener.
@@ -59,13 +53,10 @@ pub struct Spoken {
 const TIDY: Duration = Duration::from_secs(1);
 /// How often a draining worker looks whether it is done.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
-/// Pause after a failed accept, when the process is out of descriptors for instance.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Runs a worker on the current thread until it is told to stop. `make` is called on this thread.
 pub fn run(
-    sockets: Vec<Socket>,
-    datagrams: Vec<UdpSocket>,
+    mut sockets: watch::Receiver<Vec<Socket>>,
     mut orders: watch::Receiver<Order>,
     make: impl FnOnce() -> Local,
 ) -> io::Result<()> {
@@ -73,29 +64,21 @@ pub fn run(
         Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let local = Rc::new(make());
-        let register =
-            |Socket { listener, spoken }| Ok(Socket { listener: TcpListener::from_std(listener)?, spoken });
-        let listeners: Rc<Vec<_>> = Rc::new(sockets.into_iter().map(register).collect::<io::Result<_>>()?);
-        let mut accepting: Vec<_> = (0..listeners.len())
-            .map(|index| tokio::task::spawn_local(accept(local.clone(), listeners.clone(), index)))
-            .collect();
-        for socket in datagrams {
-            let serving = stream::udp::serve(local.clone(), tokio::net::UdpSocket::from_std(socket)?);
-            accepting.push(tokio::task::spawn_local(serving));
-        }
+        let mut doors = Doors::new(local.clone());
+        sockets.mark_changed();
         let mut tidy = tokio::time::interval(TIDY);
         while *orders.borrow_and_update() == Order::Run {
             tokio::select! {
                 changed = orders.changed() => if changed.is_err() { break },
+                Ok(()) = sockets.changed() => {
+                    let now = sockets.borrow_and_update().clone();
+                    doors.follow(&now).await;
+                }
                 // A panic there must not end the worker; the next time may go well.
                 _ = tidy.tick() => drop(caught(|| tidy_up(&local))),
             }
         }
-        for task in &accepting {
-            task.abort();
-        }
-        take_waiting(&local, &listeners).await;
-        drop(listeners);
+        doors.follow(&[]).await;
         drain(&local, &mut orders).await;
         Ok(())
     })
@@ -112,49 +95,13 @@ pub fn tidy_up(local: &Local) {
     }
 }
 
-async fn accept(local: Rc<Local>, sockets: Rc<Vec<Socket<TcpListener>>>, index: usize) {
-    let socket = &sockets[index];
-    loop {
-        match socket.listener.accept().await {
-            Ok((stream, _)) => admit(&local, stream, socket.spoken),
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-/// Serves the connections that had been made before the listeners close: closing would reset them.
-async fn take_waiting(local: &Rc<Local>, sockets: &[Socket<TcpListener>]) {
-    for socket in sockets {
-        let nothing_waits = tokio::time::sleep(Duration::ZERO);
-        tokio::pin!(nothing_waits);
-        loop {
-            tokio::select! {
-                biased;
-                accepted = socket.listener.accept() => match accepted {
-                    Ok((stream, _)) => admit(local, stream, socket.spoken),
-                    Err(_) => break,
-                },
-                () = &mut nothing_waits => break,
-            }
-        }
-    }
-}
-
-fn admit(local: &Rc<Local>, stream: TcpStream, spoken: Spoken) {
-    let stats = local.stats();
-    let (Ok(peer), Ok(here)) = (stream.peer_addr(), stream.local_addr()) else { return };
-    if !load::admits(local, peer.ip()) {
-        stats.refused.add(1);
+/// Serves a connection that has been made, unless there are too many.
+pub fn admit(local: &Rc<Local>, stream: Stream, client: Client, spoken: Spoken) {
+    if !load::admits(local, client.peer.ip()) {
+        local.stats().refused.add(1);
         return;
     }
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    let client = Client { peer, local: here, ip: peer.ip(), ..Client::default() };
-    let channel = Channel::new(Stream::Tcp(stream), local.buffers.clone());
+    let channel = Channel::new(stream, local.buffers.clone());
     if spoken.stream {
         stream::start(local, channel, client, spoken);
     } else if spoken.proxied {
@@ -270,13 +217,15 @@ impl Drop for Ending {
 
 /// Serves running requests to their end, or until told to stop, and ends what is left.
 pub async fn drain(local: &Rc<Local>, orders: &mut watch::Receiver<Order>) {
-    local.begin_drain();
+    let patient = *orders.borrow() == Order::HandOver;
+    local.begin_drain(patient);
     while local.connections.count() > 0 && *orders.borrow_and_update() != Order::Stop {
         tokio::select! {
             // Without anybody to give orders there is nobody to wait for, either.
             changed = orders.changed() => if changed.is_err() { break },
-            // Only then are connections ended that are idle: on some a request may just have arrived.
-            () = tokio::time::sleep(DRAIN_TICK) => local.connections.end(false),
+            // Only then are connections ended that are idle: on some a request may just have arrived. And where there
+            // is no haste they are told with their next response, so that no request meets a closing connection.
+            () = tokio::time::sleep(DRAIN_TICK) => if !patient { local.connections.end(false) },
         }
     }
     local.connections.end(true);

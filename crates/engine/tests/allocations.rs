@@ -11,7 +11,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use engine::gateway::{Gateway, Listener, Parts};
+use engine::Listener;
+use engine::gateway::{Gateway, Parts};
 use engine::{DnsSettings, Resolver, Settings};
 use plugin::Services;
 use plugin::clock::Clock;
@@ -37,13 +38,14 @@ fn gateway(document: &str) -> Gateway {
         resolver: Resolver::start(DnsSettings::default()).unwrap(),
         settings: Settings::default(),
         listeners: vec![Listener {
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            address: SocketAddr::from(([127, 0, 0, 1], 0)).into(),
             backlog: 16,
             tls: false,
             http2: false,
             proxied: false,
             carries: engine::Carries::Requests,
         }],
+        inherited: Vec::new(),
     };
     Gateway::start(parts, Arc::new(config)).unwrap_or_else(|error| panic!("{error:?}"))
 }

@@ -22,6 +22,7 @@ use crate::cli::{Demo, Listen};
 use crate::run::{self, say};
 use crate::settings;
 use crate::start::{Failure, Options, Places, Started, start};
+use crate::upgrade::Inheritance;
 
 /// What is served. It names the ports and the log file that a run of its own would have.
 const CONFIGURATION: &str = include_str!("../../../../examples/demo/kong.yml");
@@ -44,7 +45,7 @@ pub fn run(arguments: &Demo) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    match demonstrate(places) {
+    match demonstrate(&places) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             say(&format!("error: {}", told(&failure)));
@@ -64,7 +65,7 @@ fn places(listen: &Listen) -> Result<Places, String> {
     }
 }
 
-fn demonstrate(places: Places) -> Result<(), Failure> {
+fn demonstrate(places: &Places) -> Result<(), Failure> {
     // Before anything is promised, so that a signal at any time ends it in good order.
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(Failure::System)?;
     let folder = Folder::create().map_err(Failure::System)?;
@@ -74,8 +75,9 @@ fn demonstrate(places: Places) -> Result<(), Failure> {
     let mut environment = settings::from_environment(std::iter::empty())
         .map_err(|problem| Failure::System(io::Error::other(problem)))?;
     environment.settings.drain_timeout = DRAIN_TIMEOUT;
-    let options = Options { file: "examples/demo/kong.yml".to_owned(), text, places, environment };
-    let started = start(options)?;
+    let options =
+        Options { file: "examples/demo/kong.yml".to_owned(), text, places, environment: &environment };
+    let started = start(options, &mut Inheritance::default())?;
     show_tour(&started, &log).map_err(Failure::System)?;
     signals.forever().next();
     say("stopping");
@@ -97,9 +99,10 @@ fn configuration(services: &[SocketAddr; 3], log: &Path) -> String {
 fn show_tour(started: &Started, log: &Path) -> io::Result<()> {
     let no_address = || io::Error::other("no address to show");
     // The tour is given in cleartext, whatever else is listened on.
-    let listening = || started.gateway.addresses().iter().zip(&started.schemes);
-    let clear = listening().find(|(_, scheme)| **scheme == "proxy http").or_else(|| listening().next());
-    let proxy = *clear.ok_or_else(no_address)?.0;
+    let listening = started.gateway.listeners();
+    let is_clear = |listener: &&Listener| !listener.tls && listener.carries == Carries::Requests;
+    let clear = listening.iter().find(is_clear).or_else(|| listening.first());
+    let proxy = clear.and_then(|listener| listener.address.inet()).ok_or_else(no_address)?;
     let admin = *started.admin.first().ok_or_else(no_address)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let tour =

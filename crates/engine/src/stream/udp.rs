@@ -6,13 +6,15 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdSocket};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use plugin::sessions::SessionEnd;
-use socket2::{Domain, Protocol, SockRef, Type};
+use socket2::SockRef;
 use tokio::io::{Interest, Ready};
 use tokio::net::UdpSocket;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -29,27 +31,17 @@ use crate::worker::Ending;
 const LARGEST: usize = 64 << 10;
 /// Answers passed on before others get their turn.
 const AT_ONCE: usize = 32;
-/// Time for answers that are still to come when the gateway stops.
+/// Time for answers that are still to come when the gateway stops, or the listener goes.
 const GRACE: Duration = Duration::from_secs(1);
 /// Pause after a failed receipt.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Opens a socket that shares its address with those of other workers; the kernel sends a client always to the same.
-pub fn bind(address: SocketAddr) -> io::Result<StdSocket> {
-    let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_reuse_port(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&address.into())?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
-}
-
 /// Serves the datagrams of a listener.
 pub async fn serve(local: Rc<Local>, socket: UdpSocket) {
     let Ok(here) = socket.local_addr() else { return };
-    let listener = Rc::new(Listener { local, socket, here, table: RefCell::default() });
+    let (table, closed) = (RefCell::default(), Cell::new(false));
+    let listener = Rc::new(Listener { local, socket, here, table, closed, closing: Notify::new() });
+    let _closing = Closing(listener.clone());
     let mut buffer = vec![0; LARGEST];
     loop {
         match listener.socket.recv_from(&mut buffer).await {
@@ -67,6 +59,19 @@ struct Listener {
     socket: UdpSocket,
     here: SocketAddr,
     table: RefCell<Table<Rc<Session>>>,
+    /// Nobody receives any more.
+    closed: Cell<bool>,
+    closing: Notify,
+}
+
+/// However serving ends, the sessions end soon after: clients would be sent to a socket that nobody reads.
+struct Closing(Rc<Listener>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.closed.set(true);
+        self.0.closing.notify_waiters();
+    }
 }
 
 struct Session {
@@ -91,6 +96,15 @@ struct Session {
 }
 
 impl Listener {
+    /// Waits until nobody receives any more.
+    async fn closing(&self) {
+        let mut notified = pin!(self.closing.notified());
+        notified.as_mut().enable();
+        if !self.closed.get() {
+            notified.await;
+        }
+    }
+
     /// Sends a datagram on, in the session of its client or in a new one.
     fn take(self: &Rc<Self>, client: SocketAddr, datagram: &[u8]) {
         let session = self.table.borrow_mut().heard_of(client).cloned();
@@ -240,7 +254,6 @@ impl Leaving {
     /// Passes answers on until there is silence, or the target refuses.
     async fn pass_answers_on(self) {
         let Self { listener, session, .. } = &self;
-        let local = &listener.local;
         let mut timer = Timer::default();
         let mut stops_at = None;
         loop {
@@ -250,7 +263,7 @@ impl Leaving {
                 tokio::select! {
                     biased;
                     ready = session.socket.ready(Interest::READABLE | Interest::ERROR) => ready.ok(),
-                    () = local.stopping(), if stops_at.is_none() => None,
+                    () = listener.closing(), if stops_at.is_none() => None,
                 }
             };
             match timer.until(deadline, event).await {

@@ -9,10 +9,11 @@ use std::time::Duration;
 use plugin::sessions::{SessionEnd, SessionSeries};
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
-use tokio::task::yield_now;
+use tokio::task::{AbortHandle, yield_now};
 use tokio::time::timeout;
 
 use super::lab::{self, Lab};
+use crate::listen::{Address, Bound};
 use crate::settings::Settings;
 use crate::stream::udp;
 use crate::worker::Order;
@@ -48,10 +49,16 @@ services:
 
 /// Serves datagrams of a listener; clients send to the address.
 fn listen(lab: &Lab) -> SocketAddr {
-    let socket = udp::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    serve(lab).0
+}
+
+/// The same, with the task that serves.
+fn serve(lab: &Lab) -> (SocketAddr, AbortHandle) {
+    let any = Address::Inet((Ipv4Addr::LOCALHOST, 0).into());
+    let Bound::Udp(socket) = Bound::open_datagrams(&any, 1).unwrap().remove(0) else { panic!("another") };
     let address = socket.local_addr().unwrap();
-    tokio::task::spawn_local(udp::serve(lab.local.clone(), UdpSocket::from_std(socket).unwrap()));
-    address
+    let serving = udp::serve(lab.local.clone(), UdpSocket::from_std(socket).unwrap());
+    (address, tokio::task::spawn_local(serving).abort_handle())
 }
 
 async fn receive(socket: &UdpSocket) -> (String, SocketAddr) {
@@ -195,13 +202,14 @@ async fn a_target_that_refuses_ends_the_session_and_the_next_one_gets_its_turn()
 }
 
 #[tokio::test]
-async fn answers_on_their_way_still_come_when_the_gateway_stops() {
+async fn answers_on_their_way_still_come_when_listener_and_gateway_go() {
     let service = socket().await;
     with(&document(&[service.local_addr().unwrap()], 60_000), Settings::default(), |lab| async move {
-        let listener = listen(&lab);
+        let (listener, serving) = serve(&lab);
         let client = socket().await;
         client.send_to(b"ask", listener).await.unwrap();
         let (_, from) = receive(&service).await;
+        serving.abort();
         let (_sender, mut orders) = watch::channel(Order::Drain);
         let draining = tokio::task::spawn_local({
             let lab: Rc<Lab> = lab.clone();

@@ -1,5 +1,7 @@
 //! How connections begin and end: what is on the books, what is lent and given back, what a stop leaves undone.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
 
 use super::lab::{PLAIN, field, with};
@@ -22,6 +24,42 @@ async fn a_request_that_came_before_the_stop_is_answered() {
         };
         let (_, (status, head, _)) = tokio::join!(lab.drain(&mut listener), answer);
         assert_eq!((status, field(&head, "connection")), (200, Some("close")));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_another_process_takes_over_a_silent_connection_gets_one_more_request() {
+    with(PLAIN, Settings::default(), |lab| async move {
+        let (_orders, mut listener) = watch::channel(Order::HandOver);
+        let mut client = lab.client();
+        let mut upstream = None;
+        for last in [false, true] {
+            let answer = async {
+                client.send(GET).await;
+                let upstream = match &mut upstream {
+                    Some(upstream) => upstream,
+                    none => none.insert(lab.upstream().await),
+                };
+                upstream.head().await;
+                upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+                client.response().await
+            };
+            let (status, head, _) = if last {
+                // Long after connections would have been closed otherwise.
+                let late = async {
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                    answer.await
+                };
+                tokio::join!(lab.drain(&mut listener), late).1
+            } else {
+                answer.await
+            };
+            assert_eq!(
+                (status, field(&head, "connection")),
+                (200, Some(if last { "close" } else { "keep-alive" }))
+            );
+        }
     })
     .await;
 }

@@ -27,7 +27,7 @@ fn what_cannot_be_honoured_is_refused_by_name_all_at_once() {
         "
 _format_version: '3.0'
 services:
-- {name: other, protocol: tcp, host: 10.0.0.1}
+- {name: other, protocol: tcp, host: 10.0.0.1, routes: [{name: r, paths: [/]}]}
 - {name: tls, url: 'https://10.0.0.1'}
 - {name: plain, url: 'http://10.0.0.1'}
 upstreams:
@@ -37,7 +37,7 @@ consumers:
 ",
     );
     assert_eq!(found.len(), 3, "{found:?}");
-    assert!(found[0].starts_with("services.protocol: ") && found[0].contains("not 'tcp'"), "{found:?}");
+    assert!(found[0].starts_with("routes.protocols: ") && found[0].contains("over 'tcp'"), "{found:?}");
     assert!(found[1].starts_with("upstreams.algorithm: "), "{found:?}");
     assert!(found[2].starts_with("consumers.username: ") && found[2].contains("vaults"), "{found:?}");
 }

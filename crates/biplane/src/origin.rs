@@ -1,0 +1,169 @@
+//! The configuration's text, whether it came from the file or by the Admin API, and how another one takes its place.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use control::Source;
+use engine::Gateway;
+use model::node::Span;
+use model::{Catalog, Config, Place, Problem};
+
+/// Where the configuration comes from: the text now served, and how to serve another.
+pub struct Origin {
+    file: String,
+    catalog: Catalog,
+    gateway: Arc<Gateway>,
+    text: Mutex<String>,
+    /// The text came by the Admin API, and stands in no file.
+    posted: AtomicBool,
+    /// Another process is about to take over with the text that is served now.
+    settled: AtomicBool,
+    /// Held from reading a text until it is served: who comes later is served later.
+    replacing: Mutex<()>,
+}
+
+impl Origin {
+    /// What `gateway` serves, with its text and the name that problems are told with.
+    pub fn new(file: String, catalog: Catalog, gateway: Arc<Gateway>, text: String) -> Self {
+        Self {
+            file,
+            catalog,
+            gateway,
+            text: Mutex::new(text),
+            posted: AtomicBool::default(),
+            settled: AtomicBool::default(),
+            replacing: Mutex::default(),
+        }
+    }
+
+    /// Serves `text` from now on.
+    ///
+    /// # Errors
+    /// Every problem of `text`; what was served stays.
+    pub fn replace(&self, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
+        self.replace_with(text, false, |text| model::declarative::load(&self.file, text, &self.catalog))
+    }
+
+    fn post(&self, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
+        self.replace_with(text, true, |text| model::declarative::load(&self.file, text, &self.catalog))
+    }
+
+    fn replace_with(
+        &self,
+        text: &str,
+        posted: bool,
+        load: impl FnOnce(&str) -> Result<Config, Vec<Problem>>,
+    ) -> Result<Arc<Config>, Vec<Problem>> {
+        let _one_at_a_time = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.settled.load(Ordering::Acquire) {
+            let problem = "the gateway is being upgraded: send the configuration again in a moment";
+            return Err(vec![Problem::new(Place(Vec::new()), Span::default(), problem.to_owned())]);
+        }
+        let config = Arc::new(load(text)?);
+        self.gateway.reload(config.clone())?;
+        text.clone_into(&mut self.text.lock().unwrap_or_else(PoisonError::into_inner));
+        self.posted.store(posted, Ordering::Release);
+        Ok(config)
+    }
+
+    /// Takes no other text from now on, and tells the one that no file has. Nothing that was said to be served can be
+    /// lost between two processes.
+    pub fn settle(&self) -> Option<String> {
+        let _one_at_a_time = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.settled.store(true, Ordering::Release);
+        self.posted.load(Ordering::Acquire).then(|| self.text())
+    }
+
+    /// Takes other texts again.
+    pub fn unsettle(&self) {
+        self.settled.store(false, Ordering::Release);
+    }
+
+    /// The text has been taken over from the process before, and stands in no file.
+    pub fn mark_posted(&self) {
+        self.posted.store(true, Ordering::Release);
+    }
+
+    /// The text now served.
+    pub fn text(&self) -> String {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The same as the Admin API sees it.
+pub struct SharedOrigin(pub Arc<Origin>);
+
+impl Source for SharedOrigin {
+    fn config(&self) -> Arc<Config> {
+        self.0.gateway.config()
+    }
+
+    fn text(&self) -> String {
+        self.0.text()
+    }
+
+    fn apply(&self, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
+        self.0.post(text)
+    }
+
+    fn is_ready(&self) -> Result<(), String> {
+        if self.0.gateway.is_stopping() { Err("the gateway is stopping".to_owned()) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plugin::Services;
+    use plugin::clock::Clock;
+
+    use super::*;
+    use crate::start::{Places, start_gateway};
+    use crate::upgrade::Inheritance;
+
+    fn text(service: &str) -> String {
+        format!("{{_format_version: '3.0', services: [{{name: {service}, host: h.test}}]}}")
+    }
+
+    /// A gateway that listens nowhere.
+    fn origin() -> Origin {
+        let text = text("first");
+        let config = model::declarative::load("kong.yml", &text, &plugins::catalog()).unwrap();
+        let environment = crate::settings::from_environment(std::iter::empty()).unwrap();
+        let places = Places { proxy: vec![], admin: vec![], status: vec![], workers: 1, warnings: vec![] };
+        let services = Services::new(1, Clock::default(), true);
+        let mut nothing = Inheritance::default();
+        let gateway = start_gateway(&places, &environment, &services, config, &mut nothing).unwrap();
+        Origin::new("kong.yml".to_owned(), plugins::catalog(), gateway, text)
+    }
+
+    #[test]
+    fn a_configuration_that_is_still_being_read_is_not_overtaken() {
+        let origin = origin();
+        let config = origin
+            .replace_with(&text("slow"), false, |text| {
+                assert!(origin.replacing.try_lock().is_err(), "another one could be served before this one");
+                model::declarative::load("kong.yml", text, &origin.catalog)
+            })
+            .unwrap();
+        assert_eq!(config.services[0].name.as_deref(), Some("slow"));
+        origin.replace(&text("later")).unwrap();
+        assert_eq!(origin.gateway.config().services[0].name.as_deref(), Some("later"));
+        assert_eq!(origin.text(), text("later"));
+        origin.gateway.stop();
+    }
+
+    #[test]
+    fn what_was_posted_is_handed_over_and_nothing_is_taken_meanwhile() {
+        let origin = origin();
+        assert_eq!(origin.settle(), None, "the next process reads the file itself");
+        origin.unsettle();
+        origin.post(&text("posted")).unwrap();
+        assert_eq!(origin.settle(), Some(text("posted")));
+        let problems = origin.post(&text("late")).unwrap_err();
+        assert!(problems[0].message.contains("is being upgraded"), "{problems:?}");
+        origin.unsettle();
+        origin.replace(&text("later")).unwrap();
+        assert_eq!(origin.settle(), None);
+        origin.gateway.stop();
+    }
+}

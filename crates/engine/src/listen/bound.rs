@@ -1,0 +1,207 @@
+//! Sockets that listen.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use socket2::{Domain, Protocol, SockRef, Type};
+
+use super::Address;
+
+/// Whoever may enter the folder may connect, as with other servers.
+const SOCKET_MODE: u32 = 0o666;
+
+/// A socket that listens. It never blocks.
+#[derive(Debug)]
+pub enum Bound {
+    /// For TCP.
+    Tcp(TcpListener),
+    /// For datagrams.
+    Udp(UdpSocket),
+    /// In the file system.
+    Unix(UnixListener),
+}
+
+impl Bound {
+    /// Opens `count` sockets at an address; the kernel spreads connections over them (`SO_REUSEPORT`). At a path there
+    /// can be but one.
+    ///
+    /// # Errors
+    /// Those of the operating system, one of them that the address is another's.
+    pub fn open(address: &Address, backlog: i32, count: usize) -> io::Result<Vec<Self>> {
+        let mut address = match address {
+            Address::Inet(address) => *address,
+            Address::Unix(path) => return Ok(vec![Self::Unix(open_unix(path, backlog)?)]),
+        };
+        // Without SO_REUSEPORT first, so that a port another process shares is reported as taken.
+        probe(address)?;
+        let mut opened = Vec::with_capacity(count);
+        for _ in 0..count {
+            let socket = open_tcp(address, backlog)?;
+            // The first one has taken a port where any would do.
+            address = socket.local_addr()?;
+            opened.push(Self::Tcp(socket));
+        }
+        Ok(opened)
+    }
+
+    /// The same for datagrams.
+    ///
+    /// # Errors
+    /// Those of the operating system, one of them that there are no datagrams at a path here.
+    pub fn open_datagrams(address: &Address, count: usize) -> io::Result<Vec<Self>> {
+        let mut address = address.inet().ok_or(io::ErrorKind::Unsupported)?;
+        if address.port() > 0 {
+            // As for TCP, to see whether the port is another's.
+            UdpSocket::bind(address)?;
+        }
+        let mut opened = Vec::with_capacity(count);
+        for _ in 0..count {
+            let socket = open_udp(address)?;
+            address = socket.local_addr()?;
+            opened.push(Self::Udp(socket));
+        }
+        Ok(opened)
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// Those of the operating system; a Unix socket without a path has no address.
+    pub fn address(&self) -> io::Result<Address> {
+        match self {
+            Self::Tcp(socket) => socket.local_addr().map(Address::Inet),
+            Self::Udp(socket) => socket.local_addr().map(Address::Inet),
+            Self::Unix(socket) => {
+                let address = socket.local_addr()?;
+                let path = address.as_pathname().ok_or(io::ErrorKind::AddrNotAvailable)?;
+                Ok(Address::Unix(path.to_owned()))
+            }
+        }
+    }
+
+    /// Makes an inherited socket listen as wanted here.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn listen(&self, backlog: i32) -> io::Result<()> {
+        let socket = SockRef::from(self);
+        socket.set_nonblocking(true)?;
+        if matches!(self, Self::Udp(_)) { Ok(()) } else { socket.listen(backlog) }
+    }
+}
+
+impl AsFd for Bound {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Udp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+fn probe(address: SocketAddr) -> io::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
+    }
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())
+}
+
+fn open_tcp(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn open_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn open_unix(path: &Path, backlog: i32) -> io::Result<UnixListener> {
+    remove_stale(path)?;
+    let socket = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))?;
+    SockRef::from(&socket).listen(backlog)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Removes the socket of a process that has ended without doing so. Anything else at `path` stays.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    match UnixStream::connect(path) {
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) if is_socket && error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(name: &str) -> std::path::PathBuf {
+        std::env::temp_dir().join(format!("biplane-{}-{name}", std::process::id()))
+    }
+
+    #[test]
+    fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
+        let path = path("stale.sock");
+        let address = Address::Unix(path.clone());
+        drop(UnixListener::bind(&path).unwrap());
+        let opened = Bound::open(&address, 8, 2).unwrap();
+        assert_eq!((opened.len(), opened[0].address().unwrap()), (1, address.clone()));
+        let taken = Bound::open(&address, 8, 1).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_at_the_path_is_nobodys_socket_and_stays() {
+        let path = path("file.sock");
+        fs::write(&path, "precious").unwrap();
+        assert!(Bound::open(&Address::Unix(path.clone()), 8, 1).is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_port_that_another_socket_shares_is_taken() {
+        let any = Address::Inet("127.0.0.1:0".parse().unwrap());
+        let first = Bound::open(&any, 8, 2).unwrap();
+        let address = first[1].address().unwrap();
+        assert_eq!(first[0].address().unwrap(), address);
+        assert_eq!(Bound::open(&address, 8, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn sockets_for_datagrams_share_a_port_that_is_nobody_elses() {
+        let any = Address::Inet("127.0.0.1:0".parse().unwrap());
+        let first = Bound::open_datagrams(&any, 2).unwrap();
+        let address = first[1].address().unwrap();
+        assert_eq!(first[0].address().unwrap(), address);
+        assert_eq!(Bound::open_datagrams(&address, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(Bound::open_datagrams(&Address::Unix("/x.sock".into()), 1).is_err());
+    }
+}

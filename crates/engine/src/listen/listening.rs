@@ -1,0 +1,269 @@
+//! The book of what is listened on. Addresses come and go at a reload, and sockets are taken over from another process.
+
+use std::fs;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use super::{Address, Bound, Carries, Inherited, Listener};
+use crate::gateway::StartError;
+use crate::worker::Spoken;
+
+/// A socket as a worker has it.
+#[derive(Clone)]
+pub struct Socket {
+    /// Where connections come from.
+    pub bound: Arc<Bound>,
+    /// What is spoken on them.
+    pub spoken: Spoken,
+}
+
+/// What is listened on, and by whom.
+pub struct Listening {
+    open: Mutex<Vec<Open>>,
+    workers: Vec<watch::Sender<Vec<Socket>>>,
+}
+
+/// A listener with its sockets.
+#[derive(Clone)]
+struct Open {
+    listener: Listener,
+    /// Where it really is, when any port would do.
+    address: Address,
+    sockets: Vec<Arc<Bound>>,
+}
+
+impl Listening {
+    /// Listens for `workers` workers, with sockets out of `inherited` where they are known by the right address.
+    ///
+    /// # Errors
+    /// The address that cannot be listened on.
+    pub fn start(
+        listeners: &[Listener],
+        workers: usize,
+        inherited: &mut Vec<Inherited>,
+    ) -> Result<Self, StartError> {
+        let listening = Self {
+            open: Mutex::default(),
+            workers: (0..workers).map(|_| watch::channel(Vec::new()).0).collect(),
+        };
+        listening.change(listeners, inherited)?;
+        Ok(listening)
+    }
+
+    /// The sockets of a worker, as they come and go.
+    pub fn follow(&self, worker: usize) -> watch::Receiver<Vec<Socket>> {
+        self.workers[worker].subscribe()
+    }
+
+    /// What is listened on, at the addresses that were taken.
+    pub fn listeners(&self) -> Vec<Listener> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.iter().map(|one| Listener { address: one.address.clone(), ..one.listener.clone() }).collect()
+    }
+
+    /// Every socket with the address it was asked for by, to be given to another process.
+    pub fn sockets(&self) -> Vec<(Address, Arc<Bound>)> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_one = |one: &Open| {
+            let address = one.listener.address.clone();
+            one.sockets.iter().map(move |socket| (address.clone(), socket.clone())).collect::<Vec<_>>()
+        };
+        open.iter().flat_map(of_one).collect()
+    }
+
+    /// Listens where `listeners` say and nowhere else. Where an address stays, so do its sockets.
+    ///
+    /// # Errors
+    /// The address that cannot be listened on; everything stays as it was.
+    pub fn change(&self, listeners: &[Listener], inherited: &mut Vec<Inherited>) -> Result<(), StartError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before = open.clone();
+        let mut wanted = Vec::with_capacity(listeners.len());
+        for listener in listeners {
+            let kept = before.iter().position(|one| one.listener.is_at(listener));
+            let opened = match kept {
+                Some(kept) => before.swap_remove(kept).adapt(listener),
+                None => self.open(listener, inherited),
+            };
+            wanted.push(opened.map_err(|error| StartError::Listen(listener.address.clone(), error))?);
+        }
+        *open = wanted;
+        self.publish(&open);
+        // Those that nobody wants any more.
+        before.iter().for_each(|one| remove_file(&one.address));
+        Ok(())
+    }
+
+    /// Listens nowhere any more. With `handed_over` another process does.
+    pub fn close(&self, handed_over: bool) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if !handed_over {
+            open.iter().for_each(|one| remove_file(&one.address));
+        }
+        open.clear();
+        self.publish(&open);
+    }
+
+    fn open(&self, listener: &Listener, inherited: &mut Vec<Inherited>) -> io::Result<Open> {
+        let mut sockets = take(inherited, listener);
+        for socket in &sockets {
+            socket.listen(listener.backlog)?;
+        }
+        if sockets.is_empty() {
+            let workers = self.workers.len();
+            sockets = match listener.carries {
+                Carries::Datagrams => Bound::open_datagrams(&listener.address, workers)?,
+                _ => Bound::open(&listener.address, listener.backlog, workers)?,
+            };
+        }
+        let address = sockets.first().map_or_else(|| Ok(listener.address.clone()), Bound::address)?;
+        let sockets = sockets.into_iter().map(Arc::new).collect();
+        Ok(Open { listener: listener.clone(), address, sockets })
+    }
+
+    fn publish(&self, open: &[Open]) {
+        for (worker, sockets) in self.workers.iter().enumerate() {
+            let shares = open.iter().flat_map(|one| one.share(worker, self.workers.len()));
+            sockets.send_replace(shares.collect());
+        }
+    }
+}
+
+impl Open {
+    /// The same sockets, to be used as `listener` says.
+    fn adapt(self, listener: &Listener) -> io::Result<Self> {
+        if listener.backlog != self.listener.backlog {
+            self.sockets.iter().try_for_each(|socket| socket.listen(listener.backlog))?;
+        }
+        Ok(Self { listener: listener.clone(), ..self })
+    }
+
+    /// The sockets of one worker among `workers`. None is nobody's, however many were inherited: connections that the
+    /// kernel gives to it would never be accepted.
+    fn share(&self, worker: usize, workers: usize) -> impl Iterator<Item = Socket> {
+        let (count, shared) = (self.sockets.len(), self.sockets.len() < workers);
+        let Listener { tls, http2, proxied, carries, .. } = self.listener;
+        let spoken = Spoken { tls, http2, proxied, stream: carries == Carries::Connections };
+        let own =
+            move |index: usize| if shared { index == worker % count } else { index % workers == worker };
+        let sockets = self.sockets.iter().enumerate().filter(move |(index, _)| own(*index));
+        sockets.map(move |(_, bound)| Socket { bound: bound.clone(), spoken })
+    }
+}
+
+fn take(inherited: &mut Vec<Inherited>, listener: &Listener) -> Vec<Bound> {
+    let is_it = |one: &mut Inherited| {
+        let is_udp = matches!(one.bound, Bound::Udp(_));
+        one.address == listener.address && is_udp == (listener.carries == Carries::Datagrams)
+    };
+    let taken = inherited.extract_if(.., is_it);
+    taken.map(|one| one.bound).collect()
+}
+
+fn remove_file(address: &Address) {
+    if let Address::Unix(path) = address
+        && let Err(error) = fs::remove_file(path)
+    {
+        tracing::warn!(path = %path.display(), %error, "the socket of a listener could not be removed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listener(address: &str, tls: bool) -> Listener {
+        let address = Address::Inet(address.parse().unwrap());
+        Listener { address, backlog: 8, tls, http2: false, proxied: false, carries: Carries::Requests }
+    }
+
+    fn addresses(listening: &Listening) -> Vec<Address> {
+        listening.listeners().into_iter().map(|one| one.address).collect()
+    }
+
+    fn start(workers: usize, listeners: &[Listener]) -> Listening {
+        Listening::start(listeners, workers, &mut Vec::new()).unwrap_or_else(|error| panic!("{error:?}"))
+    }
+
+    #[test]
+    fn an_address_that_stays_keeps_its_sockets_and_takes_its_new_flags() {
+        let listening = start(2, &[listener("127.0.0.1:0", false)]);
+        let before = (addresses(&listening), listening.follow(0).borrow()[0].bound.clone());
+        listening.change(&[listener("127.0.0.1:0", true)], &mut Vec::new()).unwrap();
+        let now = listening.follow(0).borrow()[0].clone();
+        assert_eq!(addresses(&listening), before.0);
+        assert!(Arc::ptr_eq(&now.bound, &before.1) && now.spoken.tls);
+    }
+
+    #[test]
+    fn one_address_that_is_taken_leaves_everything_as_it_was() {
+        let occupied = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = occupied.local_addr().unwrap();
+        let other = start(1, &[listener("127.0.0.1:0", false)]);
+        let wanted = [listener("127.0.0.1:0", true), listener(&taken.to_string(), false)];
+        let refused = other.change(&wanted, &mut Vec::new());
+        assert!(matches!(refused, Err(StartError::Listen(address, _)) if address == Address::Inet(taken)));
+        assert!(!other.follow(0).borrow()[0].spoken.tls);
+        drop(occupied);
+    }
+
+    #[test]
+    fn two_listeners_at_any_port_stay_two() {
+        let given = [listener("127.0.0.1:0", false), listener("127.0.0.1:0", true)];
+        let listening = start(1, &given);
+        let before = addresses(&listening);
+        listening.change(&given, &mut Vec::new()).unwrap();
+        assert_eq!(addresses(&listening), before);
+        listening.change(&given[..1], &mut Vec::new()).unwrap();
+        assert_eq!(addresses(&listening), before[..1]);
+    }
+
+    #[test]
+    fn datagrams_and_connections_at_one_address_are_two_listeners() {
+        let udp = |address: &str| Listener { carries: Carries::Datagrams, ..listener(address, false) };
+        let mut listening = start(1, &[udp("127.0.0.1:0")]);
+        let port = addresses(&listening)[0].to_string();
+        listening = start(1, &[udp("127.0.0.1:0"), listener(&port, true)]);
+        let before = listening.follow(0).borrow().clone();
+        listening.change(&[listener(&port, false), udp("127.0.0.1:0")], &mut Vec::new()).unwrap();
+        let now = listening.follow(0).borrow().clone();
+        assert!(Arc::ptr_eq(&now[0].bound, &before[1].bound) && Arc::ptr_eq(&now[1].bound, &before[0].bound));
+        let mut inherited: Vec<_> = [&now[1], &now[0]]
+            .map(|socket| Inherited {
+                address: port.parse().map(Address::Inet).unwrap(),
+                bound: match &*socket.bound {
+                    Bound::Tcp(socket) => Bound::Tcp(socket.try_clone().unwrap()),
+                    Bound::Udp(socket) => Bound::Udp(socket.try_clone().unwrap()),
+                    Bound::Unix(_) => unreachable!("there is none"),
+                },
+            })
+            .into();
+        let heir = Listening::start(&[listener(&port, false), udp(&port)], 1, &mut inherited);
+        let kinds = heir.unwrap_or_else(|_| panic!()).follow(0).borrow().clone();
+        assert!(matches!(*kinds[0].bound, Bound::Tcp(_)) && matches!(*kinds[1].bound, Bound::Udp(_)));
+    }
+
+    #[test]
+    fn no_inherited_socket_is_left_without_a_worker_and_no_worker_without_a_socket() {
+        for (sockets, workers) in [(1, 3), (3, 1), (3, 2), (2, 2)] {
+            let any = Address::Inet("127.0.0.1:0".parse().unwrap());
+            let known = |bound| Inherited { address: any.clone(), bound };
+            let mut inherited: Vec<_> =
+                Bound::open(&any, 8, sockets).unwrap().into_iter().map(known).collect();
+            let given = [listener("127.0.0.1:0", false)];
+            let listening = Listening::start(&given, workers, &mut inherited).unwrap_or_else(|_| panic!());
+            assert!(inherited.is_empty());
+            let mut seen = Vec::new();
+            for worker in 0..workers {
+                let own = listening.follow(worker).borrow().clone();
+                assert!(!own.is_empty(), "{sockets} sockets, worker {worker} of {workers}");
+                seen.extend(own.into_iter().map(|socket| Arc::as_ptr(&socket.bound)));
+            }
+            seen.sort_unstable();
+            seen.dedup();
+            assert_eq!(seen.len(), sockets);
+        }
+    }
+}
