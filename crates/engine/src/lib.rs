@@ -34,6 +34,8 @@ mod protocol;
 
 mod route;
 
+mod stream;
+
 mod chain;
 
 mod balance;
