@@ -213,7 +213,7 @@ impl Download<'_> {
         let head = std::mem::take(&mut parts.work.to_client);
         let record = &mut parts.work.exchange.record;
         record.response_bytes += head.len() as u64;
-        let moved = tunnel::run(parts.channel, self.upstream, &head, settings.tunnel_timeout).await;
+        let moved = tunnel::run(parts.channel, self.upstream, &head, parts.local).await;
         parts.work.to_client = head;
         record.request_bytes += moved.to_upstream;
         record.response_bytes += moved.to_client;

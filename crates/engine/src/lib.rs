@@ -52,6 +52,7 @@ mod download;
 mod respond;
 mod response_head;
 mod tunnel;
+mod websocket;
 
 pub use caught::report_panics;
 pub use dns::{DnsSettings, Resolver};

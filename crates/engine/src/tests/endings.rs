@@ -65,6 +65,37 @@ async fn when_another_process_takes_over_a_silent_connection_gets_one_more_reque
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_websocket_is_told_between_two_frames_before_the_gateway_goes() {
+    with(PLAIN, Settings::default(), |lab| async move {
+        let (_orders, mut listener) = watch::channel(Order::Drain);
+        let mut client = lab.client();
+        client.send("GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await;
+        let mut upstream = lab.upstream().await;
+        upstream.head().await;
+        let accepted =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        upstream.send(accepted).await;
+        assert!(client.head().await.starts_with("HTTP/1.1 101 "));
+        // The service is in the middle of a frame.
+        upstream.send("\u{2}\u{4}ab").await;
+        client.expect("\u{2}\u{4}ab").await;
+        let begin = tokio::time::Instant::now();
+        let told = async {
+            assert_eq!(upstream.bytes(8).await, crate::websocket::FAREWELL_TO_SERVICE);
+            assert_eq!(begin.elapsed().as_secs(), 29);
+            upstream.send("cd").await;
+            client.expect("cd").await;
+            assert_eq!(client.bytes(4).await, crate::websocket::FAREWELL_TO_CLIENT);
+            assert_eq!(client.rest().await, "");
+            drop((client, upstream));
+        };
+        tokio::join!(lab.drain(&mut listener), told);
+        assert_eq!(begin.elapsed().as_secs(), 29);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_worker_whose_gateway_is_gone_does_not_wait_for_running_requests() {
     with(PLAIN, Settings::default(), |lab| async move {
         let (orders, mut listener) = watch::channel(Order::Run);
