@@ -1,12 +1,15 @@
 //! TLS, on both sides: certificates shown to clients, and trust in services. rustls on aws-lc-rs does the work.
 //!
 //! Towards clients: [`accept`] reads the `ClientHello`, asks the [`Terminator`] of the newest snapshot which
-//! certificate belongs to the server name, and finishes the handshake. Towards services: a [`Trust`] says whom to
+//! certificate belongs to the server name and whether the client has to show one, and finishes the handshake. Towards services: a [`Trust`] says whom to
 //! believe and what to show. What outlives a reload is in the [`Keeper`]. No private key is ever printed.
 
 mod accept;
 mod certificate;
+mod clients;
 mod default_certificate;
+mod demands;
+mod fingerprint;
 mod keeper;
 mod offer;
 mod seldom;
@@ -29,7 +32,7 @@ pub use offer::Offer;
 pub use seldom::Seldom;
 pub use settings::{Authorities, TlsSettings, Trusted, Versions};
 pub use stream::Secure;
-pub use terminator::{Pairs, Terminator};
+pub use terminator::Terminator;
 pub use trust::{Identity, Trust, Wanted};
 
 /// The one provider of cryptography.
@@ -50,8 +53,13 @@ pub mod tests {
     pub use super::tickets::Domain;
     use super::{Keeper, Pair, certificate::Choice};
 
+    /// Whether both are the same in memory: the second one has not been read again.
+    pub fn is_same(one: &Pair, other: &Pair) -> bool {
+        Arc::ptr_eq(&one.0, &other.0)
+    }
+
     /// A server of a trust domain.
     pub fn server_config(keeper: &Keeper, pair: Pair, domain: Domain) -> ServerConfig {
-        keeper.server_config(Arc::new(Choice::new(vec![pair])), domain).unwrap()
+        keeper.server_config(Arc::new(Choice::new(vec![pair])), &domain).unwrap()
     }
 }

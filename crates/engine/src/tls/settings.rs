@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use plugin::exchange::Demand;
 use rustls::pki_types::CertificateDer;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, SupportedProtocolVersion};
@@ -28,6 +29,12 @@ pub struct TlsSettings {
     pub verify_services: bool,
     /// Shown to services that ask and have no certificate of their own set.
     pub client_certificate: Option<Pair>,
+    /// What is demanded of clients in every handshake.
+    pub verify_client: Demand,
+    /// Who is believed about clients.
+    pub client_authorities: Option<Authorities>,
+    /// Certificates that may stand between a client's own and its authority's.
+    pub verify_depth: Option<usize>,
 }
 
 impl Default for TlsSettings {
@@ -41,6 +48,9 @@ impl Default for TlsSettings {
             trusted: vec![Trusted::System],
             verify_services: false,
             client_certificate: None,
+            verify_client: Demand::Nothing,
+            client_authorities: None,
+            verify_depth: None,
         }
     }
 }
