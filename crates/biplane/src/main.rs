@@ -5,6 +5,7 @@ mod cli;
 mod demo;
 mod listen;
 mod run;
+mod secure;
 mod settings;
 mod start;
 mod tls;

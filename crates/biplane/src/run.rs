@@ -135,11 +135,12 @@ fn announce(started: &Started) {
     for (address, scheme) in started.gateway.addresses().iter().zip(&started.schemes) {
         say(&format!("listening proxy {scheme} {address}"));
     }
-    for address in &started.admin {
-        say(&format!("listening admin http {address}"));
+    let [admin, status] = &started.control_schemes;
+    for (address, scheme) in started.admin.iter().zip(admin) {
+        say(&format!("listening admin {scheme} {address}"));
     }
-    for address in &started.status {
-        say(&format!("listening status http {address}"));
+    for (address, scheme) in started.status.iter().zip(status) {
+        say(&format!("listening status {scheme} {address}"));
     }
     say("ready");
 }

@@ -1,20 +1,21 @@
 //! Starts a gateway with its control plane: the one place where the parts meet.
 
 use std::fmt;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use control::{Control, Source};
 use engine::gateway::Parts;
-use engine::{DnsSettings, Gateway, Listener, Resolver, StartError};
+use engine::{DnsSettings, Gateway, Listener, Resolver, StartError, TlsSettings};
 use model::{Catalog, Config, Problem};
 use plugin::Services;
 use plugin::clock::Clock;
 
 use crate::cli::Listen;
 use crate::listen;
+use crate::secure;
 use crate::settings::FromEnvironment;
 
 /// What to serve, and where.
@@ -34,9 +35,9 @@ pub struct Places {
     /// For clients.
     pub proxy: Vec<Listener>,
     /// For the Admin API.
-    pub admin: Vec<SocketAddr>,
+    pub admin: Vec<Listener>,
     /// For health and metrics.
-    pub status: Vec<SocketAddr>,
+    pub status: Vec<Listener>,
     /// Number of workers.
     pub workers: usize,
     /// What was asked for and is not honoured.
@@ -50,16 +51,12 @@ impl Places {
     /// What is wrong, and what to write instead.
     pub fn from(arguments: &Listen) -> Result<Self, String> {
         let proxy = listen::parse("--proxy-listen", &arguments.proxy_listen)?;
-        let clear = |setting: &str, given: &str| {
-            listen::parse(setting, given).map(|listeners| listen::plain(setting, listeners))
-        };
-        let admin = clear("--admin-listen", &arguments.admin_listen)?;
-        let status = clear("--status-listen", &arguments.status_listen)?;
-        let addresses = |listeners: &[Listener]| listeners.iter().map(|one| one.address).collect();
+        let admin = listen::parse_control("--admin-listen", &arguments.admin_listen)?;
+        let status = listen::parse_control("--status-listen", &arguments.status_listen)?;
         Ok(Self {
             workers: workers(&arguments.workers)?,
-            admin: addresses(&admin.list),
-            status: addresses(&status.list),
+            admin: admin.list,
+            status: status.list,
             proxy: proxy.list,
             warnings: [proxy.warnings, admin.warnings, status.warnings].concat(),
         })
@@ -131,6 +128,8 @@ pub struct Started {
     pub admin: Vec<SocketAddr>,
     /// Addresses of the status listener.
     pub status: Vec<SocketAddr>,
+    /// What is spoken at the addresses of the Admin API, and at those of the status listener.
+    pub control_schemes: [Vec<&'static str>; 2],
     control: control::Running,
 }
 
@@ -139,14 +138,17 @@ pub struct Started {
 /// # Errors
 /// Why nothing is served; nothing is left running then.
 pub fn start(options: Options) -> Result<Started, Failure> {
-    let Options { file, text, places, environment } = options;
+    let Options { file, text, places, mut environment } = options;
     let catalog = plugins::catalog();
     let config = model::declarative::load(&file, &text, &catalog).map_err(Failure::Configuration)?;
-    let admin = bind(&places.admin, "--admin-listen")?;
-    let status = bind(&places.status, "--status-listen")?;
+    secure::add_default_certificates(&places, &mut environment).map_err(Failure::Certificate)?;
+    let admin = bind(&places.admin, &environment.admin_tls, "--admin-listen")?;
+    let status = bind(&places.status, &environment.status_tls, "--status-listen")?;
     let services = Services::new(places.workers, Clock::default(), false);
     let gateway = start_gateway(&places, &environment, &services, config)?;
-    let schemes = places.proxy.iter().map(|listener| if listener.tls { "https" } else { "http" }).collect();
+    let schemes = |listeners: &[Listener]| {
+        listeners.iter().map(|listener| if listener.tls { "https" } else { "http" }).collect()
+    };
     let origin = Arc::new(Origin::new(file, catalog, gateway.clone(), text));
     let control = Arc::new(Control {
         services: services.clone(),
@@ -156,27 +158,31 @@ pub fn start(options: Options) -> Result<Started, Failure> {
         settings_shown: serde_json::json!(environment.given),
         kong_version: engine::KONG_VERSION,
     });
-    let addresses = |listeners: &[TcpListener]| {
-        listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect::<Vec<_>>()
-    };
-    let (admin_addresses, status_addresses) = (addresses(&admin), addresses(&status));
     let control = control::serve(control, admin, status).map_err(Failure::System)?;
     Ok(Started {
         gateway,
-        schemes,
+        schemes: schemes(&places.proxy),
         services,
         origin,
-        admin: admin_addresses,
-        status: status_addresses,
+        admin: control.admin_addresses().to_vec(),
+        status: control.status_addresses().to_vec(),
+        control_schemes: [schemes(&places.admin), schemes(&places.status)],
         control,
     })
 }
 
-fn bind(addresses: &[SocketAddr], option: &'static str) -> Result<Vec<TcpListener>, Failure> {
-    let bind_one = |address: &SocketAddr| {
-        control::listen(*address).map_err(|error| Failure::Listen { option, address: *address, error })
+fn bind(
+    listeners: &[Listener],
+    tls: &TlsSettings,
+    option: &'static str,
+) -> Result<Vec<control::Listening>, Failure> {
+    let bind_one = |listener: &Listener| {
+        let address = listener.address;
+        let socket = control::listen(address).map_err(|error| Failure::Listen { option, address, error })?;
+        let secure = secure::config(listener, tls).map_err(Failure::System)?;
+        Ok(control::Listening { socket, secure })
     };
-    addresses.iter().map(bind_one).collect()
+    listeners.iter().map(bind_one).collect()
 }
 
 fn start_gateway(
@@ -185,16 +191,11 @@ fn start_gateway(
     services: &Arc<Services>,
     config: Config,
 ) -> Result<Arc<Gateway>, Failure> {
-    let mut settings = environment.settings.clone();
-    if settings.tls.default_certificates.is_empty() && places.proxy.iter().any(|listener| listener.tls) {
-        let prefix = environment.given.get("prefix").map(Path::new);
-        settings.tls.default_certificates = engine::default_pairs(prefix).map_err(Failure::Certificate)?;
-    }
     let parts = Parts {
         definitions: plugins::ROOMS,
         services: services.clone(),
         resolver: resolver(environment).map_err(Failure::System)?,
-        settings,
+        settings: environment.settings.clone(),
         listeners: places.proxy.clone(),
     };
     let started = Gateway::start(parts, Arc::new(config)).map_err(|error| match error {

@@ -95,10 +95,12 @@ fn configuration(services: &[SocketAddr; 3], log: &Path) -> String {
 fn show_tour(started: &Started, log: &Path) -> io::Result<()> {
     let no_address = || io::Error::other("no address to show");
     // The tour is given in cleartext, whatever else is listened on.
-    let listening = || started.gateway.addresses().iter().zip(&started.schemes);
-    let clear = listening().find(|(_, scheme)| **scheme == "http").or_else(|| listening().next());
-    let proxy = *clear.ok_or_else(no_address)?.0;
-    let admin = *started.admin.first().ok_or_else(no_address)?;
+    let clear = |addresses: &[SocketAddr], schemes: &[&str]| {
+        let clear = schemes.iter().position(|scheme| *scheme == "http").unwrap_or_default();
+        addresses.get(clear).copied().ok_or_else(no_address)
+    };
+    let proxy = clear(started.gateway.addresses(), &started.schemes)?;
+    let admin = clear(&started.admin, &started.control_schemes[0])?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let tour =
         tour::Tour { proxy: reachable(proxy), admin: reachable(admin), token: token::of_alice(now), log };

@@ -5,6 +5,7 @@
 //! believe and what to show. What outlives a reload is in the [`Keeper`]. No private key is ever printed.
 
 mod accept;
+mod beside;
 mod certificate;
 mod clients;
 mod default_certificate;
@@ -25,6 +26,7 @@ use std::sync::{Arc, LazyLock};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 pub use accept::{Handshakes, accept};
+pub use beside::server_config;
 pub use certificate::Pair;
 pub use default_certificate::default_pairs;
 pub use keeper::Keeper;

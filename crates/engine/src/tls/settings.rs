@@ -81,6 +81,12 @@ impl Authorities {
         }
         Ok(Self(found))
     }
+
+    /// Those of several texts together.
+    #[must_use]
+    pub fn all(lists: Vec<Self>) -> Self {
+        Self(lists.into_iter().flat_map(|list| list.0).collect())
+    }
 }
 
 /// Versions of TLS. There is always at least one.

@@ -68,8 +68,7 @@ impl Terminator {
         let shown = name.and_then(|name| self.named(&normal(name)));
         let shown = shown.or_else(|| self.by_name.get("*")).or(self.default.as_ref())?;
         let demand = self.demand(name.map(str::as_bytes));
-        let (_, ready) = shown.ready.iter().find(|(made_for, _)| *made_for == demand)?;
-        Some(Terms { config: ready[offer as usize].clone(), demand, believed: self.believed.clone() })
+        Some(Terms { config: shown.config(demand, offer)?, demand, believed: self.believed.clone() })
     }
 
     /// What is demanded in handshakes for `name`.
@@ -161,5 +160,11 @@ impl Shown {
         };
         let ready = demands.iter().map(both).collect::<Result<_, rustls::Error>>()?;
         Ok(Self { pairs, ready })
+    }
+
+    /// What rustls has to do, if it has been made ready for `demand`.
+    pub(super) fn config(&self, demand: Demand, offer: Offer) -> Option<Arc<ServerConfig>> {
+        let (_, ready) = self.ready.iter().find(|(made_for, _)| *made_for == demand)?;
+        Some(ready[offer as usize].clone())
     }
 }
