@@ -13,6 +13,7 @@ use signal_hook::iterator::Signals;
 use crate::cli::Run;
 use crate::settings::{self, FromEnvironment};
 use crate::start::{Failure, Options, Places, Started, start};
+use crate::tls;
 use crate::watch;
 use crate::{COULD_NOT_START, WRONG_INPUT};
 
@@ -35,7 +36,8 @@ pub fn run(arguments: &Run) -> ExitCode {
         Err(problems) => return usage(&problems),
     };
     // Watched before it is read, so that no change falls in between.
-    let events = match events(arguments.file.as_deref()) {
+    let staples = tls::staples(&environment.settings.tls);
+    let events = match events(arguments.file.as_deref(), &staples) {
         Ok(events) => events,
         Err(error) => return could_not_start(&error.to_string()),
     };
@@ -146,7 +148,7 @@ fn announce(started: &Started) {
 }
 
 /// Signals and changes of the file, as they come.
-fn events(file: Option<&Path>) -> std::io::Result<Receiver<Event>> {
+fn events(file: Option<&Path>, staples: &[PathBuf]) -> std::io::Result<Receiver<Event>> {
     let (sender, events) = mpsc::channel();
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
     let from_signals = sender.clone();
@@ -158,15 +160,16 @@ fn events(file: Option<&Path>) -> std::io::Result<Receiver<Event>> {
             }
         }
     })?;
-    if let Some(file) = file {
-        start_watching(file.to_owned(), sender);
+    for path in file.into_iter().chain(staples.iter().map(PathBuf::as_path)) {
+        start_watching(path.to_owned(), sender.clone());
     }
     Ok(events)
 }
 
 fn start_watching(file: PathBuf, events: Sender<Event>) {
+    let name = file.display().to_string();
     if let Err(error) = watch::watch(file, events) {
-        tracing::warn!(%error, "the file cannot be watched; send SIGHUP after a change");
+        tracing::warn!(%error, file = %name, "the file cannot be watched; send SIGHUP after a change");
     }
 }
 
@@ -193,7 +196,7 @@ fn serve(started: Started, events: &Receiver<Event>, file: Option<&Path>) {
 
 /// Reads the file again and serves it, unless it is the same or has problems.
 fn reload(started: &Started, file: Option<&Path>) {
-    let Some(file) = file else { return };
+    let Some(file) = file else { return started.origin.renew() };
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
         Err(error) => {
@@ -203,7 +206,7 @@ fn reload(started: &Started, file: Option<&Path>) {
     };
     if text == started.origin.text() {
         tracing::info!(file = %file.display(), "not reloaded: nothing has changed");
-        return;
+        return started.origin.renew();
     }
     match started.origin.replace(&text) {
         Ok(config) => {

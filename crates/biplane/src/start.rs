@@ -17,6 +17,7 @@ use crate::cli::Listen;
 use crate::listen;
 use crate::secure;
 use crate::settings::FromEnvironment;
+use crate::tls;
 
 /// What to serve, and where.
 pub struct Options {
@@ -149,7 +150,9 @@ pub fn start(options: Options) -> Result<Started, Failure> {
     let schemes = |listeners: &[Listener]| {
         listeners.iter().map(|listener| if listener.tls { "https" } else { "http" }).collect()
     };
-    let origin = Arc::new(Origin::new(file, catalog, gateway.clone(), text));
+    let mut origin = Origin::new(file, catalog, gateway.clone(), text);
+    origin.has_staples = !tls::staples(&environment.settings.tls).is_empty();
+    let origin = Arc::new(origin);
     let control = Arc::new(Control {
         services: services.clone(),
         definitions: plugins::ROOMS,
@@ -235,11 +238,20 @@ pub struct Origin {
     text: Mutex<String>,
     /// Held from reading a text until it is served: who comes later is served later.
     replacing: Mutex<()>,
+    /// There are responses of OCSP, which change apart from the text.
+    has_staples: bool,
 }
 
 impl Origin {
     fn new(file: String, catalog: Catalog, gateway: Arc<Gateway>, text: String) -> Self {
-        Self { file, catalog, gateway, text: Mutex::new(text), replacing: Mutex::default() }
+        Self {
+            file,
+            catalog,
+            gateway,
+            text: Mutex::new(text),
+            replacing: Mutex::default(),
+            has_staples: false,
+        }
     }
 
     /// Serves `text` from now on.
@@ -260,6 +272,20 @@ impl Origin {
         self.gateway.reload(config.clone())?;
         text.clone_into(&mut self.text.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(config)
+    }
+
+    /// Serves the same once more, if it comes with files that may have changed: responses of OCSP.
+    pub fn renew(&self) {
+        if !self.has_staples {
+            return;
+        }
+        let _one_at_a_time = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.gateway.reload(self.gateway.config()) {
+            Ok(()) => tracing::info!("responses of OCSP have been read again"),
+            Err(problems) => {
+                tracing::error!(count = problems.len(), "responses of OCSP could not be read again")
+            }
+        }
     }
 
     /// The text now served.

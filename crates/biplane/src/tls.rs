@@ -1,6 +1,7 @@
 //! Settings of TLS from the environment, and the files they name.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use engine::{Authorities, Pair, TlsSettings, Trusted};
 use plugin::exchange::Demand;
@@ -8,7 +9,7 @@ use plugin::exchange::Demand;
 use crate::settings::{Environment, duration};
 
 /// The variables read here.
-pub const NAMES: [&str; 24] = [
+pub const NAMES: [&str; 26] = [
     "ssl_cert",
     "ssl_cert_key",
     "ssl_protocols",
@@ -20,6 +21,8 @@ pub const NAMES: [&str; 24] = [
     "client_ssl",
     "client_ssl_cert",
     "client_ssl_cert_key",
+    "ssl_cert_ocsp",
+    "ssl_ocsp_folder",
     "ssl_verify_client",
     "ssl_client_ca",
     "ssl_verify_depth",
@@ -51,6 +54,7 @@ pub fn read(given: &Environment) -> (TlsSettings, Vec<String>) {
     reading.parse("lua_ssl_trusted_certificate", &mut tls.trusted, trusted);
     tls.default_certificates = reading.pairs("ssl_cert", "ssl_cert_key");
     reading.clients("", &mut tls);
+    reading.staples(&mut tls);
     let mut client_ssl = false;
     reading.parse("client_ssl", &mut client_ssl, switch);
     if client_ssl {
@@ -78,6 +82,11 @@ pub fn read_control(given: &Environment, proxy: &TlsSettings, listener: &str) ->
             .push(format!("{name}: nobody looks at what is merely requested here; write 'require' or 'off'"));
     }
     (tls, reading.problems)
+}
+
+/// Where responses of OCSP are, which may change while the gateway runs.
+pub fn staples(tls: &TlsSettings) -> Vec<PathBuf> {
+    tls.default_staples.iter().flatten().chain(&tls.staples).cloned().collect()
 }
 
 /// Versions that are asked for and that nobody should speak any more.
@@ -126,6 +135,25 @@ impl Reading<'_> {
         if tls.verify_client == Demand::Require && !believes {
             self.problems.push(format!("{}: 'require' needs {}", named(&demand), named(&authorities)));
         }
+    }
+
+    /// Where responses of OCSP are. The files may come later, and change.
+    fn staples(&mut self, tls: &mut TlsSettings) {
+        let certificates = list(self.given.get("ssl_cert").map_or("", String::as_str)).len();
+        self.parse("ssl_cert_ocsp", &mut tls.default_staples, |value| {
+            let files: Vec<_> = value.split(',').map(str::trim).collect();
+            if files.len() > certificates {
+                return Err("there are more of them than certificates in KONG_SSL_CERT".to_owned());
+            }
+            Ok(files.into_iter().map(|file| (!file.is_empty()).then(|| file.into())).collect())
+        });
+        self.parse("ssl_ocsp_folder", &mut tls.staples, |value| {
+            if Path::new(value).is_dir() {
+                Ok(Some(value.into()))
+            } else {
+                Err(format!("'{value}' is no folder"))
+            }
+        });
     }
 
     /// The pairs of two lists of files, one with certificates and one with their keys in the same order.
@@ -213,6 +241,8 @@ mod tests {
             ("ssl_verify_client", "require"),
             ("ssl_client_ca", "/nowhere/ca.crt"),
             ("ssl_verify_depth", "deep"),
+            ("ssl_cert_ocsp", "/nowhere/a.ocsp"),
+            ("ssl_ocsp_folder", "/nowhere"),
             ("lua_ssl_trusted_certificate", "system,/nowhere/ca.crt"),
         ] {
             let found = problems(&[(name, value)]);

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use ahash::AHashMap;
 use model::entity::Certificate;
 use plugin::exchange::Demand;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::server::NoServerSessionStorage;
 use rustls::{RootCertStore, ServerConfig};
 
@@ -13,6 +15,7 @@ use super::clients::{Asking, Believed};
 use super::fingerprint::{Fingerprint, Fingerprinter};
 use super::provider;
 use super::settings::{TlsSettings, Trusted};
+use super::staple::{self, Staple};
 use super::terminator::{self, Shown};
 use super::tickets::{Domain, Tickets};
 use super::trust::Trust;
@@ -73,7 +76,16 @@ impl Keeper {
 
     /// What is shown where no server name matches.
     pub(super) fn default_shown(&self) -> Option<Arc<Shown>> {
-        self.default.clone()
+        let staples = self.default_staples();
+        if staples.iter().all(Option::is_none) {
+            return self.default.clone();
+        }
+        let mut digest = Fingerprinter::default();
+        digest.add(b"the default certificates");
+        add_staples(&mut digest, &staples);
+        let make = || self.shown(with_staples(&self.settings.default_certificates, staples));
+        // It has been made without them before, and differs in nothing that could fail.
+        kept(&self.certificates, digest.finish(), make).ok().or_else(|| self.default.clone())
     }
 
     /// What is shown to services that have no certificate of their own set.
@@ -99,17 +111,37 @@ impl Keeper {
         &self,
         certificate: &Certificate,
     ) -> Result<Arc<Shown>, (&'static str, String)> {
+        let staples = self.staples(certificate);
         let mut digest = Fingerprinter::default();
+        add_staples(&mut digest, &staples);
         let second =
             [&certificate.cert_alt, &certificate.key_alt].map(|text| text.as_deref().unwrap_or_default());
         for text in [certificate.cert.as_str(), &certificate.key].iter().chain(&second) {
             digest.add(text.as_bytes());
         }
         let make = || {
-            let pairs = terminator::read(certificate)?;
+            let pairs = with_staples(&terminator::read(certificate)?, staples);
             self.shown(pairs).map_err(|error| ("cert", error.to_string()))
         };
         kept(&self.certificates, digest.finish(), make)
+    }
+
+    /// What there is to be shown with the pairs of a certificate. The files are read at each reload.
+    fn staples(&self, certificate: &Certificate) -> Vec<Option<Staple>> {
+        let Some(folder) = &self.settings.staples else { return Vec::new() };
+        let read = |ending: &str, pem: &str| {
+            // Where this fails, the pair is refused.
+            let own = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
+            staple::read(&folder.join(format!("{}.{ending}", certificate.id)), &own)
+        };
+        let second = certificate.cert_alt.as_deref().and_then(|pem| read("alt.ocsp", pem));
+        vec![read("ocsp", &certificate.cert), second]
+    }
+
+    /// What there is to be shown with the default certificates.
+    fn default_staples(&self) -> Vec<Option<Staple>> {
+        let files = self.settings.default_staples.iter().zip(&self.settings.default_certificates);
+        files.map(|(file, pair)| staple::read(file.as_deref()?, pair.chain().first()?)).collect()
     }
 
     /// Makes pairs ready to be shown to clients.
@@ -169,6 +201,18 @@ impl Keeper {
         make: impl FnOnce() -> Result<Trust, rustls::Error>,
     ) -> Result<Arc<Trust>, rustls::Error> {
         kept(&self.trusts, fingerprint, make)
+    }
+}
+
+/// Pairs with what is to be shown with each.
+fn with_staples(pairs: &[Pair], staples: Vec<Option<Staple>>) -> Vec<Pair> {
+    let staples = staples.into_iter().chain(std::iter::repeat(None));
+    pairs.iter().zip(staples).map(|(pair, staple)| pair.with_staple(staple)).collect()
+}
+
+fn add_staples(digest: &mut Fingerprinter, staples: &[Option<Staple>]) {
+    for staple in staples {
+        digest.add(staple.as_ref().map(|staple| staple.response.as_slice()).unwrap_or_default());
     }
 }
 

@@ -15,6 +15,7 @@ mod keeper;
 mod offer;
 mod seldom;
 mod settings;
+mod staple;
 mod stream;
 mod terminator;
 mod tickets;
@@ -57,7 +58,7 @@ pub mod tests {
 
     /// Whether both are the same in memory: the second one has not been read again.
     pub fn is_same(one: &Pair, other: &Pair) -> bool {
-        Arc::ptr_eq(&one.0, &other.0)
+        Arc::ptr_eq(&one.plain, &other.plain)
     }
 
     /// A server of a trust domain.

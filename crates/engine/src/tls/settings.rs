@@ -1,5 +1,6 @@
 //! What an operator sets about TLS.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -29,6 +30,10 @@ pub struct TlsSettings {
     pub verify_services: bool,
     /// Shown to services that ask and have no certificate of their own set.
     pub client_certificate: Option<Pair>,
+    /// Files with responses of OCSP for the default certificates, in their order.
+    pub default_staples: Vec<Option<PathBuf>>,
+    /// The folder of those for certificates of the configuration: `ID.ocsp`, and `ID.alt.ocsp` for the second pair.
+    pub staples: Option<PathBuf>,
     /// What is demanded of clients in every handshake.
     pub verify_client: Demand,
     /// Who is believed about clients.
@@ -48,6 +53,8 @@ impl Default for TlsSettings {
             trusted: vec![Trusted::System],
             verify_services: false,
             client_certificate: None,
+            default_staples: Vec::new(),
+            staples: None,
             verify_client: Demand::Nothing,
             client_authorities: None,
             verify_depth: None,
