@@ -201,9 +201,9 @@ fn addresses(output: &Output, child: &mut Child) -> Option<Addresses> {
                 lines.iter().find_map(|line| line.strip_prefix(&prefix)?.parse().ok())
             };
             return Some(Addresses {
-                proxy: of("proxy http")?,
-                admin: of("admin http"),
-                status: of("status http"),
+                proxy: of("proxy http").or_else(|| of("proxy https"))?,
+                admin: of("admin http").or_else(|| of("admin https")),
+                status: of("status http").or_else(|| of("status https")),
                 secure: of("proxy https"),
             });
         }
