@@ -164,3 +164,20 @@ impl Pair {
         Arc::new(Choice::new(vec![self.clone()]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_response_is_shown_as_long_as_it_holds() {
+        let made = rcgen::generate_simple_self_signed(["x.test".to_owned()]).unwrap();
+        let pair = Pair::read(&made.cert.pem(), &made.signing_key.serialize_pem()).unwrap();
+        let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
+        let shown = |until| pair.with_staple(Some(Staple { response: vec![1], until })).shown().ocsp.clone();
+        assert_eq!([shown(now + hour), shown(now - hour)], [Some(vec![1]), None]);
+        assert_eq!(pair.with_staple(None).shown().ocsp, None);
+    }
+}
