@@ -283,7 +283,7 @@ impl Origin {
         match self.gateway.reload(self.gateway.config()) {
             Ok(()) => tracing::info!("responses of OCSP have been read again"),
             Err(problems) => {
-                tracing::error!(count = problems.len(), "responses of OCSP could not be read again")
+                tracing::error!(count = problems.len(), "responses of OCSP could not be read again");
             }
         }
     }
