@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::cli::Run;
 use crate::pid_file::{PidFile, State};
 use crate::run::{self, Event};
+use crate::secure;
 use crate::service_manager;
 use crate::settings::FromEnvironment;
 use crate::start::{Places, Started};
@@ -147,9 +148,7 @@ impl<'a> Serving<'a> {
     /// Reads the files again: that of the settings, if there is one, and the declarative one.
     fn reload(&mut self) {
         service_manager::reloading();
-        if self.arguments.conf.is_some() {
-            self.reload_settings();
-        }
+        self.reload_settings();
         match &self.arguments.file {
             Some(file) => self.reload_file(file),
             None => self.started.origin.renew(),
@@ -158,13 +157,14 @@ impl<'a> Serving<'a> {
     }
 
     fn reload_settings(&mut self) {
-        let (places, environment) = match run::read_settings(self.arguments) {
+        let (places, mut environment) = match run::read_settings(self.arguments) {
             Ok(read) => read,
             Err(problems) => {
                 tracing::error!(problems, "settings not reloaded: the old ones hold");
                 return;
             }
         };
+        self.renew_certificates(&places, &mut environment);
         if places.proxy != self.places.proxy {
             match self.started.listen(&places.proxy) {
                 Ok(()) => {
@@ -180,6 +180,31 @@ impl<'a> Serving<'a> {
                 settings = later.join(", "),
                 "changed settings hold from the next start or upgrade on"
             );
+        }
+    }
+
+    /// Shows the certificates that the settings name, if their files have changed.
+    fn renew_certificates(&mut self, places: &Places, environment: &mut FromEnvironment) {
+        // What was made at the start is not made anew.
+        let old = &self.environment;
+        for (name, tls, old) in [
+            ("ssl_cert", &mut environment.settings.tls, &old.settings.tls),
+            ("admin_ssl_cert", &mut environment.admin_tls, &old.admin_tls),
+            ("status_ssl_cert", &mut environment.status_tls, &old.status_tls),
+        ] {
+            if !environment.given.contains_key(name) {
+                tls.default_certificates.clone_from(&old.default_certificates);
+            }
+        }
+        let added = secure::add_default_certificates(places, environment).map_err(|error| error.to_string());
+        let tls = &environment.settings.tls;
+        match added.and_then(|()| self.started.gateway.renew_certificates(tls)) {
+            Ok(true) => {
+                self.environment.settings.tls.default_certificates.clone_from(&tls.default_certificates);
+                tracing::info!("new connections are shown other default certificates");
+            }
+            Ok(false) => {}
+            Err(reason) => tracing::error!(reason, "the default certificates stay as they were"),
         }
     }
 

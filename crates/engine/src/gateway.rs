@@ -18,7 +18,7 @@ use crate::listen::{Address, Bound, Inherited, Listener, Listening};
 use crate::session::Local;
 use crate::settings::Settings;
 use crate::snapshot::{Publisher, Snapshot};
-use crate::tls::Keeper;
+use crate::tls::{Keeper, TlsSettings};
 use crate::upstream::connect::Tcp;
 use crate::worker::{self, Order};
 
@@ -186,6 +186,19 @@ impl Gateway {
         self.resolver.settle(SETTLE);
         self.publisher.publish(snapshot);
         Ok(())
+    }
+
+    /// Shows the default certificates of `settings` from the next connection on. Whether they are others than before.
+    ///
+    /// # Errors
+    /// When they cannot be used; the old ones stay.
+    pub fn renew_certificates(&self, settings: &TlsSettings) -> Result<bool, String> {
+        let renewed = self.tls.renew(settings).map_err(|error| error.to_string())?;
+        if renewed {
+            let told = |problems: Vec<Problem>| problems.first().map(|problem| problem.message.clone());
+            self.reload(self.config()).map_err(|problems| told(problems).unwrap_or_default())?;
+        }
+        Ok(renewed)
     }
 
     /// Stops accepting and waits for running requests, at most the configured time. Then ends what is left.

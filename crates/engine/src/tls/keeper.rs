@@ -1,5 +1,6 @@
 //! What of TLS outlives a reload: keys of tickets, sessions with services, the default certificate, the system's roots.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use ahash::AHashMap;
@@ -24,7 +25,7 @@ use super::trust::Trust;
 pub struct Keeper {
     settings: TlsSettings,
     tickets: Tickets,
-    default: Option<Arc<Shown>>,
+    default: Mutex<Defaults>,
     /// Who is believed about clients.
     believed: Arc<Believed>,
     /// By their text, so that certificates are read again only where something changed.
@@ -36,6 +37,14 @@ pub struct Keeper {
     trusts: Mutex<AHashMap<Fingerprint, Weak<Trust>>>,
 }
 
+/// What is shown where no server name matches. Its files may change while the gateway runs.
+#[derive(Clone)]
+struct Defaults {
+    pairs: Vec<Pair>,
+    staples: Vec<Option<PathBuf>>,
+    shown: Option<Arc<Shown>>,
+}
+
 impl Keeper {
     /// Makes the default certificate ready.
     ///
@@ -44,9 +53,9 @@ impl Keeper {
     pub fn new(settings: TlsSettings) -> Result<Self, rustls::Error> {
         let client = settings.client_certificate.clone();
         let believed = Believed::new(settings.client_authorities.as_ref(), settings.verify_depth);
-        let mut keeper = Self {
+        let keeper = Self {
             tickets: Tickets::default(),
-            default: None,
+            default: Mutex::new(Defaults { pairs: Vec::new(), staples: Vec::new(), shown: None }),
             believed: Arc::new(believed),
             certificates: Mutex::default(),
             client_certificate: client.map(|pair| Arc::new(Choice::new(vec![pair]))),
@@ -54,11 +63,25 @@ impl Keeper {
             trusts: Mutex::default(),
             settings,
         };
-        if !keeper.settings.default_certificates.is_empty() {
-            let pairs = keeper.settings.default_certificates.clone();
-            keeper.default = Some(Arc::new(keeper.shown(pairs)?));
-        }
+        keeper.renew(&keeper.settings)?;
         Ok(keeper)
+    }
+
+    /// Shows the default certificates of `settings` from the next snapshot on. Whether they are others than before.
+    ///
+    /// # Errors
+    /// When there is no randomness for keys.
+    pub fn renew(&self, settings: &TlsSettings) -> Result<bool, rustls::Error> {
+        let pairs = settings.default_certificates.clone();
+        let mut default = self.default.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = pairs.len() == default.pairs.len()
+            && pairs.iter().zip(&default.pairs).all(|(one, other)| one.chain() == other.chain());
+        if is_same && settings.default_staples == default.staples {
+            return Ok(false);
+        }
+        let shown = if pairs.is_empty() { None } else { Some(Arc::new(self.shown(pairs.clone())?)) };
+        *default = Defaults { pairs, staples: settings.default_staples.clone(), shown };
+        Ok(true)
     }
 
     /// For checking a configuration: nothing outside the process is looked at.
@@ -76,16 +99,20 @@ impl Keeper {
 
     /// What is shown where no server name matches.
     pub(super) fn default_shown(&self) -> Option<Arc<Shown>> {
-        let staples = self.default_staples();
+        let default = self.default.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let files = default.staples.iter().zip(&default.pairs);
+        let staples: Vec<_> =
+            files.map(|(file, pair)| staple::read(file.as_deref()?, pair.chain().first()?)).collect();
         if staples.iter().all(Option::is_none) {
-            return self.default.clone();
+            return default.shown;
         }
         let mut digest = Fingerprinter::default();
         digest.add(b"the default certificates");
+        default.pairs.iter().flat_map(Pair::chain).for_each(|certificate| digest.add(certificate));
         add_staples(&mut digest, &staples);
-        let make = || self.shown(with_staples(&self.settings.default_certificates, staples));
+        let make = || self.shown(with_staples(&default.pairs, staples));
         // It has been made without them before, and differs in nothing that could fail.
-        kept(&self.certificates, digest.finish(), make).ok().or_else(|| self.default.clone())
+        kept(&self.certificates, digest.finish(), make).ok().or(default.shown)
     }
 
     /// What is shown to services that have no certificate of their own set.
@@ -136,12 +163,6 @@ impl Keeper {
         };
         let second = certificate.cert_alt.as_deref().and_then(|pem| read("alt.ocsp", pem));
         vec![read("ocsp", &certificate.cert), second]
-    }
-
-    /// What there is to be shown with the default certificates.
-    fn default_staples(&self) -> Vec<Option<Staple>> {
-        let files = self.settings.default_staples.iter().zip(&self.settings.default_certificates);
-        files.map(|(file, pair)| staple::read(file.as_deref()?, pair.chain().first()?)).collect()
     }
 
     /// Makes pairs ready to be shown to clients.
