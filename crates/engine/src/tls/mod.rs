@@ -62,7 +62,7 @@ pub mod tests {
     }
 
     /// A server of a trust domain.
-    pub fn server_config(keeper: &Keeper, pair: Pair, domain: Domain) -> ServerConfig {
-        keeper.server_config(Arc::new(Choice::new(vec![pair])), &domain).unwrap()
+    pub fn server_config(keeper: &Keeper, pair: Pair, domain: &Domain) -> ServerConfig {
+        keeper.server_config(Arc::new(Choice::new(vec![pair])), domain).unwrap()
     }
 }

@@ -83,7 +83,7 @@ async fn a_ticket_of_one_trust_domain_is_worth_nothing_in_another() {
     let keeper = Keeper::new(TlsSettings::default()).unwrap();
     let of = |demand, authorities: Vec<u8>| {
         let domain = Domain::of(demand, authorities.into_iter().map(|byte| [byte; 32]).collect());
-        Arc::new(server_config(&keeper, pair(&issued), domain))
+        Arc::new(server_config(&keeper, pair(&issued), &domain))
     };
     let [anyone, asked, staff, partners, same] = [
         of(Demand::Nothing, vec![]),
