@@ -243,6 +243,8 @@ pub(crate) struct Step {
     pub save: BTreeMap<String, String>,
     // Other acts and expectations.
     pub write_config: Option<String>,
+    /// Files that are written over, each by another one.
+    pub replace: BTreeMap<String, String>,
     pub signal: Option<String>,
     pub stderr: Option<String>,
     pub exit: Option<i32>,
@@ -298,7 +300,7 @@ impl Case {
 
     /// Whether only a gateway started by the runner can take this case.
     pub fn needs_own_process(&self) -> bool {
-        let acts = ["write_config", "signal", "stderr", "exit", "connect", "log", "datagram"];
+        let acts = ["write_config", "replace", "signal", "stderr", "exit", "connect", "log", "datagram"];
         let local = |step: &Value| {
             acts.iter().any(|key| step.get(key).is_some()) || step.get("to").is_some_and(|to| to == "status")
         };
@@ -347,6 +349,7 @@ impl Step {
             return Err("it has both `request` and `raw`");
         }
         let acts = self.write_config.is_some()
+            || !self.replace.is_empty()
             || self.signal.is_some()
             || self.stderr.is_some()
             || self.exit.is_some()

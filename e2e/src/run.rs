@@ -260,6 +260,9 @@ impl<'a> Running<'a> {
             let gateway = self.gateway.as_ref().ok_or("no gateway of our own")?;
             std::fs::write(&gateway.config, config).map_err(|error| error.to_string())?;
         }
+        for (old, new) in &step.replace {
+            std::fs::copy(new, old).map_err(|error| format!("{old}: {error}"))?;
+        }
         if let Some(signal) = &step.signal {
             self.gateway.as_ref().ok_or("no gateway of our own")?.signal(signal)?;
         }
