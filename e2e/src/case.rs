@@ -68,6 +68,10 @@ pub(crate) struct Tls {
     pub name: Option<String>,
     /// The name of the certificate that must be shown.
     pub shows: Option<String>,
+    /// The name of the certificate that the client shows if it is asked.
+    pub own: Option<String>,
+    /// There must be no session.
+    pub refused: bool,
 }
 
 /// A signed JWT.
@@ -334,6 +338,7 @@ impl Step {
             || self.route.is_some()
             || self.upstream.is_some()
             || self.statuses.is_some()
+            || self.tls.as_ref().is_some_and(|tls| tls.refused)
             || self.read == Some(false);
         if self.is_exchange() && !expects {
             return Err("it sends but expects nothing");

@@ -1,6 +1,6 @@
 //! Certificates for cases, made anew in each run: none can expire in the repository, and no key lies there.
 
-use crate::case::{Case, CertificateSpec, Step};
+use crate::case::{Case, CertificateSpec, Step, Tls};
 use crate::client::Exchange;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256,
@@ -20,6 +20,13 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(crate) struct Certificates {
     made: BTreeMap<String, Made>,
+}
+
+/// How a client speaks TLS.
+pub(crate) struct Secure {
+    pub config: Arc<ClientConfig>,
+    /// The server name it asks for.
+    pub name: Option<String>,
 }
 
 /// A certificate and its key, in PEM form.
@@ -74,6 +81,15 @@ impl Certificates {
         } else {
             Err(format!("certificate: expected '{wanted}', got '{shown}'"))
         }
+    }
+
+    /// How a step speaks TLS; none in cleartext.
+    pub fn client(&self, tls: Option<&Tls>) -> Result<Option<Secure>, String> {
+        let Some(tls) = tls else { return Ok(None) };
+        let own = tls.own.as_ref().map(|name| self.made.get(name).ok_or(format!("no certificate '{name}'")));
+        let mut config = credulous(own.transpose()?).map_err(|error| error.to_string())?;
+        config.enable_sni = tls.name.is_some();
+        Ok(Some(Secure { config: Arc::new(config), name: tls.name.clone() }))
     }
 
     fn name_of(&self, certificate: &CertificateDer<'_>) -> String {
@@ -137,11 +153,16 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// A client that believes anybody: the case says whom it wants to have been shown.
-pub(crate) fn credulous() -> Result<ClientConfig, rustls::Error> {
+/// The client of a step under TLS. It believes anybody: the case says whom it wants to have been shown.
+fn credulous(own: Option<&Made>) -> Result<ClientConfig, rustls::Error> {
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     let verifier = Arc::new(Credulous(provider()));
-    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    let Some(own) = own else { return Ok(builder.with_no_client_auth()) };
+    let unreadable = |error: rustls::pki_types::pem::Error| rustls::Error::General(error.to_string());
+    let certificate = CertificateDer::from_pem_slice(own.certificate.as_bytes()).map_err(unreadable)?;
+    let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).map_err(unreadable)?;
+    builder.with_client_auth_cert(vec![certificate], key)
 }
 
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! The client of a case: raw sockets, so that every byte sent is the case's own.
 
-use crate::case::{Step, Tls, lines};
+use crate::case::{Step, lines};
+use crate::certificates::Secure;
 use crate::message::{Message, Reader};
 use crate::socket::{Known, Socket};
 use regex::Regex;
@@ -41,13 +42,13 @@ pub(crate) struct Exchange {
 }
 
 impl Connection {
-    pub fn open(address: SocketAddr, tls: Option<&Tls>) -> io::Result<Connection> {
+    pub fn open(address: SocketAddr, secure: Option<&Secure>) -> io::Result<Connection> {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let socket = match tls {
-            Some(tls) => Socket::connect(stream, tls.name.as_deref())?,
+        let socket = match secure {
+            Some(secure) => Socket::connect(stream, secure)?,
             None => Socket::clear(stream),
         };
         Ok(Connection { reader: Reader::new(socket), waiting: VecDeque::new() })

@@ -221,9 +221,9 @@ fn addresses(output: &Output, child: &mut Child) -> Option<Addresses> {
             };
             let of = |listener: &str| nth(listener, 0);
             return Some(Addresses {
-                proxy: of("proxy http")?,
-                admin: of("admin http"),
-                status: of("status http"),
+                proxy: of("proxy http").or_else(|| of("proxy https"))?,
+                admin: of("admin http").or_else(|| of("admin https")),
+                status: of("status http").or_else(|| of("status https")),
                 secure: of("proxy https"),
                 streams: [of("stream tcp"), nth("stream tcp", 1)],
                 stream_tls: of("stream tls"),

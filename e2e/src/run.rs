@@ -322,7 +322,11 @@ impl<'a> Running<'a> {
         if step.repeat.is_some() || step.parallel.is_some() {
             return self.many(step, address);
         }
-        let exchange = self.once(step, address)?;
+        let exchange = self.once(step, address);
+        if step.tls.as_ref().is_some_and(|tls| tls.refused) {
+            return no_session(exchange);
+        }
+        let exchange = exchange?;
         for (name, header) in &step.save {
             let value =
                 exchange.replies.first().and_then(|reply| reply.message.values(header).first().copied());
@@ -338,8 +342,9 @@ impl<'a> Running<'a> {
     }
 
     fn once(&mut self, step: &Step, address: SocketAddr) -> Result<Exchange, String> {
+        let secure = self.certificates.client(step.tls.as_ref())?;
         let open =
-            || Connection::open(address, step.tls.as_ref()).map_err(|error| format!("connecting: {error}"));
+            || Connection::open(address, secure.as_ref()).map_err(|error| format!("connecting: {error}"));
         let Some(name) = &step.connection else {
             return Ok(open()?.perform(step));
         };
@@ -352,8 +357,9 @@ impl<'a> Running<'a> {
 
     /// The same request several times, one after the other or at once.
     fn many(&self, step: &Step, address: SocketAddr) -> Result<(), String> {
+        let secure = self.certificates.client(step.tls.as_ref())?;
         let once = || {
-            Connection::open(address, step.tls.as_ref())
+            Connection::open(address, secure.as_ref())
                 .map(|mut connection| connection.perform(step))
                 .unwrap_or_default()
         };
@@ -395,6 +401,16 @@ impl Drop for Running<'_> {
         if std::env::var_os("BIPLANE_E2E_KEEP").is_none() {
             std::fs::remove_dir_all(&self.folder).ok();
         }
+    }
+}
+
+/// Whether a handshake failed. Under TLS 1.3 its client may hear of that only when it reads.
+fn no_session(exchange: Result<Exchange, String>) -> Result<(), String> {
+    match exchange {
+        Ok(exchange) if exchange.error.is_none() || !exchange.replies.is_empty() => {
+            Err("there is a session that should have been refused".to_owned())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A connection of a case, in cleartext or under TLS. The TLS is rustls, as it is in the gateway; what is written and
 //! expected is the case's own.
 
+use crate::certificates::Secure;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConnection, Connection, ServerConfig, ServerConnection};
 use std::io::{self, Read, Write};
@@ -32,12 +33,11 @@ impl Socket {
         Socket { tcp, tls: None }
     }
 
-    /// The client's side of TLS. Without a `name` none is asked for.
-    pub fn connect(tcp: TcpStream, name: Option<&str>) -> io::Result<Self> {
-        let mut config = crate::certificates::credulous().map_err(io::Error::other)?;
-        config.enable_sni = name.is_some();
-        let name = ServerName::try_from(name.unwrap_or("localhost").to_owned()).map_err(io::Error::other)?;
-        let client = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    /// The client's side of TLS.
+    pub fn connect(tcp: TcpStream, secure: &Secure) -> io::Result<Self> {
+        let name = secure.name.as_deref().unwrap_or("localhost").to_owned();
+        let name = ServerName::try_from(name).map_err(io::Error::other)?;
+        let client = ClientConnection::new(secure.config.clone(), name).map_err(io::Error::other)?;
         Socket { tcp, tls: Some(Box::new(client.into())) }.shaken()
     }
 

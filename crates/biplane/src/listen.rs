@@ -151,23 +151,32 @@ fn not_listened_on(setting: &str, address: &Address, flag: &str) -> String {
     format!("{setting}: {address} is not listened on: '{flag}' is not available yet")
 }
 
-/// Takes the listeners out of a list that ask for what only clients of the proxy get.
-pub fn plain(setting: &str, listeners: Listeners) -> Listeners {
-    let asks = |listener: &Listener| match listener {
-        Listener { tls: true, .. } => Some("ssl"),
-        Listener { proxied: true, .. } => Some("proxy_protocol"),
-        Listener { http2: true, .. } => Some("http2"),
-        Listener { address: Address::Unix(_), .. } => Some("unix:"),
-        _ => None,
-    };
+/// Reads the listeners of the Admin API or of the status listener. Those that ask for what only clients of the proxy get
+/// are left out.
+///
+/// # Errors
+/// What is wrong, naming `setting`.
+pub fn parse_control(setting: &str, text: &str) -> Result<Listeners, String> {
+    let listeners = parse(setting, text)?;
     let mut kept = Listeners { list: Vec::new(), warnings: listeners.warnings };
     for listener in listeners.list {
-        match asks(&listener) {
-            Some(flag) => kept.warnings.push(not_listened_on(setting, &listener.address, flag)),
-            None => kept.list.push(listener),
+        let address = listener.address.clone();
+        match listener {
+            Listener { http2: true, tls: false, .. } => {
+                return Err(format!(
+                    "{setting}: 'http2' of {address} needs 'ssl': HTTP/2 is agreed on in the handshake"
+                ));
+            }
+            Listener { proxied: true, .. } => {
+                kept.warnings.push(not_listened_on(setting, &address, "proxy_protocol"));
+            }
+            Listener { address: Address::Unix(_), .. } => {
+                kept.warnings.push(not_listened_on(setting, &address, "unix:"));
+            }
+            listener => kept.list.push(listener),
         }
     }
-    kept
+    Ok(kept)
 }
 
 #[cfg(test)]
@@ -187,14 +196,14 @@ mod tests {
             carries: Carries::Requests,
         };
         let [clear, secure] = [listener("0.0.0.0:8000", false), listener("0.0.0.0:8443", true)];
-        assert_eq!(listeners.list, [clear.clone(), secure]);
+        assert_eq!(listeners.list, [clear, secure]);
         assert!(listeners.warnings.is_empty(), "{:?}", listeners.warnings);
-        let listeners = plain("admin_listen", listeners);
-        assert_eq!(listeners.list, [clear]);
-        let proxied = parse("admin_listen", "127.0.0.1:1 proxy_protocol, 127.0.0.1:2 http2").unwrap();
-        let proxied = plain("admin_listen", proxied);
-        assert!(proxied.list.is_empty() && proxied.warnings[0].contains("'proxy_protocol'"));
-        assert!(listeners.warnings[0].contains("0.0.0.0:8443 is not listened on: 'ssl'"));
+        assert_eq!(parse_control("admin_listen", text), Ok(listeners));
+        let proxied = parse_control("admin_listen", "127.0.0.1:1 proxy_protocol").unwrap();
+        assert!(proxied.list.is_empty());
+        assert!(proxied.warnings[0].contains("127.0.0.1:1 is not listened on: 'proxy_protocol'"));
+        let error = parse_control("admin_listen", "127.0.0.1:2 http2").unwrap_err();
+        assert!(error.starts_with("admin_listen: 'http2' of 127.0.0.1:2 needs 'ssl'"), "{error}");
     }
 
     #[test]

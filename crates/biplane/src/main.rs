@@ -8,6 +8,7 @@ mod listen;
 mod origin;
 mod pid_file;
 mod run;
+mod secure;
 mod serve;
 mod service_manager;
 mod settings;

@@ -18,6 +18,8 @@ pub struct Origin {
     posted: AtomicBool,
     /// Another process is about to take over with the text that is served now.
     settled: AtomicBool,
+    /// There are responses of OCSP, which change apart from the text.
+    pub has_staples: bool,
     /// Held from reading a text until it is served: who comes later is served later.
     replacing: Mutex<()>,
 }
@@ -32,6 +34,7 @@ impl Origin {
             text: Mutex::new(text),
             posted: AtomicBool::default(),
             settled: AtomicBool::default(),
+            has_staples: false,
             replacing: Mutex::default(),
         }
     }
@@ -82,6 +85,20 @@ impl Origin {
     /// The text has been taken over from the process before, and stands in no file.
     pub fn mark_posted(&self) {
         self.posted.store(true, Ordering::Release);
+    }
+
+    /// Serves the same once more, if it comes with files that may have changed: responses of OCSP.
+    pub fn renew(&self) {
+        if !self.has_staples {
+            return;
+        }
+        let _one_at_a_time = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.gateway.reload(self.gateway.config()) {
+            Ok(()) => tracing::info!("responses of OCSP have been read again"),
+            Err(problems) => {
+                tracing::error!(count = problems.len(), "responses of OCSP could not be read again");
+            }
+        }
     }
 
     /// The text now served.

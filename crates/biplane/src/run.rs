@@ -16,7 +16,7 @@ use crate::settings::{self, Environment, FromEnvironment};
 use crate::start::{Failure, Options, Places, Started, start};
 use crate::upgrade::{Inheritance, Invocation, Word};
 use crate::{COULD_NOT_START, WRONG_INPUT};
-use crate::{conf, listen, service_manager, watch};
+use crate::{conf, listen, service_manager, tls, watch};
 
 /// A configuration without entities, for a gateway that is given one later by the Admin API.
 const EMPTY: &str = "_format_version: \"3.0\"\n";
@@ -73,9 +73,10 @@ fn begin<'a>(
     invocation: Invocation,
     inheritance: &mut Inheritance,
 ) -> Result<Serving<'a>, Refusal> {
-    let (places, environment) = read_settings(arguments).map_err(Refusal::Settings)?;
+    let (places, mut environment) = read_settings(arguments).map_err(Refusal::Settings)?;
     // Watched before they are read, so that no change falls in between.
-    let events = events(arguments).map_err(|error| Refusal::Start(error.to_string()))?;
+    let staples = tls::staples(&environment.settings.tls);
+    let events = events(arguments, &staples).map_err(|error| Refusal::Start(error.to_string()))?;
     let posted = inheritance.text.take();
     let is_posted = posted.is_some();
     let (file, text) = match posted {
@@ -85,7 +86,7 @@ fn begin<'a>(
     for warning in places.warnings.iter().chain(&environment.warnings) {
         tracing::warn!("{warning}");
     }
-    let options = Options { file, text, places: &places, environment: &environment };
+    let options = Options { file, text, places: &places, environment: &mut environment };
     let started = start(options, inheritance).map_err(|failure| match failure {
         Failure::Configuration(problems) => Refusal::Configuration(problems),
         other => Refusal::Start(other.to_string()),
@@ -203,11 +204,12 @@ pub fn warn(started: &Started) {
 
 fn announce(started: &Started) {
     announce_listeners(started);
-    for address in &started.admin {
-        say(&format!("listening admin http {address}"));
+    let [admin, status] = &started.control_schemes;
+    for (address, scheme) in started.admin.iter().zip(admin) {
+        say(&format!("listening admin {scheme} {address}"));
     }
-    for address in &started.status {
-        say(&format!("listening status http {address}"));
+    for (address, scheme) in started.status.iter().zip(status) {
+        say(&format!("listening status {scheme} {address}"));
     }
     say("ready");
 }
@@ -220,7 +222,7 @@ pub fn announce_listeners(started: &Started) {
 }
 
 /// Signals and changes of the files, as they come, and a way to send more.
-fn events(arguments: &Run) -> std::io::Result<(Sender<Event>, Receiver<Event>)> {
+fn events(arguments: &Run, staples: &[PathBuf]) -> std::io::Result<(Sender<Event>, Receiver<Event>)> {
     let (sender, events) = mpsc::channel();
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR2])?;
     let from_signals = sender.clone();
@@ -236,14 +238,15 @@ fn events(arguments: &Run) -> std::io::Result<(Sender<Event>, Receiver<Event>)> 
             }
         }
     })?;
-    for file in arguments.file.iter().chain(&arguments.conf) {
+    for file in arguments.file.iter().chain(&arguments.conf).chain(staples) {
         start_watching(file.to_owned(), sender.clone());
     }
     Ok((sender, events))
 }
 
 fn start_watching(file: PathBuf, events: Sender<Event>) {
+    let name = file.display().to_string();
     if let Err(error) = watch::watch(file, events) {
-        tracing::warn!(%error, "a file cannot be watched; send SIGHUP after a change");
+        tracing::warn!(%error, file = %name, "a file cannot be watched; send SIGHUP after a change");
     }
 }

@@ -150,8 +150,9 @@ impl<'a> Serving<'a> {
         if self.arguments.conf.is_some() {
             self.reload_settings();
         }
-        if let Some(file) = &self.arguments.file {
-            self.reload_file(file);
+        match &self.arguments.file {
+            Some(file) => self.reload_file(file),
+            None => self.started.origin.renew(),
         }
         service_manager::ready();
     }
@@ -193,7 +194,7 @@ impl<'a> Serving<'a> {
         };
         if text == self.started.origin.text() {
             tracing::info!(file = %file.display(), "not reloaded: nothing has changed");
-            return;
+            return self.started.origin.renew();
         }
         match self.started.origin.replace(&text) {
             Ok(config) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-use engine::Settings;
+use engine::{Settings, TlsSettings};
 
 use crate::tls;
 
@@ -31,6 +31,10 @@ const ELSEWHERE: [&str; 11] = [
 pub struct FromEnvironment {
     /// The settings of the data plane.
     pub settings: Settings,
+    /// TLS of the Admin API.
+    pub admin_tls: TlsSettings,
+    /// TLS of the status listener.
+    pub status_tls: TlsSettings,
     /// Name servers, where given.
     pub dns_servers: Vec<std::net::SocketAddr>,
     /// Everything that was given, for `GET /`.
@@ -58,13 +62,19 @@ pub fn from_environment(
         }
     }
     let (tls, wrong) = tls::read(&given);
-    reading.settings.tls = tls;
     reading.problems.extend(wrong);
+    let [admin_tls, status_tls] = ["admin", "status"].map(|listener| {
+        let (tls, wrong) = tls::read_control(&given, &tls, listener);
+        reading.problems.extend(wrong);
+        tls
+    });
+    reading.settings.tls = tls;
     warnings.extend(unhonoured_values(&given));
     if !reading.problems.is_empty() {
         return Err(reading.problems.join("\n"));
     }
-    Ok(FromEnvironment { settings: reading.settings, dns_servers: reading.servers, given, warnings })
+    let Reading { settings, servers: dns_servers, .. } = reading;
+    Ok(FromEnvironment { settings, admin_tls, status_tls, dns_servers, given, warnings })
 }
 
 fn unhonoured_values(given: &Environment) -> Vec<String> {

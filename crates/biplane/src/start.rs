@@ -3,12 +3,12 @@
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use control::Control;
 use engine::gateway::Parts;
-use engine::{Address, DnsSettings, Gateway, Listener, Resolver, StartError};
+use engine::{Address, DnsSettings, Gateway, Listener, Resolver, StartError, TlsSettings};
 use model::{Config, Problem};
 use plugin::Services;
 use plugin::clock::Clock;
@@ -16,7 +16,9 @@ use plugin::clock::Clock;
 use crate::cli::Listen;
 use crate::listen;
 use crate::origin::{Origin, SharedOrigin};
+use crate::secure;
 use crate::settings::FromEnvironment;
+use crate::tls;
 use crate::upgrade::{Given, Inheritance, Role};
 
 /// What to serve, and where.
@@ -28,7 +30,7 @@ pub struct Options<'a> {
     /// Addresses and workers.
     pub places: &'a Places,
     /// What the environment says.
-    pub environment: &'a FromEnvironment,
+    pub environment: &'a mut FromEnvironment,
 }
 
 /// Addresses and workers.
@@ -37,9 +39,9 @@ pub struct Places {
     /// For clients, on layer 4 too.
     pub proxy: Vec<Listener>,
     /// For the Admin API.
-    pub admin: Vec<SocketAddr>,
+    pub admin: Vec<Listener>,
     /// For health and metrics.
-    pub status: Vec<SocketAddr>,
+    pub status: Vec<Listener>,
     /// Number of workers.
     pub workers: usize,
     /// What was asked for and is not honoured.
@@ -54,17 +56,12 @@ impl Places {
     pub fn from(arguments: &Listen) -> Result<Self, String> {
         let proxy = listen::parse("--proxy-listen", &arguments.proxy_listen)?;
         let streams = listen::parse_streams("--stream-listen", &arguments.stream_listen)?;
-        let clear = |setting: &str, given: &str| {
-            listen::parse(setting, given).map(|listeners| listen::plain(setting, listeners))
-        };
-        let admin = clear("--admin-listen", &arguments.admin_listen)?;
-        let status = clear("--status-listen", &arguments.status_listen)?;
-        let addresses =
-            |listeners: &[Listener]| listeners.iter().filter_map(|one| one.address.inet()).collect();
+        let admin = listen::parse_control("--admin-listen", &arguments.admin_listen)?;
+        let status = listen::parse_control("--status-listen", &arguments.status_listen)?;
         Ok(Self {
             workers: workers(&arguments.workers)?,
-            admin: addresses(&admin.list),
-            status: addresses(&status.list),
+            admin: admin.list,
+            status: status.list,
             proxy: [proxy.list, streams.list].concat(),
             warnings: [proxy.warnings, streams.warnings, admin.warnings, status.warnings].concat(),
         })
@@ -134,10 +131,12 @@ pub struct Started {
     pub admin: Vec<SocketAddr>,
     /// Addresses of the status listener.
     pub status: Vec<SocketAddr>,
+    /// What is spoken at the addresses of the Admin API, and at those of the status listener.
+    pub control_schemes: [Vec<&'static str>; 2],
     control: control::Running,
     /// The sockets of the Admin API and the status listener with the addresses they were asked for by, to be given to
     /// another process.
-    control_sockets: Vec<(SocketAddr, TcpListener)>,
+    control_sockets: Vec<(Address, TcpListener)>,
 }
 
 /// Starts everything.
@@ -148,14 +147,15 @@ pub fn start(options: Options<'_>, inheritance: &mut Inheritance) -> Result<Star
     let Options { file, text, places, environment } = options;
     let catalog = plugins::catalog();
     let config = model::declarative::load(&file, &text, &catalog).map_err(Failure::Configuration)?;
-    let admin = bind(&places.admin, "--admin-listen", inheritance)?;
-    let status = bind(&places.status, "--status-listen", inheritance)?;
-    let asked_for = places.admin.iter().chain(&places.status).copied();
-    let copies = admin.iter().chain(&status).map(TcpListener::try_clone).collect::<Result<Vec<_>, _>>();
-    let control_sockets = asked_for.zip(copies.map_err(Failure::System)?).collect();
+    secure::add_default_certificates(places, environment).map_err(Failure::Certificate)?;
+    let admin = bind(&places.admin, &environment.admin_tls, "--admin-listen", inheritance)?;
+    let status = bind(&places.status, &environment.status_tls, "--status-listen", inheritance)?;
+    let control_sockets = copies(places, &admin, &status).map_err(Failure::System)?;
     let services = Services::new(places.workers, Clock::default(), false);
     let gateway = start_gateway(places, environment, &services, config, inheritance)?;
-    let origin = Arc::new(Origin::new(file, catalog, gateway.clone(), text));
+    let mut origin = Origin::new(file, catalog, gateway.clone(), text);
+    origin.has_staples = !tls::staples(&environment.settings.tls).is_empty();
+    let origin = Arc::new(origin);
     let control = Arc::new(Control {
         services: services.clone(),
         definitions: plugins::ROOMS,
@@ -164,31 +164,52 @@ pub fn start(options: Options<'_>, inheritance: &mut Inheritance) -> Result<Star
         settings_shown: serde_json::json!(environment.given),
         kong_version: engine::KONG_VERSION,
     });
-    let addresses = |listeners: &[TcpListener]| {
-        listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect::<Vec<_>>()
-    };
-    let (admin_addresses, status_addresses) = (addresses(&admin), addresses(&status));
     let control = control::serve(control, admin, status).map_err(Failure::System)?;
-    let (admin, status) = (admin_addresses, status_addresses);
-    Ok(Started { gateway, services, origin, admin, status, control, control_sockets })
+    let schemes = |listeners: &[Listener]| {
+        listeners.iter().map(|listener| if listener.tls { "https" } else { "http" }).collect()
+    };
+    Ok(Started {
+        gateway,
+        services,
+        origin,
+        admin: control.admin_addresses().to_vec(),
+        status: control.status_addresses().to_vec(),
+        control_schemes: [schemes(&places.admin), schemes(&places.status)],
+        control,
+        control_sockets,
+    })
 }
 
 fn bind(
-    addresses: &[SocketAddr],
+    listeners: &[Listener],
+    tls: &TlsSettings,
     option: &'static str,
     inheritance: &mut Inheritance,
-) -> Result<Vec<TcpListener>, Failure> {
-    let mut bind_one = |address: &SocketAddr| {
-        let address = Address::Inet(*address);
-        match (inheritance.take_one(Role::Control, &address), &address) {
+) -> Result<Vec<control::Listening>, Failure> {
+    let mut bind_one = |listener: &Listener| {
+        let address = listener.address.clone();
+        let socket = match (inheritance.take_one(Role::Control, &address), &address) {
             (None, Address::Inet(place)) => {
-                control::listen(*place).map_err(|error| Failure::Listen { option, address, error })
+                control::listen(*place).map_err(|error| Failure::Listen { option, address, error })?
             }
-            (Some(socket), _) => Ok(socket),
-            (None, Address::Unix(_)) => Err(Failure::System(std::io::ErrorKind::Unsupported.into())),
-        }
+            (Some(socket), _) => socket,
+            (None, Address::Unix(_)) => return Err(Failure::System(std::io::ErrorKind::Unsupported.into())),
+        };
+        let secure = secure::config(listener, tls).map_err(Failure::System)?;
+        Ok(control::Listening { socket, secure })
     };
-    addresses.iter().map(&mut bind_one).collect()
+    listeners.iter().map(&mut bind_one).collect()
+}
+
+/// Further descriptors of the sockets of the control plane, with the addresses they were asked for by.
+fn copies(
+    places: &Places,
+    admin: &[control::Listening],
+    status: &[control::Listening],
+) -> std::io::Result<Vec<(Address, TcpListener)>> {
+    let asked_for = places.admin.iter().chain(&places.status).map(|listener| listener.address.clone());
+    let sockets = admin.iter().chain(status).map(|listening| listening.socket.try_clone());
+    asked_for.zip(sockets).map(|(address, socket)| Ok((address, socket?))).collect()
 }
 
 /// Starts the data plane.
@@ -202,16 +223,11 @@ pub fn start_gateway(
     config: Config,
     inheritance: &mut Inheritance,
 ) -> Result<Arc<Gateway>, Failure> {
-    let mut settings = environment.settings.clone();
-    if settings.tls.default_certificates.is_empty() && places.proxy.iter().any(|listener| listener.tls) {
-        let prefix = environment.given.get("prefix").map(Path::new);
-        settings.tls.default_certificates = engine::default_pairs(prefix).map_err(Failure::Certificate)?;
-    }
     let parts = Parts {
         definitions: plugins::ROOMS,
         services: services.clone(),
         resolver: resolver(environment).map_err(Failure::System)?,
-        settings,
+        settings: environment.settings.clone(),
         listeners: places.proxy.clone(),
         inherited: inheritance.take_rest(),
     };
@@ -274,7 +290,7 @@ impl Started {
         let of_clients = of_clients.map(|(address, socket)| Given::new(Role::Proxy, address, &*socket));
         let of_control = self.control_sockets.iter();
         let of_control =
-            of_control.map(|(address, socket)| Given::new(Role::Control, (*address).into(), socket));
+            of_control.map(|(address, socket)| Given::new(Role::Control, address.clone(), socket));
         of_clients.chain(of_control).collect()
     }
 }

@@ -1,13 +1,15 @@
 //! Settings of TLS from the environment, and the files they name.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use engine::{Authorities, Pair, TlsSettings, Trusted};
+use plugin::exchange::Demand;
 
 use crate::settings::{Environment, duration};
 
 /// The variables read here.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 26] = [
     "ssl_cert",
     "ssl_cert_key",
     "ssl_protocols",
@@ -19,6 +21,21 @@ pub const NAMES: [&str; 11] = [
     "client_ssl",
     "client_ssl_cert",
     "client_ssl_cert_key",
+    "ssl_cert_ocsp",
+    "ssl_ocsp_folder",
+    "ssl_verify_client",
+    "ssl_client_ca",
+    "ssl_verify_depth",
+    "admin_ssl_cert",
+    "admin_ssl_cert_key",
+    "admin_ssl_verify_client",
+    "admin_ssl_client_ca",
+    "admin_ssl_verify_depth",
+    "status_ssl_cert",
+    "status_ssl_cert_key",
+    "status_ssl_verify_client",
+    "status_ssl_client_ca",
+    "status_ssl_verify_depth",
 ];
 
 /// The settings that `given` comes to, and everything that is wrong with it.
@@ -36,6 +53,8 @@ pub fn read(given: &Environment) -> (TlsSettings, Vec<String>) {
     reading.parse("nginx_proxy_proxy_ssl_verify", &mut tls.verify_services, switch);
     reading.parse("lua_ssl_trusted_certificate", &mut tls.trusted, trusted);
     tls.default_certificates = reading.pairs("ssl_cert", "ssl_cert_key");
+    reading.clients("", &mut tls);
+    reading.staples(&mut tls);
     let mut client_ssl = false;
     reading.parse("client_ssl", &mut client_ssl, switch);
     if client_ssl {
@@ -45,6 +64,29 @@ pub fn read(given: &Environment) -> (TlsSettings, Vec<String>) {
         }
     }
     (tls, reading.problems)
+}
+
+/// The settings that the Admin API or the status listener has instead of those in `proxy`, and what is wrong with them.
+/// It shows a certificate of its own and asks clients for theirs only by its own settings.
+pub fn read_control(given: &Environment, proxy: &TlsSettings, listener: &str) -> (TlsSettings, Vec<String>) {
+    let mut reading = Reading { given, problems: Vec::new() };
+    let TlsSettings { versions, session_tickets, .. } = *proxy;
+    let mut tls = TlsSettings { versions, session_tickets, ..TlsSettings::default() };
+    let (certificate, key) = (format!("{listener}_ssl_cert"), format!("{listener}_ssl_cert_key"));
+    tls.default_certificates = reading.pairs(&certificate, &key);
+    reading.clients(&format!("{listener}_"), &mut tls);
+    if tls.verify_client == Demand::Request {
+        let name = named(&format!("{listener}_ssl_verify_client"));
+        reading
+            .problems
+            .push(format!("{name}: nobody looks at what is merely requested here; write 'require' or 'off'"));
+    }
+    (tls, reading.problems)
+}
+
+/// Where responses of OCSP are, which may change while the gateway runs.
+pub fn staples(tls: &TlsSettings) -> Vec<PathBuf> {
+    tls.default_staples.iter().flatten().chain(&tls.staples).cloned().collect()
 }
 
 /// Versions that are asked for and that nobody should speak any more.
@@ -63,15 +105,61 @@ impl Reading<'_> {
         let Some(value) = self.given.get(name) else { return };
         match parse(value.trim()) {
             Ok(parsed) => *place = parsed,
-            Err(problem) => self.problems.push(format!("KONG_{}: {problem}", name.to_ascii_uppercase())),
+            Err(problem) => self.problems.push(format!("{}: {problem}", named(name))),
         }
+    }
+
+    /// What is demanded of clients, by settings whose names begin with `prefix`.
+    fn clients(&mut self, prefix: &str, tls: &mut TlsSettings) {
+        let demand = format!("{prefix}ssl_verify_client");
+        self.parse(&demand, &mut tls.verify_client, |value| match value {
+            "off" => Ok(Demand::Nothing),
+            "request" => Ok(Demand::Request),
+            "require" => Ok(Demand::Require),
+            _ => Err(format!("'{value}' is not 'off', 'request' or 'require'")),
+        });
+        let authorities = format!("{prefix}ssl_client_ca");
+        self.parse(&authorities, &mut tls.client_authorities, |value| {
+            let read = |item: String| Authorities::read(&text(&item)?);
+            let read = list(value).into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+            if read.is_empty() {
+                return Err("it names no file".to_owned());
+            }
+            Ok(Some(Authorities::all(read)))
+        });
+        self.parse(&format!("{prefix}ssl_verify_depth"), &mut tls.verify_depth, |value| {
+            let depth = value.parse().map_err(|_| format!("'{value}' is not a number"))?;
+            Ok(Some(depth))
+        });
+        let believes = tls.client_authorities.is_some() || self.given.contains_key(&authorities);
+        if tls.verify_client == Demand::Require && !believes {
+            self.problems.push(format!("{}: 'require' needs {}", named(&demand), named(&authorities)));
+        }
+    }
+
+    /// Where responses of OCSP are. The files may come later, and change.
+    fn staples(&mut self, tls: &mut TlsSettings) {
+        let certificates = list(self.given.get("ssl_cert").map_or("", String::as_str)).len();
+        self.parse("ssl_cert_ocsp", &mut tls.default_staples, |value| {
+            let files: Vec<_> = value.split(',').map(str::trim).collect();
+            if files.len() > certificates {
+                return Err("there are more of them than certificates in KONG_SSL_CERT".to_owned());
+            }
+            Ok(files.into_iter().map(|file| (!file.is_empty()).then(|| file.into())).collect())
+        });
+        self.parse("ssl_ocsp_folder", &mut tls.staples, |value| {
+            if Path::new(value).is_dir() {
+                Ok(Some(value.into()))
+            } else {
+                Err(format!("'{value}' is no folder"))
+            }
+        });
     }
 
     /// The pairs of two lists of files, one with certificates and one with their keys in the same order.
     fn pairs(&mut self, certificates: &str, keys: &str) -> Vec<Pair> {
         let items = |name: &str| list(self.given.get(name).map_or("", String::as_str));
         let (certificates_given, keys_given) = (items(certificates), items(keys));
-        let named = |name: &str| format!("KONG_{}", name.to_ascii_uppercase());
         if certificates_given.len() != keys_given.len() {
             let (certificates, keys) = (named(certificates), named(keys));
             self.problems.push(format!("{certificates} and {keys}: each certificate needs its key"));
@@ -91,6 +179,11 @@ impl Reading<'_> {
         }
         pairs
     }
+}
+
+/// The name of a variable, as it is written.
+fn named(name: &str) -> String {
+    format!("KONG_{}", name.to_ascii_uppercase())
 }
 
 fn switch(value: &str) -> Result<bool, String> {
@@ -144,11 +237,31 @@ mod tests {
             ("ssl_max_handshakes", "many"),
             ("ssl_cert", "/nowhere/a.crt"),
             ("client_ssl", "on"),
+            ("ssl_verify_client", "maybe"),
+            ("ssl_verify_client", "require"),
+            ("ssl_client_ca", "/nowhere/ca.crt"),
+            ("ssl_verify_depth", "deep"),
+            ("ssl_cert_ocsp", "/nowhere/a.ocsp"),
+            ("ssl_ocsp_folder", "/nowhere"),
             ("lua_ssl_trusted_certificate", "system,/nowhere/ca.crt"),
         ] {
             let found = problems(&[(name, value)]);
             assert_eq!(found.len(), 1, "{name}: {found:?}");
             assert!(found[0].starts_with(&format!("KONG_{}", name.to_ascii_uppercase())), "{found:?}");
+        }
+        for (name, value) in [
+            ("verify_client", "require"),
+            ("verify_client", "request"),
+            ("client_ca", "/nowhere/ca.crt"),
+            ("cert", "/nowhere"),
+        ] {
+            for listener in ["admin", "status"] {
+                let name = format!("{listener}_ssl_{name}");
+                let found =
+                    read_control(&environment(&[(&name, value)]), &TlsSettings::default(), listener).1;
+                assert_eq!(found.len(), 1, "{name}: {found:?}");
+                assert!(found[0].starts_with(&named(&name)), "{found:?}");
+            }
         }
         let both = [("ssl_cert", "/nowhere/a.crt"), ("ssl_cert_key", "/nowhere/a.key")];
         assert!(problems(&both)[0].contains("cannot read /nowhere/a.crt"));

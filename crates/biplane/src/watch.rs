@@ -1,4 +1,4 @@
-//! Notices changes of the declarative file, however they are made: in place, by renaming another file over it, or by
+//! Notices changes of the declarative file and of other files and folders, however they are made: in place, by renaming another file over it, or by
 //! switching a symbolic link somewhere in its path as Kubernetes does.
 
 use std::io;
@@ -18,13 +18,15 @@ const QUIET: Duration = Duration::from_millis(200);
 /// a writer keeps the file open.
 const POLL: Duration = Duration::from_secs(5);
 
-/// Reports changes of `file` from now on to `events`, from a thread of its own.
+/// Reports changes of `file`, or of what is directly in it if it is a folder, from now on to `events`, from a thread of its
+/// own.
 ///
 /// # Errors
 /// When the folder cannot be watched.
 pub fn watch(file: PathBuf, events: Sender<Event>) -> io::Result<()> {
     let mut known = stamp(&file);
     let folder = match file.parent() {
+        _ if file.is_dir() => &file,
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
@@ -96,13 +98,22 @@ fn settled(file: &Path, notices: &Notices, known: &Option<Stamp>) -> Option<Stam
     now
 }
 
-/// What changes when the file does: its real path, size and time of modification.
-type Stamp = (PathBuf, u64, SystemTime);
+/// What changes when the file does: its real path, size and time of modification. Those of a folder's files count with it.
+type Stamp = Vec<(PathBuf, u64, SystemTime)>;
 
 fn stamp(file: &Path) -> Option<Stamp> {
-    let real = file.canonicalize().ok()?;
-    let metadata = real.metadata().ok()?;
-    Some((real, metadata.len(), metadata.modified().ok()?))
+    let of = |file: &Path| {
+        let real = file.canonicalize().ok()?;
+        let metadata = real.metadata().ok()?;
+        Some((real, metadata.len(), metadata.modified().ok()?))
+    };
+    let mut stamp = vec![of(file)?];
+    if file.is_dir() {
+        let entries = file.read_dir().ok()?.filter_map(Result::ok);
+        stamp.extend(entries.filter_map(|entry| of(&entry.path())));
+        stamp.sort();
+    }
+    Some(stamp)
 }
 
 #[cfg(test)]

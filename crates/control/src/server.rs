@@ -1,20 +1,28 @@
 //! The listeners: bounded connections, bounded times, a thread that ends.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 use crate::Control;
 use crate::call::Door;
@@ -26,6 +34,12 @@ const MOST_CONNECTIONS: usize = 256;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a connection may be used. Nothing here lasts longer, so this ends those whose client stopped reading.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(600);
+/// Time for a handshake of TLS. Until it is done the connection takes one of the places.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests of one HTTP/2 connection at a time.
+const MOST_STREAMS: u32 = 32;
+/// How long an HTTP/2 connection may be silent before its client has to show that it is there, and has time for that.
+const PING_TIMES: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
 /// Time for what is still being answered once the end has come.
 const GRACE: Duration = Duration::from_secs(2);
 /// Pause when no connection can be accepted, for want of file descriptors say.
@@ -34,6 +48,20 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const LARGEST_HEAD: usize = 64 * 1024;
 /// Threads that work on answers.
 const MOST_WORKERS: usize = 8;
+
+/// A listener with what is spoken on it.
+pub struct Listening {
+    /// Where connections come from.
+    pub socket: TcpListener,
+    /// Under TLS, how. What the handshake agrees on is spoken, HTTP/1.1 or HTTP/2; in cleartext it is HTTP/1.1.
+    pub secure: Option<Arc<ServerConfig>>,
+}
+
+impl From<TcpListener> for Listening {
+    fn from(socket: TcpListener) -> Self {
+        Self { socket, secure: None }
+    }
+}
 
 /// A running control plane. It stops when dropped.
 pub struct Running {
@@ -55,18 +83,14 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 ///
 /// # Errors
 /// Those of the operating system.
-pub fn serve(
-    control: Arc<Control>,
-    admin: Vec<TcpListener>,
-    status: Vec<TcpListener>,
-) -> io::Result<Running> {
+pub fn serve(control: Arc<Control>, admin: Vec<Listening>, status: Vec<Listening>) -> io::Result<Running> {
     let (stop, stopped) = watch::channel(false);
     let (admin_addresses, status_addresses) = (addresses(&admin)?, addresses(&status)?);
-    let with = |door: Door| move |listener: TcpListener| (listener, door);
-    let listeners: Vec<(TcpListener, Door)> =
+    let with = |door: Door| move |listening: Listening| (listening, door);
+    let listeners: Vec<(Listening, Door)> =
         admin.into_iter().map(with(Door::Admin)).chain(status.into_iter().map(with(Door::Status))).collect();
-    for (listener, _) in &listeners {
-        listener.set_nonblocking(true)?;
+    for (listening, _) in &listeners {
+        listening.socket.set_nonblocking(true)?;
     }
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
@@ -82,8 +106,8 @@ pub fn serve(
     Ok(Running { stop, thread: Mutex::new(Some(thread)), admin: admin_addresses, status: status_addresses })
 }
 
-fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
-    listeners.iter().map(TcpListener::local_addr).collect()
+fn addresses(listeners: &[Listening]) -> io::Result<Vec<SocketAddr>> {
+    listeners.iter().map(|listening| listening.socket.local_addr()).collect()
 }
 
 impl Running {
@@ -116,12 +140,14 @@ impl Drop for Running {
     }
 }
 
-async fn run(intake: &Arc<Intake>, listeners: Vec<(TcpListener, Door)>, stopped: watch::Receiver<bool>) {
+async fn run(intake: &Arc<Intake>, listeners: Vec<(Listening, Door)>, stopped: watch::Receiver<bool>) {
     let mut accepting = JoinSet::new();
-    for (listener, door) in listeners {
-        match tokio::net::TcpListener::from_std(listener) {
+    for (Listening { socket, secure }, door) in listeners {
+        match tokio::net::TcpListener::from_std(socket) {
             Ok(listener) => {
-                accepting.spawn(accept(Arc::clone(intake), listener, door, stopped.clone()));
+                let entrance =
+                    Entrance { intake: Arc::clone(intake), door, secure: secure.map(TlsAcceptor::from) };
+                accepting.spawn(accept(entrance, listener, stopped.clone()));
             }
             Err(error) => tracing::error!(%error, "a control listener could not be used"),
         }
@@ -129,12 +155,15 @@ async fn run(intake: &Arc<Intake>, listeners: Vec<(TcpListener, Door)>, stopped:
     accepting.join_all().await;
 }
 
-async fn accept(
+/// Where connections of one listener lead.
+#[derive(Clone)]
+struct Entrance {
     intake: Arc<Intake>,
-    listener: tokio::net::TcpListener,
     door: Door,
-    mut stopped: watch::Receiver<bool>,
-) {
+    secure: Option<TlsAcceptor>,
+}
+
+async fn accept(entrance: Entrance, listener: tokio::net::TcpListener, mut stopped: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -148,10 +177,10 @@ async fn accept(
         };
         match accepted {
             Ok((stream, _)) => {
-                let (intake, stopped) = (Arc::clone(&intake), stopped.clone());
+                let (entrance, stopped) = (entrance.clone(), stopped.clone());
                 connections.spawn(async move {
                     let _slot = slot;
-                    connection(intake, stream, door, stopped).await;
+                    connection(entrance, stream, stopped).await;
                 });
             }
             Err(error) => {
@@ -166,18 +195,65 @@ async fn accept(
     connections.join_all().await;
 }
 
-async fn connection(intake: Arc<Intake>, stream: TcpStream, door: Door, mut stopped: watch::Receiver<bool>) {
-    let service = service_fn(move |request| {
-        let intake = Arc::clone(&intake);
-        async move { Ok::<_, Infallible>(intake.answer(request, door).await) }
-    });
+async fn connection(entrance: Entrance, stream: TcpStream, mut stopped: watch::Receiver<bool>) {
+    let Some(acceptor) = &entrance.secure else { return speak_http1(entrance, stream, stopped).await };
+    let handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+    let shaken = tokio::select! {
+        shaken = handshake => shaken,
+        _ = stopped.wait_for(|stop| *stop) => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+            speak_http2(entrance, stream, stopped).await;
+        }
+        Ok(Ok(stream)) => speak_http1(entrance, stream, stopped).await,
+        Ok(Err(error)) => tracing::debug!(%error, "no TLS session with a client of the control plane"),
+        Err(_) => tracing::debug!("a handshake with the control plane took too long"),
+    }
+}
+
+async fn speak_http1(
+    entrance: Entrance,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    stopped: watch::Receiver<bool>,
+) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(LARGEST_HEAD)
         .title_case_headers(true)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
+        .serve_connection(TokioIo::new(stream), service_fn(|request| answer(entrance.clone(), request)));
+    let connection = std::pin::pin!(connection);
+    until_over(connection, http1::Connection::graceful_shutdown, stopped).await;
+}
+
+async fn speak_http2(
+    entrance: Entrance,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    stopped: watch::Receiver<bool>,
+) {
+    let (interval, patience) = PING_TIMES;
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MOST_STREAMS)
+        .max_header_list_size(LARGEST_HEAD as u32)
+        .keep_alive_interval(interval)
+        .keep_alive_timeout(patience)
+        .serve_connection(TokioIo::new(stream), service_fn(move |request| answer(entrance.clone(), request)));
+    let connection = std::pin::pin!(connection);
+    until_over(connection, http2::Connection::graceful_shutdown, stopped).await;
+}
+
+async fn answer(entrance: Entrance, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(entrance.intake.answer(request, entrance.door).await)
+}
+
+/// Serves a connection until it ends, its time is over, or the control plane stops.
+async fn until_over<C: Future<Output = hyper::Result<()>>>(
+    mut connection: Pin<&mut C>,
+    shut_down: impl FnOnce(Pin<&mut C>),
+    mut stopped: watch::Receiver<bool>,
+) {
     let over = tokio::select! {
         result = connection.as_mut() => Some(result),
         _ = stopped.wait_for(|stop| *stop) => None,
@@ -186,7 +262,7 @@ async fn connection(intake: Arc<Intake>, stream: TcpStream, door: Door, mut stop
     let result = match over {
         Some(result) => result,
         None => {
-            connection.as_mut().graceful_shutdown();
+            shut_down(connection.as_mut());
             timeout(GRACE, connection).await.unwrap_or(Ok(()))
         }
     };

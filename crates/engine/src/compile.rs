@@ -19,7 +19,7 @@ use crate::route::Router;
 use crate::snapshot::{CompiledRoute, Plan, Snapshot, Speaks};
 use crate::stream;
 use crate::stream::demands::{Layer, layer_of};
-use crate::tls::{Keeper, Pairs, Terminator, Trust};
+use crate::tls::{Keeper, Terminator, Trust};
 use crate::unsupported::{at, unsupported};
 
 /// What a snapshot is made with.
@@ -77,11 +77,12 @@ impl Compiler<'_> {
     }
 
     fn prepare_tls(&self, config: &Config, problems: &mut Vec<Problem>) -> (Terminator, Trusts) {
-        let pairs = Pairs::read(config, problems);
-        let terminator = Terminator::compile(config, self.tls, &pairs, problems);
+        let terminator = Terminator::compile(config, self.definitions, self.tls, problems);
         let mut trusts = Trusts::new();
         for service in config.services.iter().filter(|service| service.enabled) {
-            if let Some(trust) = Trust::compile(config, service, self.tls, &pairs, problems) {
+            if let Some(trust) =
+                Trust::compile(config, service, self.tls, terminator.certificates(), problems)
+            {
                 trusts.insert(service.id, trust);
             }
         }

@@ -206,6 +206,7 @@ async fn prepare<'s>(parts: &mut Parts<'_>, snapshot: &'s Snapshot) -> Result<Ou
     request_body::open(parts)?;
     forward::drop_nominated(&mut parts.work.exchange.request.headers)?;
     identify_client(parts);
+    protocol::check_demand(parts, snapshot)?;
     if hops::count(&mut parts.work.exchange)? {
         return Ok(Outcome::Answered);
     }

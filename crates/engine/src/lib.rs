@@ -58,9 +58,11 @@ pub use caught::report_panics;
 pub use dns::{DnsSettings, Resolver};
 pub use gateway::{Gateway, StartError};
 pub use listen::{Address, Bound, Carries, Inherited, Listener};
+/// How a server speaks TLS.
+pub use rustls::ServerConfig;
 pub use settings::Settings;
 pub use snapshot::Snapshot;
-pub use tls::{Authorities, Pair, TlsSettings, Trusted, Versions, default_pairs};
+pub use tls::{Authorities, Offer, Pair, TlsSettings, Trusted, Versions, default_pairs, server_config};
 
 /// The version of Kong whose behaviour clients see and tools ask for.
 pub const KONG_VERSION: &str = "3.9.3";

@@ -1,14 +1,44 @@
-//! Requests that come over another protocol than their route asks for (kong.md 3.2).
+//! Requests that come over another protocol than their route asks for (kong.md 3.2), or over a TLS session that was not
+//! opened for them.
 
 use std::time::Duration;
 
 use plugin::Exchange;
-use plugin::exchange::Scheme;
+use plugin::exchange::{Client, Scheme};
 use plugin::reply::Body;
 use wire::{Headers, Known, Version};
 
+use crate::respond::Failure;
 use crate::route::split_host;
-use crate::snapshot::{CompiledRoute, Speaks};
+use crate::session::Parts;
+use crate::snapshot::{CompiledRoute, Snapshot, Speaks};
+
+/// Refuses a request under TLS for a host in whose handshakes something else is demanded of clients than was in that of
+/// the connection (RFC 9110 15.5.20): its certificate, or that there is none, says nothing about that host. The client
+/// may ask again on a connection of its own.
+///
+/// # Errors
+/// That it is misdirected.
+pub fn check_demand(parts: &mut Parts<'_>, snapshot: &Snapshot) -> Result<(), Failure> {
+    let exchange = &parts.work.exchange;
+    let Some(tls) = &exchange.client.tls else { return Ok(()) };
+    // Without a host there is nothing that it could be misdirected to.
+    let Some(host) = exchange.request.host() else { return Ok(()) };
+    if snapshot.terminator.demand(Some(split_host(host).0)) == tls.demand {
+        return Ok(());
+    }
+    parts.channel.must_close = true;
+    Err(Failure::Misdirected)
+}
+
+/// Whether the handshakes for the connection's own server name demand something else by now: it is of no more use.
+pub fn is_outdated(client: &Client, snapshot: &Snapshot) -> bool {
+    let tls = client.tls.as_deref();
+    tls.is_some_and(|tls| {
+        let name = tls.server_name.as_deref().map(str::as_bytes);
+        snapshot.terminator.demand(name) != tls.demand
+    })
+}
 
 /// Answers a request that does not speak what its route asks for. False when it does.
 pub fn refuse(exchange: &mut Exchange, route: &CompiledRoute) -> bool {

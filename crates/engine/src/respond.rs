@@ -43,6 +43,8 @@ pub enum Failure {
     Overloaded,
     /// The request body is larger than allowed.
     BodyTooLarge,
+    /// The request is for a host in whose handshakes clients are asked for something else than this one was.
+    Misdirected,
     /// No route matched.
     NoRoute,
     /// The route has no service and no plugin answered.
@@ -89,6 +91,7 @@ impl Failure {
             Self::PluginTimeout | Self::Panicked => 500,
             Self::BodyTooLarge => 413,
             Self::NoRoute => 404,
+            Self::Misdirected => 421,
             Self::NoService | Self::NoPeer | Self::NameResolution | Self::Overloaded => 503,
             Self::ConnectRefused
             | Self::UpstreamClosed
@@ -150,6 +153,7 @@ fn message_of(status: u16) -> Cow<'static, str> {
         413 => "Payload too large",
         414 => "URI too long",
         417 => "Expectation failed",
+        421 => "Misdirected request",
         429 => "Too many requests",
         431 => "Request header or cookie too large",
         500 => "An unexpected error occurred",

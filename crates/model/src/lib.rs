@@ -6,6 +6,7 @@ pub mod declarative;
 pub mod entity;
 mod json;
 pub mod node;
+pub mod ocsp;
 pub mod path;
 pub mod pem;
 pub mod problem;

@@ -49,6 +49,13 @@ impl Certificate {
         self.0.tbs_certificate().validity().not_after.to_unix_duration() < now
     }
 
+    /// The serial number of a certificate in DER form, without zeros before it; none if it cannot be read.
+    #[must_use]
+    pub fn serial(der: &[u8]) -> Option<Vec<u8>> {
+        let parsed = CertificateInner::<Raw>::from_der(der).ok()?;
+        Some(without_zeros(parsed.tbs_certificate().serial_number().as_bytes()).to_vec())
+    }
+
     /// Whether it may sign other certificates.
     #[must_use]
     pub fn is_authority(&self) -> bool {
@@ -176,7 +183,14 @@ fn elliptic(der: &[u8]) -> der::Result<PrivateKey> {
     })
 }
 
-fn skip_rest(reader: &mut SliceReader<'_>) -> der::Result<()> {
+/// A number without the zeros that may stand before it.
+pub(crate) fn without_zeros(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    &number[zeros..]
+}
+
+/// Passes over what is left.
+pub(crate) fn skip_rest(reader: &mut SliceReader<'_>) -> der::Result<()> {
     while !reader.is_finished() {
         AnyRef::decode(reader)?;
     }

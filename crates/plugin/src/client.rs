@@ -31,6 +31,43 @@ pub struct Tls {
     pub version: &'static str,
     /// The cipher suite, by OpenSSL's name.
     pub cipher: &'static str,
+    /// Whether the client was asked for a certificate.
+    pub demand: Demand,
+    /// What the client has shown. That it holds the key of it is certain.
+    pub certificate: Option<ClientCertificate>,
+}
+
+/// Whether clients are asked for a certificate in a handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Demand {
+    /// They are not.
+    #[default]
+    Nothing,
+    /// They are, and may do without, or show one that nobody believes.
+    Request,
+    /// They are, and there is no session without one that is believed.
+    Require,
+}
+
+/// The certificate a client has shown in its handshake, or in the one before its session was resumed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The chain as it came, DER: the client's own first, then those between it and its authority. Never empty.
+    pub chain: Box<[Box<[u8]>]>,
+    /// Whether it is in its time and leads to an authority that is believed about clients, or why not.
+    pub verified: Result<(), &'static str>,
+}
+
+impl Tls {
+    /// What became of the client's certificate, in Kong's words: `SUCCESS`, `NONE`, or `FAILED` with the reason.
+    #[must_use]
+    pub fn client_verify(&self) -> (&'static str, &'static str) {
+        match &self.certificate {
+            None => ("NONE", ""),
+            Some(ClientCertificate { verified: Ok(()), .. }) => ("SUCCESS", ""),
+            Some(ClientCertificate { verified: Err(reason), .. }) => ("FAILED:", reason),
+        }
+    }
 }
 
 impl Default for Client {

@@ -13,7 +13,7 @@ use std::time::Instant;
 use model::entity::{Consumer, Route, Service};
 use wire::{Headers, Known, Method, RequestHead, ResponseHead};
 
-pub use crate::client::{Client, Scheme, Tls};
+pub use crate::client::{Client, ClientCertificate, Demand, Scheme, Tls};
 use crate::identity::{Caller, Credential};
 use crate::reply::Reply;
 use crate::serialize::Latencies;

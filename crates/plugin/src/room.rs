@@ -75,6 +75,13 @@ pub trait Plugin: Phases + Sized {
         Vec::new()
     }
 
+    /// Whether clients are asked for a certificate: in handshakes for the `snis` of the instance's route, or in every
+    /// handshake where it has no such route. What they show is in [`Tls`](crate::exchange::Tls).
+    #[must_use]
+    fn asks_for_certificate(_config: &Self::Config) -> bool {
+        false
+    }
+
     /// Makes the room ready to run; all checking beyond the schema ends here.
     ///
     /// # Errors
@@ -98,6 +105,8 @@ pub trait Definition: Send + Sync {
     fn schema(&self) -> PluginSchema;
     /// See [`Plugin::entities`].
     fn entities(&self) -> Vec<EntitySchema>;
+    /// See [`Plugin::asks_for_certificate`].
+    fn asks_for_certificate(&self, row: &PluginRow) -> bool;
     /// Builds an instance from a row of the configuration.
     ///
     /// # Errors
@@ -147,6 +156,11 @@ impl<P: Plugin> Definition for Entry<P> {
 
     fn entities(&self) -> Vec<EntitySchema> {
         P::entities()
+    }
+
+    fn asks_for_certificate(&self, row: &PluginRow) -> bool {
+        // A configuration that cannot be read is reported when the instance is built.
+        P::Config::from_value(&row.config).is_ok_and(|config| P::asks_for_certificate(&config))
     }
 
     fn build(&self, row: &PluginRow, cx: &Build<'_>) -> Result<Arc<dyn Phases>, BuildError> {

@@ -121,7 +121,11 @@ fn write_request(exchange: &Exchange, out: &mut Vec<u8>) {
         out.extend_from_slice(tls.version.as_bytes());
         out.extend_from_slice(b"\",\"cipher\":\"");
         out.extend_from_slice(tls.cipher.as_bytes());
-        out.extend_from_slice(b"\",\"client_verify\":\"NONE\"}");
+        out.extend_from_slice(b"\",\"client_verify\":\"");
+        let (word, reason) = tls.client_verify();
+        out.extend_from_slice(word.as_bytes());
+        out.extend_from_slice(reason.as_bytes());
+        out.extend_from_slice(b"\"}");
     }
 }
 

@@ -15,6 +15,7 @@ pub mod rate_limiting;
 pub mod request_termination;
 pub mod request_transformer;
 pub mod response_transformer;
+pub mod tls_handshake_modifier;
 
 use plugin::Definition;
 use plugin::model::Catalog;
@@ -25,6 +26,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<cors::Cors>(),
     plugin::room::<jwt::Jwt>(),
     plugin::room::<key_auth::KeyAuth>(),
+    plugin::room::<tls_handshake_modifier::TlsHandshakeModifier>(),
     plugin::room::<acl::Acl>(),
     plugin::room::<rate_limiting::RateLimiting>(),
     plugin::room::<request_transformer::RequestTransformer>(),

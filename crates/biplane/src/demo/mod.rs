@@ -76,7 +76,7 @@ fn demonstrate(places: &Places) -> Result<(), Failure> {
         .map_err(|problem| Failure::System(io::Error::other(problem)))?;
     environment.settings.drain_timeout = DRAIN_TIMEOUT;
     let options =
-        Options { file: "examples/demo/kong.yml".to_owned(), text, places, environment: &environment };
+        Options { file: "examples/demo/kong.yml".to_owned(), text, places, environment: &mut environment };
     let started = start(options, &mut Inheritance::default())?;
     show_tour(&started, &log).map_err(Failure::System)?;
     signals.forever().next();
@@ -103,7 +103,8 @@ fn show_tour(started: &Started, log: &Path) -> io::Result<()> {
     let is_clear = |listener: &&Listener| !listener.tls && listener.carries == Carries::Requests;
     let clear = listening.iter().find(is_clear).or_else(|| listening.first());
     let proxy = clear.and_then(|listener| listener.address.inet()).ok_or_else(no_address)?;
-    let admin = *started.admin.first().ok_or_else(no_address)?;
+    let clear = started.control_schemes[0].iter().position(|scheme| *scheme == "http").unwrap_or_default();
+    let admin = started.admin.get(clear).copied().ok_or_else(no_address)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let tour =
         tour::Tour { proxy: reachable(proxy), admin: reachable(admin), token: token::of_alice(now), log };

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use control::{Control, Running, Source, listen, serve};
+use control::{Control, Listening, Running, Source, listen, serve};
 use model::{Config, Problem};
 use plugin::Services;
 use plugin::clock::Clock;
@@ -124,6 +124,12 @@ impl Answer {
 
 impl Plane {
     pub fn start() -> Self {
+        let free = || listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        Self::start_on(free().into(), free().into())
+    }
+
+    /// A plane with these listeners.
+    pub fn start_on(admin: Listening, status: Listening) -> Self {
         let services = Services::new(1, Clock::default(), true);
         services.report_health(|| {
             let health = |upstream: &str, target: &str, address: &str, state| TargetHealth {
@@ -149,8 +155,7 @@ impl Plane {
             settings_shown: json!({ "proxy_listen": "0.0.0.0:8000", "pg_password": "pg-hidden" }),
             kong_version: "3.9.3",
         });
-        let free = || listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        let running = serve(control, vec![free()], vec![free()]).unwrap();
+        let running = serve(control, vec![admin], vec![status]).unwrap();
         Self { running, gate, services }
     }
 

@@ -20,6 +20,7 @@ use crate::flow;
 use crate::http2::downstream::Downstream;
 use crate::http2::meter::Metered;
 use crate::prefixed::Prefixed;
+use crate::protocol;
 use crate::session::{Arrival, Local, Session};
 use crate::settings::Http2;
 use crate::timer::Timer;
@@ -85,7 +86,8 @@ pub async fn serve(arrival: Arrival) {
             Event::Request(request, respond) => {
                 requests += 1;
                 start(&peer, running.enter(), requests, request, respond);
-                ending |= requests >= settings.max_requests_per_connection;
+                ending |= requests >= settings.max_requests_per_connection
+                    || protocol::is_outdated(&peer.client, &peer.local.snapshot());
                 if ending {
                     connection.graceful_shutdown();
                 }

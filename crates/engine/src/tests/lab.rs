@@ -121,6 +121,12 @@ impl Lab {
         compile(document, &self.services, &self.resolver, &self.tls)
     }
 
+    /// Certificates that some snapshot still holds.
+    pub fn kept_certificates(&self) -> usize {
+        self.local.tidy();
+        self.tls.kept_certificates()
+    }
+
     /// A new client connection.
     pub fn client(&self) -> Peer {
         let (channel, far) = pipe();

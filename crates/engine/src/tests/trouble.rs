@@ -1,4 +1,4 @@
-//! A plugin that does what plugins should not, when a request asks for it.
+//! The plugins of the lab. One of them does what plugins should not, when a request asks for it.
 
 use plugin::{
     Access, BodyFilter, BodyMode, Build, BuildError, Flow, HeaderFilter, Log, Phase, Phases, Plugin,
@@ -6,7 +6,8 @@ use plugin::{
 use plugin::{Definition, Scopes, record, room};
 
 /// The plugins of the lab.
-pub const ROOMS: &[&dyn Definition] = &[room::<Trouble>()];
+pub const ROOMS: &[&dyn Definition] =
+    &[room::<Trouble>(), room::<Witness>(), room::<plugins::tls_handshake_modifier::TlsHandshakeModifier>()];
 
 /// The fields of `document` with the plugin on every request.
 pub fn troubled(document: &str) -> String {
@@ -77,5 +78,37 @@ impl Phases for Trouble {
 
     fn log(&self, cx: &Log<'_>) {
         self.at(cx, "log");
+    }
+}
+
+record! {
+    /// Tells what it sees of the client.
+    pub struct WitnessConfig {}
+}
+
+/// Tells in `X-Client-Verify` and `X-Client-Chain` what has become of a client's certificate.
+pub struct Witness;
+
+impl Plugin for Witness {
+    const NAME: &'static str = "witness";
+    const PRIORITY: i64 = 999;
+    const RUNS: &'static [Phase] = &[Phase::HeaderFilter];
+    const SCOPES: Scopes = Scopes { consumer: false, consumer_group: false, route: true, service: true };
+    const DOC: &'static str = "";
+
+    type Config = WitnessConfig;
+
+    fn build(_: WitnessConfig, _: &Build<'_>) -> Result<Self, BuildError> {
+        Ok(Self)
+    }
+}
+
+impl Phases for Witness {
+    fn header_filter(&self, cx: &mut HeaderFilter<'_>) {
+        let Some(tls) = cx.client.tls.clone() else { return };
+        let (word, reason) = tls.client_verify();
+        let chain = tls.certificate.as_ref().map_or(0, |certificate| certificate.chain.len());
+        cx.headers().set("X-Client-Verify", [word, reason].concat().as_bytes());
+        cx.headers().set("X-Client-Chain", chain.to_string().as_bytes());
     }
 }

@@ -4,15 +4,16 @@ use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
-use plugin::exchange::Tls;
+use plugin::exchange::{ClientCertificate, Demand, Tls};
 use rustls::server::Acceptor;
-use rustls::{CipherSuite, ProtocolVersion};
+use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, ServerConnection};
 use tokio::sync::Semaphore;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::offer::{HTTP2, Offer};
 use super::stream::Secure;
+use super::terminator::Terms;
 use crate::session::Local;
 use crate::transport::Stream;
 
@@ -64,32 +65,54 @@ pub struct Accepted {
 /// Carries a handshake out, with a certificate of the newest snapshot.
 ///
 /// # Errors
-/// Why there is no session: the client is not heard of in time, breaks off, or speaks no TLS we know.
+/// Why there is no session: the client is not heard of in time, breaks off, speaks no TLS we know, or has not shown
+/// what is demanded.
 pub async fn accept(pending: Pending, stream: Stream, offer: Offer) -> io::Result<Accepted> {
     let local = pending.0.clone();
     let limit = local.settings.tls.handshake_timeout;
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long");
-    let stream = tokio::time::timeout(limit, shake_hands(&local, stream, offer)).await.map_err(late)??;
+    let shaken = tokio::time::timeout(limit, shake_hands(&local, stream, offer)).await;
+    let (stream, terms) = shaken.map_err(late)??;
     let session = stream.get_ref().1;
-    let known = Tls {
-        server_name: session.server_name().map(Into::into),
-        version: session.protocol_version().map_or("", version),
-        cipher: session.negotiated_cipher_suite().map_or("", |suite| cipher(suite.suite())),
-    };
+    let known = known(session, &terms)?;
     let http2 = session.alpn_protocol() == Some(HTTP2);
     Ok(Accepted { stream: Stream::Tls(Box::new(Secure::to_client(stream))), known, http2 })
 }
 
-async fn shake_hands(local: &Local, stream: Stream, offer: Offer) -> io::Result<TlsStream<Stream>> {
+/// What there is to know of a session. A resumed one holds the certificate that the client has shown before; its time
+/// may have passed since.
+fn known(session: &ServerConnection, terms: &Terms) -> io::Result<Tls> {
+    let insists = terms.demand == Demand::Require;
+    // Otherwise it has just been checked.
+    let unchecked = !insists || session.handshake_kind() == Some(HandshakeKind::Resumed);
+    let shown = session.peer_certificates().filter(|chain| !chain.is_empty());
+    let certificate = shown.map(|chain| ClientCertificate {
+        chain: chain.iter().map(|one| one.as_ref().into()).collect(),
+        verified: if unchecked { terms.believed.check(chain) } else { Ok(()) },
+    });
+    let believed = certificate.as_ref().is_some_and(|certificate| certificate.verified.is_ok());
+    if insists && !believed {
+        return Err(io::Error::other("the certificate that the client has once shown is no longer believed"));
+    }
+    Ok(Tls {
+        server_name: session.server_name().map(Into::into),
+        version: session.protocol_version().map_or("", version),
+        cipher: session.negotiated_cipher_suite().map_or("", |suite| cipher(suite.suite())),
+        demand: terms.demand,
+        certificate,
+    })
+}
+
+async fn shake_hands(local: &Local, stream: Stream, offer: Offer) -> io::Result<(TlsStream<Stream>, Terms)> {
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-    let config = local.snapshot().terminator.find(start.client_hello().server_name(), offer);
-    let config = config.ok_or_else(|| io::Error::other("there is no certificate to show"))?;
+    let terms = local.snapshot().terminator.find(start.client_hello().server_name(), offer);
+    let terms = terms.ok_or_else(|| io::Error::other("there is no certificate to show"))?;
     let turn = local.handshakes.turn.acquire().await;
-    let rest = start.into_stream(config);
+    let rest = start.into_stream(terms.config.clone());
     // Between two signatures every request that can go on does.
     tokio::task::yield_now().await;
     drop(turn);
-    rest.await
+    Ok((rest.await?, terms))
 }
 
 fn version(version: ProtocolVersion) -> &'static str {

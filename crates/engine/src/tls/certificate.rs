@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::client::ResolvesClientCert;
 use rustls::pki_types::pem::PemObject;
@@ -11,10 +12,15 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, SignatureAlgorithm, SignatureScheme};
 
 use super::provider;
+use super::staple::Staple;
 
 /// A certificate chain with its private key, of which nothing is ever printed.
 #[derive(Clone)]
-pub struct Pair(pub(super) Arc<CertifiedKey>);
+pub struct Pair {
+    pub(super) plain: Arc<CertifiedKey>,
+    /// The same with a response of OCSP, and until when that holds.
+    stapled: Option<(Arc<CertifiedKey>, SystemTime)>,
+}
 
 /// Which half of a pair is wrong, and how.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,7 +47,9 @@ impl Pair {
         })?;
         let pair = CertifiedKey::new(chain, key);
         match pair.keys_match() {
-            Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(Self(Arc::new(pair))),
+            Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
+                Ok(Self { plain: Arc::new(pair), stapled: None })
+            }
             Err(Error::InconsistentKeys(_)) => Err(Wrong::Key("certificate does not match key".to_owned())),
             Err(error) => Err(Wrong::Certificate(format!("invalid certificate: {error}"))),
         }
@@ -49,7 +57,24 @@ impl Pair {
 
     /// The chain as it goes over the wire, the own certificate first.
     pub(super) fn chain(&self) -> &[CertificateDer<'static>] {
-        &self.0.cert
+        &self.plain.cert
+    }
+
+    /// The same pair, shown with `staple` as long as that holds.
+    pub(super) fn with_staple(&self, staple: Option<Staple>) -> Self {
+        let stapled = staple.map(|Staple { response, until }| {
+            let CertifiedKey { cert, key, .. } = &*self.plain;
+            (Arc::new(CertifiedKey { cert: cert.clone(), key: key.clone(), ocsp: Some(response) }), until)
+        });
+        Self { plain: self.plain.clone(), stapled }
+    }
+
+    /// What is shown to a client now.
+    fn shown(&self) -> &Arc<CertifiedKey> {
+        match &self.stapled {
+            Some((stapled, until)) if SystemTime::now() < *until => stapled,
+            _ => &self.plain,
+        }
     }
 }
 
@@ -96,7 +121,7 @@ impl Choice {
     /// A choice among `pairs`.
     pub fn new(mut pairs: Vec<Pair>) -> Self {
         // Signing with RSA takes many times as long.
-        pairs.sort_by_key(|pair| pair.0.key.algorithm() == SignatureAlgorithm::RSA);
+        pairs.sort_by_key(|pair| pair.plain.key.algorithm() == SignatureAlgorithm::RSA);
         Self(pairs)
     }
 
@@ -109,16 +134,16 @@ impl Choice {
 impl ResolvesServerCert for Choice {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         // The schemes are those that the client's cipher suites allow: rustls has left out the others.
-        let fits = |pair: &&Pair| pair.0.key.choose_scheme(hello.signature_schemes()).is_some();
+        let fits = |pair: &&Pair| pair.plain.key.choose_scheme(hello.signature_schemes()).is_some();
         // Where none fits the handshake fails, and says why.
-        self.0.iter().find(fits).or(self.0.first()).map(|pair| pair.0.clone())
+        self.0.iter().find(fits).or(self.0.first()).map(|pair| pair.shown().clone())
     }
 }
 
 impl ResolvesClientCert for Choice {
     fn resolve(&self, _authorities: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        let fits = |pair: &&Pair| pair.0.key.choose_scheme(schemes).is_some();
-        self.0.iter().find(fits).map(|pair| pair.0.clone())
+        let fits = |pair: &&Pair| pair.plain.key.choose_scheme(schemes).is_some();
+        self.0.iter().find(fits).map(|pair| pair.plain.clone())
     }
 
     fn has_certs(&self) -> bool {
@@ -137,5 +162,22 @@ impl Pair {
     /// Shows this pair to everybody, for servers of tests.
     pub fn resolver(&self) -> Arc<dyn ResolvesServerCert> {
         Arc::new(Choice::new(vec![self.clone()]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_response_is_shown_as_long_as_it_holds() {
+        let made = rcgen::generate_simple_self_signed(["x.test".to_owned()]).unwrap();
+        let pair = Pair::read(&made.cert.pem(), &made.signing_key.serialize_pem()).unwrap();
+        let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
+        let shown = |until| pair.with_staple(Some(Staple { response: vec![1], until })).shown().ocsp.clone();
+        assert_eq!([shown(now + hour), shown(now - hour)], [Some(vec![1]), None]);
+        assert_eq!(pair.with_staple(None).shown().ocsp, None);
     }
 }

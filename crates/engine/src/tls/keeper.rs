@@ -3,21 +3,32 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use ahash::AHashMap;
+use model::entity::Certificate;
+use plugin::exchange::Demand;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::server::NoServerSessionStorage;
 use rustls::{RootCertStore, ServerConfig};
 
 use super::certificate::{Choice, Pair};
+use super::clients::{Asking, Believed};
+use super::fingerprint::{Fingerprint, Fingerprinter};
 use super::provider;
 use super::settings::{TlsSettings, Trusted};
-use super::terminator::Shown;
+use super::staple::{self, Staple};
+use super::terminator::{self, Shown};
 use super::tickets::{Domain, Tickets};
-use super::trust::{Fingerprint, Trust};
+use super::trust::Trust;
 
 /// The parts of TLS that outlive reloads.
 pub struct Keeper {
     settings: TlsSettings,
     tickets: Tickets,
     default: Option<Arc<Shown>>,
+    /// Who is believed about clients.
+    believed: Arc<Believed>,
+    /// By their text, so that certificates are read again only where something changed.
+    certificates: Mutex<AHashMap<Fingerprint, Weak<Shown>>>,
     client_certificate: Option<Arc<Choice>>,
     /// Read when first needed: it is a large file.
     trusted: OnceLock<Arc<RootCertStore>>,
@@ -32,9 +43,12 @@ impl Keeper {
     /// When there is no randomness for keys.
     pub fn new(settings: TlsSettings) -> Result<Self, rustls::Error> {
         let client = settings.client_certificate.clone();
+        let believed = Believed::new(settings.client_authorities.as_ref(), settings.verify_depth);
         let mut keeper = Self {
             tickets: Tickets::default(),
             default: None,
+            believed: Arc::new(believed),
+            certificates: Mutex::default(),
             client_certificate: client.map(|pair| Arc::new(Choice::new(vec![pair]))),
             trusted: OnceLock::new(),
             trusts: Mutex::default(),
@@ -62,7 +76,16 @@ impl Keeper {
 
     /// What is shown where no server name matches.
     pub(super) fn default_shown(&self) -> Option<Arc<Shown>> {
-        self.default.clone()
+        let staples = self.default_staples();
+        if staples.iter().all(Option::is_none) {
+            return self.default.clone();
+        }
+        let mut digest = Fingerprinter::default();
+        digest.add(b"the default certificates");
+        add_staples(&mut digest, &staples);
+        let make = || self.shown(with_staples(&self.settings.default_certificates, staples));
+        // It has been made without them before, and differs in nothing that could fail.
+        kept(&self.certificates, digest.finish(), make).ok().or_else(|| self.default.clone())
     }
 
     /// What is shown to services that have no certificate of their own set.
@@ -70,21 +93,82 @@ impl Keeper {
         self.client_certificate.as_ref()
     }
 
+    /// What is demanded of clients in every handshake.
+    pub(super) fn demand(&self) -> Demand {
+        self.settings.verify_client
+    }
+
+    /// Who is believed about clients.
+    pub(super) fn believed(&self) -> &Arc<Believed> {
+        &self.believed
+    }
+
+    /// A certificate of a configuration, made ready to be shown: the one at hand, if it is the same text.
+    ///
+    /// # Errors
+    /// The field that is wrong, and how.
+    pub(super) fn certificate(
+        &self,
+        certificate: &Certificate,
+    ) -> Result<Arc<Shown>, (&'static str, String)> {
+        let staples = self.staples(certificate);
+        let mut digest = Fingerprinter::default();
+        add_staples(&mut digest, &staples);
+        let second =
+            [&certificate.cert_alt, &certificate.key_alt].map(|text| text.as_deref().unwrap_or_default());
+        for text in [certificate.cert.as_str(), &certificate.key].iter().chain(&second) {
+            digest.add(text.as_bytes());
+        }
+        let make = || {
+            let pairs = with_staples(&terminator::read(certificate)?, staples);
+            self.shown(pairs).map_err(|error| ("cert", error.to_string()))
+        };
+        kept(&self.certificates, digest.finish(), make)
+    }
+
+    /// What there is to be shown with the pairs of a certificate. The files are read at each reload.
+    fn staples(&self, certificate: &Certificate) -> Vec<Option<Staple>> {
+        let Some(folder) = &self.settings.staples else { return Vec::new() };
+        let read = |ending: &str, pem: &str| {
+            // Where this fails, the pair is refused.
+            let own = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
+            staple::read(&folder.join(format!("{}.{ending}", certificate.id)), &own)
+        };
+        let second = certificate.cert_alt.as_deref().and_then(|pem| read("alt.ocsp", pem));
+        vec![read("ocsp", &certificate.cert), second]
+    }
+
+    /// What there is to be shown with the default certificates.
+    fn default_staples(&self) -> Vec<Option<Staple>> {
+        let files = self.settings.default_staples.iter().zip(&self.settings.default_certificates);
+        files.map(|(file, pair)| staple::read(file.as_deref()?, pair.chain().first()?)).collect()
+    }
+
     /// Makes pairs ready to be shown to clients.
-    pub(super) fn shown(&self, pairs: Vec<Pair>) -> Result<Shown, rustls::Error> {
-        let choice = Arc::new(Choice::new(pairs));
-        Shown::new(&choice, |choice| self.server_config(choice, Domain::anyone()))
+    fn shown(&self, pairs: Vec<Pair>) -> Result<Shown, rustls::Error> {
+        let everywhere = self.demand();
+        let mut demands = vec![everywhere, everywhere.max(Demand::Request)];
+        demands.dedup();
+        Shown::new(pairs, &demands, |choice, demand| {
+            let authorities =
+                if demand == Demand::Nothing { Vec::new() } else { self.believed.fingerprints() };
+            self.server_config(choice, &Domain::of(demand, authorities))
+        })
     }
 
     /// Nothing is stored per session: a ticket holds it, encrypted, at the client.
     pub(super) fn server_config(
         &self,
         choice: Arc<Choice>,
-        domain: Domain,
+        domain: &Domain,
     ) -> Result<ServerConfig, rustls::Error> {
         let builder = ServerConfig::builder_with_provider(provider().clone())
             .with_protocol_versions(self.settings.versions.supported())?;
-        let mut config = builder.with_no_client_auth().with_cert_resolver(choice);
+        let builder = match Asking::of(domain.demand(), &self.believed) {
+            Some(asking) => builder.with_client_cert_verifier(asking),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(choice);
         config.session_storage = Arc::new(NoServerSessionStorage {});
         if self.settings.session_tickets {
             config.ticketer = self.tickets.of(domain)?;
@@ -116,15 +200,48 @@ impl Keeper {
         fingerprint: Fingerprint,
         make: impl FnOnce() -> Result<Trust, rustls::Error>,
     ) -> Result<Arc<Trust>, rustls::Error> {
-        let mut trusts = self.trusts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = trusts.get(&fingerprint).and_then(Weak::upgrade) {
-            return Ok(known);
-        }
-        trusts.retain(|_, trust| trust.strong_count() > 0);
-        let fresh = Arc::new(make()?);
-        trusts.insert(fingerprint, Arc::downgrade(&fresh));
-        Ok(fresh)
+        kept(&self.trusts, fingerprint, make)
     }
+}
+
+/// Pairs with what is to be shown with each.
+fn with_staples(pairs: &[Pair], staples: Vec<Option<Staple>>) -> Vec<Pair> {
+    let staples = staples.into_iter().chain(std::iter::repeat(None));
+    pairs.iter().zip(staples).map(|(pair, staple)| pair.with_staple(staple)).collect()
+}
+
+fn add_staples(digest: &mut Fingerprinter, staples: &[Option<Staple>]) {
+    for staple in staples {
+        digest.add(staple.as_ref().map(|staple| staple.response.as_slice()).unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+impl Keeper {
+    /// Certificates that some snapshot still holds.
+    pub fn kept_certificates(&self) -> usize {
+        let known = self.certificates.lock().unwrap();
+        known.values().filter(|one| one.strong_count() > 0).count()
+    }
+}
+
+/// What somebody still holds under `fingerprint`, or a new one.
+fn kept<T, E>(
+    known: &Mutex<AHashMap<Fingerprint, Weak<T>>>,
+    fingerprint: Fingerprint,
+    make: impl FnOnce() -> Result<T, E>,
+) -> Result<Arc<T>, E> {
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(found) = known.get(&fingerprint).and_then(Weak::upgrade) {
+        return Ok(found);
+    }
+    let fresh = Arc::new(make()?);
+    // Looked through only when it would have to grow: a configuration may have thousands.
+    if known.len() == known.capacity() {
+        known.retain(|_, one| one.strong_count() > 0);
+    }
+    known.insert(fingerprint, Arc::downgrade(&fresh));
+    Ok(fresh)
 }
 
 fn add_system(store: &mut RootCertStore) {

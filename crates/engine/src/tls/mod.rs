@@ -1,16 +1,21 @@
 //! TLS, on both sides: certificates shown to clients, and trust in services. rustls on aws-lc-rs does the work.
 //!
 //! Towards clients: [`accept`] reads the `ClientHello`, asks the [`Terminator`] of the newest snapshot which
-//! certificate belongs to the server name, and finishes the handshake. Towards services: a [`Trust`] says whom to
+//! certificate belongs to the server name and whether the client has to show one, and finishes the handshake. Towards services: a [`Trust`] says whom to
 //! believe and what to show. What outlives a reload is in the [`Keeper`]. No private key is ever printed.
 
 mod accept;
+mod beside;
 mod certificate;
+mod clients;
 mod default_certificate;
+mod demands;
+mod fingerprint;
 mod keeper;
 mod offer;
 mod seldom;
 mod settings;
+mod staple;
 mod stream;
 mod terminator;
 mod tickets;
@@ -22,6 +27,7 @@ use std::sync::{Arc, LazyLock};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 pub use accept::{Handshakes, Pending, accept};
+pub use beside::server_config;
 pub use certificate::Pair;
 pub use default_certificate::default_pairs;
 pub use keeper::Keeper;
@@ -29,7 +35,7 @@ pub use offer::Offer;
 pub use seldom::Seldom;
 pub use settings::{Authorities, TlsSettings, Trusted, Versions};
 pub use stream::Secure;
-pub use terminator::{Pairs, Terminator};
+pub use terminator::Terminator;
 pub use trust::{Identity, Trust, Wanted};
 
 /// The one provider of cryptography.
@@ -50,8 +56,13 @@ pub mod tests {
     pub use super::tickets::Domain;
     use super::{Keeper, Pair, certificate::Choice};
 
+    /// Whether both are the same in memory: the second one has not been read again.
+    pub fn is_same(one: &Pair, other: &Pair) -> bool {
+        Arc::ptr_eq(&one.plain, &other.plain)
+    }
+
     /// A server of a trust domain.
-    pub fn server_config(keeper: &Keeper, pair: Pair, domain: Domain) -> ServerConfig {
+    pub fn server_config(keeper: &Keeper, pair: Pair, domain: &Domain) -> ServerConfig {
         keeper.server_config(Arc::new(Choice::new(vec![pair])), domain).unwrap()
     }
 }

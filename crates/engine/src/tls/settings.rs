@@ -1,8 +1,10 @@
 //! What an operator sets about TLS.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use plugin::exchange::Demand;
 use rustls::pki_types::CertificateDer;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, SupportedProtocolVersion};
@@ -28,6 +30,16 @@ pub struct TlsSettings {
     pub verify_services: bool,
     /// Shown to services that ask and have no certificate of their own set.
     pub client_certificate: Option<Pair>,
+    /// Files with responses of OCSP for the default certificates, in their order.
+    pub default_staples: Vec<Option<PathBuf>>,
+    /// The folder of those for certificates of the configuration: `ID.ocsp`, and `ID.alt.ocsp` for the second pair.
+    pub staples: Option<PathBuf>,
+    /// What is demanded of clients in every handshake.
+    pub verify_client: Demand,
+    /// Who is believed about clients.
+    pub client_authorities: Option<Authorities>,
+    /// Certificates that may stand between a client's own and its authority's.
+    pub verify_depth: Option<usize>,
 }
 
 impl Default for TlsSettings {
@@ -41,6 +53,11 @@ impl Default for TlsSettings {
             trusted: vec![Trusted::System],
             verify_services: false,
             client_certificate: None,
+            default_staples: Vec::new(),
+            staples: None,
+            verify_client: Demand::Nothing,
+            client_authorities: None,
+            verify_depth: None,
         }
     }
 }
@@ -70,6 +87,12 @@ impl Authorities {
             store.add(certificate.clone()).map_err(|error| format!("invalid certificate: {error}"))?;
         }
         Ok(Self(found))
+    }
+
+    /// Those of several texts together.
+    #[must_use]
+    pub fn all(lists: Vec<Self>) -> Self {
+        Self(lists.into_iter().flat_map(|list| list.0).collect())
     }
 }
 

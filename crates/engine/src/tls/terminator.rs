@@ -1,13 +1,17 @@
-//! Which certificate is shown for which server name. Compiled at reload.
+//! Which certificate is shown for which server name, and what is demanded of the client. Compiled at reload.
 
 use std::sync::Arc;
 
 use ahash::AHashMap;
 use model::entity::Certificate;
 use model::{Config, Problem, Uuid};
+use plugin::Definition;
+use plugin::exchange::Demand;
 use rustls::ServerConfig;
 
 use super::certificate::{Choice, Pair, Wrong};
+use super::clients::Believed;
+use super::demands::Demands;
 use super::keeper::Keeper;
 use super::offer::Offer;
 use crate::unsupported::at;
@@ -16,39 +20,65 @@ use crate::unsupported::at;
 pub struct Terminator {
     by_name: AHashMap<Box<str>, Arc<Shown>>,
     default: Option<Arc<Shown>>,
+    demands: Demands,
+    believed: Arc<Believed>,
+    /// All of them, so that the next configuration finds those that stay.
+    certificates: Certificates,
 }
 
-/// A certificate made ready to be shown: one configuration of rustls for each [`Offer`].
-pub struct Shown(pub(super) [Arc<ServerConfig>; Offer::ALL.len()]);
+/// A certificate made ready to be shown.
+pub struct Shown {
+    pairs: Vec<Pair>,
+    /// For each demand that there may be, one configuration of rustls for each [`Offer`].
+    ready: Vec<(Demand, [Arc<ServerConfig>; Offer::ALL.len()])>,
+}
+
+/// How to finish a handshake.
+pub struct Terms {
+    /// What rustls has to do.
+    pub config: Arc<ServerConfig>,
+    /// Whether the client is asked for a certificate.
+    pub demand: Demand,
+    /// Who is believed about what it shows.
+    pub believed: Arc<Believed>,
+}
 
 impl Terminator {
     /// Makes the certificates of `config` ready. What cannot be used is added to `problems`.
-    pub fn compile(config: &Config, keeper: &Keeper, pairs: &Pairs, problems: &mut Vec<Problem>) -> Self {
-        let mut shown: AHashMap<Uuid, Arc<Shown>> = AHashMap::new();
+    pub fn compile(
+        config: &Config,
+        definitions: &[&'static dyn Definition],
+        keeper: &Keeper,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
+        let certificates = Certificates::read(config, keeper, problems);
         let mut by_name = AHashMap::new();
         for sni in &config.snis {
-            let id = sni.certificate.0;
-            let Some(pairs) = pairs.0.get(&id) else { continue };
-            let ready = match shown.get(&id) {
-                Some(ready) => ready.clone(),
-                None => match keeper.shown(pairs.clone()) {
-                    Ok(ready) => shown.entry(id).or_insert(Arc::new(ready)).clone(),
-                    Err(error) => {
-                        problems.push(at(config, "certificates", id, "cert", &error.to_string()));
-                        continue;
-                    }
-                },
-            };
-            by_name.insert(normal(&sni.name).into_boxed_str(), ready);
+            if let Some(shown) = certificates.0.get(&sni.certificate.0) {
+                by_name.insert(normal(&sni.name).into_boxed_str(), shown.clone());
+            }
         }
-        Self { by_name, default: keeper.default_shown() }
+        let demands = Demands::compile(config, definitions, keeper.demand());
+        let (default, believed) = (keeper.default_shown(), keeper.believed().clone());
+        Self { by_name, default, demands, believed, certificates }
     }
 
-    /// What to finish a handshake with, for a client that asked for `name`.
-    pub fn find(&self, name: Option<&str>, offer: Offer) -> Option<Arc<ServerConfig>> {
+    /// How to finish a handshake with a client that asked for `name`.
+    pub fn find(&self, name: Option<&str>, offer: Offer) -> Option<Terms> {
         let shown = name.and_then(|name| self.named(&normal(name)));
         let shown = shown.or_else(|| self.by_name.get("*")).or(self.default.as_ref())?;
-        Some(shown.0[offer as usize].clone())
+        let demand = self.demand(name.map(str::as_bytes));
+        Some(Terms { config: shown.config(demand, offer)?, demand, believed: self.believed.clone() })
+    }
+
+    /// What is demanded in handshakes for `name`.
+    pub fn demand(&self, name: Option<&[u8]>) -> Demand {
+        self.demands.of(name)
+    }
+
+    /// The certificates of the configuration.
+    pub fn certificates(&self) -> &Certificates {
+        &self.certificates
     }
 
     /// Exact, then `*.suffix`, then `prefix.*` (kong.md 1.7). The star stands for one label, as it does in certificates.
@@ -67,17 +97,17 @@ fn normal(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
-/// The certificates of a configuration that can be used, with their keys.
-pub struct Pairs(AHashMap<Uuid, Vec<Pair>>);
+/// The certificates of a configuration that can be used.
+pub struct Certificates(AHashMap<Uuid, Arc<Shown>>);
 
-impl Pairs {
-    /// Reads all certificates of `config`. Those that cannot be used are added to `problems`.
-    pub fn read(config: &Config, problems: &mut Vec<Problem>) -> Self {
+impl Certificates {
+    /// Reads all certificates of `config` that are not known yet. Those that cannot be used are added to `problems`.
+    fn read(config: &Config, keeper: &Keeper, problems: &mut Vec<Problem>) -> Self {
         let mut found = AHashMap::new();
         for certificate in &config.certificates {
-            match read(certificate) {
-                Ok(pairs) => {
-                    found.insert(certificate.id, pairs);
+            match keeper.certificate(certificate) {
+                Ok(shown) => {
+                    found.insert(certificate.id, shown);
                 }
                 Err((field, message)) => {
                     problems.push(at(config, "certificates", certificate.id, field, &message));
@@ -89,11 +119,15 @@ impl Pairs {
 
     /// The pairs of a certificate.
     pub fn of(&self, certificate: Uuid) -> Option<&[Pair]> {
-        self.0.get(&certificate).map(Vec::as_slice)
+        self.0.get(&certificate).map(|shown| shown.pairs.as_slice())
     }
 }
 
-fn read(certificate: &Certificate) -> Result<Vec<Pair>, (&'static str, String)> {
+/// The pairs of a certificate.
+///
+/// # Errors
+/// The field that is wrong, and how.
+pub fn read(certificate: &Certificate) -> Result<Vec<Pair>, (&'static str, String)> {
     let place = |wrong: Wrong, fields: (&'static str, &'static str)| match wrong {
         Wrong::Certificate(message) => (fields.0, message),
         Wrong::Key(message) => (fields.1, message),
@@ -108,17 +142,29 @@ fn read(certificate: &Certificate) -> Result<Vec<Pair>, (&'static str, String)> 
 }
 
 impl Shown {
-    /// Makes a choice among pairs ready, with `finish` settling what all offers have in common.
+    /// Makes pairs ready for each of `demands`, with `finish` settling what all offers have in common.
     pub(super) fn new(
-        choice: &Arc<Choice>,
-        finish: impl Fn(Arc<Choice>) -> Result<ServerConfig, rustls::Error>,
+        pairs: Vec<Pair>,
+        demands: &[Demand],
+        finish: impl Fn(Arc<Choice>, Demand) -> Result<ServerConfig, rustls::Error>,
     ) -> Result<Self, rustls::Error> {
-        let make = |offer: Offer| {
-            let mut config = finish(choice.clone())?;
+        let choice = Arc::new(Choice::new(pairs.clone()));
+        let make = |demand: Demand, offer: Offer| {
+            let mut config = finish(choice.clone(), demand)?;
             config.alpn_protocols = offer.protocols();
             Ok::<_, rustls::Error>(Arc::new(config))
         };
-        let [http1, http2, nothing] = Offer::ALL.map(make);
-        Ok(Self([http1?, http2?, nothing?]))
+        let each = |demand: &Demand| {
+            let [http1, http2, nothing] = Offer::ALL.map(|offer| make(*demand, offer));
+            Ok((*demand, [http1?, http2?, nothing?]))
+        };
+        let ready = demands.iter().map(each).collect::<Result<_, rustls::Error>>()?;
+        Ok(Self { pairs, ready })
+    }
+
+    /// What rustls has to do, if it has been made ready for `demand`.
+    pub(super) fn config(&self, demand: Demand, offer: Offer) -> Option<Arc<ServerConfig>> {
+        let (_, ready) = self.ready.iter().find(|(made_for, _)| *made_for == demand)?;
+        Some(ready[offer as usize].clone())
     }
 }

@@ -4,26 +4,31 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::AHashMap;
+use plugin::exchange::Demand;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::ProducesTickets;
 
+use super::fingerprint::Fingerprint;
+
 /// Whose clients may resume each other's sessions. A resumed session skips the check of the client's certificate, so
-/// listeners that ask for certificates of different authorities are different domains.
+/// handshakes that demand something else, or certificates of other authorities, are different domains.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Domain(Box<[[u8; 32]]>);
+pub struct Domain {
+    demand: Demand,
+    authorities: Box<[Fingerprint]>,
+}
 
 impl Domain {
-    /// Clients that are not asked for a certificate.
-    pub fn anyone() -> Self {
-        Self(Box::default())
-    }
-
-    /// Clients with a certificate of one of these authorities, given by digest.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no entity asks clients for certificates yet"))]
-    pub fn of(mut authorities: Vec<[u8; 32]>) -> Self {
+    /// Clients of whom this is demanded, with certificates of these authorities, given by digest.
+    pub fn of(demand: Demand, mut authorities: Vec<Fingerprint>) -> Self {
         authorities.sort_unstable();
         authorities.dedup();
-        Self(authorities.into())
+        Self { demand, authorities: authorities.into() }
+    }
+
+    /// What is demanded.
+    pub fn demand(&self) -> Demand {
+        self.demand
     }
 }
 
@@ -36,13 +41,13 @@ impl Tickets {
     ///
     /// # Errors
     /// When there is no randomness for keys.
-    pub fn of(&self, domain: Domain) -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
+    pub fn of(&self, domain: &Domain) -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
         let mut domains = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = domains.get(&domain) {
+        if let Some(known) = domains.get(domain) {
             return Ok(known.clone());
         }
         let fresh = Ticketer::new()?;
-        domains.insert(domain, fresh.clone());
+        domains.insert(domain.clone(), fresh.clone());
         Ok(fresh)
     }
 }

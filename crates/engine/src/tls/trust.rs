@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{Context, SHA256};
 use model::entity::Service;
 use model::{Config, Problem};
 use rustls::client::Resumption;
@@ -12,21 +11,19 @@ use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
 use super::certificate::{Choice, certificates};
+use super::fingerprint::{Fingerprint, Fingerprinter};
 use super::keeper::Keeper;
 use super::offer::HTTP2;
 use super::provider;
 use super::settings::Versions;
 use super::stream::Secure;
-use super::terminator::Pairs;
+use super::terminator::Certificates;
 use super::verify::Verifier;
 use crate::transport::Stream;
 use crate::unsupported::at;
 
 /// Sessions kept for resumption per trust; each is of one server name.
 const KEPT_SESSIONS: usize = 256;
-
-/// What a trust comes to: whom it believes and what it shows.
-pub type Fingerprint = [u8; 32];
 
 /// How a service is reached under TLS.
 pub struct Trust {
@@ -53,7 +50,7 @@ impl Trust {
         config: &Config,
         service: &Service,
         keeper: &Keeper,
-        pairs: &Pairs,
+        certificates: &Certificates,
         problems: &mut Vec<Problem>,
     ) -> Option<Arc<Self>> {
         let protocols = match service.protocol.as_str() {
@@ -61,7 +58,7 @@ impl Trust {
             "grpcs" => vec![HTTP2.to_vec()],
             _ => return None,
         };
-        let shown = client_certificate(config, service, keeper, pairs);
+        let shown = client_certificate(config, service, keeper, certificates);
         let made = verifier(config, service, keeper).and_then(|verifier| {
             let fingerprint = fingerprint(&verifier, shown.as_deref(), &protocols);
             let made = keeper.trust(fingerprint, || Self::new(verifier, shown, protocols, fingerprint));
@@ -160,14 +157,14 @@ fn client_certificate(
     config: &Config,
     service: &Service,
     keeper: &Keeper,
-    pairs: &Pairs,
+    certificates: &Certificates,
 ) -> Option<Arc<Choice>> {
     let upstream = config.upstream(&service.host).and_then(|upstream| upstream.client_certificate.as_ref());
     let reference = service.client_certificate.as_ref().or(upstream);
     match reference {
         // One that cannot be read is a problem of its own by now.
         Some(reference) => {
-            let pairs = pairs.of(reference.0)?.to_vec();
+            let pairs = certificates.of(reference.0)?.to_vec();
             Some(Arc::new(Choice::new(pairs)))
         }
         None => keeper.client_certificate().cloned(),
@@ -202,11 +199,8 @@ fn authorities(config: &Config, named: &[model::Uuid]) -> Result<RootCertStore, 
 
 /// A digest of all that tells one trust from another.
 fn fingerprint(verifier: &Verifier, shown: Option<&Choice>, protocols: &[Vec<u8>]) -> Fingerprint {
-    let mut digest = Context::new(&SHA256);
-    let mut add = |part: &[u8]| {
-        digest.update(&(part.len() as u64).to_le_bytes());
-        digest.update(part);
-    };
+    let mut digest = Fingerprinter::default();
+    let mut add = |part: &[u8]| digest.add(part);
     match verifier {
         Verifier::Anyone => add(b"anyone"),
         Verifier::Authorities { roots, depth } => {
@@ -228,9 +222,7 @@ fn fingerprint(verifier: &Verifier, shown: Option<&Choice>, protocols: &[Vec<u8>
         add(b"protocol");
         add(protocol);
     }
-    let mut fingerprint = Fingerprint::default();
-    fingerprint.copy_from_slice(digest.finish().as_ref());
-    fingerprint
+    digest.finish()
 }
 
 #[cfg(test)]

@@ -69,6 +69,11 @@ impl Issued {
     pub fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
     }
+
+    /// The same with what stands between it and its authority.
+    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
+        CertificateDer::pem_slice_iter(self.certificate.as_bytes()).map(Result::unwrap).collect()
+    }
 }
 
 fn params(names: &[&str]) -> CertificateParams {

@@ -1,6 +1,7 @@
 //! TLS over pipes, with certificates made on the spot.
 
 mod authority;
+mod clients;
 mod farewells;
 mod handshakes;
 mod names;

@@ -7,6 +7,7 @@ use super::authority::{Authority, Issued};
 use super::{answer, client_config, client_of, connect, pair, provider, settings, shown};
 use crate::settings::Settings;
 use crate::tests::lab::{Lab, PLAIN, with};
+use crate::tls::tests::is_same;
 use crate::tls::{TlsSettings, Versions};
 
 /// A document with these certificates, each with its server names.
@@ -53,6 +54,39 @@ async fn the_closest_name_decides_which_certificate_is_shown() {
         expect(&lab, "d.c.b.test", star).await;
         expect(&lab, "192.0.2.1", star).await;
     })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_reads_only_certificates_that_have_changed() {
+    let authority = Authority::root();
+    let (stays, first, second) =
+        (authority.issue(&["a.test"]), authority.issue(&["b.test"]), authority.issue(&["b.test"]));
+    let pairs = |lab: &Lab| {
+        let snapshot = lab.local.snapshot();
+        let pair = |name| {
+            let config = &snapshot.config;
+            let sni = config.snis.iter().find(|sni| sni.name == name).unwrap();
+            snapshot.terminator.certificates().of(sni.certificate.0).unwrap()[0].clone()
+        };
+        [pair("a.test"), pair("b.test")]
+    };
+    with(
+        &certificates(&[(&stays, &["a.test"]), (&first, &["b.test"])]),
+        Settings::default(),
+        |lab| async move {
+            let before = pairs(&lab);
+            lab.reload(&certificates(&[(&stays, &["a.test"]), (&second, &["b.test"])]));
+            let after = pairs(&lab);
+            assert!(is_same(&before[0], &after[0]) && !is_same(&before[1], &after[1]));
+            // What nobody uses any more is let go, and read again when it comes back.
+            drop((before, after));
+            lab.reload(PLAIN);
+            assert_eq!(lab.kept_certificates(), 0);
+            lab.reload(&certificates(&[(&stays, &["a.test"]), (&second, &["b.test"])]));
+            expect(&lab, "a.test", &stays).await;
+        },
+    )
     .await;
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use plugin::exchange::Demand;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, HandshakeKind, ServerConfig};
 use tokio_rustls::TlsAcceptor;
@@ -80,13 +81,22 @@ async fn meet(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> Handsha
 async fn a_ticket_of_one_trust_domain_is_worth_nothing_in_another() {
     let issued = Authority::root().issue(&["x.test"]);
     let keeper = Keeper::new(TlsSettings::default()).unwrap();
-    let of = |domain| Arc::new(server_config(&keeper, pair(&issued), domain));
-    let [anyone, staff, partners] =
-        [of(Domain::anyone()), of(Domain::of(vec![[1; 32]])), of(Domain::of(vec![[1; 32], [2; 32]]))];
-    let same = of(Domain::of(vec![[2; 32], [1; 32], [1; 32]]));
+    let of = |demand, authorities: Vec<u8>| {
+        let domain = Domain::of(demand, authorities.into_iter().map(|byte| [byte; 32]).collect());
+        Arc::new(server_config(&keeper, pair(&issued), &domain))
+    };
+    let [anyone, asked, staff, partners, same] = [
+        of(Demand::Nothing, vec![]),
+        of(Demand::Request, vec![]),
+        of(Demand::Request, vec![1]),
+        of(Demand::Request, vec![1, 2]),
+        of(Demand::Request, vec![2, 1, 1]),
+    ];
     for (first, second, kind) in [
         (&anyone, &anyone, HandshakeKind::Resumed),
-        (&anyone, &staff, HandshakeKind::Full),
+        (&anyone, &asked, HandshakeKind::Full),
+        (&asked, &anyone, HandshakeKind::Full),
+        (&asked, &staff, HandshakeKind::Full),
         (&staff, &partners, HandshakeKind::Full),
         (&partners, &same, HandshakeKind::Resumed),
     ] {
