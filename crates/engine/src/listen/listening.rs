@@ -223,11 +223,10 @@ mod tests {
     #[test]
     fn datagrams_and_connections_at_one_address_are_two_listeners() {
         let udp = |address: &str| Listener { carries: Carries::Datagrams, ..listener(address, false) };
-        let mut listening = start(1, &[udp("127.0.0.1:0")]);
-        let port = addresses(&listening)[0].to_string();
-        listening = start(1, &[udp("127.0.0.1:0"), listener(&port, true)]);
+        let port = addresses(&start(1, &[udp("127.0.0.1:0")]))[0].to_string();
+        let listening = start(1, &[udp(&port), listener(&port, true)]);
         let before = listening.follow(0).borrow().clone();
-        listening.change(&[listener(&port, false), udp("127.0.0.1:0")], &mut Vec::new()).unwrap();
+        listening.change(&[listener(&port, false), udp(&port)], &mut Vec::new()).unwrap();
         let now = listening.follow(0).borrow().clone();
         assert!(Arc::ptr_eq(&now[0].bound, &before[1].bound) && Arc::ptr_eq(&now[1].bound, &before[0].bound));
         let mut inherited: Vec<_> = [&now[1], &now[0]]
