@@ -127,6 +127,11 @@ impl Gateway {
         }
     }
 
+    /// The id of its process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything it wrote so far.
     pub fn output(&self) -> String {
         self.output.text()

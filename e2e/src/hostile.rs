@@ -152,7 +152,7 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
     let hostile = Hostile { cases: cases.collect::<Result<_, String>>()? };
     let timeout = corpus.read_timeout.map(|time| format!("  read_timeout: {time}\n")).unwrap_or_default();
     // Answers that come too early only meet a body that is passed on while it comes.
-    let rig = Rig::start(settings, Arc::new(hostile), &timeout, "request_buffering: false")?;
+    let rig = Rig::start(settings, Arc::new(hostile), &timeout, "request_buffering: false", &[])?;
     let mut failures = Vec::new();
     for (number, case) in corpus.responses.iter().enumerate() {
         let problems = marked(case.deviates.as_deref(), judge(&rig, case, number)?);

@@ -5,8 +5,10 @@
 mod case;
 mod certificates;
 mod client;
+mod downgrade;
 mod echo;
 mod expect;
+mod frames;
 mod gateway;
 mod grpc;
 mod hostile;
@@ -15,6 +17,7 @@ mod log_file;
 mod machine;
 mod message;
 mod placeholders;
+mod reached;
 mod recorder;
 mod remote;
 mod report;
@@ -77,6 +80,11 @@ impl Settings {
     /// Sends the requests in the file at `path`, which could be read in two ways.
     pub fn run_smuggling(&self, path: &Path) -> Result<(), String> {
         smuggling::run(path, self)
+    }
+
+    /// Sends the requests in the file at `path` over HTTP/2, which HTTP/1.1 could read in two ways.
+    pub fn run_downgrade(&self, path: &Path) -> Result<(), String> {
+        downgrade::run(path, self)
     }
 
     /// Has the upstream send the responses in the file at `path`, which no upstream should.

@@ -7,6 +7,7 @@ use crate::{Settings, Target};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,13 +20,14 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// Starts both. `service` is more lines of the service's declaration, `route` more fields of the route's. What goes
-    /// to `/gate` is answered 403 by the gateway.
+    /// Starts both. `service` is more lines of the service's declaration, `route` more fields of the route's, `arguments`
+    /// more of the gateway's. What goes to `/gate` is answered 403 by the gateway.
     pub fn start(
         settings: &Settings,
         behaviour: Arc<dyn Behaviour>,
         service: &str,
         route: &str,
+        arguments: &[&str],
     ) -> Result<Rig, String> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let Target::Binary(binary) = &settings.target else { return Err("needs a binary".to_owned()) };
@@ -41,15 +43,26 @@ impl Rig {
         );
         let file = folder.join("kong.yml");
         std::fs::write(&file, config).map_err(|error| error.to_string())?;
-        let workers = ["--workers".to_owned(), "1".to_owned()];
-        let gateway = Gateway::start(binary, &file, &workers, &BTreeMap::new())
+        let arguments: Vec<String> =
+            ["--workers", "1"].iter().chain(arguments).map(|&text| text.to_owned()).collect();
+        let gateway = Gateway::start(binary, &file, &arguments, &BTreeMap::new())
             .map_err(|failed| format!("the gateway did not start:\n{}", failed.output))?;
         Ok(Rig { gateway, recorder, folder })
     }
 
+    /// Where the gateway listens for clients.
+    pub fn address(&self) -> SocketAddr {
+        self.gateway.addresses.proxy
+    }
+
+    /// The gateway's process.
+    pub fn process(&self) -> u32 {
+        self.gateway.process()
+    }
+
     /// Opens a connection to the gateway.
     pub fn connect(&self) -> Result<Connection, String> {
-        Connection::open(self.gateway.addresses.proxy, None).map_err(|error| format!("connecting: {error}"))
+        Connection::open(self.address(), None).map_err(|error| format!("connecting: {error}"))
     }
 
     /// Asks for `path` on a connection of its own: another's leftovers must not answer it.

@@ -31,8 +31,12 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 type Run = fn(&Settings, &Path) -> Result<(), String>;
 
 /// Where files lie that are tests, and what runs them.
-const FOLDERS: [(&str, Run); 3] =
-    [("cases", Settings::run), ("smuggling", Settings::run_smuggling), ("hostile", Settings::run_hostile)];
+const FOLDERS: [(&str, Run); 4] = [
+    ("cases", Settings::run),
+    ("smuggling", Settings::run_smuggling),
+    ("downgrade", Settings::run_downgrade),
+    ("hostile", Settings::run_hostile),
+];
 
 fn trial(settings: &Arc<Settings>, folder: &str, path: PathBuf, run: Run) -> Trial {
     let within = if folder == "cases" { settings.root.join(folder) } else { settings.root.clone() };
