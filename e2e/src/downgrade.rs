@@ -7,7 +7,7 @@ use crate::frames::{frame, get, pseudo, section};
 use crate::placeholders::{Values, fill};
 use crate::reached::{Seen, upstream_problems};
 use crate::recorder::Echo;
-use crate::rig::{Rig, latin1, marked, read_corpus};
+use crate::rig::{MODERN, Rig, Setup, latin1, marked, read_corpus};
 use serde::Deserialize;
 use std::path::Path;
 use std::sync::Arc;
@@ -82,8 +82,8 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
     let corpus: Corpus = read_corpus(path)?;
     let mut failures = Vec::new();
     for route in ["request_buffering: true", "request_buffering: false"] {
-        let listen = ["--proxy-listen", "127.0.0.1:0 http2"];
-        let rig = Rig::start(settings, Arc::new(Echo), "", route, &listen)?;
+        let setup = Setup { route, arguments: MODERN, ..Setup::default() };
+        let rig = Rig::start(settings, Arc::new(Echo), &setup)?;
         for (number, case) in corpus.requests.iter().enumerate() {
             let problems = marked(case.deviates.as_deref(), judge(&rig, case, number)?);
             if !problems.is_empty() {

@@ -139,7 +139,12 @@ impl Gateway {
 
     /// Waits for a line that fits.
     pub fn wait_for_line(&self, fits: impl Fn(&str) -> bool) -> bool {
-        self.output.wait(PATIENCE, |lines| lines.iter().any(|line| fits(line)).then_some(())).is_some()
+        self.wait_for_line_within(PATIENCE, fits)
+    }
+
+    /// [`Gateway::wait_for_line`], no longer than `limit`.
+    pub fn wait_for_line_within(&self, limit: Duration, fits: impl Fn(&str) -> bool) -> bool {
+        self.output.wait(limit, |lines| lines.iter().any(|line| fits(line)).then_some(())).is_some()
     }
 
     /// Sends a signal by name, such as HUP.

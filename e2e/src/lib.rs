@@ -8,6 +8,7 @@ mod client;
 mod downgrade;
 mod echo;
 mod expect;
+mod floods;
 mod frames;
 mod gateway;
 mod grpc;
@@ -87,6 +88,11 @@ impl Settings {
         downgrade::run(path, self)
     }
 
+    /// Runs the attack that `path` names, one of [`attacks`].
+    pub fn run_flood(&self, path: &Path) -> Result<(), String> {
+        floods::run(path, self)
+    }
+
     /// Has the upstream send the responses in the file at `path`, which no upstream should.
     pub fn run_hostile(&self, path: &Path) -> Result<(), String> {
         hostile::run(path, self)
@@ -96,6 +102,11 @@ impl Settings {
     pub fn run_grpc(&self, path: &Path) -> Result<(), String> {
         grpc::run(path, self)
     }
+}
+
+/// The names of what clients do to keep a gateway busy.
+pub fn attacks() -> impl Iterator<Item = &'static str> {
+    floods::names()
 }
 
 /// Every case file under `folder`, in order.

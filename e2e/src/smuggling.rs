@@ -8,7 +8,7 @@ use crate::message::Message;
 use crate::placeholders::{Values, fill};
 use crate::reached::{Seen, upstream_problems};
 use crate::recorder::{Echo, Recorded, echoed_line};
-use crate::rig::{Rig, latin1, marked, probe, read_corpus};
+use crate::rig::{Rig, Setup, latin1, marked, probe, read_corpus};
 use serde::Deserialize;
 use std::path::Path;
 use std::sync::Arc;
@@ -120,7 +120,7 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
     let corpus: Corpus = read_corpus(path)?;
     let mut failures = Vec::new();
     for route in ["request_buffering: true", "request_buffering: false"] {
-        let rig = Rig::start(settings, Arc::new(Echo), "", route, &[])?;
+        let rig = Rig::start(settings, Arc::new(Echo), &Setup { route, ..Setup::default() })?;
         for (number, case) in corpus.requests.iter().enumerate() {
             let problems = marked(case.deviates.as_deref(), judge(&rig, case, number)?);
             if !problems.is_empty() {

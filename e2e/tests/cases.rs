@@ -23,6 +23,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         let paths = find_cases(&settings.root.join(folder))?;
         trials.extend(paths.into_iter().map(|path| trial(&settings, folder, path, run)));
     }
+    for name in e2e::attacks() {
+        trials.push(trial(&settings, "floods", Path::new("floods").join(name), Settings::run_flood));
+    }
     trials.push(trial(&settings, "grpc", settings.root.join("grpc/calls.py"), Settings::run_grpc));
     Ok(libtest_mimic::run(&arguments, trials).exit_code())
 }
