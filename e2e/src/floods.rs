@@ -45,8 +45,8 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
     let setup = Setup { arguments: MODERN, variables: attack.variables, ..Setup::default() };
     let rig = Rig::start(settings, Arc::new(Upstream), &setup)?;
     let mut problems = rig.probe("/before")?;
-    let before = memory(&rig, "VmRSS");
-    forget_peak(&rig);
+    let before = rig.gateway().resident_kib();
+    rig.gateway().forget_peak();
     let over = AtomicBool::new(false);
     let (outcome, canary) = thread::scope(|scope| {
         let canary = scope.spawn(|| canary(&rig, &over));
@@ -63,7 +63,7 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
     if let Some(bound) = attack.bound.filter(|bound| !rig.wait_for_line(&format!("bound=\"{bound}\""))) {
         problems.push(format!("  ! the log does not name {bound}"));
     }
-    if let (Some(before), Some(peak)) = (before, memory(&rig, "VmHWM"))
+    if let (Some(before), Some(peak)) = (before, rig.gateway().peak_kib())
         && peak > before + MOST_GROWTH
     {
         problems.push(format!("  ! resident memory went from {before} to {peak} KiB"));
@@ -91,18 +91,6 @@ fn canary(rig: &Rig, over: &AtomicBool) -> Vec<String> {
         thread::yield_now();
     }
     Vec::new()
-}
-
-/// A figure of the gateway's process in KiB, where the system tells.
-fn memory(rig: &Rig, name: &str) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", rig.process())).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    line.trim().strip_suffix(" kB")?.parse().ok()
-}
-
-/// Has the largest resident memory be counted from now on.
-fn forget_peak(rig: &Rig) {
-    std::fs::write(format!("/proc/{}/clear_refs", rig.process()), "5").ok();
 }
 
 /// Answers with an echo, or never (`/stuck`), or with very much (`/large`).

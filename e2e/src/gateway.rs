@@ -127,9 +127,25 @@ impl Gateway {
         }
     }
 
-    /// The id of its process.
-    pub fn process(&self) -> u32 {
-        self.child.id()
+    /// Its resident memory in KiB, where the system tells.
+    pub fn resident_kib(&self) -> Option<u64> {
+        self.memory("VmRSS")
+    }
+
+    /// The largest resident memory since [`Gateway::forget_peak`], in KiB.
+    pub fn peak_kib(&self) -> Option<u64> {
+        self.memory("VmHWM")
+    }
+
+    /// Has the largest resident memory be counted from now on.
+    pub fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").ok();
+    }
+
+    fn memory(&self, name: &str) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        line.trim().strip_suffix(" kB")?.parse().ok()
     }
 
     /// Everything it wrote so far.
@@ -139,12 +155,7 @@ impl Gateway {
 
     /// Waits for a line that fits.
     pub fn wait_for_line(&self, fits: impl Fn(&str) -> bool) -> bool {
-        self.wait_for_line_within(PATIENCE, fits)
-    }
-
-    /// [`Gateway::wait_for_line`], no longer than `limit`.
-    pub fn wait_for_line_within(&self, limit: Duration, fits: impl Fn(&str) -> bool) -> bool {
-        self.output.wait(limit, |lines| lines.iter().any(|line| fits(line)).then_some(())).is_some()
+        self.output.wait(PATIENCE, |lines| lines.iter().any(|line| fits(line)).then_some(())).is_some()
     }
 
     /// Sends a signal by name, such as HUP.

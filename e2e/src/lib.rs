@@ -20,6 +20,7 @@ mod message;
 mod placeholders;
 mod reached;
 mod recorder;
+mod reload;
 mod remote;
 mod report;
 mod rig;
@@ -93,6 +94,11 @@ impl Settings {
         floods::run(path, self)
     }
 
+    /// Reloads as `path` names it, one of [`reloads`].
+    pub fn run_reload(&self, path: &Path) -> Result<(), String> {
+        reload::run(path, self)
+    }
+
     /// Has the upstream send the responses in the file at `path`, which no upstream should.
     pub fn run_hostile(&self, path: &Path) -> Result<(), String> {
         hostile::run(path, self)
@@ -107,6 +113,11 @@ impl Settings {
 /// The names of what clients do to keep a gateway busy.
 pub fn attacks() -> impl Iterator<Item = &'static str> {
     floods::names()
+}
+
+/// The names of the ways to reload under traffic.
+pub fn reloads() -> impl Iterator<Item = &'static str> {
+    reload::names()
 }
 
 /// Every case file under `folder`, in order.

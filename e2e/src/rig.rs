@@ -11,7 +11,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 /// What a rig has beside or instead of what all have.
 #[derive(Default)]
@@ -71,9 +70,9 @@ impl Rig {
         self.gateway.addresses.proxy
     }
 
-    /// The gateway's process.
-    pub fn process(&self) -> u32 {
-        self.gateway.process()
+    /// The gateway itself.
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
     }
 
     /// Opens a connection to the gateway.
@@ -94,11 +93,6 @@ impl Rig {
     /// Waits for a line of the gateway that holds `text`.
     pub fn wait_for_line(&self, text: &str) -> bool {
         self.gateway.wait_for_line(|line| line.contains(text))
-    }
-
-    /// [`Rig::wait_for_line`], no longer than `limit`.
-    pub fn wait_for_line_within(&self, limit: Duration, text: &str) -> bool {
-        self.gateway.wait_for_line_within(limit, |line| line.contains(text))
     }
 
     /// Ends the gateway; tells what reached the upstream later than anybody looked.

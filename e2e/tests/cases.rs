@@ -26,6 +26,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     for name in e2e::attacks() {
         trials.push(trial(&settings, "floods", Path::new("floods").join(name), Settings::run_flood));
     }
+    for name in e2e::reloads() {
+        trials.push(trial(&settings, "reload", Path::new("reload").join(name), Settings::run_reload));
+    }
     trials.push(trial(&settings, "grpc", settings.root.join("grpc/calls.py"), Settings::run_grpc));
     Ok(libtest_mimic::run(&arguments, trials).exit_code())
 }
