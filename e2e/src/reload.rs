@@ -24,7 +24,7 @@ struct Plan {
     entities: usize,
     /// Reloads, as far as they fit into [`TIME`].
     reloads: usize,
-    /// What the resident memory may have grown by at their end, in KiB: less than one part in ten of what would be
+    /// What the resident memory may have grown by at their end, in KiB: less than what would be
     /// left behind if each reload left its configuration.
     most_growth: u64,
     /// The reload since when.
