@@ -4,6 +4,7 @@
 mod meeting;
 pub mod memory;
 pub mod reload;
+pub mod slow;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -53,6 +54,8 @@ pub enum Case {
     Entities,
     /// Reloading 10,000 routes under load.
     Reload,
+    /// 10,000 slow connections beside a load.
+    Slow,
 }
 
 /// How much to measure.

@@ -3,6 +3,7 @@
 use std::io;
 use std::process::Stdio;
 
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -18,8 +19,13 @@ pub struct Load {
 impl Load {
     /// Starts the process and waits until it is ready. It ends with the returned value.
     pub async fn prepare(plan: &Plan) -> io::Result<Self> {
+        Self::start("load", &serde_json::to_string(plan)?).await
+    }
+
+    /// Starts the process of a `part` of this program with its plan, and waits until it is ready.
+    pub async fn start(part: &str, plan: &str) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("load").arg(serde_json::to_string(plan)?);
+        command.arg(part).arg(plan);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).process_group(0);
         let mut child = command.spawn()?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
@@ -38,7 +44,12 @@ impl Load {
     }
 
     /// Waits for the end.
-    pub async fn outcome(mut self) -> io::Result<Outcome> {
+    pub async fn outcome(self) -> io::Result<Outcome> {
+        self.result().await
+    }
+
+    /// Waits for the end and what the process says then.
+    pub async fn result<T: DeserializeOwned>(mut self) -> io::Result<T> {
         let line = self.output.next_line().await?;
         let line = line.ok_or_else(|| io::Error::other("the load ended without a result"))?;
         self.child.wait().await?;

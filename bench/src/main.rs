@@ -20,6 +20,7 @@ mod peers;
 mod process;
 mod report;
 mod site;
+mod slow;
 mod statistics;
 mod tools;
 
@@ -63,7 +64,7 @@ struct Settings {
     /// Seconds per run [default: 2].
     #[arg(long)]
     seconds: Option<f64>,
-    /// Requests per second of the latency and reload cases.
+    /// Requests per second of the cases latency, reload and slow.
     #[arg(long, default_value_t = 5_000)]
     rate: u32,
     /// The Biplane binary.
@@ -85,6 +86,8 @@ enum Part {
     #[command(hide = true)]
     Load { plan: String },
     #[command(hide = true)]
+    Slow { plan: String },
+    #[command(hide = true)]
     Peak {
         #[arg(trailing_var_arg = true)]
         command: Vec<PathBuf>,
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
     let result = match arguments.part {
         Some(Part::Backend) => backend::run(),
         Some(Part::Load { plan }) => load::run(&plan),
+        Some(Part::Slow { plan }) => slow::run(&plan),
         Some(Part::Peak { command }) => cases::memory::peak(&command),
         None => measure(&arguments.settings),
     };
@@ -161,6 +165,10 @@ async fn measure_alone(
         (Case::Entities, Some(program)) => report.entities = cases::memory::entities(&program, site)?,
         (Case::Reload, Some(_)) => {
             report.reload = Some(cases::reload::run(programs, site, extent.rate, extent.rounds).await?);
+        }
+        (Case::Slow, Some(_)) => {
+            let seconds = extent.seconds * extent.rounds as f64;
+            report.slow = Some(cases::slow::run(programs, site, extent.rate, seconds).await?);
         }
         _ => {}
     }

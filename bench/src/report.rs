@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use crate::cases::memory::{Entities, Idle};
 use crate::cases::reload::Reload;
+use crate::cases::slow::Slow;
 use crate::cases::{Case, Extent, Group, Series};
 use crate::load::Outcome;
 use crate::machine::Machine;
@@ -28,6 +29,8 @@ pub struct Report {
     pub entities: Vec<Entities>,
     /// Reloading under load.
     pub reload: Option<Reload>,
+    /// Slow connections beside a load.
+    pub slow: Option<Slow>,
     /// Peers that did not start, and why.
     pub problems: Vec<String>,
 }
@@ -94,6 +97,7 @@ impl Report {
             idle: Vec::new(),
             entities: Vec::new(),
             reload: None,
+            slow: None,
             problems: Vec::new(),
         }
     }
@@ -109,6 +113,7 @@ impl Report {
             ("Idle connections", self.idle()),
             ("Checking a large file", self.entities()),
             ("Reload under load", self.reload()),
+            ("Slow connections", self.slow()),
         ];
         for (title, table) in sections {
             if !table.is_empty() {
@@ -274,6 +279,29 @@ impl Report {
         row("p50 us with reloads", reload.reloading.p50_us.to_string(), "no step");
         row("p99 us without reloads", reload.quiet.p99_us.to_string(), "");
         row("p99 us with reloads", reload.reloading.p99_us.to_string(), "no step");
+        let name = |when| format!("RSS MiB {when} {} reloads in a row", reload.repeated);
+        row(&name("before"), mebibytes(reload.before_kib), "");
+        row(&name("after"), mebibytes(reload.after_kib), "the same");
+        table
+    }
+
+    fn slow(&self) -> Table {
+        let mut table = Table::new(&["slow connections", "value", "budget"]);
+        let Some(slow) = &self.slow else { return table };
+        let mut row = |name: &str, value: String, budget: &str| {
+            table.row(&[name.to_owned(), value, budget.to_owned()]);
+        };
+        row("a third each: head, body, response unread", slow.connections.to_string(), "");
+        row(&format!("p99 us at {}/s without them", slow.rate), slow.quiet.p99_us.to_string(), "");
+        row("p99 us beside them", slow.beside.p99_us.to_string(), "no step");
+        let Outcome { errors, first_error, .. } = &slow.beside;
+        row("failed requests", marked(*errors, first_error.as_deref()), "0");
+        let growth = slow.after_kib.saturating_sub(slow.before_kib) as f64 / slow.connections as f64;
+        row("KiB of the proxy for each", format!("{growth:.1}"), "");
+        row("core % of the proxy without them", whole(slow.core[0] * 100.0), "");
+        row("core % beside them", whole(slow.core[1] * 100.0), "");
+        row("cut off meanwhile", slow.outcome.cut.to_string(), "");
+        row("not let in again", slow.outcome.refused.to_string(), "0");
         table
     }
 }

@@ -79,6 +79,11 @@ impl Connection {
         self.reader.stream.write_all(bytes).ok();
     }
 
+    /// Exactly `count` bytes.
+    pub fn bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        self.reader.exactly(count)
+    }
+
     /// Ends the sending side.
     pub fn end(&mut self) {
         self.reader.stream.finish().ok();

@@ -146,6 +146,27 @@ impl Gateway {
         }
     }
 
+    /// Its resident memory in KiB, where the system tells.
+    pub fn resident_kib(&self) -> Option<u64> {
+        self.memory("VmRSS")
+    }
+
+    /// The largest resident memory since [`Gateway::forget_peak`], in KiB.
+    pub fn peak_kib(&self) -> Option<u64> {
+        self.memory("VmHWM")
+    }
+
+    /// Has the largest resident memory be counted from now on.
+    pub fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").ok();
+    }
+
+    fn memory(&self, name: &str) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        line.trim().strip_suffix(" kB")?.parse().ok()
+    }
+
     /// Everything it wrote so far.
     pub fn output(&self) -> String {
         self.output.text()

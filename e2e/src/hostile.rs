@@ -7,7 +7,7 @@ use crate::client::{Connection, Reply};
 use crate::message::{Message, Reader};
 use crate::placeholders::{Values, fill};
 use crate::recorder::{Behaviour, Recorded, echo};
-use crate::rig::{Rig, latin1, marked, probe, read_corpus};
+use crate::rig::{Rig, Setup, latin1, marked, probe, read_corpus};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::io::{self, Write};
@@ -152,7 +152,8 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
     let hostile = Hostile { cases: cases.collect::<Result<_, String>>()? };
     let timeout = corpus.read_timeout.map(|time| format!("  read_timeout: {time}\n")).unwrap_or_default();
     // Answers that come too early only meet a body that is passed on while it comes.
-    let rig = Rig::start(settings, Arc::new(hostile), &timeout, "request_buffering: false")?;
+    let setup = Setup { service: &timeout, route: "request_buffering: false", ..Setup::default() };
+    let rig = Rig::start(settings, Arc::new(hostile), &setup)?;
     let mut failures = Vec::new();
     for (number, case) in corpus.responses.iter().enumerate() {
         let problems = marked(case.deviates.as_deref(), judge(&rig, case, number)?);

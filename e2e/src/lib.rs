@@ -6,8 +6,11 @@ mod case;
 mod certificates;
 mod client;
 mod datagrams;
+mod downgrade;
 mod echo;
 mod expect;
+mod floods;
+mod frames;
 mod gateway;
 mod grpc;
 mod hostile;
@@ -16,7 +19,9 @@ mod log_file;
 mod machine;
 mod message;
 mod placeholders;
+mod reached;
 mod recorder;
+mod reload;
 mod remote;
 mod report;
 mod rig;
@@ -80,6 +85,21 @@ impl Settings {
         smuggling::run(path, self)
     }
 
+    /// Sends the requests in the file at `path` over HTTP/2, which HTTP/1.1 could read in two ways.
+    pub fn run_downgrade(&self, path: &Path) -> Result<(), String> {
+        downgrade::run(path, self)
+    }
+
+    /// Runs the attack that `path` names, one of [`attacks`].
+    pub fn run_flood(&self, path: &Path) -> Result<(), String> {
+        floods::run(path, self)
+    }
+
+    /// Reloads as `path` names it, one of [`reloads`].
+    pub fn run_reload(&self, path: &Path) -> Result<(), String> {
+        reload::run(path, self)
+    }
+
     /// Has the upstream send the responses in the file at `path`, which no upstream should.
     pub fn run_hostile(&self, path: &Path) -> Result<(), String> {
         hostile::run(path, self)
@@ -89,6 +109,16 @@ impl Settings {
     pub fn run_grpc(&self, path: &Path) -> Result<(), String> {
         grpc::run(path, self)
     }
+}
+
+/// The names of what clients do to keep a gateway busy.
+pub fn attacks() -> impl Iterator<Item = &'static str> {
+    floods::names()
+}
+
+/// The names of the ways to reload under traffic.
+pub fn reloads() -> impl Iterator<Item = &'static str> {
+    reload::names()
 }
 
 /// Every case file under `folder`, in order.

@@ -7,9 +7,26 @@ use crate::{Settings, Target};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What a rig has beside or instead of what all have.
+#[derive(Default)]
+pub(crate) struct Setup<'a> {
+    /// More lines of the service's declaration.
+    pub service: &'a str,
+    /// More fields of the route's.
+    pub route: &'a str,
+    /// More arguments of the gateway.
+    pub arguments: &'a [&'a str],
+    /// Variables of its environment.
+    pub variables: &'a [(&'a str, &'a str)],
+}
+
+/// The arguments of a gateway whose clients may speak HTTP/2.
+pub(crate) const MODERN: &[&str] = &["--proxy-listen", "127.0.0.1:0 http2"];
 
 /// A gateway with one worker, so that one pool holds every upstream connection, before a recorder.
 pub(crate) struct Rig {
@@ -19,13 +36,11 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// Starts both. `service` is more lines of the service's declaration, `route` more fields of the route's. What goes
-    /// to `/gate` is answered 403 by the gateway.
+    /// Starts both. What goes to `/gate` is answered 403 by the gateway.
     pub fn start(
         settings: &Settings,
         behaviour: Arc<dyn Behaviour>,
-        service: &str,
-        route: &str,
+        setup: &Setup<'_>,
     ) -> Result<Rig, String> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let Target::Binary(binary) = &settings.target else { return Err("needs a binary".to_owned()) };
@@ -34,22 +49,35 @@ impl Rig {
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let recorder = Recorder::start(behaviour).map_err(|error| format!("upstream: {error}"))?;
         let config = format!(
-            "_format_version: \"3.0\"\nservices:\n- name: recorder\n  url: http://{}\n  retries: 0\n{service}  \
-             routes:\n  - {{name: all, paths: [/], {route}}}\n  - name: gate\n    paths: [/gate]\n    \
+            "_format_version: \"3.0\"\nservices:\n- name: recorder\n  url: http://{}\n  retries: 0\n{}  \
+             routes:\n  - {{name: all, paths: [/], {}}}\n  - name: gate\n    paths: [/gate]\n    \
              plugins: [{{name: request-termination, config: {{status_code: 403}}}}]\n",
-            recorder.address
+            recorder.address, setup.service, setup.route
         );
         let file = folder.join("kong.yml");
         std::fs::write(&file, config).map_err(|error| error.to_string())?;
-        let workers = ["--workers".to_owned(), "1".to_owned()];
-        let gateway = Gateway::start(binary, &file, &workers, &BTreeMap::new())
+        let arguments: Vec<String> =
+            ["--workers", "1"].iter().chain(setup.arguments).map(|&text| text.to_owned()).collect();
+        let variables: BTreeMap<String, String> =
+            setup.variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let gateway = Gateway::start(binary, &file, &arguments, &variables)
             .map_err(|failed| format!("the gateway did not start:\n{}", failed.output))?;
         Ok(Rig { gateway, recorder, folder })
     }
 
+    /// Where the gateway listens for clients.
+    pub fn address(&self) -> SocketAddr {
+        self.gateway.addresses.proxy
+    }
+
+    /// The gateway itself.
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
     /// Opens a connection to the gateway.
     pub fn connect(&self) -> Result<Connection, String> {
-        Connection::open(self.gateway.addresses.proxy, None).map_err(|error| format!("connecting: {error}"))
+        Connection::open(self.address(), None).map_err(|error| format!("connecting: {error}"))
     }
 
     /// Asks for `path` on a connection of its own: another's leftovers must not answer it.
@@ -62,22 +90,30 @@ impl Rig {
         self.recorder.take()
     }
 
+    /// Waits for a line of the gateway that holds `text`.
+    pub fn wait_for_line(&self, text: &str) -> bool {
+        self.gateway.wait_for_line(|line| line.contains(text))
+    }
+
     /// Ends the gateway; tells what reached the upstream later than anybody looked.
     pub fn finish(self) -> Vec<String> {
+        let recorder = self.recorder.clone();
+        let mut problems = self.stop();
+        let (late, faults) = recorder.finish();
+        let whole = late.iter().filter(|one| one.whole);
+        problems.extend(
+            whole.map(|one| format!("a request reached the upstream late: {}", one.message.start_line)),
+        );
+        problems.extend(faults);
+        problems
+    }
+
+    /// Ends the gateway; tells if it panicked.
+    pub fn stop(self) -> Vec<String> {
         let output = self.gateway.output();
         drop(self.gateway);
-        let (late, faults) = self.recorder.finish();
-        let mut problems: Vec<String> = late
-            .iter()
-            .filter(|one| one.whole)
-            .map(|one| format!("a request reached the upstream late: {}", one.message.start_line))
-            .collect();
-        problems.extend(faults);
-        if output.contains("panicked") {
-            problems.push(format!("the gateway wrote:\n{output}"));
-        }
         std::fs::remove_dir_all(&self.folder).ok();
-        problems
+        if output.contains("panicked") { vec![format!("the gateway wrote:\n{output}")] } else { Vec::new() }
     }
 }
 

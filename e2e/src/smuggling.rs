@@ -6,10 +6,10 @@ use crate::Settings;
 use crate::client::Connection;
 use crate::message::Message;
 use crate::placeholders::{Values, fill};
+use crate::reached::{Seen, upstream_problems};
 use crate::recorder::{Echo, Recorded, echoed_line};
-use crate::rig::{Rig, latin1, marked, probe, read_corpus};
+use crate::rig::{Rig, Setup, latin1, marked, probe, read_corpus};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -78,26 +78,6 @@ enum OneOf {
     Any(Vec<u16>),
 }
 
-/// A request as the upstream is to see it.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Seen {
-    Line(String),
-    Parts(Parts),
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Parts {
-    line: String,
-    body: Option<String>,
-    /// Values by name; null is absence.
-    #[serde(default)]
-    headers: Map<String, Value>,
-    #[serde(default)]
-    trailers: Map<String, Value>,
-}
-
 impl Send {
     /// Sends the bytes.
     fn over(&self, connection: &mut Connection) -> Result<(), String> {
@@ -134,22 +114,13 @@ impl Statuses {
     }
 }
 
-impl Seen {
-    fn line(&self) -> &str {
-        match self {
-            Seen::Line(line) => line,
-            Seen::Parts(parts) => &parts.line,
-        }
-    }
-}
-
 /// Sends every request in the file at `path` to the gateway, which passes small bodies on when they are whole, and again
 /// while they come: two ways through it that must not differ in this.
 pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
     let corpus: Corpus = read_corpus(path)?;
     let mut failures = Vec::new();
     for route in ["request_buffering: true", "request_buffering: false"] {
-        let rig = Rig::start(settings, Arc::new(Echo), "", route)?;
+        let rig = Rig::start(settings, Arc::new(Echo), &Setup { route, ..Setup::default() })?;
         for (number, case) in corpus.requests.iter().enumerate() {
             let problems = marked(case.deviates.as_deref(), judge(&rig, case, number)?);
             if !problems.is_empty() {
@@ -184,7 +155,7 @@ fn judge(rig: &Rig, case: &Case, number: usize) -> Result<Vec<String>, String> {
     wanted.push(format!("GET {path} HTTP/1.1"));
     let (seen, faults) = rig.take();
     problems.extend(faults.iter().map(|fault| format!("  ! upstream: {fault}")));
-    problems.extend(upstream_problems(case, &wanted, &seen));
+    problems.extend(upstream_problems(&case.upstream, case.unfinished.as_deref(), &wanted, &seen));
     problems.extend(mixed_up(&heard.answers, &seen));
     Ok(problems)
 }
@@ -247,31 +218,6 @@ impl Heard {
             last.values("connection").iter().any(|value| value.eq_ignore_ascii_case("close"))
         })
     }
-}
-
-/// What the upstream saw beside or instead of `wanted`.
-fn upstream_problems(case: &Case, wanted: &[String], seen: &[Recorded]) -> Vec<String> {
-    let mut problems = Vec::new();
-    let whole: Vec<&Message> = seen.iter().filter(|one| one.whole).map(|one| &one.message).collect();
-    let lines: Vec<&str> = whole.iter().map(|one| one.start_line.as_str()).collect();
-    if lines != wanted {
-        problems.push(format!("  ! upstream: expected {wanted:?}, got {lines:?}"));
-    }
-    for one in seen.iter().filter(|one| !one.whole) {
-        if case.unfinished.as_deref() != Some(&one.message.start_line) {
-            problems.push(format!("  ! upstream: {:?} began", one.message.start_line));
-        }
-    }
-    for (wanted, found) in case.upstream.iter().zip(&whole) {
-        let Seen::Parts(parts) = wanted else { continue };
-        let mut differences = crate::expect::headers(&parts.headers, &found.headers);
-        differences.extend(crate::expect::headers(&parts.trailers, &found.trailers));
-        if parts.body.as_ref().is_some_and(|body| *body != found.text()) {
-            differences.push(format!("body {:?}, expected {:?}", found.text(), parts.body));
-        }
-        problems.extend(differences.iter().map(|one| format!("  ! upstream {}: {one}", parts.line)));
-    }
-    problems
 }
 
 /// Answers of the upstream that are not those to its requests, one for one and in order.

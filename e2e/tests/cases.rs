@@ -23,6 +23,12 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         let paths = find_cases(&settings.root.join(folder))?;
         trials.extend(paths.into_iter().map(|path| trial(&settings, folder, path, run)));
     }
+    for name in e2e::attacks() {
+        trials.push(trial(&settings, "floods", Path::new("floods").join(name), Settings::run_flood));
+    }
+    for name in e2e::reloads() {
+        trials.push(trial(&settings, "reload", Path::new("reload").join(name), Settings::run_reload));
+    }
     trials.push(trial(&settings, "grpc", settings.root.join("grpc/calls.py"), Settings::run_grpc));
     Ok(libtest_mimic::run(&arguments, trials).exit_code())
 }
@@ -31,8 +37,12 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 type Run = fn(&Settings, &Path) -> Result<(), String>;
 
 /// Where files lie that are tests, and what runs them.
-const FOLDERS: [(&str, Run); 3] =
-    [("cases", Settings::run), ("smuggling", Settings::run_smuggling), ("hostile", Settings::run_hostile)];
+const FOLDERS: [(&str, Run); 4] = [
+    ("cases", Settings::run),
+    ("smuggling", Settings::run_smuggling),
+    ("downgrade", Settings::run_downgrade),
+    ("hostile", Settings::run_hostile),
+];
 
 fn trial(settings: &Arc<Settings>, folder: &str, path: PathBuf, run: Run) -> Trial {
     let within = if folder == "cases" { settings.root.join(folder) } else { settings.root.clone() };

@@ -82,7 +82,9 @@ fn own(case: Case, extent: &Extent) -> Option<Meeting> {
         Case::Latency => (vec![Nginx, Haproxy, Envoy, EnvoyFull, Plain, Full], Exchange::Small, true),
         Case::Websocket => (vec![NginxUpgrade, Haproxy, Envoy, Plain], Exchange::Message, false),
         Case::Workers => (vec![Nginx, NginxTwo, Plain, Two], Exchange::Small, false),
-        Case::Tls | Case::Http2 | Case::Grpc | Case::Idle | Case::Entities | Case::Reload => return None,
+        Case::Tls | Case::Http2 | Case::Grpc | Case::Idle | Case::Entities | Case::Reload | Case::Slow => {
+            return None;
+        }
     };
     if extent.nginx_log && matches!(case, Case::Plain | Case::Full) {
         peers.insert(1, NginxLog);

@@ -1,4 +1,5 @@
-//! Reloading 10,000 routes while requests flow: none may fail, and the new configuration must serve soon.
+//! Reloading 10,000 routes and as many consumers while requests flow: none may fail, and the new configuration must serve
+//! soon. Then many times in a row: the memory of what was replaced must come back.
 
 use std::fs;
 use std::io;
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::load::{Exchange, Outcome, Pace, Plan};
 use crate::loading::Load;
+use crate::measure::resident_kib;
 use crate::peers::{Peer, Programs, Proxy, configuration, status};
 use crate::site::Site;
 
@@ -21,11 +23,19 @@ pub struct Reload {
     pub reloading: Outcome,
     /// Requests per second of the load.
     pub rate: u32,
+    /// Reloads in a row, without a pause.
+    pub repeated: usize,
+    /// Resident memory before them.
+    pub before_kib: u64,
+    /// Resident memory after them.
+    pub after_kib: u64,
 }
 
 const LIMIT: Duration = Duration::from_secs(10);
 const PROBE_INTERVAL: Duration = Duration::from_millis(1);
 const CONNECTIONS: usize = 32;
+/// Reloads in a row for each round.
+const IN_A_ROW: usize = 200;
 
 /// Starts Biplane with 10,000 routes, and reloads it `rounds` times under load.
 pub async fn run(programs: &Programs, site: &Site, rate: u32, rounds: usize) -> io::Result<Reload> {
@@ -51,14 +61,21 @@ pub async fn run(programs: &Programs, site: &Site, rate: u32, rounds: usize) -> 
         serves_after_ms.push(reload(&proxy, site.backend(), round).await?);
     }
     let reloading = load.outcome().await?;
-    Ok(Reload { serves_after_ms, quiet, reloading, rate })
+    let before_kib = resident_kib(proxy.process.id());
+    let repeated = rounds * IN_A_ROW;
+    for number in 0..repeated {
+        let served = reload(&proxy, site.backend(), rounds + number).await?;
+        served.ok_or_else(|| io::Error::other(format!("reload {number} in a row never served")))?;
+    }
+    let after_kib = resident_kib(proxy.process.id());
+    Ok(Reload { serves_after_ms, quiet, reloading, rate, repeated, before_kib, after_kib })
 }
 
 /// Adds one route and waits until it serves.
 async fn reload(proxy: &Proxy, backend: SocketAddr, round: usize) -> io::Result<Option<f64>> {
     let path = format!("/fresh-{round}");
     let fresh = proxy.file.with_extension("new");
-    fs::write(&fresh, configuration::biplane_routes(backend, Some(&path)))?;
+    fs::write(&fresh, configuration::biplane_entities(backend, &path))?;
     let start = Instant::now();
     fs::rename(&fresh, &proxy.file)?;
     proxy.process.hang_up()?;

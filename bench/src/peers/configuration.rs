@@ -267,6 +267,19 @@ pub fn biplane_full(folder: &Path, backend: SocketAddr) -> String {
 
 /// Biplane with many routes over a hundred services, and one more if asked for.
 pub fn biplane_routes(backend: SocketAddr, extra_path: Option<&str>) -> String {
+    routes(backend, extra_path).to_string()
+}
+
+/// The same with as many consumers, of whom one has a key that is called like the path.
+pub fn biplane_entities(backend: SocketAddr, extra_path: &str) -> String {
+    let mut document = routes(backend, Some(extra_path));
+    let key = |index: usize| if index == 0 { extra_path.to_owned() } else { format!("key-{index:05}") };
+    let consumer = |index: usize| json!({"username": format!("consumer-{index:05}"), "keyauth_credentials": [{"key": key(index)}]});
+    document["consumers"] = (0..ROUTES).map(consumer).collect();
+    document.to_string()
+}
+
+fn routes(backend: SocketAddr, extra_path: Option<&str>) -> Value {
     let mut services: Vec<Value> = (0..SERVICES).map(|index| service(backend, index)).collect();
     for index in 0..ROUTES {
         let name = format!("route-{index:05}");
@@ -280,7 +293,7 @@ pub fn biplane_routes(backend: SocketAddr, extra_path: Option<&str>) -> String {
     if let Some(path) = extra_path {
         add(&mut services[0], json!({"name": "extra", "paths": [path], "strip_path": false}));
     }
-    json!({"_format_version": "3.0", "services": services}).to_string()
+    json!({"_format_version": "3.0", "services": services})
 }
 
 const SERVICES: usize = 100;

@@ -14,6 +14,9 @@ pub fn open(parts: &mut Parts<'_>) -> Result<(), Failure> {
     let settings = &parts.local.settings;
     let framing = parts.work.exchange.request.framing;
     parts.work.upload.begin(framing, settings.max_body_bytes, &settings.request_limits);
+    if framing == BodyLength::Exact(0) && parts.channel.stream.as_http2().is_some() {
+        parts.work.upload.await_end();
+    }
     if parts.work.exchange.request.method == Method::Connect {
         parts.channel.must_close = true;
         return Err(Failure::Malformed { status: 405, rule: "CONNECT is not served" });
@@ -39,12 +42,12 @@ pub async fn make_ready(parts: &mut Parts<'_>, buffering: bool) -> Result<(), Fa
     Ok(())
 }
 
-/// Reads a small body whole before an upstream is asked, where the route buffers requests. A chunked body that turns
-/// out to be large goes on as a stream.
+/// Reads a small body whole before an upstream is asked, where the route buffers requests, and waits for the end of one
+/// that has no bytes, which a head alone would complete. A chunked body that turns out to be large goes on as a stream.
 async fn buffer_small(parts: &mut Parts<'_>, buffering: bool) -> Result<(), Failure> {
     let upload = &parts.work.upload;
     let small = upload.remaining().is_none_or(|length| length <= REPLAYABLE);
-    let wanted = small && upload.is_awaiting_client() && buffering;
+    let wanted = small && upload.is_awaiting_client() && (buffering || upload.remaining() == Some(0));
     if !wanted || parts.work.exchange.body.is_some() {
         return Ok(());
     }

@@ -75,6 +75,11 @@ impl Upload {
         };
     }
 
+    /// Expects no bytes, but the end of the stream, which has not come yet.
+    pub fn await_end(&mut self) {
+        self.state = State::Exact(0);
+    }
+
     /// Passes the body on without framing: the upstream's protocol marks its end.
     pub fn unframe(&mut self) {
         self.unframed = true;
@@ -243,11 +248,20 @@ impl Upload {
         upstream: &mut Stream,
     ) -> Poll<Result<(), Failure>> {
         let State::Exact(left) = &mut self.state else { return Poll::Ready(Ok(())) };
+        if *left == 0 {
+            ready!(poll_ended(cx, client))?;
+            self.state = State::Flushing;
+            return Poll::Ready(Ok(()));
+        }
         if client.input.is_empty() {
             ready!(poll_client(cx, client))?;
         }
+        let count = client.input.unread().len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+        if count as u64 == *left {
+            // The upstream must not take for whole what may still turn out to be malformed.
+            ready!(poll_ended(cx, client))?;
+        }
         let unread = client.input.unread();
-        let count = unread.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
         let write = Pin::new(&mut *upstream).poll_write(cx, &unread[..count]);
         let outcome = written(ready!(write));
         // What a broken connection swallowed is gone: such a request cannot be sent to another upstream.
@@ -315,6 +329,11 @@ impl Upload {
         bound: usize,
     ) -> Poll<Result<(), Failure>> {
         while self.is_awaiting_client() {
+            if matches!(self.state, State::Exact(0)) {
+                ready!(poll_ended(cx, client))?;
+                self.state = State::Done;
+                break;
+            }
             if client.input.is_empty() {
                 let ended = match self.state {
                     State::Stream => !ready!(poll_stream_piece(cx, client))?,
@@ -331,9 +350,6 @@ impl Upload {
                     let count = unread.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                     body.extend_from_slice(&unread[..count]);
                     *left -= count as u64;
-                    if *left == 0 {
-                        self.state = State::Done;
-                    }
                     count
                 }
                 State::Chunked(decoder) => {
@@ -383,6 +399,14 @@ fn poll_trailers(cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<Head
         ready!(read).map_err(|_| Failure::ClientGone)?;
     }
     Poll::Ready(Ok(trailers))
+}
+
+/// Waits for the end of a request whose announced length has come: a stream may go on, which makes it malformed
+/// (RFC 9113 8.1.1). Over HTTP/1.1 the length is the end.
+fn poll_ended(cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<(), Failure>> {
+    let Some(stream) = client.stream.as_http2() else { return Poll::Ready(Ok(())) };
+    let ended = ready!(stream.incoming().poll_ended(cx));
+    Poll::Ready(if matches!(ended, Ok(true)) { Ok(()) } else { Err(Failure::ClientGone) })
 }
 
 fn poll_client(cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<(), Failure>> {

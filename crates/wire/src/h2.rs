@@ -14,6 +14,7 @@ use crate::{Limits, Reject};
 const BAD_METHOD: Reject = Reject::new(501, "method longer than 32 bytes (RFC 9110 9.1)");
 const OTHER_PROTOCOL: Reject = Reject::new(501, "change to a protocol other than websocket (RFC 8441 4)");
 const LONG_TARGET: Reject = Reject::new(414, "request target longer than max_target_bytes");
+const OTHER_SCHEME: Reject = Reject::bad(":scheme other than http and https (RFC 9110 4.2)");
 const NO_HOST: Reject = Reject::bad("neither :authority nor Host (RFC 9113 8.3.1)");
 const TWO_HOSTS: Reject = Reject::bad("Host differs from :authority, or there are several (RFC 9113 8.3.1)");
 const BAD_HOST: Reject = Reject::bad("invalid :authority or Host (RFC 9110 7.2)");
@@ -56,7 +57,7 @@ pub fn request_head(
     set_target(method, parts, limits, head)?;
     take_authority(parts, head)?;
     take_fields(&parts.headers, limits, &mut head.headers)?;
-    join_cookies(&parts.headers, head);
+    join_cookies(&parts.headers, head)?;
     let length = content_length(&head.headers)?;
     head.framing = match length {
         _ if ended || arrival.protocol.is_some() => BodyLength::None,
@@ -95,6 +96,13 @@ fn take_authority(parts: &request::Parts, head: &mut RequestHead) -> Result<(), 
         return Err(TWO_HOSTS);
     }
     let authority = named.or(host).ok_or(NO_HOST)?;
+    // Without an authority the scheme is not kept, and neither is with CONNECT.
+    if named.is_some()
+        && head.method != Method::Connect
+        && !matches!(parts.uri.scheme_str(), Some("http" | "https"))
+    {
+        return Err(OTHER_SCHEME);
+    }
     if !is_authority(authority) || !head.headers.append_known(Known::Host, authority) {
         return Err(BAD_HOST);
     }
@@ -113,14 +121,15 @@ fn take_fields(map: &HeaderMap, limits: &Limits, headers: &mut Headers) -> Resul
         match known {
             Known::Host | Known::Cookie => continue,
             Known::TE if value.as_bytes().eq_ignore_ascii_case(b"trailers") => {}
+            // It announces, and frames nothing (RFC 9110 6.6.2).
+            Known::Trailer => {}
             known if known.is_hop_by_hop() || known == Known::ProxyConnection => {
                 return Err(CONNECTION_FIELD);
             }
             _ => {}
         }
-        let surrounded = crate::grammar::trim_whitespace(value.as_bytes()).len() != value.len();
         let taken = match known {
-            _ if surrounded => false,
+            _ if is_surrounded(value.as_bytes()) => false,
             Known::Other => headers.append(name.as_str(), value.as_bytes()),
             known => headers.append_known(known, value.as_bytes()),
         };
@@ -131,11 +140,20 @@ fn take_fields(map: &HeaderMap, limits: &Limits, headers: &mut Headers) -> Resul
     Ok(())
 }
 
+/// Whether a value has spaces around it, which is malformed (RFC 9113 8.2.1).
+fn is_surrounded(value: &[u8]) -> bool {
+    crate::grammar::trim_whitespace(value).len() != value.len()
+}
+
 /// A client may send its cookies in pieces; elsewhere they are one field (RFC 9113 8.2.3).
-fn join_cookies(map: &HeaderMap, head: &mut RequestHead) {
-    let mut pieces = map.get_all(http::header::COOKIE).iter().map(HeaderValue::as_bytes);
-    let Some(first) = pieces.next() else { return };
-    match pieces.next() {
+fn join_cookies(map: &HeaderMap, head: &mut RequestHead) -> Result<(), Reject> {
+    let all = map.get_all(http::header::COOKIE);
+    if all.iter().any(|piece| is_surrounded(piece.as_bytes())) {
+        return Err(BAD_FIELD);
+    }
+    let mut pieces = all.iter().map(HeaderValue::as_bytes);
+    let Some(first) = pieces.next() else { return Ok(()) };
+    let taken = match pieces.next() {
         None => head.headers.append_known(Known::Cookie, first),
         Some(second) => {
             let mut joined = [first, b"; ", second].concat();
@@ -146,6 +164,7 @@ fn join_cookies(map: &HeaderMap, head: &mut RequestHead) {
             head.headers.append_known(Known::Cookie, &joined)
         }
     };
+    taken.then_some(()).ok_or(BAD_FIELD)
 }
 
 fn content_length(headers: &Headers) -> Result<Option<u64>, Reject> {
@@ -264,6 +283,7 @@ mod tests {
                 .header("content-length", "5")
                 .header("cookie", "a=1")
                 .header("te", "trailers")
+                .header("trailer", "x-sum")
                 .header("x-one", "1")
                 .header("cookie", "b=2")
         });
@@ -312,6 +332,8 @@ mod tests {
         }
         assert_eq!(refused(|builder| builder.uri("http://a/").header("te", "gzip")), 400);
         assert_eq!(refused(|builder| builder.uri("http://a/").header("x-a", " a")), 400);
+        assert_eq!(refused(|builder| builder.uri("http://a/").header("cookie", "a=1 ")), 400);
+        assert_eq!(refused(|builder| builder.uri("ftp://a/")), 400);
         let lengths =
             |builder: request::Builder| builder.header("content-length", "1").header("content-length", "1");
         assert_eq!(refused(|builder| lengths(builder.uri("http://a/"))), 400);

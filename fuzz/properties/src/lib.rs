@@ -22,14 +22,19 @@ pub struct Target {
 
 /// Every parser that reads what somebody else wrote.
 pub static TARGETS: &[Target] = &[
-    Target { name: "request_head", run: wire_input::request_head, tokens: wire_input::TOKENS, mutants: 4000 },
+    Target {
+        name: "request_head",
+        run: wire_input::request_head,
+        tokens: wire_input::TOKENS,
+        mutants: 10_000,
+    },
     Target {
         name: "response_head",
         run: wire_input::response_head,
         tokens: wire_input::TOKENS,
-        mutants: 4000,
+        mutants: 10_000,
     },
-    Target { name: "body", run: wire_input::body, tokens: wire_input::TOKENS, mutants: 4000 },
+    Target { name: "body", run: wire_input::body, tokens: wire_input::TOKENS, mutants: 10_000 },
     Target {
         name: "proxy_protocol",
         run: wire_input::proxy_protocol,

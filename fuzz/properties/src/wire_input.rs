@@ -94,20 +94,38 @@ pub const TLS_TOKENS: &[&[u8]] = &[
     b"\x02h2",
 ];
 
-/// A request head.
-pub fn request_head(bytes: &[u8]) {
-    message::request_head(bytes, &Limits::default());
+/// The default bounds, and such as mutants reach.
+fn bounds() -> [Limits; 2] {
+    let tight = Limits {
+        max_head_bytes: 160,
+        max_line_bytes: 60,
+        max_target_bytes: 24,
+        max_headers: 5,
+        max_chunk_extension_bytes: 8,
+        max_trailer_bytes: 40,
+        max_body_bytes: Some(64),
+    };
+    [Limits::default(), tight]
 }
 
-/// A response head. The first byte picks the method.
-pub fn response_head(bytes: &[u8]) {
-    if let Some((pick, bytes)) = bytes.split_first() {
-        let method = [Method::Get, Method::Head, Method::Connect][usize::from(*pick) % 3];
-        message::response_head(bytes, &method, &Limits::default());
+/// A request head, under both bounds.
+pub fn request_head(bytes: &[u8]) {
+    for limits in bounds() {
+        message::request_head(bytes, &limits);
     }
 }
 
-/// A body. The first byte picks the framing.
+/// A response head, under both bounds. The first byte picks the method.
+pub fn response_head(bytes: &[u8]) {
+    if let Some((pick, bytes)) = bytes.split_first() {
+        let method = [Method::Get, Method::Head, Method::Connect][usize::from(*pick) % 3];
+        for limits in bounds() {
+            message::response_head(bytes, &method, &limits);
+        }
+    }
+}
+
+/// A body, under both bounds. The first byte picks the framing.
 pub fn body(bytes: &[u8]) {
     if let Some((pick, bytes)) = bytes.split_first() {
         let length = match pick % 4 {
@@ -116,7 +134,9 @@ pub fn body(bytes: &[u8]) {
             _ => BodyLength::Chunked,
         };
         // A refusal is an answer; what matters is that every split gives the same.
-        let _ = message::body(bytes, length, &Limits::default());
+        for limits in bounds() {
+            let _ = message::body(bytes, length, &limits);
+        }
     }
 }
 

@@ -64,6 +64,12 @@ impl Incoming {
         Poll::Ready(Ok(()))
     }
 
+    /// Waits for bytes or the end; true at that.
+    pub fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        ready!(self.poll_readable(cx))?;
+        Poll::Ready(Ok(self.piece.is_empty()))
+    }
+
     /// Reads what is at hand; nothing is the end.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_readable(cx))?;

@@ -63,7 +63,7 @@ pub async fn serve(arrival: Arrival) {
     // It ends by itself, with a GOAWAY.
     idle.take_leave();
     idle.rest(Instant::now());
-    let peer = Peer { local, client, number };
+    let peer = Peer { local, client, number, unlisted: Rc::default() };
     let settings = &peer.local.settings;
     let flooded = Rc::new(Cell::new(false));
     let io = Metered::new(Prefixed::new(channel), settings.http2.max_control_frames, flooded.clone());
@@ -118,6 +118,8 @@ struct Peer {
     local: Rc<Local>,
     client: Client,
     number: u64,
+    /// Streams are not in the worker's books: one entry does for all, which nobody reads.
+    unlisted: Rc<Idle>,
 }
 
 #[expect(clippy::large_enum_variant, reason = "handed over once, never kept")]
@@ -211,7 +213,7 @@ fn start(
     let stream = Stream::Http2(Box::new(Downstream::new(body, respond)));
     let channel = Channel::new(stream, peer.local.buffers.clone());
     let (local, client) = (peer.local.clone(), peer.client.clone());
-    let arrival = Arrival { local, channel, client, number: peer.number, idle: Rc::default() };
+    let arrival = Arrival { local, channel, client, number: peer.number, idle: peer.unlisted.clone() };
     let mut session = Session::new(arrival);
     session.requests = requests - 1;
     tokio::task::spawn_local(async move {

@@ -1,19 +1,25 @@
 //! Allocations per request of a warm gateway, counted over the whole process with the real plugins.
 //!
-//! The client and the upstream of these stories allocate nothing themselves. What is left is named where it is
-//! allowed. Background work (a tick a second) is spread over the requests, so the figures are rounded down.
+//! The client and the upstream of these stories allocate nothing themselves, or are a process of their own. What is left
+//! is named where it is allowed. Background work (a tick a second) is spread over the requests, so the figures are
+//! rounded down.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail anywhere")]
 
 use std::alloc::System;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
+
+mod http2;
+mod tls;
 
 use engine::Listener;
 use engine::gateway::{Gateway, Parts};
 use engine::{DnsSettings, Resolver, Settings};
+use libtest_mimic::{Arguments, Trial};
 use plugin::Services;
 use plugin::clock::Clock;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -21,27 +27,64 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Counting is process-wide: one story at a time.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
 const WARM_UP: usize = 200;
 const COUNTED: usize = 1000;
 
 const RESPONSE: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{\"ok\":true}";
 
-fn gateway(document: &str) -> Gateway {
+/// A story that panics if it does not hold.
+type Story = (&'static str, fn());
+
+const STORIES: [Story; 8] = [
+    ("plain_proxying_allocates_nothing", plain_proxying_allocates_nothing),
+    ("a_small_post_allocates_only_its_body", a_small_post_allocates_only_its_body),
+    ("a_chain_of_plugins_allocates_nothing", a_chain_of_plugins_allocates_nothing),
+    ("a_websocket_message_allocates_nothing", a_websocket_message_allocates_nothing),
+    ("plain_proxying_under_tls_allocates_what_rustls_does", tls::plain_proxying_allocates_what_rustls_does),
+    ("a_chain_of_plugins_under_tls_allocates_what_rustls_does", tls::a_chain_allocates_what_rustls_does),
+    ("plain_proxying_over_http2_allocates_what_is_named", http2::plain_proxying_allocates_what_is_named),
+    ("a_chain_of_plugins_over_http2_allocates_what_is_named", http2::a_chain_allocates_what_is_named),
+];
+
+fn main() -> ExitCode {
+    if let Ok(gateway) = std::env::var(tls::RELAY) {
+        return tls::relay(&gateway);
+    }
+    let mut arguments = Arguments::from_args();
+    // Counting is process-wide: one story at a time.
+    arguments.test_threads = Some(1);
+    let trial = |(name, story): Story| {
+        Trial::test(name, move || {
+            story();
+            Ok(())
+        })
+    };
+    libtest_mimic::run(&arguments, STORIES.into_iter().map(trial).collect()).exit_code()
+}
+
+/// How clients speak.
+#[derive(Clone, Copy)]
+enum Speech {
+    Clear,
+    Tls,
+    Http2,
+}
+
+fn gateway(document: &str, speech: Speech) -> Gateway {
+    let mut settings = Settings::default();
+    settings.tls.default_certificates = engine::default_pairs(None).unwrap();
     let config = model::declarative::load("test.yml", document, &plugins::catalog()).unwrap();
     let parts = Parts {
         definitions: plugins::ROOMS,
         services: Services::new(1, Clock::default(), false),
         resolver: Resolver::start(DnsSettings::default()).unwrap(),
-        settings: Settings::default(),
+        settings,
         listeners: vec![Listener {
             address: SocketAddr::from(([127, 0, 0, 1], 0)).into(),
             backlog: 16,
-            tls: false,
-            http2: false,
+            tls: matches!(speech, Speech::Tls),
+            http2: matches!(speech, Speech::Http2),
             proxied: false,
             carries: engine::Carries::Requests,
         }],
@@ -120,8 +163,7 @@ fn per_repetition(mut story: impl FnMut()) -> usize {
 }
 
 fn per_request(document: &str, request: &[u8]) -> usize {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let gateway = gateway(&document.replace("UPSTREAM", &upstream().to_string()));
+    let gateway = gateway(&document.replace("UPSTREAM", &upstream().to_string()), Speech::Clear);
     let mut client = TcpStream::connect(gateway.addresses()[0]).unwrap();
     client.set_nodelay(true).unwrap();
     let allocations = per_repetition(|| exchange(&mut client, request, b"true}"));
@@ -140,52 +182,58 @@ services:
     paths: [/]
 ";
 
-#[test]
+const PLAIN_REQUEST: &[u8] =
+    b"GET /path?query=1 HTTP/1.1\r\nHost: example.test\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n";
+
 fn plain_proxying_allocates_nothing() {
-    let request =
-        b"GET /path?query=1 HTTP/1.1\r\nHost: example.test\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n";
-    assert_eq!(per_request(PLAIN, request), 0);
+    assert_eq!(per_request(PLAIN, PLAIN_REQUEST), 0);
 }
 
-#[test]
 fn a_small_post_allocates_only_its_body() {
     let request = b"POST /path HTTP/1.1\r\nHost: example.test\r\nContent-Length: 5\r\n\r\nhello";
     assert!(per_request(PLAIN, request) <= 1);
 }
 
-#[test]
-fn jwt_and_limits_and_logs_allocate_what_is_named() {
-    let folder = std::env::temp_dir().join(format!("biplane-allocations-{}", std::process::id()));
-    let document = format!(
-        "{PLAIN}
+/// What everything passes through in the chain of these stories.
+const PLUGINS: &str = "
 plugins:
-- {{name: jwt}}
-- {{name: rate-limiting, config: {{second: 1000000, policy: local}}}}
-- {{name: correlation-id, config: {{generator: uuid, echo_downstream: true}}}}
-- {{name: prometheus, config: {{status_code_metrics: true, latency_metrics: true, bandwidth_metrics: true}}}}
-- {{name: file-log, config: {{path: {}/access.log}}}}
+- {name: jwt}
+- {name: rate-limiting, config: {second: 1000000, policy: local}}
+- {name: correlation-id, config: {generator: uuid, echo_downstream: true}}
+- {name: prometheus, config: {status_code_metrics: true, latency_metrics: true, bandwidth_metrics: true}}
+- {name: file-log, config: {path: FOLDER/access.log}}
 consumers:
 - username: alice
   jwt_secrets:
-  - {{key: issuer, secret: secret}}
-",
-        folder.display()
-    );
-    // HS256 of {\"iss\":\"issuer\"} with the key \"secret\".
-    let token = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJpc3N1ZXIifQ.\
-                 FgSmi1aRikqCuBD_FwCa6yla30DVc9AgnyF-HAII--U";
-    let request = format!(
-        "GET /path?query=1 HTTP/1.1\r\nHost: example.test\r\nAccept: */*\r\nAuthorization: Bearer {token}\r\n\r\n"
-    );
-    let allocations = per_request(&document, request.as_bytes());
+  - {key: issuer, secret: secret}
+";
+
+/// HS256 of {\"iss\":\"issuer\"} with the key \"secret\".
+const TOKEN: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJpc3N1ZXIifQ.\
+                     FgSmi1aRikqCuBD_FwCa6yla30DVc9AgnyF-HAII--U";
+
+/// Runs `story` with a document whose plugins may write to a folder of their own.
+fn with_chain<T>(story: impl FnOnce(&str) -> T) -> T {
+    let folder = std::env::temp_dir().join(format!("biplane-allocations-{}", std::process::id()));
+    let plugins = PLUGINS.replace("FOLDER", &folder.display().to_string());
+    let outcome = story(&format!("{PLAIN}{plugins}"));
     let _ = std::fs::remove_dir_all(folder);
+    outcome
+}
+
+fn authorized_request() -> String {
+    format!(
+        "GET /path?query=1 HTTP/1.1\r\nHost: example.test\r\nAccept: */*\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+    )
+}
+
+fn a_chain_of_plugins_allocates_nothing() {
+    let allocations = with_chain(|document| per_request(document, authorized_request().as_bytes()));
     assert_eq!(allocations, 0, "a warm chain works in memory it has");
 }
 
-#[test]
 fn a_websocket_message_allocates_nothing() {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let gateway = gateway(&PLAIN.replace("UPSTREAM", &upstream().to_string()));
+    let gateway = gateway(&PLAIN.replace("UPSTREAM", &upstream().to_string()), Speech::Clear);
     let mut client = TcpStream::connect(gateway.addresses()[0]).unwrap();
     let upgrade =
         b"GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".as_slice();

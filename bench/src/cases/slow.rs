@@ -1,0 +1,67 @@
+//! Ten thousand slow connections beside normal traffic: what they do to its latency, and what each costs.
+
+use std::io;
+
+use crate::load::{Exchange, Outcome, Pace, Plan};
+use crate::loading::Load;
+use crate::measure::{cpu, resident_kib};
+use crate::peers::{Peer, Programs};
+use crate::site::Site;
+use crate::slow;
+
+/// What slow connections did.
+#[derive(Debug, Clone)]
+pub struct Slow {
+    /// How many.
+    pub connections: usize,
+    /// The normal load without them.
+    pub quiet: Outcome,
+    /// The normal load beside them.
+    pub beside: Outcome,
+    /// Requests per second of the load.
+    pub rate: u32,
+    /// Resident memory before they came.
+    pub before_kib: u64,
+    /// Resident memory with all of them, at the end.
+    pub after_kib: u64,
+    /// The part of its core that the proxy used without them, and beside them: where it is well under 1, a step in the
+    /// latency is that of the load's core, which all these clients share.
+    pub core: [f64; 2],
+    /// What became of them.
+    pub outcome: slow::Outcome,
+}
+
+const SLOW_CONNECTIONS: usize = 10_000;
+const CONNECTIONS: usize = 32;
+
+/// Puts the load on Biplane, alone and then beside slow connections.
+pub async fn run(programs: &Programs, site: &Site, rate: u32, seconds: f64) -> io::Result<Slow> {
+    let proxy = Peer::Plain.start(programs, site).await?;
+    eprintln!("Slow, {SLOW_CONNECTIONS} connections");
+    let plan = Plan {
+        address: proxy.address,
+        connections: CONNECTIONS,
+        seconds,
+        pace: Pace::Fixed(rate),
+        exchange: Exchange::Small,
+        token: false,
+    };
+    let mut load = Load::prepare(&plan).await?;
+    let spent = || cpu(proxy.process.id()).total_us;
+    let start = spent();
+    load.go().await?;
+    let quiet = load.outcome().await?;
+    let alone = (spent() - start) / 1e6 / quiet.seconds;
+    let before_kib = resident_kib(proxy.process.id());
+    let mut load = Load::prepare(&plan).await?;
+    let slow = slow::Plan { address: proxy.address, connections: SLOW_CONNECTIONS, seconds: seconds + 1.0 };
+    let mut crowd = Load::start("slow", &serde_json::to_string(&slow)?).await?;
+    let start = spent();
+    crowd.go().await?;
+    load.go().await?;
+    let beside = load.outcome().await?;
+    let core = [alone, (spent() - start) / 1e6 / beside.seconds];
+    let after_kib = resident_kib(proxy.process.id());
+    let outcome = crowd.result().await?;
+    Ok(Slow { connections: SLOW_CONNECTIONS, quiet, beside, rate, before_kib, after_kib, core, outcome })
+}
