@@ -9,6 +9,7 @@ use crate::deliver::{After, Filters};
 use crate::respond::Failure;
 use crate::response_head::{add_own_fields, write_head};
 use crate::session::Parts;
+use crate::transport::Stream;
 use crate::tunnel;
 use crate::upstream::attempt::{FIRST_READ, Upstream};
 use crate::upstream::pair::Pair;
@@ -141,9 +142,7 @@ impl Download<'_> {
         if parts.work.exchange.response.framing != BodyLength::UntilClose {
             return Err(Failure::UpstreamClosed);
         }
-        let mut trailers = Headers::new();
-        let mut pair = Pair::new(parts.channel, &mut self.upstream, &mut parts.work.upload, parts.local);
-        pair.read_trailers(self.read_timeout, &mut trailers).await?;
+        let trailers = self.read_trailers(parts).await?;
         self.observe_end(parts);
         if framing == BodyLength::Chunked {
             let wanted = parts.work.exchange.wants_trailers().then_some(&trailers);
@@ -154,6 +153,16 @@ impl Download<'_> {
             stream.finish(Some(&trailers));
         }
         Ok(())
+    }
+
+    /// What follows a body that ends with its stream; with a connection of HTTP/1.1 nothing can.
+    async fn read_trailers(&mut self, parts: &mut Parts<'_>) -> Result<Headers, Failure> {
+        let mut trailers = Headers::new();
+        if matches!(self.upstream.stream, Stream::Call(_)) {
+            let mut pair = Pair::new(parts.channel, &mut self.upstream, &mut parts.work.upload, parts.local);
+            pair.read_trailers(self.read_timeout, &mut trailers).await?;
+        }
+        Ok(trailers)
     }
 
     fn observe_end(&self, parts: &mut Parts<'_>) {

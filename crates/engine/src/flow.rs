@@ -77,6 +77,7 @@ async fn read_head(session: &mut Session) -> Result<(), Failure> {
     let settings = &local.settings;
     let now = Instant::now();
     let (started, deadline) = (now.into_std(), now + settings.head_timeout);
+    channel.begin_request(settings);
     work.exchange.request.clear();
     loop {
         match parse_request(channel.input.unread(), &settings.request_limits, &mut work.exchange.request) {
@@ -326,7 +327,7 @@ async fn access(parts: &mut Parts<'_>, snapshot: &Snapshot, route: &CompiledRout
 /// Waits for a plugin, within its bound and as long as the client is there.
 async fn wait(parts: &mut Parts<'_>, waiting: Waiting) -> Result<Resume, Failure> {
     let limit = parts.local.settings.plugin_timeout;
-    parts.channel.within(limit, waiting).await.map_err(|fault| match fault {
+    parts.channel.within(&parts.work.upload, limit, waiting).await.map_err(|fault| match fault {
         Fault::Timeout => Failure::PluginTimeout,
         Fault::Closed => Failure::ClientGone,
     })

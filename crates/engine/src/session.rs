@@ -261,10 +261,8 @@ impl Session {
             }
             self.rest();
             let deadline = self.quiet_since + self.local.settings.idle_timeout;
-            let Channel { stream, timer, .. } = &mut self.channel;
-            let readable = std::future::poll_fn(|cx| stream.poll_readable(cx));
-            match timer.until(deadline, readable).await {
-                Ok(Ok(())) => {}
+            match self.channel.readable(deadline).await {
+                Ok(true) => {}
                 outcome => {
                     if outcome.is_err() && self.channel.stream.is_tls() {
                         self.take_leave(Instant::now() + LINGER_TIME).await;

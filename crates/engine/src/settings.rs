@@ -72,6 +72,8 @@ pub struct Settings {
     pub error_default_type: String,
     /// Time running requests get to finish when the gateway stops.
     pub drain_timeout: Duration,
+    /// Go on for clients that have ended their side of the connection; else their requests are given up.
+    pub ignore_client_abort: bool,
     /// TLS.
     pub tls: TlsSettings,
     /// Bounds of HTTP/2 connections of clients.
@@ -144,6 +146,7 @@ impl Default for Settings {
             allow_debug_header: false,
             error_default_type: "text/plain".to_owned(),
             drain_timeout: seconds(30),
+            ignore_client_abort: false,
             tls: TlsSettings::default(),
             http2: Http2::default(),
         }

@@ -371,7 +371,7 @@ fn decode(decoder: &mut BodyDecoder, unread: &[u8]) -> Result<Decoded, Failure> 
 
 /// Reads on in a body that ends with its stream; false at that end.
 fn poll_stream_piece(cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<bool, Failure>> {
-    let count = ready!(client.input.poll_fill(cx, &mut client.stream, PIECE));
+    let count = ready!(client.poll_fill(cx, PIECE));
     Poll::Ready(count.map(|count| count > 0).map_err(|_| Failure::ClientGone))
 }
 
@@ -386,7 +386,7 @@ fn poll_trailers(cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<Head
 }
 
 fn poll_client(cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<(), Failure>> {
-    match ready!(client.input.poll_fill(cx, &mut client.stream, PIECE)) {
+    match ready!(client.poll_fill(cx, PIECE)) {
         Ok(0) => Poll::Ready(Err(CUT_SHORT)),
         Err(_) => Poll::Ready(Err(Failure::ClientGone)),
         Ok(_) => Poll::Ready(Ok(())),

@@ -4,6 +4,7 @@ mod lab;
 mod trouble;
 
 mod connections;
+mod departures;
 mod endings;
 mod failures;
 mod frames;

@@ -112,7 +112,7 @@ async fn connect(
         }
         Reached::Opening(opening) => opening,
     };
-    let opened = parts.channel.within(message.plan.connect_timeout, opening).await;
+    let opened = parts.channel.within(&parts.work.upload, message.plan.connect_timeout, opening).await;
     let failure = match opened {
         Ok(Ok(stream)) => {
             return Ok((

@@ -69,7 +69,7 @@ async fn connect(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<(Slot, 
         let identity = wanted.map(|wanted| wanted.identity());
         pool.open(address, identity, stream).await.map_err(io::Error::other)
     };
-    match parts.channel.within(message.plan.connect_timeout, opening).await {
+    match parts.channel.within(&parts.work.upload, message.plan.connect_timeout, opening).await {
         Ok(Ok(slot)) => Ok((slot, false)),
         Ok(Err(reason)) => {
             if trust.is_some() {

@@ -179,7 +179,7 @@ impl<'a> Pair<'a> {
             if let Poll::Ready(outcome) = step(cx, self.client, self.upstream) {
                 return Poll::Ready(outcome);
             }
-            if self.client.stream.poll_gone(cx).is_ready() {
+            if self.poll_gone(cx, awaited).is_ready() {
                 return Poll::Ready(Err(Failure::ClientGone));
             }
             let on = self.waits_on(awaited);
@@ -191,6 +191,15 @@ impl<'a> Pair<'a> {
             self.client.timer.poll_passed(cx, wait.until).map(|()| Err(wait.too_late()))
         })
         .await
+    }
+
+    /// A client that takes its response shows by that whether it is there; over HTTP/2 it may say that it is not.
+    fn poll_gone(&mut self, cx: &mut Context<'_>, awaited: Awaited) -> Poll<()> {
+        match (awaited, self.client.stream.as_http2()) {
+            (Awaited::Client, None) => Poll::Pending,
+            (Awaited::Client, Some(stream)) => stream.poll_gone(cx),
+            (Awaited::Upstream(_), _) => self.client.poll_gone(cx, self.upload),
+        }
     }
 
     fn waits_on(&self, awaited: Awaited) -> On {
