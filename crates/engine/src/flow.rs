@@ -28,6 +28,7 @@ use crate::settings::{client_address, is_trusted};
 use crate::snapshot::{CompiledRoute, Held, Plan, Snapshot};
 use crate::transport::Fault;
 use crate::upstream::attempt::{Message, Upstream, attempt};
+use crate::upstream::destination::Destination;
 use crate::upstream::tries;
 
 /// Bytes read from a client at a time while a head is awaited.
@@ -335,11 +336,11 @@ async fn wait(parts: &mut Parts<'_>, waiting: Waiting) -> Result<Resume, Failure
 
 /// Asks targets until one answers or the attempts are used up (kong.md 5.3).
 async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Result<Upstream, Failure> {
-    if plan.http2 {
-        parts.work.upload.unframe();
+    if plan.calls {
+        parts.work.upload.carry_call();
     }
     // Calls may go both ways at once: their requests are never waited for.
-    let buffering = route.matched.route.request_buffering && !plan.http2;
+    let buffering = route.matched.route.request_buffering && !plan.calls;
     request_body::make_ready(parts, buffering).await?;
     let mut attempts_left = plan.retries;
     let mut fresh = false;
@@ -347,7 +348,8 @@ async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Res
         let peer = tries::pick(parts, plan)?;
         let body = request_body::framing(parts);
         let preserve_host = route.matched.route.preserve_host;
-        let message = Message { plan, peer: &peer, preserve_host, body, fresh };
+        let destination = Destination::new(peer.address, plan.announcing, &parts.work.exchange.client);
+        let message = Message { plan, peer: &peer, destination, preserve_host, body, fresh };
         let missed = match attempt(parts, &message).await {
             Ok(upstream) => return Ok(upstream),
             Err(missed) => missed,
@@ -360,11 +362,11 @@ async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Res
             parts.work.exchange.record.tries.pop();
             continue;
         }
-        parts.work.upload.rewind();
         tries::mark_failed(&mut parts.work.exchange, missed.failure);
         if attempts_left == 0 || !may_repeat {
             return Err(missed.failure);
         }
+        parts.work.upload.rewind();
         attempts_left -= 1;
     }
 }

@@ -87,9 +87,9 @@ impl Local {
             settings.upstream_max_requests,
         );
         Self {
+            http2_pool: Http2Pool::new(settings.upstream_pool_size),
             settings,
             pool,
-            http2_pool: Http2Pool::default(),
             connections: Connections::default(),
             load: Load::new(&worker.services),
             bounds: Bounds::default(),

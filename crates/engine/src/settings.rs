@@ -288,7 +288,7 @@ pub fn client_address(settings: &Settings, client: &Client, headers: &Headers) -
         return peer;
     }
     if settings.real_ip_header == "proxy_protocol" {
-        return client.announced.unwrap_or(peer);
+        return client.announced.map_or(peer, |announced| announced.ip());
     }
     let mut address = peer;
     let mut lines: Vec<&[u8]> = headers.all(&settings.real_ip_header).collect();
@@ -354,7 +354,7 @@ mod tests {
         assert_eq!(address(&settings, &client), "2.2.2.2");
         settings.real_ip_header = "proxy_protocol".to_owned();
         assert_eq!(address(&settings, &client), "10.0.0.1");
-        client.announced = Some("3.3.3.3".parse().unwrap());
+        client.announced = Some("3.3.3.3:3".parse().unwrap());
         assert_eq!(address(&settings, &client), "3.3.3.3");
         client.trusted = false;
         assert_eq!(address(&settings, &client), "10.0.0.1");

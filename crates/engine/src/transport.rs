@@ -90,6 +90,11 @@ impl Stream {
         }
     }
 
+    /// Whether a TLS handshake came to HTTP/2.
+    pub fn speaks_http2(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.speaks_http2())
+    }
+
     /// Whether the connection is under TLS.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))

@@ -3,6 +3,7 @@
 mod lab;
 mod trouble;
 
+mod announced;
 mod connections;
 mod departures;
 mod endings;

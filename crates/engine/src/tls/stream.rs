@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::unconstrained;
 use tokio_rustls::TlsStream;
 
+use super::offer::HTTP2;
 use super::trust::{Identity, Wanted};
 use crate::presence::{Heard, heard};
 use crate::transport::Stream;
@@ -39,6 +40,11 @@ impl Secure {
     /// Whether it was opened as what is wanted now.
     pub fn is_for(&self, wanted: &Wanted<'_>) -> bool {
         self.identity.as_ref().is_some_and(|identity| wanted.is(identity))
+    }
+
+    /// Whether the handshake came to HTTP/2.
+    pub fn speaks_http2(&self) -> bool {
+        self.inner.get_ref().1.alpn_protocol() == Some(HTTP2)
     }
 
     /// Waits for bytes, or the end, without taking them.

@@ -8,6 +8,7 @@ mod protocols;
 mod resumption;
 mod services;
 mod trust;
+mod versions;
 
 use std::sync::Arc;
 
