@@ -100,16 +100,28 @@ impl Upload {
     }
 
     /// The next bytes go to an upstream that wants the body framed like this.
-    ///
-    /// # Errors
-    /// When some have been framed otherwise already; what then remains is not the whole body any more.
-    pub fn frame(&mut self, framing: Framing) -> Result<(), Failure> {
-        if self.chunked && self.has_pending() && self.framing != framing {
-            self.passed_on = true;
-            return Err(Failure::UpstreamClosed);
+    pub fn frame(&mut self, framing: Framing) {
+        if self.chunked && self.has_pending() && self.framing == Framing::Chunks && framing == Framing::Stream
+        {
+            self.take_chunks_apart();
         }
         self.framing = framing;
-        Ok(())
+    }
+
+    /// What has been framed for an upstream that took nothing of it loses its frames for another.
+    fn take_chunks_apart(&mut self) {
+        let framed = std::mem::take(&mut self.pending);
+        let (mut content, mut rest) = (Vec::with_capacity(framed.len()), &framed[..]);
+        // Trailers are remembered apart.
+        let mut decoder = BodyDecoder::new(BodyLength::Chunked, &Limits::default());
+        while let Ok(piece) = decoder.decode(rest)
+            && piece.consumed > 0
+        {
+            content.extend_from_slice(&rest[piece.data]);
+            rest = &rest[piece.consumed..];
+        }
+        self.returned = Some(content);
+        self.written = 0;
     }
 
     /// Nothing is left to do.

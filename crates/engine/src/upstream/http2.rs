@@ -27,29 +27,24 @@ use crate::snapshot::Versions;
 use crate::transport::{Fault, Stream};
 use crate::upload::Framing;
 
-/// Sends the request and waits for the response head, which it leaves in the exchange.
+/// Sends the request and waits for the response head, which it leaves in the exchange. Connections of one service may
+/// differ in what they speak, and so in how a body that is sent again has to be framed.
 pub async fn attempt(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<Upstream, Missed> {
     let now = Instant::now();
     parts.work.exchange.record.upstream_started.get_or_insert(now.into_std());
     write_host(parts, message);
     match connect(parts, message, now).await? {
         Connection::Http2(slot, shared) => {
-            frame(parts, Framing::Stream)?;
+            parts.work.upload.frame(Framing::Stream);
             over_http2(parts, message, slot, shared).await
         }
         Connection::Http1(stream, requests) => {
-            frame(parts, Framing::Chunks)?;
+            parts.work.upload.frame(Framing::Chunks);
             let mut upstream = Upstream::new(parts.local, message, stream, requests);
             over_http1(parts, message, &mut upstream, (requests > 1).then_some(now)).await?;
             Ok(upstream)
         }
     }
-}
-
-/// Connections of one service may differ in what they speak, and so in how a body that is sent again is framed.
-fn frame(parts: &mut Parts<'_>, framing: Framing) -> Result<(), Missed> {
-    let framed = parts.work.upload.frame(framing);
-    framed.map_err(|failure| Missed { failure, unsent: false, stale: false })
 }
 
 async fn over_http2(

@@ -9,7 +9,7 @@ use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, Request, Response};
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::sync::Notify;
 use tokio_rustls::server::TlsStream;
 
@@ -84,6 +84,11 @@ fn answer(mut respond: SendResponse<Bytes>, body: &'static str, trailers: &[(&'s
 
 /// Reads a request body to its end.
 async fn read(request: Request<RecvStream>) -> String {
+    read_whole(request).await.0
+}
+
+/// Reads a request body and its trailers.
+async fn read_whole(request: Request<RecvStream>) -> (String, Option<HeaderMap>) {
     let mut body = request.into_body();
     let mut text = Vec::new();
     while let Some(piece) = body.data().await {
@@ -91,7 +96,7 @@ async fn read(request: Request<RecvStream>) -> String {
         body.flow_control().release_capacity(piece.len()).unwrap();
         text.extend_from_slice(&piece);
     }
-    String::from_utf8(text).unwrap()
+    (String::from_utf8(text).unwrap(), body.trailers().await.unwrap())
 }
 
 fn post(body: &str) -> String {
@@ -204,6 +209,56 @@ async fn a_body_given_back_by_a_dead_connection_of_http_1_goes_on_over_http_2() 
         assert_eq!(read(request).await, body);
         answer(respond, "ok", &[]);
         assert_eq!(client.response().await.0, 200);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn chunks_that_a_service_did_not_take_are_sent_over_http_2_without_their_frames() {
+    let body = "y".repeat(70_000);
+    let request = format!(
+        "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n11170\r\n{body}\r\n0\r\nX-T: 1\r\n\r\n"
+    );
+    with(&document(), Settings::default(), |lab| async move {
+        let Peer(stream) = lab.client();
+        let (reading, mut writing) = tokio::io::split(stream);
+        tokio::task::spawn_local(async move { writing.write_all(request.as_bytes()).await });
+        let mut first = classic(&lab, &speaking(&["http/1.1"])).await;
+        first.head().await;
+        // The way to it is full before it says that it has had enough.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        first.0.shutdown().await.unwrap();
+        let mut second = modern(&lab, &speaking(BOTH)).await;
+        let (request, respond) = second.request().await;
+        second.run();
+        let (received, trailers) = read_whole(request).await;
+        assert_eq!((received.len(), received == body), (70_000, true));
+        assert_eq!(trailers.unwrap()["x-t"], "1");
+        answer(respond, "ok", &[]);
+        let mut client = Peer(tokio::io::join(reading, tokio::io::sink()));
+        assert_eq!(client.response().await.0, 200);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_nobody_uses_are_not_kept_without_bound() {
+    let few = Settings { upstream_pool_size: 0, ..Settings::default() };
+    with(&document(), few, |lab| async move {
+        let config = speaking(BOTH);
+        let mut client = lab.client();
+        client.send(GET).await;
+        let mut first = modern(&lab, &config).await;
+        answer(first.request().await.1, "ok", &[]);
+        let ended = tokio::task::spawn_local(async move { !matches!(first.0.accept().await, Some(Ok(_))) });
+        client.response().await;
+        lab.reload(&document().replace("host_header: up.test", "host_header: other.test"));
+        client.send(GET).await;
+        let mut second = modern(&lab, &config).await;
+        answer(second.request().await.1, "ok", &[]);
+        second.run();
+        client.response().await;
+        assert!(ended.await.unwrap(), "the first has had its end");
     })
     .await;
 }
