@@ -174,6 +174,9 @@ impl<'a> Running<'a> {
             )
         })?;
         self.set("PROXY_PORT", gateway.addresses.proxy.port().to_string());
+        if let Some(secure) = gateway.addresses.secure {
+            self.set("PROXY_TLS_PORT", secure.port().to_string());
+        }
         self.addresses = Some(gateway.addresses);
         self.gateway = Some(gateway);
         Ok(())

@@ -136,6 +136,9 @@ impl Reading {
             "nginx_http_http2_max_concurrent_streams" => {
                 self.value(name, value, &mut settings.http2.max_streams);
             }
+            "nginx_proxy_proxy_ignore_client_abort" => {
+                self.switch(name, value, &mut settings.ignore_client_abort);
+            }
             "nginx_events_worker_connections" => self.value(name, value, &mut settings.max_connections),
             "nginx_main_worker_shutdown_timeout" => self.seconds(name, value, &mut settings.drain_timeout),
             "dns_resolver" => self.servers(name, value),

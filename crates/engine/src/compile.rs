@@ -16,11 +16,12 @@ use crate::balance::Balancers;
 use crate::chain::{Chain, Slot, Tier};
 use crate::dns::Resolver;
 use crate::route::Router;
-use crate::snapshot::{CompiledRoute, Plan, Snapshot, Speaks};
+use crate::snapshot::{CompiledRoute, Plan, Snapshot, Speaks, Versions};
 use crate::stream;
 use crate::stream::demands::{Layer, layer_of};
 use crate::tls::{Keeper, Terminator, Trust};
 use crate::unsupported::{at, unsupported};
+use crate::upstream::destination::Announcing;
 
 /// What a snapshot is made with.
 pub struct Compiler<'a> {
@@ -157,7 +158,9 @@ fn compile_route(
         } else {
             Scheme::Http
         },
-        http2: service.protocol.starts_with("grpc"),
+        versions: Versions::of(service),
+        calls: service.protocol.starts_with("grpc"),
+        announcing: Announcing::to(service),
         trust: trusts.get(&service.id).cloned(),
         connect_timeout: millis(service.connect_timeout),
         write_timeout: millis(service.write_timeout),

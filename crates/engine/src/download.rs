@@ -9,6 +9,7 @@ use crate::deliver::{After, Filters};
 use crate::respond::Failure;
 use crate::response_head::{add_own_fields, write_head};
 use crate::session::Parts;
+use crate::transport::Stream;
 use crate::tunnel;
 use crate::upstream::attempt::{FIRST_READ, Upstream};
 use crate::upstream::pair::Pair;
@@ -36,7 +37,16 @@ pub struct Download<'a> {
 
 impl Download<'_> {
     fn decoder(&self, parts: &Parts<'_>) -> BodyDecoder {
-        BodyDecoder::new(parts.work.exchange.response.framing, &parts.local.settings.response_limits)
+        BodyDecoder::new(self.framing(parts), &parts.local.settings.response_limits)
+    }
+
+    /// How the body ends. Over HTTP/2 it does with its stream, whatever length was announced: that has been held
+    /// against it by then, and trailers may follow.
+    fn framing(&self, parts: &Parts<'_>) -> BodyLength {
+        match (&self.upstream.stream, parts.work.exchange.response.framing) {
+            (Stream::Call(_), BodyLength::Exact(_)) => BodyLength::UntilClose,
+            (_, framing) => framing,
+        }
     }
 
     async fn read(&mut self, parts: &mut Parts<'_>, room: usize) -> Result<usize, Failure> {
@@ -138,12 +148,10 @@ impl Download<'_> {
 
     async fn end_by_close(&mut self, parts: &mut Parts<'_>, framing: BodyLength) -> Result<(), Failure> {
         self.upstream.reusable = false;
-        if parts.work.exchange.response.framing != BodyLength::UntilClose {
+        if self.framing(parts) != BodyLength::UntilClose {
             return Err(Failure::UpstreamClosed);
         }
-        let mut trailers = Headers::new();
-        let mut pair = Pair::new(parts.channel, &mut self.upstream, &mut parts.work.upload, parts.local);
-        pair.read_trailers(self.read_timeout, &mut trailers).await?;
+        let trailers = self.read_trailers(parts).await?;
         self.observe_end(parts);
         if framing == BodyLength::Chunked {
             let wanted = parts.work.exchange.wants_trailers().then_some(&trailers);
@@ -154,6 +162,16 @@ impl Download<'_> {
             stream.finish(Some(&trailers));
         }
         Ok(())
+    }
+
+    /// What follows a body that ends with its stream; with a connection of HTTP/1.1 nothing can.
+    async fn read_trailers(&mut self, parts: &mut Parts<'_>) -> Result<Headers, Failure> {
+        let mut trailers = Headers::new();
+        if matches!(self.upstream.stream, Stream::Call(_)) {
+            let mut pair = Pair::new(parts.channel, &mut self.upstream, &mut parts.work.upload, parts.local);
+            pair.read_trailers(self.read_timeout, &mut trailers).await?;
+        }
+        Ok(trailers)
     }
 
     fn observe_end(&self, parts: &mut Parts<'_>) {
@@ -181,7 +199,7 @@ impl Download<'_> {
             }
             if !done && (piece.consumed == 0 || self.upstream.input.is_empty()) {
                 let ended = self.read(parts, FIRST_READ).await? == 0;
-                if ended && parts.work.exchange.response.framing != BodyLength::UntilClose {
+                if ended && self.framing(parts) != BodyLength::UntilClose {
                     return Err(Failure::UpstreamClosed);
                 }
                 self.upstream.reusable &= !ended;
@@ -231,9 +249,9 @@ impl Download<'_> {
             parts.local.bounds.note(failure);
         }
         let upload_done = parts.work.upload.is_done();
-        let Upstream { stream, input, address, requests, reusable, .. } = self.upstream;
+        let Upstream { stream, input, destination, requests, reusable, .. } = self.upstream;
         if sent.is_ok() && reusable && upload_done && input.is_empty() {
-            parts.local.pool.put(address, stream, requests, now);
+            parts.local.pool.put(destination, stream, requests, now);
         }
         if sent.is_ok() && keep_alive && upload_done && !parts.channel.must_close {
             After::KeepAlive

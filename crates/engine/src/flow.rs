@@ -28,6 +28,7 @@ use crate::settings::{client_address, is_trusted};
 use crate::snapshot::{CompiledRoute, Held, Plan, Snapshot};
 use crate::transport::Fault;
 use crate::upstream::attempt::{Message, Upstream, attempt};
+use crate::upstream::destination::Destination;
 use crate::upstream::tries;
 
 /// Bytes read from a client at a time while a head is awaited.
@@ -77,6 +78,7 @@ async fn read_head(session: &mut Session) -> Result<(), Failure> {
     let settings = &local.settings;
     let now = Instant::now();
     let (started, deadline) = (now.into_std(), now + settings.head_timeout);
+    channel.begin_request(settings);
     work.exchange.request.clear();
     loop {
         match parse_request(channel.input.unread(), &settings.request_limits, &mut work.exchange.request) {
@@ -327,7 +329,7 @@ async fn access(parts: &mut Parts<'_>, snapshot: &Snapshot, route: &CompiledRout
 /// Waits for a plugin, within its bound and as long as the client is there.
 async fn wait(parts: &mut Parts<'_>, waiting: Waiting) -> Result<Resume, Failure> {
     let limit = parts.local.settings.plugin_timeout;
-    parts.channel.within(limit, waiting).await.map_err(|fault| match fault {
+    parts.channel.within(&parts.work.upload, limit, waiting).await.map_err(|fault| match fault {
         Fault::Timeout => Failure::PluginTimeout,
         Fault::Closed => Failure::ClientGone,
     })
@@ -335,11 +337,11 @@ async fn wait(parts: &mut Parts<'_>, waiting: Waiting) -> Result<Resume, Failure
 
 /// Asks targets until one answers or the attempts are used up (kong.md 5.3).
 async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Result<Upstream, Failure> {
-    if plan.http2 {
-        parts.work.upload.unframe();
+    if plan.calls {
+        parts.work.upload.carry_call();
     }
     // Calls may go both ways at once: their requests are never waited for.
-    let buffering = route.matched.route.request_buffering && !plan.http2;
+    let buffering = route.matched.route.request_buffering && !plan.calls;
     request_body::make_ready(parts, buffering).await?;
     let mut attempts_left = plan.retries;
     let mut fresh = false;
@@ -347,7 +349,8 @@ async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Res
         let peer = tries::pick(parts, plan)?;
         let body = request_body::framing(parts);
         let preserve_host = route.matched.route.preserve_host;
-        let message = Message { plan, peer: &peer, preserve_host, body, fresh };
+        let destination = Destination::new(peer.address, plan.announcing, &parts.work.exchange.client);
+        let message = Message { plan, peer: &peer, destination, preserve_host, body, fresh };
         let missed = match attempt(parts, &message).await {
             Ok(upstream) => return Ok(upstream),
             Err(missed) => missed,
@@ -360,11 +363,11 @@ async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Res
             parts.work.exchange.record.tries.pop();
             continue;
         }
-        parts.work.upload.rewind();
         tries::mark_failed(&mut parts.work.exchange, missed.failure);
         if attempts_left == 0 || !may_repeat {
             return Err(missed.failure);
         }
+        parts.work.upload.rewind();
         attempts_left -= 1;
     }
 }

@@ -22,6 +22,7 @@ mod http2;
 mod load;
 mod pace;
 mod prefixed;
+mod presence;
 mod tls;
 
 mod session;

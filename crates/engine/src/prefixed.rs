@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::presence::Heard;
 use crate::transport::{Channel, Input, Stream};
 
 /// The bytes that were read, and then the stream.
@@ -23,6 +24,16 @@ impl Prefixed {
     /// Waits for bytes, or the end, without taking them.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.first.is_empty() { self.stream.poll_readable(cx) } else { Poll::Ready(Ok(())) }
+    }
+
+    /// Whether it is known that nothing has come.
+    pub fn is_silent(&self) -> bool {
+        self.first.is_empty() && self.stream.is_silent()
+    }
+
+    /// What has been heard of the peer.
+    pub fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
+        if self.first.is_empty() { self.stream.poll_heard(cx) } else { Poll::Ready(Heard::More) }
     }
 }
 

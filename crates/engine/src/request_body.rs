@@ -53,7 +53,7 @@ async fn buffer_small(parts: &mut Parts<'_>, buffering: bool) -> Result<(), Fail
     }
     let body = collect(parts, usize::try_from(REPLAYABLE).unwrap_or(usize::MAX), true).await?;
     if parts.work.upload.is_awaiting_client() {
-        parts.work.upload.put_back(&body);
+        parts.work.upload.put_back(body);
     } else {
         parts.work.exchange.body = Some(body);
     }

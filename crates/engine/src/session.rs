@@ -91,9 +91,9 @@ impl Local {
             settings.upstream_max_requests,
         );
         Self {
+            http2_pool: Http2Pool::new(settings.upstream_pool_size),
             settings,
             pool,
-            http2_pool: Http2Pool::default(),
             connections: Connections::default(),
             load: Load::new(&worker.services),
             streams: crate::stream::Tallies::new(&worker.services),
@@ -268,10 +268,8 @@ impl Session {
             }
             self.rest();
             let deadline = self.quiet_since + self.local.settings.idle_timeout;
-            let Channel { stream, timer, .. } = &mut self.channel;
-            let readable = std::future::poll_fn(|cx| stream.poll_readable(cx));
-            match timer.until(deadline, readable).await {
-                Ok(Ok(())) => {}
+            match self.channel.readable(deadline).await {
+                Ok(true) => {}
                 outcome => {
                     if outcome.is_err() && self.channel.stream.is_tls() {
                         self.take_leave(Instant::now() + LINGER_TIME).await;

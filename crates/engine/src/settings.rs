@@ -75,6 +75,8 @@ pub struct Settings {
     pub error_default_type: String,
     /// Time running requests get to finish when the gateway stops.
     pub drain_timeout: Duration,
+    /// Go on for clients that have ended their side of the connection; else their requests are given up.
+    pub ignore_client_abort: bool,
     /// TLS.
     pub tls: TlsSettings,
     /// Bounds of HTTP/2 connections of clients.
@@ -148,6 +150,7 @@ impl Default for Settings {
             allow_debug_header: false,
             error_default_type: "text/plain".to_owned(),
             drain_timeout: seconds(30),
+            ignore_client_abort: false,
             tls: TlsSettings::default(),
             http2: Http2::default(),
         }
@@ -291,7 +294,7 @@ pub fn client_address(settings: &Settings, client: &Client, headers: &Headers) -
         return peer;
     }
     if settings.real_ip_header == "proxy_protocol" {
-        return client.announced.unwrap_or(peer);
+        return client.announced.map_or(peer, |announced| announced.ip());
     }
     let mut address = peer;
     let mut lines: Vec<&[u8]> = headers.all(&settings.real_ip_header).collect();
@@ -358,7 +361,7 @@ mod tests {
         assert_eq!(address(&settings, &client), "2.2.2.2");
         settings.real_ip_header = "proxy_protocol".to_owned();
         assert_eq!(address(&settings, &client), "10.0.0.1");
-        client.announced = Some("3.3.3.3".parse().unwrap());
+        client.announced = Some("3.3.3.3:3".parse().unwrap());
         assert_eq!(address(&settings, &client), "3.3.3.3");
         client.trusted = false;
         assert_eq!(address(&settings, &client), "10.0.0.1");

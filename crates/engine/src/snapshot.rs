@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use model::Config;
+use model::entity::Service;
 use plugin::exchange::{Matched, Scheme};
 use plugin::{Exchange, Phases};
 
@@ -15,6 +16,7 @@ use crate::balance::{Balancer, Balancers};
 use crate::chain::Chain;
 use crate::route::Router;
 use crate::tls::{Terminator, Trust};
+use crate::upstream::destination::Announcing;
 
 /// Everything a request needs to know of the configuration.
 pub struct Snapshot {
@@ -65,6 +67,28 @@ pub enum Speaks {
     Grpcs,
 }
 
+/// The versions of HTTP that are spoken to a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Versions {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, which it is known to speak.
+    Http2,
+    /// What each connection's TLS handshake comes to.
+    Negotiated,
+}
+
+impl Versions {
+    /// The versions for `service`.
+    pub fn of(service: &Service) -> Self {
+        match (service.protocol.as_str(), service.http2) {
+            ("grpc" | "grpcs", _) | ("http", Some(true)) => Self::Http2,
+            ("https", Some(true)) => Self::Negotiated,
+            _ => Self::Http1,
+        }
+    }
+}
+
 /// How a service is reached.
 #[derive(Clone)]
 pub struct Plan {
@@ -72,8 +96,12 @@ pub struct Plan {
     pub balancer: Arc<Balancer>,
     /// Scheme of the service.
     pub scheme: Scheme,
-    /// It is spoken to over HTTP/2.
-    pub http2: bool,
+    /// What is spoken to it.
+    pub versions: Versions,
+    /// Requests to it are calls of gRPC.
+    pub calls: bool,
+    /// How it is told of clients, if it is.
+    pub announcing: Option<Announcing>,
     /// Whom to believe about it under TLS; none in cleartext.
     pub trust: Option<Arc<Trust>>,
     /// Time to connect.

@@ -16,6 +16,7 @@ use crate::http2::call::Call;
 use crate::http2::downstream::Downstream;
 use crate::pace::{Allowed, Pace};
 use crate::prefixed::Prefixed;
+use crate::presence::Presence;
 use crate::respond::Failure;
 use crate::settings::Settings;
 use crate::timer::Timer;
@@ -70,14 +71,6 @@ impl Stream {
         matches!(self, Self::Http2(stream) if stream.has_begun())
     }
 
-    /// Ready once it is known, without reading or writing, that the peer wants nothing more.
-    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self {
-            Self::Http2(stream) => stream.poll_gone(cx),
-            _ => Poll::Pending,
-        }
-    }
-
     /// Whether an idle connection is still usable: open, and silent. Costs no system call while nothing has come.
     pub fn is_idle_and_open(&mut self) -> bool {
         match self {
@@ -99,6 +92,11 @@ impl Stream {
             (Self::Tls(_), None) => false,
             (_, wanted) => wanted.is_none(),
         }
+    }
+
+    /// Whether a TLS handshake came to HTTP/2.
+    pub fn speaks_http2(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.speaks_http2())
     }
 
     /// Whether the connection is under TLS.
@@ -248,6 +246,8 @@ pub struct Channel {
     written: u64,
     /// How fast the client takes them.
     taking: Pace,
+    /// Whether the client is there.
+    presence: Presence,
     /// What follows on this connection cannot be told apart from what came before: close it.
     pub must_close: bool,
 }
@@ -261,6 +261,7 @@ impl Channel {
             timer: Timer::default(),
             written: 0,
             taking: Pace::default(),
+            presence: Presence::default(),
             must_close: false,
         }
     }
@@ -272,6 +273,7 @@ impl Channel {
 
     /// Reads once more; [`Fault::Closed`] at the end of the stream.
     pub async fn fill(&mut self, room: usize, deadline: Instant) -> Result<usize, Fault> {
+        self.presence.forget();
         let Self { stream, input, timer, .. } = self;
         match timer.until(deadline, poll_fn(|cx| input.poll_fill(cx, stream, room))).await?? {
             0 => Err(Fault::Closed),
@@ -279,16 +281,52 @@ impl Channel {
         }
     }
 
+    /// Reads once, at most about `room` bytes. Zero is the end.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        self.presence.forget();
+        self.input.poll_fill(cx, &mut self.stream, room)
+    }
+
+    /// Waits, until `deadline`, for bytes that are not taken yet. False when the connection is over.
+    pub async fn readable(&mut self, deadline: Instant) -> Result<bool, Fault> {
+        let Self { stream, timer, presence, .. } = self;
+        let readable = timer.until(deadline, poll_fn(|cx| presence.poll_readable(cx, stream)));
+        Ok(readable.await?.is_ok())
+    }
+
+    /// A request begins to be read.
+    pub fn begin_request(&mut self, settings: &Settings) {
+        self.presence.begin_request(settings);
+    }
+
+    /// Ready once it is known that the client does not want its response any more: a stream has been reset, a
+    /// connection broken or ended by the client. Its end is not looked for while more of it is at hand or expected:
+    /// who takes that finds out.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>, upload: &Upload) -> Poll<()> {
+        if let Stream::Http2(stream) = &mut self.stream {
+            return stream.poll_gone(cx);
+        }
+        if upload.is_done() && self.input.is_empty() {
+            return self.presence.poll_end(cx, &mut self.stream);
+        }
+        Poll::Pending
+    }
+
     /// Waits for `future`, no longer than `limit` from the first time it has to; [`Fault::Closed`] once the client is
     /// known to be gone.
-    pub async fn within<F: Future>(&mut self, limit: Duration, future: F) -> Result<F::Output, Fault> {
+    pub async fn within<F: Future>(
+        &mut self,
+        upload: &Upload,
+        limit: Duration,
+        future: F,
+    ) -> Result<F::Output, Fault> {
         let mut future = pin!(future);
         let mut deadline = None;
         poll_fn(|cx| {
             if let Poll::Ready(value) = future.as_mut().poll(cx) {
                 return Poll::Ready(Ok(value));
             }
-            if self.stream.poll_gone(cx).is_ready() {
+            if self.poll_gone(cx, upload).is_ready() {
                 return Poll::Ready(Err(Fault::Closed));
             }
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);

@@ -30,14 +30,30 @@ pub struct Upload {
     written: usize,
     /// Some of it has been handed to an upstream, or given up.
     passed_on: bool,
-    /// The upstream's protocol marks the ends of bodies: they are passed on without framing of their own.
-    unframed: bool,
+    /// How the upstream learns where the body ends.
+    framing: Framing,
+    /// The length of the body is not known beforehand.
+    chunked: bool,
+    /// A call of gRPC.
+    is_call: bool,
+    /// Bytes of the body that come before all others, once it is known how they have to be framed.
+    returned: Option<Vec<u8>>,
     /// What follows the body.
     trailers: Headers,
-    /// What has been passed on of an unframed body, as long as it is not much.
+    /// What has been passed on of a body without framing, as long as it is not much.
     kept: Vec<u8>,
     /// How fast the client sends it.
     pace: Pace,
+}
+
+/// How an upstream learns where a body of unknown length ends.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// By chunks (RFC 9112 7.1).
+    #[default]
+    Chunks,
+    /// By the end of its stream (RFC 9113 8.1): nothing is put around the bytes.
+    Stream,
 }
 
 #[derive(Default)]
@@ -58,7 +74,10 @@ enum State {
 impl Upload {
     /// Begins with a request whose body is framed as `length`.
     pub fn begin(&mut self, length: BodyLength, limit: u64, limits: &Limits) {
-        self.unframed = false;
+        self.framing = Framing::Chunks;
+        self.chunked = matches!(length, BodyLength::UntilClose | BodyLength::Chunked);
+        self.is_call = false;
+        self.returned = None;
         self.trailers.clear();
         self.kept.clear();
         self.received = 0;
@@ -80,9 +99,34 @@ impl Upload {
         self.state = State::Exact(0);
     }
 
-    /// Passes the body on without framing: the upstream's protocol marks its end.
-    pub fn unframe(&mut self) {
-        self.unframed = true;
+    /// The request is a call of gRPC.
+    pub fn carry_call(&mut self) {
+        self.is_call = true;
+    }
+
+    /// The next bytes go to an upstream that wants the body framed like this.
+    pub fn frame(&mut self, framing: Framing) {
+        if self.chunked && self.has_pending() && self.framing == Framing::Chunks && framing == Framing::Stream
+        {
+            self.take_chunks_apart();
+        }
+        self.framing = framing;
+    }
+
+    /// What has been framed for an upstream that took nothing of it loses its frames for another.
+    fn take_chunks_apart(&mut self) {
+        let framed = std::mem::take(&mut self.pending);
+        let (mut content, mut rest) = (Vec::with_capacity(framed.len()), &framed[..]);
+        // Trailers are remembered apart.
+        let mut decoder = BodyDecoder::new(BodyLength::Chunked, &Limits::default());
+        while let Ok(piece) = decoder.decode(rest)
+            && piece.consumed > 0
+        {
+            content.extend_from_slice(&rest[piece.data]);
+            rest = &rest[piece.consumed..];
+        }
+        self.returned = Some(content);
+        self.written = 0;
     }
 
     /// Nothing is left to do.
@@ -112,7 +156,7 @@ impl Upload {
     /// Until when the client has to send more. Calls of gRPC may stay silent for a while: they need not keep a pace.
     pub fn allowed(&mut self, now: Instant, settings: &Settings) -> Allowed {
         let mut demand = settings.body_demand();
-        if self.unframed {
+        if self.is_call {
             demand.rate = 0;
         }
         self.pace.wait(now, self.received, &demand)
@@ -131,6 +175,8 @@ impl Upload {
     /// Sends a body that is in memory, from its beginning, behind a head that announces its length.
     pub fn resend(&mut self, body: &[u8]) {
         self.kept.clear();
+        self.returned = None;
+        self.chunked = false;
         self.pending.clear();
         self.pending.extend_from_slice(body);
         self.written = 0;
@@ -138,12 +184,20 @@ impl Upload {
     }
 
     /// Gives back what was collected of a chunked body, to be passed on first.
-    pub fn put_back(&mut self, body: &[u8]) {
+    pub fn put_back(&mut self, body: Vec<u8>) {
+        self.returned = Some(body);
+    }
+
+    /// Frames what was given back, and what ends it, should it be all there is.
+    fn take_returned(&mut self, body: &[u8]) {
         self.push(body);
+        if !self.is_awaiting_client() && self.chunked && self.framing == Framing::Chunks {
+            encode::last_chunk(&mut self.pending, Some(&self.trailers));
+        }
     }
 
     fn push(&mut self, piece: &[u8]) {
-        if self.unframed {
+        if piece.is_empty() || !self.chunked || self.framing == Framing::Stream {
             return self.pending.extend_from_slice(piece);
         }
         encode::chunk_head(&mut self.pending, piece.len());
@@ -153,9 +207,9 @@ impl Upload {
 
     /// All has come: what ends the body is to follow.
     fn end(&mut self, trailers: &Headers) {
-        if self.unframed {
-            self.trailers.clone_from(trailers);
-        } else {
+        // Another upstream may want them in another form.
+        self.trailers.clone_from(trailers);
+        if self.framing == Framing::Chunks {
             encode::last_chunk(&mut self.pending, Some(trailers));
         }
         self.state = State::Flushing;
@@ -172,6 +226,7 @@ impl Upload {
     /// The body has been taken by other means: nothing is to be passed on.
     pub fn finish(&mut self) {
         self.state = State::Done;
+        self.returned = None;
         self.passed_on = true;
     }
 
@@ -182,7 +237,7 @@ impl Upload {
 
     /// Notes that a range of `unread`, or else of what was pending, has been handed to an upstream.
     fn pass_on(&mut self, sent: std::ops::Range<usize>, unread: Option<&[u8]>) {
-        if self.unframed && !self.passed_on && self.kept.len() + sent.len() <= KEPT {
+        if self.framing == Framing::Stream && !self.passed_on && self.kept.len() + sent.len() <= KEPT {
             let source = unread.unwrap_or(&self.pending);
             self.kept.extend_from_slice(&source[sent]);
         } else {
@@ -193,17 +248,18 @@ impl Upload {
 
     /// Begins anew with what was kept, for another upstream.
     pub fn rewind(&mut self) {
-        if !self.unframed || self.passed_on {
+        if self.framing == Framing::Chunks || self.passed_on {
             return;
         }
-        let unsent = self.pending.split_off(self.written);
-        std::mem::swap(&mut self.pending, &mut self.kept);
-        self.kept.clear();
-        self.pending.extend_from_slice(&unsent);
-        self.written = 0;
-        if self.is_done() {
+        let mut whole = std::mem::take(&mut self.kept);
+        whole.extend_from_slice(&self.pending[self.written..]);
+        whole.extend_from_slice(self.returned.as_deref().unwrap_or_default());
+        if self.is_done() && (self.chunked || !whole.is_empty()) {
             self.state = State::Flushing;
         }
+        self.returned = Some(whole);
+        self.pending.clear();
+        self.written = 0;
     }
 
     /// Moves what can be moved. `Ready` once all has been handed to the upstream; `Pending` registers for both
@@ -215,6 +271,9 @@ impl Upload {
         upstream: &mut Stream,
         moved: &mut bool,
     ) -> Poll<Result<(), Failure>> {
+        if let Some(returned) = self.returned.take() {
+            self.take_returned(&returned);
+        }
         loop {
             if self.written < self.pending.len() {
                 let write = Pin::new(&mut *upstream).poll_write(cx, &self.pending[self.written..]);
@@ -387,7 +446,7 @@ fn decode(decoder: &mut BodyDecoder, unread: &[u8]) -> Result<Decoded, Failure> 
 
 /// Reads on in a body that ends with its stream; false at that end.
 fn poll_stream_piece(cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<bool, Failure>> {
-    let count = ready!(client.input.poll_fill(cx, &mut client.stream, PIECE));
+    let count = ready!(client.poll_fill(cx, PIECE));
     Poll::Ready(count.map(|count| count > 0).map_err(|_| Failure::ClientGone))
 }
 
@@ -410,7 +469,7 @@ fn poll_ended(cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<(), Fai
 }
 
 fn poll_client(cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<(), Failure>> {
-    match ready!(client.input.poll_fill(cx, &mut client.stream, PIECE)) {
+    match ready!(client.poll_fill(cx, PIECE)) {
         Ok(0) => Poll::Ready(Err(CUT_SHORT)),
         Err(_) => Poll::Ready(Err(Failure::ClientGone)),
         Ok(_) => Poll::Ready(Ok(())),

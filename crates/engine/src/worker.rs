@@ -125,7 +125,7 @@ pub fn start_proxied(local: &Rc<Local>, mut channel: Channel, mut client: Client
             Ok(origin) => {
                 drop(pending);
                 if let Origin::Forwarded { source, .. } = origin {
-                    client.announced = Some(source.ip());
+                    client.announced = Some(source);
                 }
                 begin(&local, channel, client, spoken);
             }

@@ -13,7 +13,7 @@ pub struct Client {
     /// The client's address after `trusted_ips` and `real_ip_header` have been applied (kong.md 3.5).
     pub ip: IpAddr,
     /// The address that a proxy in front announced for the connection (PROXY protocol).
-    pub announced: Option<IpAddr>,
+    pub announced: Option<SocketAddr>,
     /// The peer is one of `trusted_ips`.
     pub trusted: bool,
     /// Scheme of the connection itself.

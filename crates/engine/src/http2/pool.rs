@@ -2,7 +2,6 @@
 //! streams run out.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::tls::{Identity, Wanted};
 use crate::transport::Stream;
+use crate::upstream::destination::Destination;
 
 /// Bytes of a response taken before they are passed on, per stream and per connection.
 const STREAM_WINDOW: u32 = 256 << 10;
@@ -24,9 +24,10 @@ const MAX_HEADER_LIST: u32 = 32 << 10;
 const SEND_BUFFER: usize = 64 << 10;
 
 /// The HTTP/2 connections of one worker.
-#[derive(Default)]
 pub struct Http2Pool {
-    by_address: RefCell<AHashMap<SocketAddr, Vec<Shared>>>,
+    by_destination: RefCell<AHashMap<Destination, Vec<Shared>>>,
+    /// Connections without a stream that are kept.
+    capacity: usize,
 }
 
 struct Shared {
@@ -59,6 +60,11 @@ impl Shared {
         }
     }
 
+    /// Nobody uses it.
+    fn is_idle(&self) -> bool {
+        self.streams.get() == 0
+    }
+
     fn take(&mut self) -> Slot {
         self.used = Instant::now();
         self.streams.set(self.streams.get() + 1);
@@ -67,10 +73,15 @@ impl Shared {
 }
 
 impl Http2Pool {
-    /// A connection to `address` that has room for another stream, and is just what is `wanted`.
-    pub fn find(&self, address: SocketAddr, wanted: Option<&Wanted<'_>>) -> Option<Slot> {
-        let mut by_address = self.by_address.borrow_mut();
-        let connections = by_address.get_mut(&address)?;
+    /// An empty pool, that keeps up to `capacity` connections while nobody uses them.
+    pub fn new(capacity: usize) -> Self {
+        Self { by_destination: RefCell::default(), capacity }
+    }
+
+    /// A connection to `destination` that has room for another stream, and is just what is `wanted`.
+    pub fn find(&self, destination: &Destination, wanted: Option<&Wanted<'_>>) -> Option<Slot> {
+        let mut by_destination = self.by_destination.borrow_mut();
+        let connections = by_destination.get_mut(destination)?;
         let mut cx = Context::from_waker(Waker::noop());
         // One that has failed, or takes no more requests, is of no use to anybody.
         connections.retain_mut(|shared| !matches!(shared.sender.poll_ready(&mut cx), Poll::Ready(Err(_))));
@@ -86,7 +97,7 @@ impl Http2Pool {
     /// What the connection itself failed with.
     pub async fn open(
         &self,
-        address: SocketAddr,
+        destination: &Destination,
         identity: Option<Identity>,
         stream: Stream,
     ) -> Result<Slot, h2::Error> {
@@ -98,6 +109,7 @@ impl Http2Pool {
             .max_header_list_size(MAX_HEADER_LIST)
             .max_send_buffer_size(SEND_BUFFER);
         let (sender, connection) = builder.handshake(stream).await?;
+        let address = destination.address;
         tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, %address, "an HTTP/2 connection to an upstream has failed");
@@ -105,14 +117,26 @@ impl Http2Pool {
         });
         let mut shared = Shared { identity, sender, streams: Rc::default(), used: Instant::now() };
         let slot = shared.take();
-        self.by_address.borrow_mut().entry(address).or_default().push(shared);
+        self.make_room();
+        self.by_destination.borrow_mut().entry(destination.clone()).or_default().push(shared);
         Ok(slot)
+    }
+
+    /// Lets go of all connections without a stream, should there be too many. Called when one more is opened.
+    fn make_room(&self) {
+        let by_destination = &mut *self.by_destination.borrow_mut();
+        let idle = |connections: &Vec<Shared>| connections.iter().filter(|shared| shared.is_idle()).count();
+        if by_destination.values().map(idle).sum::<usize>() > self.capacity {
+            by_destination
+                .values_mut()
+                .for_each(|connections| connections.retain(|shared| !shared.is_idle()));
+        }
     }
 
     /// Lets go of connections without a stream for longer than `idle`. Called about every second.
     pub fn sweep(&self, idle: Duration) {
-        self.by_address.borrow_mut().retain(|_, connections| {
-            connections.retain(|shared| shared.streams.get() > 0 || shared.used.elapsed() < idle);
+        self.by_destination.borrow_mut().retain(|_, connections| {
+            connections.retain(|shared| !shared.is_idle() || shared.used.elapsed() < idle);
             !connections.is_empty()
         });
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use plugin::exchange::Client;
 use plugin::sessions::SessionEnd;
 use smallvec::SmallVec;
 
@@ -12,9 +13,20 @@ use crate::snapshot::Plan;
 use crate::timer::Timer;
 use crate::transport::Stream;
 use crate::upstream::connect;
+use crate::upstream::destination::Destination;
 
 /// Targets that have been tried.
 pub type Tried = SmallVec<[SocketAddr; 4]>;
+
+/// What is to be reached, and for whom.
+pub struct Target<'a> {
+    /// The service.
+    pub plan: &'a Plan,
+    /// Its name.
+    pub service: &'a str,
+    /// The client, as the route has seen it.
+    pub client: &'a Client,
+}
 
 /// Connects to a target, or to the next if that fails, as often as the service allows.
 ///
@@ -22,14 +34,14 @@ pub type Tried = SmallVec<[SocketAddr; 4]>;
 /// How the session ends when none can be reached.
 pub async fn reach(
     local: &Local,
-    plan: &Plan,
-    service: &str,
+    target: &Target<'_>,
     timer: &mut Timer,
     tried: &mut Tried,
 ) -> Result<Stream, SessionEnd> {
+    let Target { plan, service, .. } = *target;
     for _ in 0..=plan.retries {
         let peer = plan.balancer.pick(tried).map_err(|_| SessionEnd::NoTarget)?;
-        let reason = match timer.within(plan.connect_timeout, open(local, plan, &peer)).await {
+        let reason = match timer.within(plan.connect_timeout, open(local, target, &peer)).await {
             Ok(Ok(stream)) => {
                 tried.push(peer.address);
                 return Ok(stream);
@@ -45,14 +57,16 @@ pub async fn reach(
 
 /// Connects to a target, under TLS where the service is reached so. The server name is the upstream's `host_header`,
 /// or else the target's host.
-async fn open(local: &Local, plan: &Plan, peer: &Peer) -> io::Result<Stream> {
+async fn open(local: &Local, target: &Target<'_>, peer: &Peer) -> io::Result<Stream> {
+    let plan = target.plan;
     let host = plan.balancer.host(peer);
     let name = plan.balancer.host_header().unwrap_or(host);
     let wanted = match &plan.trust {
         Some(trust) => Some(trust.wanted(name.as_bytes()).ok_or(io::ErrorKind::InvalidInput)?),
         None => None,
     };
-    connect::open(&*local.dial, peer.address, wanted).await
+    let destination = Destination::new(peer.address, plan.announcing, target.client);
+    connect::open(&*local.dial, &destination, wanted).await
 }
 
 /// Says, now and then, why a service is not reached.

@@ -15,7 +15,7 @@ use plugin::sessions::{SessionEnd, SessionSeries};
 use tokio::time::Instant;
 use wire::proxy_protocol::Origin;
 
-use super::connect::{Tried, reach};
+use super::connect::{Target, Tried, reach};
 use super::draft::Arrival;
 use super::hello;
 use super::relay::{End, Patience, Relayed, relay};
@@ -185,7 +185,9 @@ impl Session {
     ) -> (SessionEnd, Option<Relayed>) {
         let Some(plan) = &way.plan else { return (SessionEnd::NoTarget, None) };
         let service = &way.series.service;
-        let connected = reach(&self.local, plan, service, &mut channel.timer, tried).await;
+        let client = Client { peer: self.source, ip: self.source.ip(), ..self.client.clone() };
+        let target = Target { plan, service, client: &client };
+        let connected = reach(&self.local, &target, &mut channel.timer, tried).await;
         let stream = match connected {
             Ok(stream) => stream,
             Err(end) => return (end, None),

@@ -134,6 +134,14 @@ impl Lab {
         Peer(far)
     }
 
+    /// A new client connection from `peer`.
+    pub fn client_at(&self, peer: &str) -> Peer {
+        let (channel, far) = pipe();
+        let peer: SocketAddr = peer.parse().unwrap();
+        worker::start(&self.local, channel, Client { peer, ip: peer.ip(), ..client() }, false);
+        Peer(far)
+    }
+
     /// A new connection of a client that may speak HTTP/2.
     pub fn modern_client(&self) -> Peer {
         let (channel, far) = pipe();

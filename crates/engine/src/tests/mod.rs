@@ -3,8 +3,10 @@
 mod lab;
 mod trouble;
 
+mod announced;
 mod connections;
 mod datagrams;
+mod departures;
 mod endings;
 mod failures;
 mod frames;

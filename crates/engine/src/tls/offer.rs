@@ -1,4 +1,4 @@
-//! The application protocols a listener offers inside TLS: the one place that decides it.
+//! The application protocols that are offered inside TLS, by a listener or to a service: the one place that decides it.
 
 /// The name of HTTP/2 inside TLS (RFC 9113 3.2).
 pub const HTTP2: &[u8] = b"h2";

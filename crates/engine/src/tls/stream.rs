@@ -12,7 +12,9 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::unconstrained;
 use tokio_rustls::TlsStream;
 
+use super::offer::HTTP2;
 use super::trust::{Identity, Wanted};
+use crate::presence::{Heard, heard};
 use crate::transport::Stream;
 
 /// A connection whose handshake is done.
@@ -40,6 +42,11 @@ impl Secure {
         self.identity.as_ref().is_some_and(|identity| wanted.is(identity))
     }
 
+    /// Whether the handshake came to HTTP/2.
+    pub fn speaks_http2(&self) -> bool {
+        self.inner.get_ref().1.alpn_protocol() == Some(HTTP2)
+    }
+
     /// Waits for bytes, or the end, without taking them.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_fill_buf(cx).map_ok(|_| ())
@@ -52,6 +59,22 @@ impl Secure {
         // Unconstrained: that the task has used up its turn must not look like silence.
         let readable = pin!(unconstrained(poll_fn(|cx| self.poll_readable(cx))));
         readable.poll(&mut cx).is_pending()
+    }
+
+    /// Whether it is known that nothing has come.
+    pub fn is_silent(&self) -> bool {
+        let (stream, session) = self.inner.get_ref();
+        session.wants_read() && stream.is_silent()
+    }
+
+    /// What has been heard of the peer: content, or its farewell, or that the connection is over.
+    pub fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
+        let (stream, session) = self.inner.get_mut();
+        if session.wants_read() {
+            // Nothing of it is at hand; whether anything is on its way, the connection below knows.
+            let _ = ready!(stream.poll_readable(cx));
+        }
+        Pin::new(&mut self.inner).poll_fill_buf(cx).map(heard)
     }
 
     /// Finishes what `write` has taken, and only then tells how much that was.

@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 use super::certificate::{Choice, certificates};
 use super::fingerprint::{Fingerprint, Fingerprinter};
 use super::keeper::Keeper;
-use super::offer::HTTP2;
+use super::offer::{HTTP2, Offer};
 use super::provider;
 use super::settings::Versions;
 use super::stream::Secure;
@@ -28,6 +28,8 @@ const KEPT_SESSIONS: usize = 256;
 /// How a service is reached under TLS.
 pub struct Trust {
     config: Arc<ClientConfig>,
+    /// The same for connections that have to speak HTTP/1.1, where the service has a choice.
+    http1: Option<Arc<ClientConfig>>,
     fingerprint: Fingerprint,
 }
 
@@ -42,6 +44,8 @@ pub struct Identity {
 pub struct Wanted<'a> {
     trust: &'a Trust,
     name: &'a str,
+    /// Only HTTP/1.1 is of use.
+    http1: bool,
 }
 
 impl Trust {
@@ -54,6 +58,7 @@ impl Trust {
         problems: &mut Vec<Problem>,
     ) -> Option<Arc<Self>> {
         let protocols = match service.protocol.as_str() {
+            "https" if service.http2 == Some(true) => Offer::Http2.protocols(),
             "https" | "tls" => Vec::new(),
             "grpcs" => vec![HTTP2.to_vec()],
             _ => return None,
@@ -87,9 +92,17 @@ impl Trust {
             Some(choice) => builder.with_client_cert_resolver(choice),
             None => builder.with_no_client_auth(),
         };
+        let chooses = protocols.len() > 1;
         config.alpn_protocols = protocols;
         config.resumption = Resumption::in_memory_sessions(KEPT_SESSIONS);
-        Ok(Self { config: Arc::new(config), fingerprint })
+        let http1 = chooses.then(|| {
+            let mut config = config.clone();
+            config.alpn_protocols = Offer::Http1.protocols();
+            // A session is of one protocol.
+            config.resumption = Resumption::in_memory_sessions(KEPT_SESSIONS);
+            Arc::new(config)
+        });
+        Ok(Self { config: Arc::new(config), http1, fingerprint })
     }
 
     /// What a request wants that sends `host`, which may have a port (kong.md 3.2). None if that is no server name.
@@ -97,11 +110,16 @@ impl Trust {
         let (host, _) = crate::route::split_host(host);
         let name = std::str::from_utf8(host).ok()?;
         let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-        Some(Wanted { trust: self, name: name.strip_suffix('.').unwrap_or(name) })
+        Some(Wanted { trust: self, name: name.strip_suffix('.').unwrap_or(name), http1: false })
     }
 }
 
 impl Wanted<'_> {
+    /// The same, for a request that needs HTTP/1.1 whatever the service would choose.
+    pub fn over_http1(self) -> Self {
+        Self { http1: true, ..self }
+    }
+
     /// The server name.
     pub fn name(&self) -> &str {
         self.name
@@ -125,8 +143,8 @@ impl Wanted<'_> {
         let name = ServerName::try_from(self.name.to_owned());
         let name =
             name.map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the host is no server name"))?;
-        let stream =
-            TlsConnector::from(self.trust.config.clone()).connect(name, stream).await.map_err(explain)?;
+        let config = self.trust.http1.as_ref().filter(|_| self.http1).unwrap_or(&self.trust.config);
+        let stream = TlsConnector::from(config.clone()).connect(name, stream).await.map_err(explain)?;
         let identity = self.identity();
         Ok(Stream::Tls(Box::new(Secure::to_service(stream, identity))))
     }

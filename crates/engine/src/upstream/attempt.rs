@@ -1,7 +1,6 @@
 //! One attempt to get a response head out of one target.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -14,9 +13,10 @@ use wire::{BodyLength, Known, Upgrade, Version};
 use crate::balance::Peer;
 use crate::forward::{self, Outgoing};
 use crate::respond::Failure;
-use crate::session::Parts;
-use crate::snapshot::Plan;
+use crate::session::{Local, Parts};
+use crate::snapshot::{Plan, Versions};
 use crate::transport::{Fault, Input, Stream};
+use crate::upstream::destination::Destination;
 use crate::upstream::http2;
 use crate::upstream::pair::Pair;
 use crate::upstream::pool::Reused;
@@ -38,13 +38,27 @@ pub struct Upstream {
     /// Bytes received and not yet consumed.
     pub input: Input,
     /// Where it leads.
-    pub address: SocketAddr,
+    pub destination: Destination,
     /// Requests sent on it, this one included.
     pub requests: u64,
     /// It may serve another request, as far as is known.
     pub reusable: bool,
     /// Time between two writes to it.
     pub write_timeout: Duration,
+}
+
+impl Upstream {
+    /// A connection that sends `message` as the request of that number.
+    pub fn new(local: &Local, message: &Message<'_>, stream: Stream, requests: u64) -> Self {
+        Self {
+            stream,
+            input: Input::new(local.buffers.clone()),
+            destination: message.destination.clone(),
+            requests,
+            reusable: true,
+            write_timeout: message.plan.write_timeout,
+        }
+    }
 }
 
 /// Why an attempt brought no response.
@@ -64,6 +78,8 @@ pub struct Message<'a> {
     pub plan: &'a Plan,
     /// The target.
     pub peer: &'a Peer,
+    /// Where its connections lead.
+    pub destination: Destination,
     /// Send the client's `Host`.
     pub preserve_host: bool,
     /// Framing of the body.
@@ -74,7 +90,7 @@ pub struct Message<'a> {
 
 /// Sends the request and waits for the response head, which it leaves in the exchange.
 pub async fn attempt(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<Upstream, Missed> {
-    if message.plan.http2 {
+    if message.plan.versions != Versions::Http1 {
         // Apart, so that connections that speak HTTP/1.1 only stay small.
         return Box::pin(http2::attempt(parts, message)).await;
     }
@@ -82,19 +98,29 @@ pub async fn attempt(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<Ups
     parts.work.exchange.record.upstream_started.get_or_insert(now.into_std());
     write_host(parts, message);
     let (mut upstream, reused) = connect(parts, message, now).await?;
+    over_http1(parts, message, &mut upstream, reused.then_some(now)).await?;
+    Ok(upstream)
+}
+
+/// Sends the request over HTTP/1.1 and waits for the response head. `reused` is when a connection from the pool was
+/// taken: it was at hand at once, so there is no need to look at the clock again.
+pub async fn over_http1(
+    parts: &mut Parts<'_>,
+    message: &Message<'_>,
+    upstream: &mut Upstream,
+    reused: Option<Instant>,
+) -> Result<(), Missed> {
     write_message(parts, message);
-    let sent = send(parts, &mut upstream, message.plan.write_timeout).await;
+    let sent = send(parts, upstream, message.plan.write_timeout).await;
     parts.local.buffers.give(std::mem::take(&mut parts.work.to_upstream));
     let outcome = match sent {
-        // A connection from the pool was at hand at once: no need to look at the clock again.
-        Ok(()) => receive_head(parts, &mut upstream, message.plan.read_timeout, reused.then_some(now)).await,
+        Ok(()) => receive_head(parts, upstream, message.plan.read_timeout, reused).await,
         Err(failure) => Err(failure),
     };
     outcome.map(|()| upstream.reusable &= parts.work.exchange.response.keep_alive).map_err(|failure| {
         let silent = failure == Failure::UpstreamClosed && upstream.input.is_empty();
-        Missed { failure, unsent: false, stale: reused && silent }
-    })?;
-    Ok(upstream)
+        Missed { failure, unsent: false, stale: reused.is_some() && silent }
+    })
 }
 
 async fn connect(
@@ -102,24 +128,15 @@ async fn connect(
     message: &Message<'_>,
     now: Instant,
 ) -> Result<(Upstream, bool), Missed> {
-    let address = message.peer.address;
-    let write_timeout = message.plan.write_timeout;
-    let input = Input::new(parts.local.buffers.clone());
     let opening = match reach(parts.local, message, &parts.work.scratch, now)? {
         Reached::Pooled(Reused { stream, requests }) => {
-            let requests = requests + 1;
-            return Ok((Upstream { stream, input, address, requests, reusable: true, write_timeout }, true));
+            return Ok((Upstream::new(parts.local, message, stream, requests + 1), true));
         }
         Reached::Opening(opening) => opening,
     };
-    let opened = parts.channel.within(message.plan.connect_timeout, opening).await;
+    let opened = parts.channel.within(&parts.work.upload, message.plan.connect_timeout, opening).await;
     let failure = match opened {
-        Ok(Ok(stream)) => {
-            return Ok((
-                Upstream { stream, input, address, requests: 1, reusable: true, write_timeout },
-                false,
-            ));
-        }
+        Ok(Ok(stream)) => return Ok((Upstream::new(parts.local, message, stream, 1), false)),
         Ok(Err(reason)) => {
             if message.plan.trust.is_some() {
                 complain(parts, message, &reason);
@@ -148,7 +165,10 @@ fn write_message(parts: &mut Parts<'_>, message: &Message<'_>) {
     work.to_upstream = parts.local.buffers.take();
     forward::write_request_head(&work.exchange, &outgoing, &mut work.to_upstream);
     match &work.exchange.body {
-        Some(body) if body.len() <= SMALL_BODY => work.to_upstream.extend_from_slice(body),
+        Some(body) if body.len() <= SMALL_BODY => {
+            work.upload.finish();
+            work.to_upstream.extend_from_slice(body);
+        }
         // An upstream may answer while it reads: the rest of the way is the upload's.
         Some(body) => work.upload.resend(body),
         None => {}
@@ -235,7 +255,7 @@ fn check_upgrade(exchange: &Exchange) -> Result<(), Failure> {
 
 /// Passes an interim response on, to clients that know of them (RFC 9110 15.2). A 100 is not passed: the gateway
 /// answers `Expect` itself.
-async fn pass_interim(parts: &mut Parts<'_>) -> Result<(), Failure> {
+pub async fn pass_interim(parts: &mut Parts<'_>) -> Result<(), Failure> {
     let work = &mut *parts.work;
     let response = &work.exchange.response;
     if response.status == 100 || work.exchange.request.version == Version::Http10 {

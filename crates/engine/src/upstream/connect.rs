@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::tls::Wanted;
 use crate::transport::Stream;
+use crate::upstream::destination::Destination;
 
 /// A connection on its way.
 pub type Dialing = Opening<'static>;
@@ -22,13 +23,23 @@ pub trait Dial {
     fn dial(&self, address: SocketAddr) -> Dialing;
 }
 
-/// Connects to `address`, under TLS where that is `wanted`.
-pub fn open<'a>(dial: &dyn Dial, address: SocketAddr, wanted: Option<Wanted<'a>>) -> Opening<'a> {
-    let dialing = dial.dial(address);
-    match wanted {
-        None => dialing,
-        Some(wanted) => Box::pin(async move { wanted.secure(dialing.await?).await }),
+/// Connects to `destination`, and tells it of its client, under TLS where that is `wanted`.
+pub fn open<'a>(dial: &dyn Dial, destination: &'a Destination, wanted: Option<Wanted<'a>>) -> Opening<'a> {
+    let dialing = dial.dial(destination.address);
+    let announced = destination.announced.as_deref();
+    if announced.is_none() && wanted.is_none() {
+        return dialing;
     }
+    Box::pin(async move {
+        let mut stream = dialing.await?;
+        if let Some(announced) = announced {
+            announced.write(&mut stream).await?;
+        }
+        match wanted {
+            Some(wanted) => wanted.secure(stream).await,
+            None => Ok(stream),
+        }
+    })
 }
 
 /// Dials TCP with Nagle's algorithm off.

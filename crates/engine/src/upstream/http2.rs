@@ -1,4 +1,4 @@
-//! One attempt to get a response head out of a target that speaks HTTP/2.
+//! One attempt to get a response head out of a target that speaks HTTP/2, or may do so.
 
 use std::io;
 use std::time::Duration;
@@ -6,13 +6,16 @@ use std::time::Duration;
 use h2::Reason;
 use http::Uri;
 use http::header::CONTENT_LENGTH;
+use http::response::Parts as Head;
 use http::uri::{Authority, PathAndQuery};
 use tokio::time::Instant;
-use wire::{BodyLength, h2 as messages};
+use wire::{BodyLength, Upgrade, h2 as messages};
 
-use super::attempt::{Message, Missed, Upstream, write_host};
+use super::attempt::{MAX_INTERIM, Message, Missed, TOO_MANY_INTERIM, Upstream};
+use super::attempt::{over_http1, pass_interim, write_host};
 use super::connect;
-use super::pair::Pair;
+use super::pair::{Arrived, Pair};
+use super::pool::Reused;
 use super::reach::complain;
 use crate::forward;
 use crate::http2::call::Call;
@@ -20,12 +23,37 @@ use crate::http2::pool::Slot;
 use crate::protocol::call_timeout;
 use crate::respond::Failure;
 use crate::session::Parts;
-use crate::transport::{Fault, Input, Stream};
+use crate::snapshot::Versions;
+use crate::transport::{Fault, Stream};
+use crate::upload::Framing;
 
-/// Sends the request and waits for the response head, which it leaves in the exchange.
+/// Sends the request and waits for the response head, which it leaves in the exchange. Connections of one service may
+/// differ in what they speak, and so in how a body that is sent again has to be framed.
 pub async fn attempt(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<Upstream, Missed> {
-    let (slot, shared) = connect(parts, message).await?;
-    let unsent = |failure| Missed { failure, unsent: true, stale: shared };
+    let now = Instant::now();
+    parts.work.exchange.record.upstream_started.get_or_insert(now.into_std());
+    write_host(parts, message);
+    match connect(parts, message, now).await? {
+        Connection::Http2(slot, shared) => {
+            parts.work.upload.frame(Framing::Stream);
+            over_http2(parts, message, slot, shared).await
+        }
+        Connection::Http1(stream, requests) => {
+            parts.work.upload.frame(Framing::Chunks);
+            let mut upstream = Upstream::new(parts.local, message, stream, requests);
+            over_http1(parts, message, &mut upstream, (requests > 1).then_some(now)).await?;
+            Ok(upstream)
+        }
+    }
+}
+
+async fn over_http2(
+    parts: &mut Parts<'_>,
+    message: &Message<'_>,
+    slot: Slot,
+    shared: Shared,
+) -> Result<Upstream, Missed> {
+    let unsent = |failure| Missed { failure, unsent: true, stale: shared == Shared::Yes };
     let request =
         request(parts, message).ok_or_else(|| unsent(Failure::UpstreamMalformed { rule: UNSENDABLE }))?;
     let ended = matches!(message.body, BodyLength::None | BodyLength::Exact(0));
@@ -33,44 +61,64 @@ pub async fn attempt(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<Ups
     if let Some(body) = &parts.work.exchange.body {
         parts.work.upload.resend(body);
     }
-    let mut upstream = Upstream {
-        stream: Stream::Call(Box::new(call)),
-        input: Input::new(parts.local.buffers.clone()),
-        address: message.peer.address,
-        requests: 1,
-        reusable: false,
-        write_timeout: message.plan.write_timeout,
-    };
-    let deadline = call_timeout(&parts.work.exchange.request.headers);
-    let limit =
-        deadline.map_or(message.plan.read_timeout, |deadline| deadline.min(message.plan.read_timeout));
-    receive_head(parts, &mut upstream, limit).await?;
+    let mut upstream = Upstream::new(parts.local, message, Stream::Call(Box::new(call)), 1);
+    upstream.reusable = false;
+    let limit = message.plan.read_timeout;
+    let deadline = call_timeout(&parts.work.exchange.request.headers).filter(|_| message.plan.calls);
+    receive_head(parts, &mut upstream, deadline.map_or(limit, |deadline| deadline.min(limit)), shared)
+        .await?;
     Ok(upstream)
 }
 
 const UNSENDABLE: &str = "the request cannot be sent over HTTP/2";
 
-/// A connection with room for another stream, and whether others use it too.
-async fn connect(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<(Slot, bool), Missed> {
-    let address = message.peer.address;
-    parts.work.exchange.record.upstream_started.get_or_insert_with(|| Instant::now().into_std());
-    write_host(parts, message);
+/// A connection to send a request on.
+enum Connection {
+    /// Room for a stream.
+    Http2(Slot, Shared),
+    /// A connection of HTTP/1.1, and the number of the request that it will serve.
+    Http1(Stream, u64),
+}
+
+/// Whether a connection was there before: it may have ended unnoticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shared {
+    Yes,
+    No,
+}
+
+/// A connection that can take the request: one that is open, or a new one, which speaks what the service chooses.
+async fn connect(parts: &mut Parts<'_>, message: &Message<'_>, now: Instant) -> Result<Connection, Missed> {
     let refused = Missed { failure: Failure::ConnectRefused, unsent: true, stale: false };
+    let (versions, destination) = (message.plan.versions, &message.destination);
+    // There is no way to change the protocol of a connection that speaks HTTP/2.
+    let upgrades = parts.work.exchange.request.upgrade == Some(Upgrade::WebSocket) && !message.plan.calls;
     let trust = message.plan.trust.as_ref();
     let wanted = trust.map(|trust| trust.wanted(&parts.work.scratch).ok_or(refused)).transpose()?;
+    let wanted = if upgrades { wanted.map(|wanted| wanted.over_http1()) } else { wanted };
     let (dial, pool) = (&*parts.local.dial, &parts.local.http2_pool);
-    if !message.fresh
-        && let Some(slot) = pool.find(address, wanted.as_ref())
-    {
-        return Ok((slot, true));
+    if !message.fresh {
+        if !upgrades && let Some(slot) = pool.find(destination, wanted.as_ref()) {
+            return Ok(Connection::Http2(slot, Shared::Yes));
+        }
+        if (upgrades || versions == Versions::Negotiated)
+            && let Some(Reused { stream, requests }) =
+                parts.local.pool.take(destination, wanted.as_ref(), now.into_std())
+        {
+            return Ok(Connection::Http1(stream, requests + 1));
+        }
     }
     let opening = async {
-        let stream = connect::open(dial, address, wanted).await?;
+        let stream = connect::open(dial, destination, wanted).await?;
+        if upgrades || (versions == Versions::Negotiated && !stream.speaks_http2()) {
+            return Ok(Connection::Http1(stream, 1));
+        }
         let identity = wanted.map(|wanted| wanted.identity());
-        pool.open(address, identity, stream).await.map_err(io::Error::other)
+        let slot = pool.open(destination, identity, stream).await.map_err(io::Error::other)?;
+        Ok(Connection::Http2(slot, Shared::No))
     };
-    match parts.channel.within(message.plan.connect_timeout, opening).await {
-        Ok(Ok(slot)) => Ok((slot, false)),
+    match parts.channel.within(&parts.work.upload, message.plan.connect_timeout, opening).await {
+        Ok(Ok(connection)) => Ok(connection),
         Ok(Err(reason)) => {
             if trust.is_some() {
                 complain(parts, message, &reason);
@@ -104,23 +152,50 @@ fn request(parts: &mut Parts<'_>, message: &Message<'_>) -> Option<http::Request
     Some(request)
 }
 
-async fn receive_head(parts: &mut Parts<'_>, upstream: &mut Upstream, limit: Duration) -> Result<(), Missed> {
-    let mut pair = Pair::new(parts.channel, upstream, &mut parts.work.upload, parts.local);
-    let (head, ended) = pair.read_http2_head(limit).await?;
-    let exchange = &mut parts.work.exchange;
+async fn receive_head(
+    parts: &mut Parts<'_>,
+    upstream: &mut Upstream,
+    limit: Duration,
+    shared: Shared,
+) -> Result<(), Missed> {
+    let failed = |failure| Missed { failure, unsent: false, stale: false };
+    let mut interim = 0;
+    loop {
+        let mut pair = Pair::new(parts.channel, upstream, &mut parts.work.upload, parts.local);
+        match pair.read_http2_head(limit).await.map_err(failed)? {
+            Arrived::Interim(head) => {
+                interim += 1;
+                if interim > MAX_INTERIM {
+                    return Err(failed(TOO_MANY_INTERIM));
+                }
+                take_head(parts, &head, true).map_err(failed)?;
+                pass_interim(parts).await.map_err(failed)?;
+            }
+            Arrived::Final(head, ended) => {
+                take_head(parts, &head, ended).map_err(failed)?;
+                parts.work.exchange.record.upstream_answered = Some(Instant::now().into_std());
+                return Ok(());
+            }
+            Arrived::Nothing(error) => return Err(missed(&error, shared)),
+        }
+    }
+}
+
+/// Takes a response head into the exchange.
+fn take_head(parts: &mut Parts<'_>, head: &Head, ended: bool) -> Result<(), Failure> {
+    if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Failure::UpstreamMalformed { rule: "101 over HTTP/2 (RFC 9113 8.6)" });
+    }
     let limits = &parts.local.settings.response_limits;
-    messages::response_head(&head, ended, limits, &mut exchange.response).map_err(|reject| {
-        let failure = Failure::UpstreamMalformed { rule: reject.reason };
-        Missed { failure, unsent: false, stale: false }
-    })?;
-    exchange.record.upstream_answered = Some(Instant::now().into_std());
-    Ok(())
+    messages::response_head(head, ended, limits, &mut parts.work.exchange.response)
+        .map_err(|reject| Failure::UpstreamMalformed { rule: reject.reason })
 }
 
 /// What a failed stream means for the request: one that was refused, or cut off by a connection that takes no more,
-/// has not been looked at (RFC 9113 6.8, 8.7).
-pub fn missed(error: &h2::Error) -> Missed {
+/// has not been looked at (RFC 9113 6.8, 8.7). A connection that was there before may just have been found closed.
+fn missed(error: &h2::Error, shared: Shared) -> Missed {
     let refused = error.reason() == Some(Reason::REFUSED_STREAM);
     let unsent = refused || (error.is_go_away() && error.reason() == Some(Reason::NO_ERROR));
-    Missed { failure: Failure::UpstreamClosed, unsent, stale: unsent }
+    let stale = unsent || (shared == Shared::Yes && error.is_io());
+    Missed { failure: Failure::UpstreamClosed, unsent, stale }
 }

@@ -2,6 +2,7 @@
 
 pub mod attempt;
 pub mod connect;
+pub mod destination;
 pub mod http2;
 pub mod pair;
 pub mod pool;

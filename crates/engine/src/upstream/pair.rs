@@ -4,7 +4,7 @@
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::AsyncWrite;
@@ -18,8 +18,7 @@ use crate::session::Local;
 use crate::settings::Settings;
 use crate::transport::{Channel, Stream};
 use crate::upload::Upload;
-use crate::upstream::attempt::{MAX_INTERIM, Missed, TOO_MANY_INTERIM, Upstream};
-use crate::upstream::http2;
+use crate::upstream::attempt::Upstream;
 
 /// The two sides of an exchange while bytes flow. Whatever it waits for, it keeps the upload going.
 pub struct Pair<'a> {
@@ -37,6 +36,16 @@ enum Awaited {
     Upstream(Duration),
     /// The client, which has to take its response.
     Client,
+}
+
+/// What came of the wait for a response head of HTTP/2.
+pub enum Arrived {
+    /// An interim response.
+    Interim(http::response::Parts),
+    /// The response, and whether its head is all there is.
+    Final(Box<http::response::Parts>, bool),
+    /// None will come.
+    Nothing(h2::Error),
 }
 
 /// What is really waited for.
@@ -95,35 +104,25 @@ impl<'a> Pair<'a> {
         .await
     }
 
-    /// Waits for the response head of an upstream that speaks HTTP/2, and whether it is all there is.
-    pub async fn read_http2_head(
-        &mut self,
-        limit: Duration,
-    ) -> Result<(http::response::Parts, bool), Missed> {
-        let (mut outcome, mut interim) = (None, 0);
-        let driven = self
-            .drive(Awaited::Upstream(limit), None, |cx, client, upstream| {
-                let Stream::Call(call) = &mut upstream.stream else {
-                    return Poll::Ready(Err(Failure::UpstreamClosed));
-                };
-                while let Some(response) = call.poll_interim(cx) {
-                    interim += 1;
-                    if interim > MAX_INTERIM {
-                        return Poll::Ready(Err(TOO_MANY_INTERIM));
-                    }
-                    if let Some(stream) = client.stream.as_http2() {
-                        stream.send_interim(response);
-                    }
-                }
-                call.poll_head(cx).map(|head| {
-                    outcome = Some(head);
-                    Ok(0)
-                })
-            })
-            .await;
-        driven.map_err(|failure| Missed { failure, unsent: false, stale: false })?;
-        let head = outcome.ok_or(Missed { failure: Failure::UpstreamClosed, unsent: false, stale: false })?;
-        head.map_err(|error| http2::missed(&error))
+    /// Waits for the next response head, interim or final, of an upstream that speaks HTTP/2.
+    pub async fn read_http2_head(&mut self, limit: Duration) -> Result<Arrived, Failure> {
+        let mut arrived = None;
+        self.drive(Awaited::Upstream(limit), None, |cx, _, upstream| {
+            let Stream::Call(call) = &mut upstream.stream else {
+                return Poll::Ready(Err(Failure::UpstreamClosed));
+            };
+            let next = match call.poll_interim(cx) {
+                Some(response) => Arrived::Interim(response.into_parts().0),
+                None => match ready!(call.poll_head(cx)) {
+                    Ok((head, ended)) => Arrived::Final(Box::new(head), ended),
+                    Err(error) => Arrived::Nothing(error),
+                },
+            };
+            arrived = Some(next);
+            Poll::Ready(Ok(0))
+        })
+        .await?;
+        arrived.ok_or(Failure::UpstreamClosed)
     }
 
     /// Adds the trailer section of an upstream that speaks HTTP/2 to `fields`.
@@ -179,7 +178,7 @@ impl<'a> Pair<'a> {
             if let Poll::Ready(outcome) = step(cx, self.client, self.upstream) {
                 return Poll::Ready(outcome);
             }
-            if self.client.stream.poll_gone(cx).is_ready() {
+            if self.poll_gone(cx, awaited).is_ready() {
                 return Poll::Ready(Err(Failure::ClientGone));
             }
             let on = self.waits_on(awaited);
@@ -191,6 +190,15 @@ impl<'a> Pair<'a> {
             self.client.timer.poll_passed(cx, wait.until).map(|()| Err(wait.too_late()))
         })
         .await
+    }
+
+    /// A client that takes its response shows by that whether it is there; over HTTP/2 it may say that it is not.
+    fn poll_gone(&mut self, cx: &mut Context<'_>, awaited: Awaited) -> Poll<()> {
+        match (awaited, self.client.stream.as_http2()) {
+            (Awaited::Client, None) => Poll::Pending,
+            (Awaited::Client, Some(stream)) => stream.poll_gone(cx),
+            (Awaited::Upstream(_), _) => self.client.poll_gone(cx, self.upload),
+        }
     }
 
     fn waits_on(&self, awaited: Awaited) -> On {

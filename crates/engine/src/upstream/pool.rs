@@ -1,13 +1,13 @@
 //! Idle connections to upstreams, kept by one worker for its own use: no lock, no wake-up.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 
 use crate::tls::Wanted;
 use crate::transport::Stream;
+use crate::upstream::destination::Destination;
 
 /// Idle connections of one worker.
 pub struct Pool {
@@ -19,8 +19,19 @@ pub struct Pool {
 
 #[derive(Default)]
 struct Idle {
-    by_address: AHashMap<SocketAddr, Vec<Parked>>,
+    by_destination: AHashMap<Destination, Vec<Parked>>,
     count: usize,
+    /// Those among them that serve one client only.
+    of_one_client: usize,
+}
+
+impl Idle {
+    fn remove(&mut self, destination: &Destination, count: usize) {
+        self.count -= count;
+        if destination.announced.is_some() {
+            self.of_one_client -= count;
+        }
+    }
 }
 
 struct Parked {
@@ -43,13 +54,19 @@ impl Pool {
         Self { idle: RefCell::default(), capacity, idle_timeout, max_requests }
     }
 
-    /// Takes the most recently used connection to `address` that is still usable `now`, and just what is `wanted`.
-    pub fn take(&self, address: SocketAddr, wanted: Option<&Wanted<'_>>, now: Instant) -> Option<Reused> {
+    /// Takes the most recently used connection to `destination` that is still usable `now`, and just what is `wanted`.
+    pub fn take(
+        &self,
+        destination: &Destination,
+        wanted: Option<&Wanted<'_>>,
+        now: Instant,
+    ) -> Option<Reused> {
         let idle = &mut *self.idle.borrow_mut();
-        let parked = idle.by_address.get_mut(&address)?;
-        while let Some(last) = parked.iter().rposition(|one| one.stream.is_for(wanted)) {
+        while let Some(parked) = idle.by_destination.get_mut(destination)
+            && let Some(last) = parked.iter().rposition(|one| one.stream.is_for(wanted))
+        {
             let Parked { mut stream, requests, since } = parked.remove(last);
-            idle.count -= 1;
+            idle.remove(destination, 1);
             let idle_for = now.saturating_duration_since(since);
             if idle_for < self.idle_timeout && stream.is_idle_and_open() {
                 return Some(Reused { stream, requests });
@@ -58,25 +75,37 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection for later, unless it has served enough or the pool is full.
-    pub fn put(&self, address: SocketAddr, stream: Stream, requests: u64, now: Instant) {
+    /// Keeps a connection for later, unless it has served enough or the pool is full. Those that serve one client only,
+    /// which may never come back, fill no more than half of it.
+    pub fn put(&self, destination: Destination, stream: Stream, requests: u64, now: Instant) {
         let idle = &mut *self.idle.borrow_mut();
         if requests >= self.max_requests || idle.count >= self.capacity {
             return;
         }
+        if destination.announced.is_some() {
+            if idle.of_one_client >= self.capacity / 2 {
+                return;
+            }
+            idle.of_one_client += 1;
+        }
         idle.count += 1;
-        idle.by_address.entry(address).or_default().push(Parked { stream, requests, since: now });
+        idle.by_destination.entry(destination).or_default().push(Parked { stream, requests, since: now });
     }
 
     /// Closes connections that have been idle for too long or were closed by the upstream. Called every second.
     pub fn sweep(&self) {
         let idle = &mut *self.idle.borrow_mut();
         let timeout = self.idle_timeout;
-        idle.by_address.retain(|_, parked| {
+        (idle.count, idle.of_one_client) = (0, 0);
+        let (count, of_one_client) = (&mut idle.count, &mut idle.of_one_client);
+        idle.by_destination.retain(|destination, parked| {
             parked.retain_mut(|one| one.since.elapsed() < timeout && one.stream.is_idle_and_open());
+            *count += parked.len();
+            if destination.announced.is_some() {
+                *of_one_client += parked.len();
+            }
             !parked.is_empty()
         });
-        idle.count = idle.by_address.values().map(Vec::len).sum();
     }
 
     /// Number of idle connections.
@@ -88,34 +117,69 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use plugin::exchange::Client;
+
     use super::*;
+    use crate::upstream::destination::Announcing;
 
     fn pipe() -> Stream {
         Stream::Memory(tokio::io::BufReader::new(tokio::io::duplex(16).0))
     }
 
+    fn address() -> Destination {
+        Destination::from(SocketAddr::from(([127, 0, 0, 1], 1)))
+    }
+
     #[test]
-    fn the_pool_is_bounded_and_last_in_first_out() {
-        let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
-        let pool = Pool::new(2, Duration::from_secs(60), 100);
-        for requests in 1..=3 {
-            pool.put(address, pipe(), requests, Instant::now());
+    fn connections_of_one_client_leave_room_for_those_of_all() {
+        let pool = Pool::new(4, Duration::from_secs(60), 100);
+        let of_client = |port: u16| {
+            let peer = SocketAddr::from(([192, 0, 2, 1], port));
+            let client = Client { peer, ip: peer.ip(), ..Client::default() };
+            Destination::new(address().address, Some(Announcing::Version1), &client)
+        };
+        for port in 1..=4 {
+            pool.put(of_client(port), pipe(), 1, Instant::now());
         }
         assert_eq!(pool.len(), 2);
-        assert_eq!(pool.take(address, None, Instant::now()).unwrap().requests, 2);
-        assert_eq!(pool.take(address, None, Instant::now()).unwrap().requests, 1);
-        assert!(pool.take(address, None, Instant::now()).is_none());
+        assert!(pool.take(&address(), None, Instant::now()).is_none(), "they serve nobody else");
+        assert!(pool.take(&of_client(3), None, Instant::now()).is_none());
+        assert!(pool.take(&of_client(2), None, Instant::now()).is_some());
+        pool.put(of_client(5), pipe(), 1, Instant::now());
+        for _ in 0..3 {
+            pool.put(address(), pipe(), 1, Instant::now());
+        }
+        assert_eq!(pool.len(), 4);
+        pool.sweep();
+        assert_eq!(pool.len(), 4);
+        pool.put(of_client(6), pipe(), 1, Instant::now());
+        assert!(pool.take(&of_client(6), None, Instant::now()).is_none());
+    }
+
+    #[test]
+    fn the_pool_is_bounded_and_last_in_first_out() {
+        let address = address();
+        let pool = Pool::new(2, Duration::from_secs(60), 100);
+        for requests in 1..=3 {
+            pool.put(address.clone(), pipe(), requests, Instant::now());
+        }
+        assert_eq!(pool.len(), 2);
+        assert_eq!(pool.take(&address, None, Instant::now()).unwrap().requests, 2);
+        assert_eq!(pool.take(&address, None, Instant::now()).unwrap().requests, 1);
+        assert!(pool.take(&address, None, Instant::now()).is_none());
     }
 
     #[test]
     fn worn_out_and_expired_connections_are_not_reused() {
-        let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let address = address();
         let pool = Pool::new(8, Duration::ZERO, 10);
-        pool.put(address, pipe(), 10, Instant::now());
+        pool.put(address.clone(), pipe(), 10, Instant::now());
         assert_eq!(pool.len(), 0);
-        pool.put(address, pipe(), 1, Instant::now());
-        assert!(pool.take(address, None, Instant::now()).is_none());
-        pool.put(address, pipe(), 1, Instant::now());
+        pool.put(address.clone(), pipe(), 1, Instant::now());
+        assert!(pool.take(&address, None, Instant::now()).is_none());
+        pool.put(address.clone(), pipe(), 1, Instant::now());
         pool.sweep();
         assert_eq!(pool.len(), 0);
     }

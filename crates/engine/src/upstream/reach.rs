@@ -28,14 +28,15 @@ pub fn reach<'a>(
     host: &'a [u8],
     now: Instant,
 ) -> Result<Reached<'a>, Missed> {
-    let address = message.peer.address;
     let missed = Missed { failure: Failure::ConnectRefused, unsent: true, stale: false };
     let trust = message.plan.trust.as_ref();
     let wanted = trust.map(|trust| trust.wanted(host).ok_or(missed)).transpose()?;
-    let pooled = if message.fresh { None } else { local.pool.take(address, wanted.as_ref(), now.into_std()) };
+    let destination = &message.destination;
+    let pooled =
+        if message.fresh { None } else { local.pool.take(destination, wanted.as_ref(), now.into_std()) };
     Ok(match pooled {
         Some(pooled) => Reached::Pooled(pooled),
-        None => Reached::Opening(connect::open(&*local.dial, address, wanted)),
+        None => Reached::Opening(connect::open(&*local.dial, destination, wanted)),
     })
 }
 
@@ -45,6 +46,6 @@ pub fn complain(parts: &Parts<'_>, message: &Message<'_>, reason: &io::Error) {
     let matched = parts.work.exchange.matched.as_ref().and_then(|matched| matched.service.as_ref());
     let service = matched.map_or("", |service| service.name.as_deref().unwrap_or(&service.host));
     let host = String::from_utf8_lossy(&parts.work.scratch);
-    let address = message.peer.address;
+    let address = message.destination.address;
     tracing::error!(service, %host, %address, %reason, left_out, "no TLS session with a service");
 }

@@ -62,7 +62,7 @@ pub struct Config {
 pub struct Entity {
     /// Its identity.
     pub id: Uuid,
-    /// All its fields; what is unset is null, a reference is `{"id": ...}`.
+    /// All its fields; what is unset is null, a reference is `{"id": ...}`. Fields that Kong lacks are there if set.
     pub value: Value,
     /// Where it stands in the document.
     pub span: Span,
@@ -122,6 +122,9 @@ impl Stored {
         let mut fields = Map::with_capacity(self.schema.record.fields.len());
         for field in &self.schema.record.fields {
             let value = set.get_mut(field.name).map_or(Value::Null, Value::take);
+            if field.extension && value.is_null() {
+                continue;
+            }
             fields.insert(field.name.to_owned(), value);
         }
         Entity { id: self.id, value: Value::Object(fields), span: self.span }

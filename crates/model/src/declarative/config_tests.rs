@@ -33,6 +33,19 @@ fn entities_are_complete_as_the_admin_api_shows_them() {
 }
 
 #[test]
+fn fields_that_kong_lacks_are_shown_where_they_are_set_and_in_no_schema_of_kongs_form() {
+    let config = good(
+        "_format_version: '3.0'\nservices: [{name: a, url: 'https://h.test', http2: false, proxy_protocol: v2}, \
+         {name: b, url: 'http://h.test', http2: null}]\n",
+    );
+    let [first, second] = [0, 1].map(|index| config.entities("services")[index].complete().value);
+    assert_eq!((&first["http2"], &first["proxy_protocol"]), (&json!(false), &json!("v2")));
+    assert_eq!((second.get("http2"), second.get("proxy_protocol")), (None, None));
+    let schema = config.schema("services").unwrap().record.to_kong_json().to_string();
+    assert!(schema.contains("tls_verify") && !schema.contains("http2") && !schema.contains("proxy_protocol"));
+}
+
+#[test]
 fn whatever_a_document_may_hold_can_be_kept() {
     let mut deepest = 0;
     for depth in 110..140 {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::schema::Reference;
+use crate::schema::{Faults, Reference};
 
 crate::entity! {
     /// An upstream application: the address requests are sent to, and how patiently.
@@ -27,6 +27,12 @@ crate::entity! {
         read_timeout: i64 = 60000, [between(1, 2_147_483_646)];
         /// The certificate shown to it.
         client_certificate: Option<Reference>, [to("certificates")];
+        /// Whether it may be spoken to over HTTP/2: an `https` service chooses in the handshake, an `http` service has
+        /// to speak it. Not a field of Kong's.
+        http2: Option<bool>, [extension()];
+        /// The version of the PROXY protocol by which it is told each client's address, at the start of a connection;
+        /// unset is none. A connection then serves requests of one client only. Not a field of Kong's.
+        proxy_protocol: Option<String>, [one_of(&["v1", "v2"]), extension()];
         /// Whether its certificate is checked; unset leaves it to the gateway's setting.
         tls_verify: Option<bool>;
         /// How long its certificate chain may be.
@@ -43,9 +49,21 @@ crate::entity! {
         conditional("protocol", not_one_of(&["https", "tls"]), "tls_verify", equals(Value::Null)),
         conditional("protocol", not_one_of(&["https", "tls"]), "tls_verify_depth", equals(Value::Null)),
         conditional("protocol", not_one_of(&["https", "tls"]), "ca_certificates", equals(Value::Null)),
+        custom_fields(fit_of_extensions),
     ]
 }
 
 /// Every protocol that Kong knows.
 pub(crate) const PROTOCOLS: [&str; 8] =
     ["grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp"];
+
+/// The fields that Kong lacks, and the protocols they have a meaning for.
+fn fit_of_extensions(service: &Value, faults: &mut Faults) {
+    let protocol = service["protocol"].as_str().unwrap_or_default();
+    if service["http2"] == true && !matches!(protocol, "http" | "https") {
+        faults.field("http2", "only services of 'http' and 'https' have a choice of HTTP versions");
+    }
+    if !service["proxy_protocol"].is_null() && !matches!(protocol, "http" | "https" | "tcp" | "tls") {
+        faults.field("proxy_protocol", "only services of 'http', 'https', 'tcp' and 'tls' can be told so");
+    }
+}

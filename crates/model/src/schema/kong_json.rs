@@ -13,7 +13,8 @@ impl RecordSchema {
     }
 
     fn print_into(&self, schema: &mut Map<String, Value>) {
-        let fields = self.fields.iter().map(|field| json!({ field.name: field.to_kong_json() })).collect();
+        let fields = self.fields.iter().filter(|field| !field.extension);
+        let fields = fields.map(|field| json!({ field.name: field.to_kong_json() })).collect();
         schema.insert("fields".to_owned(), Value::Array(fields));
         let checks: Vec<Value> = self.checks.iter().filter_map(Check::to_kong_json).collect();
         if !checks.is_empty() {

@@ -115,6 +115,8 @@ pub struct Field {
     pub unique: bool,
     /// The loader makes a value up when there is none.
     pub auto: bool,
+    /// Kong has no such field: where Kong's form is asked for, it shows only once it is set.
+    pub extension: bool,
 }
 
 /// A type with its rules: of a field, of an array's elements, of a map's keys and values.
@@ -192,6 +194,7 @@ impl Field {
             deprecated: None,
             unique: false,
             auto: false,
+            extension: false,
         };
         for rule in rules {
             field.apply(rule);
@@ -210,6 +213,7 @@ impl Field {
                 self.auto = true;
                 self.required = false;
             }
+            Rule::Extension => self.extension = true,
             Rule::Deprecated(instead) => self.deprecated = Some(instead),
             other => self.element.apply(other),
         }

@@ -56,6 +56,8 @@ pub enum Rule {
     Unique,
     /// Made up by the loader when absent.
     Auto,
+    /// A field that Kong does not have.
+    Extension,
     /// An integer that the Rust type can hold.
     Fits(i64, i64),
 }
@@ -185,6 +187,11 @@ pub mod constructors {
     /// Made up by the loader when absent: a random string, or a time stamp.
     pub fn auto() -> Rule {
         Rule::Auto
+    }
+
+    /// A field that Kong does not have.
+    pub fn extension() -> Rule {
+        Rule::Extension
     }
 
     /// A bound of a number, written as an integer or a float.

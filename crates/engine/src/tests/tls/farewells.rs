@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::authority::Authority;
-use super::{GET, answer, client_config, connect, settings};
+use super::{GET, OK, answer, client_config, connect, settings};
 use crate::settings::Settings;
 use crate::tests::lab::{PLAIN, with};
 
@@ -132,6 +132,28 @@ async fn a_websocket_runs_under_tls_in_both_directions() {
         client.expect(&large).await;
         drop(sending.await.unwrap());
         assert_eq!(client.rest().await, "");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_its_leave_while_its_response_is_awaited_is_not_served_on() {
+    let patient = PLAIN.replace("read_timeout: 1000", "read_timeout: 2000000000");
+    with(&patient, secure(), |lab| async move {
+        let mut client = connect(lab.tls_client(), client_config(), "x.test").await.unwrap();
+        client.send(GET).await;
+        let (mut upstream, _) = answer(&lab).await;
+        client.response().await;
+        // Another request, of which more comes while it is awaited, and then one that nobody waits for.
+        client.send(GET).await;
+        upstream.head().await;
+        client.send(GET).await;
+        tokio::task::yield_now().await;
+        upstream.send(OK).await;
+        assert_eq!(client.response().await.0, 200);
+        upstream.head().await;
+        client.0.shutdown().await.unwrap();
+        assert_eq!(upstream.rest().await, "");
     })
     .await;
 }

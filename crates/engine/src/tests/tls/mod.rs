@@ -10,6 +10,7 @@ mod resumption;
 mod services;
 mod streams;
 mod trust;
+mod versions;
 
 use std::sync::Arc;
 

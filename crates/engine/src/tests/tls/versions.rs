@@ -1,0 +1,508 @@
+//! Services that may be spoken to over HTTP/2: what each connection comes to, and that requests do not notice.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::{HeaderMap, Request, Response};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream};
+use tokio::sync::Notify;
+use tokio_rustls::server::TlsStream;
+
+use super::authority::Authority;
+use super::services::{Document, Service, accept, server};
+use super::{GET, OK};
+use crate::settings::Settings;
+use crate::tests::lab::{Lab, PLAIN, Peer, field, with};
+
+/// What most services offer that speak HTTP/2.
+const BOTH: &[&str] = &["h2", "http/1.1"];
+
+fn document() -> String {
+    Document::new("up.test").with("http2: true").text()
+}
+
+/// The same, for requests whose bodies are passed on as they come.
+fn streaming() -> String {
+    document().replace("paths: [/]", "paths: [/], request_buffering: false")
+}
+
+/// A service that speaks `protocols`, the best first.
+fn speaking(protocols: &[&str]) -> Arc<ServerConfig> {
+    let mut config = (*server(&Authority::root().issue(&["up.test"]))).clone();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Arc::new(config)
+}
+
+/// The service's end of a connection of HTTP/2.
+struct Modern<S = TlsStream<DuplexStream>>(Connection<S, Bytes>);
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Modern<S> {
+    async fn on(stream: S, streams: u32) -> Self {
+        let mut builder = h2::server::Builder::new();
+        Self(builder.max_concurrent_streams(streams).handshake(stream).await.unwrap())
+    }
+
+    async fn request(&mut self) -> (Request<RecvStream>, SendResponse<Bytes>) {
+        self.0.accept().await.unwrap().unwrap()
+    }
+
+    /// Lets the connection go on by itself.
+    fn run(mut self) -> tokio::task::JoinHandle<()> {
+        tokio::task::spawn_local(async move { while let Some(Ok(_)) = self.0.accept().await {} })
+    }
+}
+
+/// The next connection the gateway opens, which comes to HTTP/2.
+async fn modern(lab: &Lab, config: &Arc<ServerConfig>) -> Modern {
+    let Peer(stream) = accept(lab.upstream().await, config).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    Modern::on(stream, 100).await
+}
+
+/// The next connection the gateway opens, which comes to HTTP/1.1.
+async fn classic(lab: &Lab, config: &Arc<ServerConfig>) -> Service {
+    let service = accept(lab.upstream().await, config).await.unwrap();
+    assert_ne!(service.0.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    service
+}
+
+/// Answers with a body of announced length, and `trailers` if there are any.
+fn answer(mut respond: SendResponse<Bytes>, body: &'static str, trailers: &[(&'static str, &str)]) {
+    let head = Response::builder().header("content-length", body.len()).header("x-a", "1").body(()).unwrap();
+    let mut stream = respond.send_response(head, false).unwrap();
+    stream.send_data(Bytes::from_static(body.as_bytes()), trailers.is_empty()).unwrap();
+    if !trailers.is_empty() {
+        let fields = trailers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        stream.send_trailers(HeaderMap::from_iter(fields)).unwrap();
+    }
+}
+
+/// Reads a request body to its end.
+async fn read(request: Request<RecvStream>) -> String {
+    read_whole(request).await.0
+}
+
+/// Reads a request body and its trailers.
+async fn read_whole(request: Request<RecvStream>) -> (String, Option<HeaderMap>) {
+    let mut body = request.into_body();
+    let mut text = Vec::new();
+    while let Some(piece) = body.data().await {
+        let piece = piece.unwrap();
+        body.flow_control().release_capacity(piece.len()).unwrap();
+        text.extend_from_slice(&piece);
+    }
+    (String::from_utf8(text).unwrap(), body.trailers().await.unwrap())
+}
+
+fn post(body: &str) -> String {
+    format!("POST /a?b HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_chooses_http_2_is_spoken_to_in_it_on_one_connection() {
+    with(&document(), Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        client.send(&post("hello")).await;
+        let mut service = modern(&lab, &speaking(BOTH)).await;
+        let (request, respond) = service.request().await;
+        assert_eq!(request.uri(), "https://up.test/a?b");
+        assert_eq!(request.headers()["content-length"], "5");
+        assert_eq!((request.headers().get("connection"), request.headers().get("host")), (None, None));
+        tokio::task::spawn_local(async move {
+            assert_eq!(read(request).await, "hello");
+            answer(respond, "one", &[]);
+            let (_, respond) = service.request().await;
+            answer(respond, "two", &[("x-late", "1")]);
+            service.run();
+        });
+        let (status, head, body) = client.response().await;
+        assert_eq!((status, body.as_str(), field(&head, "x-a")), (200, "one", Some("1")));
+        client.send(GET).await;
+        assert_eq!(client.response().await.2, "two");
+        assert!(lab.opened_no_more());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_does_not_choose_http_2_is_spoken_to_in_http_1_and_its_connection_kept() {
+    for protocols in [&["http/1.1"][..], &[]] {
+        with(&document(), Settings::default(), |lab| async move {
+            let mut client = lab.client();
+            client.send(GET).await;
+            let mut service = classic(&lab, &speaking(protocols)).await;
+            for _ in 0..3 {
+                service.head().await;
+                service.send(OK).await;
+                assert_eq!(client.response().await.0, 200);
+                client.send(GET).await;
+            }
+            service.head().await;
+            assert!(lab.opened_no_more());
+            // One that closes is replaced, by one that may speak another version.
+            drop(service);
+            let mut service = modern(&lab, &speaking(BOTH)).await;
+            answer(service.request().await.1, "ok", &[]);
+            service.run();
+            assert_eq!(client.response().await.0, 200);
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_may_be_sent_again_over_the_other_version_whatever_its_body() {
+    let chunked =
+        "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX-T: 1\r\n\r\n";
+    let cases = [
+        (document(), chunked, "\r\nContent-Length: 2\r\n", "ab"),
+        (streaming(), chunked, "\r\nTransfer-Encoding: chunked\r\n", "2\r\nab\r\n0\r\nX-T: 1\r\n\r\n"),
+        (
+            streaming(),
+            "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab",
+            "\r\nContent-Length: 2\r\n",
+            "ab",
+        ),
+        (streaming(), GET, "\r\n", ""),
+    ];
+    for (document, request, framing, body) in cases {
+        with(&document, Settings::default(), |lab| async move {
+            let mut client = lab.client();
+            client.send(request).await;
+            let mut first = modern(&lab, &speaking(BOTH)).await;
+            let (refused, mut respond) = first.request().await;
+            let first = first.run();
+            assert_eq!(read(refused).await.len(), if body.is_empty() { 0 } else { 2 });
+            respond.send_reset(Reason::REFUSED_STREAM);
+            let mut second = classic(&lab, &speaking(&["http/1.1"])).await;
+            let head = second.head().await;
+            assert!(head.contains(framing), "{head}");
+            second.expect(body).await;
+            second.send(OK).await;
+            assert_eq!(client.response().await.0, 200);
+            first.abort();
+            first.await.unwrap_err();
+            client.send(GET).await;
+            assert!(second.head().await.starts_with("GET / "), "nothing was sent behind the request");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_given_back_by_a_dead_connection_of_http_1_goes_on_over_http_2() {
+    with(&document(), Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        let body = "x".repeat(9000);
+        client.send(&post(&body).replace("POST", "PUT")).await;
+        let mut first = classic(&lab, &speaking(&["http/1.1"])).await;
+        first.head().await;
+        drop(first);
+        let mut second = modern(&lab, &speaking(BOTH)).await;
+        let (request, respond) = second.request().await;
+        second.run();
+        assert_eq!(read(request).await, body);
+        answer(respond, "ok", &[]);
+        assert_eq!(client.response().await.0, 200);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn chunks_that_a_service_did_not_take_are_sent_over_http_2_without_their_frames() {
+    let body = "y".repeat(70_000);
+    let request = format!(
+        "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n11170\r\n{body}\r\n0\r\nX-T: 1\r\n\r\n"
+    );
+    with(&document(), Settings::default(), |lab| async move {
+        let Peer(stream) = lab.client();
+        let (reading, mut writing) = tokio::io::split(stream);
+        tokio::task::spawn_local(async move { writing.write_all(request.as_bytes()).await });
+        let mut first = classic(&lab, &speaking(&["http/1.1"])).await;
+        first.head().await;
+        // The way to it is full before it says that it has had enough.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        first.0.shutdown().await.unwrap();
+        let mut second = modern(&lab, &speaking(BOTH)).await;
+        let (request, respond) = second.request().await;
+        second.run();
+        let (received, trailers) = read_whole(request).await;
+        assert_eq!((received.len(), received == body), (70_000, true));
+        assert_eq!(trailers.unwrap()["x-t"], "1");
+        answer(respond, "ok", &[]);
+        let mut client = Peer(tokio::io::join(reading, tokio::io::sink()));
+        assert_eq!(client.response().await.0, 200);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_nobody_uses_are_not_kept_without_bound() {
+    let few = Settings { upstream_pool_size: 0, ..Settings::default() };
+    with(&document(), few, |lab| async move {
+        let config = speaking(BOTH);
+        let mut client = lab.client();
+        client.send(GET).await;
+        let mut first = modern(&lab, &config).await;
+        answer(first.request().await.1, "ok", &[]);
+        let ended = tokio::task::spawn_local(async move { !matches!(first.0.accept().await, Some(Ok(_))) });
+        client.response().await;
+        lab.reload(&document().replace("host_header: up.test", "host_header: other.test"));
+        client.send(GET).await;
+        let mut second = modern(&lab, &config).await;
+        answer(second.request().await.1, "ok", &[]);
+        second.run();
+        client.response().await;
+        assert!(ended.await.unwrap(), "the first has had its end");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_to_websocket_goes_over_http_1_though_http_2_is_at_hand() {
+    let upgrade = "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    with(&document(), Settings::default(), |lab| async move {
+        let config = speaking(BOTH);
+        let mut client = lab.client();
+        client.send(GET).await;
+        let mut service = modern(&lab, &config).await;
+        answer(service.request().await.1, "ok", &[]);
+        service.run();
+        client.response().await;
+        client.send(upgrade).await;
+        let mut tunnel = classic(&lab, &config).await;
+        assert_eq!(tunnel.0.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+        tunnel.head().await;
+        tunnel.send(&format!("{switch}hello")).await;
+        client.head().await;
+        client.expect("hello").await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn interim_responses_reach_clients_of_http_1() {
+    with(&document(), Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        client.send(GET).await;
+        let mut service = modern(&lab, &speaking(BOTH)).await;
+        let (_, mut respond) = service.request().await;
+        service.run();
+        for status in [100, 103] {
+            let hint = Response::builder().status(status).header("link", "</a>").body(()).unwrap();
+            respond.send_informational(hint).unwrap();
+        }
+        let head = client.head().await;
+        assert!(head.starts_with("HTTP/1.1 103 ") && field(&head, "link") == Some("</a>"), "{head}");
+        answer(respond, "ok", &[]);
+        assert_eq!(client.response().await.0, 200);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn trailers_follow_a_body_of_announced_length() {
+    with(&document(), Settings::default(), |lab| async move {
+        let client = lab.http2().await;
+        let request = Request::get("http://h/").body(()).unwrap();
+        let (response, _) = client.clone().send_request(request, true).unwrap();
+        let mut service = modern(&lab, &speaking(BOTH)).await;
+        answer(service.request().await.1, "ok", &[("x-late", "1")]);
+        service.run();
+        let response = response.await.unwrap();
+        assert_eq!(response.headers()["content-length"], "2");
+        let mut body = response.into_body();
+        assert_eq!(body.data().await.unwrap().unwrap(), "ok");
+        while let Some(piece) = body.data().await {
+            assert_eq!(piece.unwrap().len(), 0);
+        }
+        assert_eq!(body.trailers().await.unwrap().unwrap()["x-late"], "1");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_ended_is_not_reset_and_one_that_nobody_wants_is() {
+    with(&document(), Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        client.send(GET).await;
+        let mut service = modern(&lab, &speaking(BOTH)).await;
+        let (_, mut respond) = service.request().await;
+        let head = Response::builder().header("content-length", 2).body(()).unwrap();
+        let mut stream = respond.send_response(head, false).unwrap();
+        stream.send_data(Bytes::from_static(b"ok"), false).unwrap();
+        let ended = Rc::new(Notify::new());
+        let told = ended.clone();
+        let reset = tokio::task::spawn_local(async move {
+            // The end comes apart from the last byte, as it does from many servers.
+            tokio::select! {
+                reset = std::future::poll_fn(|cx| stream.poll_reset(cx)) => panic!("{reset:?}"),
+                _ = service.0.accept() => panic!("the connection goes on"),
+                () = tokio::time::sleep(Duration::from_millis(1)) => {}
+            }
+            stream.send_data(Bytes::new(), true).unwrap();
+            told.notify_one();
+            let (_, mut respond) = service.request().await;
+            service.run();
+            std::future::poll_fn(|cx| respond.poll_reset(cx)).await.unwrap()
+        });
+        assert_eq!(client.response().await.2, "ok");
+        ended.notified().await;
+        client.send(GET).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        client.finish().await;
+        assert_eq!(client.rest().await, "");
+        assert_eq!(reset.await.unwrap(), Reason::CANCEL);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_service_is_a_504_and_a_body_it_does_not_take_holds_its_client_back() {
+    with(&streaming(), Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        client.send(GET).await;
+        let mut service = modern(&lab, &speaking(BOTH)).await;
+        tokio::task::spawn_local(async move {
+            let mut silent = Vec::new();
+            while let Some(Ok(request)) = service.0.accept().await {
+                silent.push(request);
+            }
+        });
+        assert_eq!(client.response().await.0, 504);
+        let huge = 16 << 20;
+        client.send(&format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {huge}\r\n\r\n")).await;
+        let body = "x".repeat(huge);
+        let sent = tokio::time::timeout(Duration::from_millis(500), client.send(&body)).await;
+        assert!(sent.is_err(), "the client is held back");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_ends_as_it_is_used_again_costs_no_attempt() {
+    let document = document().replace("retries: 2", "retries: 0");
+    with(&document, Settings::default(), |lab| async move {
+        let config = speaking(BOTH);
+        let mut client = lab.client();
+        client.send(GET).await;
+        let mut service = modern(&lab, &config).await;
+        answer(service.request().await.1, "ok", &[]);
+        let ending = tokio::task::spawn_local(async move {
+            let _ = service.request().await;
+        });
+        client.response().await;
+        client.send(GET).await;
+        ending.await.unwrap();
+        let mut service = modern(&lab, &config).await;
+        answer(service.request().await.1, "again", &[]);
+        service.run();
+        assert_eq!(client.response().await.2, "again");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_connection_is_opened_when_the_streams_of_one_run_out() {
+    with(&document(), Settings::default(), |lab| async move {
+        let config = speaking(BOTH);
+        let mut clients = [lab.client(), lab.client(), lab.client()];
+        clients[0].send(GET).await;
+        let Peer(stream) = accept(lab.upstream().await, &config).await.unwrap();
+        let mut one = Modern::on(stream, 2).await;
+        let first = one.request().await.1;
+        clients[1].send(GET).await;
+        let second = one.request().await.1;
+        clients[2].send(GET).await;
+        let mut other = modern(&lab, &config).await;
+        let third = other.request().await.1;
+        one.run();
+        other.run();
+        for (respond, client) in [first, second, third].into_iter().zip(&mut clients) {
+            answer(respond, "ok", &[]);
+            assert_eq!(client.response().await.0, 200);
+        }
+        assert!(lab.opened_no_more());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_that_do_not_opt_in_share_no_connection_with_those_that_do() {
+    with(&document(), Settings::default(), |lab| async move {
+        let config = speaking(BOTH);
+        let mut client = lab.client();
+        client.send(GET).await;
+        let mut service = modern(&lab, &config).await;
+        answer(service.request().await.1, "ok", &[]);
+        service.run();
+        client.response().await;
+        for unset in ["", "http2: false"] {
+            lab.reload(&Document::new("up.test").with(unset).text());
+            client.send(GET).await;
+            if unset.is_empty() {
+                let mut plain = classic(&lab, &config).await;
+                assert_eq!(plain.0.get_ref().1.alpn_protocol(), None, "nothing is offered");
+                tokio::task::spawn_local(async move {
+                    loop {
+                        plain.head().await;
+                        plain.send(OK).await;
+                    }
+                });
+            }
+            assert_eq!(client.response().await.0, 200);
+        }
+        assert!(lab.opened_no_more());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cleartext_service_is_known_to_speak_http_2() {
+    let document = PLAIN.replace("retries: 2", "http2: true");
+    with(&document, Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        client.send(&post("hello")).await;
+        let mut service = Modern::on(lab.upstream().await.0, 100).await;
+        let (request, respond) = service.request().await;
+        service.run();
+        assert_eq!(request.uri(), "http://10.0.0.1/a?b");
+        assert_eq!(read(request).await, "hello");
+        answer(respond, "ok", &[]);
+        assert_eq!(client.response().await.2, "ok");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_is_told_of_its_client_before_the_handshake_and_streams_of_one_client_share() {
+    let document = Document::new("up.test").with("http2: true, proxy_protocol: v1").text();
+    with(&document, Settings::default(), |lab| async move {
+        let config = speaking(BOTH);
+        let mut clients = [lab.client_at("192.0.2.7:5000"), lab.client_at("192.0.2.7:5001")];
+        for (client, port) in clients.iter_mut().zip([5000, 5001]) {
+            client.send(GET).await;
+            let mut peer = lab.upstream().await;
+            peer.expect(&format!("PROXY TCP4 192.0.2.7 192.0.2.2 {port} 8000\r\n")).await;
+            let mut service = Modern::on(accept(peer, &config).await.unwrap().0, 100).await;
+            tokio::task::spawn_local(async move {
+                while let Some(Ok((_, respond))) = service.0.accept().await {
+                    answer(respond, "ok", &[]);
+                }
+            });
+            assert_eq!(client.response().await.0, 200);
+        }
+        for client in &mut clients {
+            client.send(GET).await;
+            assert_eq!(client.response().await.0, 200);
+        }
+        assert!(lab.opened_no_more());
+    })
+    .await;
+}
