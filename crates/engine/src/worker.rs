@@ -66,6 +66,8 @@ pub fn run(
         let local = Rc::new(make());
         let mut doors = Doors::new(local.clone());
         sockets.mark_changed();
+        // Before the first request comes: memory may be short already.
+        tidy_up(&local);
         let mut tidy = tokio::time::interval(TIDY);
         while *orders.borrow_and_update() == Order::Run {
             tokio::select! {
