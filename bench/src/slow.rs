@@ -31,8 +31,8 @@ pub struct Outcome {
 
 /// Every connection sends its octet so often.
 const ROUND: Duration = Duration::from_secs(1);
-/// Parts of a round, so that the octets are spread over it.
-const PARTS: usize = 20;
+/// Parts of a round, so that the octets are spread over it as those of many clients are.
+const PARTS: usize = 1000;
 /// The smallest segments, and a small buffer: what the kernel holds in the proxy's stead stays little.
 const SEGMENT: u32 = 536;
 const BUFFER: usize = 4096;

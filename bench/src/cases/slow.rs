@@ -1,6 +1,7 @@
 //! Ten thousand slow connections beside normal traffic: what they do to its latency, and what each costs.
 
 use std::io;
+use std::time::Duration;
 
 use crate::load::{Exchange, Outcome, Pace, Plan};
 use crate::loading::Load;
@@ -33,6 +34,8 @@ pub struct Slow {
 
 const SLOW_CONNECTIONS: usize = 10_000;
 const CONNECTIONS: usize = 32;
+/// The buffers of those that read nothing are filled meanwhile, which is work for all.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// Puts the load on Biplane, alone and then beside slow connections.
 pub async fn run(programs: &Programs, site: &Site, rate: u32, seconds: f64) -> io::Result<Slow> {
@@ -54,10 +57,12 @@ pub async fn run(programs: &Programs, site: &Site, rate: u32, seconds: f64) -> i
     let alone = (spent() - start) / 1e6 / quiet.seconds;
     let before_kib = resident_kib(proxy.process.id());
     let mut load = Load::prepare(&plan).await?;
-    let slow = slow::Plan { address: proxy.address, connections: SLOW_CONNECTIONS, seconds: seconds + 1.0 };
+    let long_enough = SETTLE.as_secs_f64() + seconds + 1.0;
+    let slow = slow::Plan { address: proxy.address, connections: SLOW_CONNECTIONS, seconds: long_enough };
     let mut crowd = Load::start("slow", &serde_json::to_string(&slow)?).await?;
-    let start = spent();
     crowd.go().await?;
+    tokio::time::sleep(SETTLE).await;
+    let start = spent();
     load.go().await?;
     let beside = load.outcome().await?;
     let core = [alone, (spent() - start) / 1e6 / beside.seconds];
