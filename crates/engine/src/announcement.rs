@@ -5,7 +5,7 @@ use std::io;
 use tokio::time::Instant;
 use wire::proxy_protocol::{DEFAULT_MAX_BYTES, Origin, Parsed, parse};
 
-use crate::transport::{Channel, Fault};
+use crate::channel::{Channel, Fault};
 
 /// Bytes read at a time until the header is whole.
 const READ: usize = 4 << 10;

@@ -25,6 +25,7 @@ mod prefixed;
 mod presence;
 mod tls;
 
+mod channel;
 mod session;
 mod timer;
 mod transport;

@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::channel::{Channel, Input};
 use crate::presence::Heard;
-use crate::transport::{Channel, Input, Stream};
+use crate::transport::Stream;
 
 /// The bytes that were read, and then the stream.
 pub struct Prefixed {

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::bounds::Bounds;
 use crate::buffers::Buffers;
+use crate::channel::Channel;
 use crate::connections::{Connections, Idle};
 use crate::date::DateCache;
 use crate::http2::pool::Http2Pool;
@@ -21,7 +22,6 @@ use crate::load::Load;
 use crate::settings::Settings;
 use crate::snapshot::{Current, Held, Publisher};
 use crate::tls::{Handshakes, Seldom};
-use crate::transport::Channel;
 use crate::upload::Upload;
 use crate::upstream::connect::Dial;
 use crate::upstream::pool::Pool;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-use crate::transport::Fault;
+use crate::channel::Fault;
 
 /// One sleep per connection, moved lazily: a deadline that is never reached costs no timer operation.
 #[derive(Default)]

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
+use crate::channel::Channel;
 use crate::session::Local;
-use crate::transport::Channel;
 use crate::upstream::attempt::Upstream;
 use crate::websocket::{FAREWELL_TO_CLIENT, FAREWELL_TO_SERVICE, Frames};
 

@@ -8,10 +8,11 @@ use tokio::time::Instant;
 use wire::h1::{BodyDecoder, Decoded, Limits, encode};
 use wire::{BodyLength, Headers};
 
+use crate::channel::Channel;
 use crate::pace::{Allowed, Pace};
 use crate::respond::Failure;
 use crate::settings::Settings;
-use crate::transport::{Channel, Stream};
+use crate::transport::Stream;
 
 /// Bytes read from the client at a time.
 const PIECE: usize = 64 << 10;

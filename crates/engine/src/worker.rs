@@ -12,6 +12,7 @@ use wire::proxy_protocol::Origin;
 
 use crate::announcement;
 use crate::caught::caught;
+use crate::channel::Channel;
 use crate::connections::Idle;
 use crate::doors::Doors;
 use crate::flow;
@@ -21,7 +22,7 @@ use crate::load;
 use crate::session::{Arrival, Local, Session};
 use crate::stream;
 use crate::tls::{self, Handshakes, Offer};
-use crate::transport::{Channel, Stream};
+use crate::transport::Stream;
 
 /// What the workers are told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

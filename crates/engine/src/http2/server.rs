@@ -15,6 +15,7 @@ use plugin::exchange::Client;
 use tokio::time::Instant;
 
 use crate::bounds::Bound;
+use crate::channel::Channel;
 use crate::connections::Idle;
 use crate::flow;
 use crate::http2::downstream::Downstream;
@@ -24,7 +25,7 @@ use crate::protocol;
 use crate::session::{Arrival, Local, Session};
 use crate::settings::Http2;
 use crate::timer::Timer;
-use crate::transport::{Channel, Stream};
+use crate::transport::Stream;
 
 /// Bytes read at a time until it is known what a client speaks.
 const PREFACE_READ: usize = 8 << 10;

@@ -6,7 +6,7 @@ use std::io;
 use tokio::time::Instant;
 use wire::client_hello::{DEFAULT_MAX_BYTES, Peeked, peek};
 
-use crate::transport::{Channel, Fault};
+use crate::channel::{Channel, Fault};
 
 /// Bytes read at a time until the ClientHello is whole.
 const READ: usize = 4 << 10;

@@ -16,8 +16,9 @@ use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
 use crate::buffers::Buffers;
+use crate::channel::{Channel, Input};
 use crate::timer::Timer;
-use crate::transport::{Channel, Input, Stream};
+use crate::transport::Stream;
 
 /// Bytes read at a time.
 const PIECE: usize = 16 << 10;

@@ -22,12 +22,12 @@ use super::relay::{End, Patience, Relayed, relay};
 use super::routes::{Found, Routes};
 use crate::announcement;
 use crate::bounds::Bound;
+use crate::channel::Channel;
 use crate::connections::Idle;
 use crate::session::Local;
 use crate::settings::is_trusted;
 use crate::snapshot::{Plan, Snapshot};
 use crate::tls::{self, Handshakes, Offer, Pending};
-use crate::transport::Channel;
 use crate::worker::{Ending, Spoken};
 
 /// How long a client may say nothing before it is taken for one that does not speak TLS, where both are possible.

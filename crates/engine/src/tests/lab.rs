@@ -19,13 +19,14 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::LocalSet;
 
 use super::trouble::ROOMS;
+use crate::channel::Channel;
 use crate::compile::Compiler;
 use crate::session::{Arrival, Local, Session};
 use crate::settings::Settings;
 use crate::snapshot::{Publisher, Snapshot};
 use crate::stream;
 use crate::tls::{Keeper, Offer};
-use crate::transport::{Channel, Stream};
+use crate::transport::Stream;
 use crate::upstream::connect::{Dial, Dialing};
 use crate::worker::{self, Order, Spoken};
 use crate::{DnsSettings, Resolver};

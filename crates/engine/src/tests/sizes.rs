@@ -8,10 +8,11 @@ use plugin::exchange::Client;
 use tokio::io::BufReader;
 
 use super::lab::{PLAIN, with};
+use crate::channel::Channel;
 use crate::flow;
 use crate::session::{Arrival, Session, Workspace};
 use crate::settings::Settings;
-use crate::transport::{Channel, Stream};
+use crate::transport::Stream;
 
 #[test]
 fn the_state_of_a_request_is_small() {

@@ -200,6 +200,28 @@ async fn a_proxy_in_front_says_where_a_connection_comes_from_if_it_is_trusted() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_service_is_told_where_its_connection_comes_from() {
+    let document = TCP.replace("retries: 2", "retries: 2\n  proxy_protocol: v1");
+    let document = document.replace("192.0.2.0/24", "0.0.0.0/0");
+    let trusted = Settings { trusted_networks: vec!["192.0.2.0/24".parse().unwrap()], ..Settings::default() };
+    for (settings, source) in
+        [(Settings::default(), None), (trusted, Some("203.0.113.7 192.0.2.2 9000 8000"))]
+    {
+        with(&document, settings, |lab| async move {
+            let proxied = Spoken { proxied: true, ..Spoken::default() };
+            let mut client = lab.stream_client(proxied);
+            client.send("PROXY TCP4 203.0.113.7 203.0.113.8 9000 7000\r\nhello").await;
+            let mut service = lab.upstream().await;
+            match source {
+                Some(source) => service.expect(&format!("PROXY TCP4 {source}\r\nhello")).await,
+                None => service.expect("PROXY TCP4 192.0.2.").await,
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn sessions_end_in_peace_when_the_gateway_stops_and_at_once_when_told_so() {
     with(TCP, Settings::default(), |lab| async move {
         let (sender, mut orders) = watch::channel(Order::Drain);

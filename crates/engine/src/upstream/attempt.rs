@@ -11,11 +11,12 @@ use wire::h1::{Parsed, encode, parse_response};
 use wire::{BodyLength, Known, Upgrade, Version};
 
 use crate::balance::Peer;
+use crate::channel::{Fault, Input};
 use crate::forward::{self, Outgoing};
 use crate::respond::Failure;
 use crate::session::{Local, Parts};
 use crate::snapshot::{Plan, Versions};
-use crate::transport::{Fault, Input, Stream};
+use crate::transport::Stream;
 use crate::upstream::destination::Destination;
 use crate::upstream::http2;
 use crate::upstream::pair::Pair;

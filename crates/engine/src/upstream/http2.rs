@@ -17,6 +17,7 @@ use super::connect;
 use super::pair::{Arrived, Pair};
 use super::pool::Reused;
 use super::reach::complain;
+use crate::channel::Fault;
 use crate::forward;
 use crate::http2::call::Call;
 use crate::http2::pool::Slot;
@@ -24,7 +25,7 @@ use crate::protocol::call_timeout;
 use crate::respond::Failure;
 use crate::session::Parts;
 use crate::snapshot::Versions;
-use crate::transport::{Fault, Stream};
+use crate::transport::Stream;
 use crate::upload::Framing;
 
 /// Sends the request and waits for the response head, which it leaves in the exchange. Connections of one service may

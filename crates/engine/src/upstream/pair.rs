@@ -12,11 +12,12 @@ use tokio::time::Instant;
 use wire::Headers;
 use wire::h1::Limits;
 
+use crate::channel::Channel;
 use crate::pace::Allowed;
 use crate::respond::Failure;
 use crate::session::Local;
 use crate::settings::Settings;
-use crate::transport::{Channel, Stream};
+use crate::transport::Stream;
 use crate::upload::Upload;
 use crate::upstream::attempt::Upstream;
 
