@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -27,6 +27,20 @@ fn start(program: &Path, folder: &Folder, listen: &str) -> Gateway {
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The binary where it may be replaced by another one.
+fn install(folder: &Folder) -> PathBuf {
+    let program = folder.path("biplane");
+    fs::hard_link(BINARY, &program).or_else(|_| fs::copy(BINARY, &program).map(drop)).unwrap();
+    program
+}
+
+/// Puts a script in the place of the binary, as an installation does.
+fn put_in_place(script: &str, program: &Path, folder: &Folder) {
+    let beside = folder.write("script", script);
+    fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&beside, program).unwrap();
 }
 
 /// One client after the other with one request each, or one client for as long as it is let.
@@ -109,14 +123,11 @@ fn a_binary_that_does_not_start_leaves_the_old_one_serving_and_says_why() {
     let folder = Folder::new("broken");
     let file = folder.write("kong.yml", &configuration(backend(), "/"));
     // The binary as it is installed: another one is put in its place.
-    let program = folder.path("biplane");
-    fs::hard_link(BINARY, &program).or_else(|_| fs::copy(BINARY, &program).map(drop)).unwrap();
+    let program = install(&folder);
     let gateway = start(&program, &folder, "127.0.0.1:0");
     let before = gateway.id();
 
-    let broken = folder.write("broken", "#!/bin/sh\nexit 7\n");
-    fs::set_permissions(&broken, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::rename(&broken, &program).unwrap();
+    put_in_place("#!/bin/sh\nexit 7\n", &program, &folder);
     let output = gateway.upgrade();
     assert_eq!(output.status.code(), Some(3));
     assert!(
@@ -128,7 +139,7 @@ fn a_binary_that_does_not_start_leaves_the_old_one_serving_and_says_why() {
     fs::remove_file(&program).unwrap();
     assert!(said(&gateway.upgrade()).contains("No such file"), "a binary that is missing");
 
-    fs::hard_link(BINARY, &program).or_else(|_| fs::copy(BINARY, &program).map(drop)).unwrap();
+    install(&folder);
     fs::write(&file, "_format_version: '3.0'\nservices:\n- nam: x\n").unwrap();
     let output = gateway.upgrade();
     assert!(said(&output).contains("the configuration has problems: line 3: "), "{}", said(&output));
@@ -175,12 +186,9 @@ fn more_signals_and_a_stop_in_the_middle_leave_no_process_behind() {
     let folder = Folder::new("middle");
     folder.write("kong.yml", &configuration(backend(), "/"));
     // A new process that is never ready.
-    let program = folder.path("biplane");
-    fs::hard_link(BINARY, &program).or_else(|_| fs::copy(BINARY, &program).map(drop)).unwrap();
+    let program = install(&folder);
     let gateway = start(&program, &folder, "127.0.0.1:0");
-    let stuck = folder.write("stuck", "#!/bin/sh\nexec sleep 60\n");
-    fs::set_permissions(&stuck, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::rename(&stuck, &program).unwrap();
+    put_in_place("#!/bin/sh\nexec sleep 60\n", &program, &folder);
     gateway.signal(Signal::SIGUSR2);
     let line = gateway.hear("the new process is starting");
     let successor = line.rsplit_once("process=").unwrap().1.trim().parse().unwrap();
