@@ -56,7 +56,7 @@ pub fn request_head(
     };
     set_target(method, parts, limits, head)?;
     take_authority(parts, head)?;
-    take_fields(&parts.headers, limits, &mut head.headers)?;
+    take_fields(&parts.headers, limits, Margins::Refused, &mut head.headers)?;
     join_cookies(&parts.headers, head)?;
     let length = content_length(&head.headers)?;
     head.framing = match length {
@@ -109,7 +109,32 @@ fn take_authority(parts: &request::Parts, head: &mut RequestHead) -> Result<(), 
     Ok(())
 }
 
-fn take_fields(map: &HeaderMap, limits: &Limits, headers: &mut Headers) -> Result<(), Reject> {
+/// What becomes of white space around the value of a field.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Margins {
+    /// The message is malformed (RFC 9113 8.2.1).
+    Refused,
+    /// It is no part of a field that means nothing to HTTP (RFC 9110 5.5).
+    LeftOut,
+}
+
+impl Margins {
+    /// In answers to calls of gRPC, senders write `grpc-message` and other metadata as they are, and whoever passes them
+    /// on may leave the white space around them out (gRPC over HTTP/2, "Custom-Metadata"). To refuse the answer would
+    /// hide the status of the call.
+    fn of_response(map: &HeaderMap) -> Self {
+        let content_type = map.get(http::header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let answers_call = content_type.is_some_and(|value| value.starts_with(b"application/grpc"));
+        if answers_call { Self::LeftOut } else { Self::Refused }
+    }
+}
+
+fn take_fields(
+    map: &HeaderMap,
+    limits: &Limits,
+    margins: Margins,
+    headers: &mut Headers,
+) -> Result<(), Reject> {
     if map.len() > limits.max_headers {
         return Err(MANY_FIELDS);
     }
@@ -129,6 +154,7 @@ fn take_fields(map: &HeaderMap, limits: &Limits, headers: &mut Headers) -> Resul
             _ => {}
         }
         let taken = match known {
+            Known::Other if margins == Margins::LeftOut => headers.append(name.as_str(), value.as_bytes()),
             _ if is_surrounded(value.as_bytes()) => false,
             Known::Other => headers.append(name.as_str(), value.as_bytes()),
             known => headers.append_known(known, value.as_bytes()),
@@ -235,7 +261,8 @@ pub fn response_head(
     head.version = Version::Http2;
     head.keep_alive = true;
     let fault = |reject: Reject| Reject { status: BAD_STATUS.status, ..reject };
-    take_fields(&parts.headers, limits, &mut head.headers).map_err(fault)?;
+    let margins = Margins::of_response(&parts.headers);
+    take_fields(&parts.headers, limits, margins, &mut head.headers).map_err(fault)?;
     for value in parts.headers.get_all(http::header::COOKIE) {
         head.headers.append_known(Known::Cookie, value.as_bytes());
     }
@@ -344,6 +371,42 @@ mod tests {
         assert_eq!(refused(|builder| builder.uri("http://a/").header("x", large)), 431);
         let many = |builder: request::Builder| (0..101).fold(builder, |builder, _| builder.header("x", "1"));
         assert_eq!(refused(|builder| many(builder.uri("http://a/"))), 431);
+    }
+
+    #[test]
+    fn white_space_around_the_metadata_of_a_call_is_left_out_and_refused_elsewhere() {
+        let taken = |content_type: &str, name: &str| {
+            let response = Response::builder()
+                .header("content-type", content_type)
+                .header("grpc-status", "5")
+                .header(name, "\t no such  thing ")
+                .body(())
+                .unwrap();
+            let mut head = ResponseHead::new();
+            let limits = Limits::default();
+            response_head(&response.into_parts().0, true, &limits, &mut head).map(|()| head)
+        };
+        for content_type in ["application/grpc", "application/grpc+proto"] {
+            for name in ["grpc-message", "x-metadata"] {
+                let head = taken(content_type, name).unwrap();
+                assert_eq!(head.headers.get(name), Some(&b"no such  thing"[..]));
+            }
+            assert_eq!(taken(content_type, "content-length").unwrap_err().status, 502);
+            assert_eq!(taken(content_type, "set-cookie").unwrap_err().status, 502);
+        }
+        assert_eq!(taken("text/plain", "grpc-message").unwrap_err().status, 502);
+    }
+
+    #[test]
+    fn trailers_beyond_the_bound_and_those_that_come_too_late_are_left_out() {
+        let mut map = HeaderMap::new();
+        map.insert("content-length", HeaderValue::from_static("5"));
+        for number in 0..120 {
+            map.insert(HeaderName::try_from(format!("x-{number}")).unwrap(), HeaderValue::from_static("1"));
+        }
+        let mut fields = Headers::new();
+        take_trailers(&map, &Limits::default(), &mut fields);
+        assert_eq!((fields.len(), fields.get("content-length")), (99, None));
     }
 
     #[test]

@@ -223,7 +223,8 @@ mod tests {
     #[test]
     fn datagrams_and_connections_at_one_address_are_two_listeners() {
         let udp = |address: &str| Listener { carries: Carries::Datagrams, ..listener(address, false) };
-        let port = addresses(&start(1, &[udp("127.0.0.1:0")]))[0].to_string();
+        // Of an address that nobody else uses: the port that UDP was given has to be free for TCP as well.
+        let port = addresses(&start(1, &[udp("127.0.83.1:0")]))[0].to_string();
         let listening = start(1, &[udp(&port), listener(&port, true)]);
         let before = listening.follow(0).borrow().clone();
         listening.change(&[listener(&port, false), udp(&port)], &mut Vec::new()).unwrap();

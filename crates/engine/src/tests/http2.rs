@@ -233,6 +233,52 @@ async fn a_connection_without_requests_ends_after_the_idle_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_takes_as_many_requests_as_it_may() {
+    let document = PLAIN.replace("paths: [/]", "paths: [/nowhere]");
+    with(&document, Settings { max_requests_per_connection: 3, ..Settings::default() }, |lab| async move {
+        let client = lab.http2().await;
+        for _ in 0..3 {
+            assert!(client.clone().ready().await.is_ok());
+            let (response, _) = send(&client, get("http://h/"), true).await;
+            assert_eq!(read(response.await.unwrap()).await.0, 404);
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(client.ready().await.is_err());
+        assert_eq!(lab.local.connections.count(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_has_to_wait_while_its_bodies_are_not_taken() {
+    let document = PLAIN.replace("paths: [/]", "paths: [/]\n    request_buffering: false");
+    with(&document.replace("timeout: 1000", "timeout: 60000"), Settings::default(), |lab| async move {
+        let client = lab.http2().await;
+        let (mut uploads, mut taken) = (Vec::new(), Vec::new());
+        for _ in 0..8 {
+            let (response, mut body) =
+                send(&client, Request::post("http://h/").body(()).unwrap(), false).await;
+            let upstream = lab.upstream().await;
+            let mut sent = 0;
+            body.reserve_capacity(1 << 30);
+            let room = Duration::from_millis(100);
+            while let Ok(Some(Ok(room))) =
+                tokio::time::timeout(room, poll_fn(|cx| body.poll_capacity(cx))).await
+            {
+                body.send_data(vec![b'x'; room].into(), false).unwrap();
+                sent += room;
+            }
+            taken.push(sent);
+            uploads.push((response, body, upstream));
+        }
+        // A window, and what is on its way to the service.
+        assert!((256 << 10..400 << 10).contains(&taken[0]), "{taken:?}");
+        assert!(taken.iter().sum::<usize>() < 2 << 20, "{taken:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_lets_running_requests_finish_and_takes_no_more() {
     with(PLAIN, Settings::default(), |lab| async move {
         let client = lab.http2().await;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 
 use super::frames::{
@@ -264,6 +264,46 @@ async fn a_window_that_opens_octet_by_octet_is_cut_after_the_grace() {
         assert!(!lab.local.bounds.reached(Bound::MinSendRate), "it has been told of");
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_opens_its_windows_and_does_not_read_is_not_buffered_for() {
+    with(PLAIN, Settings::default(), |lab| async move {
+        // SETTINGS_INITIAL_WINDOW_SIZE is 1 GiB, and so is the window of the connection.
+        let mut client = Raw::connect(&lab, &[0, 4, 0x40, 0, 0, 0]).await;
+        client.write(&frame(WINDOW_UPDATE, 0, 0, &0x4000_0000_u32.to_be_bytes())).await;
+        client.write(&get(1)).await;
+        let mut upstream = lab.upstream().await;
+        upstream.head().await;
+        upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n").await;
+        let piece = "x".repeat(16 << 10);
+        let mut taken = 0;
+        while tokio::time::timeout(Duration::from_millis(100), upstream.send(&piece)).await.is_ok() {
+            taken += piece.len();
+            assert!(taken < 512 << 10, "it is buffered for without bound");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_introduce_itself_is_let_go() {
+    let settings = Settings {
+        head_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(20),
+        ..Settings::default()
+    };
+    for (begin, limit) in [("", 20), ("PRI * HTTP/2.0", 10), ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 20)] {
+        with(PLAIN, settings.clone(), |lab| async move {
+            let mut client = lab.modern_client();
+            client.send(begin).await;
+            let start = Instant::now();
+            // Whatever it is told: frames need not be text.
+            client.0.read_to_end(&mut Vec::new()).await.unwrap();
+            assert_eq!(start.elapsed().as_secs(), limit, "{begin}");
+        })
+        .await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

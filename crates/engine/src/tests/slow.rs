@@ -71,6 +71,24 @@ async fn a_body_that_trickles_is_cut_after_the_grace() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_no_pace_is_demanded_the_next_octet_of_a_body_still_has_its_time() {
+    let settings = Settings { min_body_rate: 0, body_timeout: SECOND * 20, ..Settings::default() };
+    for framing in ["Content-Length: 1000", "Content-Length: 1000000", "Transfer-Encoding: chunked"] {
+        with(PLAIN, settings.clone(), |lab| async move {
+            let mut client = lab.client();
+            let start = Instant::now();
+            client.send(&format!("POST / HTTP/1.1\r\nHost: h\r\n{framing}\r\n\r\n")).await;
+            sleep(SECOND * 19).await;
+            client.send("1\r\na").await;
+            assert_eq!(client.response().await.0, 408, "{framing}");
+            assert_eq!(start.elapsed(), SECOND * 39, "{framing}");
+            assert!(!lab.local.bounds.reached(Bound::BodyTimeout), "it has been told of");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_keeps_the_pace_or_may_take_its_time_is_taken() {
     let unbounded = Settings { min_body_rate: 0, ..Settings::default() };
     for (settings, piece) in [(Settings::default(), 150), (unbounded, 1)] {

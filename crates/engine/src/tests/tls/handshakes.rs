@@ -12,6 +12,7 @@ use super::authority::Authority;
 use super::{GET, answer, client_config, connect, settings};
 use crate::settings::Settings;
 use crate::tests::lab::{PLAIN, with};
+use crate::tls::Offer;
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_come_to_the_point_is_let_go() {
@@ -109,6 +110,22 @@ async fn a_stop_does_not_wait_for_handshakes() {
         let start = Instant::now();
         lab.drain(&mut orders).await;
         assert!(start.elapsed() < Duration::from_secs(1));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_agrees_on_http_2_and_does_not_speak_it_is_let_go() {
+    let default = Authority::root().issue(&["x.test"]);
+    let settings = Settings { head_timeout: Duration::from_secs(20), ..settings(&default) };
+    with(PLAIN, settings, |lab| async move {
+        let mut config = client_config();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let mut client = connect(lab.tls_client_offered(Offer::Http2), config, "x.test").await.unwrap();
+        let start = Instant::now();
+        // However it ends.
+        let _ = client.0.read_to_end(&mut Vec::new()).await;
+        assert_eq!(start.elapsed(), Duration::from_secs(20));
     })
     .await;
 }

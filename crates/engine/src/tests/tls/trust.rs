@@ -97,15 +97,21 @@ async fn the_gateways_setting_decides_where_the_service_says_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_handshake_has_no_more_time_than_connecting() {
-    with(&Document::new("secure.test").text(), Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        let start = Instant::now();
-        client.send(GET).await;
-        let _silent = [lab.upstream().await, lab.upstream().await, lab.upstream().await];
-        assert_eq!(client.response().await.0, 504);
-        assert_eq!(start.elapsed(), Duration::from_secs(3), "one attempt and two retries, of a second each");
-    })
-    .await;
+    for version in ["", "http2: true"] {
+        with(&Document::new("secure.test").with(version).text(), Settings::default(), |lab| async move {
+            let mut client = lab.client();
+            let start = Instant::now();
+            client.send(GET).await;
+            let _silent = [lab.upstream().await, lab.upstream().await, lab.upstream().await];
+            assert_eq!(client.response().await.0, 504, "{version}");
+            assert_eq!(
+                start.elapsed(),
+                Duration::from_secs(3),
+                "an attempt and two retries, of a second each"
+            );
+        })
+        .await;
+    }
 }
 
 /// A service that demands a certificate of `authority`.

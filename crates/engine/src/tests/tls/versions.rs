@@ -264,6 +264,26 @@ async fn connections_that_nobody_uses_are_not_kept_without_bound() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_nobody_uses_is_kept_for_its_time_and_no_longer() {
+    let settings = Settings { upstream_idle_timeout: Duration::from_secs(5), ..Settings::default() };
+    with(&document(), settings, |lab| async move {
+        let mut client = lab.client();
+        client.send(GET).await;
+        let mut service = modern(&lab, &speaking(BOTH)).await;
+        answer(service.request().await.1, "ok", &[]);
+        let ended = service.run();
+        client.response().await;
+        for over in [false, true] {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            lab.local.tidy();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(ended.is_finished(), over);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_change_to_websocket_goes_over_http_1_though_http_2_is_at_hand() {
     let upgrade = "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
