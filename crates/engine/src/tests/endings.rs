@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 use super::lab::{PLAIN, field, with};
 use crate::settings::Settings;
@@ -140,6 +142,28 @@ async fn a_connection_that_its_client_closes_gives_its_memory_back() {
         assert_eq!(lab.workspaces_made(), 1);
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_on_after_the_last_response_is_listened_to_for_a_moment_and_not_to_much() {
+    for (pieces, seconds) in [(0, 2), (16, 2), (64, 0)] {
+        with(PLAIN, Settings { max_body_bytes: 10, ..Settings::default() }, |lab| async move {
+            let mut client = lab.client();
+            client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000000\r\n\r\n").await;
+            assert_eq!(client.response().await.0, 413);
+            let start = Instant::now();
+            for _ in 0..pieces {
+                // Whoever has been cut off may find that out while writing.
+                let _ = client.0.write_all(&[b'x'; 32 << 10]).await;
+            }
+            while lab.local.connections.count() > 0 {
+                sleep(Duration::from_millis(100)).await;
+                assert!(start.elapsed().as_secs() < 10, "it stays");
+            }
+            assert_eq!(start.elapsed().as_secs(), seconds, "after {pieces} pieces");
+        })
+        .await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

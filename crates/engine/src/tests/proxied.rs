@@ -58,7 +58,26 @@ async fn who_announces_nothing_is_not_waited_for() {
         let mut client = lab.proxied_client(Spoken::default());
         let start = tokio::time::Instant::now();
         assert_eq!(client.rest().await, "");
-        assert!(start.elapsed() <= Duration::from_secs(11));
+        assert_eq!(start.elapsed(), Duration::from_secs(10));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_are_still_to_be_announced_are_bounded_in_number() {
+    let mut settings = settings("192.0.2.0/24");
+    settings.tls.max_handshakes = 1;
+    with(PLAIN, settings, |lab| async move {
+        let mut waiting = lab.proxied_client(Spoken::default());
+        let start = tokio::time::Instant::now();
+        assert_eq!(lab.proxied_client(Spoken::default()).rest().await, "");
+        assert_eq!((start.elapsed(), lab.local.stats().refused.value()), (Duration::ZERO, 1));
+        // Who has been announced does not count any more.
+        waiting.send(&format!("{HEADER}{GET}")).await;
+        lab.upstream().await.head().await;
+        let mut next = lab.proxied_client(Spoken::default());
+        next.send(&format!("{HEADER}{GET}")).await;
+        lab.upstream().await.head().await;
     })
     .await;
 }

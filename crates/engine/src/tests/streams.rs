@@ -98,6 +98,19 @@ async fn what_cannot_be_connected_to_is_tried_again_as_often_as_the_service_says
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_service_that_does_not_come_to_the_point_has_the_time_to_connect_each_time() {
+    with(&TCP.replace("protocol: tcp\n", "protocol: tls\n"), Settings::default(), |lab| async move {
+        let start = Instant::now();
+        let mut client = lab.stream_client(Spoken::default());
+        let _silent = [lab.upstream().await, lab.upstream().await, lab.upstream().await];
+        assert_eq!(client.rest().await, "");
+        assert_eq!(start.elapsed(), Duration::from_secs(3), "an attempt and two retries, of a second each");
+        assert_eq!(series(&lab).ended(SessionEnd::Unreachable), 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_route_without_a_service_leads_nowhere() {
     let document = "{_format_version: '3.0', routes: [{protocols: [tcp], sources: [{ip: 0.0.0.0/0}]}]}";
     with(document, Settings::default(), |lab| async move {

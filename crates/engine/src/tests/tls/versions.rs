@@ -195,6 +195,34 @@ async fn a_request_may_be_sent_again_over_the_other_version_whatever_its_body() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_that_streams_is_sent_again_as_long_as_all_of_it_was_kept() {
+    for (size, again) in [(60 << 10, true), (70 << 10, false)] {
+        with(&streaming(), Settings::default(), |lab| async move {
+            let Peer(stream) = lab.client();
+            let (reading, mut writing) = tokio::io::split(stream);
+            let request = post(&"x".repeat(size)).replace("POST", "PUT");
+            tokio::task::spawn_local(async move { writing.write_all(request.as_bytes()).await });
+            let mut first = modern(&lab, &speaking(BOTH)).await;
+            let (refused, mut respond) = first.request().await;
+            first.run();
+            assert_eq!(read(refused).await.len(), size);
+            respond.send_reset(Reason::REFUSED_STREAM);
+            if again {
+                let mut second = modern(&lab, &speaking(BOTH)).await;
+                let (request, respond) = second.request().await;
+                second.run();
+                assert_eq!(read(request).await.len(), size);
+                answer(respond, "ok", &[]);
+            }
+            let mut client = Peer(tokio::io::join(reading, tokio::io::sink()));
+            assert_eq!(client.response().await.0, if again { 200 } else { 502 });
+            assert!(lab.opened_no_more());
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_given_back_by_a_dead_connection_of_http_1_goes_on_over_http_2() {
     with(&document(), Settings::default(), |lab| async move {
         let mut client = lab.client();
