@@ -1,5 +1,7 @@
 //! Keep-alive, pipelining, reuse, half-close, upgrade.
 
+use std::time::Duration;
+
 use super::lab::{PLAIN, field, with};
 use crate::settings::Settings;
 
@@ -80,6 +82,31 @@ async fn an_upgraded_connection_carries_bytes_both_ways() {
         client.expect("pong").await;
         client.finish().await;
         assert_eq!(client.rest().await, "");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_in_which_nothing_moves_is_closed_in_time() {
+    let settings = Settings { tunnel_timeout: Duration::from_secs(30), ..Settings::default() };
+    with(PLAIN, settings, |lab| async move {
+        let mut client = lab.client();
+        let fields = "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        client.send(&format!("GET /ws HTTP/1.1\r\nHost: h\r\n{fields}")).await;
+        let mut upstream = lab.upstream().await;
+        upstream.head().await;
+        upstream.send(&format!("HTTP/1.1 101 Switching Protocols\r\n{fields}")).await;
+        client.head().await;
+        let start = tokio::time::Instant::now();
+        // What moves either way counts.
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        client.send("ping").await;
+        upstream.expect("ping").await;
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        upstream.send("pong").await;
+        client.expect("pong").await;
+        assert_eq!((client.rest().await, upstream.rest().await), (String::new(), String::new()));
+        assert_eq!(start.elapsed(), Duration::from_secs(70));
     })
     .await;
 }

@@ -158,6 +158,15 @@ async fn datagrams_without_a_route_or_beyond_a_bound_go_nowhere() {
         assert_eq!(lab.local.connections.count(), 1);
     })
     .await;
+    with(&document(&[address], 60_000), Settings::default(), |lab| async move {
+        lab.local.load.short_of_memory.set(true);
+        socket().await.send_to(b"x", listen(&lab)).await.unwrap();
+        while lab.local.stats().refused.value() == 0 {
+            yield_now().await;
+            assert_eq!(lab.local.connections.count(), 0, "no session begins while memory is short");
+        }
+    })
+    .await;
     with(&document(&[address], 60_000).replace("127.", "10."), Settings::default(), |lab| async move {
         socket().await.send_to(b"x", listen(&lab)).await.unwrap();
         while lab.local.streams.unrouted.value() == 0 {

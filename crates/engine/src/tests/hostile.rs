@@ -54,6 +54,27 @@ async fn an_upstream_that_stops_reading_is_a_504() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upstream_that_does_not_take_a_head_is_a_504() {
+    let document =
+        PLAIN.replace("write_timeout: 1000", "write_timeout: 500").replace("retries: 2", "retries: 0");
+    with(&document, Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        // With a small body, which goes with the head, it is more than the pipe to the upstream holds.
+        let (field, body) = ("x".repeat(15_500), "y".repeat(4 << 10));
+        let start = tokio::time::Instant::now();
+        client
+            .send(&format!(
+                "POST / HTTP/1.1\r\nHost: h\r\nA: {field}\r\nB: {field}\r\nContent-Length: 4096\r\n\r\n{body}"
+            ))
+            .await;
+        let _upstream = lab.upstream().await;
+        assert_eq!(client.response().await.0, 504);
+        assert_eq!(start.elapsed(), std::time::Duration::from_millis(500));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_upstream_may_answer_before_it_has_read_a_buffered_body() {
     with(PLAIN, Settings::default(), |lab| async move {
         let mut client = lab.client();

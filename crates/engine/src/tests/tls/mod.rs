@@ -4,6 +4,7 @@ mod authority;
 mod clients;
 mod farewells;
 mod handshakes;
+mod held;
 mod names;
 mod protocols;
 mod resumption;
