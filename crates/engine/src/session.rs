@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::balance::InFlight;
 use crate::bounds::Bounds;
 use crate::buffers::Buffers;
 use crate::channel::Channel;
@@ -188,6 +189,8 @@ pub struct Workspace {
     pub scratch: Vec<u8>,
     /// The request body's way to the upstream.
     pub upload: Upload,
+    /// The request at its target, for as long as it counts among those there.
+    pub in_flight: InFlight,
 }
 
 impl Workspace {
@@ -198,6 +201,7 @@ impl Workspace {
             to_upstream: Vec::new(),
             scratch: Vec::new(),
             upload: Upload::default(),
+            in_flight: InFlight::default(),
         }
     }
 

@@ -8,7 +8,7 @@ use model::declarative::Config;
 use model::entity::{Service, Target, Upstream};
 use plugin::services::TargetHealth;
 
-use super::{Balancer, Spot};
+use super::{Balancer, Method, Spot, Watch};
 use crate::dns::Resolver;
 
 /// Kong's port of a target that names none.
@@ -37,7 +37,8 @@ impl Balancers {
         let balancer = |upstream: &Upstream| {
             let spots = targets.get(&upstream.id).into_iter().flatten();
             let spots = spots.map(|target| spot_of(target, resolver)).collect();
-            balancer(&upstream.id.to_string(), spots, upstream.host_header.clone(), resolver)
+            let (id, host_header) = (upstream.id.to_string(), upstream.host_header.clone());
+            balancer(&id, spots, host_header, Method::of(upstream), resolver)
         };
         let upstreams = config.upstreams.iter();
         Self {
@@ -56,7 +57,7 @@ impl Balancers {
         let key = (service.host.clone(), service.port);
         let made = || {
             let spot = Spot::new(&service.host, service.port, 1, &self.resolver);
-            balancer(&service.host, vec![spot], None, &self.resolver)
+            balancer(&service.host, vec![spot], None, Method::RoundRobin, &self.resolver)
         };
         direct.entry(key).or_insert_with(made).clone()
     }
@@ -77,10 +78,13 @@ fn balancer(
     identity: &str,
     spots: Vec<Spot>,
     host_header: Option<String>,
+    method: Method,
     resolver: &Arc<Resolver>,
 ) -> Arc<Balancer> {
     let rotation = resolver.rotations.keep(&Identity(identity, &spots));
-    Balancer::new(spots, host_header, rotation)
+    let watched = method.measured().is_some();
+    let watch = watched.then(|| Watch { standings: resolver.standings.clone(), owner: identity.into() });
+    Balancer::new(spots, host_header, rotation, method, watch)
 }
 
 /// The target is `host:port` by now, or lacks the port if it never went through the declarative format.

@@ -1,10 +1,16 @@
 //! Which address a request goes to: the targets of an upstream, or the addresses of a service's own host.
 //!
 //! A pick takes no lock and allocates nothing. The addresses of hostnames change on the resolver's thread, which
-//! puts a new wheel in place; requests only ever see whole wheels.
+//! puts a new roster in place; requests only ever see whole ones. What is learnt of an address outlives all of this,
+//! see [`standing`].
 
 mod balancers;
+mod load;
+mod measure;
+mod method;
+mod roster;
 mod rotation;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod unsupported;
@@ -18,10 +24,13 @@ use arc_swap::ArcSwap;
 use crate::dns::{Follower, Name, Resolver};
 
 pub use balancers::Balancers;
+use method::Method;
+use roster::{Candidate, Roster};
 use rotation::Rotation;
 pub(crate) use rotation::Rotations;
+pub(crate) use standing::Standings;
+pub use standing::{InFlight, Outcome, Trouble};
 pub use unsupported::unsupported;
-use wheel::Wheel;
 
 /// An address picked for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +41,18 @@ pub struct Peer {
     pub target: usize,
 }
 
+/// What a pick comes to.
+pub struct Picked {
+    /// The address.
+    pub peer: Peer,
+    /// To be held until the exchange with it ends.
+    pub in_flight: InFlight,
+}
+
 /// Why there is no address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PickError {
-    /// The upstream has no target with weight.
+    /// The upstream has no target with weight that is available.
     NoPeer,
     /// No hostname resolves.
     NameResolution,
@@ -46,7 +63,16 @@ pub struct Balancer {
     targets: Box<[Spot]>,
     host_header: Option<String>,
     rotation: Arc<Rotation>,
-    wheel: Turning,
+    method: Method,
+    watch: Option<Watch>,
+    roster: Addresses,
+}
+
+/// How the addresses of a balancer stand; for those where somebody wants to know.
+struct Watch {
+    standings: Arc<Standings>,
+    /// Whose addresses they are.
+    owner: Arc<str>,
 }
 
 /// A target: a host, a port, a weight.
@@ -63,11 +89,11 @@ enum Place {
     Name(Arc<Name>),
 }
 
-enum Turning {
+enum Addresses {
     /// All targets are addresses.
-    Fixed(Wheel),
-    /// The lock is held while a new wheel is built, by the resolver or by who builds the balancer.
-    Changing(ArcSwap<Wheel>, Mutex<()>),
+    Fixed(Roster),
+    /// The lock is held while a new roster is made, by the resolver or by who builds the balancer.
+    Changing(ArcSwap<Roster>, Mutex<()>),
 }
 
 impl Balancer {
@@ -75,10 +101,10 @@ impl Balancer {
     ///
     /// # Errors
     /// When there is none.
-    pub fn pick(&self, tried: &[SocketAddr]) -> Result<Peer, PickError> {
-        match &self.wheel {
-            Turning::Fixed(wheel) => wheel.pick(tried, &self.rotation),
-            Turning::Changing(wheel, _) => wheel.load().pick(tried, &self.rotation),
+    pub fn pick(&self, tried: &[SocketAddr]) -> Result<Picked, PickError> {
+        match &self.roster {
+            Addresses::Fixed(roster) => roster.pick(&self.method, tried, &self.rotation),
+            Addresses::Changing(roster, _) => roster.load().pick(&self.method, tried, &self.rotation),
         }
     }
 
@@ -94,16 +120,22 @@ impl Balancer {
         self.host_header.as_deref()
     }
 
-    fn new(targets: Vec<Spot>, host_header: Option<String>, rotation: Arc<Rotation>) -> Arc<Self> {
+    fn new(
+        targets: Vec<Spot>,
+        host_header: Option<String>,
+        rotation: Arc<Rotation>,
+        method: Method,
+        watch: Option<Watch>,
+    ) -> Arc<Self> {
         let targets = targets.into_boxed_slice();
         let fixed = targets.iter().all(|spot| matches!(spot.place, Place::Address(_)));
-        let wheel = assemble(&targets);
-        let wheel = if fixed {
-            Turning::Fixed(wheel)
+        let roster = assemble(&targets, watch.as_ref());
+        let roster = if fixed {
+            Addresses::Fixed(roster)
         } else {
-            Turning::Changing(ArcSwap::from_pointee(wheel), Mutex::default())
+            Addresses::Changing(ArcSwap::from_pointee(roster), Mutex::default())
         };
-        let balancer = Arc::new(Self { targets, host_header, rotation, wheel });
+        let balancer = Arc::new(Self { targets, host_header, rotation, method, watch, roster });
         balancer.follow_names();
         balancer
     }
@@ -122,9 +154,9 @@ impl Balancer {
 
 impl Follower for Balancer {
     fn addresses_changed(&self) {
-        if let Turning::Changing(wheel, building) = &self.wheel {
+        if let Addresses::Changing(roster, building) = &self.roster {
             let _building = building.lock().unwrap_or_else(PoisonError::into_inner);
-            wheel.store(Arc::new(assemble(&self.targets)));
+            roster.store(Arc::new(assemble(&self.targets, self.watch.as_ref())));
         }
     }
 }
@@ -158,14 +190,17 @@ impl Spot {
     }
 }
 
-/// The wheel over the addresses known now.
-fn assemble(targets: &[Spot]) -> Wheel {
-    let mut peers = Vec::new();
-    for (target, spot) in targets.iter().enumerate() {
-        peers.extend(
-            spot.addresses().into_iter().map(|address| (Peer { address, target }, spot.weight.into())),
-        );
+/// The addresses known now.
+fn assemble(targets: &[Spot], watch: Option<&Watch>) -> Roster {
+    let standing = |address| watch.map(|watch| watch.standings.keep(&watch.owner, address));
+    let mut candidates = Vec::new();
+    for (target, spot) in targets.iter().enumerate().filter(|(_, spot)| spot.weight > 0) {
+        candidates.extend(spot.addresses().into_iter().map(|address| Candidate {
+            peer: Peer { address, target },
+            weight: spot.weight.into(),
+            standing: standing(address),
+        }));
     }
     let unresolved = targets.iter().any(|spot| spot.weight > 0 && spot.is_unresolved());
-    Wheel::new(peers, if unresolved { PickError::NameResolution } else { PickError::NoPeer })
+    Roster::new(candidates, if unresolved { PickError::NameResolution } else { PickError::NoPeer })
 }

@@ -54,7 +54,7 @@ fn pool(targets: &[(&str, u16)], resolver: &Arc<Resolver>) -> Arc<Balancer> {
 fn shares(balancer: &Balancer, count: usize) -> Vec<(String, usize)> {
     let mut shares = std::collections::BTreeMap::new();
     for _ in 0..count {
-        *shares.entry(balancer.pick(&[]).unwrap().address.to_string()).or_insert(0) += 1;
+        *shares.entry(balancer.pick(&[]).unwrap().peer.address.to_string()).or_insert(0) += 1;
     }
     shares.into_iter().collect()
 }
@@ -89,7 +89,7 @@ fn the_host_is_what_the_target_says() {
     let resolver = resolver(&server);
     let host = |target: &str| {
         let balancer = pool(&[(target, 1)], &resolver);
-        let peer = balancer.pick(&[]).unwrap();
+        let peer = balancer.pick(&[]).unwrap().peer;
         (balancer.host(&peer).to_string(), peer.address.to_string())
     };
     assert_eq!(host("Name.test:81"), ("Name.test".to_owned(), "10.0.0.1:81".to_owned()));
@@ -126,8 +126,8 @@ fn a_service_may_name_an_address_or_a_host_itself() {
 fn an_upstream_without_targets_has_no_peer() {
     let server = NameServer::start();
     let resolver = resolver(&server);
-    assert_eq!(pool(&[], &resolver).pick(&[]), Err(PickError::NoPeer));
-    assert_eq!(pool(&[("10.0.0.1:80", 0)], &resolver).pick(&[]), Err(PickError::NoPeer));
+    assert_eq!(pool(&[], &resolver).pick(&[]).err(), Some(PickError::NoPeer));
+    assert_eq!(pool(&[("10.0.0.1:80", 0)], &resolver).pick(&[]).err(), Some(PickError::NoPeer));
 }
 
 #[test]
@@ -135,9 +135,9 @@ fn a_name_that_does_not_resolve_is_told_from_no_targets() {
     let server = NameServer::start();
     server.set("known.test", &["10.0.0.1"], 60);
     let resolver = resolver(&server);
-    assert_eq!(pool(&[("unknown.test:80", 1)], &resolver).pick(&[]), Err(PickError::NameResolution));
+    assert_eq!(pool(&[("unknown.test:80", 1)], &resolver).pick(&[]).err(), Some(PickError::NameResolution));
     let direct = Balancers::new(&Config::default(), &resolver).for_service(&service("unknown.test", 80));
-    assert_eq!(direct.pick(&[]), Err(PickError::NameResolution));
+    assert_eq!(direct.pick(&[]).err(), Some(PickError::NameResolution));
     let half = pool(&[("unknown.test:80", 1), ("known.test:80", 1)], &resolver);
     assert_eq!(shares(&half, 3), expected(&[("10.0.0.1:80", 3)]), "what resolves carries all");
 }
@@ -150,7 +150,7 @@ fn a_change_of_dns_reaches_the_next_requests() {
     let balancer = pool(&[("moving.test:80", 100)], &resolver);
     assert_eq!(shares(&balancer, 2), expected(&[("10.0.0.1:80", 2)]));
     server.set("moving.test", &["10.0.0.2", "10.0.0.3"], 0);
-    let moved = || balancer.pick(&[]).unwrap().address.to_string() != "10.0.0.1:80";
+    let moved = || balancer.pick(&[]).unwrap().peer.address.to_string() != "10.0.0.1:80";
     assert!(resolver.wait_until(PATIENCE, |_| moved()));
     assert_eq!(shares(&balancer, 4), expected(&[("10.0.0.2:80", 2), ("10.0.0.3:80", 2)]));
 }
@@ -161,10 +161,10 @@ fn a_reload_goes_on_where_the_wheel_stood_unless_the_targets_changed() {
     let resolver = resolver(&server);
     let three = [("10.0.0.1:80", 1), ("10.0.0.2:80", 1), ("10.0.0.3:80", 1)];
     let before = pool(&three, &resolver);
-    let turn: Vec<_> = (0..3).map(|_| before.pick(&[]).unwrap().address).collect();
-    assert_eq!(before.pick(&[]).unwrap().address, turn[0]);
+    let turn: Vec<_> = (0..3).map(|_| before.pick(&[]).unwrap().peer.address).collect();
+    assert_eq!(before.pick(&[]).unwrap().peer.address, turn[0]);
     let after = pool(&three, &resolver);
-    assert_eq!(after.pick(&[]).unwrap().address, turn[1], "the next in turn");
+    assert_eq!(after.pick(&[]).unwrap().peer.address, turn[1], "the next in turn");
     let changed = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1), ("10.0.0.3:80", 2)], &resolver);
     assert!(!Arc::ptr_eq(&changed.rotation, &after.rotation));
 }
