@@ -145,6 +145,7 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         let work = &mut *self.parts.work;
         work.in_flight = InFlight::default();
+        work.set_cookie.clear();
         work.exchange.record.aborted |= self.finished.is_none();
         work.exchange.record.request_bytes += work.upload.received;
         work.exchange.record.close(self.finished.unwrap_or_else(Instant::now).into_std());

@@ -191,6 +191,8 @@ pub struct Workspace {
     pub upload: Upload,
     /// The request at its target, for as long as it counts among those there.
     pub in_flight: InFlight,
+    /// A cookie by which the client comes back to its target, as the field value of `Set-Cookie`; empty for none.
+    pub set_cookie: Vec<u8>,
 }
 
 impl Workspace {
@@ -202,6 +204,7 @@ impl Workspace {
             scratch: Vec::new(),
             upload: Upload::default(),
             in_flight: InFlight::default(),
+            set_cookie: Vec::new(),
         }
     }
 

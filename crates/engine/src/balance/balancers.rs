@@ -8,7 +8,7 @@ use model::declarative::Config;
 use model::entity::{Service, Target, Upstream};
 use plugin::services::TargetHealth;
 
-use super::{Balancer, Method, Spot, Watch};
+use super::{Balancer, Policy, Source, Spot};
 use crate::dns::Resolver;
 
 /// Kong's port of a target that names none.
@@ -38,7 +38,7 @@ impl Balancers {
             let spots = targets.get(&upstream.id).into_iter().flatten();
             let spots = spots.map(|target| spot_of(target, resolver)).collect();
             let (id, host_header) = (upstream.id.to_string(), upstream.host_header.clone());
-            balancer(&id, spots, host_header, Method::of(upstream), resolver)
+            balancer(&id, spots, host_header, Policy::of(upstream), resolver)
         };
         let upstreams = config.upstreams.iter();
         Self {
@@ -57,7 +57,7 @@ impl Balancers {
         let key = (service.host.clone(), service.port);
         let made = || {
             let spot = Spot::new(&service.host, service.port, 1, &self.resolver);
-            balancer(&service.host, vec![spot], None, Method::RoundRobin, &self.resolver)
+            balancer(&service.host, vec![spot], None, Policy::plain(), &self.resolver)
         };
         direct.entry(key).or_insert_with(made).clone()
     }
@@ -67,24 +67,27 @@ impl Balancers {
     pub fn health(&self) -> Vec<TargetHealth> {
         let mut upstreams: Vec<_> = self.upstreams.iter().collect();
         upstreams.sort_by_key(|(name, _)| *name);
-        let targets = upstreams
-            .into_iter()
-            .flat_map(|(name, balancer)| balancer.targets.iter().map(move |spot| (name.as_str(), spot)));
+        let targets = upstreams.into_iter().flat_map(|(name, balancer)| {
+            balancer.source.targets.iter().map(move |spot| (name.as_str(), spot))
+        });
         targets.flat_map(|(upstream, spot)| health_of(upstream, spot)).collect()
     }
 }
 
 fn balancer(
-    identity: &str,
+    owner: &str,
     spots: Vec<Spot>,
     host_header: Option<String>,
-    method: Method,
+    policy: Policy,
     resolver: &Arc<Resolver>,
 ) -> Arc<Balancer> {
-    let rotation = resolver.rotations.keep(&Identity(identity, &spots));
-    let watched = method.measured().is_some();
-    let watch = watched.then(|| Watch { standings: resolver.standings.clone(), owner: identity.into() });
-    Balancer::new(spots, host_header, rotation, method, watch)
+    let rotation = resolver.rotations.keep(&Identity(owner, &spots));
+    let standings = resolver.standings.clone();
+    Balancer::new(
+        Source { owner: owner.into(), targets: spots.into(), policy, standings },
+        host_header,
+        rotation,
+    )
 }
 
 /// The target is `host:port` by now, or lacks the port if it never went through the declarative format.

@@ -1,8 +1,7 @@
 //! Choosing by how much addresses have to do, and how well they do it.
 
-use tokio::time::Instant;
-
-use super::roster::{Candidate, Roster};
+use super::roster::Choice;
+use super::standing::{PENALTY, Standing};
 use super::wheel::scatter;
 
 /// Addresses that are compared for one request. Where there are more, each request compares others.
@@ -10,17 +9,13 @@ const COMPARED: usize = 256;
 /// Of two addresses drawn, the second is chosen only where its cost is below this share of the first one's: smaller
 /// differences are noise, and weights decide.
 const CLEARLY: f32 = 0.8;
-/// What is left of the standing of an address that fails all requests.
-const WORST: f32 = 0.01;
 
-impl Roster {
+impl Choice<'_> {
     /// The address with the fewest requests for its weight: `(active + 1) / weight` (kong.md 5.1).
-    pub(super) fn least_busy(&self, turn: u64, open: impl Fn(usize) -> bool) -> Option<usize> {
+    pub(super) fn least_busy(&self) -> Option<usize> {
         let mut best = None;
-        for index in self.compared(turn).filter(|index| open(*index)) {
-            let candidate = &self.candidates[index];
-            let active = candidate.standing.as_ref().map_or(0, |standing| standing.active());
-            let score = (active as f32 + 1.0) / candidate.weight as f32;
+        for index in self.compared() {
+            let score = (self.active(index) as f32 + 1.0) / self.weight(index);
             if best.is_none_or(|(lowest, _)| score < lowest) {
                 best = Some((score, index));
             }
@@ -30,15 +25,15 @@ impl Roster {
 
     /// The address with the fastest responses for its weight (kong.md 5.1). One that has not been measured is taken
     /// for an average one when it is new, and for a faster one from then on, like any that nobody has asked of late.
-    pub(super) fn fastest(&self, turn: u64, now: Instant, open: impl Fn(usize) -> bool) -> Option<usize> {
+    pub(super) fn fastest(&self) -> Option<usize> {
+        let now = self.now();
         let (mut best, mut unknown) = (None, None);
         let (mut sum, mut known) = (0.0, 0_u16);
-        for index in self.compared(turn).filter(|index| open(*index)) {
-            let candidate = &self.candidates[index];
-            match candidate.standing.as_ref().and_then(|standing| standing.latency(now)) {
+        for index in self.compared() {
+            match self.standing(index).and_then(|standing| standing.latency(now)) {
                 Some(latency) => {
                     (sum, known) = (sum + latency, known + 1);
-                    let score = latency / candidate.weight as f32;
+                    let score = latency / self.weight(index);
                     if best.is_none_or(|(lowest, _)| score < lowest) {
                         best = Some((score, index));
                     }
@@ -49,47 +44,45 @@ impl Roster {
         let (Some((lowest, index)), Some(unknown)) = (best, unknown) else {
             return best.map(|(_, index)| index).or(unknown);
         };
-        let candidate = &self.candidates[unknown];
-        let faded = candidate.standing.as_ref().map_or(1.0, |standing| standing.left(now));
-        let score = sum / f32::from(known) * faded / candidate.weight as f32;
+        let left = self.standing(unknown).map_or(1.0, |standing| standing.left(now));
+        let score = sum / f32::from(known) * left / self.weight(unknown);
         Some(if score <= lowest { unknown } else { index })
     }
 
-    /// The indices that are compared, beginning with the one whose turn it is: among equals, the first is chosen.
-    fn compared(&self, turn: u64) -> impl Iterator<Item = usize> + use<> {
-        let count = self.candidates.len();
-        let start = (turn % count as u64) as usize;
-        (start..count).chain(0..start).take(COMPARED)
-    }
-
     /// The better one of two addresses that are drawn by weight.
-    pub(super) fn better_of_two(
-        &self,
-        turn: u64,
-        now: Instant,
-        open: impl Fn(usize) -> bool,
-    ) -> Option<usize> {
-        let lot = scatter(turn);
-        let first = self.draw(lot, &open)?;
-        let other_one = |index: usize| index != first && open(index);
-        let Some(second) = self.draw(scatter(!lot), other_one) else {
-            return Some(first);
-        };
-        let [one, other] = [first, second].map(|index| &self.candidates[index]);
-        let latency = |candidate: &Candidate| candidate.standing.as_ref()?.peak(now);
-        let (of_one, of_other) = (latency(one), latency(other));
-        let of_one = of_one.or(of_other).unwrap_or(1.0);
-        let better =
-            self.cost(other, of_other.unwrap_or(of_one), now) < CLEARLY * self.cost(one, of_one, now);
-        Some(if better { second } else { first })
+    pub(super) fn better_of_two(&self) -> Option<usize> {
+        let lot = self.turn();
+        let first = self.draw(scatter(lot), |_| true)?;
+        let Some(second) = self.draw(scatter(!lot), |index| index != first) else { return Some(first) };
+        let latency = |index: usize| self.standing(index)?.peak(self.now());
+        let (of_first, of_second) = (latency(first), latency(second));
+        let of_first = of_first.or(of_second).unwrap_or(1.0);
+        let cost_of_first = self.cost(first, of_first);
+        let cost_of_second = self.cost(second, of_second.unwrap_or(of_first));
+        Some(if cost_of_second < CLEARLY * cost_of_first { second } else { first })
     }
 
-    /// What a request may expect of an address: the time a response takes, times the requests that are there already
-    /// for its weight, the more the more of them fail.
-    fn cost(&self, candidate: &Candidate, latency: f32, now: Instant) -> f32 {
-        let Some(standing) = &candidate.standing else { return latency };
-        let queue = 1.0 + standing.active() as f32 * self.mean_weight / candidate.weight as f32;
-        let succeeding = 1.0 - standing.failing(now);
-        latency * queue / (succeeding * succeeding).max(WORST)
+    /// What a request may expect of an address: the time a response takes and, the more of them fail, the penalty for
+    /// that; times the requests that are there already for its weight.
+    fn cost(&self, index: usize, latency: f32) -> f32 {
+        let failing = self.standing(index).map_or(0.0, |standing| standing.failing(self.now()));
+        let queue = 1.0 + self.active(index) as f32 * self.roster.mean_weight / self.weight(index);
+        // Even where responses take no time at all, queues count.
+        (latency.max(f32::MIN_POSITIVE) + failing * failing * PENALTY) * queue
+    }
+
+    /// The indices that are compared, beginning with the one whose turn it is: among equals, the first is chosen.
+    fn compared(&self) -> impl Iterator<Item = usize> {
+        let count = self.roster.candidates.len();
+        let start = (self.turn() % count as u64) as usize;
+        (start..count).chain(0..start).take(COMPARED).filter(|index| self.open(*index))
+    }
+
+    fn standing(&self, index: usize) -> Option<&Standing> {
+        self.roster.candidates[index].standing.as_deref()
+    }
+
+    fn active(&self, index: usize) -> u32 {
+        self.standing(index).map_or(0, Standing::active)
     }
 }

@@ -4,13 +4,16 @@
 //! puts a new roster in place; requests only ever see whole ones. What is learnt of an address outlives all of this,
 //! see [`standing`].
 
+mod affinity;
 mod balancers;
+mod hashing;
 mod load;
 mod measure;
-mod method;
+mod policy;
 mod roster;
 mod rotation;
 mod standing;
+mod sticky;
 #[cfg(test)]
 mod tests;
 mod unsupported;
@@ -23,8 +26,9 @@ use arc_swap::ArcSwap;
 
 use crate::dns::{Follower, Name, Resolver};
 
+pub use affinity::Asker;
 pub use balancers::Balancers;
-use method::Method;
+use policy::Policy;
 use roster::{Candidate, Roster};
 use rotation::Rotation;
 pub(crate) use rotation::Rotations;
@@ -60,19 +64,19 @@ pub enum PickError {
 
 /// Spreads requests over addresses.
 pub struct Balancer {
-    targets: Box<[Spot]>,
+    source: Source,
     host_header: Option<String>,
     rotation: Arc<Rotation>,
-    method: Method,
-    watch: Option<Watch>,
     roster: Addresses,
 }
 
-/// How the addresses of a balancer stand; for those where somebody wants to know.
-struct Watch {
-    standings: Arc<Standings>,
-    /// Whose addresses they are.
+/// What a roster is made from.
+struct Source {
+    /// Whose addresses they are: the id of an upstream, or the host of a service.
     owner: Arc<str>,
+    targets: Box<[Spot]>,
+    policy: Policy,
+    standings: Arc<Standings>,
 }
 
 /// A target: a host, a port, a weight.
@@ -97,21 +101,28 @@ enum Addresses {
 }
 
 impl Balancer {
-    /// An address for the next request or, on a retry, one not in `tried` while there are others.
+    /// An address for the next request or, on a retry, one not in `tried` while there are others. A cookie that the
+    /// client is to come back with is left in `set_cookie`, as the field value of `Set-Cookie`.
     ///
     /// # Errors
     /// When there is none.
-    pub fn pick(&self, tried: &[SocketAddr]) -> Result<Picked, PickError> {
+    pub fn pick(
+        &self,
+        tried: &[SocketAddr],
+        asker: &Asker<'_>,
+        set_cookie: &mut Vec<u8>,
+    ) -> Result<Picked, PickError> {
+        let (policy, rotation) = (&self.source.policy, &self.rotation);
         match &self.roster {
-            Addresses::Fixed(roster) => roster.pick(&self.method, tried, &self.rotation),
-            Addresses::Changing(roster, _) => roster.load().pick(&self.method, tried, &self.rotation),
+            Addresses::Fixed(roster) => roster.pick(policy, rotation, tried, asker, set_cookie),
+            Addresses::Changing(roster, _) => roster.load().pick(policy, rotation, tried, asker, set_cookie),
         }
     }
 
     /// The host of a picked target as the configuration has it, IPv6 in brackets, without port.
     #[must_use]
     pub fn host(&self, peer: &Peer) -> &Arc<str> {
-        &self.targets[peer.target].host
+        &self.source.targets[peer.target].host
     }
 
     /// The upstream's own `host_header`, which wins over the target's host.
@@ -120,28 +131,21 @@ impl Balancer {
         self.host_header.as_deref()
     }
 
-    fn new(
-        targets: Vec<Spot>,
-        host_header: Option<String>,
-        rotation: Arc<Rotation>,
-        method: Method,
-        watch: Option<Watch>,
-    ) -> Arc<Self> {
-        let targets = targets.into_boxed_slice();
-        let fixed = targets.iter().all(|spot| matches!(spot.place, Place::Address(_)));
-        let roster = assemble(&targets, watch.as_ref());
+    fn new(source: Source, host_header: Option<String>, rotation: Arc<Rotation>) -> Arc<Self> {
+        let fixed = source.targets.iter().all(|spot| matches!(spot.place, Place::Address(_)));
+        let roster = source.assemble();
         let roster = if fixed {
             Addresses::Fixed(roster)
         } else {
             Addresses::Changing(ArcSwap::from_pointee(roster), Mutex::default())
         };
-        let balancer = Arc::new(Self { targets, host_header, rotation, method, watch, roster });
+        let balancer = Arc::new(Self { source, host_header, rotation, roster });
         balancer.follow_names();
         balancer
     }
 
     fn follow_names(self: &Arc<Self>) {
-        for spot in &self.targets {
+        for spot in &self.source.targets {
             if let Place::Name(name) = &spot.place {
                 let this: Weak<Self> = Arc::downgrade(self);
                 name.follow(this);
@@ -156,8 +160,27 @@ impl Follower for Balancer {
     fn addresses_changed(&self) {
         if let Addresses::Changing(roster, building) = &self.roster {
             let _building = building.lock().unwrap_or_else(PoisonError::into_inner);
-            roster.store(Arc::new(assemble(&self.targets, self.watch.as_ref())));
+            roster.store(Arc::new(self.source.assemble()));
         }
+    }
+}
+
+impl Source {
+    /// The addresses known now.
+    fn assemble(&self) -> Roster {
+        let watched = self.policy.measured.is_some();
+        let standing = |address| watched.then(|| self.standings.keep(&self.owner, address));
+        let mut candidates = Vec::new();
+        for (target, spot) in self.targets.iter().enumerate() {
+            candidates.extend(spot.addresses().into_iter().map(|address| Candidate {
+                peer: Peer { address, target },
+                weight: spot.weight.into(),
+                standing: standing(address),
+            }));
+        }
+        let unresolved = self.targets.iter().any(|spot| spot.weight > 0 && spot.is_unresolved());
+        let empty = if unresolved { PickError::NameResolution } else { PickError::NoPeer };
+        Roster::new(candidates, empty, &self.owner, &self.policy)
     }
 }
 
@@ -188,19 +211,4 @@ impl Spot {
             Place::Name(name) => name.addresses().list.is_empty(),
         }
     }
-}
-
-/// The addresses known now.
-fn assemble(targets: &[Spot], watch: Option<&Watch>) -> Roster {
-    let standing = |address| watch.map(|watch| watch.standings.keep(&watch.owner, address));
-    let mut candidates = Vec::new();
-    for (target, spot) in targets.iter().enumerate().filter(|(_, spot)| spot.weight > 0) {
-        candidates.extend(spot.addresses().into_iter().map(|address| Candidate {
-            peer: Peer { address, target },
-            weight: spot.weight.into(),
-            standing: standing(address),
-        }));
-    }
-    let unresolved = targets.iter().any(|spot| spot.weight > 0 && spot.is_unresolved());
-    Roster::new(candidates, if unresolved { PickError::NameResolution } else { PickError::NoPeer })
 }

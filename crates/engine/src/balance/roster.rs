@@ -1,17 +1,20 @@
-//! The addresses that a balancer chooses from, as they are at one time.
+//! The addresses that a balancer chooses from, as they are at one time, and the choice of one.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::method::Method;
+use super::affinity::Asker;
+use super::hashing::Slots;
+use super::policy::{Method, Policy};
 use super::rotation::Rotation;
 use super::standing::{InFlight, Standing};
+use super::sticky::Sessions;
 use super::wheel::{Wheel, scatter};
 use super::{Peer, PickError, Picked};
 
-/// An address with weight.
+/// An address.
 pub(super) struct Candidate {
     pub(super) peer: Peer,
     pub(super) weight: u64,
@@ -19,93 +22,180 @@ pub(super) struct Candidate {
     pub(super) standing: Option<Arc<Standing>>,
 }
 
-/// All addresses with weight.
+/// All addresses.
 pub(super) struct Roster {
+    /// Those with weight.
     pub(super) candidates: Box<[Candidate]>,
+    /// Those without, which keep sessions that they have.
+    drained: Box<[Candidate]>,
     pub(super) mean_weight: f32,
-    wheel: Wheel,
-    /// The answer when there is none.
+    pub(super) wheel: Wheel,
+    affinity: Affinity,
+    /// The answer when none has weight.
     empty: PickError,
+}
+
+/// What is made ready for clients to find back to their targets.
+enum Affinity {
+    None,
+    Slots(Slots),
+    Sessions(Sessions),
+}
+
+/// One choice, and what it goes by.
+pub(super) struct Choice<'a> {
+    pub(super) roster: &'a Roster,
+    policy: &'a Policy,
+    rotation: &'a Rotation,
+    tried: &'a [SocketAddr],
+    /// The time, where the policy goes by it.
+    now: Option<Instant>,
 }
 
 /// Lots drawn until one falls on an address that can be had.
 const LOTS: usize = 8;
+/// The share of its weight with which an address starts slowly.
+const FIRST_SHARE: f32 = 0.1;
 
-impl Candidate {
+impl Roster {
+    /// These addresses of `owner`; `empty` says why there is none, if there is none.
+    pub(super) fn new(candidates: Vec<Candidate>, empty: PickError, owner: &str, policy: &Policy) -> Self {
+        let (candidates, drained): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|candidate| candidate.weight > 0);
+        let weights: Vec<u64> = candidates.iter().map(|candidate| candidate.weight).collect();
+        let affinity = match policy.method {
+            Method::ConsistentHashing { slots, .. } => Affinity::Slots(Slots::new(&candidates, slots)),
+            Method::Sticky(_) => {
+                Affinity::Sessions(Sessions::new(owner, candidates.iter().chain(drained.iter())))
+            }
+            _ => Affinity::None,
+        };
+        Self {
+            mean_weight: weights.iter().sum::<u64>() as f32 / weights.len().max(1) as f32,
+            wheel: Wheel::new(&weights),
+            candidates: candidates.into(),
+            drained: drained.into(),
+            affinity,
+            empty,
+        }
+    }
+
+    /// An address that is not in `tried` or, if all are, any that is available. A cookie for the client is left in
+    /// `set_cookie`.
+    pub(super) fn pick(
+        &self,
+        policy: &Policy,
+        rotation: &Rotation,
+        tried: &[SocketAddr],
+        asker: &Asker<'_>,
+        set_cookie: &mut Vec<u8>,
+    ) -> Result<Picked, PickError> {
+        if self.candidates.is_empty() {
+            return Err(self.empty);
+        }
+        let now = policy.measured.map(|_| Instant::now());
+        let choice = Choice { roster: self, policy, rotation, tried, now };
+        let mut index = choice.make(asker, set_cookie);
+        if index.is_none() && !tried.is_empty() {
+            index = Choice { tried: &[], ..choice }.make(asker, set_cookie);
+        }
+        let Candidate { peer, standing, .. } = self.candidate(index.ok_or(PickError::NoPeer)?);
+        let in_flight = match (standing, policy.measured, now) {
+            (Some(standing), Some(measured), Some(now)) => InFlight::begin(standing, measured, now),
+            _ => InFlight::default(),
+        };
+        Ok(Picked { peer: *peer, in_flight })
+    }
+
+    /// An address by its index, those without weight last.
     #[inline]
-    fn available(&self) -> bool {
-        self.standing.as_ref().is_none_or(|standing| standing.available())
+    fn candidate(&self, index: usize) -> &Candidate {
+        let count = self.candidates.len();
+        if index < count { &self.candidates[index] } else { &self.drained[index - count] }
     }
 }
 
-impl Roster {
-    /// The addresses that have weight; `empty` says why there is none.
-    pub(super) fn new(mut candidates: Vec<Candidate>, empty: PickError) -> Self {
-        candidates.retain(|candidate| candidate.weight > 0);
-        let weights: Vec<u64> = candidates.iter().map(|candidate| candidate.weight).collect();
-        let mean_weight = weights.iter().sum::<u64>() as f32 / weights.len().max(1) as f32;
-        Self { candidates: candidates.into_boxed_slice(), mean_weight, wheel: Wheel::new(&weights), empty }
-    }
-
-    /// An address that is not in `tried` or, if all are, any that is available.
-    pub(super) fn pick(
-        &self,
-        method: &Method,
-        tried: &[SocketAddr],
-        rotation: &Rotation,
-    ) -> Result<Picked, PickError> {
-        let index = match &*self.candidates {
-            [] => return Err(self.empty),
-            [only] => only.available().then_some(0),
-            _ if tried.is_empty() => self.choose(method, rotation.advance(), |index| self.available(index)),
-            _ => {
-                // Leaves the rotation alone: if each request that fails on one address moved it on by two, every
-                // request could end up on that address first.
-                let turn = scatter(rotation.position());
-                let untried = |index: usize| !tried.contains(&self.candidates[index].peer.address);
-                let other = self.choose(method, turn, |index| untried(index) && self.available(index));
-                other.or_else(|| self.choose(method, rotation.advance(), |index| self.available(index)))
+impl Choice<'_> {
+    fn make(&self, asker: &Asker<'_>, set_cookie: &mut Vec<u8>) -> Option<usize> {
+        match (&self.policy.method, &self.roster.affinity) {
+            (Method::ConsistentHashing { keys, .. }, Affinity::Slots(slots)) => {
+                self.by_hash(slots, keys.hash(asker, set_cookie))
             }
-        };
-        let Candidate { peer, standing, .. } = &self.candidates[index.ok_or(PickError::NoPeer)?];
-        Ok(Picked { peer: *peer, in_flight: InFlight::begin(standing.as_ref(), method.measured()) })
-    }
-
-    fn choose(&self, method: &Method, turn: u64, open: impl Fn(usize) -> bool) -> Option<usize> {
-        match method {
-            Method::RoundRobin => self.in_turn(turn, open),
-            Method::LeastConnections => self.least_busy(turn, open),
-            Method::Latency => self.fastest(turn, Instant::now(), open),
-            Method::TwoChoices => self.better_of_two(turn, Instant::now(), open),
+            (Method::Sticky(cookie), Affinity::Sessions(sessions)) => {
+                self.by_session(sessions, cookie, asker, set_cookie)
+            }
+            _ if self.roster.candidates.len() == 1 => self.open(0).then_some(0),
+            (Method::LeastConnections, _) => self.least_busy(),
+            (Method::Latency, _) => self.fastest(),
+            (Method::TwoChoices, _) => self.better_of_two(),
+            _ => self.in_turn(),
         }
     }
 
-    /// Weighted round-robin; where it is the turn of one that is not open, a lot decides.
-    fn in_turn(&self, turn: u64, open: impl Fn(usize) -> bool) -> Option<usize> {
-        let next = self.wheel.at(turn);
-        if open(next) { Some(next) } else { self.draw(scatter(turn), open) }
+    /// Whether an address can be had.
+    #[inline]
+    pub(super) fn open(&self, index: usize) -> bool {
+        let candidate = self.roster.candidate(index);
+        let available = candidate.standing.as_ref().is_none_or(|standing| standing.available());
+        available && (self.tried.is_empty() || !self.tried.contains(&candidate.peer.address))
     }
 
-    /// An open address drawn by weight.
-    pub(super) fn draw(&self, mut lot: u64, open: impl Fn(usize) -> bool) -> Option<usize> {
+    /// The number of this choice. A further attempt leaves the rotation alone: if each request that fails on one
+    /// address moved it on by two, every request could end up on that address first.
+    #[inline]
+    pub(super) fn turn(&self) -> u64 {
+        if self.tried.is_empty() { self.rotation.advance() } else { scatter(self.rotation.position()) }
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.now.unwrap_or_else(Instant::now)
+    }
+
+    /// Weighted round-robin; where it is the turn of one that cannot be had, a lot decides.
+    pub(super) fn in_turn(&self) -> Option<usize> {
+        let turn = self.turn();
+        let next = self.roster.wheel.at(turn);
+        let lot = scatter(turn);
+        if self.open(next) && self.admits(next, lot) { Some(next) } else { self.draw(lot, |_| true) }
+    }
+
+    /// An address that can be had, among those that are `wanted`, drawn by weight.
+    pub(super) fn draw(&self, mut lot: u64, wanted: impl Fn(usize) -> bool) -> Option<usize> {
+        let open = |index: usize| wanted(index) && self.open(index);
         for _ in 0..LOTS {
-            let index = self.wheel.at_lot(lot);
-            if open(index) {
+            lot = scatter(lot);
+            let index = self.roster.wheel.at_lot(lot);
+            if open(index) && self.admits(index, !lot) {
                 return Some(index);
             }
-            lot = scatter(lot);
         }
-        self.wheel.draw(lot, open)
+        self.roster.wheel.draw(lot, open)
     }
 
+    /// Whether an address that starts slowly takes the request that `lot` falls on.
     #[inline]
-    fn available(&self, index: usize) -> bool {
-        self.candidates[index].available()
+    fn admits(&self, index: usize, lot: u64) -> bool {
+        self.policy.slow_start.is_none()
+            || (scatter(lot) >> 40) as f32 / (1 << 24) as f32 <= self.share(index)
+    }
+
+    /// What an address weighs.
+    pub(super) fn weight(&self, index: usize) -> f32 {
+        self.roster.candidate(index).weight as f32 * self.share(index)
+    }
+
+    /// The share of its weight that an address gets: less than 1 while it starts slowly.
+    pub(super) fn share(&self, index: usize) -> f32 {
+        let standing = self.roster.candidate(index).standing.as_ref();
+        let (Some(standing), Some(time)) = (standing, self.policy.slow_start) else { return 1.0 };
+        (standing.age(self.now()).as_secs_f32() / time.as_secs_f32()).clamp(FIRST_SHARE, 1.0)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn roster(weights: &[u64]) -> Roster {
@@ -113,11 +203,14 @@ mod tests {
             let peer = Peer { address: SocketAddr::from(([10, 0, 0, 1], index as u16)), target: index };
             Candidate { peer, weight: *weight, standing: None }
         };
-        Roster::new(weights.iter().enumerate().map(candidate).collect(), PickError::NoPeer)
+        let candidates = weights.iter().enumerate().map(candidate).collect();
+        Roster::new(candidates, PickError::NoPeer, "owner", &Policy::plain())
     }
 
     fn pick(roster: &Roster, tried: &[SocketAddr], rotation: &Rotation) -> Result<Peer, PickError> {
-        roster.pick(&Method::RoundRobin, tried, rotation).map(|picked| picked.peer)
+        let asker = Asker { client: IpAddr::from([192, 0, 2, 1]), exchange: None };
+        let picked = roster.pick(&Policy::plain(), rotation, tried, &asker, &mut Vec::new());
+        picked.map(|picked| picked.peer)
     }
 
     fn shares(picked: &[usize], targets: usize) -> Vec<usize> {

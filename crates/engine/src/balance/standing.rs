@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use super::measure::{Average, Tick};
 
-/// A request without a response counts as one that took at least so long.
-const PENALTY: Duration = Duration::from_secs(5);
+/// A request without a response counts as one that took at least so many milliseconds.
+pub(super) const PENALTY: f32 = 5000.0;
 
 /// What is known of one address of an upstream.
 #[repr(align(128))]
@@ -144,15 +144,15 @@ impl Standing {
             Outcome::Responded(status) => status >= 500,
             Outcome::Failed(_) => true,
         };
+        let millis = took.as_secs_f32() * 1000.0;
         // Failing fast is not being fast.
-        let answered = !matches!(outcome, Outcome::Failed(_));
-        let counted = if answered { took } else { took.max(PENALTY) };
-        let millis = counted.as_secs_f32() * 1000.0;
-        match measured {
-            Measured::Number => {}
-            Measured::Latency => self.busy.latency.add(millis, now),
-            Measured::Peaks => {
-                self.busy.peak.add_peak(millis, now);
+        match (measured, outcome) {
+            (Measured::Number, _) => {}
+            (Measured::Latency, Outcome::Failed(_)) => self.busy.latency.add(millis.max(PENALTY), now),
+            (Measured::Latency, _) => self.busy.latency.add(millis, now),
+            (Measured::Peaks, _) => {
+                let known = if failed { self.busy.peak.at(now) } else { None };
+                self.busy.peak.add_peak(millis.max(known.unwrap_or(0.0)), now);
                 self.busy.failing.add(if failed { 1.0 } else { 0.0 }, now);
             }
         }
@@ -164,7 +164,8 @@ fn millis_between(origin: Instant, now: Instant) -> u64 {
 }
 
 /// A request at an address. The address has it for as long as this lives: when the exchange ends, however it does,
-/// it is one request less. What came of the request is told here and nowhere else.
+/// it is one request less. What came of the request is told here and nowhere else. Nothing is kept of requests to
+/// addresses of which nothing has to be known.
 #[derive(Default)]
 pub struct InFlight(Option<Flight>);
 
@@ -175,14 +176,11 @@ struct Flight {
 }
 
 impl InFlight {
-    /// A request that goes to the address of `standing` now. Nothing is kept about addresses without one.
+    /// A request that goes to the address of `standing` at `now`.
     #[inline]
-    pub(super) fn begin(standing: Option<&Arc<Standing>>, measured: Option<Measured>) -> Self {
-        Self(standing.zip(measured).map(|(standing, measured)| {
-            standing.busy.active.fetch_add(1, Ordering::Relaxed);
-            let begun = standing.tick(Instant::now());
-            Flight { standing: standing.clone(), measured, begun }
-        }))
+    pub(super) fn begin(standing: &Arc<Standing>, measured: Measured, now: Instant) -> Self {
+        standing.busy.active.fetch_add(1, Ordering::Relaxed);
+        Self(Some(Flight { standing: standing.clone(), measured, begun: standing.tick(now) }))
     }
 
     /// What came of it, known at `now`. A client that leaves is no trouble of the address, and nothing is told then.
@@ -289,7 +287,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_counts_until_it_is_dropped() {
         let standing = Standings::default().keep(&"one".into(), address());
-        let [first, second] = [0, 1].map(|_| InFlight::begin(Some(&standing), Some(Measured::Number)));
+        let [first, second] = [0, 1].map(|_| InFlight::begin(&standing, Measured::Number, Instant::now()));
         assert_eq!(standing.active(), 2);
         first.report(Outcome::Failed(Trouble::Late), Instant::now);
         drop(first);

@@ -6,11 +6,12 @@ use model::entity::Upstream;
 #[must_use]
 pub fn unsupported(upstream: &Upstream) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
-    if upstream.algorithm != "round-robin" {
-        found.push((
-            "algorithm",
-            format!("algorithm {} is not supported yet, use round-robin", upstream.algorithm),
-        ));
+    let paths = [
+        ("hash_on_cookie_path", Some(&upstream.hash_on_cookie_path)),
+        ("sticky_sessions_cookie_path", upstream.sticky_sessions_cookie_path.as_ref()),
+    ];
+    for (field, _) in paths.into_iter().filter(|(_, path)| path.is_some_and(|path| path.contains(';'))) {
+        found.push((field, "a path with a semicolon cannot stand in a cookie".to_owned()));
     }
     if upstream.use_srv_name {
         found.push(("use_srv_name", "SRV records are not supported yet".to_owned()));

@@ -8,7 +8,7 @@ use plugin::sessions::SessionEnd;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use crate::balance::{InFlight, Outcome, Peer, Picked, Trouble};
+use crate::balance::{Asker, InFlight, Outcome, Peer, Picked, Trouble};
 use crate::session::Local;
 use crate::snapshot::Plan;
 use crate::timer::Timer;
@@ -40,8 +40,10 @@ pub async fn reach(
     tried: &mut Tried,
 ) -> Result<(Stream, InFlight), SessionEnd> {
     let Target { plan, service, .. } = *target;
+    let asker = Asker { client: target.client.ip, exchange: None };
     for _ in 0..=plan.retries {
-        let Picked { peer, in_flight } = plan.balancer.pick(tried).map_err(|_| SessionEnd::NoTarget)?;
+        let picked = plan.balancer.pick(tried, &asker, &mut Vec::new());
+        let Picked { peer, in_flight } = picked.map_err(|_| SessionEnd::NoTarget)?;
         let (reason, trouble) = match timer.within(plan.connect_timeout, open(local, target, &peer)).await {
             Ok(Ok(stream)) => {
                 tried.push(peer.address);

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdSocket};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use super::draft::Arrival;
 use super::session::Way;
 use super::udp_table::Table;
-use crate::balance::{InFlight, Outcome, Picked, Trouble};
+use crate::balance::{Asker, InFlight, Outcome, Picked, Trouble};
 use crate::connections::Idle;
 use crate::load;
 use crate::session::Local;
@@ -151,7 +151,7 @@ impl Listener {
             tracing::debug!(%client, listener = %self.here, "no route matches a datagram");
             return None;
         };
-        match open(local, &way) {
+        match open(local, &way, client.ip()) {
             Ok((socket, picked)) => Some(self.enter(client, socket, picked, way)),
             Err(end) => {
                 way.series.count(end, 0, 0);
@@ -215,9 +215,10 @@ impl Listener {
 }
 
 /// A socket connected to a target of the route's service.
-fn open(local: &Local, way: &Way) -> Result<(UdpSocket, Picked), SessionEnd> {
+fn open(local: &Local, way: &Way, client: IpAddr) -> Result<(UdpSocket, Picked), SessionEnd> {
     let plan = way.plan.as_ref().ok_or(SessionEnd::NoTarget)?;
-    let picked = plan.balancer.pick(&[]).map_err(|_| SessionEnd::NoTarget)?;
+    let asker = Asker { client, exchange: None };
+    let picked = plan.balancer.pick(&[], &asker, &mut Vec::new()).map_err(|_| SessionEnd::NoTarget)?;
     let target = picked.peer.address;
     match connect(target) {
         Ok(socket) => Ok((socket, picked)),

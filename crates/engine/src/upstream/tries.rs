@@ -4,7 +4,7 @@ use plugin::Exchange;
 use tokio::time::Instant;
 
 use super::attempt::Missed;
-use crate::balance::{InFlight, Outcome, Peer, PickError, Picked, Trouble};
+use crate::balance::{Asker, InFlight, Outcome, Peer, PickError, Picked, Trouble};
 use crate::respond::Failure;
 use crate::session::Parts;
 use crate::snapshot::Plan;
@@ -13,13 +13,16 @@ use crate::snapshot::Plan;
 /// The request counts among those of the target until the next attempt, or until its end.
 pub fn pick(parts: &mut Parts<'_>, plan: &Plan) -> Result<Peer, Failure> {
     parts.work.in_flight = InFlight::default();
-    let record = &mut parts.work.exchange.record;
+    let work = &mut *parts.work;
     let mut tried = smallvec::SmallVec::<[_; 8]>::new();
-    tried.extend(record.tries.iter().map(|attempt| attempt.address));
-    let Picked { peer, in_flight } = plan.balancer.pick(&tried).map_err(|error| match error {
+    tried.extend(work.exchange.record.tries.iter().map(|attempt| attempt.address));
+    let asker = Asker { client: work.exchange.client.ip, exchange: Some(&work.exchange) };
+    let picked = plan.balancer.pick(&tried, &asker, &mut work.set_cookie);
+    let Picked { peer, in_flight } = picked.map_err(|error| match error {
         PickError::NoPeer => Failure::NoPeer,
         PickError::NameResolution => Failure::NameResolution,
     })?;
+    let record = &mut work.exchange.record;
     let since = if tried.is_empty() { 0 } else { millis_since(record.started) };
     record.tries.push(plugin::exchange::Try {
         address: peer.address,
@@ -27,7 +30,7 @@ pub fn pick(parts: &mut Parts<'_>, plan: &Plan) -> Result<Peer, Failure> {
         balancer_us: 0,
         failed: None,
     });
-    parts.work.in_flight = in_flight;
+    work.in_flight = in_flight;
     Ok(peer)
 }
 

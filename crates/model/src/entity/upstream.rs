@@ -110,7 +110,7 @@ crate::entity! {
         /// The name; services use it as their host.
         name: String, [unique(), host_name()];
         /// How a target is picked.
-        algorithm: String = "round-robin", [one_of(&["consistent-hashing", "least-connections", "round-robin", "latency"])];
+        algorithm: String = "round-robin", [one_of(&["consistent-hashing", "least-connections", "round-robin", "latency", "sticky-sessions", "p2c"])];
         /// What keeps a client on its target.
         hash_on: String = "none", [one_of(&HASH_INPUTS)];
         /// What to use instead when that is absent.
@@ -131,8 +131,15 @@ crate::entity! {
         hash_on_uri_capture: Option<String>, [len_min(1)];
         /// The capture to fall back to.
         hash_fallback_uri_capture: Option<String>, [len_min(1)];
-        /// Size of the ring of consistent hashing.
+        /// The cookie of sticky sessions, which names the target; the gateway sets it. A field of Kong's since 3.11.
+        sticky_sessions_cookie: Option<String>, [matches("^[A-Za-z0-9_-]+$"), extension()];
+        /// The path of that cookie; unset is `/`. A field of Kong's since 3.11.
+        sticky_sessions_cookie_path: Option<String>, [path(), extension()];
+        /// Slots of consistent hashing.
         slots: i64 = 10000, [between(10, 65536)];
+        /// Seconds in which a target that is new, or healthy again, comes from a tenth of its weight to all of it; unset
+        /// and 0 are at once. Not a field of Kong's.
+        slow_start: Option<f64>, [between(0, 86400), extension()];
         /// How the health of targets is found out.
         healthchecks: Healthchecks;
         /// The `Host` that targets see.
@@ -156,6 +163,7 @@ crate::entity! {
         conditional("hash_on", equals("consumer"), "hash_fallback", one_of(&["none", "ip", "header", "cookie", "path", "query_arg", "uri_capture"])),
         conditional("hash_on", equals("ip"), "hash_fallback", one_of(&["none", "consumer", "header", "cookie", "path", "query_arg", "uri_capture"])),
         conditional("hash_on", equals("path"), "hash_fallback", one_of(&["none", "consumer", "ip", "header", "cookie", "query_arg", "uri_capture"])),
+        conditional("algorithm", equals("sticky-sessions"), "sticky_sessions_cookie", required()),
         distinct(&["hash_on_header", "hash_fallback_header"]),
         distinct(&["hash_on_query_arg", "hash_fallback_query_arg"]),
         distinct(&["hash_on_uri_capture", "hash_fallback_uri_capture"]),
@@ -169,7 +177,9 @@ const HASH_INPUTS: [&str; 8] =
 /// algorithms that look at load forbid hashing, and without hashing the rest is round-robin.
 pub(crate) fn settle_algorithm(algorithm: Option<&str>, hash_on: Option<&str>) -> Vec<(&'static str, Value)> {
     match (algorithm, hash_on) {
-        (Some("least-connections" | "latency"), _) => vec![("hash_on", Value::Null)],
+        (Some("least-connections" | "latency" | "sticky-sessions" | "p2c"), _) => {
+            vec![("hash_on", Value::Null)]
+        }
         (_, Some("none")) => vec![("algorithm", json!("round-robin"))],
         (_, Some(input)) if HASH_INPUTS.contains(&input) => vec![("algorithm", json!("consistent-hashing"))],
         _ => Vec::new(),
