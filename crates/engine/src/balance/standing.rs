@@ -242,6 +242,15 @@ impl Standings {
 }
 
 #[cfg(test)]
+impl Standings {
+    /// Requests that are at any address now.
+    pub fn active(&self) -> u32 {
+        let kept = self.kept.lock().unwrap();
+        kept.standings.values().filter_map(Weak::upgrade).map(|standing| standing.active()).sum()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

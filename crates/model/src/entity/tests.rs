@@ -225,6 +225,27 @@ fn hashing_and_algorithm_settle_each_other() {
     );
     assert_eq!(settle_algorithm(Some("latency"), Some("ip")), [("hash_on", Value::Null)]);
     assert!(settle_algorithm(Some("consistent-hashing"), None).is_empty());
+    for algorithm in ["sticky-sessions", "p2c", "least-connections", "latency"] {
+        let settled = settle_algorithm(Some(algorithm), Some("none"));
+        assert!(settled.iter().all(|(field, _)| *field != "algorithm"), "{algorithm} stays");
+    }
+}
+
+#[test]
+fn upstreams_of_sticky_sessions_name_their_cookie() {
+    refused::<Upstream>(
+        &json!({"name": "u", "algorithm": "sticky-sessions"}),
+        "sticky_sessions_cookie: required field missing",
+    );
+    refused::<Upstream>(
+        &json!({"name": "u", "algorithm": "sticky-sessions", "sticky_sessions_cookie": "a;b"}),
+        "sticky_sessions_cookie: invalid value: a;b",
+    );
+    refused::<Upstream>(
+        &json!({"name": "u", "slow_start": 86401}),
+        "slow_start: value should be between 0 and 86400",
+    );
+    accepted::<Upstream>(&json!({"name": "u", "algorithm": "p2c", "slow_start": 0.5}));
 }
 
 #[test]
