@@ -137,23 +137,27 @@ impl Standing {
         Tick::at(now.saturating_duration_since(self.origin))
     }
 
-    /// What came of a request after `took`, known at `now`. Everything that is learnt from traffic arrives here.
-    fn report(&self, outcome: Outcome, took: Duration, now: Tick, measured: Measured) {
-        let failed = match outcome {
-            Outcome::Connected => false,
-            Outcome::Responded(status) => status >= 500,
-            Outcome::Failed(_) => true,
-        };
-        let millis = took.as_secs_f32() * 1000.0;
+    /// What came of a request, known at `now`, and how long that took the address. Everything that is learnt from
+    /// traffic arrives here.
+    fn report(&self, outcome: Outcome, took: Option<Duration>, now: Tick, measured: Measured) {
+        let Busy { latency, peak, failing, .. } = &self.busy;
+        let millis = took.map(|took| took.as_secs_f32() * 1000.0);
         // Failing fast is not being fast.
         match (measured, outcome) {
             (Measured::Number, _) => {}
-            (Measured::Latency, Outcome::Failed(_)) => self.busy.latency.add(millis.max(PENALTY), now),
-            (Measured::Latency, _) => self.busy.latency.add(millis, now),
+            (Measured::Latency, Outcome::Failed(_)) => latency.add(millis.unwrap_or(0.0).max(PENALTY), now),
+            (Measured::Latency, _) => {
+                millis.inspect(|millis| latency.add(*millis, now));
+            }
             (Measured::Peaks, _) => {
-                let known = if failed { self.busy.peak.at(now) } else { None };
-                self.busy.peak.add_peak(millis.max(known.unwrap_or(0.0)), now);
-                self.busy.failing.add(if failed { 1.0 } else { 0.0 }, now);
+                let failed = match outcome {
+                    Outcome::Connected => false,
+                    Outcome::Responded(status) => status >= 500,
+                    Outcome::Failed(_) => true,
+                };
+                let known = if failed { peak.at(now) } else { None };
+                millis.inspect(|millis| peak.add_peak(millis.max(known.unwrap_or(0.0)), now));
+                failing.add(if failed { 1.0 } else { 0.0 }, now);
             }
         }
     }
@@ -173,6 +177,8 @@ struct Flight {
     standing: Arc<Standing>,
     measured: Measured,
     begun: Tick,
+    /// No client is waited for: the time until the response is the address's own.
+    timed: bool,
 }
 
 impl InFlight {
@@ -180,15 +186,22 @@ impl InFlight {
     #[inline]
     pub(super) fn begin(standing: &Arc<Standing>, measured: Measured, now: Instant) -> Self {
         standing.busy.active.fetch_add(1, Ordering::Relaxed);
-        Self(Some(Flight { standing: standing.clone(), measured, begun: standing.tick(now) }))
+        Self(Some(Flight { standing: standing.clone(), measured, begun: standing.tick(now), timed: true }))
+    }
+
+    /// Its body comes from the client while it is sent: how long that takes says nothing of the address.
+    pub fn await_client(&mut self) {
+        if let Some(flight) = &mut self.0 {
+            flight.timed = false;
+        }
     }
 
     /// What came of it, known at `now`. A client that leaves is no trouble of the address, and nothing is told then.
     #[inline]
     pub fn report(&self, outcome: Outcome, now: impl FnOnce() -> Instant) {
-        if let Some(Flight { standing, measured, begun }) = &self.0 {
+        if let Some(Flight { standing, measured, begun, timed }) = &self.0 {
             let now = standing.tick(now());
-            standing.report(outcome, now.since(*begun), now, *measured);
+            standing.report(outcome, timed.then(|| now.since(*begun)), now, *measured);
         }
     }
 }
@@ -243,10 +256,18 @@ impl Standings {
 
 #[cfg(test)]
 impl Standings {
+    fn all(&self) -> Vec<Arc<Standing>> {
+        self.kept.lock().unwrap().standings.values().filter_map(Weak::upgrade).collect()
+    }
+
     /// Requests that are at any address now.
     pub fn active(&self) -> u32 {
-        let kept = self.kept.lock().unwrap();
-        kept.standings.values().filter_map(Weak::upgrade).map(|standing| standing.active()).sum()
+        self.all().iter().map(|standing| standing.active()).sum()
+    }
+
+    /// Addresses of which it is known how fast they answer.
+    pub fn measured(&self) -> usize {
+        self.all().iter().filter(|standing| standing.latency(Instant::now()).is_some()).count()
     }
 }
 

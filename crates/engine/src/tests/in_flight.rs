@@ -123,10 +123,35 @@ async fn a_tunnel_and_a_session_of_bytes_count_until_they_end() {
         service.expect("hello").await;
         assert_eq!(lab.in_flight(), 2);
         drop((upstream, service));
-        (client.rest().await, bytes.rest().await);
+        client.rest().await;
+        bytes.rest().await;
         drop((client, bytes));
         settle().await;
         assert_eq!(lab.in_flight(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_that_a_client_takes_over_its_body_is_not_the_targets() {
+    let document = LEAST.replace("least-connections", "latency");
+    let settings = Settings { upstream_pool_size: 0, ..Settings::default() };
+    with(&document, settings, |lab| async move {
+        let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n";
+        let (mut client, mut upstream) = asked(&lab, head).await;
+        sleep(Duration::from_secs(2)).await;
+        let body = "x".repeat(100_000);
+        tokio::join!(client.send(&body), upstream.expect(&body));
+        upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        assert_eq!(client.response().await.0, 200);
+        assert_eq!(lab.measured_targets(), 0);
+
+        // A body that is at hand costs no time.
+        let whole = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody";
+        let (mut client, mut upstream) = asked(&lab, whole).await;
+        upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        assert_eq!(client.response().await.0, 200);
+        assert_eq!(lab.measured_targets(), 1);
     })
     .await;
 }

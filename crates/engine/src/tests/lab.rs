@@ -215,6 +215,11 @@ impl Lab {
         self.resolver.standings.active()
     }
 
+    /// Targets of which it is known how fast they answer.
+    pub fn measured_targets(&self) -> usize {
+        self.resolver.standings.measured()
+    }
+
     /// How many workspaces have been made so far.
     pub fn workspaces_made(&self) -> u64 {
         self.local.worker.count() - 1

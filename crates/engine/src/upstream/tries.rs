@@ -18,7 +18,7 @@ pub fn pick(parts: &mut Parts<'_>, plan: &Plan) -> Result<Peer, Failure> {
     tried.extend(work.exchange.record.tries.iter().map(|attempt| attempt.address));
     let asker = Asker { client: work.exchange.client.ip, exchange: Some(&work.exchange) };
     let picked = plan.balancer.pick(&tried, &asker, &mut work.set_cookie);
-    let Picked { peer, in_flight } = picked.map_err(|error| match error {
+    let Picked { peer, mut in_flight } = picked.map_err(|error| match error {
         PickError::NoPeer => Failure::NoPeer,
         PickError::NameResolution => Failure::NameResolution,
     })?;
@@ -30,6 +30,9 @@ pub fn pick(parts: &mut Parts<'_>, plan: &Plan) -> Result<Peer, Failure> {
         balancer_us: 0,
         failed: None,
     });
+    if work.upload.is_awaiting_client() {
+        in_flight.await_client();
+    }
     work.in_flight = in_flight;
     Ok(peer)
 }
