@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use arc_swap::ArcSwap;
 
 use crate::dns::{Follower, Name, Resolver};
+use crate::health::Rules;
 
 pub use affinity::Asker;
 pub use balancers::Balancers;
@@ -32,8 +33,8 @@ use policy::Policy;
 use roster::{Candidate, Roster};
 use rotation::Rotation;
 pub(crate) use rotation::Rotations;
-pub(crate) use standing::Standings;
 pub use standing::{InFlight, Outcome, Trouble};
+pub(crate) use standing::{Standing, Standings};
 pub use unsupported::unsupported;
 
 /// An address picked for a request.
@@ -70,6 +71,20 @@ pub struct Balancer {
     roster: Addresses,
 }
 
+/// An address of a balancer, for those who look after its health.
+pub(crate) struct Member {
+    /// How it stands.
+    pub standing: Arc<Standing>,
+    /// The address.
+    pub address: SocketAddr,
+    /// The host of its target, IPv6 in brackets.
+    pub host: Arc<str>,
+    /// Its target, as `host:port`.
+    pub target: Arc<str>,
+    /// The weight it has.
+    pub weight: u64,
+}
+
 /// What a roster is made from.
 struct Source {
     /// Whose addresses they are: the id of an upstream, or the host of a service.
@@ -77,6 +92,8 @@ struct Source {
     targets: Box<[Spot]>,
     policy: Policy,
     standings: Arc<Standings>,
+    /// How the health of the addresses is judged, if it is.
+    rules: Option<Arc<Rules>>,
 }
 
 /// A target: a host, a port, a weight.
@@ -131,6 +148,22 @@ impl Balancer {
         self.host_header.as_deref()
     }
 
+    /// The addresses known now of which anything has to be known.
+    pub(crate) fn members(&self) -> Vec<Member> {
+        let member = |candidate: &Candidate| {
+            let Peer { address, target } = candidate.peer;
+            let spot = &self.source.targets[target];
+            let standing = candidate.standing.clone()?;
+            let (host, target) = (spot.host.clone(), spot.label().into());
+            Some(Member { standing, address, host, target, weight: candidate.weight })
+        };
+        let all = |roster: &Roster| roster.all().filter_map(member).collect();
+        match &self.roster {
+            Addresses::Fixed(roster) => all(roster),
+            Addresses::Changing(roster, _) => all(&roster.load()),
+        }
+    }
+
     fn new(source: Source, host_header: Option<String>, rotation: Arc<Rotation>) -> Arc<Self> {
         let fixed = source.targets.iter().all(|spot| matches!(spot.place, Place::Address(_)));
         let roster = source.assemble();
@@ -161,6 +194,9 @@ impl Follower for Balancer {
         if let Addresses::Changing(roster, building) = &self.roster {
             let _building = building.lock().unwrap_or_else(PoisonError::into_inner);
             roster.store(Arc::new(self.source.assemble()));
+            if let Some(rules) = &self.source.rules {
+                rules.rouse.notify_one();
+            }
         }
     }
 }
@@ -194,6 +230,11 @@ impl Spot {
             Err(_) => (host.to_owned(), Place::Name(resolver.watch(host))),
         };
         Self { host: host.into(), port, weight, place }
+    }
+
+    /// The target as the Admin API shows it.
+    fn label(&self) -> String {
+        format!("{}:{}", self.host, self.port)
     }
 
     /// The addresses known now.

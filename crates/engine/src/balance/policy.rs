@@ -52,7 +52,7 @@ impl Policy {
             Method::LeastConnections => Some(Measured::Number),
             Method::Latency => Some(Measured::Latency),
             Method::TwoChoices => Some(Measured::Peaks),
-            _ => slow_start.map(|_| Measured::Number),
+            _ => (slow_start.is_some() || upstream.healthchecks.are_on()).then_some(Measured::Number),
         };
         Self { method, slow_start, measured }
     }

@@ -107,6 +107,11 @@ impl Roster {
         Ok(Picked { peer: *peer, in_flight })
     }
 
+    /// All of them, with weight or without.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Candidate> {
+        self.candidates.iter().chain(&self.drained)
+    }
+
     /// An address by its index, those without weight last.
     #[inline]
     fn candidate(&self, index: usize) -> &Candidate {

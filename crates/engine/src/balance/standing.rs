@@ -13,6 +13,7 @@ use ahash::AHashMap;
 use tokio::time::Instant;
 
 use super::measure::{Average, Tick};
+use crate::health::Health;
 
 /// A request without a response counts as one that took at least so many milliseconds.
 pub(super) const PENALTY: f32 = 5000.0;
@@ -24,6 +25,7 @@ pub struct Standing {
     /// When it was added or recovered, in milliseconds after `origin`.
     since: AtomicU64,
     origin: Instant,
+    health: Health,
     busy: Busy,
 }
 
@@ -73,12 +75,24 @@ pub enum Trouble {
     Broken,
 }
 
+impl Outcome {
+    /// Whether a comparison of addresses takes it for a failure.
+    pub(crate) fn is_failure(self) -> bool {
+        match self {
+            Self::Connected => false,
+            Self::Responded(status) => status >= 500,
+            Self::Failed(_) => true,
+        }
+    }
+}
+
 impl Standing {
     fn new(origin: Instant, now: Instant) -> Self {
         Self {
             available: AtomicBool::new(true),
             since: AtomicU64::new(millis_between(origin, now)),
             origin,
+            health: Health::default(),
             busy: Busy::default(),
         }
     }
@@ -90,7 +104,12 @@ impl Standing {
         self.available.load(Ordering::Relaxed)
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "for whoever finds out about health"))]
+    /// What is known of its health.
+    #[must_use]
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
+    }
+
     /// Says whether requests may go there from `now` on. An address that recovers begins as if it were new.
     pub fn set_available(&self, available: bool, now: Instant) {
         let was = self.available.swap(available, Ordering::Relaxed);
@@ -140,6 +159,9 @@ impl Standing {
     /// What came of a request, known at `now`, and how long that took the address. Everything that is learnt from
     /// traffic arrives here.
     fn report(&self, outcome: Outcome, took: Option<Duration>, now: Tick, measured: Measured) {
+        if self.health.hear(outcome, took) {
+            self.available.store(false, Ordering::Relaxed);
+        }
         let Busy { latency, peak, failing, .. } = &self.busy;
         let millis = took.map(|took| took.as_secs_f32() * 1000.0);
         // Failing fast is not being fast.
@@ -150,11 +172,7 @@ impl Standing {
                 millis.inspect(|millis| latency.add(*millis, now));
             }
             (Measured::Peaks, _) => {
-                let failed = match outcome {
-                    Outcome::Connected => false,
-                    Outcome::Responded(status) => status >= 500,
-                    Outcome::Failed(_) => true,
-                };
+                let failed = outcome.is_failure();
                 let known = if failed { peak.at(now) } else { None };
                 millis.inspect(|millis| peak.add_peak(millis.max(known.unwrap_or(0.0)), now));
                 failing.add(if failed { 1.0 } else { 0.0 }, now);

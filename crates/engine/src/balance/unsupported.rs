@@ -16,17 +16,5 @@ pub fn unsupported(upstream: &Upstream) -> Vec<(&'static str, String)> {
     if upstream.use_srv_name {
         found.push(("use_srv_name", "SRV records are not supported yet".to_owned()));
     }
-    let active = &upstream.healthchecks.active;
-    let passive = &upstream.healthchecks.passive.unhealthy;
-    let counted = [
-        ("healthchecks.active.healthy.interval", active.healthy.interval != 0.0),
-        ("healthchecks.active.unhealthy.interval", active.unhealthy.interval != 0.0),
-        ("healthchecks.passive.unhealthy.tcp_failures", passive.tcp_failures != 0),
-        ("healthchecks.passive.unhealthy.timeouts", passive.timeouts != 0),
-        ("healthchecks.passive.unhealthy.http_failures", passive.http_failures != 0),
-    ];
-    for (field, _) in counted.into_iter().filter(|(_, on)| *on) {
-        found.push((field, "health checks are not supported yet, set it to 0".to_owned()));
-    }
     found
 }

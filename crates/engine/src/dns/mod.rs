@@ -23,6 +23,7 @@ use ahash::AHashMap;
 use tokio::sync::mpsc;
 
 use crate::balance::{Rotations, Standings};
+use crate::health::Book;
 
 pub(crate) use name::Follower;
 pub use name::{Failure, Name, State};
@@ -61,6 +62,8 @@ pub struct Resolver {
     pub(crate) rotations: Rotations,
     /// How addresses stand, here for the same reason.
     pub(crate) standings: Arc<Standings>,
+    /// What their health comes to, here for the same reason.
+    pub(crate) book: Arc<Book>,
 }
 
 /// What the resolver and its thread share.
@@ -100,8 +103,14 @@ impl Resolver {
         let thread = thread::Builder::new().name("dns".to_owned()).spawn(move || {
             runtime.block_on(async { Refresher::new(settings, theirs).run(watches).await });
         })?;
-        let (rotations, standings) = (Rotations::default(), Arc::default());
-        Ok(Arc::new(Self { registry, inbox: Some(inbox), thread: Some(thread), rotations, standings }))
+        Ok(Arc::new(Self {
+            registry,
+            inbox: Some(inbox),
+            thread: Some(thread),
+            rotations: Rotations::default(),
+            standings: Arc::default(),
+            book: Arc::default(),
+        }))
     }
 
     /// The name, looked up from now on for as long as it is held. The same name gives the same `Arc`.

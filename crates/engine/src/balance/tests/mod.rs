@@ -214,9 +214,4 @@ fn what_is_not_built_yet_is_named() {
     assert_eq!(fields(json!({"algorithm": "least-connections", "use_srv_name": true})), ["use_srv_name"]);
     let cookie = json!({"hash_on": "cookie", "hash_on_cookie": "c", "hash_on_cookie_path": "/a;b"});
     assert_eq!(fields(cookie), ["hash_on_cookie_path"]);
-    let checks = json!({"active": {"healthy": {"interval": 5}}, "passive": {"unhealthy": {"timeouts": 3}}});
-    assert_eq!(
-        fields(json!({"healthchecks": checks})),
-        ["healthchecks.active.healthy.interval", "healthchecks.passive.unhealthy.timeouts"]
-    );
 }
