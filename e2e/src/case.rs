@@ -245,12 +245,26 @@ pub(crate) struct Step {
     pub write_config: Option<String>,
     /// Files that are written over, each by another one.
     pub replace: BTreeMap<String, String>,
+    /// What becomes of upstreams, by name.
+    pub servers: BTreeMap<String, Condition>,
     pub signal: Option<String>,
     pub stderr: Option<String>,
     pub exit: Option<i32>,
     pub connect: Option<String>,
     pub log: Option<LogLine>,
     pub when_writable: Option<String>,
+}
+
+/// How an upstream is.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Condition {
+    #[default]
+    Up,
+    /// It refuses connections, and ends those it has.
+    Down,
+    /// It answers everything with 503.
+    Failing,
 }
 
 /// Which listener a request goes to.
@@ -350,6 +364,7 @@ impl Step {
         }
         let acts = self.write_config.is_some()
             || !self.replace.is_empty()
+            || !self.servers.is_empty()
             || self.signal.is_some()
             || self.stderr.is_some()
             || self.exit.is_some()

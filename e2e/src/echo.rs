@@ -1,14 +1,15 @@
 //! The upstream of a case: it answers each request with what it saw, or with what the case asked for, and keeps a
 //! record of every request. It is strict about nothing, so that it shows what the gateway really sent.
 
-use crate::case::Answer;
+use crate::case::{Answer, Condition};
 use crate::message::{Message, Reader};
 use crate::socket::{Known, Socket};
 use rustls::ServerConfig;
 use serde_json::{Map, Value, json};
-use std::collections::VecDeque;
+use socket2::{Domain, Socket as Socket2, Type};
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -59,8 +60,25 @@ struct State {
     seen: Vec<Seen>,
     answers: VecDeque<Answer>,
     connections: usize,
-    listeners: Vec<SocketAddr>,
+    listeners: Vec<(String, SocketAddr)>,
+    /// Connections that are open, by server and client.
+    open: Vec<(String, SocketAddr, TcpStream)>,
+    conditions: BTreeMap<String, Condition>,
     closing: bool,
+}
+
+/// Where probes of health go: they are answered like the rest, but count for nothing else.
+const PROBE: &str = "/.health";
+
+impl State {
+    fn condition(&self, server: &str) -> Condition {
+        self.conditions.get(server).copied().unwrap_or_default()
+    }
+}
+
+/// Under which name it is noted that a server does refuse connections.
+fn refusing(server: &str) -> String {
+    format!("{server} refuses")
 }
 
 /// All upstream servers of one case, with one record of requests.
@@ -84,19 +102,80 @@ impl Echo {
     ) -> io::Result<SocketAddr> {
         let listener = TcpListener::bind(address)?;
         let bound = listener.local_addr()?;
-        self.lock().listeners.push(bound);
+        self.lock().listeners.push((server.to_owned(), bound));
         let (echo, server) = (self.clone(), server.to_owned());
         thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if echo.lock().closing {
-                    return;
-                }
-                let (echo, server, tls) = (echo.clone(), server.clone(), tls.clone());
-                // A connection that breaks is the gateway's business: the case sees it in the reply.
-                thread::spawn(move || echo.serve(stream, &server, tls).ok());
+            let mut listener = Some(listener);
+            while let Some(listening) = listener.take() {
+                echo.accept(&listening, &server, tls.as_ref());
+                drop(listening);
+                listener = echo.come_back(&server, bound).ok().flatten();
             }
         });
         Ok(bound)
+    }
+
+    /// Serves connections until the server is to be down, or the case ends.
+    fn accept(&self, listener: &TcpListener, server: &str, tls: Option<&Arc<ServerConfig>>) {
+        for stream in listener.incoming().flatten() {
+            let mut state = self.lock();
+            if state.closing || state.condition(server) == Condition::Down {
+                return;
+            }
+            let (Ok(peer), Ok(second)) = (stream.peer_addr(), stream.try_clone()) else { continue };
+            state.open.push((server.to_owned(), peer, second));
+            drop(state);
+            let (echo, server, tls) = (self.clone(), server.to_owned(), tls.cloned());
+            // A connection that breaks is the gateway's business: the case sees it in the reply.
+            thread::spawn(move || {
+                echo.serve(stream, &server, tls).ok();
+                // It ends with the last handle.
+                echo.lock().open.retain(|(name, client, _)| (name, *client) != (&server, peer));
+            });
+        }
+    }
+
+    /// Holds the address of a server that is down without listening there, so that connections are refused and nobody
+    /// else gets it; listens again when the server is up. None when the case ends.
+    fn come_back(&self, server: &str, address: SocketAddr) -> io::Result<Option<TcpListener>> {
+        let socket = Socket2::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        let mut state = self.lock();
+        state.conditions.insert(refusing(server), Condition::Down);
+        self.state.1.notify_all();
+        while !state.closing && state.condition(server) == Condition::Down {
+            state = self.state.1.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.closing {
+            return Ok(None);
+        }
+        socket.listen(128)?;
+        state.conditions.remove(&refusing(server));
+        self.state.1.notify_all();
+        Ok(Some(socket.into()))
+    }
+
+    /// Lets a server be like that from now on.
+    pub fn put(&self, server: &str, condition: Condition) -> Result<(), String> {
+        let mut state = self.lock();
+        let Some((_, address)) = state.listeners.iter().find(|(name, _)| name == server).cloned() else {
+            return Err(format!("there is no upstream {server:?}"));
+        };
+        state.conditions.insert(server.to_owned(), condition);
+        let down = condition == Condition::Down;
+        if down {
+            for (.., stream) in state.open.extract_if(.., |(name, ..)| name == server) {
+                stream.shutdown(Shutdown::Both).ok();
+            }
+            // Only to wake the thread that accepts.
+            TcpStream::connect_timeout(&address, Duration::from_millis(100)).ok();
+        }
+        self.state.1.notify_all();
+        while state.conditions.contains_key(&refusing(server)) != down {
+            state = self.state.1.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
     }
 
     /// Listens on `port` of a loopback address nobody else uses.
@@ -144,7 +223,7 @@ impl Echo {
         self.lock().closing = true;
         self.state.1.notify_all();
         let listeners = std::mem::take(&mut self.lock().listeners);
-        for address in listeners {
+        for (_, address) in listeners {
             // Only to wake the thread that accepts.
             TcpStream::connect_timeout(&address, Duration::from_millis(100)).ok();
         }
@@ -183,8 +262,13 @@ impl Echo {
 
     fn record(&self, seen: Seen) -> Answer {
         let mut state = self.lock();
+        let failing = state.condition(&seen.server) == Condition::Failing;
+        let status = failing.then_some(503);
+        if seen.uri() == PROBE {
+            return Answer { status, ..Answer::default() };
+        }
         state.seen.push(seen);
-        let answer = state.answers.pop_front().unwrap_or_default();
+        let answer = state.answers.pop_front().unwrap_or(Answer { status, ..Answer::default() });
         self.state.1.notify_all();
         answer
     }

@@ -17,7 +17,12 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
     let config = folder.0.join("kong.yml");
     let text = format!(
         "_format_version: \"3.0\"\nservices:\n- name: calls\n  protocol: grpc\n  host: 127.0.0.1\n  port: {port}\n  \
-         routes:\n  - {{name: calls, protocols: [grpc], paths: [/]}}\n"
+         routes:\n  - {{name: calls, protocols: [grpc], paths: [/]}}\n\
+         - name: watched\n  protocol: grpc\n  host: watched.test\n  \
+         routes:\n  - {{name: watched, protocols: [grpc], paths: [/check.Watched/]}}\n\
+         upstreams:\n- name: watched.test\n  targets: [{{target: \"127.0.0.1:{port}\"}}]\n  healthchecks:\n    active:\n      \
+         type: grpc\n      http_path: /check.Watched\n      healthy: {{interval: 0.1, successes: 1}}\n      \
+         unhealthy: {{interval: 0.1, http_failures: 1, tcp_failures: 1, timeouts: 1}}\n"
     );
     std::fs::write(&config, text).map_err(|error| error.to_string())?;
     let listen = ["--proxy-listen".to_owned(), "127.0.0.1:0 http2".to_owned()];

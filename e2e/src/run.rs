@@ -266,6 +266,9 @@ impl<'a> Running<'a> {
         for (old, new) in &step.replace {
             std::fs::copy(new, old).map_err(|error| format!("{old}: {error}"))?;
         }
+        for (server, condition) in &step.servers {
+            self.echo.put(server, *condition)?;
+        }
         if let Some(signal) = &step.signal {
             self.gateway.as_ref().ok_or("no gateway of our own")?.signal(signal)?;
         }

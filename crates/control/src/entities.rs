@@ -10,6 +10,12 @@ use crate::reply::{Fault, Reply};
 /// Collections that are only reached through the entity they belong to.
 const ONLY_NESTED: [&str; 2] = ["targets", "consumer_group_consumers"];
 
+/// The target of an upstream that a key means.
+pub fn target<'c>(config: &'c Config, upstream: &str, key: &str) -> Option<&'c Stored> {
+    let nested = nested(config, config.schema("upstreams")?, upstream, "targets")?;
+    among(nested.child, children(config, &nested)?, key)
+}
+
 /// What a path means.
 pub enum Found<'c> {
     /// `/routes`

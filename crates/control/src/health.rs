@@ -1,11 +1,13 @@
 //! `/upstreams/{upstream}/health`: how the targets of an upstream are.
 
+use std::collections::HashMap;
+
 use model::{Config, Entity};
-use plugin::services::TargetHealth;
+use plugin::services::{HealthOrder, TargetHealth};
 use serde_json::{Value, json};
 
 use crate::call::{Call, Door};
-use crate::entities::refers_to;
+use crate::entities::{self, refers_to};
 use crate::page::page;
 use crate::reply::Reply;
 
@@ -16,8 +18,7 @@ pub fn of_upstream(call: &Call, config: &Config, key: &str) -> Reply {
     let mut reports = call.control.services.target_health();
     reports.retain(|report| report.upstream == name);
     if call.is_on("balancer_health") && call.door == Door::Admin {
-        let states: Vec<&str> = reports.iter().map(|report| report.state).collect();
-        let health = json!({ "id": upstream.value["id"], "health": overall(&states) });
+        let health = json!({ "id": upstream.value["id"], "health": of_whole(config, &upstream, &reports) });
         return Reply::ok(&json!({ "data": health, "next": null, "node_id": node(call) }));
     }
     let targets = config.entities("targets").iter();
@@ -31,8 +32,54 @@ pub fn of_upstream(call: &Call, config: &Config, key: &str) -> Reply {
     reply
 }
 
+/// The state that ends a path; whether it is the healthy one.
+pub fn named(state: &str) -> Option<bool> {
+    match state {
+        "healthy" => Some(true),
+        "unhealthy" => Some(false),
+        _ => None,
+    }
+}
+
+/// `PUT /upstreams/{upstream}/targets/{target}[/{address}]/healthy` and `unhealthy`.
+pub fn set(
+    call: &Call,
+    config: &Config,
+    (upstream, target, address): (&str, &str, Option<&str>),
+    healthy: bool,
+) -> Reply {
+    let found = config.find("upstreams", upstream).zip(entities::target(config, upstream, target));
+    let Some((upstream, target)) = found else { return Reply::not_found() };
+    let (upstream, target) = (&upstream.value["name"], &target.set_fields()["target"]);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (upstream, target) = (&*text(upstream), &*text(target));
+    match call.control.services.set_target_health(&HealthOrder { upstream, target, address, healthy }) {
+        Ok(()) => Reply::empty(204),
+        Err(reason) => Reply::message(400, reason),
+    }
+}
+
 fn node(call: &Call) -> Value {
     Value::from(call.control.services.node_id.to_string())
+}
+
+/// What requests to the upstream can expect: with too little of its weight healthy it is unhealthy (kong.md 5.2).
+fn of_whole(config: &Config, upstream: &Entity, reports: &[TargetHealth]) -> &'static str {
+    let states: Vec<&str> = reports.iter().map(|report| report.state).collect();
+    let rules = config.upstreams.iter().find(|entity| entity.id == upstream.id);
+    let targets = config.targets.iter().filter(|target| target.upstream.0 == upstream.id);
+    let weights: HashMap<&str, u64> =
+        targets.map(|target| (target.target.as_str(), target.weight.into())).collect();
+    let weigh = |wanted: &[&str]| {
+        let chosen = reports.iter().filter(|report| wanted.contains(&report.state));
+        chosen.map(|report| weights.get(report.target.as_str()).copied().unwrap_or_default()).sum()
+    };
+    let (healthy, total) = (weigh(&["healthy"]), weigh(&["healthy", "unhealthy"]));
+    let judged = total > 0 && states.iter().any(|state| matches!(*state, "healthy" | "unhealthy"));
+    match rules {
+        Some(rules) if judged && rules.healthchecks.is_too_little(healthy, total) => "UNHEALTHY",
+        _ => overall(&states),
+    }
 }
 
 /// Healthy while something is; a target of several addresses, and an upstream of several targets.

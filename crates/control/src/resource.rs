@@ -59,6 +59,16 @@ fn of_admin<'c>(call: &'c Call, config: &'c Config) -> Option<Resource<'c>> {
         ["schemas", "plugins", _] => get(|| schemas::plugin(&call.control, &segments[2])),
         ["schemas", _, "validate"] => post(|| schemas::validate(call, config, &segments[1])),
         ["schemas", _] => get(|| schemas::entity(config, &segments[1])),
+        ["upstreams", upstream, "targets", target, rest @ ..] if !rest.is_empty() => {
+            let (address, healthy) = match rest {
+                [state] => (None, health::named(state)?),
+                [address, state] => (Some((*address).to_owned()), health::named(state)?),
+                _ => return None,
+            };
+            let (upstream, target) = ((*upstream).to_owned(), (*target).to_owned());
+            let set = move || health::set(call, config, (&upstream, &target, address.as_deref()), healthy);
+            Resource { methods: vec!["POST", "PUT"], answer: Box::new(set) }
+        }
         _ => of_entities(call, config)?,
     })
 }
@@ -134,7 +144,7 @@ fn options(methods: &[&'static str]) -> Reply {
         .with("Access-Control-Allow-Headers", "Content-Type".to_owned())
 }
 
-const FIXED: [&str; 14] = [
+const FIXED: [&str; 18] = [
     "/",
     "/config",
     "/endpoints",
@@ -149,6 +159,10 @@ const FIXED: [&str; 14] = [
     "/tags/{tags}",
     "/upstreams/{upstreams}/health",
     "/upstreams/{upstreams}/targets/all",
+    "/upstreams/{upstreams}/targets/{targets}/healthy",
+    "/upstreams/{upstreams}/targets/{targets}/unhealthy",
+    "/upstreams/{upstreams}/targets/{targets}/{address}/healthy",
+    "/upstreams/{upstreams}/targets/{targets}/{address}/unhealthy",
 ];
 
 /// Every path of the Admin API, a folder before what is in it.

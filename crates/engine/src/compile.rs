@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::balance::Balancers;
 use crate::chain::{Chain, Slot, Tier};
 use crate::dns::Resolver;
+use crate::health::Checks;
 use crate::route::Router;
 use crate::snapshot::{CompiledRoute, Plan, Snapshot, Speaks, Versions};
 use crate::stream;
@@ -48,6 +49,8 @@ impl Compiler<'_> {
         let mut problems = unsupported(&config);
         let balancers = Balancers::new(&config, self.resolver);
         let (terminator, trusts) = self.prepare_tls(&config, &mut problems);
+        let certificates = terminator.certificates();
+        let checks = Checks::compile(&config, &balancers, self.tls, certificates, &mut problems);
         let instances = self.build_plugins(&config, &matched, &mut problems);
         let streams = stream::Routes::compile(&config, routable(&config), self.services, &mut problems);
         let of_requests = routable(&config).filter(|(_, route)| layer_of(route) == Layer::Requests);
@@ -74,7 +77,18 @@ impl Compiler<'_> {
             .collect();
         let globals = chain_of(None, None);
         let slots = plugins.names.len();
-        Ok(Snapshot { router, streams, routes, globals, instances, slots, balancers, terminator, config })
+        Ok(Snapshot {
+            router,
+            streams,
+            routes,
+            globals,
+            instances,
+            slots,
+            balancers,
+            checks,
+            terminator,
+            config,
+        })
     }
 
     fn prepare_tls(&self, config: &Config, problems: &mut Vec<Problem>) -> (Terminator, Trusts) {

@@ -129,6 +129,10 @@ pub async fn proxied(
     exchange.source = Source::Upstream;
     exchange.record.upstream_status = Some(exchange.response.status);
     filters.head(exchange);
+    // After the plugins: a cache may not keep what is for one client only.
+    if !parts.work.set_cookie.is_empty() {
+        exchange.response.headers.append_known(Known::SetCookie, &parts.work.set_cookie);
+    }
     let begun = parts.channel.stream.as_http2().is_some();
     let mut download = Download { upstream, filters, read_timeout, mode: filters.mode(exchange), begun };
     if exchange.response.status == 101 {

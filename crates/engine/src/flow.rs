@@ -13,6 +13,7 @@ use plugin::{BodyMode, Flow, Scheme};
 use wire::Known;
 use wire::h1::{Parsed, parse_request};
 
+use crate::balance::InFlight;
 use crate::bounds::Bound;
 use crate::caught::{Caught, Panicked, caught, report_panic};
 use crate::chain::Chain;
@@ -143,6 +144,8 @@ struct Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         let work = &mut *self.parts.work;
+        work.in_flight = InFlight::default();
+        work.set_cookie.clear();
         work.exchange.record.aborted |= self.finished.is_none();
         work.exchange.record.request_bytes += work.upload.received;
         work.exchange.record.close(self.finished.unwrap_or_else(Instant::now).into_std());
@@ -352,7 +355,10 @@ async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Res
         let destination = Destination::new(peer.address, plan.announcing, &parts.work.exchange.client);
         let message = Message { plan, peer: &peer, destination, preserve_host, body, fresh };
         let missed = match attempt(parts, &message).await {
-            Ok(upstream) => return Ok(upstream),
+            Ok(upstream) => {
+                tries::mark_answered(parts);
+                return Ok(upstream);
+            }
             Err(missed) => missed,
         };
         let may_repeat = tries::may_repeat(parts, &missed);
@@ -363,7 +369,7 @@ async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Res
             parts.work.exchange.record.tries.pop();
             continue;
         }
-        tries::mark_failed(&mut parts.work.exchange, missed.failure);
+        tries::mark_failed(parts, missed.failure);
         if attempts_left == 0 || !may_repeat {
             return Err(missed.failure);
         }

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::compile::Compiler;
 use crate::dns::Resolver;
+use crate::health::Prober;
 use crate::listen::{Address, Bound, Inherited, Listener, Listening};
 use crate::session::Local;
 use crate::settings::Settings;
@@ -62,6 +63,7 @@ pub struct Gateway {
     tls: Keeper,
     publisher: Arc<Publisher>,
     listening: Listening,
+    prober: Prober,
     orders: watch::Sender<Order>,
     drain_timeout: Duration,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -96,6 +98,7 @@ impl Gateway {
         let snapshot = compiler.compile(config).map_err(StartError::Configuration)?;
         resolver.settle(SETTLE);
         let publisher = Arc::new(Publisher::new(snapshot));
+        let prober = Prober::start(resolver.book.clone(), publisher.clone()).map_err(StartError::Thread)?;
         let (orders, _) = watch::channel(Order::Run);
         let gateway = Self {
             definitions,
@@ -104,12 +107,13 @@ impl Gateway {
             tls,
             publisher,
             listening,
+            prober,
             orders,
             drain_timeout: settings.drain_timeout,
             threads: Mutex::default(),
             reloading: Mutex::default(),
         };
-        gateway.report_health();
+        gateway.follow_health();
         for index in 0..gateway.services.workers {
             gateway.start_worker(index, settings.clone()).map_err(StartError::Thread)?;
         }
@@ -133,9 +137,22 @@ impl Gateway {
         Ok(())
     }
 
-    fn report_health(&self) {
+    /// Lets the control plane see the health of targets, and set it.
+    fn follow_health(&self) {
         let publisher = self.publisher.clone();
         self.services.report_health(move || publisher.current().balancers.health());
+        let (publisher, book) = (self.publisher.clone(), self.resolver.book.clone());
+        self.services.steer_health(move |order| {
+            book.set(&publisher.current().checks, order, tokio::time::Instant::now())
+        });
+        self.settle_health();
+    }
+
+    /// Draws the consequences of what another snapshot wants to know.
+    fn settle_health(&self) {
+        let book = &self.resolver.book;
+        book.settle(&self.publisher.current().checks, tokio::time::Instant::now());
+        book.rouse().notify_one();
     }
 
     /// What is listened on, with the ports that were taken.
@@ -185,6 +202,7 @@ impl Gateway {
         let snapshot: Snapshot = compiler.compile(config)?;
         self.resolver.settle(SETTLE);
         self.publisher.publish(snapshot);
+        self.settle_health();
         Ok(())
     }
 
@@ -240,6 +258,7 @@ impl Gateway {
             // A worker that panicked has already been reported by the panic hook.
             let _ = thread.join();
         }
+        self.prober.stop();
     }
 
     /// Tells a running [`Gateway::drain`] to wait no longer.

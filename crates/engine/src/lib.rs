@@ -42,6 +42,7 @@ mod chain;
 
 mod balance;
 mod dns;
+mod health;
 
 mod forward;
 mod request_body;

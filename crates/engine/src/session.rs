@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::balance::InFlight;
 use crate::bounds::Bounds;
 use crate::buffers::Buffers;
 use crate::channel::Channel;
@@ -188,6 +189,10 @@ pub struct Workspace {
     pub scratch: Vec<u8>,
     /// The request body's way to the upstream.
     pub upload: Upload,
+    /// The request at its target, for as long as it counts among those there.
+    pub in_flight: InFlight,
+    /// A cookie by which the client comes back to its target, as the field value of `Set-Cookie`; empty for none.
+    pub set_cookie: Vec<u8>,
 }
 
 impl Workspace {
@@ -198,6 +203,8 @@ impl Workspace {
             to_upstream: Vec::new(),
             scratch: Vec::new(),
             upload: Upload::default(),
+            in_flight: InFlight::default(),
+            set_cookie: Vec::new(),
         }
     }
 

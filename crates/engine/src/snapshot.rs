@@ -14,6 +14,7 @@ use plugin::{Exchange, Phases};
 
 use crate::balance::{Balancer, Balancers};
 use crate::chain::Chain;
+use crate::health::Checks;
 use crate::route::Router;
 use crate::tls::{Terminator, Trust};
 use crate::upstream::destination::Announcing;
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub(crate) slots: usize,
     /// Targets of all services.
     pub(crate) balancers: Balancers,
+    /// What is found out about the health of targets.
+    pub(crate) checks: Checks,
     /// Certificates by server name.
     pub(crate) terminator: Terminator,
 }

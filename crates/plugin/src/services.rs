@@ -24,6 +24,20 @@ pub struct TargetHealth {
     pub state: &'static str,
 }
 
+/// A change of the health of addresses by hand, until what is found out says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HealthOrder<'a> {
+    /// Name of the upstream.
+    pub upstream: &'a str,
+    /// `host:port` of the target entity.
+    pub target: &'a str,
+    /// `ip:port` of the only address that is meant; all of the target without one.
+    pub address: Option<&'a str>,
+    /// What it is to be.
+    pub healthy: bool,
+}
+
+type HealthSteering = Box<dyn Fn(&HealthOrder<'_>) -> Result<(), &'static str> + Send + Sync>;
 type HealthReport = Box<dyn Fn() -> Vec<TargetHealth> + Send + Sync>;
 type Kept = AHashMap<(TypeId, String), Arc<dyn Any + Send + Sync>>;
 
@@ -43,6 +57,7 @@ pub struct Services {
     pub dry_run: bool,
     kept: Mutex<Kept>,
     health: Mutex<Option<HealthReport>>,
+    steering: Mutex<Option<HealthSteering>>,
 }
 
 impl Services {
@@ -58,6 +73,7 @@ impl Services {
             dry_run,
             kept: Mutex::new(Kept::new()),
             health: Mutex::new(None),
+            steering: Mutex::new(None),
         })
     }
 
@@ -126,6 +142,23 @@ impl Services {
     /// Says how the health of targets is found out. Called once by the engine.
     pub fn report_health(&self, report: impl Fn() -> Vec<TargetHealth> + Send + Sync + 'static) {
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(report));
+    }
+
+    /// Says how the health of targets is set. Called once by the engine.
+    pub fn steer_health(
+        &self,
+        steer: impl Fn(&HealthOrder<'_>) -> Result<(), &'static str> + Send + Sync + 'static,
+    ) {
+        *self.steering.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(steer));
+    }
+
+    /// Sets the health of targets.
+    ///
+    /// # Errors
+    /// Why nothing was set.
+    pub fn set_target_health(&self, order: &HealthOrder<'_>) -> Result<(), &'static str> {
+        let steering = self.steering.lock().unwrap_or_else(PoisonError::into_inner);
+        steering.as_ref().map_or(Err("there is no data plane"), |steer| steer(order))
     }
 
     /// Health of all targets.

@@ -260,6 +260,30 @@ fn the_health_of_targets_is_told_in_kongs_words() {
 }
 
 #[test]
+fn the_health_of_targets_is_set_by_hand() {
+    let plane = Plane::start();
+    let order = |method: &str, path: &str| {
+        let answer = plane.call(method, &format!("/upstreams/u.test/targets/{path}"));
+        assert_eq!((answer.status, answer.body.as_str()), (204, ""), "{path}");
+        plane.orders.lock().unwrap().try_recv().unwrap()
+    };
+    assert_eq!(order("PUT", "10.0.0.1:80/unhealthy"), "u.test 10.0.0.1:80 all false");
+    assert_eq!(order("POST", "gone.test/healthy"), "u.test gone.test:8000 all true");
+    assert_eq!(order("PUT", "10.0.0.1:80/10.0.0.1:80/healthy"), "u.test 10.0.0.1:80 10.0.0.1:80 true");
+    let status = |method: &str, path: &str| plane.call(method, &format!("/upstreams/{path}")).status;
+    assert_eq!(status("PUT", "u.test/targets/other.test:80/healthy"), 404);
+    assert_eq!(status("PUT", "none/targets/10.0.0.1:80/healthy"), 404);
+    assert_eq!(status("PUT", "u.test/targets/10.0.0.1:80/well"), 404);
+    assert_eq!(status("GET", "u.test/targets/10.0.0.1:80/healthy"), 405);
+    let refused = plane.call("PUT", "/upstreams/u.test/targets/10.0.0.1:80/10.0.0.9:80/healthy");
+    assert_eq!(refused.status, 400);
+    assert_eq!(refused.json()["message"], "the target has no such address, or no weight");
+    assert!(plane.orders.lock().unwrap().try_recv().is_err());
+    let from_status = send(plane.status(), "PUT", "/upstreams/u.test/targets/10.0.0.1:80/healthy", "", b"");
+    assert_eq!(from_status.status, 404, "the status listener shows only");
+}
+
+#[test]
 fn the_status_listener_shows_health_and_metrics_only() {
     let plane = Plane::start();
     let get = |target: &str| send(plane.status(), "GET", target, "", b"");

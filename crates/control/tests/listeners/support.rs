@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -104,6 +105,8 @@ pub struct Plane {
     pub running: Running,
     pub gate: Arc<Gate>,
     pub services: Arc<Services>,
+    /// What the health of targets was set to.
+    pub orders: Mutex<Receiver<String>>,
 }
 
 pub struct Answer {
@@ -144,6 +147,14 @@ impl Plane {
                 health("other.test", "gone.test:8000", "10.0.0.2:8000", "healthy"),
             ]
         });
+        let (told, orders) = std::sync::mpsc::channel();
+        services.steer_health(move |order| match order.address {
+            Some("10.0.0.9:80") => Err("the target has no such address, or no weight"),
+            address => {
+                let words = [order.upstream, order.target, address.unwrap_or("all")].join(" ");
+                told.send(format!("{words} {}", order.healthy)).map_err(|_| "nobody listens")
+            }
+        });
         let gate = Arc::new(Gate::default());
         let config = Arc::new(model::declarative::load("config", DOCUMENT, &plugins::catalog()).unwrap());
         let source = Memory { served: Mutex::new((DOCUMENT.to_owned(), config)), gate: gate.clone() };
@@ -156,7 +167,7 @@ impl Plane {
             kong_version: "3.9.3",
         });
         let running = serve(control, vec![admin], vec![status]).unwrap();
-        Self { running, gate, services }
+        Self { running, gate, services, orders: Mutex::new(orders) }
     }
 
     pub fn admin(&self) -> SocketAddr {

@@ -1,6 +1,7 @@
 //! The balancers of one snapshot: one for each upstream, one for each host and port that services name directly.
 
 use std::hash::{Hash, Hasher};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::AHashMap;
@@ -8,8 +9,9 @@ use model::declarative::Config;
 use model::entity::{Service, Target, Upstream};
 use plugin::services::TargetHealth;
 
-use super::{Balancer, Spot};
+use super::{Balancer, Policy, Source, Spot};
 use crate::dns::Resolver;
+use crate::health::Rules;
 
 /// Kong's port of a target that names none.
 const DEFAULT_TARGET_PORT: u16 = 8000;
@@ -37,7 +39,9 @@ impl Balancers {
         let balancer = |upstream: &Upstream| {
             let spots = targets.get(&upstream.id).into_iter().flatten();
             let spots = spots.map(|target| spot_of(target, resolver)).collect();
-            balancer(&upstream.id.to_string(), spots, upstream.host_header.clone(), resolver)
+            let (id, host_header) = (upstream.id.to_string(), upstream.host_header.clone());
+            let rules = Rules::of(upstream, resolver.book.rouse());
+            balancer(&id, spots, host_header, (Policy::of(upstream), rules), resolver)
         };
         let upstreams = config.upstreams.iter();
         Self {
@@ -56,7 +60,7 @@ impl Balancers {
         let key = (service.host.clone(), service.port);
         let made = || {
             let spot = Spot::new(&service.host, service.port, 1, &self.resolver);
-            balancer(&service.host, vec![spot], None, &self.resolver)
+            balancer(&service.host, vec![spot], None, (Policy::plain(), None), &self.resolver)
         };
         direct.entry(key).or_insert_with(made).clone()
     }
@@ -66,21 +70,30 @@ impl Balancers {
     pub fn health(&self) -> Vec<TargetHealth> {
         let mut upstreams: Vec<_> = self.upstreams.iter().collect();
         upstreams.sort_by_key(|(name, _)| *name);
-        let targets = upstreams
-            .into_iter()
-            .flat_map(|(name, balancer)| balancer.targets.iter().map(move |spot| (name.as_str(), spot)));
-        targets.flat_map(|(upstream, spot)| health_of(upstream, spot)).collect()
+        upstreams.into_iter().flat_map(|(name, balancer)| health_of(name, balancer)).collect()
+    }
+
+    /// The balancer of an upstream whose health is found out, and how its addresses are judged.
+    pub(crate) fn watched(&self, upstream: &str) -> Option<(&Arc<Balancer>, &Arc<Rules>)> {
+        let balancer = self.upstreams.get(upstream)?;
+        Some((balancer, balancer.source.rules.as_ref()?))
     }
 }
 
 fn balancer(
-    identity: &str,
+    owner: &str,
     spots: Vec<Spot>,
     host_header: Option<String>,
+    (policy, rules): (Policy, Option<Arc<Rules>>),
     resolver: &Arc<Resolver>,
 ) -> Arc<Balancer> {
-    let rotation = resolver.rotations.keep(&Identity(identity, &spots));
-    Balancer::new(spots, host_header, rotation)
+    let rotation = resolver.rotations.keep(&Identity(owner, &spots));
+    let standings = resolver.standings.clone();
+    Balancer::new(
+        Source { owner: owner.into(), targets: spots.into(), policy, standings, rules },
+        host_header,
+        rotation,
+    )
 }
 
 /// The target is `host:port` by now, or lacks the port if it never went through the declarative format.
@@ -91,18 +104,24 @@ fn spot_of(target: &Target, resolver: &Arc<Resolver>) -> Spot {
     Spot::new(host, port, target.weight, resolver)
 }
 
-fn health_of(upstream: &str, spot: &Spot) -> Vec<TargetHealth> {
-    let health = |address: String, state: &'static str| TargetHealth {
+fn health_of(upstream: &str, balancer: &Balancer) -> Vec<TargetHealth> {
+    let members = balancer.members();
+    let states: AHashMap<SocketAddr, &'static str> =
+        members.iter().map(|member| (member.address, member.standing.health().state())).collect();
+    let row = |spot: &Spot, address: String, state| TargetHealth {
         upstream: upstream.to_owned(),
-        target: format!("{}:{}", spot.host, spot.port),
+        target: spot.label(),
         address,
         state,
     };
-    if spot.is_unresolved() {
-        return vec![health(String::new(), "dns_error")];
-    }
-    let addresses = spot.addresses().into_iter();
-    addresses.map(|address| health(address.to_string(), "healthchecks_off")).collect()
+    let rows = |spot: &Spot| {
+        if spot.is_unresolved() {
+            return vec![row(spot, String::new(), "dns_error")];
+        }
+        let state = |address| states.get(address).copied().unwrap_or("healthchecks_off");
+        spot.addresses().iter().map(|address| row(spot, address.to_string(), state(address))).collect()
+    };
+    balancer.source.targets.iter().flat_map(rows).collect()
 }
 
 impl Hash for Identity<'_> {

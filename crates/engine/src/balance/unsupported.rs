@@ -6,26 +6,15 @@ use model::entity::Upstream;
 #[must_use]
 pub fn unsupported(upstream: &Upstream) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
-    if upstream.algorithm != "round-robin" {
-        found.push((
-            "algorithm",
-            format!("algorithm {} is not supported yet, use round-robin", upstream.algorithm),
-        ));
+    let paths = [
+        ("hash_on_cookie_path", Some(&upstream.hash_on_cookie_path)),
+        ("sticky_sessions_cookie_path", upstream.sticky_sessions_cookie_path.as_ref()),
+    ];
+    for (field, _) in paths.into_iter().filter(|(_, path)| path.is_some_and(|path| path.contains(';'))) {
+        found.push((field, "a path with a semicolon cannot stand in a cookie".to_owned()));
     }
     if upstream.use_srv_name {
         found.push(("use_srv_name", "SRV records are not supported yet".to_owned()));
-    }
-    let active = &upstream.healthchecks.active;
-    let passive = &upstream.healthchecks.passive.unhealthy;
-    let counted = [
-        ("healthchecks.active.healthy.interval", active.healthy.interval != 0.0),
-        ("healthchecks.active.unhealthy.interval", active.unhealthy.interval != 0.0),
-        ("healthchecks.passive.unhealthy.tcp_failures", passive.tcp_failures != 0),
-        ("healthchecks.passive.unhealthy.timeouts", passive.timeouts != 0),
-        ("healthchecks.passive.unhealthy.http_failures", passive.http_failures != 0),
-    ];
-    for (field, _) in counted.into_iter().filter(|(_, on)| *on) {
-        found.push((field, "health checks are not supported yet, set it to 0".to_owned()));
     }
     found
 }

@@ -22,7 +22,8 @@ use std::time::Duration;
 use ahash::AHashMap;
 use tokio::sync::mpsc;
 
-use crate::balance::Rotations;
+use crate::balance::{Rotations, Standings};
+use crate::health::Book;
 
 pub(crate) use name::Follower;
 pub use name::{Failure, Name, State};
@@ -59,6 +60,10 @@ pub struct Resolver {
     thread: Option<JoinHandle<()>>,
     /// Positions of the balancers' wheels, here because the resolver is what outlives a snapshot.
     pub(crate) rotations: Rotations,
+    /// How addresses stand, here for the same reason.
+    pub(crate) standings: Arc<Standings>,
+    /// What their health comes to, here for the same reason.
+    pub(crate) book: Arc<Book>,
 }
 
 /// What the resolver and its thread share.
@@ -98,8 +103,14 @@ impl Resolver {
         let thread = thread::Builder::new().name("dns".to_owned()).spawn(move || {
             runtime.block_on(async { Refresher::new(settings, theirs).run(watches).await });
         })?;
-        let rotations = Rotations::default();
-        Ok(Arc::new(Self { registry, inbox: Some(inbox), thread: Some(thread), rotations }))
+        Ok(Arc::new(Self {
+            registry,
+            inbox: Some(inbox),
+            thread: Some(thread),
+            rotations: Rotations::default(),
+            standings: Arc::default(),
+            book: Arc::default(),
+        }))
     }
 
     /// The name, looked up from now on for as long as it is held. The same name gives the same `Arc`.

@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use plugin::exchange::Client;
 use plugin::sessions::SessionEnd;
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
-use crate::balance::Peer;
+use crate::balance::{Asker, InFlight, Outcome, Peer, Picked, Trouble};
 use crate::session::Local;
 use crate::snapshot::Plan;
 use crate::timer::Timer;
@@ -37,18 +38,22 @@ pub async fn reach(
     target: &Target<'_>,
     timer: &mut Timer,
     tried: &mut Tried,
-) -> Result<Stream, SessionEnd> {
+) -> Result<(Stream, InFlight), SessionEnd> {
     let Target { plan, service, .. } = *target;
+    let asker = Asker { client: target.client.ip, exchange: None };
     for _ in 0..=plan.retries {
-        let peer = plan.balancer.pick(tried).map_err(|_| SessionEnd::NoTarget)?;
-        let reason = match timer.within(plan.connect_timeout, open(local, target, &peer)).await {
+        let picked = plan.balancer.pick(tried, &asker, &mut Vec::new());
+        let Picked { peer, in_flight } = picked.map_err(|_| SessionEnd::NoTarget)?;
+        let (reason, trouble) = match timer.within(plan.connect_timeout, open(local, target, &peer)).await {
             Ok(Ok(stream)) => {
                 tried.push(peer.address);
-                return Ok(stream);
+                in_flight.report(Outcome::Connected, Instant::now);
+                return Ok((stream, in_flight));
             }
-            Ok(Err(reason)) => reason,
-            Err(_) => io::ErrorKind::TimedOut.into(),
+            Ok(Err(reason)) => (reason, Trouble::Unreachable),
+            Err(_) => (io::ErrorKind::TimedOut.into(), Trouble::Late),
         };
+        in_flight.report(Outcome::Failed(trouble), Instant::now);
         tried.push(peer.address);
         complain(local, service, peer.address, &reason);
     }

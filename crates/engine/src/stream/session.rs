@@ -188,8 +188,8 @@ impl Session {
         let client = Client { peer: self.source, ip: self.source.ip(), ..self.client.clone() };
         let target = Target { plan, service, client: &client };
         let connected = reach(&self.local, &target, &mut channel.timer, tried).await;
-        let stream = match connected {
-            Ok(stream) => stream,
+        let (stream, _in_flight) = match connected {
+            Ok(connected) => connected,
             Err(end) => return (end, None),
         };
         let patience = Patience {

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdSocket};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::draft::Arrival;
 use super::session::Way;
 use super::udp_table::Table;
+use crate::balance::{Asker, InFlight, Outcome, Picked, Trouble};
 use crate::connections::Idle;
 use crate::load;
 use crate::session::Local;
@@ -79,6 +80,7 @@ struct Session {
     /// Connected to the target.
     socket: UdpSocket,
     target: SocketAddr,
+    in_flight: InFlight,
     way: Way,
     silence: Duration,
     begun: Instant,
@@ -127,6 +129,7 @@ impl Listener {
     /// Ends a session whose target refuses: the client's next datagram goes to another.
     fn end(&self, session: &Rc<Session>) {
         session.refused.set(true);
+        session.in_flight.report(Outcome::Failed(Trouble::Unreachable), Instant::now);
         self.table.borrow_mut().strike(session.client, |entered| Rc::ptr_eq(entered, session));
         if let Some(task) = session.task.take() {
             task.abort();
@@ -148,8 +151,8 @@ impl Listener {
             tracing::debug!(%client, listener = %self.here, "no route matches a datagram");
             return None;
         };
-        match open(local, &way) {
-            Ok((socket, target)) => Some(self.enter(client, socket, target, way)),
+        match open(local, &way, client.ip()) {
+            Ok((socket, picked)) => Some(self.enter(client, socket, picked, way)),
             Err(end) => {
                 way.series.count(end, 0, 0);
                 tracing::debug!(%client, route = way.series.route, code = end.code(), "a datagram is not sent on");
@@ -162,7 +165,7 @@ impl Listener {
         self: &Rc<Self>,
         client: SocketAddr,
         socket: UdpSocket,
-        target: SocketAddr,
+        picked: Picked,
         way: Way,
     ) -> Rc<Session> {
         self.make_room();
@@ -173,7 +176,8 @@ impl Listener {
         let session = Rc::new(Session {
             client,
             socket,
-            target,
+            target: picked.peer.address,
+            in_flight: picked.in_flight,
             silence: way.plan.as_ref().map_or(Duration::ZERO, |plan| plan.read_timeout),
             way,
             begun: now,
@@ -211,11 +215,13 @@ impl Listener {
 }
 
 /// A socket connected to a target of the route's service.
-fn open(local: &Local, way: &Way) -> Result<(UdpSocket, SocketAddr), SessionEnd> {
+fn open(local: &Local, way: &Way, client: IpAddr) -> Result<(UdpSocket, Picked), SessionEnd> {
     let plan = way.plan.as_ref().ok_or(SessionEnd::NoTarget)?;
-    let target = plan.balancer.pick(&[]).map_err(|_| SessionEnd::NoTarget)?.address;
+    let asker = Asker { client, exchange: None };
+    let picked = plan.balancer.pick(&[], &asker, &mut Vec::new()).map_err(|_| SessionEnd::NoTarget)?;
+    let target = picked.peer.address;
     match connect(target) {
-        Ok(socket) => Ok((socket, target)),
+        Ok(socket) => Ok((socket, picked)),
         Err(error) => {
             if let Some(left_out) = local.complaints.now() {
                 tracing::warn!(%error, %target, left_out, "no socket for a session of UDP");

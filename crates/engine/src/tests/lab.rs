@@ -210,6 +210,16 @@ impl Lab {
         worker::drain(&self.local, orders).await;
     }
 
+    /// Requests and sessions that count as being at some target, where that is counted.
+    pub fn in_flight(&self) -> u32 {
+        self.resolver.standings.active()
+    }
+
+    /// Targets of which it is known how fast they answer.
+    pub fn measured_targets(&self) -> usize {
+        self.resolver.standings.measured()
+    }
+
     /// How many workspaces have been made so far.
     pub fn workspaces_made(&self) -> u64 {
         self.local.worker.count() - 1

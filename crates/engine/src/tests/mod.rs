@@ -15,6 +15,7 @@ mod hostile;
 mod http2;
 mod http2_frames;
 mod http2_hostile;
+mod in_flight;
 mod load;
 mod panics;
 mod proxied;

@@ -35,7 +35,7 @@ pub use offer::Offer;
 pub use seldom::Seldom;
 pub use settings::{Authorities, TlsSettings, Trusted, Versions};
 pub use stream::Secure;
-pub use terminator::Terminator;
+pub use terminator::{Certificates, Terminator};
 pub use trust::{Identity, Trust, Wanted};
 
 /// The one provider of cryptography.

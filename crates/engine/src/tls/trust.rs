@@ -3,7 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use model::entity::Service;
+use model::entity::{Service, Upstream};
+use model::schema::Reference;
 use model::{Config, Problem};
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
@@ -76,6 +77,26 @@ impl Trust {
                 None
             }
         }
+    }
+
+    /// The trust of those who ask the targets of `upstream` for their health: of gRPC, or of HTTP.
+    ///
+    /// # Errors
+    /// When TLS cannot be used.
+    pub fn of_probes(
+        upstream: &Upstream,
+        grpc: bool,
+        keeper: &Keeper,
+        certificates: &Certificates,
+    ) -> Result<Arc<Self>, rustls::Error> {
+        let verifier = match upstream.healthchecks.active.https_verify_certificate {
+            true => Verifier::Authorities { roots: keeper.trusted().clone(), depth: None },
+            false => Verifier::Anyone,
+        };
+        let protocols = if grpc { vec![HTTP2.to_vec()] } else { Vec::new() };
+        let shown = shown(upstream.client_certificate.as_ref(), keeper, certificates);
+        let fingerprint = fingerprint(&verifier, shown.as_deref(), &protocols);
+        keeper.trust(fingerprint, || Self::new(verifier, shown, protocols, fingerprint))
     }
 
     fn new(
@@ -178,7 +199,11 @@ fn client_certificate(
     certificates: &Certificates,
 ) -> Option<Arc<Choice>> {
     let upstream = config.upstream(&service.host).and_then(|upstream| upstream.client_certificate.as_ref());
-    let reference = service.client_certificate.as_ref().or(upstream);
+    shown(service.client_certificate.as_ref().or(upstream), keeper, certificates)
+}
+
+/// The certificate that is named, else the gateway's.
+fn shown(reference: Option<&Reference>, keeper: &Keeper, certificates: &Certificates) -> Option<Arc<Choice>> {
     match reference {
         // One that cannot be read is a problem of its own by now.
         Some(reference) => {

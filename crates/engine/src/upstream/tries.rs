@@ -4,28 +4,37 @@ use plugin::Exchange;
 use tokio::time::Instant;
 
 use super::attempt::Missed;
-use crate::balance::{Peer, PickError};
+use crate::balance::{Asker, InFlight, Outcome, Peer, PickError, Picked, Trouble};
 use crate::respond::Failure;
 use crate::session::Parts;
 use crate::snapshot::Plan;
 
 /// Chooses a target for the next attempt, not one that was tried if there is another, and enters it into the record.
+/// The request counts among those of the target until the next attempt, or until its end.
 pub fn pick(parts: &mut Parts<'_>, plan: &Plan) -> Result<Peer, Failure> {
-    let record = &mut parts.work.exchange.record;
+    parts.work.in_flight = InFlight::default();
+    let work = &mut *parts.work;
     let mut tried = smallvec::SmallVec::<[_; 8]>::new();
-    tried.extend(record.tries.iter().map(|attempt| attempt.address));
-    let picked = plan.balancer.pick(&tried).map_err(|error| match error {
+    tried.extend(work.exchange.record.tries.iter().map(|attempt| attempt.address));
+    let asker = Asker { client: work.exchange.client.ip, exchange: Some(&work.exchange) };
+    let picked = plan.balancer.pick(&tried, &asker, &mut work.set_cookie);
+    let Picked { peer, mut in_flight } = picked.map_err(|error| match error {
         PickError::NoPeer => Failure::NoPeer,
         PickError::NameResolution => Failure::NameResolution,
     })?;
+    let record = &mut work.exchange.record;
     let since = if tried.is_empty() { 0 } else { millis_since(record.started) };
     record.tries.push(plugin::exchange::Try {
-        address: picked.address,
+        address: peer.address,
         started_ms: record.started_ms + since,
         balancer_us: 0,
         failed: None,
     });
-    Ok(picked)
+    if work.upload.is_awaiting_client() {
+        in_flight.await_client();
+    }
+    work.in_flight = in_flight;
+    Ok(peer)
 }
 
 fn millis_since(start: std::time::Instant) -> u64 {
@@ -33,12 +42,26 @@ fn millis_since(start: std::time::Instant) -> u64 {
     u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Enters the failure of the last attempt into the record, if it was the upstream's.
-pub fn mark_failed(exchange: &mut Exchange, failure: Failure) {
+/// Tells the target of its response, whose head is in the exchange.
+pub fn mark_answered(parts: &Parts<'_>) {
+    let Exchange { response, record, .. } = &parts.work.exchange;
+    let answered = || record.upstream_answered.map_or_else(Instant::now, Instant::from_std);
+    parts.work.in_flight.report(Outcome::Responded(response.status), answered);
+}
+
+/// Enters the failure of the last attempt into the record and tells the target, if it was the upstream's.
+pub fn mark_failed(parts: &mut Parts<'_>, failure: Failure) {
+    let in_flight = std::mem::take(&mut parts.work.in_flight);
     if failure.is_from_upstream()
-        && let Some(attempt) = exchange.record.tries.last_mut()
+        && let Some(attempt) = parts.work.exchange.record.tries.last_mut()
     {
         attempt.failed = Some(failure.status());
+        let trouble = match failure {
+            Failure::ConnectRefused => Trouble::Unreachable,
+            Failure::UpstreamTimeout => Trouble::Late,
+            _ => Trouble::Broken,
+        };
+        in_flight.report(Outcome::Failed(trouble), Instant::now);
     }
 }
 

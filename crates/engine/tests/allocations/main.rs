@@ -36,8 +36,9 @@ const RESPONSE: &[u8] =
 /// A story that panics if it does not hold.
 type Story = (&'static str, fn());
 
-const STORIES: [Story; 8] = [
+const STORIES: [Story; 9] = [
     ("plain_proxying_allocates_nothing", plain_proxying_allocates_nothing),
+    ("no_way_to_balance_allocates_anything", no_way_to_balance_allocates_anything),
     ("a_small_post_allocates_only_its_body", a_small_post_allocates_only_its_body),
     ("a_chain_of_plugins_allocates_nothing", a_chain_of_plugins_allocates_nothing),
     ("a_websocket_message_allocates_nothing", a_websocket_message_allocates_nothing),
@@ -187,6 +188,40 @@ const PLAIN_REQUEST: &[u8] =
 
 fn plain_proxying_allocates_nothing() {
     assert_eq!(per_request(PLAIN, PLAIN_REQUEST), 0);
+}
+
+/// An upstream of two targets.
+const BALANCED: &str = "
+_format_version: '3.0'
+services:
+- name: one
+  host: pool.test
+  protocol: http
+  routes: [{name: all, paths: [/]}]
+upstreams:
+- name: pool.test
+  FIELDS
+  targets: [{target: 'UPSTREAM'}, {target: 'OTHER', weight: 7}]
+";
+
+fn no_way_to_balance_allocates_anything() {
+    let cookies = b"GET /path?query=1 HTTP/1.1\r\nHost: example.test\r\nCookie: a=b; sid=x\r\n\r\n";
+    let ways: [(&str, &[u8]); 9] = [
+        ("slow_start: 3600", PLAIN_REQUEST),
+        ("algorithm: least-connections", PLAIN_REQUEST),
+        ("algorithm: latency", PLAIN_REQUEST),
+        ("algorithm: p2c", PLAIN_REQUEST),
+        ("hash_on: path", PLAIN_REQUEST),
+        ("hash_on: query_arg\n  hash_on_query_arg: query", PLAIN_REQUEST),
+        ("hash_on: header\n  hash_on_header: X-None\n  hash_fallback: ip", PLAIN_REQUEST),
+        ("hash_on: cookie\n  hash_on_cookie: sid", cookies),
+        // Even where the cookie is set anew each time.
+        ("algorithm: sticky-sessions\n  sticky_sessions_cookie: sid", cookies),
+    ];
+    for (fields, request) in ways {
+        let document = BALANCED.replace("FIELDS", fields).replace("OTHER", &upstream().to_string());
+        assert_eq!(per_request(&document, request), 0, "{fields}");
+    }
 }
 
 fn a_small_post_allocates_only_its_body() {

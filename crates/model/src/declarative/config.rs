@@ -12,6 +12,7 @@ use crate::entity::{
 };
 use crate::node::Span;
 use crate::problem::Problem;
+use crate::schema::{Kind, RecordSchema};
 
 /// A whole configuration. Entities stand in the order of the document.
 #[derive(Debug, Default)]
@@ -98,6 +99,11 @@ impl Stored {
         mut fields: Map<String, Value>,
     ) -> Self {
         fields.retain(|_, value| !value.is_null());
+        for field in &schema.record.fields {
+            if let (Kind::Record(record), Some(value)) = (&field.element.kind, fields.get_mut(field.name)) {
+                drop_unset_extensions(record, value);
+            }
+        }
         let text = Value::Object(fields).to_string().into_boxed_str();
         Self { id, span, schema: Arc::clone(schema), text }
     }
@@ -128,6 +134,18 @@ impl Stored {
             fields.insert(field.name.to_owned(), value);
         }
         Entity { id: self.id, value: Value::Object(fields), span: self.span }
+    }
+}
+
+/// Takes out fields that Kong does not have, where nobody has set them.
+fn drop_unset_extensions(record: &RecordSchema, value: &mut Value) {
+    let Value::Object(fields) = value else { return };
+    for field in &record.fields {
+        if field.extension && fields.get(field.name).is_some_and(Value::is_null) {
+            fields.remove(field.name);
+        } else if let (Kind::Record(inner), Some(value)) = (&field.element.kind, fields.get_mut(field.name)) {
+            drop_unset_extensions(inner, value);
+        }
     }
 }
 

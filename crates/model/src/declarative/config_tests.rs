@@ -43,6 +43,21 @@ fn fields_that_kong_lacks_are_shown_where_they_are_set_and_in_no_schema_of_kongs
     assert_eq!((second.get("http2"), second.get("proxy_protocol")), (None, None));
     let schema = config.schema("services").unwrap().record.to_kong_json().to_string();
     assert!(schema.contains("tls_verify") && !schema.contains("http2") && !schema.contains("proxy_protocol"));
+    let config = good(
+        "_format_version: '3.0'\nupstreams: [{name: a.test, slow_start: 2.5, algorithm: sticky-sessions, \
+         sticky_sessions_cookie: c, sticky_sessions_cookie_path: /p}, {name: b.test, slow_start: null}]\n",
+    );
+    let [first, second] = [0, 1].map(|index| config.entities("upstreams")[index].complete().value);
+    assert_eq!((&first["slow_start"], &first["sticky_sessions_cookie"]), (&json!(2.5), &json!("c")));
+    assert_eq!(first["sticky_sessions_cookie_path"], "/p");
+    let schema = config.schema("upstreams").unwrap().record.to_kong_json();
+    let names =
+        schema["fields"].as_array().unwrap().iter().flat_map(|field| field.as_object().unwrap().keys());
+    let names: Vec<_> = names.map(String::as_str).collect();
+    for name in ["slow_start", "sticky_sessions_cookie", "sticky_sessions_cookie_path"] {
+        assert!(second.get(name).is_none() && !names.contains(&name), "{name}");
+    }
+    assert!(names.contains(&"slots"));
 }
 
 #[test]

@@ -30,7 +30,8 @@ pub use target::Target;
 pub(crate) use target::normal_form as target_normal_form;
 pub(crate) use upstream::settle_algorithm;
 pub use upstream::{
-    Active, ActiveHealthy, ActiveUnhealthy, Healthchecks, Passive, PassiveHealthy, PassiveUnhealthy, Upstream,
+    Active, ActiveHealthy, ActiveUnhealthy, Healthchecks, Outliers, Passive, PassiveHealthy,
+    PassiveUnhealthy, Upstream,
 };
 pub use vault::Vault;
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Consumer, Entity, Route, Service, Target, Upstream, Vault, core_schemas};
+use super::{Consumer, Entity, Healthchecks, Route, Service, Target, Upstream, Vault, core_schemas};
 use crate::schema::Record;
 
 fn faults<T: Entity>(value: &Value) -> Vec<String> {
@@ -175,6 +175,32 @@ fn values_of_routes() {
 }
 
 #[test]
+fn health_of_upstreams() {
+    let with = |healthchecks: Value| json!({"name": "u.test", "healthchecks": healthchecks});
+    accepted::<Upstream>(&with(json!({"panic_threshold": 50, "outliers": {}})));
+    accepted::<Upstream>(&with(json!({"panic_threshold": 0, "threshold": 50})));
+    refused::<Upstream>(
+        &with(json!({"panic_threshold": 50, "threshold": 1})),
+        "healthchecks.panic_threshold: sends requests to all targets where 'threshold' sends them to none; set one of both",
+    );
+    refused::<Upstream>(
+        &with(json!({"outliers": {"max_ejected_percent": 100}})),
+        "healthchecks.outliers.max_ejected_percent: value should be between 0 and 99",
+    );
+    let read = |healthchecks: &Value| {
+        let checked = Healthchecks::schema().check(healthchecks).unwrap();
+        Healthchecks::from_value(&checked).unwrap()
+    };
+    let strict = read(&json!({"threshold": 50}));
+    assert!(strict.is_too_little(50, 100) && !strict.is_too_little(51, 100) && !strict.is_panic(0, 100));
+    let lax = read(&json!({"panic_threshold": 50}));
+    assert!(lax.is_panic(49, 100) && !lax.is_panic(50, 100) && !lax.is_panic(0, 0));
+    assert!(lax.is_too_little(0, 100) && !lax.is_too_little(1, 100));
+    assert!(!lax.are_on(), "nothing would find out");
+    assert!(read(&json!({"outliers": {}})).are_on());
+}
+
+#[test]
 fn upstreams() {
     accepted::<Upstream>(&json!({"name": "u.test"}));
     for (upstream, fault) in [
@@ -225,6 +251,27 @@ fn hashing_and_algorithm_settle_each_other() {
     );
     assert_eq!(settle_algorithm(Some("latency"), Some("ip")), [("hash_on", Value::Null)]);
     assert!(settle_algorithm(Some("consistent-hashing"), None).is_empty());
+    for algorithm in ["sticky-sessions", "p2c", "least-connections", "latency"] {
+        let settled = settle_algorithm(Some(algorithm), Some("none"));
+        assert!(settled.iter().all(|(field, _)| *field != "algorithm"), "{algorithm} stays");
+    }
+}
+
+#[test]
+fn upstreams_of_sticky_sessions_name_their_cookie() {
+    refused::<Upstream>(
+        &json!({"name": "u", "algorithm": "sticky-sessions"}),
+        "sticky_sessions_cookie: required field missing",
+    );
+    refused::<Upstream>(
+        &json!({"name": "u", "algorithm": "sticky-sessions", "sticky_sessions_cookie": "a;b"}),
+        "sticky_sessions_cookie: invalid value: a;b",
+    );
+    refused::<Upstream>(
+        &json!({"name": "u", "slow_start": 86401}),
+        "slow_start: value should be between 0 and 86400",
+    );
+    accepted::<Upstream>(&json!({"name": "u", "algorithm": "p2c", "slow_start": 0.5}));
 }
 
 #[test]

@@ -1,5 +1,10 @@
-//! Balancers built from a configuration, with a name server on loopback.
+//! Balancers built from a configuration, with a name server on loopback; algorithms, in a world of their own.
 
+mod affinity;
+mod simulation;
+mod world;
+
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +13,7 @@ use model::declarative::{self, Catalog, Config};
 use model::entity::Service;
 use model::serde_json::{Value, json};
 
-use super::{Balancer, Balancers, PickError, unsupported};
+use super::{Asker, Balancer, Balancers, PickError, Picked, unsupported};
 use crate::dns::server::NameServer;
 use crate::dns::{DnsSettings, Resolver};
 
@@ -50,11 +55,16 @@ fn pool(targets: &[(&str, u16)], resolver: &Arc<Resolver>) -> Arc<Balancer> {
     balancers.for_service(&service("pool", 80))
 }
 
+fn pick(balancer: &Balancer) -> Result<Picked, PickError> {
+    let asker = Asker { client: IpAddr::from([192, 0, 2, 1]), exchange: None };
+    balancer.pick(&[], &asker, &mut Vec::new())
+}
+
 /// The addresses of `count` requests, counted.
 fn shares(balancer: &Balancer, count: usize) -> Vec<(String, usize)> {
     let mut shares = std::collections::BTreeMap::new();
     for _ in 0..count {
-        *shares.entry(balancer.pick(&[]).unwrap().address.to_string()).or_insert(0) += 1;
+        *shares.entry(pick(balancer).unwrap().peer.address.to_string()).or_insert(0) += 1;
     }
     shares.into_iter().collect()
 }
@@ -89,7 +99,7 @@ fn the_host_is_what_the_target_says() {
     let resolver = resolver(&server);
     let host = |target: &str| {
         let balancer = pool(&[(target, 1)], &resolver);
-        let peer = balancer.pick(&[]).unwrap();
+        let peer = pick(&balancer).unwrap().peer;
         (balancer.host(&peer).to_string(), peer.address.to_string())
     };
     assert_eq!(host("Name.test:81"), ("Name.test".to_owned(), "10.0.0.1:81".to_owned()));
@@ -126,8 +136,8 @@ fn a_service_may_name_an_address_or_a_host_itself() {
 fn an_upstream_without_targets_has_no_peer() {
     let server = NameServer::start();
     let resolver = resolver(&server);
-    assert_eq!(pool(&[], &resolver).pick(&[]), Err(PickError::NoPeer));
-    assert_eq!(pool(&[("10.0.0.1:80", 0)], &resolver).pick(&[]), Err(PickError::NoPeer));
+    assert_eq!(pick(&pool(&[], &resolver)).err(), Some(PickError::NoPeer));
+    assert_eq!(pick(&pool(&[("10.0.0.1:80", 0)], &resolver)).err(), Some(PickError::NoPeer));
 }
 
 #[test]
@@ -135,9 +145,9 @@ fn a_name_that_does_not_resolve_is_told_from_no_targets() {
     let server = NameServer::start();
     server.set("known.test", &["10.0.0.1"], 60);
     let resolver = resolver(&server);
-    assert_eq!(pool(&[("unknown.test:80", 1)], &resolver).pick(&[]), Err(PickError::NameResolution));
+    assert_eq!(pick(&pool(&[("unknown.test:80", 1)], &resolver)).err(), Some(PickError::NameResolution));
     let direct = Balancers::new(&Config::default(), &resolver).for_service(&service("unknown.test", 80));
-    assert_eq!(direct.pick(&[]), Err(PickError::NameResolution));
+    assert_eq!(pick(&direct).err(), Some(PickError::NameResolution));
     let half = pool(&[("unknown.test:80", 1), ("known.test:80", 1)], &resolver);
     assert_eq!(shares(&half, 3), expected(&[("10.0.0.1:80", 3)]), "what resolves carries all");
 }
@@ -150,7 +160,7 @@ fn a_change_of_dns_reaches_the_next_requests() {
     let balancer = pool(&[("moving.test:80", 100)], &resolver);
     assert_eq!(shares(&balancer, 2), expected(&[("10.0.0.1:80", 2)]));
     server.set("moving.test", &["10.0.0.2", "10.0.0.3"], 0);
-    let moved = || balancer.pick(&[]).unwrap().address.to_string() != "10.0.0.1:80";
+    let moved = || pick(&balancer).unwrap().peer.address.to_string() != "10.0.0.1:80";
     assert!(resolver.wait_until(PATIENCE, |_| moved()));
     assert_eq!(shares(&balancer, 4), expected(&[("10.0.0.2:80", 2), ("10.0.0.3:80", 2)]));
 }
@@ -161,10 +171,10 @@ fn a_reload_goes_on_where_the_wheel_stood_unless_the_targets_changed() {
     let resolver = resolver(&server);
     let three = [("10.0.0.1:80", 1), ("10.0.0.2:80", 1), ("10.0.0.3:80", 1)];
     let before = pool(&three, &resolver);
-    let turn: Vec<_> = (0..3).map(|_| before.pick(&[]).unwrap().address).collect();
-    assert_eq!(before.pick(&[]).unwrap().address, turn[0]);
+    let turn: Vec<_> = (0..3).map(|_| pick(&before).unwrap().peer.address).collect();
+    assert_eq!(pick(&before).unwrap().peer.address, turn[0]);
     let after = pool(&three, &resolver);
-    assert_eq!(after.pick(&[]).unwrap().address, turn[1], "the next in turn");
+    assert_eq!(pick(&after).unwrap().peer.address, turn[1], "the next in turn");
     let changed = pool(&[("10.0.0.1:80", 1), ("10.0.0.2:80", 1), ("10.0.0.3:80", 2)], &resolver);
     assert!(!Arc::ptr_eq(&changed.rotation, &after.rotation));
 }
@@ -201,13 +211,7 @@ fn what_is_not_built_yet_is_named() {
             .collect::<Vec<_>>()
     };
     assert_eq!(fields(json!({})), Vec::<&str>::new());
-    assert_eq!(
-        fields(json!({"algorithm": "least-connections", "use_srv_name": true})),
-        ["algorithm", "use_srv_name"]
-    );
-    let checks = json!({"active": {"healthy": {"interval": 5}}, "passive": {"unhealthy": {"timeouts": 3}}});
-    assert_eq!(
-        fields(json!({"healthchecks": checks})),
-        ["healthchecks.active.healthy.interval", "healthchecks.passive.unhealthy.timeouts"]
-    );
+    assert_eq!(fields(json!({"algorithm": "least-connections", "use_srv_name": true})), ["use_srv_name"]);
+    let cookie = json!({"hash_on": "cookie", "hash_on_cookie": "c", "hash_on_cookie_path": "/a;b"});
+    assert_eq!(fields(cookie), ["hash_on_cookie_path"]);
 }
