@@ -20,7 +20,7 @@ use crate::date::DateCache;
 use crate::http2::pool::Http2Pool;
 use crate::load::Load;
 use crate::settings::Settings;
-use crate::snapshot::{Current, Held, Publisher};
+use crate::snapshot::{Current, Held, Publisher, Timeouts};
 use crate::tls::{Handshakes, Seldom};
 use crate::upload::Upload;
 use crate::upstream::connect::Dial;
@@ -188,6 +188,8 @@ pub struct Workspace {
     pub scratch: Vec<u8>,
     /// The request body's way to the upstream.
     pub upload: Upload,
+    /// Bounds on waits for the upstream: its service's, but for those that plugins have set.
+    pub timeouts: Timeouts,
 }
 
 impl Workspace {
@@ -198,6 +200,7 @@ impl Workspace {
             to_upstream: Vec::new(),
             scratch: Vec::new(),
             upload: Upload::default(),
+            timeouts: Timeouts::default(),
         }
     }
 

@@ -41,7 +41,7 @@ pub async fn reach(
     let Target { plan, service, .. } = *target;
     for _ in 0..=plan.retries {
         let peer = plan.balancer.pick(tried).map_err(|_| SessionEnd::NoTarget)?;
-        let reason = match timer.within(plan.connect_timeout, open(local, target, &peer)).await {
+        let reason = match timer.within(plan.timeouts.connect, open(local, target, &peer)).await {
             Ok(Ok(stream)) => {
                 tried.push(peer.address);
                 return Ok(stream);

@@ -174,7 +174,7 @@ impl Listener {
             client,
             socket,
             target,
-            silence: way.plan.as_ref().map_or(Duration::ZERO, |plan| plan.read_timeout),
+            silence: way.plan.as_ref().map_or(Duration::ZERO, |plan| plan.timeouts.read),
             way,
             begun: now,
             last: Cell::new(now),
