@@ -17,7 +17,7 @@ use crate::chain::{Chain, Slot, Tier};
 use crate::dns::Resolver;
 use crate::health::Checks;
 use crate::route::Router;
-use crate::snapshot::{CompiledRoute, Plan, Snapshot, Speaks, Versions};
+use crate::snapshot::{CompiledRoute, Plan, Snapshot, Speaks, Timeouts, Versions};
 use crate::stream;
 use crate::stream::demands::{Layer, layer_of};
 use crate::tls::{Keeper, Terminator, Trust};
@@ -176,9 +176,11 @@ fn compile_route(
         calls: service.protocol.starts_with("grpc"),
         announcing: Announcing::to(service),
         trust: trusts.get(&service.id).cloned(),
-        connect_timeout: millis(service.connect_timeout),
-        write_timeout: millis(service.write_timeout),
-        read_timeout: millis(service.read_timeout),
+        timeouts: Timeouts {
+            connect: millis(service.connect_timeout),
+            write: millis(service.write_timeout),
+            read: millis(service.read_timeout),
+        },
         retries: usize::try_from(service.retries).unwrap_or(usize::MAX),
     });
     let service_path = matched.service.as_ref().and_then(|service| service.path.clone());

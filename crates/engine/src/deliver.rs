@@ -123,7 +123,6 @@ pub async fn proxied(
     parts: &mut Parts<'_>,
     filters: &Filters<'_>,
     upstream: Upstream,
-    read_timeout: std::time::Duration,
 ) -> Result<After, Failure> {
     let exchange = &mut parts.work.exchange;
     exchange.source = Source::Upstream;
@@ -134,7 +133,7 @@ pub async fn proxied(
         exchange.response.headers.append_known(Known::SetCookie, &parts.work.set_cookie);
     }
     let begun = parts.channel.stream.as_http2().is_some();
-    let mut download = Download { upstream, filters, read_timeout, mode: filters.mode(exchange), begun };
+    let mut download = Download { upstream, filters, mode: filters.mode(exchange), begun };
     if exchange.response.status == 101 {
         // Apart, so that connections without a tunnel stay small.
         return Ok(Box::pin(download.tunnel(parts)).await);

@@ -27,8 +27,6 @@ pub struct Download<'a> {
     pub upstream: Upstream,
     /// The plugins that see it.
     pub filters: &'a Filters<'a>,
-    /// Time between two reads.
-    pub read_timeout: std::time::Duration,
     /// What the plugins want of it.
     pub mode: BodyMode,
     /// The client may have got something of it: it is too late for another answer.
@@ -50,8 +48,9 @@ impl Download<'_> {
     }
 
     async fn read(&mut self, parts: &mut Parts<'_>, room: usize) -> Result<usize, Failure> {
+        let limit = parts.work.timeouts.read;
         let mut pair = Pair::new(parts.channel, &mut self.upstream, &mut parts.work.upload, parts.local);
-        pair.read_upstream(room, self.read_timeout, None).await
+        pair.read_upstream(room, limit, None).await
     }
 
     /// Sends what is in `to_client` and `count` unread bytes behind it; `last` says that nothing follows.
@@ -168,8 +167,9 @@ impl Download<'_> {
     async fn read_trailers(&mut self, parts: &mut Parts<'_>) -> Result<Headers, Failure> {
         let mut trailers = Headers::new();
         if matches!(self.upstream.stream, Stream::Call(_)) {
+            let limit = parts.work.timeouts.read;
             let mut pair = Pair::new(parts.channel, &mut self.upstream, &mut parts.work.upload, parts.local);
-            pair.read_trailers(self.read_timeout, &mut trailers).await?;
+            pair.read_trailers(limit, &mut trailers).await?;
         }
         Ok(trailers)
     }

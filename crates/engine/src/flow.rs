@@ -199,15 +199,15 @@ fn break_off(parts: &mut Parts<'_>) -> After {
 }
 
 /// How far a request came before its response.
-enum Outcome<'s> {
+enum Outcome {
     /// The upstream's response head is in the exchange.
-    Proxied(Upstream, &'s Plan),
+    Proxied(Upstream),
     /// A plugin, or the engine, answered.
     Answered,
 }
 
 /// From the head to the response head: rewrite, route, access, upstream.
-async fn prepare<'s>(parts: &mut Parts<'_>, snapshot: &'s Snapshot) -> Result<Outcome<'s>, Failure> {
+async fn prepare(parts: &mut Parts<'_>, snapshot: &Snapshot) -> Result<Outcome, Failure> {
     request_body::open(parts)?;
     forward::drop_nominated(&mut parts.work.exchange.request.headers)?;
     identify_client(parts);
@@ -223,21 +223,19 @@ async fn prepare<'s>(parts: &mut Parts<'_>, snapshot: &'s Snapshot) -> Result<Ou
     }
     route.chain.settle(&mut parts.work.exchange);
     let plan = route.plan.as_ref().ok_or(Failure::NoService)?;
-    proxy(parts, route, plan).await.map(|upstream| Outcome::Proxied(upstream, plan))
+    proxy(parts, route, plan).await.map(Outcome::Proxied)
 }
 
 /// From the response head to the last byte.
-async fn answer(parts: &mut Parts<'_>, snapshot: &Snapshot, outcome: Result<Outcome<'_>, Failure>) -> After {
+async fn answer(parts: &mut Parts<'_>, snapshot: &Snapshot, outcome: Result<Outcome, Failure>) -> After {
     let filters = Filters::new(snapshot, snapshot.chain(&parts.work.exchange));
     parts.channel.begin_response();
     let failure = match outcome {
         Ok(Outcome::Answered) => None,
-        Ok(Outcome::Proxied(upstream, plan)) => {
-            match deliver::proxied(parts, &filters, upstream, plan.read_timeout).await {
-                Ok(after) => return after,
-                Err(failure) => Some(failure),
-            }
-        }
+        Ok(Outcome::Proxied(upstream)) => match deliver::proxied(parts, &filters, upstream).await {
+            Ok(after) => return after,
+            Err(failure) => Some(failure),
+        },
         Err(failure) => Some(failure),
     };
     if let Some(failure) = failure {
@@ -346,6 +344,7 @@ async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Res
     // Calls may go both ways at once: their requests are never waited for.
     let buffering = route.matched.route.request_buffering && !plan.calls;
     request_body::make_ready(parts, buffering).await?;
+    parts.work.timeouts = plan.timeouts.with(&parts.work.exchange.timeouts);
     let mut attempts_left = plan.retries;
     let mut fresh = false;
     loop {

@@ -32,6 +32,7 @@ pub fn open(parts: &mut Parts<'_>) -> Result<(), Failure> {
 /// Makes the body ready for an upstream: a small one in memory where the route buffers requests, the client told to go
 /// on where it waits for that.
 pub async fn make_ready(parts: &mut Parts<'_>, buffering: bool) -> Result<(), Failure> {
+    hold_to_limit(parts)?;
     buffer_small(parts, buffering).await?;
     send_continue(parts).await?;
     if parts.work.exchange.body.is_some() && parts.work.upload.is_awaiting_client() {
@@ -73,6 +74,7 @@ pub async fn read(parts: &mut Parts<'_>) -> Result<(), Failure> {
 
 /// Takes up to `bound` bytes of the request body; more is a failure, unless `partly` allows to stop there.
 async fn collect(parts: &mut Parts<'_>, bound: usize, partly: bool) -> Result<Vec<u8>, Failure> {
+    hold_to_limit(parts)?;
     send_continue(parts).await?;
     let mut body = Vec::new();
     let Parts { local, channel, work } = parts;
@@ -80,6 +82,11 @@ async fn collect(parts: &mut Parts<'_>, bound: usize, partly: bool) -> Result<Ve
         Err(Failure::BodyTooLarge) if partly && !work.upload.is_over_limit() => Ok(body),
         outcome => outcome.map(|()| body),
     }
+}
+
+/// What has not been read of the body is held to the limit that plugins have set by now.
+fn hold_to_limit(parts: &mut Parts<'_>) -> Result<(), Failure> {
+    parts.work.exchange.body_limit.map_or(Ok(()), |limit| parts.work.upload.narrow(limit))
 }
 
 /// Tells a client that waits for it to go on with its body (RFC 9110 10.1.1).

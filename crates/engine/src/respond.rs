@@ -43,6 +43,11 @@ pub enum Failure {
     Overloaded,
     /// The request body is larger than allowed.
     BodyTooLarge,
+    /// The request body is larger than a plugin accepts.
+    BodyRefused {
+        /// What the client is told.
+        message: &'static str,
+    },
     /// The request is for a host in whose handshakes clients are asked for something else than this one was.
     Misdirected,
     /// No route matched.
@@ -77,6 +82,7 @@ impl Failure {
             Self::NoPeer => (503, "failure to get a peer from the ring-balancer"),
             Self::NameResolution => (503, "name resolution failed"),
             Self::Overloaded => (503, "the gateway is short of memory"),
+            Self::BodyRefused { message } => (413, message),
             other => return (other.status(), message_of(other.status())),
         };
         (status, Cow::Borrowed(message))
@@ -89,7 +95,7 @@ impl Failure {
             Self::ClientTimeout { .. } => 408,
             Self::ClientGone | Self::ClientStalled { .. } => 499,
             Self::PluginTimeout | Self::Panicked => 500,
-            Self::BodyTooLarge => 413,
+            Self::BodyTooLarge | Self::BodyRefused { .. } => 413,
             Self::NoRoute => 404,
             Self::Misdirected => 421,
             Self::NoService | Self::NoPeer | Self::NameResolution | Self::Overloaded => 503,

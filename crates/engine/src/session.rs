@@ -21,7 +21,7 @@ use crate::date::DateCache;
 use crate::http2::pool::Http2Pool;
 use crate::load::Load;
 use crate::settings::Settings;
-use crate::snapshot::{Current, Held, Publisher};
+use crate::snapshot::{Current, Held, Publisher, Timeouts};
 use crate::tls::{Handshakes, Seldom};
 use crate::upload::Upload;
 use crate::upstream::connect::Dial;
@@ -193,6 +193,8 @@ pub struct Workspace {
     pub in_flight: InFlight,
     /// A cookie by which the client comes back to its target, as the field value of `Set-Cookie`; empty for none.
     pub set_cookie: Vec<u8>,
+    /// Bounds on waits for the upstream: its service's, but for those that plugins have set.
+    pub timeouts: Timeouts,
 }
 
 impl Workspace {
@@ -205,6 +207,7 @@ impl Workspace {
             upload: Upload::default(),
             in_flight: InFlight::default(),
             set_cookie: Vec::new(),
+            timeouts: Timeouts::default(),
         }
     }
 

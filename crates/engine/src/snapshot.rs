@@ -92,6 +92,28 @@ impl Versions {
     }
 }
 
+/// Bounds on waits for a service.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Timeouts {
+    /// To connect.
+    pub connect: Duration,
+    /// Between two writes.
+    pub write: Duration,
+    /// Between two reads.
+    pub read: Duration,
+}
+
+impl Timeouts {
+    /// These, but for those that plugins have `set`.
+    pub fn with(self, set: &plugin::exchange::Timeouts) -> Self {
+        Self {
+            connect: set.connect.unwrap_or(self.connect),
+            write: set.write.unwrap_or(self.write),
+            read: set.read.unwrap_or(self.read),
+        }
+    }
+}
+
 /// How a service is reached.
 #[derive(Clone)]
 pub struct Plan {
@@ -107,12 +129,8 @@ pub struct Plan {
     pub announcing: Option<Announcing>,
     /// Whom to believe about it under TLS; none in cleartext.
     pub trust: Option<Arc<Trust>>,
-    /// Time to connect.
-    pub connect_timeout: Duration,
-    /// Time between two writes.
-    pub write_timeout: Duration,
-    /// Time between two reads.
-    pub read_timeout: Duration,
+    /// Bounds on waits for it.
+    pub timeouts: Timeouts,
     /// Further attempts after the first.
     pub retries: usize,
 }

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use plugin::exchange::BodyLimit;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 use wire::h1::{BodyDecoder, Decoded, Limits, encode};
@@ -25,8 +26,10 @@ pub struct Upload {
     state: State,
     /// Bytes of body taken from the client so far.
     pub received: u64,
-    /// Largest body accepted, 0 for any.
+    /// Bytes of the largest body accepted.
     limit: u64,
+    /// What a larger one is told, if a plugin does not accept it.
+    refusal: Option<&'static str>,
     pending: Vec<u8>,
     written: usize,
     /// Some of it has been handed to an upstream, or given up.
@@ -73,7 +76,7 @@ enum State {
 }
 
 impl Upload {
-    /// Begins with a request whose body is framed as `length`.
+    /// Begins with a request whose body is framed as `length`; `limit` is the largest that is accepted, 0 any.
     pub fn begin(&mut self, length: BodyLength, limit: u64, limits: &Limits) {
         self.framing = Framing::Chunks;
         self.chunked = matches!(length, BodyLength::UntilClose | BodyLength::Chunked);
@@ -83,7 +86,8 @@ impl Upload {
         self.kept.clear();
         self.received = 0;
         self.pace.restart(0);
-        self.limit = limit;
+        self.limit = if limit == 0 { u64::MAX } else { limit };
+        self.refusal = None;
         self.pending.clear();
         self.written = 0;
         self.passed_on = false;
@@ -151,7 +155,24 @@ impl Upload {
 
     /// More has been received than is allowed at all.
     pub fn is_over_limit(&self) -> bool {
-        self.limit > 0 && self.received > self.limit
+        self.received > self.limit
+    }
+
+    /// A plugin accepts no more than `limit`.
+    ///
+    /// # Errors
+    /// It is known already that there is more.
+    pub fn narrow(&mut self, limit: BodyLimit) -> Result<(), Failure> {
+        if limit.bytes < self.limit {
+            self.limit = limit.bytes;
+            self.refusal = Some(limit.message);
+        }
+        let expected = self.received.saturating_add(self.remaining().unwrap_or(0));
+        if self.is_awaiting_client() && expected > self.limit { Err(self.too_large()) } else { Ok(()) }
+    }
+
+    fn too_large(&self) -> Failure {
+        self.refusal.map_or(Failure::BodyTooLarge, |message| Failure::BodyRefused { message })
     }
 
     /// Until when the client has to send more. Calls of gRPC may stay silent for a while: they need not keep a pace.
@@ -355,7 +376,7 @@ impl Upload {
                 self.push(&unread[piece.data]);
             }
             if self.is_over_limit() {
-                return Poll::Ready(Err(Failure::BodyTooLarge));
+                return Poll::Ready(Err(self.too_large()));
             }
             if let Some(trailers) = trailers {
                 self.end(&trailers);
@@ -377,7 +398,7 @@ impl Upload {
         self.push(client.input.unread());
         client.input.consume(count);
         self.received += count as u64;
-        if self.is_over_limit() { Poll::Ready(Err(Failure::BodyTooLarge)) } else { Poll::Ready(Ok(())) }
+        if self.is_over_limit() { Poll::Ready(Err(self.too_large())) } else { Poll::Ready(Ok(())) }
     }
 
     /// Takes what is at hand of the body into `body`, for plugins that want it in memory. `Ready` at its end.
@@ -428,7 +449,10 @@ impl Upload {
             };
             client.input.consume(consumed);
             self.received = body.len() as u64;
-            if body.len() > bound || self.is_over_limit() {
+            if self.is_over_limit() {
+                return Poll::Ready(Err(self.too_large()));
+            }
+            if body.len() > bound {
                 return Poll::Ready(Err(Failure::BodyTooLarge));
             }
         }

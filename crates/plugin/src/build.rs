@@ -76,6 +76,15 @@ impl Build<'_> {
         Ok(made)
     }
 
+    /// The routes whose requests the row is for, as far as that is known without a consumer.
+    pub fn routes_in_scope(&self) -> impl Iterator<Item = &Matched> {
+        let (route, service) = (self.row.route, self.row.service);
+        self.routes.iter().map(AsRef::as_ref).filter(move |matched| {
+            let of_service = |id| matched.service.as_ref().is_some_and(|service| service.id == id);
+            route.is_none_or(|id| matched.route.id == id) && service.is_none_or(of_service)
+        })
+    }
+
     /// The entities of a kind that a room declared.
     ///
     /// # Errors

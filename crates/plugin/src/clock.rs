@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Source of wall-clock time in milliseconds since 1970-01-01 UTC.
 #[derive(Clone, Default)]
@@ -25,6 +25,17 @@ impl Clock {
             None => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+            }
+        }
+    }
+
+    /// Waits for `duration`. A fixed clock goes forward by it, and nobody waits.
+    pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + 'static {
+        let clock = self.clone();
+        async move {
+            match clock.fixed {
+                Some(_) => clock.advance(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+                None => tokio::time::sleep(duration).await,
             }
         }
     }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use model::entity::{Consumer, Route, Service};
 use wire::{Headers, Known, Method, RequestHead, ResponseHead};
@@ -105,6 +105,26 @@ impl Upstream {
         self.host.clear();
         self.stripped_prefix.clear();
     }
+}
+
+/// Times for the upstream in place of its service's own; none leaves that.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To connect.
+    pub connect: Option<Duration>,
+    /// Between two writes.
+    pub write: Option<Duration>,
+    /// Between two reads.
+    pub read: Option<Duration>,
+}
+
+/// The most that a room accepts of a request body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyLimit {
+    /// Bytes of content.
+    pub bytes: u64,
+    /// What a client with more is told, with the status 413.
+    pub message: &'static str,
 }
 
 /// What authentication found out.
@@ -232,6 +252,10 @@ pub struct Exchange {
     pub captures: Captures,
     /// What goes upstream.
     pub upstream: Upstream,
+    /// Times that rooms have set for the upstream.
+    pub timeouts: Timeouts,
+    /// The least that a room accepts of the request body at most. Holds for what has not been read by then.
+    pub body_limit: Option<BodyLimit>,
     /// What authentication found out.
     pub identity: Identity,
     /// The request body, where a room asked for it.
@@ -279,6 +303,8 @@ impl Exchange {
             matched: None,
             captures: Captures::default(),
             upstream: Upstream::default(),
+            timeouts: Timeouts::default(),
+            body_limit: None,
             identity: Identity::default(),
             body: None,
             reply: Reply::default(),
@@ -304,6 +330,8 @@ impl Exchange {
         self.matched = None;
         self.captures.clear();
         self.upstream.clear();
+        self.timeouts = Timeouts::default();
+        self.body_limit = None;
         self.identity = Identity::default();
         self.body = None;
         self.reply.clear();

@@ -17,7 +17,7 @@ use wire::{Headers, Known};
 
 use crate::build::{Build, Shared};
 use crate::clock::Clock;
-use crate::exchange::{Client, Exchange, Matched, Scheme, Source};
+use crate::exchange::{Client, Exchange, Matched, Scheme, Source, Timeouts};
 use crate::flow::Flow;
 use crate::reply::Body;
 use crate::room::{Definition, Phase, Phases};
@@ -26,6 +26,9 @@ use crate::views::{Access, BodyFilter, BodyMode, HeaderFilter, Log, Rewrite};
 
 /// The time the harness's clock shows at first: 2026-01-01 00:00:00 UTC, in milliseconds.
 pub const START_MS: u64 = 1_767_225_600_000;
+
+/// What random numbers follow from.
+const SEED: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c834;
 
 /// Rooms built from a document, ready to take requests.
 pub struct Harness {
@@ -83,6 +86,8 @@ pub struct Outcome {
     pub upstream_query: Option<String>,
     /// Body the upstream sees.
     pub upstream_body: Vec<u8>,
+    /// Times that rooms have set for the upstream.
+    pub timeouts: Timeouts,
     /// The message of a templated answer.
     pub message: Option<String>,
     /// Fields the rooms added to the log line.
@@ -135,7 +140,7 @@ impl Harness {
     pub fn chain(definitions: &[&'static dyn Definition], document: &str) -> Result<Self, String> {
         let clock = Clock::fixed(START_MS);
         let services = Services::new(2, clock.clone(), false);
-        let worker = Rc::new(Worker::new(0, services.clone()));
+        let worker = Rc::new(Worker::seeded(0, services.clone(), SEED));
         let mut harness = Self {
             clock,
             services,
@@ -217,7 +222,7 @@ impl Harness {
         if exchange.matched.is_none() {
             exchange.matched = self.routes.first().cloned();
         }
-        let answered = self.access(&mut exchange, body);
+        let answered = self.access(&mut exchange, body) || refuse_body(&mut exchange, body);
         self.respond(exchange, answered, body)
     }
 
@@ -316,6 +321,7 @@ impl Harness {
             upstream_path: text(&exchange.upstream.path),
             upstream_query: exchange.upstream.has_query.then(|| text(&exchange.upstream.query)),
             upstream_body: exchange.body.take().unwrap_or_else(|| body.to_vec()),
+            timeouts: exchange.timeouts,
             message,
             log_fields: exchange
                 .log_fields
@@ -379,6 +385,16 @@ impl Harness {
             }
         }
     }
+}
+
+/// Answers, as the engine does, for a body beyond the limit that a room has set.
+fn refuse_body(exchange: &mut Exchange, body: &[u8]) -> bool {
+    let beyond = exchange.body_limit.filter(|limit| body.len() as u64 > limit.bytes);
+    let Some(limit) = beyond else { return false };
+    exchange.reply.clear();
+    exchange.reply.status = 413;
+    exchange.reply.body = Body::Message(limit.message.into());
+    true
 }
 
 fn matched_routes(config: &Config) -> Vec<Arc<Matched>> {

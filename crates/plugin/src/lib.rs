@@ -38,4 +38,4 @@ pub use reply::Reply;
 pub use room::{Definition, Phase, Phases, Plugin, Scopes, room};
 pub use services::Services;
 pub use views::{Access, BodyFilter, BodyMode, HeaderFilter, Log, Rewrite};
-pub use wire::{Headers, Known, Method, media, target};
+pub use wire::{BodyLength, Headers, Known, Method, media, target};

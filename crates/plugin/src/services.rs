@@ -183,7 +183,13 @@ impl Worker {
     /// The worker numbered `index`, with random numbers seeded by the operating system.
     #[must_use]
     pub fn new(index: usize, services: Arc<Services>) -> Self {
-        let (high, low) = Uuid::new_v4().as_u64_pair();
+        Self::seeded(index, services, Uuid::new_v4().as_u128())
+    }
+
+    /// A worker whose random numbers follow from `seed`, for tests that need the same ones each time.
+    #[must_use]
+    pub fn seeded(index: usize, services: Arc<Services>, seed: u128) -> Self {
+        let (high, low) = Uuid::from_u128(seed).as_u64_pair();
         Self { index, services, random: Cell::new([high | 1, low]), served: Cell::new(0) }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use wire::{Headers, Method};
 
-use crate::exchange::Exchange;
+use crate::exchange::{BodyLimit, Exchange, Timeouts};
 use crate::identity::{self, Caller};
 use crate::reply::Answering;
 
@@ -146,6 +146,23 @@ impl Access<'_> {
             self.exchange.upstream.host.extend_from_slice(host);
         }
         valid
+    }
+
+    /// Gives the upstream other times than its service's. Those that are none stay as they are.
+    pub fn set_timeouts(&mut self, timeouts: Timeouts) {
+        let set = &mut self.exchange.timeouts;
+        set.connect = timeouts.connect.or(set.connect);
+        set.write = timeouts.write.or(set.write);
+        set.read = timeouts.read.or(set.read);
+    }
+
+    /// Accepts no more of the request body than `limit`, from here on: whoever reads it, or passes it on, fails with 413 as
+    /// soon as more has come. The least of several limits holds.
+    pub fn limit_body(&mut self, limit: BodyLimit) {
+        let held = &mut self.exchange.body_limit;
+        if held.is_none_or(|held| limit.bytes < held.bytes) {
+            *held = Some(limit);
+        }
     }
 
     /// The request body, once it has been read (see [`Flow::ReadBody`](crate::Flow::ReadBody)).

@@ -4,18 +4,24 @@
 //! and an entry in [`ROOMS`].
 
 pub mod acl;
+pub mod bot_detection;
 pub mod correlation_id;
 pub mod cors;
+pub mod fault_injection;
 pub mod file_log;
+pub mod ip_restriction;
 pub mod jwt;
 pub mod key_auth;
 pub mod prometheus;
 pub mod proxy_cache;
 pub mod rate_limiting;
+pub mod redirect;
+pub mod request_size_limiting;
 pub mod request_termination;
 pub mod request_transformer;
 pub mod response_transformer;
 pub mod tls_handshake_modifier;
+pub mod upstream_timeout;
 
 use plugin::Definition;
 use plugin::model::Catalog;
@@ -23,14 +29,20 @@ use plugin::model::Catalog;
 /// Every plugin, in execution order: highest priority first.
 pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<correlation_id::CorrelationId>(),
+    plugin::room::<bot_detection::BotDetection>(),
     plugin::room::<cors::Cors>(),
     plugin::room::<jwt::Jwt>(),
     plugin::room::<key_auth::KeyAuth>(),
     plugin::room::<tls_handshake_modifier::TlsHandshakeModifier>(),
+    plugin::room::<ip_restriction::IpRestriction>(),
+    plugin::room::<request_size_limiting::RequestSizeLimiting>(),
     plugin::room::<acl::Acl>(),
     plugin::room::<rate_limiting::RateLimiting>(),
     plugin::room::<request_transformer::RequestTransformer>(),
     plugin::room::<response_transformer::ResponseTransformer>(),
+    plugin::room::<redirect::Redirect>(),
+    plugin::room::<fault_injection::FaultInjection>(),
+    plugin::room::<upstream_timeout::UpstreamTimeout>(),
     plugin::room::<proxy_cache::ProxyCache>(),
     plugin::room::<prometheus::Prometheus>(),
     plugin::room::<file_log::FileLog>(),

@@ -44,7 +44,7 @@ pub async fn reach(
     for _ in 0..=plan.retries {
         let picked = plan.balancer.pick(tried, &asker, &mut Vec::new());
         let Picked { peer, in_flight } = picked.map_err(|_| SessionEnd::NoTarget)?;
-        let (reason, trouble) = match timer.within(plan.connect_timeout, open(local, target, &peer)).await {
+        let (reason, trouble) = match timer.within(plan.timeouts.connect, open(local, target, &peer)).await {
             Ok(Ok(stream)) => {
                 tried.push(peer.address);
                 in_flight.report(Outcome::Connected, Instant::now);

@@ -193,8 +193,8 @@ impl Session {
             Err(end) => return (end, None),
         };
         let patience = Patience {
-            silence: plan.read_timeout,
-            service: plan.write_timeout,
+            silence: plan.timeouts.read,
+            service: plan.timeouts.write,
             client: self.local.settings.send_timeout,
         };
         let relayed = relay(channel, stream, &self.local.buffers, patience).await;

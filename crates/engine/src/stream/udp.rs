@@ -178,7 +178,7 @@ impl Listener {
             socket,
             target: picked.peer.address,
             in_flight: picked.in_flight,
-            silence: way.plan.as_ref().map_or(Duration::ZERO, |plan| plan.read_timeout),
+            silence: way.plan.as_ref().map_or(Duration::ZERO, |plan| plan.timeouts.read),
             way,
             begun: now,
             last: Cell::new(now),

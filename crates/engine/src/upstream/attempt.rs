@@ -14,7 +14,7 @@ use crate::balance::Peer;
 use crate::channel::{Fault, Input};
 use crate::forward::{self, Outgoing};
 use crate::respond::Failure;
-use crate::session::{Local, Parts};
+use crate::session::Parts;
 use crate::snapshot::{Plan, Versions};
 use crate::transport::Stream;
 use crate::upstream::destination::Destination;
@@ -50,14 +50,14 @@ pub struct Upstream {
 
 impl Upstream {
     /// A connection that sends `message` as the request of that number.
-    pub fn new(local: &Local, message: &Message<'_>, stream: Stream, requests: u64) -> Self {
+    pub fn new(parts: &Parts<'_>, message: &Message<'_>, stream: Stream, requests: u64) -> Self {
         Self {
             stream,
-            input: Input::new(local.buffers.clone()),
+            input: Input::new(parts.local.buffers.clone()),
             destination: message.destination.clone(),
             requests,
             reusable: true,
-            write_timeout: message.plan.write_timeout,
+            write_timeout: parts.work.timeouts.write,
         }
     }
 }
@@ -112,10 +112,14 @@ pub async fn over_http1(
     reused: Option<Instant>,
 ) -> Result<(), Missed> {
     write_message(parts, message);
-    let sent = send(parts, upstream, message.plan.write_timeout).await;
+    let limit = parts.work.timeouts.write;
+    let sent = send(parts, upstream, limit).await;
     parts.local.buffers.give(std::mem::take(&mut parts.work.to_upstream));
     let outcome = match sent {
-        Ok(()) => receive_head(parts, upstream, message.plan.read_timeout, reused).await,
+        Ok(()) => {
+            let limit = parts.work.timeouts.read;
+            receive_head(parts, upstream, limit, reused).await
+        }
         Err(failure) => Err(failure),
     };
     outcome.map(|()| upstream.reusable &= parts.work.exchange.response.keep_alive).map_err(|failure| {
@@ -131,13 +135,13 @@ async fn connect(
 ) -> Result<(Upstream, bool), Missed> {
     let opening = match reach(parts.local, message, &parts.work.scratch, now)? {
         Reached::Pooled(Reused { stream, requests }) => {
-            return Ok((Upstream::new(parts.local, message, stream, requests + 1), true));
+            return Ok((Upstream::new(parts, message, stream, requests + 1), true));
         }
         Reached::Opening(opening) => opening,
     };
-    let opened = parts.channel.within(&parts.work.upload, message.plan.connect_timeout, opening).await;
+    let opened = parts.channel.within(&parts.work.upload, parts.work.timeouts.connect, opening).await;
     let failure = match opened {
-        Ok(Ok(stream)) => return Ok((Upstream::new(parts.local, message, stream, 1), false)),
+        Ok(Ok(stream)) => return Ok((Upstream::new(parts, message, stream, 1), false)),
         Ok(Err(reason)) => {
             if message.plan.trust.is_some() {
                 complain(parts, message, &reason);

@@ -41,7 +41,7 @@ pub async fn attempt(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<Ups
         }
         Connection::Http1(stream, requests) => {
             parts.work.upload.frame(Framing::Chunks);
-            let mut upstream = Upstream::new(parts.local, message, stream, requests);
+            let mut upstream = Upstream::new(parts, message, stream, requests);
             over_http1(parts, message, &mut upstream, (requests > 1).then_some(now)).await?;
             Ok(upstream)
         }
@@ -62,9 +62,9 @@ async fn over_http2(
     if let Some(body) = &parts.work.exchange.body {
         parts.work.upload.resend(body);
     }
-    let mut upstream = Upstream::new(parts.local, message, Stream::Call(Box::new(call)), 1);
+    let mut upstream = Upstream::new(parts, message, Stream::Call(Box::new(call)), 1);
     upstream.reusable = false;
-    let limit = message.plan.read_timeout;
+    let limit = parts.work.timeouts.read;
     let deadline = call_timeout(&parts.work.exchange.request.headers).filter(|_| message.plan.calls);
     receive_head(parts, &mut upstream, deadline.map_or(limit, |deadline| deadline.min(limit)), shared)
         .await?;
@@ -118,7 +118,7 @@ async fn connect(parts: &mut Parts<'_>, message: &Message<'_>, now: Instant) -> 
         let slot = pool.open(destination, identity, stream).await.map_err(io::Error::other)?;
         Ok(Connection::Http2(slot, Shared::No))
     };
-    match parts.channel.within(&parts.work.upload, message.plan.connect_timeout, opening).await {
+    match parts.channel.within(&parts.work.upload, parts.work.timeouts.connect, opening).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(reason)) => {
             if trust.is_some() {

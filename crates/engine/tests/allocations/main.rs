@@ -36,11 +36,15 @@ const RESPONSE: &[u8] =
 /// A story that panics if it does not hold.
 type Story = (&'static str, fn());
 
-const STORIES: [Story; 9] = [
+const STORIES: [Story; 10] = [
     ("plain_proxying_allocates_nothing", plain_proxying_allocates_nothing),
     ("no_way_to_balance_allocates_anything", no_way_to_balance_allocates_anything),
     ("a_small_post_allocates_only_its_body", a_small_post_allocates_only_its_body),
     ("a_chain_of_plugins_allocates_nothing", a_chain_of_plugins_allocates_nothing),
+    (
+        "a_request_that_passes_all_guards_allocates_nothing",
+        a_request_that_passes_all_guards_allocates_nothing,
+    ),
     ("a_websocket_message_allocates_nothing", a_websocket_message_allocates_nothing),
     ("plain_proxying_under_tls_allocates_what_rustls_does", tls::plain_proxying_allocates_what_rustls_does),
     ("a_chain_of_plugins_under_tls_allocates_what_rustls_does", tls::a_chain_allocates_what_rustls_does),
@@ -265,6 +269,20 @@ fn authorized_request() -> String {
 fn a_chain_of_plugins_allocates_nothing() {
     let allocations = with_chain(|document| per_request(document, authorized_request().as_bytes()));
     assert_eq!(allocations, 0, "a warm chain works in memory it has");
+}
+
+/// Plugins that let most requests pass.
+const GUARDS: &str = "
+plugins:
+- {name: bot-detection, config: {allow: ['^nobody'], deny: ['^curl/']}}
+- {name: ip-restriction, config: {allow: [127.0.0.0/8, '::1'], deny: [127.0.0.2, '2001:db8::/32']}}
+- {name: request-size-limiting, config: {allowed_payload_size: 1}}
+- {name: fault-injection, config: {header: X-Chaos, abort: {status: 500}, delay: {fixed: 5}}}
+- {name: upstream-timeout, config: {read_timeout: 1000}}
+";
+
+fn a_request_that_passes_all_guards_allocates_nothing() {
+    assert_eq!(per_request(&format!("{PLAIN}{GUARDS}"), PLAIN_REQUEST), 0);
 }
 
 fn a_websocket_message_allocates_nothing() {
