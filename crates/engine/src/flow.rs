@@ -18,6 +18,7 @@ use crate::caught::{Caught, Panicked, caught, report_panic};
 use crate::chain::Chain;
 use crate::channel::Fault;
 use crate::deliver::{self, After, Filters};
+use crate::detour;
 use crate::forward;
 use crate::hops;
 use crate::protocol;
@@ -219,7 +220,7 @@ async fn prepare<'s>(parts: &mut Parts<'_>, snapshot: &'s Snapshot) -> Result<Ou
         return Ok(Outcome::Answered);
     }
     route.chain.settle(&mut parts.work.exchange);
-    let plan = route.plan.as_ref().ok_or(Failure::NoService)?;
+    let plan = detour::plan(parts, snapshot, route)?;
     proxy(parts, route, plan).await.map(|upstream| Outcome::Proxied(upstream, plan))
 }
 

@@ -8,6 +8,7 @@ pub mod settings;
 pub mod snapshot;
 
 mod compile;
+mod detour;
 mod doors;
 mod listen;
 mod unsupported;

@@ -14,6 +14,7 @@ use model::entity::{Consumer, Route, Service};
 use wire::{Headers, Known, Method, RequestHead, ResponseHead};
 
 pub use crate::client::{Client, ClientCertificate, Demand, Scheme, Tls};
+use crate::detour::Detour;
 use crate::identity::{Caller, Credential};
 use crate::reply::Reply;
 use crate::serialize::Latencies;
@@ -232,6 +233,8 @@ pub struct Exchange {
     pub captures: Captures,
     /// What goes upstream.
     pub upstream: Upstream,
+    /// Where a room sends it, if not to the service of the route.
+    pub detour: Option<Detour>,
     /// What authentication found out.
     pub identity: Identity,
     /// The request body, where a room asked for it.
@@ -279,6 +282,7 @@ impl Exchange {
             matched: None,
             captures: Captures::default(),
             upstream: Upstream::default(),
+            detour: None,
             identity: Identity::default(),
             body: None,
             reply: Reply::default(),
@@ -304,6 +308,7 @@ impl Exchange {
         self.matched = None;
         self.captures.clear();
         self.upstream.clear();
+        self.detour = None;
         self.identity = Identity::default();
         self.body = None;
         self.reply.clear();
@@ -320,10 +325,18 @@ impl Exchange {
     pub fn rest(&mut self) {
         self.matched = None;
         self.captures.clear();
+        self.detour = None;
         self.identity = Identity::default();
         self.body = None;
         self.reply.clear();
         self.states.clear();
+    }
+
+    /// The service the request is for: the route's own, unless a room sends it to another one.
+    #[must_use]
+    pub fn service(&self) -> Option<&Arc<Service>> {
+        let elsewhere = self.detour.as_ref().and_then(Detour::service);
+        elsewhere.or_else(|| self.matched.as_ref()?.service.as_ref())
     }
 
     /// The method the upstream sees: the client's, unless a room has changed it.

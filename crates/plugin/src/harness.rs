@@ -77,6 +77,9 @@ pub struct Outcome {
     pub upstream_method: String,
     /// `Host` a room demanded for the upstream.
     pub upstream_host: Option<String>,
+    /// Where a room sent the request instead of to the service of its route, see
+    /// [`Detour::name`](crate::Detour::name).
+    pub sent_to: Option<String>,
     /// Path the upstream sees.
     pub upstream_path: String,
     /// Query the upstream sees.
@@ -313,6 +316,7 @@ impl Harness {
             upstream_headers,
             upstream_method: method.as_str().to_owned(),
             upstream_host: Some(text(&exchange.upstream.host)).filter(|host| !host.is_empty()),
+            sent_to: exchange.detour.as_ref().map(|detour| detour.name().to_owned()),
             upstream_path: text(&exchange.upstream.path),
             upstream_query: exchange.upstream.has_query.then(|| text(&exchange.upstream.query)),
             upstream_body: exchange.body.take().unwrap_or_else(|| body.to_vec()),

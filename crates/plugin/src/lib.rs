@@ -11,6 +11,7 @@ pub mod admin;
 pub mod build;
 mod client;
 pub mod clock;
+pub mod detour;
 pub mod edits;
 pub mod exchange;
 pub mod flow;
@@ -30,6 +31,7 @@ pub mod stats;
 pub mod views;
 
 pub use build::{Build, BuildError};
+pub use detour::Detour;
 pub use exchange::{Exchange, Matched, Scheme, Source};
 pub use flow::{Flow, Resume};
 pub use model;

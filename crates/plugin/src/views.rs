@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use wire::{Headers, Method};
 
+use crate::detour::Detour;
 use crate::exchange::Exchange;
 use crate::identity::{self, Caller};
 use crate::reply::Answering;
@@ -146,6 +147,11 @@ impl Access<'_> {
             self.exchange.upstream.host.extend_from_slice(host);
         }
         valid
+    }
+
+    /// Sends the request on `detour` instead of to the service of its route. The last word of a chain counts.
+    pub fn send_to(&mut self, detour: &Detour) {
+        self.exchange.detour = Some(detour.clone());
     }
 
     /// The request body, once it has been read (see [`Flow::ReadBody`](crate::Flow::ReadBody)).

@@ -82,6 +82,15 @@ impl Balancer {
         }
     }
 
+    /// Whether there is any address to pick.
+    #[must_use]
+    pub fn is_reachable(&self) -> bool {
+        match &self.wheel {
+            Turning::Fixed(wheel) => !wheel.is_empty(),
+            Turning::Changing(wheel, _) => !wheel.load().is_empty(),
+        }
+    }
+
     /// The host of a picked target as the configuration has it, IPv6 in brackets, without port.
     #[must_use]
     pub fn host(&self, peer: &Peer) -> &Arc<str> {

@@ -54,6 +54,11 @@ impl Wheel {
         }
     }
 
+    /// Whether there is no address.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     fn turn(&self, rotation: &Rotation) -> Peer {
         let slot = rotation.advance() % self.total * self.step % self.total;
         let every_slot_its_own = self.total == self.entries.len() as u64;

@@ -7,6 +7,7 @@ mod announced;
 mod connections;
 mod datagrams;
 mod departures;
+mod detours;
 mod endings;
 mod failures;
 mod frames;
