@@ -7,7 +7,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -17,6 +17,7 @@ use wire::{Headers, Known};
 
 use crate::build::{Build, Shared};
 use crate::clock::Clock;
+use crate::detour::Detours;
 use crate::exchange::{Client, Exchange, Matched, Scheme, Source};
 use crate::flow::Flow;
 use crate::reply::Body;
@@ -39,6 +40,8 @@ pub struct Harness {
     routes: Vec<Arc<Matched>>,
     /// The address requests come from.
     pub peer: SocketAddr,
+    /// Names of detours that lead to nobody, see [`Detour::name`](crate::Detour::name).
+    pub unreachable: Arc<Mutex<Vec<String>>>,
     /// The response the upstream gives; a 200 with a small JSON body at first.
     pub upstream: UpstreamResponse,
 }
@@ -147,6 +150,7 @@ impl Harness {
             instances: Vec::new(),
             routes: Vec::new(),
             peer: SocketAddr::from(([127, 0, 0, 1], 40_000)),
+            unreachable: Arc::default(),
             upstream: UpstreamResponse::default(),
         };
         harness.reload(document)?;
@@ -193,6 +197,12 @@ impl Harness {
                 let room = definition.build(row, &cx).map_err(|error| error.to_string())?;
                 instances.push(Instance { runs: definition.runs(), room });
             }
+        }
+        for detour in shared.known::<Detours>().map_or_else(Vec::new, |detours| detours.list()) {
+            let (unreachable, name) = (self.unreachable.clone(), detour.name().to_owned());
+            detour.report_reachable(move || {
+                !unreachable.lock().unwrap_or_else(PoisonError::into_inner).contains(&name)
+            });
         }
         Ok(instances)
     }

@@ -11,6 +11,7 @@ pub mod admin;
 pub mod build;
 mod client;
 pub mod clock;
+pub mod cohort;
 pub mod detour;
 pub mod edits;
 pub mod exchange;

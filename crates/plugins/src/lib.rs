@@ -4,6 +4,7 @@
 //! and an entry in [`ROOMS`].
 
 pub mod acl;
+pub mod canary;
 pub mod correlation_id;
 pub mod cors;
 pub mod file_log;
@@ -15,7 +16,9 @@ pub mod rate_limiting;
 pub mod request_termination;
 pub mod request_transformer;
 pub mod response_transformer;
+pub mod route_by_header;
 pub mod tls_handshake_modifier;
+pub mod traffic_split;
 
 use plugin::Definition;
 use plugin::model::Catalog;
@@ -29,9 +32,12 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<tls_handshake_modifier::TlsHandshakeModifier>(),
     plugin::room::<acl::Acl>(),
     plugin::room::<rate_limiting::RateLimiting>(),
+    plugin::room::<route_by_header::RouteByHeader>(),
+    plugin::room::<traffic_split::TrafficSplit>(),
     plugin::room::<request_transformer::RequestTransformer>(),
     plugin::room::<response_transformer::ResponseTransformer>(),
     plugin::room::<proxy_cache::ProxyCache>(),
+    plugin::room::<canary::Canary>(),
     plugin::room::<prometheus::Prometheus>(),
     plugin::room::<file_log::FileLog>(),
     plugin::room::<request_termination::RequestTermination>(),
