@@ -1,6 +1,7 @@
 //! Ways that requests may take instead of the one to the service of their route, made ready at reload.
 
 use model::Config;
+use plugin::Exchange;
 use plugin::build::Shared;
 use plugin::detour::{Base, Detour, Detours, To};
 
@@ -77,7 +78,29 @@ pub fn plan<'s>(
 ) -> Result<&'s Plan, Failure> {
     match &parts.work.exchange.detour {
         None => route.plan.as_ref().ok_or(Failure::NoService),
-        Some(detour) => take(detour.number(), &mut parts.work.exchange.upstream.path, snapshot, route),
+        Some(detour) => {
+            let (number, path) = (detour.number(), &mut parts.work.exchange.upstream.path);
+            take(number, path, snapshot, route, route.service_path.as_deref())
+        }
+    }
+}
+
+/// How a copy of a request is carried: on `to`, or to where the request itself went. Its path is the request's.
+pub fn plan_of_copy<'s>(
+    copy: &mut Exchange,
+    snapshot: &'s Snapshot,
+    route: &'s CompiledRoute,
+    to: Option<Detour>,
+) -> Result<&'s Plan, Failure> {
+    let own = route.service_path.as_deref();
+    let went = copy.detour.as_ref().and_then(|detour| snapshot.detours.get(detour.number()));
+    let went = went.and_then(|compiled| compiled.service_path.as_ref()).map_or(own, Option::as_deref);
+    if to.is_some() {
+        copy.detour = to;
+    }
+    match &copy.detour {
+        None => route.plan.as_ref().ok_or(Failure::NoService),
+        Some(detour) => take(detour.number(), &mut copy.upstream.path, snapshot, route, went),
     }
 }
 
@@ -86,10 +109,11 @@ fn take<'s>(
     path: &mut Vec<u8>,
     snapshot: &'s Snapshot,
     route: &'s CompiledRoute,
+    from: Option<&str>,
 ) -> Result<&'s Plan, Failure> {
     let compiled = snapshot.detours.get(number).ok_or(Failure::NoService)?;
     if let Some(service_path) = &compiled.service_path {
-        change_base(path, route.service_path.as_deref(), service_path.as_deref());
+        change_base(path, from, service_path.as_deref());
     }
     match &compiled.plans {
         Plans::One(plan) => Ok(plan),

@@ -337,7 +337,7 @@ async fn wait(parts: &mut Parts<'_>, waiting: Waiting) -> Result<Resume, Failure
 }
 
 /// Asks targets until one answers or the attempts are used up (kong.md 5.3).
-async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Result<Upstream, Failure> {
+pub async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Result<Upstream, Failure> {
     if plan.calls {
         parts.work.upload.carry_call();
     }

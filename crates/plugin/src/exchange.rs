@@ -81,7 +81,7 @@ impl Captures {
 }
 
 /// The request as it will be sent upstream. Filled after routing, edited by rooms.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Upstream {
     /// Path, percent-escaped, never empty once routed.
     pub path: Vec<u8>,

@@ -2,10 +2,12 @@
 
 use std::any::Any;
 use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use wire::{Headers, Method};
 
+use crate::copies::CopiedRequest;
 use crate::detour::Detour;
 use crate::exchange::Exchange;
 use crate::identity::{self, Caller};
@@ -237,6 +239,14 @@ impl<'a> BodyFilter<'a> {
     /// Replaces the body. Has an effect only in [`BodyMode::Whole`].
     pub fn replace(&mut self, body: Vec<u8>) {
         self.replacement = Some(body);
+    }
+
+    /// A copy of the request as it went upstream, to be sent elsewhere, too.
+    ///
+    /// # Errors
+    /// Why there is none, see [`Copier::copy`](crate::copies::Copier::copy).
+    pub fn copy_request(&self) -> Result<Rc<dyn CopiedRequest>, &'static str> {
+        self.exchange.worker.copy(self.exchange)
     }
 
     /// The replacement, for the engine.

@@ -10,6 +10,7 @@ pub mod cors;
 pub mod file_log;
 pub mod jwt;
 pub mod key_auth;
+pub mod mirror;
 pub mod prometheus;
 pub mod proxy_cache;
 pub mod rate_limiting;
@@ -25,6 +26,7 @@ use plugin::model::Catalog;
 
 /// Every plugin, in execution order: highest priority first.
 pub static ROOMS: &[&dyn Definition] = &[
+    plugin::room::<mirror::Mirror>(),
     plugin::room::<correlation_id::CorrelationId>(),
     plugin::room::<cors::Cors>(),
     plugin::room::<jwt::Jwt>(),

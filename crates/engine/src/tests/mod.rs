@@ -5,6 +5,7 @@ mod trouble;
 
 mod announced;
 mod connections;
+mod copies;
 mod datagrams;
 mod departures;
 mod detours;

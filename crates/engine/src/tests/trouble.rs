@@ -10,6 +10,7 @@ pub const ROOMS: &[&dyn Definition] = &[
     room::<Trouble>(),
     room::<Witness>(),
     room::<Sender>(),
+    room::<plugins::mirror::Mirror>(),
     room::<plugins::tls_handshake_modifier::TlsHandshakeModifier>(),
 ];
 

@@ -1,3 +1,5 @@
+//! The canary room, through the harness.
+
 use plugin::harness::{Harness, START_MS};
 use plugin::room;
 

@@ -1,3 +1,5 @@
+//! The route-by-header room, through the harness.
+
 use plugin::harness::Harness;
 use plugin::room;
 

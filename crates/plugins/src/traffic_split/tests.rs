@@ -1,3 +1,5 @@
+//! The traffic-split room, through the harness.
+
 use plugin::harness::Harness;
 use plugin::room;
 
