@@ -50,7 +50,8 @@ pub struct Mirror {
     bounds: Bounds,
     max_pending: usize,
     pending: Arc<AtomicUsize>,
-    reports: Vec<Arc<Report>>,
+    /// By the ordinal of the route.
+    reports: Vec<Option<Arc<Report>>>,
 }
 
 /// A request that is to be copied, and what its answer has been so far.
@@ -85,7 +86,6 @@ impl Plugin for Mirror {
         let to = cx.detour_to_service("config.service", &config.service)?;
         let key = format!("{}:{}", Self::NAME, cx.row.id);
         Ok(Self {
-            to,
             share: config.percentage,
             methods: config.methods.into_iter().map(Into::into).collect(),
             compare: config.compare,
@@ -95,7 +95,8 @@ impl Plugin for Mirror {
             },
             max_pending: config.max_pending,
             pending: cx.services.keep(&key, || Pending(Arc::default())).0.clone(),
-            reports: Report::all(cx),
+            reports: Report::all(cx, to.name()),
+            to,
         })
     }
 }
@@ -154,7 +155,7 @@ impl Phases for Mirror {
 
 impl Mirror {
     fn report(&self, exchange: &Exchange) -> Option<&Arc<Report>> {
-        self.reports.get(exchange.matched.as_ref()?.ordinal)
+        self.reports.get(exchange.matched.as_ref()?.ordinal)?.as_ref()
     }
 
     fn count(&self, exchange: &Exchange, outcome: Outcome) {

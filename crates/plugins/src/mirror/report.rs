@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use plugin::admin::{Answer, Call, Endpoint};
 use plugin::metrics::Metric;
-use plugin::{Build, Exchange, Services};
+use plugin::{Build, Exchange, Matched, Services};
 use serde_json::{Value, json};
 
 use super::compare::{Difference, is_within};
@@ -57,6 +57,7 @@ impl Outcome {
 /// The report about one route.
 pub(super) struct Report {
     route: String,
+    to: String,
     counts: Vec<Arc<Metric>>,
     places: Mutex<Places>,
 }
@@ -80,24 +81,31 @@ pub(super) struct Example {
 }
 
 impl Report {
-    /// The reports on the routes of the configuration, by ordinal, for one plugin.
-    pub(super) fn all(cx: &Build<'_>) -> Vec<Arc<Self>> {
-        let report = |route: String| {
-            let key = format!("{}:{route}", cx.row.id);
-            // Made before: the registry is locked while it makes something.
-            let made = Self::new(cx.services, route);
-            cx.services.keep(&key, || made)
+    /// The reports of one plugin on the routes it applies to, by ordinal; copies go to the service called `to`.
+    pub(super) fn all(cx: &Build<'_>, to: &str) -> Vec<Option<Arc<Self>>> {
+        let report = |matched: &Arc<Matched>| {
+            let route = &matched.route;
+            let of_route = cx.row.route.is_none_or(|id| id == route.id);
+            let service = matched.service.as_ref().map(|service| service.id);
+            let of_service = cx.row.service.is_none_or(|id| Some(id) == service);
+            (of_route && of_service).then(|| {
+                let name = route.name.clone().unwrap_or_else(|| route.id.to_string());
+                let key = format!("{}:{name}", cx.row.id);
+                // Made before: the registry is locked while it makes something.
+                let made = Self::new(cx.services, name, to);
+                cx.services.keep(&key, || made)
+            })
         };
-        let routes = cx.routes.iter().map(|matched| &matched.route);
-        routes.map(|route| report(route.name.clone().unwrap_or_else(|| route.id.to_string()))).collect()
+        cx.routes.iter().map(report).collect()
     }
 
-    fn new(services: &Services, route: String) -> Self {
+    fn new(services: &Services, route: String, to: &str) -> Self {
         let metric = |(_, result): &(Outcome, &'static str)| {
-            let labels = [("route", route.as_str()), ("result", *result)];
+            let labels = [("route", route.as_str()), ("to", to), ("result", *result)];
             Metric::kept(services, "biplane_mirror_total", "Copies of requests by what came of them", &labels)
         };
-        Self { counts: Outcome::ALL.iter().map(metric).collect(), route, places: Mutex::default() }
+        let counts = Outcome::ALL.iter().map(metric).collect();
+        Self { counts, route, to: to.to_owned(), places: Mutex::default() }
     }
 
     /// Counts what came of a copy.
@@ -149,6 +157,7 @@ impl Report {
         let places = self.places();
         json!({
             "route": self.route,
+            "to": self.to,
             "counts": counts,
             "noise": places.noise,
             "differences": places.differences,

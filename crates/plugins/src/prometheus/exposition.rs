@@ -73,10 +73,11 @@ impl Page {
     }
 }
 
-/// The counters that rooms keep, family by family.
+/// The counters that rooms keep, family by family; those that have counted nothing are left out.
 fn of_rooms(services: &Services, page: &mut Page) {
     let mut family = "";
-    for (_, metric) in services.all_kept::<Metric>() {
+    let kept = services.all_kept::<Metric>();
+    for (_, metric) in kept.iter().filter(|(_, metric)| metric.value() > 0) {
         if metric.name != family {
             family = metric.name;
             page.family(metric.name, "counter", metric.help);
