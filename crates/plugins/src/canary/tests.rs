@@ -81,16 +81,17 @@ fn a_schedule_grows_in_steps_and_stays_at_everything() {
 
 #[test]
 fn a_schedule_with_a_start_survives_restarts() {
+    let config = |start: u64| {
+        format!("{{start: {start}, duration: 100, hash: header, hash_header: X-User, upstream_host: n}}")
+    };
     let start = START_MS / 1000;
-    let config =
-        format!("{{start: {start}, duration: 100, hash: header, hash_header: X-User, upstream_host: n}}");
-    let mut first = canary(&config);
+    let mut first = canary(&config(start));
     assert_eq!(members(&mut first).len(), 0);
     first.clock.advance(50_000);
     let half = members(&mut first);
     assert!((450..=550).contains(&half.len()), "{}", half.len());
-    let mut restarted = canary(&config);
-    restarted.clock.advance(50_000);
+    // A process that starts when half of the time is over.
+    let mut restarted = canary(&config(start - 50));
     assert_eq!(members(&mut restarted), half);
     restarted.clock.advance(50_000);
     assert_eq!(members(&mut restarted).len(), 1000);
