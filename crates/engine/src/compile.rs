@@ -2,27 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ahash::AHashMap;
 use model::entity::Route;
 use model::{Config, PluginRow, Problem};
 use plugin::build::{Build, Shared};
-use plugin::exchange::{Matched, Scheme};
+use plugin::exchange::Matched;
 use plugin::{Definition, Phases, Services};
 use uuid::Uuid;
 
 use crate::balance::Balancers;
 use crate::chain::{Chain, Slot, Tier};
+use crate::detour;
 use crate::dns::Resolver;
 use crate::health::Checks;
 use crate::route::Router;
-use crate::snapshot::{CompiledRoute, Plan, Snapshot, Speaks, Timeouts, Versions};
+use crate::snapshot::{CompiledRoute, Plan, Snapshot, Speaks};
 use crate::stream;
 use crate::stream::demands::{Layer, layer_of};
 use crate::tls::{Keeper, Terminator, Trust};
 use crate::unsupported::{at, unsupported};
-use crate::upstream::destination::Announcing;
 
 /// What a snapshot is made with.
 pub struct Compiler<'a> {
@@ -37,7 +36,7 @@ pub struct Compiler<'a> {
 }
 
 /// Trust in services, by service.
-type Trusts = AHashMap<Uuid, Arc<Trust>>;
+pub type Trusts = AHashMap<Uuid, Arc<Trust>>;
 
 impl Compiler<'_> {
     /// Compiles `config`.
@@ -51,7 +50,8 @@ impl Compiler<'_> {
         let (terminator, trusts) = self.prepare_tls(&config, &mut problems);
         let certificates = terminator.certificates();
         let checks = Checks::compile(&config, &balancers, self.tls, certificates, &mut problems);
-        let instances = self.build_plugins(&config, &matched, &mut problems);
+        let shared = Shared::default();
+        let instances = self.build_plugins(&config, &matched, &shared, &mut problems);
         let streams = stream::Routes::compile(&config, routable(&config), self.services, &mut problems);
         let of_requests = routable(&config).filter(|(_, route)| layer_of(route) == Layer::Requests);
         let router = Router::compile(of_requests).map_err(|(ordinal, message)| {
@@ -68,11 +68,14 @@ impl Compiler<'_> {
         };
         let plugins = Plugins::new(self.definitions, &config);
         let chain_of = |route: Option<Uuid>, service: Option<Uuid>| plugins.chain(route, service);
+        let detours = detour::compile(&config, &shared, &balancers, &trusts);
+        let ordinals: AHashMap<Uuid, usize> =
+            config.services.iter().enumerate().map(|(ordinal, service)| (service.id, ordinal)).collect();
         let routes = matched
             .into_iter()
             .map(|matched| {
                 let chain = chain_of(Some(matched.route.id), matched.service.as_ref().map(|found| found.id));
-                compile_route(matched, chain, &balancers, &trusts)
+                compile_route(matched, chain, &balancers, &trusts, &ordinals)
             })
             .collect();
         let globals = chain_of(None, None);
@@ -86,6 +89,7 @@ impl Compiler<'_> {
             slots,
             balancers,
             checks,
+            detours,
             terminator,
             config,
         })
@@ -108,14 +112,14 @@ impl Compiler<'_> {
         &self,
         config: &Arc<Config>,
         routes: &[Arc<Matched>],
+        shared: &Shared,
         problems: &mut Vec<Problem>,
     ) -> Vec<Arc<dyn Phases>> {
         let by_name: AHashMap<&str, &'static dyn Definition> =
             self.definitions.iter().map(|definition| (definition.name(), *definition)).collect();
-        let shared = Shared::default();
         let mut instances = Vec::new();
         for row in enabled(config) {
-            let cx = Build { config, row, routes, services: self.services, shared: &shared };
+            let cx = Build { config, row, routes, services: self.services, shared };
             let built = by_name.get(row.name.as_str()).map(|definition| definition.build(row, &cx));
             match built {
                 Some(Ok(room)) => instances.push(room),
@@ -164,28 +168,16 @@ fn compile_route(
     chain: Chain,
     balancers: &Balancers,
     trusts: &Trusts,
+    ordinals: &AHashMap<Uuid, usize>,
 ) -> CompiledRoute {
-    let plan = matched.service.as_ref().map(|service| Plan {
-        balancer: balancers.for_service(service),
-        scheme: if matches!(service.protocol.as_str(), "https" | "grpcs") {
-            Scheme::Https
-        } else {
-            Scheme::Http
-        },
-        versions: Versions::of(service),
-        calls: service.protocol.starts_with("grpc"),
-        announcing: Announcing::to(service),
-        trust: trusts.get(&service.id).cloned(),
-        timeouts: Timeouts {
-            connect: millis(service.connect_timeout),
-            write: millis(service.write_timeout),
-            read: millis(service.read_timeout),
-        },
-        retries: usize::try_from(service.retries).unwrap_or(usize::MAX),
-    });
+    let plan = matched
+        .service
+        .as_ref()
+        .map(|service| Plan::new(service, balancers.for_service(service), trusts.get(&service.id).cloned()));
+    let service_ordinal = matched.service.as_ref().and_then(|service| ordinals.get(&service.id).copied());
     let service_path = matched.service.as_ref().and_then(|service| service.path.clone());
     let speaks = speaks(&matched.route);
-    CompiledRoute { matched, chain, plan, service_path, speaks }
+    CompiledRoute { matched, chain, plan, service_ordinal, service_path, speaks }
 }
 
 fn speaks(route: &Route) -> Speaks {
@@ -199,10 +191,6 @@ fn speaks(route: &Route) -> Speaks {
     } else {
         Speaks::Grpcs
     }
-}
-
-fn millis(timeout: impl TryInto<u64>) -> Duration {
-    Duration::from_millis(timeout.try_into().unwrap_or(u64::MAX))
 }
 
 /// The plugin rows of a configuration, sorted by what they apply to.

@@ -138,7 +138,9 @@ pub async fn proxied(
         // Apart, so that connections without a tunnel stay small.
         return Ok(Box::pin(download.tunnel(parts)).await);
     }
-    let whole = if download.mode == BodyMode::Whole { Some(download.collect(parts).await?) } else { None };
+    let bound = parts.local.settings.response_buffer_bytes;
+    let whole =
+        if download.mode == BodyMode::Whole { Some(download.collect(parts, bound).await?) } else { None };
     let settings = parts.local.settings.clone();
     add_own_fields(&mut parts.work.exchange, &settings, true);
     let framing = client_framing(&parts.work.exchange, whole.as_deref());

@@ -180,9 +180,8 @@ impl Download<'_> {
         }
     }
 
-    /// Reads the whole body, within the bound, and lets the plugins replace it.
-    pub async fn collect(&mut self, parts: &mut Parts<'_>) -> Result<Vec<u8>, Failure> {
-        let bound = parts.local.settings.response_buffer_bytes;
+    /// Reads the whole body, of `bound` bytes at most, and lets the plugins replace it.
+    pub async fn collect(&mut self, parts: &mut Parts<'_>, bound: usize) -> Result<Vec<u8>, Failure> {
         let mut body = Vec::new();
         let mut decoder = self.decoder(parts);
         let mut done = parts.work.exchange.response.framing == BodyLength::None;

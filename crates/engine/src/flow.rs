@@ -19,6 +19,7 @@ use crate::caught::{Caught, Panicked, caught, report_panic};
 use crate::chain::Chain;
 use crate::channel::Fault;
 use crate::deliver::{self, After, Filters};
+use crate::detour;
 use crate::forward;
 use crate::hops;
 use crate::protocol;
@@ -222,7 +223,7 @@ async fn prepare(parts: &mut Parts<'_>, snapshot: &Snapshot) -> Result<Outcome, 
         return Ok(Outcome::Answered);
     }
     route.chain.settle(&mut parts.work.exchange);
-    let plan = route.plan.as_ref().ok_or(Failure::NoService)?;
+    let plan = detour::plan(parts, snapshot, route)?;
     proxy(parts, route, plan).await.map(Outcome::Proxied)
 }
 
@@ -337,7 +338,7 @@ async fn wait(parts: &mut Parts<'_>, waiting: Waiting) -> Result<Resume, Failure
 }
 
 /// Asks targets until one answers or the attempts are used up (kong.md 5.3).
-async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Result<Upstream, Failure> {
+pub async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Result<Upstream, Failure> {
     if plan.calls {
         parts.work.upload.carry_call();
     }

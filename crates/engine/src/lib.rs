@@ -8,6 +8,8 @@ pub mod settings;
 pub mod snapshot;
 
 mod compile;
+mod copies;
+mod detour;
 mod doors;
 mod listen;
 mod unsupported;

@@ -56,12 +56,13 @@ fn add_debug_fields(exchange: &mut Exchange) {
     if exchange.request.headers.get("Kong-Debug") != Some(b"1") {
         return;
     }
+    let service = exchange.service().cloned();
     let headers = &mut exchange.response.headers;
     headers.set("Kong-Route-Id", matched.route.id.to_string().as_bytes());
     if let Some(name) = &matched.route.name {
         headers.set("Kong-Route-Name", name.as_bytes());
     }
-    if let Some(service) = &matched.service {
+    if let Some(service) = &service {
         headers.set("Kong-Service-Id", service.id.to_string().as_bytes());
         if let Some(name) = &service.name {
             headers.set("Kong-Service-Name", name.as_bytes());

@@ -154,7 +154,8 @@ impl Local {
         self.worker.services.stats.shard(self.worker.index)
     }
 
-    fn lend(self: &Rc<Self>, client: &Client) -> Box<Workspace> {
+    /// Lends memory for a request of `client`.
+    pub fn lend(self: &Rc<Self>, client: &Client) -> Box<Workspace> {
         let mut kept = self.workspaces.borrow_mut();
         let lent = kept.pop();
         self.fewest_workspaces.set(self.fewest_workspaces.get().min(kept.len()));
@@ -167,7 +168,8 @@ impl Local {
         }
     }
 
-    fn take_back(&self, mut workspace: Box<Workspace>) {
+    /// Takes it back.
+    pub fn take_back(&self, mut workspace: Box<Workspace>) {
         let mut kept = self.workspaces.borrow_mut();
         if kept.len() < KEPT_WORKSPACES {
             self.buffers.give(std::mem::take(&mut workspace.to_client));

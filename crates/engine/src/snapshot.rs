@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub(crate) balancers: Balancers,
     /// What is found out about the health of targets.
     pub(crate) checks: Checks,
+    /// Where rooms may send requests, by number.
+    pub(crate) detours: Vec<crate::detour::Compiled>,
     /// Certificates by server name.
     pub(crate) terminator: Terminator,
 }
@@ -51,6 +53,8 @@ pub struct CompiledRoute {
     pub chain: Chain,
     /// How to reach its service, if it has one.
     pub plan: Option<Plan>,
+    /// Position of its service among the configuration's services.
+    pub service_ordinal: Option<usize>,
     /// Path of the service.
     pub service_path: Option<String>,
     /// What its clients have to speak.
@@ -133,6 +137,31 @@ pub struct Plan {
     pub timeouts: Timeouts,
     /// Further attempts after the first.
     pub retries: usize,
+}
+
+impl Plan {
+    /// How `service` is reached through `balancer`, believing whom `trust` says. Not for the data path.
+    pub fn new(service: &Service, balancer: Arc<Balancer>, trust: Option<Arc<Trust>>) -> Self {
+        let tls = matches!(service.protocol.as_str(), "https" | "grpcs");
+        Self {
+            balancer,
+            scheme: if tls { Scheme::Https } else { Scheme::Http },
+            versions: Versions::of(service),
+            calls: service.protocol.starts_with("grpc"),
+            announcing: Announcing::to(service),
+            trust,
+            timeouts: Timeouts {
+                connect: millis(service.connect_timeout),
+                write: millis(service.write_timeout),
+                read: millis(service.read_timeout),
+            },
+            retries: usize::try_from(service.retries).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+fn millis(timeout: impl TryInto<u64>) -> Duration {
+    Duration::from_millis(timeout.try_into().unwrap_or(u64::MAX))
 }
 
 impl Snapshot {

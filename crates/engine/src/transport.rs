@@ -22,7 +22,7 @@ pub enum Stream {
     Tls(Box<Secure>),
     /// A connection of which some bytes have been read already.
     Begun(Box<Prefixed>),
-    /// A pipe within the process, for tests of the engine.
+    /// A pipe within the process: nobody's, for copies of requests, or a test's.
     Memory(BufReader<DuplexStream>),
     /// One stream of a client's HTTP/2 connection: bodies only.
     Http2(Box<Downstream>),

@@ -65,6 +65,7 @@ pub fn run(
         Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let local = Rc::new(make());
+        crate::copies::offer(&local);
         let mut doors = Doors::new(local.clone());
         sockets.mark_changed();
         // Before the first request comes: memory may be short already.

@@ -41,6 +41,16 @@ impl std::error::Error for BuildError {}
 #[derive(Default)]
 pub struct Shared(Mutex<AHashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
 
+impl Shared {
+    /// The snapshot's one value of type `T`, if a room has asked for it.
+    #[must_use]
+    pub fn known<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        let key = TypeId::of::<T>();
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        known.and_then(|any| any.downcast::<T>().ok())
+    }
+}
+
 /// The context of a build.
 pub struct Build<'a> {
     /// The whole configuration.
@@ -65,14 +75,12 @@ impl Build<'_> {
         T: Send + Sync + 'static,
         F: FnOnce(&Self) -> Result<T, BuildError>,
     {
-        let key = TypeId::of::<T>();
-        let known = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        if let Some(found) = known.and_then(|any| any.downcast::<T>().ok()) {
+        if let Some(found) = self.shared.known() {
             return Ok(found);
         }
         let made = Arc::new(make(self)?);
         let erased: Arc<dyn Any + Send + Sync> = made.clone();
-        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, erased);
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).insert(TypeId::of::<T>(), erased);
         Ok(made)
     }
 

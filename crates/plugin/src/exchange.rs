@@ -14,6 +14,7 @@ use model::entity::{Consumer, Route, Service};
 use wire::{Headers, Known, Method, RequestHead, ResponseHead};
 
 pub use crate::client::{Client, ClientCertificate, Demand, Scheme, Tls};
+use crate::detour::Detour;
 use crate::identity::{Caller, Credential};
 use crate::reply::Reply;
 use crate::serialize::Latencies;
@@ -80,7 +81,7 @@ impl Captures {
 }
 
 /// The request as it will be sent upstream. Filled after routing, edited by rooms.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Upstream {
     /// Path, percent-escaped, never empty once routed.
     pub path: Vec<u8>,
@@ -256,6 +257,8 @@ pub struct Exchange {
     pub timeouts: Timeouts,
     /// The least that a room accepts of the request body at most. Holds for what has not been read by then.
     pub body_limit: Option<BodyLimit>,
+    /// Where a room sends it, if not to the service of the route.
+    pub detour: Option<Detour>,
     /// What authentication found out.
     pub identity: Identity,
     /// The request body, where a room asked for it.
@@ -305,6 +308,7 @@ impl Exchange {
             upstream: Upstream::default(),
             timeouts: Timeouts::default(),
             body_limit: None,
+            detour: None,
             identity: Identity::default(),
             body: None,
             reply: Reply::default(),
@@ -332,6 +336,7 @@ impl Exchange {
         self.upstream.clear();
         self.timeouts = Timeouts::default();
         self.body_limit = None;
+        self.detour = None;
         self.identity = Identity::default();
         self.body = None;
         self.reply.clear();
@@ -348,10 +353,18 @@ impl Exchange {
     pub fn rest(&mut self) {
         self.matched = None;
         self.captures.clear();
+        self.detour = None;
         self.identity = Identity::default();
         self.body = None;
         self.reply.clear();
         self.states.clear();
+    }
+
+    /// The service the request is for: the route's own, unless a room sends it to another one.
+    #[must_use]
+    pub fn service(&self) -> Option<&Arc<Service>> {
+        let elsewhere = self.detour.as_ref().and_then(Detour::service);
+        elsewhere.or_else(|| self.matched.as_ref()?.service.as_ref())
     }
 
     /// The method the upstream sees: the client's, unless a room has changed it.

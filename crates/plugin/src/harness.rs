@@ -7,7 +7,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -17,6 +17,7 @@ use wire::{Headers, Known};
 
 use crate::build::{Build, Shared};
 use crate::clock::Clock;
+use crate::detour::Detours;
 use crate::exchange::{Client, Exchange, Matched, Scheme, Source, Timeouts};
 use crate::flow::Flow;
 use crate::reply::Body;
@@ -42,6 +43,8 @@ pub struct Harness {
     routes: Vec<Arc<Matched>>,
     /// The address requests come from.
     pub peer: SocketAddr,
+    /// Names of detours that lead to nobody, see [`Detour::name`](crate::Detour::name).
+    pub unreachable: Arc<Mutex<Vec<String>>>,
     /// The response the upstream gives; a 200 with a small JSON body at first.
     pub upstream: UpstreamResponse,
 }
@@ -80,6 +83,9 @@ pub struct Outcome {
     pub upstream_method: String,
     /// `Host` a room demanded for the upstream.
     pub upstream_host: Option<String>,
+    /// Where a room sent the request instead of to the service of its route, see
+    /// [`Detour::name`](crate::Detour::name).
+    pub sent_to: Option<String>,
     /// Path the upstream sees.
     pub upstream_path: String,
     /// Query the upstream sees.
@@ -149,6 +155,7 @@ impl Harness {
             instances: Vec::new(),
             routes: Vec::new(),
             peer: SocketAddr::from(([127, 0, 0, 1], 40_000)),
+            unreachable: Arc::default(),
             upstream: UpstreamResponse::default(),
         };
         harness.reload(document)?;
@@ -195,6 +202,12 @@ impl Harness {
                 let room = definition.build(row, &cx).map_err(|error| error.to_string())?;
                 instances.push(Instance { runs: definition.runs(), room });
             }
+        }
+        for detour in shared.known::<Detours>().map_or_else(Vec::new, |detours| detours.list()) {
+            let (unreachable, name) = (self.unreachable.clone(), detour.name().to_owned());
+            detour.report_reachable(move || {
+                !unreachable.lock().unwrap_or_else(PoisonError::into_inner).contains(&name)
+            });
         }
         Ok(instances)
     }
@@ -318,6 +331,7 @@ impl Harness {
             upstream_headers,
             upstream_method: method.as_str().to_owned(),
             upstream_host: Some(text(&exchange.upstream.host)).filter(|host| !host.is_empty()),
+            sent_to: exchange.detour.as_ref().map(|detour| detour.name().to_owned()),
             upstream_path: text(&exchange.upstream.path),
             upstream_query: exchange.upstream.has_query.then(|| text(&exchange.upstream.query)),
             upstream_body: exchange.body.take().unwrap_or_else(|| body.to_vec()),

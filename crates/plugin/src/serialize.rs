@@ -11,6 +11,7 @@ use uuid::Uuid;
 use wire::h1::encode;
 use wire::{Field, Headers, Known};
 
+use crate::detour::Detour;
 use crate::exchange::{Exchange, Record, Source, Try};
 use crate::identity::Credential;
 use crate::views::Log;
@@ -224,9 +225,13 @@ fn write_match(exchange: &Exchange, out: &mut Vec<u8>) {
     let Some(matched) = exchange.matched.as_deref() else { return };
     out.extend_from_slice(b",\"route\":");
     out.extend_from_slice(matched.route_json.as_bytes());
-    if let Some(service) = &matched.service_json {
+    let elsewhere = exchange.detour.as_ref().and_then(Detour::service_json);
+    if let Some(service) = elsewhere.or(matched.service_json.as_deref()) {
         out.extend_from_slice(b",\"service\":");
         out.extend_from_slice(service.as_bytes());
+    }
+    if let Some(detour) = &exchange.detour {
+        member(out, "sent_to", detour.name().as_bytes());
     }
 }
 

@@ -1,13 +1,16 @@
 //! What outlives a request: the clock, counters, and state that must survive a reload.
 
 use std::any::{Any, TypeId};
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::AHashMap;
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::copies::{CopiedRequest, Copier};
+use crate::exchange::Exchange;
 use crate::journal::{Journal, Sink};
 use crate::stats::Stats;
 
@@ -177,6 +180,7 @@ pub struct Worker {
     pub services: Arc<Services>,
     random: Cell<[u64; 2]>,
     served: Cell<u64>,
+    copier: OnceCell<Rc<dyn Copier>>,
 }
 
 impl Worker {
@@ -190,7 +194,26 @@ impl Worker {
     #[must_use]
     pub fn seeded(index: usize, services: Arc<Services>, seed: u128) -> Self {
         let (high, low) = Uuid::from_u128(seed).as_u64_pair();
-        Self { index, services, random: Cell::new([high | 1, low]), served: Cell::new(0) }
+        Self {
+            index,
+            services,
+            random: Cell::new([high | 1, low]),
+            served: Cell::new(0),
+            copier: OnceCell::new(),
+        }
+    }
+
+    /// Says who makes copies of requests. For the engine; only the first word counts.
+    pub fn offer_copies(&self, copier: Rc<dyn Copier>) {
+        let _told_before = self.copier.set(copier);
+    }
+
+    /// A copy of the request, see [`Copier::copy`].
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn copy(&self, exchange: &Exchange) -> Result<Rc<dyn CopiedRequest>, &'static str> {
+        self.copier.get().ok_or("protocol")?.copy(exchange)
     }
 
     /// Sixty-four random bits. Fast, unique and well spread; not for secrets.

@@ -2,10 +2,13 @@
 
 use std::any::Any;
 use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use wire::{Headers, Method};
 
+use crate::copies::CopiedRequest;
+use crate::detour::Detour;
 use crate::exchange::{BodyLimit, Exchange, Timeouts};
 use crate::identity::{self, Caller};
 use crate::reply::Answering;
@@ -165,6 +168,11 @@ impl Access<'_> {
         }
     }
 
+    /// Sends the request on `detour` instead of to the service of its route. The last word of a chain counts.
+    pub fn send_to(&mut self, detour: &Detour) {
+        self.exchange.detour = Some(detour.clone());
+    }
+
     /// The request body, once it has been read (see [`Flow::ReadBody`](crate::Flow::ReadBody)).
     #[must_use]
     pub fn body(&self) -> Option<&[u8]> {
@@ -248,6 +256,14 @@ impl<'a> BodyFilter<'a> {
     /// Replaces the body. Has an effect only in [`BodyMode::Whole`].
     pub fn replace(&mut self, body: Vec<u8>) {
         self.replacement = Some(body);
+    }
+
+    /// A copy of the request as it went upstream, to be sent elsewhere, too.
+    ///
+    /// # Errors
+    /// Why there is none, see [`Copier::copy`](crate::copies::Copier::copy).
+    pub fn copy_request(&self) -> Result<Rc<dyn CopiedRequest>, &'static str> {
+        self.exchange.worker.copy(self.exchange)
     }
 
     /// The replacement, for the engine.

@@ -5,6 +5,7 @@
 
 pub mod acl;
 pub mod bot_detection;
+pub mod canary;
 pub mod correlation_id;
 pub mod cors;
 pub mod fault_injection;
@@ -12,6 +13,7 @@ pub mod file_log;
 pub mod ip_restriction;
 pub mod jwt;
 pub mod key_auth;
+pub mod mirror;
 pub mod prometheus;
 pub mod proxy_cache;
 pub mod rate_limiting;
@@ -20,7 +22,9 @@ pub mod request_size_limiting;
 pub mod request_termination;
 pub mod request_transformer;
 pub mod response_transformer;
+pub mod route_by_header;
 pub mod tls_handshake_modifier;
+pub mod traffic_split;
 pub mod upstream_timeout;
 
 use plugin::Definition;
@@ -28,6 +32,7 @@ use plugin::model::Catalog;
 
 /// Every plugin, in execution order: highest priority first.
 pub static ROOMS: &[&dyn Definition] = &[
+    plugin::room::<mirror::Mirror>(),
     plugin::room::<correlation_id::CorrelationId>(),
     plugin::room::<bot_detection::BotDetection>(),
     plugin::room::<cors::Cors>(),
@@ -38,12 +43,15 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<request_size_limiting::RequestSizeLimiting>(),
     plugin::room::<acl::Acl>(),
     plugin::room::<rate_limiting::RateLimiting>(),
+    plugin::room::<route_by_header::RouteByHeader>(),
+    plugin::room::<traffic_split::TrafficSplit>(),
     plugin::room::<request_transformer::RequestTransformer>(),
     plugin::room::<response_transformer::ResponseTransformer>(),
     plugin::room::<redirect::Redirect>(),
     plugin::room::<fault_injection::FaultInjection>(),
     plugin::room::<upstream_timeout::UpstreamTimeout>(),
     plugin::room::<proxy_cache::ProxyCache>(),
+    plugin::room::<canary::Canary>(),
     plugin::room::<prometheus::Prometheus>(),
     plugin::room::<file_log::FileLog>(),
     plugin::room::<request_termination::RequestTermination>(),

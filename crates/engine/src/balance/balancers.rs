@@ -53,14 +53,19 @@ impl Balancers {
 
     /// The balancer of the upstream that the service's host names, or of the host itself. Not for the data path.
     pub fn for_service(&self, service: &Service) -> Arc<Balancer> {
-        if let Some(balancer) = self.upstreams.get(&service.host) {
+        self.for_host(&service.host, service.port)
+    }
+
+    /// The balancer of the upstream called `host`, or of that host at `port`. Not for the data path.
+    pub fn for_host(&self, host: &str, port: u16) -> Arc<Balancer> {
+        if let Some(balancer) = self.upstreams.get(host) {
             return balancer.clone();
         }
         let mut direct = self.direct.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (service.host.clone(), service.port);
+        let key = (host.to_owned(), port);
         let made = || {
-            let spot = Spot::new(&service.host, service.port, 1, &self.resolver);
-            balancer(&service.host, vec![spot], None, (Policy::plain(), None), &self.resolver)
+            let spot = Spot::new(host, port, 1, &self.resolver);
+            balancer(host, vec![spot], None, (Policy::plain(), None), &self.resolver)
         };
         direct.entry(key).or_insert_with(made).clone()
     }

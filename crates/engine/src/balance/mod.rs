@@ -136,6 +136,15 @@ impl Balancer {
         }
     }
 
+    /// Whether there is any address to pick, as its health is known.
+    #[must_use]
+    pub fn is_reachable(&self) -> bool {
+        match &self.roster {
+            Addresses::Fixed(roster) => roster.is_reachable(),
+            Addresses::Changing(roster, _) => roster.load().is_reachable(),
+        }
+    }
+
     /// The host of a picked target as the configuration has it, IPv6 in brackets, without port.
     #[must_use]
     pub fn host(&self, peer: &Peer) -> &Arc<str> {

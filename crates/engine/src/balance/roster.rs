@@ -57,6 +57,12 @@ const LOTS: usize = 8;
 /// The share of its weight with which an address starts slowly.
 const FIRST_SHARE: f32 = 0.1;
 
+impl Candidate {
+    fn is_available(&self) -> bool {
+        self.standing.as_ref().is_none_or(|standing| standing.available())
+    }
+}
+
 impl Roster {
     /// These addresses of `owner`; `empty` says why there is none, if there is none.
     pub(super) fn new(candidates: Vec<Candidate>, empty: PickError, owner: &str, policy: &Policy) -> Self {
@@ -107,6 +113,11 @@ impl Roster {
         Ok(Picked { peer: *peer, in_flight })
     }
 
+    /// Whether any of those with weight can be had.
+    pub(super) fn is_reachable(&self) -> bool {
+        self.candidates.iter().any(Candidate::is_available)
+    }
+
     /// All of them, with weight or without.
     pub(super) fn all(&self) -> impl Iterator<Item = &Candidate> {
         self.candidates.iter().chain(&self.drained)
@@ -141,8 +152,7 @@ impl Choice<'_> {
     #[inline]
     pub(super) fn open(&self, index: usize) -> bool {
         let candidate = self.roster.candidate(index);
-        let available = candidate.standing.as_ref().is_none_or(|standing| standing.available());
-        available && (self.tried.is_empty() || !self.tried.contains(&candidate.peer.address))
+        candidate.is_available() && (self.tried.is_empty() || !self.tried.contains(&candidate.peer.address))
     }
 
     /// The number of this choice. A further attempt leaves the rotation alone: if each request that fails on one

@@ -109,6 +109,7 @@ impl Lab {
         let dial = Box::new(PipeDial { dialed: sender, refusing: refusing.clone() });
         let worker = Rc::new(Worker::new(0, services.clone()));
         let local = Rc::new(Local::new(worker, Rc::new(settings), dial, &publisher));
+        crate::copies::offer(&local);
         Self { local, services, resolver, tls, publisher, dialed: Mutex::new(dialed), refusing }
     }
 

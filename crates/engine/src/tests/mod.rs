@@ -5,8 +5,10 @@ mod trouble;
 
 mod announced;
 mod connections;
+mod copies;
 mod datagrams;
 mod departures;
+mod detours;
 mod endings;
 mod failures;
 mod frames;

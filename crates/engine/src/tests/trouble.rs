@@ -3,11 +3,16 @@
 use plugin::{
     Access, BodyFilter, BodyMode, Build, BuildError, Flow, HeaderFilter, Log, Phase, Phases, Plugin,
 };
-use plugin::{Definition, Scopes, record, room};
+use plugin::{Definition, Detour, Scopes, record, room};
 
 /// The plugins of the lab.
-pub const ROOMS: &[&dyn Definition] =
-    &[room::<Trouble>(), room::<Witness>(), room::<plugins::tls_handshake_modifier::TlsHandshakeModifier>()];
+pub const ROOMS: &[&dyn Definition] = &[
+    room::<Trouble>(),
+    room::<Witness>(),
+    room::<Sender>(),
+    room::<plugins::mirror::Mirror>(),
+    room::<plugins::tls_handshake_modifier::TlsHandshakeModifier>(),
+];
 
 /// The fields of `document` with the plugin on every request.
 pub fn troubled(document: &str) -> String {
@@ -110,5 +115,48 @@ impl Phases for Witness {
         let chain = tls.certificate.as_ref().map_or(0, |certificate| certificate.chain.len());
         cx.headers().set("X-Client-Verify", [word, reason].concat().as_bytes());
         cx.headers().set("X-Client-Chain", chain.to_string().as_bytes());
+    }
+}
+
+record! {
+    /// Where requests are sent.
+    pub struct SenderConfig {
+        /// A service.
+        service: Option<String>;
+        /// A host or an upstream.
+        host: Option<String>;
+        /// Its port.
+        port: Option<u16>;
+    }
+}
+
+/// Sends requests elsewhere that have `X-Elsewhere`.
+pub struct Sender(Detour);
+
+impl Plugin for Sender {
+    const NAME: &'static str = "sender";
+    const PRIORITY: i64 = 10;
+    const RUNS: &'static [Phase] = &[Phase::Access];
+    const SCOPES: Scopes = Scopes { consumer: false, consumer_group: false, route: true, service: true };
+    const DOC: &'static str = "";
+
+    type Config = SenderConfig;
+
+    fn build(config: SenderConfig, cx: &Build<'_>) -> Result<Self, BuildError> {
+        let detour = match &config.service {
+            Some(service) => cx.detour_to_service("config.service", service)?,
+            None => cx.detour_to_host("config.host", config.host.as_deref(), config.port)?,
+        };
+        Ok(Self(detour))
+    }
+}
+
+impl Phases for Sender {
+    fn access(&self, cx: &mut Access<'_>) -> Flow {
+        if cx.request.headers.contains("X-Elsewhere") {
+            assert!(self.0.is_reachable(), "addresses are known");
+            cx.send_to(&self.0);
+        }
+        Flow::Next
     }
 }

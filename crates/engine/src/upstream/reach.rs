@@ -43,8 +43,8 @@ pub fn reach<'a>(
 /// Says, now and then, why a service is not talked to.
 pub fn complain(parts: &Parts<'_>, message: &Message<'_>, reason: &io::Error) {
     let Some(left_out) = parts.local.complaints.now() else { return };
-    let matched = parts.work.exchange.matched.as_ref().and_then(|matched| matched.service.as_ref());
-    let service = matched.map_or("", |service| service.name.as_deref().unwrap_or(&service.host));
+    let asked = parts.work.exchange.service();
+    let service = asked.map_or("", |service| service.name.as_deref().unwrap_or(&service.host));
     let host = String::from_utf8_lossy(&parts.work.scratch);
     let address = message.destination.address;
     tracing::error!(service, %host, %address, %reason, left_out, "no TLS session with a service");

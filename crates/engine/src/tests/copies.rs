@@ -1,0 +1,124 @@
+//! Copies of requests, and that nobody waits for them.
+
+use super::lab::with;
+use crate::settings::Settings;
+
+const OLD: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"id\":1,\"at\":100}";
+const AGAIN: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"id\":1,\"at\":101}";
+const NOISY: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"id\":1,\"at\":200}";
+const WRONG: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"id\":2,\"at\":300}";
+
+fn document(config: &str) -> String {
+    format!(
+        "_format_version: '3.0'\nservices:\n- name: old\n  url: http://10.0.0.1/v1\n  routes:\n  - {{name: all, paths: [/]}}\n- {{name: \
+         new, url: 'http://10.0.0.2/v2'}}\nplugins:\n- name: mirror\n  config: {{service: new{config}}}\n"
+    )
+}
+
+/// What the Admin API says about the route.
+fn report(lab: &super::lab::Lab) -> serde_json::Value {
+    let endpoint = <plugins::mirror::Mirror as plugin::Plugin>::ENDPOINTS
+        .iter()
+        .find(|endpoint| endpoint.method == "GET")
+        .unwrap();
+    let call = plugin::admin::Call { parameters: &[], query: None, services: &lab.services };
+    let answer: serde_json::Value = serde_json::from_slice(&(endpoint.handle)(&call).body).unwrap();
+    answer["data"][0].clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_has_its_answer_before_the_copy_is_sent() {
+    with(&document(""), Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        client.send("GET /a?b HTTP/1.1\r\nHost: h\r\nX-Mine: 1\r\n\r\n").await;
+        let mut old = lab.upstream().await;
+        assert!(old.head().await.starts_with("GET /v1/a?b "));
+        old.send(OLD).await;
+        assert_eq!(client.response().await.0, 200);
+        // The copy is on its way and silent; the connection goes on.
+        let mut new = lab.upstream().await;
+        let copied = new.head().await;
+        assert!(copied.starts_with("GET /v2/a?b ") && copied.contains("X-Mine: 1"), "{copied}");
+        client.send("DELETE /c HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        assert!(old.head().await.starts_with("DELETE /v1/c "));
+        old.send(OLD).await;
+        assert_eq!(client.response().await.0, 200, "and is not copied itself");
+        new.send(OLD).await;
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        assert_eq!(report(&lab)["counts"]["equal"], 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn noise_is_learnt_from_the_service_and_the_rest_is_told() {
+    with(&document(""), Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        let mut old = lab.upstream().await;
+        old.head().await;
+        old.send(OLD).await;
+        client.response().await;
+        let mut new = lab.upstream().await;
+        new.head().await;
+        new.send(NOISY).await;
+        // The difference may be noise: the service is asked once more, on its own connection.
+        assert!(old.head().await.starts_with("GET /v1 "));
+        old.send(AGAIN).await;
+        client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        old.head().await;
+        old.send(OLD).await;
+        client.response().await;
+        new.head().await;
+        new.send(WRONG).await;
+        old.head().await;
+        old.send(OLD).await;
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        let report = report(&lab);
+        assert_eq!(report["noise"], serde_json::json!(["body.at"]));
+        assert_eq!(report["differences"], serde_json::json!({"body.id": 1}));
+        assert_eq!((&report["counts"]["equal"], &report["counts"]["different"]), (&1.into(), &1.into()));
+        assert_eq!(report["examples"][0]["differences"][0]["mirror"], "2");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn copies_are_bounded_in_number_time_and_size() {
+    with(
+        &document(", max_pending: 1, timeout: 5000, max_body_bytes: 20"),
+        Settings::default(),
+        |lab| async move {
+            let mut client = lab.client();
+            client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+            let mut old = lab.upstream().await;
+            old.head().await;
+            old.send(OLD).await;
+            client.response().await;
+            let mut new = lab.upstream().await;
+            new.head().await;
+            client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+            old.head().await;
+            old.send(OLD).await;
+            client.response().await;
+            assert_eq!(report(&lab)["counts"]["dropped"], 1, "one is under way, and there may be one");
+            tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+            assert_eq!(report(&lab)["counts"]["failed"], 1, "nobody answered in time");
+            client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+            old.head().await;
+            old.send(OLD).await;
+            client.response().await;
+            let mut new = lab.upstream().await;
+            new.head().await;
+            new.send("HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n012345678901234567890").await;
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            assert_eq!(report(&lab)["counts"]["failed"], 2, "more than may be kept");
+            assert_eq!(report(&lab)["counts"]["dropped"], 1, "its place was free again");
+        },
+    )
+    .await;
+}
