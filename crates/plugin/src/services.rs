@@ -2,9 +2,10 @@
 
 use std::any::{Any, TypeId};
 use std::cell::Cell;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ahash::AHashMap;
+use rustls::ClientConfig;
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -25,6 +26,7 @@ pub struct TargetHealth {
 }
 
 type HealthReport = Box<dyn Fn() -> Vec<TargetHealth> + Send + Sync>;
+type ClientTls = Box<dyn Fn(bool) -> Result<Arc<ClientConfig>, String> + Send + Sync>;
 type Kept = AHashMap<(TypeId, String), Arc<dyn Any + Send + Sync>>;
 
 /// Services shared by all workers and kept over reloads.
@@ -43,6 +45,7 @@ pub struct Services {
     pub dry_run: bool,
     kept: Mutex<Kept>,
     health: Mutex<Option<HealthReport>>,
+    client_tls: OnceLock<ClientTls>,
 }
 
 impl Services {
@@ -58,6 +61,7 @@ impl Services {
             dry_run,
             kept: Mutex::new(Kept::new()),
             health: Mutex::new(None),
+            client_tls: OnceLock::new(),
         })
     }
 
@@ -126,6 +130,27 @@ impl Services {
     /// Says how the health of targets is found out. Called once by the engine.
     pub fn report_health(&self, report: impl Fn() -> Vec<TargetHealth> + Send + Sync + 'static) {
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(report));
+    }
+
+    /// Says how TLS is spoken on connections that rooms open; the argument of `make` is whether certificates are
+    /// checked. Called once by the engine.
+    pub fn provide_client_tls(
+        &self,
+        make: impl Fn(bool) -> Result<Arc<ClientConfig>, String> + Send + Sync + 'static,
+    ) {
+        // A second caller would be another engine with the same services: the first one's rules stay.
+        let _ = self.client_tls.set(Box::new(make));
+    }
+
+    /// TLS for a connection that a room opens, believing whom the operator's settings believe, or anybody.
+    ///
+    /// # Errors
+    /// When TLS cannot be spoken.
+    pub fn client_tls(&self, verify: bool) -> Result<Arc<ClientConfig>, String> {
+        match self.client_tls.get() {
+            Some(make) => make(verify),
+            None => Err("TLS is not available here".to_owned()),
+        }
     }
 
     /// Health of all targets.

@@ -153,7 +153,7 @@ fn schemas_are_kongs() {
 
 /// Fields by dotted path, as the reference lists them.
 fn flatten<'a>(record: &'a RecordSchema, prefix: &str, fields: &mut BTreeMap<String, &'a Field>) {
-    for field in &record.fields {
+    for field in record.fields.iter().filter(|field| !field.extension) {
         let path = format!("{prefix}{}", field.name);
         match &field.element.kind {
             Kind::Record(inner) => flatten(inner, &format!("{path}."), fields),
