@@ -12,6 +12,7 @@ pub mod key_auth;
 pub mod prometheus;
 pub mod proxy_cache;
 pub mod rate_limiting;
+pub mod rate_limiting_advanced;
 pub mod request_termination;
 pub mod request_transformer;
 pub mod response_transformer;
@@ -28,6 +29,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<key_auth::KeyAuth>(),
     plugin::room::<tls_handshake_modifier::TlsHandshakeModifier>(),
     plugin::room::<acl::Acl>(),
+    plugin::room::<rate_limiting_advanced::RateLimitingAdvanced>(),
     plugin::room::<rate_limiting::RateLimiting>(),
     plugin::room::<request_transformer::RequestTransformer>(),
     plugin::room::<response_transformer::ResponseTransformer>(),

@@ -138,6 +138,19 @@ impl Limit {
         }
     }
 
+    /// Seconds until all of the limit is there again, by the numbers at `index` of a verdict; at least one.
+    #[must_use]
+    pub fn reset(&self, verdict: &Verdict, index: usize, window: Window, now_ms: u64) -> u64 {
+        let seconds = match self.algorithm {
+            Algorithm::Smooth { .. } => {
+                let ahead = u64::from(verdict.count[index]) * self.interval(self.length(window));
+                ahead.div_ceil(WHOLE)
+            }
+            _ => window.end.saturating_sub(now_ms / 1000),
+        };
+        seconds.max(1)
+    }
+
     /// What the theoretical arrival time says of this limit; see [`Verdict`].
     #[must_use]
     pub(super) fn smooth_reading(&self, time: u64, demand: &Demand) -> (u32, u32) {
