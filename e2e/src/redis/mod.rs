@@ -114,7 +114,8 @@ fn eventually<T>(mut attempt: impl FnMut() -> Result<T, String>) -> Result<T, St
 }
 
 fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> Result<(), String> {
-    if found == wanted { Ok(()) } else { Err(format!("{what}: {found:?}, expected {wanted:?}")) }
+    let both = (found, wanted);
+    if both.0 == both.1 { Ok(()) } else { Err(format!("{what}: {:?}, expected {:?}", both.0, both.1)) }
 }
 
 /// Tells what the gateway wrote if a story fails.
