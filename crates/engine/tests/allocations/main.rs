@@ -36,10 +36,11 @@ const RESPONSE: &[u8] =
 /// A story that panics if it does not hold.
 type Story = (&'static str, fn());
 
-const STORIES: [Story; 8] = [
+const STORIES: [Story; 9] = [
     ("plain_proxying_allocates_nothing", plain_proxying_allocates_nothing),
     ("a_small_post_allocates_only_its_body", a_small_post_allocates_only_its_body),
     ("a_chain_of_plugins_allocates_nothing", a_chain_of_plugins_allocates_nothing),
+    ("several_local_limits_allocate_nothing", several_local_limits_allocate_nothing),
     ("a_websocket_message_allocates_nothing", a_websocket_message_allocates_nothing),
     ("plain_proxying_under_tls_allocates_what_rustls_does", tls::plain_proxying_allocates_what_rustls_does),
     ("a_chain_of_plugins_under_tls_allocates_what_rustls_does", tls::a_chain_allocates_what_rustls_does),
@@ -230,6 +231,15 @@ fn authorized_request() -> String {
 fn a_chain_of_plugins_allocates_nothing() {
     let allocations = with_chain(|document| per_request(document, authorized_request().as_bytes()));
     assert_eq!(allocations, 0, "a warm chain works in memory it has");
+}
+
+fn several_local_limits_allocate_nothing() {
+    let limits = "
+plugins:
+- {name: rate-limiting-advanced, config: {limit: [1000000, 9000000], window_size: [1, 60]}}
+- {name: rate-limiting, config: {second: 1000000, minute: 9000000, month: 9000000}}
+";
+    assert_eq!(per_request(&format!("{PLAIN}{limits}"), PLAIN_REQUEST), 0);
 }
 
 fn a_websocket_message_allocates_nothing() {
