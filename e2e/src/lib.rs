@@ -21,6 +21,7 @@ mod message;
 mod placeholders;
 mod reached;
 mod recorder;
+mod redis;
 mod reload;
 mod remote;
 mod report;
@@ -100,6 +101,11 @@ impl Settings {
         reload::run(path, self)
     }
 
+    /// Tells the story that `path` names, one of [`redis_stories`].
+    pub fn run_redis(&self, path: &Path) -> Result<(), String> {
+        redis::run(path, self)
+    }
+
     /// Has the upstream send the responses in the file at `path`, which no upstream should.
     pub fn run_hostile(&self, path: &Path) -> Result<(), String> {
         hostile::run(path, self)
@@ -119,6 +125,11 @@ pub fn attacks() -> impl Iterator<Item = &'static str> {
 /// The names of the ways to reload under traffic.
 pub fn reloads() -> impl Iterator<Item = &'static str> {
     reload::names()
+}
+
+/// The names of the stories of limits shared by Redis.
+pub fn redis_stories() -> impl Iterator<Item = &'static str> {
+    redis::names()
 }
 
 /// Every case file under `folder`, in order.

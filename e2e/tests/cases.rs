@@ -29,6 +29,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     for name in e2e::reloads() {
         trials.push(trial(&settings, "reload", Path::new("reload").join(name), Settings::run_reload));
     }
+    for name in e2e::redis_stories() {
+        trials.push(trial(&settings, "redis", Path::new("redis").join(name), Settings::run_redis));
+    }
     trials.push(trial(&settings, "grpc", settings.root.join("grpc/calls.py"), Settings::run_grpc));
     Ok(libtest_mimic::run(&arguments, trials).exit_code())
 }

@@ -94,6 +94,9 @@ impl Gateway {
         let listening = Listening::start(&listeners, services.workers, &mut inherited)?;
         let tls =
             Keeper::new(settings.tls.clone()).map_err(|error| StartError::Tls(io::Error::other(error)))?;
+        let roots = tls.roots();
+        services
+            .provide_client_tls(move |verify| roots.client_config(verify).map_err(|error| error.to_string()));
         let compiler = Compiler { definitions, services: &services, resolver: &resolver, tls: &tls };
         let snapshot = compiler.compile(config).map_err(StartError::Configuration)?;
         resolver.settle(SETTLE);

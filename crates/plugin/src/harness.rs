@@ -3,15 +3,13 @@
 //! The configuration is a declarative document as users write it; the request is a raw HTTP/1.1 message. Instances
 //! run by priority and then in the order of the document, all of them on every request, as if each were global.
 
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use model::{Catalog, Config};
+use tokio::runtime::Runtime;
 use wire::h1::{Limits, Parsed, parse_request};
 use wire::{Headers, Known};
 
@@ -41,6 +39,8 @@ pub struct Harness {
     worker: Rc<Worker>,
     instances: Vec<Instance>,
     routes: Vec<Arc<Matched>>,
+    /// Where rooms wait. Its time passes at once when all of them do.
+    runtime: Runtime,
     /// The address requests come from.
     pub peer: SocketAddr,
     /// Names of detours that lead to nobody, see [`Detour::name`](crate::Detour::name).
@@ -154,6 +154,7 @@ impl Harness {
             worker,
             instances: Vec::new(),
             routes: Vec::new(),
+            runtime: runtime().map_err(|error| error.to_string())?,
             peer: SocketAddr::from(([127, 0, 0, 1], 40_000)),
             unreachable: Arc::default(),
             upstream: UpstreamResponse::default(),
@@ -300,7 +301,7 @@ impl Harness {
                         exchange.body = Some(body.to_vec());
                         room.access(&mut Access::new(exchange, slot))
                     }
-                    Flow::Wait(future) => block_on(future)(&mut Access::new(exchange, slot)),
+                    Flow::Wait(future) => self.runtime.block_on(future)(&mut Access::new(exchange, slot)),
                 };
             }
         }
@@ -436,13 +437,6 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Polls a future that does not depend on a runtime until it is done.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    let mut cx = Context::from_waker(Waker::noop());
-    loop {
-        if let Poll::Ready(value) = future.as_mut().poll(&mut cx) {
-            return value;
-        }
-    }
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()
 }

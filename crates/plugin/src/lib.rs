@@ -5,7 +5,8 @@
 //! [`HeaderFilter`], [`BodyFilter`], [`Log`]), so that what is not legal in a phase does not compile.
 //!
 //! Read in this order: [`room`] (what a plugin declares), [`flow`] (what a phase returns), [`views`] (what a
-//! phase may do), [`services`] (what outlives a request and a reload), [`identity`] (for authentication).
+//! phase may do), [`services`] (what outlives a request and a reload), [`identity`] (for authentication), [`limits`]
+//! (counting who may ask how often) on [`redis`](mod@redis) (what gateways share).
 
 pub mod admin;
 pub mod build;
@@ -21,10 +22,12 @@ pub mod flow;
 pub mod harness;
 pub mod identity;
 pub mod journal;
+pub mod limits;
 pub mod metrics;
 pub mod multipart;
 pub mod object;
 pub mod query;
+pub mod redis;
 pub mod reply;
 pub mod room;
 pub mod serialize;

@@ -3,9 +3,10 @@
 use std::any::{Any, TypeId};
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ahash::AHashMap;
+use rustls::ClientConfig;
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -42,6 +43,7 @@ pub struct HealthOrder<'a> {
 
 type HealthSteering = Box<dyn Fn(&HealthOrder<'_>) -> Result<(), &'static str> + Send + Sync>;
 type HealthReport = Box<dyn Fn() -> Vec<TargetHealth> + Send + Sync>;
+type ClientTls = Box<dyn Fn(bool) -> Result<Arc<ClientConfig>, String> + Send + Sync>;
 type Kept = AHashMap<(TypeId, String), Arc<dyn Any + Send + Sync>>;
 
 /// Services shared by all workers and kept over reloads.
@@ -61,6 +63,7 @@ pub struct Services {
     kept: Mutex<Kept>,
     health: Mutex<Option<HealthReport>>,
     steering: Mutex<Option<HealthSteering>>,
+    client_tls: OnceLock<ClientTls>,
 }
 
 impl Services {
@@ -77,6 +80,7 @@ impl Services {
             kept: Mutex::new(Kept::new()),
             health: Mutex::new(None),
             steering: Mutex::new(None),
+            client_tls: OnceLock::new(),
         })
     }
 
@@ -162,6 +166,27 @@ impl Services {
     pub fn set_target_health(&self, order: &HealthOrder<'_>) -> Result<(), &'static str> {
         let steering = self.steering.lock().unwrap_or_else(PoisonError::into_inner);
         steering.as_ref().map_or(Err("there is no data plane"), |steer| steer(order))
+    }
+
+    /// Says how TLS is spoken on connections that rooms open; the argument of `make` is whether certificates are
+    /// checked. Called once by the engine.
+    pub fn provide_client_tls(
+        &self,
+        make: impl Fn(bool) -> Result<Arc<ClientConfig>, String> + Send + Sync + 'static,
+    ) {
+        // A second caller would be another engine with the same services: the first one's rules stay.
+        let _ = self.client_tls.set(Box::new(make));
+    }
+
+    /// TLS for a connection that a room opens, believing whom the operator's settings believe, or anybody.
+    ///
+    /// # Errors
+    /// When TLS cannot be spoken.
+    pub fn client_tls(&self, verify: bool) -> Result<Arc<ClientConfig>, String> {
+        match self.client_tls.get() {
+            Some(make) => make(verify),
+            None => Err("TLS is not available here".to_owned()),
+        }
     }
 
     /// Health of all targets.

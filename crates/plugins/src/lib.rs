@@ -17,6 +17,7 @@ pub mod mirror;
 pub mod prometheus;
 pub mod proxy_cache;
 pub mod rate_limiting;
+pub mod rate_limiting_advanced;
 pub mod redirect;
 pub mod request_size_limiting;
 pub mod request_termination;
@@ -42,6 +43,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<ip_restriction::IpRestriction>(),
     plugin::room::<request_size_limiting::RequestSizeLimiting>(),
     plugin::room::<acl::Acl>(),
+    plugin::room::<rate_limiting_advanced::RateLimitingAdvanced>(),
     plugin::room::<rate_limiting::RateLimiting>(),
     plugin::room::<route_by_header::RouteByHeader>(),
     plugin::room::<traffic_split::TrafficSplit>(),

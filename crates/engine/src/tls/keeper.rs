@@ -1,7 +1,7 @@
 //! What of TLS outlives a reload: keys of tickets, sessions with services, the default certificate, the system's roots.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ahash::AHashMap;
 use model::entity::Certificate;
@@ -15,7 +15,8 @@ use super::certificate::{Choice, Pair};
 use super::clients::{Asking, Believed};
 use super::fingerprint::{Fingerprint, Fingerprinter};
 use super::provider;
-use super::settings::{TlsSettings, Trusted};
+use super::roots::Roots;
+use super::settings::TlsSettings;
 use super::staple::{self, Staple};
 use super::terminator::{self, Shown};
 use super::tickets::{Domain, Tickets};
@@ -31,8 +32,7 @@ pub struct Keeper {
     /// By their text, so that certificates are read again only where something changed.
     certificates: Mutex<AHashMap<Fingerprint, Weak<Shown>>>,
     client_certificate: Option<Arc<Choice>>,
-    /// Read when first needed: it is a large file.
-    trusted: OnceLock<Arc<RootCertStore>>,
+    trusted: Arc<Roots>,
     /// By what they come to, so that sessions and connections are kept where nothing changed.
     trusts: Mutex<AHashMap<Fingerprint, Weak<Trust>>>,
 }
@@ -59,7 +59,7 @@ impl Keeper {
             believed: Arc::new(believed),
             certificates: Mutex::default(),
             client_certificate: client.map(|pair| Arc::new(Choice::new(vec![pair]))),
-            trusted: OnceLock::new(),
+            trusted: Arc::new(Roots::new(settings.trusted.clone())),
             trusts: Mutex::default(),
             settings,
         };
@@ -201,18 +201,12 @@ impl Keeper {
 
     /// The authorities that are believed about services which name none.
     pub(super) fn trusted(&self) -> &Arc<RootCertStore> {
-        self.trusted.get_or_init(|| {
-            let mut store = RootCertStore::empty();
-            for trusted in &self.settings.trusted {
-                match trusted {
-                    Trusted::System => add_system(&mut store),
-                    Trusted::Only(authorities) => {
-                        store.add_parsable_certificates(authorities.0.iter().cloned());
-                    }
-                }
-            }
-            Arc::new(store)
-        })
+        self.trusted.store()
+    }
+
+    /// The same, to be kept elsewhere.
+    pub fn roots(&self) -> Arc<Roots> {
+        self.trusted.clone()
     }
 
     /// The trust that comes to `fingerprint`: one in use, or a new one.
@@ -263,12 +257,4 @@ fn kept<T, E>(
     }
     known.insert(fingerprint, Arc::downgrade(&fresh));
     Ok(fresh)
-}
-
-fn add_system(store: &mut RootCertStore) {
-    let found = rustls_native_certs::load_native_certs();
-    let (added, _) = store.add_parsable_certificates(found.certs);
-    if added == 0 {
-        tracing::warn!("the system has no certificates of authorities: no service can be verified by them");
-    }
 }

@@ -13,6 +13,7 @@ mod demands;
 mod fingerprint;
 mod keeper;
 mod offer;
+mod roots;
 mod seldom;
 mod settings;
 mod staple;

@@ -36,7 +36,7 @@ const RESPONSE: &[u8] =
 /// A story that panics if it does not hold.
 type Story = (&'static str, fn());
 
-const STORIES: [Story; 10] = [
+const STORIES: [Story; 11] = [
     ("plain_proxying_allocates_nothing", plain_proxying_allocates_nothing),
     ("no_way_to_balance_allocates_anything", no_way_to_balance_allocates_anything),
     ("a_small_post_allocates_only_its_body", a_small_post_allocates_only_its_body),
@@ -45,6 +45,7 @@ const STORIES: [Story; 10] = [
         "a_request_that_passes_all_guards_allocates_nothing",
         a_request_that_passes_all_guards_allocates_nothing,
     ),
+    ("several_local_limits_allocate_nothing", several_local_limits_allocate_nothing),
     ("a_websocket_message_allocates_nothing", a_websocket_message_allocates_nothing),
     ("plain_proxying_under_tls_allocates_what_rustls_does", tls::plain_proxying_allocates_what_rustls_does),
     ("a_chain_of_plugins_under_tls_allocates_what_rustls_does", tls::a_chain_allocates_what_rustls_does),
@@ -283,6 +284,15 @@ plugins:
 
 fn a_request_that_passes_all_guards_allocates_nothing() {
     assert_eq!(per_request(&format!("{PLAIN}{GUARDS}"), PLAIN_REQUEST), 0);
+}
+
+fn several_local_limits_allocate_nothing() {
+    let limits = "
+plugins:
+- {name: rate-limiting-advanced, config: {limit: [1000000, 9000000], window_size: [1, 60]}}
+- {name: rate-limiting, config: {second: 1000000, minute: 9000000, month: 9000000}}
+";
+    assert_eq!(per_request(&format!("{PLAIN}{limits}"), PLAIN_REQUEST), 0);
 }
 
 fn a_websocket_message_allocates_nothing() {

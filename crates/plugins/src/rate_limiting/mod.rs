@@ -1,75 +1,17 @@
 #![doc = include_str!("doc.md")]
 
-mod table;
-mod window;
-
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ahash::AHashMap;
+use plugin::limits::{
+    Algorithm, Caller, Decision, FailureMode, Limit, Limited, Limiter, Naming, Period, Refused, Setup,
+    Sharing, Span, decide,
+};
 use plugin::model::schema::Value;
-use plugin::stats::Tally;
+use plugin::redis::Store;
+use plugin::redis::fields::Redis;
 use plugin::{Access, Build, BuildError, Flow, Known, Phase, Phases, Plugin, Scopes, record};
-use uuid::Uuid;
-
-use table::{Demand, PERIODS, Table, Verdict};
-use window::{Period, Window};
-
-record! {
-    /// How to sign in to a Redis server managed by a cloud provider.
-    pub struct CloudAuthentication {
-        /// The provider whose identity service is used.
-        auth_provider: Option<String>, [one_of(&["aws", "azure", "gcp"]), referenceable()];
-        /// AWS access key id.
-        aws_access_key_id: Option<String>, [referenceable(), encrypted()];
-        /// ARN of the AWS role to assume.
-        aws_assume_role_arn: Option<String>, [referenceable(), encrypted()];
-        /// Name of the AWS ElastiCache cluster.
-        aws_cache_name: Option<String>, [referenceable()];
-        /// The ElastiCache cluster is serverless.
-        aws_is_serverless: bool = true;
-        /// AWS region of the cluster.
-        aws_region: Option<String>, [referenceable()];
-        /// Session name to use with the assumed role.
-        aws_role_session_name: Option<String>, [referenceable(), encrypted()];
-        /// AWS secret access key.
-        aws_secret_access_key: Option<String>, [referenceable(), encrypted()];
-        /// Client id of the Azure application.
-        azure_client_id: Option<String>, [referenceable(), encrypted()];
-        /// Client secret of the Azure application.
-        azure_client_secret: Option<String>, [referenceable(), encrypted()];
-        /// Azure tenant.
-        azure_tenant_id: Option<String>, [referenceable(), encrypted()];
-        /// Service account of Google Cloud, as JSON.
-        gcp_service_account_json: Option<String>, [referenceable(), encrypted()];
-    }
-}
-
-record! {
-    /// The Redis server of policy `redis`.
-    pub struct Redis {
-        /// Host name or address of the server.
-        host: Option<String>, [referenceable()];
-        /// Port of the server.
-        port: u16 = 6379, [port(), referenceable()];
-        /// Milliseconds to wait for the server.
-        timeout: i64 = 2000, [timeout()];
-        /// User to sign in as.
-        username: Option<String>, [referenceable()];
-        /// Password to sign in with.
-        password: Option<String>, [referenceable(), encrypted()];
-        /// Number of the database.
-        database: i64 = 0;
-        /// Connect over TLS.
-        ssl: bool = false;
-        /// Check the server's certificate.
-        ssl_verify: bool = true;
-        /// Name to ask for and to check in the TLS handshake.
-        server_name: Option<String>, [referenceable()];
-        /// Signing in through a cloud provider.
-        cloud_authentication: CloudAuthentication;
-    }
-}
 
 record! {
     /// Limits how many requests a caller may make in a second, minute, hour, day, month or year.
@@ -96,11 +38,14 @@ record! {
         header_name: Option<String>, [header_name()];
         /// The path whose requests are counted together, with `limit_by: path`. Compared as a whole.
         path: Option<String>, [path()];
-        /// Where counters are kept. `local`: in this process. `cluster` needs a database; `redis` is not
-        /// available in this version.
+        /// Where counters are kept. `local`: in this process. `redis`: in Redis, shared by all gateways that use it.
+        /// `cluster` needs a database.
         policy: String = "local", [one_of(&["local", "cluster", "redis"]), custom_value(available_policy)];
-        /// Let requests pass when counters cannot be reached. Local counters always can.
+        /// Let requests pass, uncounted, while Redis does not answer; otherwise they are answered 500.
         fault_tolerant: bool = true;
+        /// What happens while Redis does not answer, in place of what `fault_tolerant` says: requests pass uncounted
+        /// (`open`), are answered 500 (`closed`), or are counted in this process alone (`local`).
+        failure_mode: Option<String>, [one_of(&["open", "closed", "local"]), extension()];
         /// The Redis server, with `policy: redis`.
         redis: Redis;
         /// Do not tell clients about limits: neither the rate limit headers nor `Retry-After` are sent.
@@ -109,12 +54,14 @@ record! {
         error_code: f64 = 429, [gt(0), custom_value(status_code)];
         /// Message of a refusal.
         error_message: String = "API rate limit exceeded";
-        /// Seconds between exchanges with Redis, with `policy: redis`; -1 counts every request there.
-        sync_rate: f64 = (-1), [custom_value(no_sync)];
+        /// Seconds between exchanges with Redis, with `policy: redis`, at least 0.02: requests are counted here and
+        /// told there. -1 counts every request there, exactly.
+        sync_rate: f64 = (-1), [custom_value(possible_rate)];
     }
     checks: [
         at_least_one_of(&["second", "minute", "hour", "day", "month", "year"]),
         custom(longer_periods_allow_more),
+        custom(synchronizes_with_redis),
         conditional("policy", equals("redis"), "redis.host", required()),
         conditional("limit_by", equals("header"), "header_name", required()),
         conditional("limit_by", equals("path"), "path", required()),
@@ -161,11 +108,6 @@ fn available_policy(policy: &Value) -> Result<(), String> {
         Some("cluster") => {
             Err("expected one of: local, redis (policy 'cluster' needs a database)".to_owned())
         }
-        Some("redis") => {
-            let message =
-                "policy 'redis' is not available: this version counts locally only, use policy 'local'";
-            Err(message.to_owned())
-        }
         _ => Ok(()),
     }
 }
@@ -178,44 +120,31 @@ fn status_code(code: &Value) -> Result<(), String> {
     Err("expected a status code between 200 and 599".to_owned())
 }
 
-fn no_sync(rate: &Value) -> Result<(), String> {
-    if rate.as_f64() == Some(-1.0) {
+fn possible_rate(rate: &Value) -> Result<(), String> {
+    match rate.as_f64() {
+        Some(rate) if rate == -1.0 || (0.02..=86_400.0).contains(&rate) => Ok(()),
+        _ => Err("expected -1, or seconds from 0.02 to 86400".to_owned()),
+    }
+}
+
+fn synchronizes_with_redis(config: &Value) -> Result<(), String> {
+    if config["policy"] == "redis" || config["sync_rate"].as_f64() == Some(-1.0) {
         return Ok(());
     }
-    Err("sync_rate can only be used with policy 'redis', which this version does not have".to_owned())
+    Err("sync_rate can only be used with policy 'redis'".to_owned())
 }
 
 /// The room. See the module documentation.
-pub struct RateLimiting {
-    limits: Vec<Limit>,
+pub struct RateLimiting(Arc<Inner>);
+
+struct Inner {
+    limiter: Limiter,
+    periods: Vec<Period>,
     caller: Caller,
-    table: Arc<Table>,
     announces: bool,
     status: u16,
     message: Cow<'static, str>,
 }
-
-/// One configured period.
-struct Limit {
-    period: Period,
-    /// Requests admitted: a limit of 2.5 admits three, as the third finds two counted.
-    admits: u32,
-    text: Box<[u8]>,
-}
-
-/// Who counts as one caller.
-enum Caller {
-    Consumer,
-    Group(Arc<FirstGroups>),
-    Credential,
-    Address,
-    Service,
-    Header(String),
-    Path(String),
-}
-
-/// The first group of each consumer that is in one.
-struct FirstGroups(AHashMap<Uuid, Uuid>);
 
 impl Plugin for RateLimiting {
     const NAME: &'static str = "rate-limiting";
@@ -226,120 +155,103 @@ impl Plugin for RateLimiting {
     type Config = Config;
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
-        let displaced = cx.services.keep("rate_limiting_counters_displaced", || {
-            Tally::new(
-                "rate_limiting_counters_displaced",
-                "Counters of rate-limiting in use that gave way because the table was full",
-            )
-        });
-        Ok(Self {
-            limits: limits(&config),
-            caller: caller(&config, cx)?,
-            table: cx.services.keep(&cx.row.id.to_string(), || Table::new(displaced)),
+        let (periods, limits) = limits(&config).into_iter().unzip();
+        let table = cx.row.id.to_string();
+        let sharing = sharing(&config, &table, cx)?;
+        let setup = Setup { limits, refused: Refused::Forgotten, table: &table, sharing };
+        Ok(Self(Arc::new(Inner {
+            limiter: Limiter::new(cx.services, setup),
+            periods,
+            caller: Caller::new(vec![naming(&config)], cx)?,
             announces: !config.hide_client_headers,
             status: config.error_code as u16,
             message: match config.error_message.as_str() {
                 "API rate limit exceeded" => Cow::Borrowed("API rate limit exceeded"),
                 _ => Cow::Owned(config.error_message),
             },
-        })
+        })))
     }
 }
 
-fn limits(config: &Config) -> Vec<Limit> {
+fn limits(config: &Config) -> Vec<(Period, Limit)> {
     let given = [config.second, config.minute, config.hour, config.day, config.month, config.year];
     let given = Period::ALL.into_iter().zip(given).filter_map(|(period, limit)| Some((period, limit?)));
     given
-        .map(|(period, limit)| {
-            let text = limit.to_string().into_bytes().into_boxed_slice();
-            Limit { period, admits: limit.ceil() as u32, text }
-        })
+        .map(|(period, limit)| (period, Limit::new(Span::Calendar(period), Algorithm::Fixed, limit)))
         .collect()
 }
 
-fn caller(config: &Config, cx: &Build<'_>) -> Result<Caller, BuildError> {
-    Ok(match config.limit_by.as_str() {
-        "consumer-group" => Caller::Group(cx.shared(|cx| {
-            let ids = cx.config.consumers.iter().map(|consumer| consumer.id);
-            let first = |id| Some((id, cx.config.groups_of(id).first().copied()?));
-            Ok(FirstGroups(ids.filter_map(first).collect()))
-        })?),
-        "credential" => Caller::Credential,
-        "ip" => Caller::Address,
-        "service" => Caller::Service,
-        "header" => Caller::Header(config.header_name.clone().unwrap_or_default()),
-        "path" => Caller::Path(config.path.clone().unwrap_or_default()),
-        _ => Caller::Consumer,
-    })
+fn sharing(config: &Config, scope: &str, cx: &Build<'_>) -> Result<Option<Sharing>, BuildError> {
+    if config.policy != "redis" {
+        return Ok(None);
+    }
+    let settings = config.redis.settings("config.redis")?;
+    let store =
+        Store::open(cx.services, settings).map_err(|message| BuildError::new("config.redis.ssl", message))?;
+    let on_failure = match (config.failure_mode.as_deref(), config.fault_tolerant) {
+        (Some("local"), _) => FailureMode::Local,
+        (Some("open"), _) | (None, true) => FailureMode::Open,
+        _ => FailureMode::Closed,
+    };
+    let interval = (config.sync_rate > 0.0).then(|| Duration::from_secs_f64(config.sync_rate));
+    Ok(Some(Sharing { store, scope: scope.to_owned(), interval, on_failure }))
+}
+
+fn naming(config: &Config) -> Naming {
+    match config.limit_by.as_str() {
+        "consumer-group" => Naming::Group,
+        "credential" => Naming::Credential,
+        "ip" => Naming::Address,
+        "service" => Naming::Service,
+        "header" => Naming::Header(config.header_name.clone().unwrap_or_default()),
+        "path" => Naming::Path(config.path.clone().unwrap_or_default()),
+        _ => Naming::ConsumerOrCredential,
+    }
 }
 
 impl Phases for RateLimiting {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
-        let now = cx.record.started_ms / 1000;
-        let mut windows = [Window::default(); PERIODS];
-        let mut demands = [Demand::default(); PERIODS];
-        for (index, limit) in self.limits.iter().enumerate() {
-            windows[index] = limit.period.window(now);
-            let (period, ordinal) = (limit.period as usize, windows[index].ordinal);
-            demands[index] = Demand { period, ordinal, limit: limit.admits };
-        }
-        let verdict = self.table.take(self.key(cx), &demands[..self.limits.len()]);
+        decide(&self.0, cx)
+    }
+}
+
+impl Limited for Inner {
+    fn limiter(&self) -> &Limiter {
+        &self.limiter
+    }
+
+    fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    fn conclude(self: &Arc<Self>, cx: &mut Access<'_>, decision: &Decision) -> Flow {
         if self.announces {
-            self.announce(cx, &verdict, &windows, now);
+            self.announce(cx, decision);
         }
-        if verdict.admitted {
+        if decision.verdict.admitted {
             return Flow::Next;
         }
         cx.answer(self.status).message(self.message.clone())
     }
 }
 
-impl RateLimiting {
-    /// The counter's key. The kind of identifier is part of it: an address never equals a header's value.
-    fn key(&self, cx: &Access<'_>) -> u128 {
-        let identity = &cx.identity;
-        let consumer = || identity.consumer().map(|consumer| consumer.id);
-        let credential = || identity.credential().map(|credential| credential.id);
-        let id = match &self.caller {
-            Caller::Consumer => consumer().or_else(credential),
-            Caller::Group(groups) => consumer().and_then(|id| groups.0.get(&id).copied()),
-            Caller::Credential => credential(),
-            Caller::Service => {
-                cx.matched.as_ref().and_then(|matched| matched.service.as_ref()).map(|service| service.id)
-            }
-            Caller::Header(name) => {
-                if let Some(value) = cx.request.headers.get(name) {
-                    return self.table.key(1, value);
-                }
-                None
-            }
-            Caller::Path(path) if cx.normalized_path == path.as_bytes() => {
-                return self.table.key(2, path.as_bytes());
-            }
-            Caller::Path(_) | Caller::Address => None,
-        };
-        match (id, cx.client.ip.to_canonical()) {
-            (Some(id), _) => self.table.key(3, id.as_bytes()),
-            (None, std::net::IpAddr::V4(address)) => self.table.key(4, &address.octets()),
-            (None, std::net::IpAddr::V6(address)) => self.table.key(4, &address.octets()),
-        }
-    }
-
+impl Inner {
     /// Tells the client about every period, and about the one that leaves it the least room.
-    fn announce(&self, cx: &mut Access<'_>, verdict: &Verdict, windows: &[Window; PERIODS], now: u64) {
+    fn announce(&self, cx: &mut Access<'_>, decision: &Decision) {
+        let Decision { verdict, windows, now_ms } = decision;
         let mut tightest: Option<(u32, usize)> = None;
         let headers = cx.decorate();
-        for (index, limit) in self.limits.iter().enumerate() {
-            let remaining = limit.admits - verdict.used[index].min(limit.admits);
-            headers.set_known(limit.period.limit_field(), &limit.text);
-            headers.set_number(limit.period.remaining_field(), remaining.into());
+        for (index, (limit, period)) in self.limiter.limits().iter().zip(&self.periods).enumerate() {
+            let remaining = limit.remaining(verdict, index, windows[index], *now_ms);
+            headers.set_known(period.limit_field(), &limit.text);
+            headers.set_number(period.remaining_field(), remaining.into());
             if tightest.is_none_or(|(least, _)| remaining <= least) {
                 tightest = Some((remaining, index));
             }
         }
         let Some((remaining, index)) = tightest else { return };
-        let reset = windows[index].end.saturating_sub(now).max(1);
-        headers.set_known(Known::RateLimitLimit, &self.limits[index].text);
+        let reset = windows[index].end.saturating_sub(now_ms / 1000).max(1);
+        headers.set_known(Known::RateLimitLimit, &self.limiter.limits()[index].text);
         headers.set_number(Known::RateLimitRemaining, remaining.into());
         headers.set_number(Known::RateLimitReset, reset);
         if !verdict.admitted {

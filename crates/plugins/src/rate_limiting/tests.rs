@@ -164,8 +164,15 @@ fn what_cannot_work_is_refused_with_kongs_words() {
     assert!(refused("{minute: 0}").contains("value must be greater than 0"));
     assert!(refused("{minute: 5, limit_by: header}").contains("required field missing"));
     assert!(refused("{minute: 5, policy: cluster}").contains("expected one of: local, redis (policy"));
-    assert!(refused("{minute: 5, policy: redis, redis: {host: r}}").contains("counts locally only"));
+    assert!(refused("{minute: 5, policy: redis}").contains("required field missing"));
     assert!(refused("{minute: 5, sync_rate: 1}").contains("sync_rate can only"));
+    assert!(refused("{minute: 5, policy: redis, redis: {host: r}, sync_rate: 0.01}").contains("from 0.02"));
+    let cloud =
+        refused("{minute: 5, policy: redis, redis: {host: r, cloud_authentication: {auth_provider: aws}}}");
+    assert!(cloud.contains("config.redis.cloud_authentication.auth_provider"), "{cloud}");
+    let tls = refused("{minute: 5, policy: redis, redis: {host: r, ssl: true}}");
+    assert!(tls.contains("config.redis.ssl: TLS is not available"), "{tls}");
+    assert!(Harness::global(room(), "{minute: 5, policy: redis, redis: {host: r}, sync_rate: 0.1}").is_ok());
     assert!(refused("{minute: 5, error_code: 1000}").contains("expected a status code"));
     assert!(refused("{minute: 5000000000}").contains("must be below"));
     assert!(refused("{minutes: 5}").contains("unknown field"));

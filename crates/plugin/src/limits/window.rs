@@ -1,6 +1,6 @@
 //! Fixed windows aligned to the UTC calendar.
 
-use plugin::Known;
+use wire::Known;
 
 /// A unit of time that a limit is given for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,16 +30,26 @@ pub struct Window {
 
 const DAY: u64 = 86_400;
 
+impl Window {
+    /// The window of `size` seconds that the second `now` lies in; such windows count from 1970.
+    #[must_use]
+    pub fn of(now: u64, size: u64) -> Self {
+        even(now, size.max(1))
+    }
+}
+
 impl Period {
     /// All periods, the shortest first.
     pub const ALL: [Self; 6] = [Self::Second, Self::Minute, Self::Hour, Self::Day, Self::Month, Self::Year];
 
     /// The period's name in configurations.
+    #[must_use]
     pub fn name(self) -> &'static str {
         ["second", "minute", "hour", "day", "month", "year"][self as usize]
     }
 
     /// The response field with the limit.
+    #[must_use]
     pub fn limit_field(self) -> Known {
         [
             Known::XRateLimitLimitSecond,
@@ -52,6 +62,7 @@ impl Period {
     }
 
     /// The response field with what is left of the limit.
+    #[must_use]
     pub fn remaining_field(self) -> Known {
         [
             Known::XRateLimitRemainingSecond,
@@ -63,7 +74,25 @@ impl Period {
         ][self as usize]
     }
 
+    /// Seconds of one of its windows.
+    #[must_use]
+    pub fn length(self, window: Window) -> u64 {
+        match self {
+            Self::Second => 1,
+            Self::Minute => 60,
+            Self::Hour => 3600,
+            Self::Day => DAY,
+            Self::Month | Self::Year => {
+                let before = self.window(window.end.saturating_sub(1));
+                let (year, month) = calendar(window.end.saturating_sub(1) / DAY);
+                let first = if self == Self::Year { first_day(year, 1) } else { first_day(year, month) };
+                before.end - first * DAY
+            }
+        }
+    }
+
     /// The window that the second `now` lies in.
+    #[must_use]
     pub fn window(self, now: u64) -> Window {
         match self {
             Self::Second => even(now, 1),

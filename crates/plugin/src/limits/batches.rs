@@ -1,0 +1,143 @@
+//! Counting here first, and telling the shared store in intervals.
+//!
+//! Between two exchanges every gateway admits by what it knows, so together they may admit too much: at most what the
+//! others admit within one interval. What has not been told yet when a gateway ends is lost; while the store does not
+//! answer, it is kept and told later.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::MOST_LIMITS;
+use super::ledger::{Ledger, Question};
+use super::limit::{Algorithm, Limit};
+use super::table::{Measure, Table};
+use super::window::Window;
+use crate::clock::Clock;
+use crate::services::Services;
+use crate::stats::Tally;
+
+/// Callers whose counts wait to be told. Those of more are not told: they are limited here alone.
+const MOST_WAITING: usize = 65_536;
+/// Exchanges at a time.
+const AT_A_TIME: usize = 64;
+
+/// The counts of an instance on their way.
+pub struct Batches {
+    limits: Arc<[Limit]>,
+    table: Arc<Table>,
+    ledger: Arc<Ledger>,
+    waiting: Arc<Waiting>,
+    interval: Duration,
+    clock: Clock,
+    runs: AtomicBool,
+}
+
+/// Callers who have counted something since the store was last told. Kept over reloads, as the table is.
+struct Waiting {
+    callers: Mutex<Vec<(u128, String)>>,
+    untold: Arc<Tally>,
+}
+
+impl Batches {
+    pub(super) fn new(
+        services: &Services,
+        table_name: &str,
+        interval: Duration,
+        limits: Arc<[Limit]>,
+        table: Arc<Table>,
+        ledger: Arc<Ledger>,
+    ) -> Arc<Self> {
+        let untold = services.keep("rate_limiting_counts_untold", || {
+            Tally::new(
+                "rate_limiting_counts_untold",
+                "Callers whose counts were not shared in an interval because too many waited",
+            )
+        });
+        let key = format!("{table_name} {} waiting", limits.len());
+        let waiting = services.keep(&key, || Waiting { callers: Mutex::default(), untold });
+        let (clock, runs) = (services.clock.clone(), AtomicBool::new(false));
+        Arc::new(Self { limits, table, ledger, waiting, interval, clock, runs })
+    }
+
+    /// Takes note of a caller whose requests have to be told. The first one starts the exchanges, which a task on this
+    /// worker sees to as long as the instance lives.
+    pub(super) fn note(self: &Arc<Self>, worker: usize, key: u128, identifier: String) {
+        let mut waiting = self.waiting.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() < MOST_WAITING {
+            waiting.push((key, identifier));
+        } else {
+            self.waiting.untold.add(1);
+            // So that the caller's next request is taken note of again.
+            self.table.collect(key);
+        }
+        drop(waiting);
+        if !self.runs.swap(true, Ordering::Relaxed) {
+            tokio::spawn(exchange_regularly(Arc::downgrade(self), worker, self.interval));
+        }
+    }
+
+    /// Tells the store about everybody who waits.
+    pub async fn exchange(self: &Arc<Self>, worker: usize) {
+        let waiting = {
+            let mut waiting = self.waiting.callers.lock().unwrap_or_else(PoisonError::into_inner);
+            if waiting.is_empty() || self.ledger.is_silent() {
+                return;
+            }
+            std::mem::take(&mut *waiting)
+        };
+        let mut running = JoinSet::new();
+        for (key, identifier) in waiting {
+            if running.len() >= AT_A_TIME {
+                running.join_next().await;
+            }
+            let this = self.clone();
+            running.spawn(async move { this.tell(worker, key, identifier).await });
+        }
+        while running.join_next().await.is_some() {}
+    }
+
+    async fn tell(&self, worker: usize, key: u128, identifier: String) {
+        let now_ms = self.clock.now_ms();
+        let mut windows = [Window::default(); MOST_LIMITS];
+        for (window, limit) in windows.iter_mut().zip(&*self.limits) {
+            *window = limit.window(now_ms);
+        }
+        let question = Question { identifier, key, windows, now_ms };
+        let Some(pending) = self.table.collect(key) else { return };
+        match self.ledger.add(worker, &self.limits, &question, &pending).await {
+            Ok(counts) => {
+                for (index, (limit, (count, previous))) in self.limits.iter().zip(counts).enumerate() {
+                    let demand = limit.demand(windows[index], now_ms);
+                    match (limit.algorithm, demand.measure) {
+                        (Algorithm::Smooth { .. }, Measure::Smooth { interval, .. }) => {
+                            self.table.absorb_time(key, index, count, interval);
+                        }
+                        _ => {
+                            let narrow = |number| u32::try_from(number).unwrap_or(u32::MAX);
+                            let ordinal = pending[index].ordinal;
+                            self.table.absorb(key, index, ordinal, narrow(count), narrow(previous));
+                        }
+                    }
+                }
+            }
+            Err(_) => {
+                for (index, pending) in pending.into_iter().enumerate().take(self.limits.len()) {
+                    self.table.give_back(key, index, pending);
+                }
+                let mut waiting = self.waiting.callers.lock().unwrap_or_else(PoisonError::into_inner);
+                waiting.push((key, question.identifier));
+            }
+        }
+    }
+}
+
+async fn exchange_regularly(batches: Weak<Batches>, worker: usize, interval: Duration) {
+    loop {
+        tokio::time::sleep(interval).await;
+        let Some(batches) = batches.upgrade() else { return };
+        batches.exchange(worker).await;
+    }
+}

@@ -1,0 +1,184 @@
+//! Whose requests are counted together.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ahash::AHashMap;
+use uuid::Uuid;
+
+use crate::build::{Build, BuildError};
+use crate::views::Access;
+
+/// One thing that tells callers apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Naming {
+    /// The consumer.
+    Consumer,
+    /// The consumer, by another of its names; one without it is told by its id.
+    ConsumerBy(ConsumerName),
+    /// The consumer, or else the credential.
+    ConsumerOrCredential,
+    /// The first group of the consumer.
+    Group,
+    /// The credential.
+    Credential,
+    /// The client's address.
+    Address,
+    /// The service.
+    Service,
+    /// The route.
+    Route,
+    /// The value of a request field.
+    Header(String),
+    /// This path, compared as a whole.
+    Path(String),
+}
+
+/// A name of a consumer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsumerName {
+    /// `username`.
+    Username,
+    /// `custom_id`.
+    CustomId,
+}
+
+/// What tells callers apart. Where a request has nothing of it, the client's address stands in.
+pub struct Caller {
+    namings: Vec<Naming>,
+    groups: Option<Arc<FirstGroups>>,
+}
+
+/// The first group of each consumer that is in one.
+struct FirstGroups(AHashMap<Uuid, Uuid>);
+
+/// Who is calling: a kind, so that an address never equals a header's value, and bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Identifier<'a> {
+    /// The kind.
+    pub kind: u8,
+    /// The bytes.
+    pub bytes: &'a [u8],
+}
+
+const HEADER: u8 = 1;
+const PATH: u8 = 2;
+const ENTITY: u8 = 3;
+const ADDRESS: u8 = 4;
+const NAME: u8 = 5;
+const COMPOUND: u8 = 6;
+
+impl Caller {
+    /// A caller told by all of `namings` together.
+    ///
+    /// # Errors
+    /// When the configuration's groups cannot be read.
+    pub fn new(namings: Vec<Naming>, cx: &Build<'_>) -> Result<Self, BuildError> {
+        let groups = match namings.contains(&Naming::Group) {
+            true => Some(cx.shared(|cx| {
+                let ids = cx.config.consumers.iter().map(|consumer| consumer.id);
+                let first = |id| Some((id, cx.config.groups_of(id).first().copied()?));
+                Ok(FirstGroups(ids.filter_map(first).collect()))
+            })?),
+            false => None,
+        };
+        Ok(Self { namings, groups })
+    }
+
+    /// Calls `with` with who is calling.
+    pub fn identify<R>(&self, cx: &Access<'_>, with: impl FnOnce(Identifier<'_>) -> R) -> R {
+        if let [naming] = self.namings.as_slice() {
+            return self.one(naming, cx, with);
+        }
+        let mut bytes = Vec::with_capacity(64);
+        for naming in &self.namings {
+            self.one(naming, cx, |part| {
+                bytes.push(part.kind);
+                bytes.extend_from_slice(&(part.bytes.len() as u64).to_le_bytes());
+                bytes.extend_from_slice(part.bytes);
+            });
+        }
+        with(Identifier { kind: COMPOUND, bytes: &bytes })
+    }
+
+    fn one<R>(&self, naming: &Naming, cx: &Access<'_>, with: impl FnOnce(Identifier<'_>) -> R) -> R {
+        let identity = &cx.identity;
+        let consumer = || identity.consumer().map(|consumer| consumer.id);
+        let credential = || identity.credential().map(|credential| credential.id);
+        let matched = cx.matched.as_ref();
+        let id = match naming {
+            Naming::Consumer => consumer(),
+            Naming::ConsumerBy(name) => {
+                let names = identity.consumer().map(|consumer| match name {
+                    ConsumerName::Username => consumer.username.as_deref(),
+                    ConsumerName::CustomId => consumer.custom_id.as_deref(),
+                });
+                if let Some(Some(name)) = names {
+                    return with(Identifier { kind: NAME, bytes: name.as_bytes() });
+                }
+                consumer()
+            }
+            Naming::ConsumerOrCredential => consumer().or_else(credential),
+            Naming::Group => consumer().and_then(|id| self.groups.as_ref()?.0.get(&id).copied()),
+            Naming::Credential => credential(),
+            Naming::Service => matched.and_then(|matched| matched.service.as_ref()).map(|found| found.id),
+            Naming::Route => matched.map(|matched| matched.route.id),
+            Naming::Header(name) => {
+                if let Some(value) = cx.request.headers.get(name) {
+                    return with(Identifier { kind: HEADER, bytes: value });
+                }
+                None
+            }
+            Naming::Path(path) if cx.normalized_path == path.as_bytes() => {
+                return with(Identifier { kind: PATH, bytes: path.as_bytes() });
+            }
+            Naming::Path(_) | Naming::Address => None,
+        };
+        match (id, cx.client.ip.to_canonical()) {
+            (Some(id), _) => with(Identifier { kind: ENTITY, bytes: id.as_bytes() }),
+            (None, IpAddr::V4(address)) => with(Identifier { kind: ADDRESS, bytes: &address.octets() }),
+            (None, IpAddr::V6(address)) => with(Identifier { kind: ADDRESS, bytes: &address.octets() }),
+        }
+    }
+}
+
+impl Identifier<'_> {
+    /// A text for keys of a shared store: the same in every gateway, of a bounded length, and without braces.
+    #[must_use]
+    pub fn text(&self) -> String {
+        const LONGEST: usize = 64;
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:@/".contains(byte);
+        match (self.kind, self.bytes) {
+            (ENTITY, bytes) if bytes.len() == 16 => {
+                format!("e:{}", Uuid::from_slice(bytes).unwrap_or_default())
+            }
+            (ADDRESS, &[a, b, c, d]) => format!("a:{}", IpAddr::from([a, b, c, d])),
+            (ADDRESS, bytes) if bytes.len() == 16 => {
+                let octets: [u8; 16] = bytes.try_into().unwrap_or_default();
+                format!("a:{}", IpAddr::from(octets))
+            }
+            (kind, bytes) if bytes.len() <= LONGEST && bytes.iter().all(is_plain) => {
+                format!("{kind}:{}", String::from_utf8_lossy(bytes))
+            }
+            // Version 5: SHA-1, so that nobody meets another's key by chance.
+            (kind, bytes) => format!("{kind}:~{}", Uuid::new_v5(&Uuid::NAMESPACE_OID, bytes)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_bounded_free_of_braces_and_different() {
+        let text = |kind, bytes: &[u8]| Identifier { kind, bytes }.text();
+        assert_eq!(text(ADDRESS, &[127, 0, 0, 1]), "a:127.0.0.1");
+        assert_eq!(text(HEADER, b"acme"), "1:acme");
+        let odd = [text(HEADER, b"a}b"), text(HEADER, b"a{b"), text(HEADER, &[b'a'; 65]), text(PATH, b"a}b")];
+        for (index, text) in odd.iter().enumerate() {
+            assert!(text.len() < 48 && !text.contains(['{', '}']), "{text}");
+            assert!(odd[..index].iter().all(|other| other != text), "{text}");
+        }
+    }
+}

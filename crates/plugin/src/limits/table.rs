@@ -1,0 +1,402 @@
+//! Counters of one instance, shared by all workers: exact, and bounded in memory.
+//!
+//! The table is sharded; a shard is a row of small buckets guarded by one lock, so that testing and counting a
+//! request over all its limits is one step that nobody sees half done. A caller has two buckets and is in the emptier
+//! one; a shard doubles when both are full of counters in use, up to a bound. Beyond the bound the caller who has used
+//! the smallest share gives way, but never one who is at a limit: where all are, newcomers of the shard share one
+//! counter, so that they neither pass freely nor set anybody free.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ahash::RandomState;
+
+use super::{MOST_LIMITS, Verdict};
+use crate::stats::Tally;
+
+const SHARDS: usize = 64;
+const WAYS: usize = 8;
+/// Bound of a shard; 64 shards of 4096 buckets of 8 are 2,097,152 callers. Each takes 16 bytes, and 16 a limit.
+const MOST_BUCKETS: usize = 4096;
+/// A share of a limit that has been used up, in the unit of shares.
+const WHOLE: u64 = 1_000_000;
+
+/// One limit to be held now.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Demand {
+    /// Number of the current window; windows of one limit count from 1970.
+    pub ordinal: u32,
+    /// Requests admitted: in a window, or at once.
+    pub limit: u32,
+    /// Windows by which a request may come late and still be counted in the newest one.
+    pub late: u32,
+    /// How they are counted.
+    pub measure: Measure,
+}
+
+/// How requests are counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Measure {
+    /// In windows that end all at once.
+    #[default]
+    Fixed,
+    /// In the current window, and in the one before it as far as that still lies within one length from now.
+    Sliding {
+        /// The share of the previous window that counts, in millionths.
+        left: u32,
+    },
+    /// By the time at which the next request would come in an even stream (generic cell rate algorithm).
+    Smooth {
+        /// Microseconds since 1970.
+        now: u64,
+        /// Microseconds from one request to the next.
+        interval: u64,
+    },
+}
+
+/// What becomes of requests that are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// They are not counted.
+    Forgotten,
+    /// They are counted in sliding windows, so that who goes on asking stays out.
+    Counted,
+}
+
+/// One counter. For [`Measure::Smooth`] the first two numbers are the halves of the theoretical arrival time.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cell {
+    ordinal: u32,
+    count: u32,
+    previous: u32,
+    /// Requests counted here that the store shared with other gateways has not been told of.
+    pending: u32,
+}
+
+/// What a caller has counted and not been told elsewhere.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// Number of the window.
+    pub ordinal: u32,
+    /// Requests.
+    pub count: u32,
+}
+
+/// The counters.
+pub struct Table {
+    shards: Box<[Shard]>,
+    limits: usize,
+    most_buckets: usize,
+    hashers: [RandomState; 2],
+    displaced: Arc<Tally>,
+}
+
+#[repr(align(128))]
+#[derive(Default)]
+struct Shard(Mutex<Slots>);
+
+/// Slots of a shard. A zero key marks a slot never used. Cells lie in groups, one group a slot.
+#[derive(Default)]
+struct Slots {
+    keys: Vec<u128>,
+    cells: Vec<Cell>,
+    shared: Vec<Cell>,
+}
+
+/// Where a caller's counters are.
+enum Place {
+    Slot(usize),
+    /// Together with others for whom there is no room.
+    Shared,
+}
+
+impl Table {
+    /// An empty table for callers with so many limits; `displaced` counts callers who were forgotten, or counted
+    /// together with others, though their windows were not over.
+    #[must_use]
+    pub fn new(limits: usize, displaced: Arc<Tally>) -> Self {
+        Self::bounded(limits, displaced, MOST_BUCKETS)
+    }
+
+    fn bounded(limits: usize, displaced: Arc<Tally>, most_buckets: usize) -> Self {
+        let shards = (0..SHARDS).map(|_| Shard::default()).collect();
+        let limits = limits.clamp(1, MOST_LIMITS);
+        Self { shards, limits, most_buckets, hashers: [RandomState::new(), RandomState::new()], displaced }
+    }
+
+    /// The key of an identifier: 128 bits keyed at random, so that nobody can aim at another's counter.
+    #[must_use]
+    pub fn key(&self, kind: u8, identifier: &[u8]) -> u128 {
+        let [high, low] = &self.hashers;
+        let high = high.hash_one((kind, identifier));
+        let low = low.hash_one((kind, identifier));
+        ((u128::from(high) << 64) | u128::from(low)).max(1)
+    }
+
+    /// Counts a request against every limit if each of them has room, in one step.
+    pub fn take(&self, key: u128, demands: &[Demand], refused: Refused) -> Verdict {
+        let mut slots = self.shard(key).0.lock().unwrap_or_else(PoisonError::into_inner);
+        let cells = match self.place(&mut slots, key, demands) {
+            Place::Slot(slot) => slots.group(slot, self.limits),
+            Place::Shared => {
+                slots.shared.resize(self.limits, Cell::default());
+                slots.shared.as_mut_slice()
+            }
+        };
+        let mut admitted = true;
+        for (cell, demand) in cells.iter_mut().zip(demands) {
+            cell.advance(demand);
+            admitted &= cell.has_room(demand);
+        }
+        let mut verdict = Verdict { admitted, ..Verdict::default() };
+        let counts_anyway = refused == Refused::Counted;
+        for (index, (cell, demand)) in cells.iter_mut().zip(demands).enumerate() {
+            let counts = admitted || (counts_anyway && matches!(demand.measure, Measure::Sliding { .. }));
+            if counts {
+                verdict.is_new |= cell.pending == 0;
+                cell.add(demand, 1);
+                cell.pending = cell.pending.saturating_add(1);
+            }
+            (verdict.count[index], verdict.more[index]) = cell.reading(demand);
+        }
+        verdict
+    }
+
+    /// Takes note of what `key` has counted since this was last called; none for a caller who is not in the table.
+    pub fn collect(&self, key: u128) -> Option<[Pending; MOST_LIMITS]> {
+        let mut slots = self.shard(key).0.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = slots.find(key)?;
+        let mut pending = [Pending::default(); MOST_LIMITS];
+        for (pending, cell) in pending.iter_mut().zip(slots.group(slot, self.limits)) {
+            *pending = Pending { ordinal: cell.ordinal, count: std::mem::take(&mut cell.pending) };
+        }
+        Some(pending)
+    }
+
+    /// Counts what could not be told elsewhere as not told.
+    pub fn give_back(&self, key: u128, index: usize, pending: Pending) {
+        self.with_cell(key, index, |cell| cell.pending = cell.pending.saturating_add(pending.count));
+    }
+
+    /// Takes over what all gateways have counted in the window `ordinal` and the one before, as of the last
+    /// [`Table::collect`]; what came since then is added.
+    pub fn absorb(&self, key: u128, index: usize, ordinal: u32, total: u32, previous: u32) {
+        self.with_cell(key, index, |cell| {
+            if cell.ordinal == ordinal {
+                cell.count = total.saturating_add(cell.pending);
+                cell.previous = previous;
+            } else if cell.ordinal == ordinal.wrapping_add(1) {
+                cell.previous = total;
+            }
+        });
+    }
+
+    /// The same for [`Measure::Smooth`]: the time that all gateways have come to.
+    pub fn absorb_time(&self, key: u128, index: usize, time: u64, interval: u64) {
+        self.with_cell(key, index, |cell| cell.set_time(time + u64::from(cell.pending) * interval));
+    }
+
+    fn with_cell(&self, key: u128, index: usize, change: impl FnOnce(&mut Cell)) {
+        let mut slots = self.shard(key).0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.find(key)
+            && let Some(cell) = slots.group(slot, self.limits).get_mut(index)
+        {
+            change(cell);
+        }
+    }
+
+    fn shard(&self, key: u128) -> &Shard {
+        &self.shards[(key as usize) % SHARDS]
+    }
+
+    /// The place of `key`: its own, one that is free or whose windows are over, a new one, that of whoever has used
+    /// least, or the one that is shared.
+    fn place(&self, slots: &mut Slots, key: u128, demands: &[Demand]) -> Place {
+        loop {
+            if let Some(found) = slots.find(key) {
+                return Place::Slot(found);
+            }
+            if let Some(free) = slots.free(key, self.limits, demands) {
+                slots.assign(free, key, self.limits);
+                return Place::Slot(free);
+            }
+            if slots.buckets() < self.most_buckets {
+                slots.grow(self.limits);
+                continue;
+            }
+            self.displaced.add(1);
+            let Some(least) = slots.least_used(key, self.limits, demands) else { return Place::Shared };
+            slots.assign(least, key, self.limits);
+            return Place::Slot(least);
+        }
+    }
+}
+
+impl Cell {
+    /// Begins the demand's window, if it has not begun.
+    fn advance(&mut self, demand: &Demand) {
+        if matches!(demand.measure, Measure::Smooth { .. }) || self.is_current(demand) {
+            return;
+        }
+        let follows = self.ordinal.wrapping_add(1) == demand.ordinal;
+        let previous = if follows { self.count } else { 0 };
+        *self = Self { ordinal: demand.ordinal, count: 0, previous, pending: 0 };
+    }
+
+    /// Whether the cell counts the demand's window. Windows soon after it count too: a worker that read the clock just
+    /// before a boundary, or a request whose body took long, must not wipe what others have counted since. A cell far
+    /// ahead is of a clock that has been set back, and is begun anew.
+    fn is_current(&self, demand: &Demand) -> bool {
+        self.ordinal.wrapping_sub(demand.ordinal) <= demand.late
+    }
+
+    /// Whether nothing that it has counted matters any more.
+    fn is_over(&self, demand: &Demand) -> bool {
+        match demand.measure {
+            Measure::Fixed => !self.is_current(demand),
+            Measure::Sliding { .. } => {
+                !self.is_current(demand) && self.ordinal.wrapping_add(1) != demand.ordinal
+            }
+            Measure::Smooth { now, .. } => self.time() <= now,
+        }
+    }
+
+    fn has_room(&self, demand: &Demand) -> bool {
+        match demand.measure {
+            Measure::Fixed => self.count < demand.limit,
+            Measure::Sliding { left } => {
+                let counted = u64::from(self.count) + 1;
+                counted * WHOLE + u64::from(self.previous) * u64::from(left)
+                    <= u64::from(demand.limit) * WHOLE
+            }
+            Measure::Smooth { now, interval } => {
+                self.time().max(now) + interval <= now + interval.saturating_mul(u64::from(demand.limit))
+            }
+        }
+    }
+
+    fn add(&mut self, demand: &Demand, requests: u32) {
+        match demand.measure {
+            Measure::Fixed | Measure::Sliding { .. } => self.count = self.count.saturating_add(requests),
+            Measure::Smooth { now, interval } => {
+                self.set_time(self.time().max(now).saturating_add(interval * u64::from(requests)));
+            }
+        }
+    }
+
+    /// See [`Verdict::count`] and [`Verdict::more`].
+    fn reading(&self, demand: &Demand) -> (u32, u32) {
+        match demand.measure {
+            Measure::Fixed => (self.count, 0),
+            Measure::Sliding { .. } => (self.count, self.previous),
+            Measure::Smooth { now, interval } => {
+                super::smooth_reading(self.time(), now, interval, demand.limit)
+            }
+        }
+    }
+
+    /// The share of the limit that has been used, in millionths.
+    fn share(&self, demand: &Demand) -> u64 {
+        let limit = u64::from(demand.limit.max(1));
+        match demand.measure {
+            _ if self.is_over(demand) => 0,
+            Measure::Fixed => u64::from(self.count) * WHOLE / limit,
+            Measure::Sliding { left } => {
+                let (count, previous) = match self.is_current(demand) {
+                    true => (self.count, self.previous),
+                    false => (0, self.count),
+                };
+                (u64::from(count) * WHOLE + u64::from(previous) * u64::from(left)) / limit
+            }
+            Measure::Smooth { now, interval } => {
+                let ahead = self.time().saturating_sub(now) as u128 * u128::from(WHOLE);
+                (ahead / (u128::from(interval.max(1)) * u128::from(limit))) as u64
+            }
+        }
+    }
+
+    fn time(&self) -> u64 {
+        (u64::from(self.ordinal) << 32) | u64::from(self.count)
+    }
+
+    fn set_time(&mut self, time: u64) {
+        (self.ordinal, self.count) = ((time >> 32) as u32, time as u32);
+    }
+}
+
+impl Slots {
+    fn buckets(&self) -> usize {
+        self.keys.len() / WAYS
+    }
+
+    /// The two buckets of a key, which may be the same.
+    fn choices(&self, key: u128) -> [Range<usize>; 2] {
+        let Some(mask) = self.buckets().checked_sub(1) else { return [0..0, 0..0] };
+        [64, 96].map(|shift| {
+            let start = ((key >> shift) as usize & mask) * WAYS;
+            start..start + WAYS
+        })
+    }
+
+    fn group(&mut self, slot: usize, limits: usize) -> &mut [Cell] {
+        &mut self.cells[slot * limits..(slot + 1) * limits]
+    }
+
+    fn find(&self, key: u128) -> Option<usize> {
+        self.choices(key).into_iter().find_map(|bucket| {
+            let start = bucket.start;
+            self.keys[bucket].iter().position(|held| *held == key).map(|way| start + way)
+        })
+    }
+
+    /// A slot in the emptier bucket that nobody needs.
+    fn free(&self, key: u128, limits: usize, demands: &[Demand]) -> Option<usize> {
+        let is_free = |slot: &usize| {
+            let cells = &self.cells[slot * limits..(slot + 1) * limits];
+            self.keys[*slot] == 0 || cells.iter().zip(demands).all(|(cell, demand)| cell.is_over(demand))
+        };
+        let [first, second] = self.choices(key).map(|bucket| {
+            let mut free = bucket.filter(is_free);
+            let found = free.next();
+            (found, usize::from(found.is_some()) + free.count())
+        });
+        if first.1 >= second.1 { first.0 } else { second.0 }
+    }
+
+    fn assign(&mut self, slot: usize, key: u128, limits: usize) {
+        self.keys[slot] = key;
+        self.group(slot, limits).fill(Cell::default());
+    }
+
+    /// Whoever has used the smallest share; nobody who is at a limit.
+    fn least_used(&self, key: u128, limits: usize, demands: &[Demand]) -> Option<usize> {
+        let share = |slot: usize| {
+            let cells = &self.cells[slot * limits..(slot + 1) * limits];
+            cells.iter().zip(demands).map(|(cell, demand)| cell.share(demand)).max().unwrap_or_default()
+        };
+        let slots = self.choices(key).into_iter().flatten();
+        let least = slots.map(|slot| (share(slot), slot)).min()?;
+        (least.0 < WHOLE).then_some(least.1)
+    }
+
+    /// Doubles the buckets. Each splits in two and its callers stay in one of the halves, so none can overflow.
+    fn grow(&mut self, limits: usize) {
+        let mask = self.buckets().saturating_sub(1);
+        let slots = (self.keys.len() * 2).max(WAYS);
+        let keys = std::mem::replace(&mut self.keys, vec![0; slots]);
+        let cells = std::mem::replace(&mut self.cells, vec![Cell::default(); slots * limits]);
+        for (old, key) in keys.into_iter().enumerate().filter(|(_, key)| *key != 0) {
+            let [first, second] = self.choices(key);
+            let was_first = (key >> 64) as usize & mask == old / WAYS;
+            let mut bucket = if was_first { first } else { second };
+            if let Some(slot) = bucket.find(|slot| self.keys[*slot] == 0) {
+                self.keys[slot] = key;
+                self.group(slot, limits).copy_from_slice(&cells[old * limits..(old + 1) * limits]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -1,0 +1,200 @@
+//! What a table of counters does, whatever room uses it.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use super::*;
+
+fn table(limits: usize, most_buckets: usize) -> Table {
+    Table::bounded(limits, Arc::new(Tally::new("displaced", "")), most_buckets)
+}
+
+fn fixed(ordinal: u32, limit: u32) -> Demand {
+    Demand { ordinal, limit, late: 10, measure: Measure::Fixed }
+}
+
+fn take(table: &Table, key: u128, demand: Demand) -> Verdict {
+    table.take(key, &[demand], Refused::Forgotten)
+}
+
+/// Keys of one shard.
+fn keys_of_a_shard(table: &Table, count: usize) -> Vec<u128> {
+    let keys = (0..u32::MAX).map(|caller| table.key(0, &caller.to_be_bytes()));
+    keys.filter(|key| (*key as usize).is_multiple_of(SHARDS)).take(count).collect()
+}
+
+#[test]
+fn exactly_the_limit_is_admitted_whatever_the_number_of_threads() {
+    let table = table(2, MOST_BUCKETS);
+    let (threads, tries) = (8, 20_000);
+    let demands = [fixed(7, 30_000), fixed(1, 12_345)];
+    let (admitted, barrier) = (AtomicU32::new(0), Barrier::new(threads));
+    let key = table.key(0, b"caller");
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                barrier.wait();
+                for _ in 0..tries {
+                    let verdict = table.take(key, &demands, Refused::Forgotten);
+                    admitted.fetch_add(u32::from(verdict.admitted), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert_eq!(admitted.into_inner(), 12_345);
+    let counted = table.take(key, &demands, Refused::Forgotten).count;
+    assert_eq!(counted[..2], [12_345, 12_345], "refused requests are not counted");
+}
+
+#[test]
+fn growing_under_many_keys_and_threads_forgets_nobody() {
+    let table = table(1, MOST_BUCKETS);
+    let admitted = AtomicU32::new(0);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..3 {
+                    for caller in 0..20_000u32 {
+                        let key = table.key(1, &caller.to_be_bytes());
+                        let verdict = take(&table, key, fixed(1, 2));
+                        admitted.fetch_add(u32::from(verdict.admitted), Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!((admitted.into_inner(), table.displaced.value()), (40_000, 0));
+}
+
+#[test]
+fn a_million_callers_fit_into_64_mebibytes_and_nobody_is_forgotten() {
+    let table = table(1, MOST_BUCKETS);
+    let callers = 1_000_000u32;
+    for caller in 0..callers {
+        take(&table, table.key(1, &caller.to_be_bytes()), fixed(1, 1));
+    }
+    assert_eq!(table.displaced.value(), 0);
+    let let_through = (0..callers)
+        .filter(|caller| take(&table, table.key(1, &caller.to_be_bytes()), fixed(1, 1)).admitted)
+        .count();
+    assert_eq!(let_through, 0, "every one of them is still limited");
+    let bytes: usize = table
+        .shards
+        .iter()
+        .map(|shard| {
+            let slots = shard.0.lock().unwrap();
+            size_of_val(slots.keys.as_slice()) + size_of_val(slots.cells.as_slice())
+        })
+        .sum();
+    assert!(bytes <= 64 << 20, "{bytes} bytes");
+}
+
+#[test]
+fn a_full_table_reuses_what_is_over_and_then_displaces_the_least_used() {
+    let table = table(1, 1);
+    let keys = keys_of_a_shard(&table, WAYS * 2);
+    for key in &keys[..WAYS] {
+        take(&table, *key, fixed(1, 9));
+    }
+    for key in &keys[WAYS..] {
+        take(&table, *key, fixed(30, 9));
+        take(&table, *key, fixed(30, 9));
+    }
+    assert_eq!(table.displaced.value(), 0, "the windows of the first callers are over");
+    assert_eq!(take(&table, keys[0], fixed(30, 9)).count[0], 1);
+    assert_eq!(table.displaced.value(), 1);
+    assert_eq!(take(&table, keys[1], fixed(30, 9)).count[0], 1);
+    assert_eq!(table.displaced.value(), 2, "the newcomer with one request gave way");
+    let kept = keys[WAYS..].iter().filter(|key| take(&table, **key, fixed(30, 9)).count[0] == 3).count();
+    assert_eq!(kept, WAYS - 1, "those with two requests stayed, but for the first displaced");
+}
+
+#[test]
+fn who_is_at_a_limit_stays_there_however_many_come() {
+    let table = table(1, 1);
+    let keys = keys_of_a_shard(&table, WAYS * 100);
+    for key in &keys[..WAYS] {
+        assert!(take(&table, *key, fixed(1, 1)).admitted);
+    }
+    let newcomers = keys[WAYS..].iter().filter(|key| take(&table, **key, fixed(1, 1)).admitted).count();
+    assert_eq!(
+        newcomers, 1,
+        "they share one counter: neither free nor locked out for what others did before"
+    );
+    let set_free = keys[..WAYS].iter().filter(|key| take(&table, **key, fixed(1, 1)).admitted).count();
+    assert_eq!(set_free, 0, "no limited caller was forgotten");
+    assert_eq!(table.displaced.value(), WAYS as u64 * 99);
+    assert!(take(&table, keys[WAYS], fixed(12, 1)).admitted, "in the next window there is room");
+}
+
+#[test]
+fn a_request_that_took_long_to_come_in_does_not_reset_the_window() {
+    let table = table(1, 1);
+    let second = |ordinal| Demand { ordinal, limit: 1, late: 600, measure: Measure::Fixed };
+    assert!(take(&table, 5, second(1000)).admitted);
+    assert!(!take(&table, 5, second(970)).admitted);
+    assert!(!take(&table, 5, second(1000)).admitted);
+    assert!(take(&table, 5, second(1001)).admitted);
+    assert!(take(&table, 5, second(1001 - 601)).admitted, "the clock has been set back");
+}
+
+#[test]
+fn a_sliding_window_counts_what_is_left_of_the_one_before() {
+    let table = table(1, 1);
+    let at = |ordinal, left| Demand { ordinal, limit: 10, late: 1, measure: Measure::Sliding { left } };
+    let admit = |demand| (0..20).filter(|_| take(&table, 5, demand).admitted).count();
+    assert_eq!(admit(at(1, 1_000_000)), 10);
+    assert_eq!(admit(at(2, 1_000_000)), 0, "no burst of twice the limit around the boundary");
+    assert_eq!(admit(at(2, 750_000)), 2, "seven and a half of ten still count");
+    assert_eq!(admit(at(2, 0)), 8);
+    assert_eq!(admit(at(4, 1_000_000)), 10, "the window before that was empty");
+}
+
+#[test]
+fn refused_requests_count_in_a_sliding_window_where_that_is_asked_for() {
+    let table = table(1, 1);
+    let at = |ordinal, left| Demand { ordinal, limit: 2, late: 1, measure: Measure::Sliding { left } };
+    for _ in 0..10 {
+        table.take(5, &[at(1, 0)], Refused::Counted);
+    }
+    assert!(!table.take(5, &[at(2, 200_000)], Refused::Counted).admitted, "two of ten");
+    assert_eq!(table.take(5, &[at(2, 0)], Refused::Counted).count[0], 2, "that one was counted too");
+}
+
+#[test]
+fn an_even_stream_admits_a_burst_and_then_one_an_interval() {
+    let table = table(1, 1);
+    let interval = 100_000;
+    let at = |now| Demand { ordinal: 0, limit: 3, late: 0, measure: Measure::Smooth { now, interval } };
+    let start = 1_767_225_600_000_000;
+    let admitted: Vec<bool> = (0..5).map(|_| take(&table, 5, at(start)).admitted).collect();
+    assert_eq!(admitted, [true, true, true, false, false]);
+    let verdict = take(&table, 5, at(start));
+    assert_eq!((verdict.count[0], verdict.more[0]), (3, 100), "three ahead, room in 100 ms");
+    assert!(!take(&table, 5, at(start + interval - 1)).admitted);
+    assert!(take(&table, 5, at(start + interval)).admitted);
+    assert!(!take(&table, 5, at(start + interval)).admitted);
+    let later = at(start + 100 * interval);
+    assert_eq!(
+        (0..5).filter(|_| take(&table, 5, later).admitted).count(),
+        3,
+        "no more than the burst is saved up"
+    );
+}
+
+#[test]
+fn what_others_counted_is_taken_over_and_what_came_meanwhile_is_kept() {
+    let table = table(1, 1);
+    for _ in 0..3 {
+        take(&table, 5, fixed(1, 10));
+    }
+    assert_eq!(table.collect(5).unwrap()[0], Pending { ordinal: 1, count: 3 });
+    assert!(take(&table, 5, fixed(1, 10)).is_new);
+    table.absorb(5, 0, 1, 8, 0);
+    let verdict = take(&table, 5, fixed(1, 10));
+    assert_eq!((verdict.admitted, verdict.count[0], verdict.is_new), (true, 10, false));
+    assert!(!take(&table, 5, fixed(1, 10)).admitted);
+    table.give_back(5, 0, Pending { ordinal: 1, count: 3 });
+    assert_eq!(table.collect(5).unwrap()[0].count, 5);
+}

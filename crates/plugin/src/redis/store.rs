@@ -1,0 +1,132 @@
+//! One configuration of Redis with what all workers share about it.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::circuit::{Circuit, State};
+use super::connection::Opener;
+use super::link::Link;
+use super::settings::Settings;
+use super::{Fault, Invocation};
+use crate::services::Services;
+use crate::stats::Tally;
+
+/// An exchange did not take place, or its outcome is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unavailable;
+
+/// A Redis as rooms see it. Kept over reloads; rooms with the same settings share one.
+pub struct Store {
+    opener: Opener,
+    circuit: Circuit,
+    links: Box<[Link]>,
+    failed: Arc<Tally>,
+    outages: Arc<Tally>,
+}
+
+impl Store {
+    /// The store with these settings. Nothing is connected before the first exchange.
+    ///
+    /// # Errors
+    /// When TLS is asked for and cannot be spoken.
+    pub fn open(services: &Services, settings: Settings) -> Result<Arc<Self>, String> {
+        let tls = match &settings.security {
+            Some(security) if !services.dry_run => Some(services.client_tls(security.verify)?),
+            _ => None,
+        };
+        let failed = services.keep("redis_exchanges_failed", || {
+            Tally::new("redis_exchanges_failed", "Exchanges with Redis that failed or were not begun")
+        });
+        let outages = services.keep("redis_outages", || {
+            Tally::new("redis_outages", "Times that a Redis was found not to answer")
+        });
+        let key = settings.fingerprint();
+        let links = (0..services.workers).map(|_| Link::default()).collect();
+        let circuit = Circuit::new(settings.place());
+        let opener = Opener { settings, tls };
+        Ok(services.keep(&key, || Self { opener, circuit, links, failed, outages }))
+    }
+
+    /// Whether Redis is known not to answer, so that nobody needs to ask.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.circuit.state() == State::Silent
+    }
+
+    /// Runs a script on the connection of `worker`, within one timeout, or at once if Redis is known not to answer.
+    ///
+    /// # Errors
+    /// When Redis did not answer, or with an error; what the script was to do may have been done.
+    pub async fn run(
+        self: &Arc<Self>,
+        worker: usize,
+        invocation: &Invocation,
+    ) -> Result<Vec<i64>, Unavailable> {
+        let outcome = self.attempt(worker, invocation).await;
+        if outcome.is_none() {
+            self.failed.add(1);
+        }
+        outcome.ok_or(Unavailable)
+    }
+
+    async fn attempt(self: &Arc<Self>, worker: usize, invocation: &Invocation) -> Option<Vec<i64>> {
+        if self.is_silent() {
+            return None;
+        }
+        let settings = &self.opener.settings;
+        let link = &self.links[worker % self.links.len()];
+        let _place = link.enter(settings.most_in_flight)?;
+        match tokio::time::timeout(settings.patience(), link.run(invocation, &self.opener)).await {
+            Ok(Ok(numbers)) => {
+                self.circuit.served();
+                return Some(numbers);
+            }
+            Ok(Err(Fault::Refused(reason))) => self.circuit.refused(&reason),
+            Ok(Err(Fault::Lost(reason))) => self.lose(worker, &reason),
+            Err(_) => {
+                link.reset();
+                self.lose(worker, &format!("no answer within {:?}", settings.patience()));
+            }
+        }
+        None
+    }
+
+    fn lose(self: &Arc<Self>, worker: usize, reason: &str) {
+        if self.circuit.fell_silent(reason) {
+            self.outages.add(1);
+            tokio::spawn(see_to_return(Arc::downgrade(self), worker));
+        }
+    }
+
+    /// One attempt to reach Redis again.
+    async fn probe(&self, worker: usize) -> Result<(), String> {
+        let patience = self.opener.settings.patience();
+        let link = &self.links[worker % self.links.len()];
+        match tokio::time::timeout(patience, link.probe(&self.opener)).await {
+            Ok(outcome) => outcome.map_err(Fault::text),
+            Err(_) => {
+                link.reset();
+                Err(format!("no answer within {patience:?}"))
+            }
+        }
+    }
+
+    fn wait(&self) -> Duration {
+        self.circuit.wait(Uuid::new_v4().as_u64_pair().0)
+    }
+}
+
+/// Tries to reach a Redis until it answers, or until nobody has use for it.
+async fn see_to_return(store: Weak<Store>, worker: usize) {
+    loop {
+        let Some(wait) = store.upgrade().map(|store| store.wait()) else { return };
+        tokio::time::sleep(wait).await;
+        let Some(store) = store.upgrade() else { return };
+        match store.probe(worker).await {
+            Ok(()) => return store.circuit.returned(),
+            Err(reason) => tracing::debug!(reason, "Redis still does not answer"),
+        }
+    }
+}

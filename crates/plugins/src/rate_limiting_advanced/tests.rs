@@ -1,0 +1,204 @@
+//! What the room does, seen from outside: requests in, outcomes out.
+
+use plugin::harness::{Harness, START_MS};
+
+use super::RateLimitingAdvanced;
+
+fn room() -> &'static dyn plugin::Definition {
+    plugin::room::<RateLimitingAdvanced>()
+}
+
+fn gateway(config: &str) -> Harness {
+    Harness::global(room(), config).unwrap()
+}
+
+fn refused(config: &str) -> String {
+    Harness::global(room(), config).map(drop).unwrap_err()
+}
+
+fn statuses(gateway: &mut Harness, request: &str, count: usize) -> Vec<u16> {
+    (0..count).map(|_| gateway.send(request).status).collect()
+}
+
+fn admitted(gateway: &mut Harness, count: usize) -> usize {
+    statuses(gateway, GET, count).into_iter().filter(|status| *status == 200).count()
+}
+
+const GET: &str = "GET / HTTP/1.1\n\n";
+
+#[test]
+fn several_limits_hold_at_once_and_are_told() {
+    let mut gateway = gateway("{limit: [2, 3], window_size: [10, 60], window_type: fixed}");
+    let first = gateway.send(GET);
+    let told = |name: &str| first.header(name).unwrap_or_default();
+    assert_eq!(
+        ["X-RateLimit-Limit-10", "X-RateLimit-Remaining-10", "X-RateLimit-Limit-Minute"].map(told),
+        ["2", "1", "3"]
+    );
+    assert_eq!(["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"].map(told), ["2", "1", "10"]);
+    assert_eq!(statuses(&mut gateway, GET, 2), [200, 429]);
+    gateway.clock.advance(10_000);
+    assert_eq!(statuses(&mut gateway, GET, 2), [200, 429], "what was refused did not count in the minute");
+    let refusal = gateway.send(GET);
+    assert_eq!(refusal.header("Retry-After").as_deref(), Some("50"), "the longer wait");
+    assert_eq!(refusal.message.as_deref(), Some("API rate limit exceeded"));
+}
+
+#[test]
+fn a_sliding_window_has_no_burst_at_its_boundary_and_a_fixed_one_has() {
+    for (kind, expected) in [("fixed", 10), ("sliding", 0)] {
+        let mut gateway = gateway(&format!(
+            "{{limit: [10], window_size: [60], window_type: {kind}, disable_penalty: true}}"
+        ));
+        gateway.clock.set(START_MS + 59_900);
+        assert_eq!(admitted(&mut gateway, 20), 10);
+        gateway.clock.set(START_MS + 60_000);
+        assert_eq!(admitted(&mut gateway, 20), expected, "{kind}");
+    }
+}
+
+#[test]
+fn who_goes_on_asking_stays_out_unless_that_is_disabled() {
+    for (disabled, expected) in [("false", 0), ("true", 5)] {
+        let mut gateway =
+            gateway(&format!("{{limit: [10], window_size: [60], disable_penalty: {disabled}}}"));
+        assert_eq!(admitted(&mut gateway, 30), 10);
+        gateway.clock.set(START_MS + 90_000);
+        assert_eq!(admitted(&mut gateway, 10), expected, "disable_penalty {disabled}");
+    }
+}
+
+#[test]
+fn the_time_to_wait_is_when_there_is_room() {
+    let mut gateway = gateway("{limit: [4], window_size: [60], disable_penalty: true}");
+    assert_eq!(admitted(&mut gateway, 4), 4);
+    let wait: u64 = gateway.send(GET).header("Retry-After").unwrap().parse().unwrap();
+    assert_eq!(wait, 75, "a quarter of the next window");
+    gateway.clock.set(START_MS + wait * 1000 - 1);
+    assert_eq!(gateway.send(GET).status, 429);
+    gateway.clock.set(START_MS + wait * 1000);
+    assert_eq!(gateway.send(GET).status, 200);
+}
+
+#[test]
+fn jitter_is_added_within_its_bound() {
+    let mut gateway =
+        gateway("{limit: [1], window_size: [60], window_type: fixed, retry_after_jitter_max: 20}");
+    gateway.send(GET);
+    let waits: std::collections::BTreeSet<u64> =
+        (0..400).map(|_| gateway.send(GET).header("Retry-After").unwrap().parse().unwrap()).collect();
+    assert_eq!((waits.first(), waits.last()), (Some(&60), Some(&80)));
+}
+
+#[test]
+fn an_even_stream_has_a_burst_and_no_windows() {
+    let mut gateway = gateway("{limit: [600], window_size: [60], algorithm: gcra, burst: [5]}");
+    assert_eq!(admitted(&mut gateway, 20), 5);
+    let refusal = gateway.send(GET);
+    let told = ["RateLimit-Remaining", "Retry-After"].map(|name| refusal.header(name).unwrap());
+    assert_eq!(told, ["0", "1"]);
+    for _ in 0..10 {
+        gateway.clock.advance(100);
+        assert_eq!(statuses(&mut gateway, GET, 2), [200, 429], "one every 100 ms");
+    }
+    gateway.clock.advance(60_000);
+    assert_eq!(admitted(&mut gateway, 20), 5);
+    let mut gateway = self::gateway("{limit: [600], window_size: [60], algorithm: gcra}");
+    assert_eq!(admitted(&mut gateway, 100), 60, "a tenth of the limit where no burst is given");
+}
+
+#[test]
+fn a_request_beyond_the_limit_waits_for_room_within_its_tries() {
+    let throttling = "throttling: {enabled: true, interval: 1, queue_limit: 1, retry_times: 2}";
+    let mut gateway =
+        gateway(&format!("{{limit: [1], window_size: [60], window_type: fixed, {throttling}}}"));
+    assert_eq!(gateway.send(GET).status, 200);
+    let clock = gateway.clock.clone();
+    assert_eq!(gateway.send(GET).status, 429, "two tries later there is still no room");
+    clock.set(START_MS + 60_000);
+    assert_eq!(gateway.send(GET).status, 200);
+}
+
+#[test]
+fn callers_are_told_apart_by_several_things_together() {
+    let mut gateway =
+        gateway("{limit: [1], window_size: [60], compound_identifier: [ip, header], header_name: X-Tenant}");
+    let of = |tenant: &str| format!("GET / HTTP/1.1\nX-Tenant: {tenant}\n\n");
+    assert_eq!(statuses(&mut gateway, &of("a"), 2), [200, 429]);
+    assert_eq!(statuses(&mut gateway, &of("b"), 2), [200, 429]);
+    gateway.peer = "10.0.0.9:1".parse().unwrap();
+    assert_eq!(statuses(&mut gateway, &of("a"), 2), [200, 429]);
+}
+
+#[test]
+fn instances_with_a_namespace_count_together() {
+    let document = |namespaces: [&str; 2], dictionary: &str| {
+        let one = |route: &str, more: &str| {
+            format!(
+                "- name: rate-limiting-advanced\n  route: {route}\n  config: {{limit: [1], window_size: [60], {more}}}\n"
+            )
+        };
+        format!(
+            "_format_version: \"3.0\"\nroutes: [{{name: a, paths: [/a]}}, {{name: b, paths: [/b]}}]\nplugins:\n{}{}",
+            one("a", &format!("namespace: {}", namespaces[0])),
+            one("b", &format!("namespace: {}, dictionary_name: {dictionary}", namespaces[1])),
+        )
+    };
+    // The harness runs both instances on each request.
+    for (namespaces, dictionary, expected) in [
+        (["x", "x"], "kong_rate_limiting_counters", 429),
+        (["x", "y"], "kong_rate_limiting_counters", 200),
+        (["x", "x"], "other", 200),
+    ] {
+        let mut gateway = Harness::new(room(), &document(namespaces, dictionary)).unwrap();
+        assert_eq!(gateway.send(GET).status, expected, "{namespaces:?} {dictionary}");
+    }
+}
+
+#[test]
+fn enforced_groups_have_limits_of_their_own() {
+    let document = |enforced: bool| {
+        format!(
+            "_format_version: \"3.0\"\nconsumer_groups:\n- name: gold\n  plugins: [{{name: rate-limiting-advanced, \
+             config: {{limit: [3], window_size: [60]}}}}]\nconsumers:\n\
+             - {{username: a, keyauth_credentials: [{{key: k1}}], groups: [{{name: gold}}]}}\n\
+             - {{username: b, keyauth_credentials: [{{key: k2}}]}}\nplugins:\n- name: key-auth\n\
+             - name: rate-limiting-advanced\n  config: {{limit: [1], window_size: [60], consumer_groups: [gold], \
+             enforce_consumer_groups: {enforced}}}\n"
+        )
+    };
+    let rooms = [plugin::room::<crate::key_auth::KeyAuth>(), room()];
+    let count = |enforced: bool, key: &str| {
+        let mut gateway = Harness::chain(&rooms, &document(enforced)).unwrap();
+        let request = format!("GET /?apikey={key} HTTP/1.1\n\n");
+        statuses(&mut gateway, &request, 5).into_iter().filter(|status| *status == 200).count()
+    };
+    assert_eq!((count(true, "k1"), count(true, "k2")), (3, 1));
+    assert_eq!(count(false, "k1"), 1);
+    let missing =
+        refused("{limit: [1], window_size: [1], enforce_consumer_groups: true, consumer_groups: [no]}");
+    assert!(missing.contains("no consumer group 'no'"), "{missing}");
+}
+
+#[test]
+fn what_cannot_be_honoured_is_an_error_that_names_it() {
+    let with = |more: &str| refused(&format!("{{limit: [1], window_size: [1], {more}}}"));
+    assert!(refused("{limit: [1, 2], window_size: [1]}").contains("same number of windows and limits"));
+    assert!(refused("{limit: [1], window_size: [0.5]}").contains("whole seconds"));
+    assert!(refused("{limit: [0], window_size: [1]}").contains("above 0"));
+    assert!(with("strategy: cluster").contains("'cluster' needs a database"));
+    assert!(with("strategy: redis").contains("sync_rate is needed"));
+    assert!(with("sync_rate: 0").contains("only be used with strategy 'redis'"));
+    assert!(with("burst: [1]").contains("config.burst"));
+    assert!(with("identifier: header").contains("needs 'header_name'"));
+    assert!(with("lock_dictionary_name: mine").contains("leave lock_dictionary_name out"));
+    let redis = |fields: &str| with(&format!("strategy: redis, sync_rate: 0, redis: {{{fields}}}"));
+    let sentinels = "sentinel_master: m, sentinel_nodes: [{host: s}]";
+    assert!(redis(&format!("{sentinels}, sentinel_role: slave")).contains("config.redis.sentinel_role"));
+    assert!(redis(sentinels).contains("sentinel_role"));
+    assert!(redis("cluster_nodes: [{ip: c}], database: 1").contains("config.redis.database"));
+    assert!(redis("connection_is_proxied: true, database: 1").contains("config.redis.connection_is_proxied"));
+    assert!(redis("cloud_authentication: {auth_provider: gcp}").contains("auth_provider"));
+    let both = format!("{sentinels}, sentinel_role: master, cluster_nodes: [{{ip: c}}]");
+    assert!(redis(&both).contains("config.redis.cluster_nodes"));
+}

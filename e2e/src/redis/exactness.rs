@@ -1,0 +1,96 @@
+//! Several gateways on one Redis hold one limit.
+
+use super::server::Server;
+use super::{Client, Lab, eventually, expect};
+use std::thread;
+
+const CLIENTS: usize = 50;
+const REQUESTS: usize = 20;
+const LIMIT: usize = 300;
+/// Longer than any window ends by itself within the story, but for the last moment of a year.
+const YEAR: u64 = 31_536_000;
+
+/// Three gateways with two workers each and fifty clients who ask as fast as they can: the limit is admitted and not one
+/// request more, with one round trip for each.
+pub(super) fn three_gateways_and_fifty_clients(lab: &Lab) -> Result<(), String> {
+    let redis = Server::start(lab.folder(), "")?;
+    let port = redis.port;
+    let advanced = |more: &str| {
+        format!(
+            "{{name: rate-limiting-advanced, config: {{limit: [{LIMIT}, 100000], window_size: [{YEAR}, {}], identifier: \
+             service, strategy: redis, sync_rate: 0, failure_mode: closed, redis: {{port: {port}}}, {more}}}}}",
+            2 * YEAR
+        )
+    };
+    let plain = format!(
+        "{{name: rate-limiting, config: {{month: {LIMIT}, year: 100000, limit_by: service, policy: redis, fault_tolerant: \
+         false, redis: {{host: 127.0.0.1, port: {port}}}}}}}"
+    );
+    let (sliding, fixed) = (advanced("disable_penalty: true"), advanced("window_type: fixed"));
+    let smooth = advanced(&format!("algorithm: gcra, burst: [{LIMIT}, 100000]"));
+    let kinds = [("plain", plain.as_str()), ("sliding", &sliding), ("fixed", &fixed), ("smooth", &smooth)];
+    let gateways = (0..3).map(|_| lab.gateway(&kinds, &[])).collect::<Result<Vec<_>, _>>()?;
+    for (kind, _) in kinds {
+        let before = redis.calls("evalsha")?;
+        let outcomes: Result<Vec<Vec<u16>>, String> = thread::scope(|scope| {
+            let clients: Vec<_> = (0..CLIENTS)
+                .map(|client| {
+                    let gateway = &gateways[client % gateways.len()];
+                    scope.spawn(move || Client::of(gateway)?.statuses(kind, REQUESTS))
+                })
+                .collect();
+            clients.into_iter().map(|client| client.join().unwrap_or(Err("it panicked".to_owned()))).collect()
+        });
+        let statuses = outcomes?.concat();
+        let count = |status| statuses.iter().filter(|found| **found == status).count();
+        expect(&format!("{kind}: admitted"), count(200), LIMIT)?;
+        expect(&format!("{kind}: refused"), count(429), CLIENTS * REQUESTS - LIMIT)?;
+        let calls = redis.calls("evalsha")? - before;
+        expect(&format!("{kind}: round trips"), calls, (CLIENTS * REQUESTS) as u64)?;
+    }
+    // Those that met a server which had not seen the script yet.
+    let in_full = redis.calls("eval")?;
+    if in_full > CLIENTS as u64 {
+        return Err(format!("the script was sent in full {in_full} times"));
+    }
+    Ok(())
+}
+
+/// Requests are counted by each gateway itself and told in intervals; then the other one knows.
+pub(super) fn counts_told_in_intervals(lab: &Lab) -> Result<(), String> {
+    let redis = Server::start(lab.folder(), "")?;
+    let plain = format!(
+        "{{name: rate-limiting, config: {{year: 20, limit_by: service, policy: redis, sync_rate: 0.02, redis: {{host: \
+         127.0.0.1, port: {}}}}}}}",
+        redis.port
+    );
+    let smooth = format!(
+        "{{name: rate-limiting-advanced, config: {{limit: [20], window_size: [{YEAR}], algorithm: gcra, burst: [20], \
+         identifier: service, strategy: redis, sync_rate: 0.02, redis: {{port: {}}}}}}}",
+        redis.port
+    );
+    let kinds = [("plain", plain.as_str()), ("smooth", &smooth)];
+    let (one, other) = (lab.gateway(&kinds, &[])?, lab.gateway(&kinds, &[])?);
+    for (kind, _) in kinds {
+        let mut client = Client::of(&one)?;
+        let statuses = client.statuses(kind, 30)?;
+        expect(kind, statuses.iter().filter(|status| **status == 200).count(), 20)?;
+        let mut client = Client::of(&other)?;
+        let mut admitted = 0;
+        // Asking seldom: each try waits for longer than the gateway does.
+        eventually(|| match client.get(kind)? {
+            429 => Ok(()),
+            status => {
+                admitted += 1;
+                Err(format!("still {status}"))
+            }
+        })?;
+        if admitted >= 20 {
+            return Err(format!("{kind}: the other gateway admitted {admitted} by itself"));
+        }
+    }
+    if redis.calls("evalsha")? >= 50 {
+        return Err("requests were not told together".to_owned());
+    }
+    Ok(())
+}
