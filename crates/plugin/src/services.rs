@@ -8,6 +8,7 @@ use ahash::AHashMap;
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::figures::Figures;
 use crate::journal::{Journal, Sink};
 use crate::stats::Stats;
 
@@ -35,6 +36,8 @@ pub struct Services {
     pub workers: usize,
     /// Counters kept by the engine.
     pub stats: Stats,
+    /// Figures published by rooms.
+    pub figures: Figures,
     /// Identity of this process in metrics and `GET /`.
     pub node_id: Uuid,
     /// Version of the gateway.
@@ -53,6 +56,7 @@ impl Services {
             clock,
             workers: workers.max(1),
             stats: Stats::new(workers),
+            figures: Figures::default(),
             node_id: Uuid::new_v4(),
             version: env!("CARGO_PKG_VERSION"),
             dry_run,
@@ -103,6 +107,8 @@ impl Services {
     pub fn sweep(&self) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|_, value| Arc::strong_count(value) > 1);
+        drop(kept);
+        self.figures.sweep();
     }
 
     /// The journal under `key`; `sink` is made, and its writer thread started, if there is none yet.

@@ -8,6 +8,7 @@ use wire::{Headers, Method};
 
 use crate::exchange::Exchange;
 use crate::identity::{self, Caller};
+use crate::repeat::Policy;
 use crate::reply::Answering;
 
 /// What a room wants with the response body; the strongest wish of a chain wins.
@@ -146,6 +147,11 @@ impl Access<'_> {
             self.exchange.upstream.host.extend_from_slice(host);
         }
         valid
+    }
+
+    /// The request is sent again as `policy` says, instead of as the service does.
+    pub fn repeat_by(&mut self, policy: Arc<Policy>) {
+        self.exchange.repeat = Some(policy);
     }
 
     /// The request body, once it has been read (see [`Flow::ReadBody`](crate::Flow::ReadBody)).

@@ -4,6 +4,7 @@
 //! and an entry in [`ROOMS`].
 
 pub mod acl;
+pub mod circuit_breaker;
 pub mod correlation_id;
 pub mod cors;
 pub mod file_log;
@@ -15,6 +16,7 @@ pub mod rate_limiting;
 pub mod request_termination;
 pub mod request_transformer;
 pub mod response_transformer;
+pub mod retry;
 pub mod tls_handshake_modifier;
 
 use plugin::Definition;
@@ -32,6 +34,8 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<request_transformer::RequestTransformer>(),
     plugin::room::<response_transformer::ResponseTransformer>(),
     plugin::room::<proxy_cache::ProxyCache>(),
+    plugin::room::<circuit_breaker::CircuitBreaker>(),
+    plugin::room::<retry::Retry>(),
     plugin::room::<prometheus::Prometheus>(),
     plugin::room::<file_log::FileLog>(),
     plugin::room::<request_termination::RequestTermination>(),
