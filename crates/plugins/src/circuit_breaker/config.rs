@@ -77,6 +77,8 @@ record! {
         /// Its body. `$(retry_after)` stands for the seconds after which it is worth trying again.
         body: String = "{\"error\":\"Service temporarily unavailable\",\"retryAfter\":$(retry_after)}",
             [len_max(65536)];
+        /// Further header fields.
+        headers: Option<BTreeMap<String, String>>, [keys(header_name())];
     }
 }
 

@@ -207,7 +207,11 @@ impl Machine {
         if !matches!(self.state, State::HalfOpen { .. }) {
             return (everybody, change);
         }
-        self.probes.retain(|probe| probe.since <= now && now - probe.since < rules.lease_ms);
+        self.probes.retain_mut(|probe| {
+            // Workers look at the clock before they come here, not always in the same order; and it may be set back.
+            probe.since = probe.since.min(now);
+            now - probe.since < rules.lease_ms
+        });
         if self.probes.len() >= rules.probes {
             return (Verdict::Refused(1), change);
         }

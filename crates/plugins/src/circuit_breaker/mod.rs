@@ -7,6 +7,7 @@ mod machine;
 mod stored;
 mod window;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ahash::AHashMap;
@@ -54,7 +55,7 @@ enum Fallback {
 /// The refusal, its body cut where the seconds go.
 struct Refused {
     status: u16,
-    content_type: String,
+    headers: Headers,
     body: Vec<String>,
 }
 
@@ -98,7 +99,7 @@ impl Plugin for CircuitBreaker {
             rules: Arc::new(config::rules(&config)?),
             slow_seconds: config.window.slow_seconds,
             fallback: fallback(&config, cx)?,
-            refusal: refused(config.answer),
+            refusal: refused(config.answer)?,
             failures: config.failures,
         })
     }
@@ -140,14 +141,8 @@ fn fallback(config: &Config, cx: &Build<'_>) -> Result<Fallback, BuildError> {
             max_age_ms: wanted.max_age.unsigned_abs() * 1000,
         },
         "static" => {
-            let mut headers = Headers::new();
-            headers.set_known(Known::ContentType, wanted.content_type.as_bytes());
-            for (name, value) in wanted.headers.iter().flatten() {
-                if !headers.set(name, value.as_bytes()) {
-                    let field = format!("config.fallback.headers.{name}");
-                    return Err(BuildError::new(field, "is no value of a header field"));
-                }
-            }
+            let given = (wanted.content_type.as_str(), &wanted.headers);
+            let headers = header_fields("config.fallback.headers", given)?;
             let body = Bytes::from(wanted.body.clone().into_bytes());
             Fallback::Static { status: wanted.status as u16, headers, body }
         }
@@ -155,9 +150,25 @@ fn fallback(config: &Config, cx: &Build<'_>) -> Result<Fallback, BuildError> {
     })
 }
 
-fn refused(answer: Refusal) -> Refused {
+fn refused(answer: Refusal) -> Result<Refused, BuildError> {
+    let headers = header_fields("config.answer.headers", (&answer.content_type, &answer.headers))?;
     let body = answer.body.split("$(retry_after)").map(str::to_owned).collect();
-    Refused { status: answer.status as u16, content_type: answer.content_type, body }
+    Ok(Refused { status: answer.status as u16, headers, body })
+}
+
+/// The fields of an answer.
+fn header_fields(
+    field: &str,
+    (content_type, others): (&str, &Option<BTreeMap<String, String>>),
+) -> Result<Headers, BuildError> {
+    let mut headers = Headers::new();
+    headers.set_known(Known::ContentType, content_type.as_bytes());
+    for (name, value) in others.iter().flatten() {
+        if !headers.set(name, value.as_bytes()) {
+            return Err(BuildError::new(format!("{field}.{name}"), "is no value of a header field"));
+        }
+    }
+    Ok(headers)
 }
 
 impl Phases for CircuitBreaker {
@@ -257,7 +268,7 @@ impl CircuitBreaker {
         let seconds = left_ms.div_ceil(1000).max(1);
         let body = self.refusal.body.join(&seconds.to_string());
         cx.decorate().set_number(Known::RetryAfter, seconds);
-        cx.answer(self.refusal.status).bytes(&self.refusal.content_type, body.into_bytes())
+        cx.answer(self.refusal.status).headers(&self.refusal.headers).body(body.into_bytes())
     }
 
     /// What a response, or the failure to get one, says about the service.

@@ -366,13 +366,17 @@ fn late_responses_of_better_days_do_not_open_it() {
             Verdict::Refused(_) => None,
         })
         .collect();
-    early[..2].iter().for_each(|pass| drop(machine.settle(*pass, BAD, &rules, 0)));
+    for pass in &early[..2] {
+        machine.settle(*pass, BAD, &rules, 0);
+    }
     let probe = passes(&mut machine, &rules, 1_000)[0];
     for successes in 0..3 {
         let pass = if successes == 0 { probe } else { passes(&mut machine, &rules, 1_000)[0] };
         machine.settle(pass, GOOD, &rules, 1_001);
     }
-    early[2..].iter().for_each(|pass| drop(machine.settle(*pass, BAD, &rules, 1_002)));
+    for pass in &early[2..] {
+        machine.settle(*pass, BAD, &rules, 1_002);
+    }
     assert_eq!(machine.view(1_002).phase, Phase::Closed);
 }
 
