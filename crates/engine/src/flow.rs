@@ -152,6 +152,8 @@ impl Drop for Running<'_> {
                 report_panic(&work.exchange);
             }
         }
+        // What plugins hold of a request ends with it, and not when its connection does.
+        work.exchange.states.clear();
     }
 }
 

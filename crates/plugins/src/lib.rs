@@ -5,6 +5,7 @@
 
 pub mod acl;
 pub mod circuit_breaker;
+pub mod concurrency_limit;
 pub mod correlation_id;
 pub mod cors;
 pub mod file_log;
@@ -35,6 +36,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<response_transformer::ResponseTransformer>(),
     plugin::room::<proxy_cache::ProxyCache>(),
     plugin::room::<circuit_breaker::CircuitBreaker>(),
+    plugin::room::<concurrency_limit::ConcurrencyLimit>(),
     plugin::room::<retry::Retry>(),
     plugin::room::<prometheus::Prometheus>(),
     plugin::room::<file_log::FileLog>(),
