@@ -99,7 +99,7 @@ impl Plugin for CircuitBreaker {
             rules: Arc::new(config::rules(&config)?),
             slow_seconds: config.window.slow_seconds,
             fallback: fallback(&config, cx)?,
-            refusal: refused(config.answer)?,
+            refusal: refused(&config.answer)?,
             failures: config.failures,
         })
     }
@@ -150,7 +150,7 @@ fn fallback(config: &Config, cx: &Build<'_>) -> Result<Fallback, BuildError> {
     })
 }
 
-fn refused(answer: Refusal) -> Result<Refused, BuildError> {
+fn refused(answer: &Refusal) -> Result<Refused, BuildError> {
     let headers = header_fields("config.answer.headers", (&answer.content_type, &answer.headers))?;
     let body = answer.body.split("$(retry_after)").map(str::to_owned).collect();
     Ok(Refused { status: answer.status as u16, headers, body })

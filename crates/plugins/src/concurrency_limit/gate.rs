@@ -119,17 +119,21 @@ impl Gate {
         Entry::Wait(Waiting { gate: self.clone(), order, waiter })
     }
 
+    /// Gives the place of one that has ended to the first in the queue that is still there.
     fn leave(&self) {
-        let mut state = self.lock();
-        let next = state.queue.pop_first();
-        if next.is_none() {
-            state.running = state.running.saturating_sub(1);
-        }
-        self.figures.running.set(state.running as u64);
-        self.figures.waiting.set(state.queue.len() as u64);
-        drop(state);
-        if let Some((_, next)) = next {
-            next.tell(Standing::In);
+        loop {
+            let mut state = self.lock();
+            let next = state.queue.pop_first();
+            if next.is_none() {
+                state.running = state.running.saturating_sub(1);
+            }
+            self.figures.running.set(state.running as u64);
+            self.figures.waiting.set(state.queue.len() as u64);
+            drop(state);
+            match next {
+                Some((_, next)) if !next.tell(Standing::In) => {}
+                _ => return,
+            }
         }
     }
 
@@ -144,11 +148,18 @@ impl Gate {
 }
 
 impl Waiter {
-    fn tell(&self, news: Standing) {
-        let before = std::mem::replace(&mut *self.lock(), news);
+    /// Tells it what has become of it; false if it has left.
+    fn tell(&self, news: Standing) -> bool {
+        let mut standing = self.lock();
+        if matches!(*standing, Standing::Over) {
+            return false;
+        }
+        let before = std::mem::replace(&mut *standing, news);
+        drop(standing);
         if let Standing::Asleep(waker) = before {
             waker.wake();
         }
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, Standing> {

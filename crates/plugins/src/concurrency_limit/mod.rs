@@ -15,7 +15,7 @@ use plugin::{
 use uuid::Uuid;
 
 use config::Config;
-use gate::{Entry, Figures, Gate, Place};
+use gate::{Entry, Figures, Gate};
 
 const LABELS: &[&str] = &["plugin", "of"];
 
@@ -193,7 +193,7 @@ impl Phases for ConcurrencyLimit {
                         gate.note_late();
                         None
                     });
-                    let resume: Resume = Box::new(move |cx| match place {
+                    let resume: Resume = Box::new(move |cx: &mut Access<'_>| match place {
                         Some(place) => {
                             cx.remember(place);
                             Flow::Next
