@@ -17,8 +17,8 @@ pub mod rate_limiting;
 pub mod request_termination;
 pub mod request_transformer;
 pub mod response_transformer;
-pub mod retry;
 pub mod tls_handshake_modifier;
+pub mod upstream_retry;
 
 use plugin::Definition;
 use plugin::model::Catalog;
@@ -37,7 +37,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<proxy_cache::ProxyCache>(),
     plugin::room::<circuit_breaker::CircuitBreaker>(),
     plugin::room::<concurrency_limit::ConcurrencyLimit>(),
-    plugin::room::<retry::Retry>(),
+    plugin::room::<upstream_retry::UpstreamRetry>(),
     plugin::room::<prometheus::Prometheus>(),
     plugin::room::<file_log::FileLog>(),
     plugin::room::<request_termination::RequestTermination>(),

@@ -1,3 +1,5 @@
+//! What the breaker does, seen from outside, and its states one by one.
+
 use plugin::admin::{Answer, Call};
 use plugin::harness::{Harness, Outcome};
 use serde_json::{Value, json};

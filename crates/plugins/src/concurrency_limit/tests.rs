@@ -1,3 +1,5 @@
+//! Who runs, who waits and who is turned away.
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

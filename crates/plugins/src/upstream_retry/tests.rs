@@ -1,15 +1,17 @@
+//! What the room makes of its settings, and the budget that it keeps.
+
 use std::time::Duration;
 
 use plugin::harness::Harness;
 
-use super::Retry;
+use super::UpstreamRetry;
 
-const ROOM: &dyn plugin::Definition = plugin::room::<Retry>();
+const ROOM: &dyn plugin::Definition = plugin::room::<UpstreamRetry>();
 
 fn document(config: &str) -> String {
     format!(
         "_format_version: \"3.0\"\nservices:\n- name: orders\n  url: http://127.0.0.1:1\n  routes:\n  \
-         - {{name: a, paths: [/a]}}\n  - {{name: b, paths: [/b]}}\n  plugins:\n  - {{name: retry, config: {config}}}\n"
+         - {{name: a, paths: [/a]}}\n  - {{name: b, paths: [/b]}}\n  plugins:\n  - {{name: upstream-retry, config: {config}}}\n"
     )
 }
 

@@ -99,13 +99,13 @@ static DENIED: Family = Family {
 };
 
 /// The room. See the module documentation.
-pub struct Retry {
+pub struct UpstreamRetry {
     /// By the route's place in the configuration; those of one service share a budget.
     policies: AHashMap<usize, Arc<Policy>>,
 }
 
-impl Plugin for Retry {
-    const NAME: &'static str = "retry";
+impl Plugin for UpstreamRetry {
+    const NAME: &'static str = "upstream-retry";
     const PRIORITY: i64 = 85;
     const RUNS: &'static [Phase] = &[Phase::Access];
     const SCOPES: Scopes = Scopes { consumer: true, consumer_group: true, route: true, service: true };
@@ -167,7 +167,7 @@ fn policy(config: &Config, budget: Arc<Budget>) -> Policy {
     }
 }
 
-impl Phases for Retry {
+impl Phases for UpstreamRetry {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
         let policy = cx.matched.as_ref().and_then(|matched| self.policies.get(&matched.ordinal));
         if let Some(policy) = policy {
