@@ -53,7 +53,7 @@ impl Health {
             Self::Dying(since) => {
                 (50 + (now - since) / 4 + random.next() % 100, Outcome::Success { slow: false })
             }
-            Self::Flapping(period) if now / period % 2 == 0 => well,
+            Self::Flapping(period) if (now / period).is_multiple_of(2) => well,
             Self::Flapping(_) => (1, Outcome::Failure),
             Self::Partly(percent) if random.chance(percent) => (5, Outcome::Failure),
             Self::Partly(_) => well,
@@ -180,7 +180,7 @@ fn stories_of_failure_end_well() {
             assert!(refused > 0, "{seed}: {story:?} goes unnoticed");
             match story {
                 Health::Crashed => {
-                    assert!(admitted * 5 < refused, "{seed}: {admitted} of {refused} get through")
+                    assert!(admitted * 5 < refused, "{seed}: {admitted} of {refused} get through");
                 }
                 // Those that waited for a probe were not refused for ever.
                 _ => assert!(admitted > 0, "{seed}: {story:?} starves everybody"),
