@@ -84,11 +84,16 @@ fn pass_on_deadline(parts: &mut Parts<'_>, policy: &Policy, until: Option<Instan
     if let Some(field) = &policy.deadline_field {
         headers.set(field, number.format(left.as_millis().max(1)).as_bytes());
     }
-    if call && call_timeout(headers).is_none_or(|wanted| wanted > left) {
-        // No more than eight digits: what does not fit is lowered further, to a day and more.
-        let lowered = format!("{}m", left.as_millis().clamp(1, 99_999_999));
+    if call && let Some(lowered) = lowered(call_timeout(headers), left) {
         headers.set("grpc-timeout", lowered.as_bytes());
     }
+}
+
+/// The `grpc-timeout` of a call that has no more time than is left; none if it wants no more. It has eight digits at most,
+/// so what is longer than a day and some hours is lowered to that.
+fn lowered(wanted: Option<Duration>, left: Duration) -> Option<String> {
+    let lower = wanted.is_none_or(|wanted| wanted > left);
+    lower.then(|| format!("{}m", left.as_millis().clamp(1, 99_999_999)))
 }
 
 fn is_unwelcome(parts: &Parts<'_>, policy: &Policy) -> bool {
@@ -151,5 +156,21 @@ fn discard(parts: &mut Parts<'_>, upstream: Upstream) {
     };
     if complete && reusable && parts.work.upload.is_done() {
         parts.local.pool.put(destination, stream, requests, Instant::now().into_std());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lowered;
+    use std::time::Duration;
+
+    #[test]
+    fn a_call_gets_no_more_time_than_is_left() {
+        let [one, two] = [1, 2].map(Duration::from_secs);
+        assert_eq!(lowered(Some(two), one).as_deref(), Some("1000m"));
+        assert_eq!(lowered(None, two).as_deref(), Some("2000m"));
+        assert_eq!(lowered(Some(one), two), None);
+        assert_eq!(lowered(None, Duration::ZERO).as_deref(), Some("1m"), "it is no time, but a number");
+        assert_eq!(lowered(None, Duration::MAX).as_deref(), Some("99999999m"));
     }
 }
