@@ -143,12 +143,15 @@ fn every_example_is_accepted_without_a_warning_and_listed() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
     let readme = std::fs::read_to_string(examples.join("README.md")).unwrap();
     let mut folders = 0;
-    for entry in std::fs::read_dir(&examples).unwrap() {
-        let folder = entry.unwrap().path();
-        if !folder.is_dir() {
-            continue;
-        }
-        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+    let folders_in = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|entry| entry.is_dir()).collect::<Vec<_>>()
+    };
+    // The counterparts of samples have a folder each.
+    let (seeds, others): (Vec<_>, _) =
+        folders_in(&examples).into_iter().partition(|folder| folder.ends_with("seeds"));
+    for folder in seeds.iter().flat_map(|folder| folders_in(folder)).chain(others) {
+        let name = folder.strip_prefix(&examples).unwrap().to_string_lossy().into_owned();
         assert!(readme.contains(&format!("]({name}")), "{name} is not in README.md");
         let file = folder.join("kong.yml");
         if name == "systemd" {

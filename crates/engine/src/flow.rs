@@ -29,9 +29,8 @@ use crate::route::{Lookup, upstream_path};
 use crate::session::{Parts, Session};
 use crate::settings::{client_address, is_trusted};
 use crate::snapshot::{CompiledRoute, Held, Plan, Snapshot};
-use crate::upstream::attempt::{Message, Upstream, attempt};
-use crate::upstream::destination::Destination;
-use crate::upstream::tries;
+use crate::upstream::attempt::Upstream;
+use crate::upstream::{repeat, tries};
 
 /// Bytes read from a client at a time while a head is awaited.
 const HEAD_READ: usize = 8 << 10;
@@ -157,6 +156,8 @@ impl Drop for Running<'_> {
                 report_panic(&work.exchange);
             }
         }
+        // What plugins hold of a request ends with it, and not when its connection does.
+        work.exchange.states.clear();
     }
 }
 
@@ -346,19 +347,15 @@ pub async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) ->
     let buffering = route.matched.route.request_buffering && !plan.calls;
     request_body::make_ready(parts, buffering).await?;
     parts.work.timeouts = plan.timeouts.with(&parts.work.exchange.timeouts);
+    if let Some(policy) = parts.work.exchange.repeat.take() {
+        // Apart, so that requests without one stay small.
+        return Box::pin(repeat::proxy(parts, route, plan, &policy)).await;
+    }
     let mut attempts_left = plan.retries;
     let mut fresh = false;
     loop {
-        let peer = tries::pick(parts, plan)?;
-        let body = request_body::framing(parts);
-        let preserve_host = route.matched.route.preserve_host;
-        let destination = Destination::new(peer.address, plan.announcing, &parts.work.exchange.client);
-        let message = Message { plan, peer: &peer, destination, preserve_host, body, fresh };
-        let missed = match attempt(parts, &message).await {
-            Ok(upstream) => {
-                tries::mark_answered(parts);
-                return Ok(upstream);
-            }
+        let missed = match tries::one(parts, route, plan, fresh).await {
+            Ok(upstream) => return Ok(upstream),
             Err(missed) => missed,
         };
         let may_repeat = tries::may_repeat(parts, &missed);
@@ -369,7 +366,7 @@ pub async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) ->
             parts.work.exchange.record.tries.pop();
             continue;
         }
-        tries::mark_failed(parts, missed.failure);
+        tries::mark_failed(parts, &missed);
         if attempts_left == 0 || !may_repeat {
             return Err(missed.failure);
         }

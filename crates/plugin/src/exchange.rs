@@ -16,6 +16,7 @@ use wire::{Headers, Known, Method, RequestHead, ResponseHead};
 pub use crate::client::{Client, ClientCertificate, Demand, Scheme, Tls};
 use crate::detour::Detour;
 use crate::identity::{Caller, Credential};
+use crate::repeat;
 use crate::reply::Reply;
 use crate::serialize::Latencies;
 use crate::services::Worker;
@@ -162,6 +163,23 @@ pub struct Try {
     pub balancer_us: u64,
     /// Why it failed: none for the try that brought the response; otherwise the status a client would see.
     pub failed: Option<u16>,
+    /// The same by its nature.
+    pub trouble: Option<Trouble>,
+}
+
+/// What was wrong with an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// No connection came about, or none in time.
+    Unreachable,
+    /// The upstream was too slow to take the request or to answer.
+    Timeout,
+    /// The connection ended before the response did begin.
+    Reset,
+    /// What came is no response.
+    Malformed,
+    /// A response came, with a status that made somebody ask again.
+    Unwelcome,
 }
 
 /// Facts and timings of one request, for the log phase.
@@ -259,6 +277,8 @@ pub struct Exchange {
     pub body_limit: Option<BodyLimit>,
     /// Where a room sends it, if not to the service of the route.
     pub detour: Option<Detour>,
+    /// Whether and how the request is sent again; without it, as the service says.
+    pub repeat: Option<Arc<repeat::Policy>>,
     /// What authentication found out.
     pub identity: Identity,
     /// The request body, where a room asked for it.
@@ -309,6 +329,7 @@ impl Exchange {
             timeouts: Timeouts::default(),
             body_limit: None,
             detour: None,
+            repeat: None,
             identity: Identity::default(),
             body: None,
             reply: Reply::default(),
@@ -337,6 +358,7 @@ impl Exchange {
         self.timeouts = Timeouts::default();
         self.body_limit = None;
         self.detour = None;
+        self.repeat = None;
         self.identity = Identity::default();
         self.body = None;
         self.reply.clear();
@@ -354,6 +376,7 @@ impl Exchange {
         self.matched = None;
         self.captures.clear();
         self.detour = None;
+        self.repeat = None;
         self.identity = Identity::default();
         self.body = None;
         self.reply.clear();

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::copies::{CopiedRequest, Copier};
 use crate::exchange::Exchange;
+use crate::figures::Figures;
 use crate::journal::{Journal, Sink};
 use crate::stats::Stats;
 
@@ -54,6 +55,8 @@ pub struct Services {
     pub workers: usize,
     /// Counters kept by the engine.
     pub stats: Stats,
+    /// Figures published by rooms.
+    pub figures: Figures,
     /// Identity of this process in metrics and `GET /`.
     pub node_id: Uuid,
     /// Version of the gateway.
@@ -74,6 +77,7 @@ impl Services {
             clock,
             workers: workers.max(1),
             stats: Stats::new(workers),
+            figures: Figures::default(),
             node_id: Uuid::new_v4(),
             version: env!("CARGO_PKG_VERSION"),
             dry_run,
@@ -126,6 +130,8 @@ impl Services {
     pub fn sweep(&self) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|_, value| Arc::strong_count(value) > 1);
+        drop(kept);
+        self.figures.sweep();
     }
 
     /// The journal under `key`; `sink` is made, and its writer thread started, if there is none yet.

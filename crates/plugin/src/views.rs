@@ -11,6 +11,7 @@ use crate::copies::CopiedRequest;
 use crate::detour::Detour;
 use crate::exchange::{BodyLimit, Exchange, Timeouts};
 use crate::identity::{self, Caller};
+use crate::repeat::Policy;
 use crate::reply::Answering;
 
 /// What a room wants with the response body; the strongest wish of a chain wins.
@@ -171,6 +172,11 @@ impl Access<'_> {
     /// Sends the request on `detour` instead of to the service of its route. The last word of a chain counts.
     pub fn send_to(&mut self, detour: &Detour) {
         self.exchange.detour = Some(detour.clone());
+    }
+
+    /// The request is sent again as `policy` says, instead of as the service does.
+    pub fn repeat_by(&mut self, policy: Arc<Policy>) {
+        self.exchange.repeat = Some(policy);
     }
 
     /// The request body, once it has been read (see [`Flow::ReadBody`](crate::Flow::ReadBody)).

@@ -6,6 +6,8 @@
 pub mod acl;
 pub mod bot_detection;
 pub mod canary;
+pub mod circuit_breaker;
+pub mod concurrency_limit;
 pub mod correlation_id;
 pub mod cors;
 pub mod fault_injection;
@@ -26,6 +28,7 @@ pub mod response_transformer;
 pub mod route_by_header;
 pub mod tls_handshake_modifier;
 pub mod traffic_split;
+pub mod upstream_retry;
 pub mod upstream_timeout;
 
 use plugin::Definition;
@@ -53,6 +56,9 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<fault_injection::FaultInjection>(),
     plugin::room::<upstream_timeout::UpstreamTimeout>(),
     plugin::room::<proxy_cache::ProxyCache>(),
+    plugin::room::<circuit_breaker::CircuitBreaker>(),
+    plugin::room::<concurrency_limit::ConcurrencyLimit>(),
+    plugin::room::<upstream_retry::UpstreamRetry>(),
     plugin::room::<canary::Canary>(),
     plugin::room::<prometheus::Prometheus>(),
     plugin::room::<file_log::FileLog>(),

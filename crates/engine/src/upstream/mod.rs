@@ -7,4 +7,5 @@ pub mod http2;
 pub mod pair;
 pub mod pool;
 pub mod reach;
+pub mod repeat;
 pub mod tries;

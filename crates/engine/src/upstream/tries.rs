@@ -1,17 +1,37 @@
 //! What stands between the attempts of a request: which target is next, and whether there may be another one.
 
 use plugin::Exchange;
+use plugin::exchange::Trouble;
 use tokio::time::Instant;
 
-use super::attempt::Missed;
-use crate::balance::{Asker, InFlight, Outcome, Peer, PickError, Picked, Trouble};
+use super::attempt::{Message, Missed, Upstream, attempt};
+use super::destination::Destination;
+use crate::balance::{self, Asker, InFlight, Outcome, Peer, PickError, Picked};
+use crate::request_body;
 use crate::respond::Failure;
 use crate::session::Parts;
-use crate::snapshot::Plan;
+use crate::snapshot::{CompiledRoute, Plan};
+
+/// One attempt, at a target of its own. With `fresh`, on a new connection in any case.
+pub async fn one(
+    parts: &mut Parts<'_>,
+    route: &CompiledRoute,
+    plan: &Plan,
+    fresh: bool,
+) -> Result<Upstream, Missed> {
+    let peer = pick(parts, plan).map_err(|failure| Missed { failure, unsent: true, stale: false })?;
+    let body = request_body::framing(parts);
+    let preserve_host = route.matched.route.preserve_host;
+    let destination = Destination::new(peer.address, plan.announcing, &parts.work.exchange.client);
+    let message = Message { plan, peer: &peer, destination, preserve_host, body, fresh };
+    let upstream = attempt(parts, &message).await?;
+    mark_answered(parts);
+    Ok(upstream)
+}
 
 /// Chooses a target for the next attempt, not one that was tried if there is another, and enters it into the record.
 /// The request counts among those of the target until the next attempt, or until its end.
-pub fn pick(parts: &mut Parts<'_>, plan: &Plan) -> Result<Peer, Failure> {
+fn pick(parts: &mut Parts<'_>, plan: &Plan) -> Result<Peer, Failure> {
     parts.work.in_flight = InFlight::default();
     let work = &mut *parts.work;
     let mut tried = smallvec::SmallVec::<[_; 8]>::new();
@@ -29,6 +49,7 @@ pub fn pick(parts: &mut Parts<'_>, plan: &Plan) -> Result<Peer, Failure> {
         started_ms: record.started_ms + since,
         balancer_us: 0,
         failed: None,
+        trouble: None,
     });
     if work.upload.is_awaiting_client() {
         in_flight.await_client();
@@ -43,25 +64,32 @@ fn millis_since(start: std::time::Instant) -> u64 {
 }
 
 /// Tells the target of its response, whose head is in the exchange.
-pub fn mark_answered(parts: &Parts<'_>) {
+fn mark_answered(parts: &Parts<'_>) {
     let Exchange { response, record, .. } = &parts.work.exchange;
     let answered = || record.upstream_answered.map_or_else(Instant::now, Instant::from_std);
     parts.work.in_flight.report(Outcome::Responded(response.status), answered);
 }
 
 /// Enters the failure of the last attempt into the record and tells the target, if it was the upstream's.
-pub fn mark_failed(parts: &mut Parts<'_>, failure: Failure) {
+pub fn mark_failed(parts: &mut Parts<'_>, missed: &Missed) {
     let in_flight = std::mem::take(&mut parts.work.in_flight);
-    if failure.is_from_upstream()
-        && let Some(attempt) = parts.work.exchange.record.tries.last_mut()
-    {
-        attempt.failed = Some(failure.status());
-        let trouble = match failure {
-            Failure::ConnectRefused => Trouble::Unreachable,
-            Failure::UpstreamTimeout => Trouble::Late,
-            _ => Trouble::Broken,
-        };
-        in_flight.report(Outcome::Failed(trouble), Instant::now);
+    let (trouble, of_target) = match missed.failure {
+        Failure::ConnectRefused => (Trouble::Unreachable, balance::Trouble::Unreachable),
+        Failure::UpstreamTimeout if missed.unsent => (Trouble::Unreachable, balance::Trouble::Late),
+        Failure::UpstreamTimeout => (Trouble::Timeout, balance::Trouble::Late),
+        Failure::UpstreamClosed => (Trouble::Reset, balance::Trouble::Broken),
+        Failure::UpstreamMalformed { .. } => (Trouble::Malformed, balance::Trouble::Broken),
+        _ => return,
+    };
+    in_flight.report(Outcome::Failed(of_target), Instant::now);
+    mark(&mut parts.work.exchange, missed.failure.status(), trouble);
+}
+
+/// Enters why the last attempt is not the one that counts.
+pub fn mark(exchange: &mut Exchange, status: u16, trouble: Trouble) {
+    if let Some(attempt) = exchange.record.tries.last_mut() {
+        attempt.failed = Some(status);
+        attempt.trouble = Some(trouble);
     }
 }
 
@@ -74,8 +102,11 @@ pub fn may_repeat(parts: &Parts<'_>, missed: &Missed) -> bool {
         Failure::UpstreamTimeout => missed.unsent,
         _ => false,
     };
-    let exchange = &parts.work.exchange;
-    let method = exchange.upstream_method();
-    let body_at_hand = exchange.body.is_some() || parts.work.upload.is_whole();
-    unanswered && body_at_hand && (missed.unsent || method.is_idempotent())
+    let harmless = missed.unsent || parts.work.exchange.upstream_method().is_idempotent();
+    unanswered && harmless && body_at_hand(parts)
+}
+
+/// Whether the whole request body can be sent once more.
+pub fn body_at_hand(parts: &Parts<'_>) -> bool {
+    parts.work.exchange.body.is_some() || parts.work.upload.is_whole()
 }

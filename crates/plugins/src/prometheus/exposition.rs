@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::sync::Arc;
 
+use plugin::figures::Kind;
 use plugin::metrics::Metric;
 use plugin::sessions::{SessionEnd, SessionSeries};
 use plugin::stats::Tally;
@@ -20,6 +21,7 @@ pub fn write(services: &Services) -> String {
     let mut page = Page(String::with_capacity(16 * 1024));
     node(services, &mut page);
     tallies(services, &mut page);
+    figures(services, &mut page);
     let routes: Vec<_> = services.all_kept::<RouteSeries>().into_iter().map(|(_, series)| series).collect();
     let sessions: Vec<_> =
         services.all_kept::<SessionSeries>().into_iter().map(|(_, series)| series).collect();
@@ -131,6 +133,22 @@ fn tallies(services: &Services, page: &mut Page) {
         page.family(&name, "counter", tally.help);
         page.sample(&name, &[], tally.value());
     }
+}
+
+/// What rooms publish.
+fn figures(services: &Services, page: &mut Page) {
+    services.figures.each(|family, values| {
+        let name = format!("biplane_{}", family.name);
+        let kind = match family.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        page.family(&name, kind, family.help);
+        for (labels, value) in values {
+            let labels = family.labels.iter().zip(*labels).map(|(label, text)| (*label, text.as_str()));
+            page.sample(&name, &labels.collect::<Vec<_>>(), value);
+        }
+    });
 }
 
 fn requests(routes: &[Arc<RouteSeries>], page: &mut Page) {

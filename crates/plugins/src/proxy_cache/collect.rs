@@ -2,53 +2,35 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use plugin::collect::Body;
 
 use super::key::Key;
 use super::store::{Entry, LARGEST, Store};
 
-/// The pieces of a body seen so far. Nothing is stored before all of them are there.
+/// A response of which the head is known. Nothing is stored before its body is there.
 pub struct Collecting {
     key: Key,
-    entry: Option<Entry>,
-    body: Vec<u8>,
-    expected: Option<usize>,
+    entry: Entry,
+    body: Body,
     store: Arc<Store>,
 }
 
 impl Collecting {
     /// Begins with no piece; `None` if the response is larger than what is kept, by its `Content-Length`.
     pub fn new(key: Key, entry: Entry, content_length: Option<&[u8]>, store: Arc<Store>) -> Option<Self> {
-        let expected = match content_length {
-            Some(text) => Some(std::str::from_utf8(text).ok()?.parse().ok()?),
-            None => None,
-        };
-        let fits = expected.is_none_or(|expected| expected <= LARGEST);
-        fits.then(|| Self { key, entry: Some(entry), body: Vec::new(), expected, store })
+        let body = Body::new(content_length, LARGEST, store.incoming.clone())?;
+        Some(Self { key, entry, body, store })
     }
 
     /// Takes a piece; false if the response has become too large or there are too many at once.
     pub fn push(&mut self, piece: &[u8]) -> bool {
-        if self.body.len() + piece.len() > LARGEST || !self.store.reserve(piece.len()) {
-            return false;
-        }
-        self.body.extend_from_slice(piece);
-        true
+        self.body.push(piece)
     }
 
     /// Stores the response, unless it is shorter than announced.
-    pub fn store(mut self: Box<Self>) {
-        if self.expected.is_some_and(|expected| expected != self.body.len()) {
-            return;
+    pub fn store(self) {
+        if let Some(body) = self.body.finish() {
+            self.store.put(self.key, Entry { body, ..self.entry });
         }
-        if let Some(entry) = self.entry.take() {
-            self.store.put(self.key, Entry { body: Bytes::copy_from_slice(&self.body), ..entry });
-        }
-    }
-}
-
-impl Drop for Collecting {
-    fn drop(&mut self) {
-        self.store.release(self.body.len());
     }
 }

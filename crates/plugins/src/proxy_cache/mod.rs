@@ -10,6 +10,7 @@ mod store;
 use std::sync::Arc;
 
 use plugin::admin::Endpoint;
+use plugin::collect::repeatable;
 use plugin::model::schema::Value;
 use plugin::{
     Access, BodyFilter, BodyMode, Build, BuildError, Flow, HeaderFilter, Headers, Known, Method, Phase,
@@ -311,35 +312,6 @@ fn varies_by(cx: &HeaderFilter<'_>, headers: &Headers) -> Option<Option<(Vec<Str
     }
     let digest = Key::of_headers(cx, &names);
     Some(Some((names, digest)))
-}
-
-/// The fields of a response that may be repeated to other clients. The length of a body that is not there is kept.
-fn repeatable(headers: &Headers, head_only: bool) -> Headers {
-    let nominated: Vec<&[u8]> = headers.known_all(Known::Connection).flat_map(media::list).collect();
-    let mut kept = Headers::new();
-    for (name, value) in headers.iter() {
-        let own = match Known::classify(name.as_bytes()) {
-            Known::ContentLength => !head_only,
-            Known::SetCookie
-            | Known::Age
-            | Known::ProxyAuthenticate
-            | Known::ProxyAuthorization
-            | Known::XCacheKey
-            | Known::XCacheStatus => true,
-            known => known.is_hop_by_hop(),
-        };
-        let nominated = nominated.iter().any(|nominee| nominee.eq_ignore_ascii_case(name.as_bytes()));
-        if !own && !nominated && !tells_what_remains(name.as_bytes()) {
-            kept.append(name, value);
-        }
-    }
-    kept
-}
-
-/// Whether a field tells how much of a rate limit is left.
-fn tells_what_remains(name: &[u8]) -> bool {
-    let remaining = b"ratelimit-remaining";
-    name.windows(remaining.len()).any(|part| part.eq_ignore_ascii_case(remaining))
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Responses in memory: bounded in bytes, the least recently used going first, kept over reloads.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ahash::AHashMap;
 use bytes::Bytes;
 use plugin::Headers;
+use plugin::collect::Budget;
+use plugin::lru::Lru;
 
 use super::key::Key;
 
@@ -61,9 +61,10 @@ impl Entry {
 
 /// The responses.
 pub struct Store {
-    shards: Box<[Mutex<Lru>]>,
+    shards: Box<[Mutex<Lru<Key, Entry>>]>,
     shard_capacity: usize,
-    in_flight: AtomicUsize,
+    /// Memory for responses on their way in.
+    pub incoming: Arc<Budget>,
 }
 
 impl Store {
@@ -74,10 +75,10 @@ impl Store {
 
     fn bounded(capacity: usize) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, shard_capacity: capacity / SHARDS, in_flight: AtomicUsize::new(0) }
+        Self { shards, shard_capacity: capacity / SHARDS, incoming: Arc::new(Budget::new(MOST_IN_FLIGHT)) }
     }
 
-    fn with<T>(&self, key: &Key, run: impl FnOnce(&mut Lru) -> T) -> T {
+    fn with<T>(&self, key: &Key, run: impl FnOnce(&mut Lru<Key, Entry>) -> T) -> T {
         let shard = &self.shards[usize::from(key.0[0]) % SHARDS];
         run(&mut shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -97,7 +98,8 @@ impl Store {
     /// Stores a response in place of the one before.
     pub fn put(&self, key: Key, entry: Entry) {
         let capacity = self.shard_capacity;
-        self.with(&key, |lru| lru.put(key, Arc::new(entry), capacity));
+        let cost = entry.cost();
+        self.with(&key, |lru| lru.put(key, Arc::new(entry), cost, capacity));
     }
 
     /// Forgets the response under `key`; whether there was one.
@@ -109,114 +111,6 @@ impl Store {
     pub fn clear(&self) {
         for shard in &self.shards {
             *shard.lock().unwrap_or_else(PoisonError::into_inner) = Lru::default();
-        }
-    }
-
-    /// Makes room for `bytes` of a response that is coming in; false if too much is coming in already.
-    pub fn reserve(&self, bytes: usize) -> bool {
-        let more = |taken: usize| taken.checked_add(bytes).filter(|total| *total <= MOST_IN_FLIGHT);
-        self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
-    }
-
-    /// Gives back what [`Store::reserve`] took.
-    pub fn release(&self, bytes: usize) {
-        self.in_flight.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
-
-/// Entries by key, linked from the most to the least recently used.
-struct Lru {
-    index: AHashMap<Key, usize>,
-    slots: Vec<Slot>,
-    free: Vec<usize>,
-    newest: usize,
-    oldest: usize,
-    bytes: usize,
-}
-
-struct Slot {
-    key: Key,
-    entry: Option<Arc<Entry>>,
-    newer: usize,
-    older: usize,
-}
-
-/// No slot.
-const NONE: usize = usize::MAX;
-
-impl Default for Lru {
-    fn default() -> Self {
-        let index = AHashMap::new();
-        Self { index, slots: Vec::new(), free: Vec::new(), newest: NONE, oldest: NONE, bytes: 0 }
-    }
-}
-
-impl Lru {
-    fn find(&mut self, key: &Key) -> Option<Arc<Entry>> {
-        let slot = *self.index.get(key)?;
-        if slot != self.newest {
-            self.unlink(slot);
-            self.link(slot);
-        }
-        self.slots[slot].entry.clone()
-    }
-
-    fn put(&mut self, key: Key, entry: Arc<Entry>, capacity: usize) {
-        self.remove(&key);
-        let cost = entry.cost();
-        if cost > capacity {
-            return;
-        }
-        while self.bytes + cost > capacity && self.oldest != NONE {
-            let oldest = self.slots[self.oldest].key;
-            self.remove(&oldest);
-        }
-        let filled = Slot { key, entry: Some(entry), newer: NONE, older: NONE };
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot] = filled;
-                slot
-            }
-            None => {
-                self.slots.push(filled);
-                self.slots.len() - 1
-            }
-        };
-        self.index.insert(key, slot);
-        self.bytes += cost;
-        self.link(slot);
-    }
-
-    fn remove(&mut self, key: &Key) -> bool {
-        let Some(slot) = self.index.remove(key) else { return false };
-        self.unlink(slot);
-        if let Some(entry) = self.slots[slot].entry.take() {
-            self.bytes -= entry.cost();
-        }
-        self.free.push(slot);
-        true
-    }
-
-    /// Puts a slot in front of all others.
-    fn link(&mut self, slot: usize) {
-        let newest = std::mem::replace(&mut self.newest, slot);
-        self.slots[slot].newer = NONE;
-        self.slots[slot].older = newest;
-        match newest {
-            NONE => self.oldest = slot,
-            newest => self.slots[newest].newer = slot,
-        }
-    }
-
-    fn unlink(&mut self, slot: usize) {
-        let Slot { newer, older, .. } = self.slots[slot];
-        match newer {
-            NONE => self.newest = older,
-            newer => self.slots[newer].older = older,
-        }
-        match older {
-            NONE => self.oldest = newer,
-            older => self.slots[older].newer = newer,
         }
     }
 }
@@ -269,40 +163,6 @@ mod tests {
         store.put(key(1), entry(1000, 5000));
         assert!(store.find(&key(1), 14_999).is_some());
         assert!(store.find(&key(1), 15_000).is_none());
-        assert_eq!(store.shards[0].lock().unwrap().bytes, 0);
-    }
-
-    #[test]
-    fn bytes_are_accounted_through_any_sequence() {
-        let store = Store::bounded(SHARDS * 20_000);
-        let mut state = 7_u64;
-        for _ in 0..20_000 {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let number = (state >> 33) as u8 % 40;
-            match (state >> 60) as u8 {
-                0..=8 => store.put(key(number), entry((state >> 40) as usize % 6000, 0)),
-                9..=12 => drop(store.find(&key(number), 0)),
-                _ => drop(store.remove(&key(number))),
-            }
-        }
-        let lru = store.shards[0].lock().unwrap();
-        let held: usize =
-            lru.slots.iter().filter_map(|slot| slot.entry.as_ref()).map(|entry| entry.cost()).sum();
-        assert_eq!((lru.bytes, lru.index.len() + lru.free.len()), (held, lru.slots.len()));
-        assert!(lru.bytes <= 20_000 && !lru.index.is_empty());
-        let (mut walked, mut slot) = (0, lru.newest);
-        while slot != NONE {
-            walked += 1;
-            slot = lru.slots[slot].older;
-        }
-        assert_eq!(walked, lru.index.len());
-    }
-
-    #[test]
-    fn what_comes_in_at_once_is_bounded() {
-        let store = Store::new();
-        assert!(store.reserve(MOST_IN_FLIGHT) && !store.reserve(1));
-        store.release(MOST_IN_FLIGHT);
-        assert!(store.reserve(1));
+        assert_eq!(store.shards[0].lock().unwrap().bytes(), 0);
     }
 }

@@ -1,0 +1,152 @@
+//! One breaker, shared by all workers and kept over reloads. As long as it is closed, a request looks at two numbers and
+//! takes no lock; otherwise it holds the breaker's own for the time of a look.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use plugin::Services;
+use plugin::figures::{Family, Figure, Kind};
+
+use super::machine::{Change, Forced, Machine, Outcome, Pass, Phase, Rules, Verdict, View};
+
+const LABELS: &[&str] = &["plugin", "service", "route"];
+
+static STATE: Family = Family {
+    name: "circuit_breaker_state",
+    help: "State of a circuit breaker: 0 closed, 1 half-open, 2 open",
+    kind: Kind::Gauge,
+    labels: LABELS,
+};
+static OPENED: Family = Family {
+    name: "circuit_breaker_opened_total",
+    help: "Times a circuit breaker has opened",
+    kind: Kind::Counter,
+    labels: LABELS,
+};
+static REFUSED: Family = Family {
+    name: "circuit_breaker_refused_total",
+    help: "Requests that a circuit breaker did not let through",
+    kind: Kind::Counter,
+    labels: LABELS,
+};
+static STOOD_IN: Family = Family {
+    name: "circuit_breaker_fallbacks_total",
+    help: "Requests that a circuit breaker did not let through and that another answer than the refusal was found for",
+    kind: Kind::Counter,
+    labels: LABELS,
+};
+
+/// What a breaker is for. An empty name is "all".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// Id of the plugin entity.
+    pub plugin: String,
+    /// Name or id of the service.
+    pub service: String,
+    /// Name or id of the route.
+    pub route: String,
+}
+
+/// One breaker.
+pub struct Breaker {
+    /// What it is for.
+    pub subject: Subject,
+    machine: Mutex<Machine>,
+    /// The epoch of which everybody has a pass; 0 when there is none.
+    wide_open: AtomicU64,
+    /// A success changes nothing.
+    flawless: AtomicBool,
+    state: Arc<Figure>,
+    opened: Arc<Figure>,
+    refused: Arc<Figure>,
+    /// Requests answered otherwise than by the refusal.
+    pub stood_in: Arc<Figure>,
+}
+
+impl Breaker {
+    /// A closed breaker.
+    pub fn new(subject: Subject, services: &Services) -> Self {
+        let labels = [subject.plugin.as_str(), &subject.service, &subject.route];
+        let figure = |family| services.figures.of(family, &labels);
+        let machine = Machine::new(services.clock.now_ms());
+        Self {
+            state: figure(&STATE),
+            opened: figure(&OPENED),
+            refused: figure(&REFUSED),
+            stood_in: figure(&STOOD_IN),
+            wide_open: AtomicU64::new(machine.wide_open().unwrap_or(0)),
+            flawless: AtomicBool::new(false),
+            machine: Mutex::new(machine),
+            subject,
+        }
+    }
+
+    /// Whether a request may be sent at `now`, in milliseconds since 1970.
+    pub fn admit(&self, rules: &Rules, now: u64) -> Verdict {
+        let epoch = self.wide_open.load(Ordering::Acquire);
+        if epoch != 0 {
+            return Verdict::Pass(Pass { epoch, probe: None });
+        }
+        let mut machine = self.lock();
+        let (verdict, change) = machine.admit(rules, now);
+        self.publish(&machine, rules, change);
+        drop(machine);
+        if matches!(verdict, Verdict::Refused(_)) {
+            self.refused.add(1);
+        }
+        verdict
+    }
+
+    /// Takes a pass back.
+    pub fn settle(&self, pass: Pass, outcome: Outcome, rules: &Rules, now: u64) {
+        let counts_nothing = match outcome {
+            Outcome::Success { .. } => self.flawless.load(Ordering::Acquire),
+            Outcome::Failure => false,
+            Outcome::Nothing => pass.probe.is_none(),
+        };
+        if counts_nothing && pass.epoch == self.wide_open.load(Ordering::Acquire) {
+            return;
+        }
+        let mut machine = self.lock();
+        let change = machine.settle(pass, outcome, rules, now);
+        self.publish(&machine, rules, change);
+    }
+
+    /// Follows an operator's wish, or none.
+    pub fn force(&self, wish: Option<Forced>, now: u64) {
+        let mut machine = self.lock();
+        let change = machine.force(wish, now);
+        self.flawless.store(false, Ordering::Release);
+        self.announce(&machine, change);
+    }
+
+    /// What there is to see at `now`.
+    pub fn view(&self, now: u64) -> View {
+        self.lock().view(now)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, machine: &Machine, rules: &Rules, change: Option<Change>) {
+        self.flawless.store(machine.is_flawless(rules), Ordering::Release);
+        self.announce(machine, change);
+    }
+
+    fn announce(&self, machine: &Machine, change: Option<Change>) {
+        let Some(change) = change else { return };
+        self.wide_open.store(machine.wide_open().unwrap_or(0), Ordering::Release);
+        self.state.set(match change.to {
+            Phase::Closed => 0,
+            Phase::HalfOpen => 1,
+            Phase::Open => 2,
+        });
+        if change.to == Phase::Open {
+            self.opened.add(1);
+        }
+        let Subject { plugin, service, route } = &self.subject;
+        let (from, to, why) = (change.from.name(), change.to.name(), change.why);
+        tracing::warn!(%plugin, %service, %route, from, to, why, "a circuit breaker has changed its state");
+    }
+}

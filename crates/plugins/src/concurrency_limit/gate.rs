@@ -1,0 +1,204 @@
+//! A gate: so many requests run, so many wait, ordered by priority and then by arrival; all others are turned away. A place
+//! that becomes free goes to the first in the queue at once, whichever worker it waits on.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use plugin::figures::Figure;
+
+/// Highest priority first, then first come.
+type Order = (std::cmp::Reverse<u8>, u64);
+
+/// What is counted of a gate.
+#[derive(Default)]
+pub struct Figures {
+    /// Requests that run.
+    pub running: Arc<Figure>,
+    /// Requests that wait.
+    pub waiting: Arc<Figure>,
+    /// Requests turned away.
+    pub refused: Arc<Figure>,
+}
+
+/// One gate, shared by all workers.
+pub struct Gate {
+    limit: usize,
+    state: Mutex<State>,
+    figures: Figures,
+}
+
+struct State {
+    running: usize,
+    queue: BTreeMap<Order, Arc<Waiter>>,
+    arrivals: u64,
+}
+
+/// One that waits.
+#[derive(Default)]
+struct Waiter(Mutex<Standing>);
+
+#[derive(Default)]
+enum Standing {
+    #[default]
+    New,
+    Asleep(Waker),
+    /// It has a place.
+    In,
+    /// Somebody of a higher priority has taken its place in the queue.
+    Displaced,
+    /// It has been told, or has left.
+    Over,
+}
+
+/// What a request finds at the gate.
+pub enum Entry {
+    /// It may run.
+    In(Place),
+    /// It has to wait.
+    Wait(Waiting),
+    /// There is no room to wait.
+    Full,
+}
+
+/// A place among those that run. Given back when it is dropped.
+pub struct Place {
+    gate: Arc<Gate>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.gate.leave();
+    }
+}
+
+/// A place in the queue. Yields a place among those that run; none if it has been displaced.
+pub struct Waiting {
+    gate: Arc<Gate>,
+    order: Order,
+    waiter: Arc<Waiter>,
+}
+
+impl Gate {
+    /// A gate for `limit` requests at once.
+    pub fn new(limit: usize, figures: Figures) -> Self {
+        let state = State { running: 0, queue: BTreeMap::new(), arrivals: 0 };
+        Self { limit, state: Mutex::new(state), figures }
+    }
+
+    /// Lets a request in, or into a queue of `room`, where it may take the place of one of a lower priority.
+    pub fn enter(self: &Arc<Self>, priority: u8, room: usize) -> Entry {
+        let mut state = self.lock();
+        if state.queue.is_empty() && state.running < self.limit {
+            state.running += 1;
+            self.figures.running.set(state.running as u64);
+            return Entry::In(Place { gate: self.clone() });
+        }
+        let displaced = if state.queue.len() < room {
+            None
+        } else {
+            match state.queue.last_entry() {
+                Some(last) if room > 0 && last.key().0.0 < priority => Some(last.remove()),
+                _ => {
+                    self.figures.refused.add(1);
+                    return Entry::Full;
+                }
+            }
+        };
+        state.arrivals += 1;
+        let order = (std::cmp::Reverse(priority), state.arrivals);
+        let waiter = Arc::new(Waiter::default());
+        state.queue.insert(order, waiter.clone());
+        self.figures.waiting.set(state.queue.len() as u64);
+        drop(state);
+        if let Some(displaced) = displaced {
+            self.figures.refused.add(1);
+            displaced.tell(Standing::Displaced);
+        }
+        Entry::Wait(Waiting { gate: self.clone(), order, waiter })
+    }
+
+    /// Gives the place of one that has ended to the first in the queue that is still there.
+    fn leave(&self) {
+        loop {
+            let mut state = self.lock();
+            let next = state.queue.pop_first();
+            if next.is_none() {
+                state.running = state.running.saturating_sub(1);
+            }
+            self.figures.running.set(state.running as u64);
+            self.figures.waiting.set(state.queue.len() as u64);
+            drop(state);
+            match next {
+                Some((_, next)) if !next.tell(Standing::In) => {}
+                _ => return,
+            }
+        }
+    }
+
+    /// Counts one that has waited for too long.
+    pub fn note_late(&self) {
+        self.figures.refused.add(1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiter {
+    /// Tells it what has become of it; false if it has left.
+    fn tell(&self, news: Standing) -> bool {
+        let mut standing = self.lock();
+        if matches!(*standing, Standing::Over) {
+            return false;
+        }
+        let before = std::mem::replace(&mut *standing, news);
+        drop(standing);
+        if let Standing::Asleep(waker) = before {
+            waker.wake();
+        }
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Standing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Future for Waiting {
+    type Output = Option<Place>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut standing = self.waiter.lock();
+        match &*standing {
+            Standing::In => {
+                *standing = Standing::Over;
+                Poll::Ready(Some(Place { gate: self.gate.clone() }))
+            }
+            Standing::Displaced | Standing::Over => {
+                *standing = Standing::Over;
+                Poll::Ready(None)
+            }
+            Standing::New | Standing::Asleep(_) => {
+                *standing = Standing::Asleep(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Waiting {
+    /// Who leaves makes room in the queue; a place that has been given to it meanwhile goes to the next.
+    fn drop(&mut self) {
+        let mut state = self.gate.lock();
+        state.queue.remove(&self.order);
+        self.gate.figures.waiting.set(state.queue.len() as u64);
+        drop(state);
+        let standing = std::mem::replace(&mut *self.waiter.lock(), Standing::Over);
+        if matches!(standing, Standing::In) {
+            self.gate.leave();
+        }
+    }
+}

@@ -1,0 +1,240 @@
+#![doc = include_str!("doc.md")]
+
+mod config;
+mod gate;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ahash::AHashMap;
+use plugin::figures::{Family, Kind};
+use plugin::{
+    Access, Build, BuildError, Exchange, Flow, Known, Phase, Phases, Plugin, Resume, Scopes, Services,
+};
+use uuid::Uuid;
+
+use config::Config;
+use gate::{Entry, Figures, Gate};
+
+const LABELS: &[&str] = &["plugin", "of"];
+
+static RUNNING: Family =
+    Family { name: "concurrency_running", help: "Requests that run", kind: Kind::Gauge, labels: LABELS };
+static WAITING: Family = Family {
+    name: "concurrency_waiting",
+    help: "Requests that wait for others to end",
+    kind: Kind::Gauge,
+    labels: LABELS,
+};
+static REFUSED: Family = Family {
+    name: "concurrency_refused_total",
+    help: "Requests turned away because too many ran and waited",
+    kind: Kind::Counter,
+    labels: LABELS,
+};
+
+/// The room. See the module documentation.
+pub struct ConcurrencyLimit {
+    per: Per,
+    gates: Arc<Gates>,
+    queue: Queue,
+    refusal: Refusal,
+}
+
+/// Whose requests are counted together.
+enum Per {
+    Plugin,
+    Service,
+    Route,
+    Consumer,
+}
+
+struct Queue {
+    room: usize,
+    patience: Duration,
+    priorities: Priorities,
+}
+
+/// How important a request is.
+struct Priorities {
+    header: Option<String>,
+    by_consumer: AHashMap<Uuid, u8>,
+    otherwise: u8,
+}
+
+#[derive(Clone)]
+struct Refusal {
+    status: u16,
+    message: Arc<str>,
+    retry_after: u64,
+}
+
+/// The gates of a plugin entity, made as they are needed: no more than there are services, routes or consumers.
+struct Gates {
+    plugin: String,
+    limit: usize,
+    services: std::sync::Weak<Services>,
+    by_id: [Mutex<AHashMap<Uuid, Arc<Gate>>>; 16],
+}
+
+impl Gates {
+    fn of(&self, id: Uuid, name: impl Fn() -> String) -> Arc<Gate> {
+        let shard = &self.by_id[usize::from(id.as_bytes()[15] & 15)];
+        let mut gates = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gate) = gates.get(&id) {
+            return gate.clone();
+        }
+        let made = Arc::new(Gate::new(self.limit, self.figures(&name())));
+        gates.insert(id, made.clone());
+        made
+    }
+
+    /// Forgets the gates of entities that are gone.
+    fn forget_all_but(&self, is_known: impl Fn(Uuid) -> bool) {
+        for shard in &self.by_id {
+            let mut gates = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            gates.retain(|id, _| id.is_nil() || is_known(*id));
+        }
+    }
+
+    fn figures(&self, of: &str) -> Figures {
+        let Some(services) = self.services.upgrade() else { return Figures::default() };
+        let figure = |family| services.figures.of(family, &[&self.plugin, of]);
+        Figures { running: figure(&RUNNING), waiting: figure(&WAITING), refused: figure(&REFUSED) }
+    }
+}
+
+impl Plugin for ConcurrencyLimit {
+    const NAME: &'static str = "concurrency-limit";
+    const PRIORITY: i64 = 90;
+    const RUNS: &'static [Phase] = &[Phase::Access];
+    const SCOPES: Scopes = Scopes { consumer: true, consumer_group: true, route: true, service: true };
+    const DOC: &'static str = include_str!("doc.md");
+    type Config = Config;
+
+    fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
+        let limit = usize::try_from(config.limit).unwrap_or(1);
+        let plugin = cx.row.id.to_string();
+        let key = format!("{plugin}/{}/{limit}", config.per);
+        let services = Arc::downgrade(cx.services);
+        let gates = cx.services.keep(&key, || Gates { plugin, limit, services, by_id: Default::default() });
+        gates.forget_all_but(|id| {
+            let is_route = || cx.routes.iter().any(|matched| matched.route.id == id);
+            cx.config.service(id).is_some() || cx.config.consumer(id).is_some() || is_route()
+        });
+        Ok(Self {
+            per: match config.per.as_str() {
+                "route" => Per::Route,
+                "consumer" => Per::Consumer,
+                "plugin" => Per::Plugin,
+                _ => Per::Service,
+            },
+            gates,
+            queue: Queue {
+                room: usize::try_from(config.queue.size).unwrap_or(0),
+                patience: Duration::from_secs_f64(config.queue.seconds),
+                priorities: priorities(&config.queue, cx)?,
+            },
+            refusal: Refusal {
+                status: config.status as u16,
+                message: config.message.into(),
+                retry_after: config.retry_after.unsigned_abs(),
+            },
+        })
+    }
+}
+
+fn priorities(queue: &config::Queue, cx: &Build<'_>) -> Result<Priorities, BuildError> {
+    let none = BTreeMap::new();
+    let groups = queue.group_priorities.as_ref().unwrap_or(&none);
+    let mut by_group: AHashMap<Uuid, u8> = AHashMap::new();
+    for (name, priority) in groups {
+        let Some(group) = cx.config.find("consumer_groups", name) else {
+            let field = format!("config.queue.group_priorities.{name}");
+            return Err(BuildError::new(field, "there is no consumer group of that name"));
+        };
+        by_group.insert(group.id, *priority as u8);
+    }
+    let of = |id: Uuid| cx.config.groups_of(id).iter().filter_map(|group| by_group.get(group)).max().copied();
+    let by_consumer = if by_group.is_empty() {
+        AHashMap::new()
+    } else {
+        cx.config.consumers.iter().filter_map(|consumer| Some((consumer.id, of(consumer.id)?))).collect()
+    };
+    Ok(Priorities { header: queue.priority_header.clone(), by_consumer, otherwise: queue.priority as u8 })
+}
+
+impl Priorities {
+    fn of(&self, exchange: &Exchange) -> u8 {
+        let told = || {
+            let value = exchange.request.headers.get(self.header.as_ref()?)?;
+            std::str::from_utf8(value).ok()?.trim().parse::<u8>().ok().filter(|priority| *priority <= 100)
+        };
+        let of_groups = || self.by_consumer.get(&exchange.identity.consumer()?.id).copied();
+        told().or_else(of_groups).unwrap_or(self.otherwise)
+    }
+}
+
+impl Phases for ConcurrencyLimit {
+    fn access(&self, cx: &mut Access<'_>) -> Flow {
+        let Some(gate) = self.gate(cx) else { return Flow::Next };
+        let priority = self.queue.priorities.of(cx);
+        match gate.enter(priority, self.queue.room) {
+            Entry::In(place) => {
+                cx.remember(place);
+                Flow::Next
+            }
+            Entry::Full => refuse(cx, &self.refusal),
+            Entry::Wait(waiting) => {
+                let (refusal, patience) = (self.refusal.clone(), self.queue.patience);
+                Flow::wait(async move {
+                    let place = tokio::time::timeout(patience, waiting).await.unwrap_or_else(|_| {
+                        gate.note_late();
+                        None
+                    });
+                    let resume: Resume = Box::new(move |cx: &mut Access<'_>| match place {
+                        Some(place) => {
+                            cx.remember(place);
+                            Flow::Next
+                        }
+                        None => refuse(cx, &refusal),
+                    });
+                    resume
+                })
+            }
+        }
+    }
+}
+
+fn refuse(cx: &mut Access<'_>, refusal: &Refusal) -> Flow {
+    cx.decorate().set_number(Known::RetryAfter, refusal.retry_after);
+    cx.answer(refusal.status).message(refusal.message.to_string())
+}
+
+impl ConcurrencyLimit {
+    fn gate(&self, cx: &Access<'_>) -> Option<Arc<Gate>> {
+        let matched = cx.matched.as_ref()?;
+        Some(match self.per {
+            Per::Plugin => self.gates.of(Uuid::nil(), String::new),
+            Per::Route => {
+                let route = &matched.route;
+                self.gates.of(route.id, || route.name.clone().unwrap_or_else(|| route.id.to_string()))
+            }
+            Per::Service => {
+                let service = matched.service.as_ref()?;
+                self.gates.of(service.id, || service.name.clone().unwrap_or_else(|| service.id.to_string()))
+            }
+            Per::Consumer => match cx.identity.consumer() {
+                Some(consumer) => self
+                    .gates
+                    .of(consumer.id, || consumer.username.clone().unwrap_or_else(|| consumer.id.to_string())),
+                // Those that nobody knows share one.
+                None => self.gates.of(Uuid::nil(), String::new),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
