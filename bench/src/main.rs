@@ -168,7 +168,10 @@ async fn measure_alone(
         }
         (Case::Slow, Some(_)) => {
             let seconds = extent.seconds * extent.rounds as f64;
-            report.slow = Some(cases::slow::run(programs, site, extent.rate, seconds).await?);
+            let peers = [Peer::Nginx, Peer::Plain].into_iter().filter(|peer| programs.find(*peer).is_some());
+            for peer in peers {
+                report.slow.push(cases::slow::run(peer, programs, site, extent.rate, seconds).await?);
+            }
         }
         _ => {}
     }

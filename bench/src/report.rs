@@ -30,7 +30,7 @@ pub struct Report {
     /// Reloading under load.
     pub reload: Option<Reload>,
     /// Slow connections beside a load.
-    pub slow: Option<Slow>,
+    pub slow: Vec<Slow>,
     /// Peers that did not start, and why.
     pub problems: Vec<String>,
 }
@@ -97,7 +97,7 @@ impl Report {
             idle: Vec::new(),
             entities: Vec::new(),
             reload: None,
-            slow: None,
+            slow: Vec::new(),
             problems: Vec::new(),
         }
     }
@@ -286,23 +286,32 @@ impl Report {
     }
 
     fn slow(&self) -> Table {
-        let mut table = Table::new(&["slow connections", "value", "budget"]);
-        let Some(slow) = &self.slow else { return table };
-        let mut row = |name: &str, value: String, budget: &str| {
-            table.row(&[name.to_owned(), value, budget.to_owned()]);
+        let labels = self.slow.iter().map(|slow| slow.peer.label());
+        let header: Vec<&str> = ["slow connections"].into_iter().chain(labels).chain(["budget"]).collect();
+        let mut table = Table::new(&header);
+        let Some(Slow { rate, .. }) = self.slow.first() else { return table };
+        let mut row = |name: &str, value: fn(&Slow) -> String, budget: &str| {
+            let cells = [name.to_owned()].into_iter().chain(self.slow.iter().map(value));
+            table.row(&cells.chain([budget.to_owned()]).collect::<Vec<_>>());
         };
-        row("a third each: head, body, response unread", slow.connections.to_string(), "");
-        row(&format!("p99 us at {}/s without them", slow.rate), slow.quiet.p99_us.to_string(), "");
-        row("p99 us beside them", slow.beside.p99_us.to_string(), "no step");
-        let Outcome { errors, first_error, .. } = &slow.beside;
-        row("failed requests", marked(*errors, first_error.as_deref()), "0");
-        let growth = slow.after_kib.saturating_sub(slow.before_kib) as f64 / slow.connections as f64;
-        row("KiB of the proxy for each", format!("{growth:.1}"), "");
-        row("core % of the proxy without them", whole(slow.core[0] * 100.0), "");
-        row("core % beside them", whole(slow.core[1] * 100.0), "");
-        row("cut off meanwhile", slow.outcome.cut.to_string(), "");
-        row("not let in again", slow.outcome.refused.to_string(), "0");
+        row("a third each: head, body, response unread", |slow| slow.connections.to_string(), "");
+        row(&format!("p99 us at {rate}/s without them"), |slow| slow.quiet.p99_us.to_string(), "");
+        row("p99 us beside them", |slow| slow.beside.p99_us.to_string(), "no step");
+        row("p50 us without them", |slow| slow.quiet.p50_us.to_string(), "");
+        row("p50 us beside them", |slow| slow.beside.p50_us.to_string(), "");
+        row("failed requests", |slow| marked(slow.beside.errors, slow.beside.first_error.as_deref()), "0");
+        row("KiB of the proxy for each", |slow| format!("{:.1}", slow.kib_each()), "");
+        row("core % of the proxy without them", |slow| whole(slow.core[0] * 100.0), "");
+        row("core % beside them", |slow| whole(slow.core[1] * 100.0), "");
+        row("cut off meanwhile", |slow| slow.outcome.cut.to_string(), "");
+        row("not let in again", |slow| slow.outcome.refused.to_string(), "0");
         table
+    }
+}
+
+impl Slow {
+    fn kib_each(&self) -> f64 {
+        self.after_kib.saturating_sub(self.before_kib) as f64 / self.connections as f64
     }
 }
 

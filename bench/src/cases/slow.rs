@@ -10,9 +10,11 @@ use crate::peers::{Peer, Programs};
 use crate::site::Site;
 use crate::slow;
 
-/// What slow connections did.
+/// What slow connections did to one proxy.
 #[derive(Debug, Clone)]
 pub struct Slow {
+    /// The proxy.
+    pub peer: Peer,
     /// How many.
     pub connections: usize,
     /// The normal load without them.
@@ -37,10 +39,10 @@ const CONNECTIONS: usize = 32;
 /// The buffers of those that read nothing are filled meanwhile, which is work for all.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// Puts the load on Biplane, alone and then beside slow connections.
-pub async fn run(programs: &Programs, site: &Site, rate: u32, seconds: f64) -> io::Result<Slow> {
-    let proxy = Peer::Plain.start(programs, site).await?;
-    eprintln!("Slow, {SLOW_CONNECTIONS} connections");
+/// Puts the load on a proxy, alone and then beside slow connections.
+pub async fn run(peer: Peer, programs: &Programs, site: &Site, rate: u32, seconds: f64) -> io::Result<Slow> {
+    let proxy = peer.start(programs, site).await?;
+    eprintln!("Slow, {SLOW_CONNECTIONS} connections, {}", peer.label());
     let plan = Plan {
         address: proxy.address,
         connections: CONNECTIONS,
@@ -68,5 +70,15 @@ pub async fn run(programs: &Programs, site: &Site, rate: u32, seconds: f64) -> i
     let core = [alone, (spent() - start) / 1e6 / beside.seconds];
     let after_kib = resident_kib(proxy.process.id());
     let outcome = crowd.result().await?;
-    Ok(Slow { connections: SLOW_CONNECTIONS, quiet, beside, rate, before_kib, after_kib, core, outcome })
+    Ok(Slow {
+        peer,
+        connections: SLOW_CONNECTIONS,
+        quiet,
+        beside,
+        rate,
+        before_kib,
+        after_kib,
+        core,
+        outcome,
+    })
 }

@@ -98,3 +98,33 @@ fn loads_of_a_case_are_told_apart() {
         "{table}"
     );
 }
+
+#[test]
+fn each_proxy_beside_slow_connections_has_a_column() {
+    let slow = |peer, after_kib| {
+        let outcome = |p99_us| Outcome { p99_us, ..Outcome::default() };
+        let [quiet, beside] = [outcome(100), outcome(250)];
+        let outcome = crate::slow::Outcome::default();
+        Slow {
+            peer,
+            connections: 10,
+            quiet,
+            beside,
+            rate: 5,
+            before_kib: 10,
+            after_kib,
+            core: [0.1, 0.2],
+            outcome,
+        }
+    };
+    let mut report = report();
+    report.slow = vec![slow(Peer::Nginx, 30), slow(Peer::Plain, 70)];
+    let table = report.slow().to_string();
+    let cells = |start: &str| -> Vec<String> {
+        let row = table.lines().find(|line| line.contains(start)).unwrap();
+        row.split('|').map(|cell| cell.trim().to_owned()).collect()
+    };
+    assert_eq!(cells("slow connections")[2..4], ["nginx", "Biplane"]);
+    assert_eq!(cells("KiB of the proxy for each")[2..4], ["2.0", "6.0"]);
+    assert_eq!(cells("p99 us beside them")[4], "no step");
+}
