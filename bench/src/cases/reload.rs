@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::load::{Exchange, Outcome, Pace, Plan};
@@ -32,7 +33,8 @@ pub struct Reload {
 }
 
 const LIMIT: Duration = Duration::from_secs(10);
-const PROBE_INTERVAL: Duration = Duration::from_millis(1);
+/// Each probe is a connection, which takes the load's core and the proxy's.
+const PROBE_INTERVAL: Duration = Duration::from_millis(5);
 const CONNECTIONS: usize = 32;
 /// Reloads in a row for each round.
 const IN_A_ROW: usize = 200;
@@ -53,34 +55,47 @@ pub async fn run(programs: &Programs, site: &Site, rate: u32, rounds: usize) -> 
     let mut load = Load::prepare(&plan).await?;
     load.go().await?;
     let quiet = load.outcome().await?;
+    // To write them takes a while of the load's core, which would be seen in its latency.
+    let fresh =
+        (0..rounds).map(|round| write(&proxy, site.backend(), round)).collect::<io::Result<Vec<_>>>()?;
     let mut load = Load::prepare(&plan).await?;
     load.go().await?;
     let mut serves_after_ms = Vec::new();
-    for round in 0..rounds {
+    for fresh in &fresh {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        serves_after_ms.push(reload(&proxy, site.backend(), round).await?);
+        serves_after_ms.push(reload(&proxy, fresh).await?);
     }
     let reloading = load.outcome().await?;
     let before_kib = resident_kib(proxy.process.id());
     let repeated = rounds * IN_A_ROW;
     for number in 0..repeated {
-        let served = reload(&proxy, site.backend(), rounds + number).await?;
+        let served = reload(&proxy, &write(&proxy, site.backend(), rounds + number)?).await?;
         served.ok_or_else(|| io::Error::other(format!("reload {number} in a row never served")))?;
     }
     let after_kib = resident_kib(proxy.process.id());
     Ok(Reload { serves_after_ms, quiet, reloading, rate, repeated, before_kib, after_kib })
 }
 
-/// Adds one route and waits until it serves.
-async fn reload(proxy: &Proxy, backend: SocketAddr, round: usize) -> io::Result<Option<f64>> {
-    let path = format!("/fresh-{round}");
-    let fresh = proxy.file.with_extension("new");
-    fs::write(&fresh, configuration::biplane_entities(backend, &path))?;
+/// A configuration with one route that no other has.
+struct Fresh {
+    file: PathBuf,
+    path: String,
+}
+
+fn write(proxy: &Proxy, backend: SocketAddr, number: usize) -> io::Result<Fresh> {
+    let path = format!("/fresh-{number}");
+    let file = proxy.file.with_extension(format!("new{number}"));
+    fs::write(&file, configuration::biplane_entities(backend, &path))?;
+    Ok(Fresh { file, path })
+}
+
+/// Loads a configuration and waits until its own route serves.
+async fn reload(proxy: &Proxy, fresh: &Fresh) -> io::Result<Option<f64>> {
     let start = Instant::now();
-    fs::rename(&fresh, &proxy.file)?;
+    fs::rename(&fresh.file, &proxy.file)?;
     proxy.process.hang_up()?;
     while start.elapsed() < LIMIT {
-        if matches!(status(proxy.address, &path), Ok(200)) {
+        if matches!(status(proxy.address, &fresh.path), Ok(200)) {
             return Ok(Some(start.elapsed().as_secs_f64() * 1_000.0));
         }
         tokio::time::sleep(PROBE_INTERVAL).await;

@@ -53,7 +53,7 @@ daemon off;
 worker_processes {workers};
 pid {folder}/nginx.pid;
 error_log stderr error;
-events {{ worker_connections 16384; }}
+events {{ worker_connections 32768; }}
 http {{
     access_log {log};
     keepalive_timeout 3600s;
