@@ -34,9 +34,27 @@ pub enum Bound {
     MaxResident,
     /// Control frames of an HTTP/2 connection.
     Http2ControlFrames,
+    /// A request head.
+    MaxHeadSize,
+    /// A line of a request head.
+    MaxLineSize,
+    /// Path and query of a request.
+    MaxUriSize,
+    /// Fields of a head or a trailer section.
+    MaxHeaderCount,
+    /// What follows the size of a chunk.
+    ChunkExtension,
+    /// A trailer section.
+    Trailers,
+    /// A request body.
+    ClientMaxBodySize,
+    /// A request body that a plugin wants whole.
+    RequestBufferSize,
+    /// A response body that a plugin wants whole.
+    ResponseBufferSize,
 }
 
-const KINDS: usize = Bound::Http2ControlFrames as usize + 1;
+const KINDS: usize = Bound::ResponseBufferSize as usize + 1;
 
 impl Bound {
     /// The name in the log.
@@ -52,6 +70,15 @@ impl Bound {
             Self::MaxConnectionsPerAddress => "max_connections_per_address",
             Self::MaxResident => "max_resident_size",
             Self::Http2ControlFrames => "http2_max_control_frames",
+            Self::MaxHeadSize => "max_head_size",
+            Self::MaxLineSize => "max_line_size",
+            Self::MaxUriSize => "max_uri_size",
+            Self::MaxHeaderCount => "max_header_count",
+            Self::ChunkExtension => "chunk_extension",
+            Self::Trailers => "trailers",
+            Self::ClientMaxBodySize => "client_max_body_size",
+            Self::RequestBufferSize => "request_buffer_size",
+            Self::ResponseBufferSize => "response_buffer_size",
         }
     }
 }

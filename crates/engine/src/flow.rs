@@ -69,7 +69,7 @@ fn take_head(session: &mut Session, request: &http::request::Parts, ended: bool)
     let limits = &local.settings.request_limits;
     let taken = wire::h2::request_head(request, arrival, limits, &mut work.exchange.request);
     work.exchange.begin(Instant::now().into_std());
-    taken.map_err(|reject| Failure::Malformed { status: reject.status, rule: reject.reason })
+    taken.map_err(Failure::from)
 }
 
 /// Reads a request head into the exchange.
@@ -102,7 +102,7 @@ async fn read_head(session: &mut Session) -> Result<(), Failure> {
             }
             Parsed::Reject(reject) => {
                 work.exchange.begin(started);
-                return Err(Failure::Malformed { status: reject.status, rule: reject.reason });
+                return Err(reject.into());
             }
         }
     }

@@ -129,7 +129,7 @@ pub fn drop_nominated(headers: &mut Headers) -> Result<(), Failure> {
     let mut named = SmallVec::<[SmallVec<[u8; 32]>; 4]>::new();
     for option in headers.known_all(Known::Connection).flat_map(wire::media::list).filter(unusual) {
         if named.len() == MAX_NOMINATED {
-            return Err(Failure::Malformed { status: 400, rule: "more than 32 options in Connection" });
+            return Err(Failure::malformed(400, "more than 32 options in Connection"));
         }
         named.push(SmallVec::from_slice(option));
     }

@@ -18,10 +18,8 @@ pub fn count(exchange: &mut Exchange) -> Result<bool, Failure> {
     }
     let Some(value) = exchange.request.headers.get(MAX_FORWARDS) else { return Ok(false) };
     match hops(value) {
-        None => Err(Failure::Malformed { status: 400, rule: "Max-Forwards is no number (RFC 9110 7.6.2)" }),
-        Some(0) if method == Method::Trace => {
-            Err(Failure::Malformed { status: 405, rule: "TRACE is not answered here" })
-        }
+        None => Err(Failure::malformed(400, "Max-Forwards is no number (RFC 9110 7.6.2)")),
+        Some(0) if method == Method::Trace => Err(Failure::malformed(405, "TRACE is not answered here")),
         Some(0) => {
             exchange.reply.clear();
             exchange.reply.status = 200;

@@ -19,7 +19,7 @@ pub fn open(parts: &mut Parts<'_>) -> Result<(), Failure> {
     }
     if parts.work.exchange.request.method == Method::Connect {
         parts.channel.must_close = true;
-        return Err(Failure::Malformed { status: 405, rule: "CONNECT is not served" });
+        return Err(Failure::malformed(405, "CONNECT is not served"));
     }
     match framing {
         BodyLength::Exact(length) if settings.max_body_bytes > 0 && length > settings.max_body_bytes => {
@@ -79,7 +79,7 @@ async fn collect(parts: &mut Parts<'_>, bound: usize, partly: bool) -> Result<Ve
     let mut body = Vec::new();
     let Parts { local, channel, work } = parts;
     match channel.collect(&mut work.upload, &mut body, bound, &local.settings).await {
-        Err(Failure::BodyTooLarge) if partly && !work.upload.is_over_limit() => Ok(body),
+        Err(Failure::BodyBeyondBuffer) if partly => Ok(body),
         outcome => outcome.map(|()| body),
     }
 }

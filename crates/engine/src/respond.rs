@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use plugin::Exchange;
 use plugin::reply::Body;
-use wire::{Headers, Known};
+use wire::{Headers, Known, Limit, Reject};
 
 use crate::bounds::Bound;
 use crate::protocol::is_grpc;
@@ -22,6 +22,8 @@ pub enum Failure {
         status: u16,
         /// The rule or the bound.
         rule: &'static str,
+        /// The bound, where it was one that can be set.
+        bound: Option<Bound>,
     },
     /// The client was too slow with its head or body.
     ClientTimeout {
@@ -43,6 +45,8 @@ pub enum Failure {
     Overloaded,
     /// The request body is larger than allowed.
     BodyTooLarge,
+    /// A plugin wanted the whole request body, and it is larger than what is kept in memory.
+    BodyBeyondBuffer,
     /// The request body is larger than a plugin accepts.
     BodyRefused {
         /// What the client is told.
@@ -95,7 +99,7 @@ impl Failure {
             Self::ClientTimeout { .. } => 408,
             Self::ClientGone | Self::ClientStalled { .. } => 499,
             Self::PluginTimeout | Self::Panicked => 500,
-            Self::BodyTooLarge | Self::BodyRefused { .. } => 413,
+            Self::BodyTooLarge | Self::BodyBeyondBuffer | Self::BodyRefused { .. } => 413,
             Self::NoRoute => 404,
             Self::Misdirected => 421,
             Self::NoService | Self::NoPeer | Self::NameResolution | Self::Overloaded => 503,
@@ -105,6 +109,11 @@ impl Failure {
             | Self::ResponseTooLarge => 502,
             Self::UpstreamTimeout => 504,
         }
+    }
+
+    /// The client broke a rule, which is no bound that could be set.
+    pub const fn malformed(status: u16, rule: &'static str) -> Self {
+        Self::Malformed { status, rule, bound: None }
     }
 
     /// A client sent no more of its body in time, or too little in all.
@@ -121,6 +130,10 @@ impl Failure {
     pub fn bound(self) -> Option<Bound> {
         match self {
             Self::ClientTimeout { bound } | Self::ClientStalled { bound } => Some(bound),
+            Self::Malformed { bound, .. } => bound,
+            Self::BodyTooLarge => Some(Bound::ClientMaxBodySize),
+            Self::BodyBeyondBuffer => Some(Bound::RequestBufferSize),
+            Self::ResponseTooLarge => Some(Bound::ResponseBufferSize),
             Self::PluginTimeout => Some(Bound::PluginTimeout),
             Self::Overloaded => Some(Bound::MaxResident),
             _ => None,
@@ -141,8 +154,25 @@ impl Failure {
 
     /// The request as such was at fault, before any routing: its `Content-Type` decides the form of the error.
     fn is_protocol_level(self) -> bool {
-        matches!(self, Self::Malformed { .. } | Self::ClientTimeout { .. } | Self::BodyTooLarge)
-            || self.is_from_upstream()
+        let of_request = matches!(
+            self,
+            Self::Malformed { .. } | Self::ClientTimeout { .. } | Self::BodyTooLarge | Self::BodyBeyondBuffer
+        );
+        of_request || self.is_from_upstream()
+    }
+}
+
+impl From<Reject> for Failure {
+    fn from(reject: Reject) -> Self {
+        let bound = reject.limit.map(|limit| match limit {
+            Limit::Head => Bound::MaxHeadSize,
+            Limit::Line => Bound::MaxLineSize,
+            Limit::Target => Bound::MaxUriSize,
+            Limit::Headers => Bound::MaxHeaderCount,
+            Limit::ChunkExtension => Bound::ChunkExtension,
+            Limit::Trailers => Bound::Trailers,
+        });
+        Self::Malformed { status: reject.status, rule: reject.reason, bound }
     }
 }
 

@@ -453,7 +453,7 @@ impl Upload {
                 return Poll::Ready(Err(self.too_large()));
             }
             if body.len() > bound {
-                return Poll::Ready(Err(Failure::BodyTooLarge));
+                return Poll::Ready(Err(Failure::BodyBeyondBuffer));
             }
         }
         Poll::Ready(Ok(()))
@@ -466,7 +466,7 @@ fn written(outcome: std::io::Result<usize>) -> Result<usize, Failure> {
 }
 
 fn decode(decoder: &mut BodyDecoder, unread: &[u8]) -> Result<Decoded, Failure> {
-    decoder.decode(unread).map_err(|reject| Failure::Malformed { status: reject.status, rule: reject.reason })
+    decoder.decode(unread).map_err(Failure::from)
 }
 
 /// Reads on in a body that ends with its stream; false at that end.
@@ -502,4 +502,4 @@ fn poll_client(cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<(), Fa
 }
 
 /// A client that ends its side within a body may still listen (RFC 9112 8).
-const CUT_SHORT: Failure = Failure::Malformed { status: 400, rule: "body cut short (RFC 9112 8)" };
+const CUT_SHORT: Failure = Failure::malformed(400, "body cut short (RFC 9112 8)");

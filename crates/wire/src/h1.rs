@@ -13,7 +13,7 @@ mod trailer;
 
 pub use body::{BodyDecoder, Decoded};
 pub use limits::Limits;
-pub use reject::Reject;
+pub use reject::{Limit, Reject};
 pub use request::parse_request;
 pub use response::parse_response;
 pub(crate) use trailer::is_forbidden as is_forbidden_trailer;

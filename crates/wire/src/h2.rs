@@ -9,11 +9,11 @@ use crate::message::{
     BodyLength, Field, Headers, Known, Method, RequestHead, ResponseHead, Upgrade, Version,
 };
 use crate::target::is_authority;
-use crate::{Limits, Reject};
+use crate::{Limit, Limits, Reject};
 
 const BAD_METHOD: Reject = Reject::new(501, "method longer than 32 bytes (RFC 9110 9.1)");
 const OTHER_PROTOCOL: Reject = Reject::new(501, "change to a protocol other than websocket (RFC 8441 4)");
-const LONG_TARGET: Reject = Reject::new(414, "request target longer than max_target_bytes");
+const LONG_TARGET: Reject = Reject::over(414, "request target longer than max_target_bytes", Limit::Target);
 const OTHER_SCHEME: Reject = Reject::bad(":scheme other than http and https (RFC 9110 4.2)");
 const NO_HOST: Reject = Reject::bad("neither :authority nor Host (RFC 9113 8.3.1)");
 const TWO_HOSTS: Reject = Reject::bad("Host differs from :authority, or there are several (RFC 9113 8.3.1)");
@@ -21,8 +21,8 @@ const BAD_HOST: Reject = Reject::bad("invalid :authority or Host (RFC 9110 7.2)"
 const CONNECTION_FIELD: Reject = Reject::bad("field of one connection in HTTP/2 (RFC 9113 8.2.2)");
 const BAD_FIELD: Reject = Reject::bad("invalid field (RFC 9113 8.2.1)");
 const BAD_LENGTH: Reject = Reject::bad("malformed or repeated Content-Length (RFC 9110 8.6)");
-const MANY_FIELDS: Reject = Reject::new(431, "more fields than max_headers");
-const LARGE_HEAD: Reject = Reject::new(431, "head larger than max_head_bytes");
+const MANY_FIELDS: Reject = Reject::over(431, "more fields than max_headers", Limit::Headers);
+const LARGE_HEAD: Reject = Reject::over(431, "head larger than max_head_bytes", Limit::Head);
 const BAD_STATUS: Reject = Reject::new(502, "invalid response field (RFC 9113 8.2.1)");
 
 /// How a request arrived, apart from its head.

@@ -1,5 +1,6 @@
 //! The engine over pipes: scripted clients, scripted upstreams, no sockets, time that stands still.
 
+mod bounds;
 mod lab;
 mod trouble;
 

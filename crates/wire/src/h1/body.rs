@@ -2,14 +2,15 @@
 //! never copied; a decoder remembers only where in the grammar it stands.
 
 use super::trailer::TrailerSection;
-use super::{Limits, Reject};
+use super::{Limit, Limits, Reject};
 use crate::message::{BodyLength, Headers};
 use std::ops::Range;
 
 const BAD_SIZE: Reject = Reject::bad("malformed chunk size (RFC 9112 7.1)");
 const LARGE_SIZE: Reject = Reject::bad("chunk size above 64 bits (RFC 9112 7.1)");
 const BAD_EXTENSION: Reject = Reject::bad("malformed chunk extension (RFC 9112 7.1.1)");
-const LONG_EXTENSION: Reject = Reject::bad("chunk extension longer than max_chunk_extension_bytes");
+const LONG_EXTENSION: Reject =
+    Reject::over(400, "chunk extension longer than max_chunk_extension_bytes", Limit::ChunkExtension);
 const BAD_LINE_END: Reject = Reject::bad("chunk not ended by CRLF (RFC 9112 7.1)");
 const TOO_LARGE: Reject = Reject::new(413, "body larger than max_body_bytes");
 

@@ -3,7 +3,7 @@
 use super::framing::{Framing, take_fields};
 use super::lines::{StartLine, find_end};
 use super::reject::BARE_LINE_END;
-use super::{Limits, Parsed, Reject};
+use super::{Limit, Limits, Parsed, Reject};
 use crate::grammar::{is_token, is_token_byte};
 use crate::message::{BodyLength, Known, Method, RequestHead, Version};
 use crate::target::{TargetForm, is_authority};
@@ -16,7 +16,7 @@ const BAD_METHOD: Reject = Reject::bad("method is no token (RFC 9110 9.1)");
 const LONG_METHOD: Reject = Reject::new(501, "method longer than 32 bytes (RFC 9112 3)");
 const BAD_VERSION: Reject = Reject::bad("malformed HTTP version (RFC 9112 2.3)");
 const OTHER_VERSION: Reject = Reject::new(505, "HTTP version other than 1.0 and 1.1 (RFC 9110 15.6.6)");
-const LONG_TARGET: Reject = Reject::new(414, "request target longer than max_target_bytes");
+const LONG_TARGET: Reject = Reject::over(414, "request target longer than max_target_bytes", Limit::Target);
 const NO_HOST: Reject = Reject::bad("HTTP/1.1 request without Host (RFC 9112 3.2)");
 const SEVERAL_HOSTS: Reject = Reject::bad("several Host fields (RFC 9112 3.2)");
 const BAD_HOST: Reject = Reject::bad("invalid Host (RFC 9112 3.2)");

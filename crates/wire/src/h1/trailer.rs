@@ -2,12 +2,12 @@
 //! fields that could change what the head already decided.
 
 use super::reject::{BAD_NAME, BAD_VALUE, BARE_LINE_END, FOLDED};
-use super::{Limits, Reject};
+use super::{Limit, Limits, Reject};
 use crate::grammar::{is_field_value, is_token, trim_whitespace};
 use crate::message::{Headers, Known};
 
-const TOO_LARGE: Reject = Reject::new(431, "trailer section larger than max_trailer_bytes");
-const TOO_MANY: Reject = Reject::new(431, "more trailer fields than max_headers");
+const TOO_LARGE: Reject = Reject::over(431, "trailer section larger than max_trailer_bytes", Limit::Trailers);
+const TOO_MANY: Reject = Reject::over(431, "more trailer fields than max_headers", Limit::Headers);
 
 /// Reads a trailer section in whatever pieces it arrives.
 #[derive(Clone, Debug, Default)]
