@@ -13,6 +13,7 @@ use crate::response_head::{add_own_fields, client_framing, write_head};
 use crate::session::{Local, Parts};
 use crate::snapshot::Snapshot;
 use crate::upstream::attempt::Upstream;
+use crate::upstream::tries::mark_broken;
 
 /// What becomes of the client's connection after a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,8 +140,12 @@ pub async fn proxied(
         return Ok(Box::pin(download.tunnel(parts)).await);
     }
     let bound = parts.local.settings.response_buffer_bytes;
-    let whole =
-        if download.mode == BodyMode::Whole { Some(download.collect(parts, bound).await?) } else { None };
+    let whole = if download.mode == BodyMode::Whole {
+        let collected = download.collect(parts, bound).await;
+        Some(collected.inspect_err(|failure| mark_broken(parts, *failure))?)
+    } else {
+        None
+    };
     let settings = parts.local.settings.clone();
     add_own_fields(&mut parts.work.exchange, &settings, true);
     let framing = client_framing(&parts.work.exchange, whole.as_deref());
@@ -151,6 +156,9 @@ pub async fn proxied(
         Some(body) => download.send_whole(parts, &body, framing).await,
         None => download.stream(parts, framing).await,
     };
+    if let Err(failure) = sent {
+        mark_broken(parts, failure);
+    }
     if let (Err(failure), false) = (sent, download.begun) {
         parts.work.exchange.record.response_body_bytes = 0;
         return Err(failure);

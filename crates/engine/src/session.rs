@@ -92,7 +92,7 @@ impl Local {
             settings.upstream_max_requests,
         );
         Self {
-            http2_pool: Http2Pool::new(settings.upstream_pool_size),
+            http2_pool: Http2Pool::new(settings.upstream_pool_size, settings.upstream_max_requests),
             settings,
             pool,
             connections: Connections::default(),

@@ -4,6 +4,7 @@
 //! of an older snapshot included. It is forgotten with the last of them. On the path of a request there are atomics
 //! only.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -156,13 +157,15 @@ impl Standing {
         Tick::at(now.saturating_duration_since(self.origin))
     }
 
-    /// What came of a request, known at `now`, and how long that took the address. Everything that is learnt from
-    /// traffic arrives here.
+    /// What came of a request, known at `now`, and how long that took the address.
     fn report(&self, outcome: Outcome, took: Option<Duration>, now: Tick, measured: Measured) {
-        if self.health.hear(outcome, took) {
-            self.available.store(false, Ordering::Relaxed);
-        }
-        let Busy { latency, peak, failing, .. } = &self.busy;
+        self.time(outcome, took, now, measured);
+        self.judge(outcome, took, now, measured);
+    }
+
+    /// How long it took until there was an outcome.
+    fn time(&self, outcome: Outcome, took: Option<Duration>, now: Tick, measured: Measured) {
+        let Busy { latency, peak, .. } = &self.busy;
         let millis = took.map(|took| took.as_secs_f32() * 1000.0);
         // Failing fast is not being fast.
         match (measured, outcome) {
@@ -172,11 +175,19 @@ impl Standing {
                 millis.inspect(|millis| latency.add(*millis, now));
             }
             (Measured::Peaks, _) => {
-                let failed = outcome.is_failure();
-                let known = if failed { peak.at(now) } else { None };
+                let known = if outcome.is_failure() { peak.at(now) } else { None };
                 millis.inspect(|millis| peak.add_peak(millis.max(known.unwrap_or(0.0)), now));
-                failing.add(if failed { 1.0 } else { 0.0 }, now);
             }
+        }
+    }
+
+    /// Whether a request went well. Everything that is learnt from traffic arrives here.
+    fn judge(&self, outcome: Outcome, took: Option<Duration>, now: Tick, measured: Measured) {
+        if self.health.hear(outcome, took) {
+            self.available.store(false, Ordering::Relaxed);
+        }
+        if measured == Measured::Peaks {
+            self.busy.failing.add(if outcome.is_failure() { 1.0 } else { 0.0 }, now);
         }
     }
 }
@@ -194,9 +205,12 @@ pub struct InFlight(Option<Flight>);
 struct Flight {
     standing: Arc<Standing>,
     measured: Measured,
-    begun: Tick,
+    /// When it began; with a status, the time until then.
+    begun: Cell<Tick>,
     /// No client is waited for: the time until the response is the address's own.
     timed: bool,
+    /// The status of a response that has begun well, or 0.
+    status: Cell<u16>,
 }
 
 impl InFlight {
@@ -204,7 +218,8 @@ impl InFlight {
     #[inline]
     pub(super) fn begin(standing: &Arc<Standing>, measured: Measured, now: Instant) -> Self {
         standing.busy.active.fetch_add(1, Ordering::Relaxed);
-        Self(Some(Flight { standing: standing.clone(), measured, begun: standing.tick(now), timed: true }))
+        let (begun, status) = (Cell::new(standing.tick(now)), Cell::default());
+        Self(Some(Flight { standing: standing.clone(), measured, begun, timed: true, status }))
     }
 
     /// Its body comes from the client while it is sent: how long that takes says nothing of the address.
@@ -214,12 +229,63 @@ impl InFlight {
         }
     }
 
+    /// The head of a response of `status` has come, at `now`. How long that took is told at once, and so is a failure;
+    /// that all went well only when this is dropped, unless it is reported that the rest did not come. Nothing follows a
+    /// change of protocols.
+    #[inline]
+    pub fn answered(&self, status: u16, now: impl FnOnce() -> Instant) {
+        let outcome = Outcome::Responded(status);
+        if status == 101 || outcome.is_failure() {
+            return self.report(outcome, now);
+        }
+        if let Some(flight) = &self.0 {
+            let now = flight.standing.tick(now());
+            flight.standing.time(outcome, flight.took(now), now, flight.measured);
+            flight.status.set(status);
+            flight.begun.set(Tick::at(now.since(flight.begun.get())));
+        }
+    }
+
     /// What came of it, known at `now`. A client that leaves is no trouble of the address, and nothing is told then.
     #[inline]
     pub fn report(&self, outcome: Outcome, now: impl FnOnce() -> Instant) {
-        if let Some(Flight { standing, measured, begun, timed }) = &self.0 {
-            let now = standing.tick(now());
-            standing.report(outcome, timed.then(|| now.since(*begun)), now, *measured);
+        let Some(flight) = &self.0 else { return };
+        let (standing, now) = (&flight.standing, flight.standing.tick(now()));
+        if flight.status.take() > 0 {
+            standing.judge(outcome, flight.taken(), now, flight.measured);
+        } else {
+            standing.report(outcome, flight.took(now), now, flight.measured);
+        }
+    }
+
+    /// A response that has begun broke off. One that was a failure from the beginning has been told of.
+    pub fn broke_off(&self) {
+        if self.0.as_ref().is_some_and(|flight| flight.status.get() > 0) {
+            self.report(Outcome::Failed(Trouble::Broken), Instant::now);
+        }
+    }
+}
+
+impl Flight {
+    /// How long it took the address until `now`, where that is its own time.
+    fn took(&self, now: Tick) -> Option<Duration> {
+        self.timed.then(|| now.since(self.begun.get()))
+    }
+
+    /// How long it took until there was a status.
+    fn taken(&self) -> Option<Duration> {
+        self.timed.then(|| self.begun.get().since(Tick::default()))
+    }
+
+    /// A response that has begun well has not broken off.
+    #[inline]
+    fn settle(&self) {
+        let status = self.status.take();
+        if status > 0 {
+            // Only the share of failures wants to know when.
+            let timely = self.measured == Measured::Peaks;
+            let now = if timely { self.standing.tick(Instant::now()) } else { Tick::default() };
+            self.standing.judge(Outcome::Responded(status), self.taken(), now, self.measured);
         }
     }
 }
@@ -228,6 +294,7 @@ impl Drop for InFlight {
     #[inline]
     fn drop(&mut self) {
         if let Some(flight) = &self.0 {
+            flight.settle();
             flight.standing.busy.active.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -281,6 +348,11 @@ impl Standings {
     /// Requests that are at any address now.
     pub fn active(&self) -> u32 {
         self.all().iter().map(|standing| standing.active()).sum()
+    }
+
+    /// Addresses that mostly fail.
+    pub fn failing(&self) -> usize {
+        self.all().iter().filter(|standing| standing.failing(Instant::now()) > 0.5).count()
     }
 
     /// Addresses of which it is known how fast they answer.
@@ -346,5 +418,28 @@ mod tests {
         }));
         assert!(panicked.is_err());
         assert_eq!(standing.active(), 0);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_response_has_gone_well_when_all_of_it_has_come() {
+        let standing = Standings::default().keep(&"one".into(), address());
+        let begin = || InFlight::begin(&standing, Measured::Peaks, Instant::now());
+        let failing = || standing.failing(Instant::now());
+        let whole = begin();
+        whole.answered(200, Instant::now);
+        assert!(standing.peak(Instant::now()).is_some(), "how fast it is is known with the head");
+        drop(whole);
+        assert!(failing() < 0.01);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let broken = begin();
+        broken.answered(200, Instant::now);
+        broken.broke_off();
+        assert!(failing() > 0.9);
+        drop(broken);
+        assert!(failing() > 0.9, "it counts once");
+        let refusal = begin();
+        refusal.answered(503, Instant::now);
+        assert!(failing() > 0.9, "it is known at once");
+        refusal.broke_off();
+        assert_eq!(standing.active(), 1);
     }
 }

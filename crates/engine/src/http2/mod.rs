@@ -5,5 +5,6 @@ pub mod call;
 pub mod downstream;
 mod halves;
 mod meter;
+pub mod opening;
 pub mod pool;
 pub mod server;

@@ -6,11 +6,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
-use tokio::time::Instant;
+use h2::{Ping, PingPong};
+use tokio::time::{Instant, timeout};
 
+use super::opening::{Ending, Opener, Openings, Turn};
 use crate::tls::{Identity, Wanted};
 use crate::transport::Stream;
 use crate::upstream::destination::Destination;
@@ -22,76 +24,145 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 const MAX_HEADER_LIST: u32 = 32 << 10;
 /// Bytes of a request kept for an upstream that does not take them, per stream.
 const SEND_BUFFER: usize = 64 << 10;
+/// A connection whose other end has not said within this time what it bears is not shared.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Destinations of which it is remembered that they chose HTTP/1.1.
+const REMEMBERED: usize = 1024;
 
 /// The HTTP/2 connections of one worker.
 pub struct Http2Pool {
-    by_destination: RefCell<AHashMap<Destination, Vec<Shared>>>,
-    /// Connections without a stream that are kept.
-    capacity: usize,
+    lanes: Rc<Lanes>,
+    openings: Rc<Openings>,
+    /// What chose HTTP/1.1 when it was last asked: there is nothing to wait for.
+    over_http1: RefCell<AHashSet<Destination>>,
 }
 
-struct Shared {
+struct Lanes {
+    by_destination: RefCell<AHashMap<Destination, Vec<Rc<Lane>>>>,
+    /// Connections without a stream that are kept.
+    capacity: usize,
+    /// Requests that one connection serves.
+    max_requests: u64,
+}
+
+/// A connection. It is closed when nobody has it any more: neither the pool nor a request.
+pub struct Lane {
     /// As what it was opened under TLS.
     identity: Option<Identity>,
-    sender: SendRequest<Bytes>,
-    streams: Rc<Cell<usize>>,
-    used: Instant,
+    sender: RefCell<SendRequest<Bytes>>,
+    /// Requests on it.
+    streams: Cell<usize>,
+    /// Requests it has begun to serve.
+    requests: Cell<u64>,
+    used: Cell<Instant>,
 }
 
 /// Room for one request on a connection, taken for as long as this lives.
 pub struct Slot {
     /// Sends the request.
     pub sender: SendRequest<Bytes>,
-    streams: Rc<Cell<usize>>,
+    lane: Rc<Lane>,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.streams.set(self.streams.get() - 1);
+        self.lane.streams.set(self.lane.streams.get() - 1);
     }
 }
 
-impl Shared {
-    fn is_for(&self, wanted: Option<&Wanted<'_>>) -> bool {
-        match (wanted, &self.identity) {
-            (None, None) => true,
-            (Some(wanted), Some(identity)) => wanted.is(identity),
-            _ => false,
-        }
-    }
-
+impl Lane {
     /// Nobody uses it.
     fn is_idle(&self) -> bool {
         self.streams.get() == 0
     }
 
-    fn take(&mut self) -> Slot {
-        self.used = Instant::now();
+    /// It has failed, or its other end takes no more requests.
+    fn has_ended(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        matches!(self.sender.borrow_mut().poll_ready(&mut cx), Poll::Ready(Err(_)))
+    }
+
+    fn has_room(&self) -> bool {
+        self.streams.get() < self.sender.borrow().current_max_send_streams()
+    }
+
+    fn take(self: &Rc<Self>) -> Slot {
+        self.used.set(Instant::now());
         self.streams.set(self.streams.get() + 1);
-        Slot { sender: self.sender.clone(), streams: self.streams.clone() }
+        self.requests.set(self.requests.get() + 1);
+        Slot { sender: self.sender.borrow().clone(), lane: self.clone() }
+    }
+}
+
+impl Lanes {
+    fn is_worn_out(&self, lane: &Lane) -> bool {
+        lane.requests.get() >= self.max_requests
+    }
+
+    /// Keeps a connection for others, unless it has served enough.
+    fn share(&self, destination: &Destination, lane: Rc<Lane>) {
+        if self.is_worn_out(&lane) {
+            return;
+        }
+        self.make_room();
+        self.by_destination.borrow_mut().entry(destination.clone()).or_default().push(lane);
+    }
+
+    /// Lets go of all connections without a stream, should there be too many.
+    fn make_room(&self) {
+        let by_destination = &mut *self.by_destination.borrow_mut();
+        let idle = |lanes: &Vec<Rc<Lane>>| lanes.iter().filter(|lane| lane.is_idle()).count();
+        if by_destination.values().map(idle).sum::<usize>() > self.capacity {
+            by_destination.values_mut().for_each(|lanes| lanes.retain(|lane| !lane.is_idle()));
+        }
     }
 }
 
 impl Http2Pool {
-    /// An empty pool, that keeps up to `capacity` connections while nobody uses them.
-    pub fn new(capacity: usize) -> Self {
-        Self { by_destination: RefCell::default(), capacity }
+    /// An empty pool, that keeps up to `capacity` connections while nobody uses them, for `max_requests` each.
+    pub fn new(capacity: usize, max_requests: u64) -> Self {
+        let lanes = Rc::new(Lanes { by_destination: RefCell::default(), capacity, max_requests });
+        Self { lanes, openings: Rc::default(), over_http1: RefCell::default() }
     }
 
     /// A connection to `destination` that has room for another stream, and is just what is `wanted`.
     pub fn find(&self, destination: &Destination, wanted: Option<&Wanted<'_>>) -> Option<Slot> {
-        let mut by_destination = self.by_destination.borrow_mut();
-        let connections = by_destination.get_mut(destination)?;
-        let mut cx = Context::from_waker(Waker::noop());
-        // One that has failed, or takes no more requests, is of no use to anybody.
-        connections.retain_mut(|shared| !matches!(shared.sender.poll_ready(&mut cx), Poll::Ready(Err(_))));
-        let free = connections.iter_mut().find(|shared| {
-            shared.is_for(wanted) && shared.streams.get() < shared.sender.current_max_send_streams()
-        })?;
-        Some(free.take())
+        let mut by_destination = self.lanes.by_destination.borrow_mut();
+        let lanes = by_destination.get_mut(destination)?;
+        // What has ended is of no use to anybody.
+        lanes.retain(|lane| !lane.has_ended() && !self.lanes.is_worn_out(lane));
+        let serves = |lane: &&Rc<Lane>| Identity::serves(lane.identity.as_ref(), wanted) && lane.has_room();
+        let slot = lanes.iter().find(serves)?.take();
+        if self.lanes.is_worn_out(&slot.lane) {
+            lanes.retain(|lane| !Rc::ptr_eq(lane, &slot.lane));
+        }
+        Some(slot)
     }
 
-    /// Begins to speak HTTP/2 on a fresh connection and keeps it for others.
+    /// Room on a connection that somebody else has opened just now, if there is any left.
+    pub fn join(&self, lane: &Rc<Lane>) -> Option<Slot> {
+        let usable = !lane.has_ended() && !self.lanes.is_worn_out(lane) && lane.has_room();
+        usable.then(|| lane.take())
+    }
+
+    /// What a request does that needs a connection that there is not. None if it has to open one of its own, since
+    /// those to `destination` cannot be shared. `fresh` requests have been failed by a connection.
+    pub fn turn(&self, destination: &Destination, wanted: Option<&Wanted<'_>>, fresh: bool) -> Option<Turn> {
+        let shared = !self.over_http1.borrow().contains(destination);
+        shared.then(|| self.openings.turn(destination, wanted, fresh, self.lanes.max_requests))
+    }
+
+    /// Remembers that `destination` has chosen HTTP/1.1.
+    pub fn note_http1(&self, destination: &Destination) {
+        let mut over_http1 = self.over_http1.borrow_mut();
+        if over_http1.len() >= REMEMBERED {
+            over_http1.clear();
+        }
+        over_http1.insert(destination.clone());
+    }
+
+    /// Begins to speak HTTP/2 on a fresh connection, and keeps it for others once it is known what it bears: those who
+    /// wait for `opener` are told then.
     ///
     /// # Errors
     /// What the connection itself failed with.
@@ -100,6 +171,7 @@ impl Http2Pool {
         destination: &Destination,
         identity: Option<Identity>,
         stream: Stream,
+        opener: Option<Opener>,
     ) -> Result<Slot, h2::Error> {
         let mut builder = Builder::new();
         builder
@@ -108,36 +180,45 @@ impl Http2Pool {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(MAX_HEADER_LIST)
             .max_send_buffer_size(SEND_BUFFER);
-        let (sender, connection) = builder.handshake(stream).await?;
+        let (sender, mut connection) = builder.handshake(stream).await?;
+        let ping_pong = connection.ping_pong();
         let address = destination.address;
         tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, %address, "an HTTP/2 connection to an upstream has failed");
             }
         });
-        let mut shared = Shared { identity, sender, streams: Rc::default(), used: Instant::now() };
-        let slot = shared.take();
-        self.make_room();
-        self.by_destination.borrow_mut().entry(destination.clone()).or_default().push(shared);
-        Ok(slot)
-    }
-
-    /// Lets go of all connections without a stream, should there be too many. Called when one more is opened.
-    fn make_room(&self) {
-        let by_destination = &mut *self.by_destination.borrow_mut();
-        let idle = |connections: &Vec<Shared>| connections.iter().filter(|shared| shared.is_idle()).count();
-        if by_destination.values().map(idle).sum::<usize>() > self.capacity {
-            by_destination
-                .values_mut()
-                .for_each(|connections| connections.retain(|shared| !shared.is_idle()));
+        let (streams, requests, used) = (Cell::default(), Cell::default(), Cell::new(Instant::now()));
+        let lane = Rc::new(Lane { identity, sender: RefCell::new(sender), streams, requests, used });
+        let slot = lane.take();
+        self.over_http1.borrow_mut().remove(destination);
+        if let Some(opener) = &opener {
+            opener.connected();
         }
+        let (lanes, destination) = (self.lanes.clone(), destination.clone());
+        tokio::task::spawn_local(async move {
+            if is_settled(ping_pong).await {
+                lanes.share(&destination, lane.clone());
+                if let Some(opener) = opener {
+                    opener.end(Ending::Opened(lane));
+                }
+            }
+        });
+        Ok(slot)
     }
 
     /// Lets go of connections without a stream for longer than `idle`. Called about every second.
     pub fn sweep(&self, idle: Duration) {
-        self.by_destination.borrow_mut().retain(|_, connections| {
-            connections.retain(|shared| !shared.is_idle() || shared.used.elapsed() < idle);
-            !connections.is_empty()
+        self.lanes.by_destination.borrow_mut().retain(|_, lanes| {
+            lanes.retain(|lane| !lane.is_idle() || lane.used.get().elapsed() < idle);
+            !lanes.is_empty()
         });
     }
+}
+
+/// Waits until the other end has said how many streams it allows. That is the first it says (RFC 9113 3.4), so that with
+/// the answer to a PING it is known, whether it said a number or not.
+async fn is_settled(ping_pong: Option<PingPong>) -> bool {
+    let Some(mut ping_pong) = ping_pong else { return false };
+    matches!(timeout(PATIENCE, ping_pong.ping(Ping::opaque())).await, Ok(Ok(_)))
 }

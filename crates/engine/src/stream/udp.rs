@@ -93,6 +93,8 @@ struct Session {
     sent: Cell<u64>,
     /// The target has refused.
     refused: Cell<bool>,
+    /// The target has answered.
+    answered: Cell<bool>,
     /// Ends the session; there as long as it runs.
     task: RefCell<Option<AbortHandle>>,
 }
@@ -128,8 +130,7 @@ impl Listener {
 
     /// Ends a session whose target refuses: the client's next datagram goes to another.
     fn end(&self, session: &Rc<Session>) {
-        session.refused.set(true);
-        session.in_flight.report(Outcome::Failed(Trouble::Unreachable), Instant::now);
+        session.refuse();
         self.table.borrow_mut().strike(session.client, |entered| Rc::ptr_eq(entered, session));
         if let Some(task) = session.task.take() {
             task.abort();
@@ -186,6 +187,7 @@ impl Listener {
             received: Cell::default(),
             sent: Cell::default(),
             refused: Cell::default(),
+            answered: Cell::default(),
             task: RefCell::default(),
         });
         self.table.borrow_mut().enter(client, session.clone());
@@ -247,6 +249,21 @@ impl Session {
         self.last.set(now);
         self.idle.rest(now);
     }
+
+    /// An answer has come. Only the first says that the target is there, as a connection does.
+    fn hear(&self, now: Instant) {
+        self.passed(now);
+        if !self.answered.replace(true) {
+            self.in_flight.report(Outcome::Connected, || now);
+        }
+    }
+
+    /// The target refuses what it is sent.
+    fn refuse(&self) {
+        if !self.refused.replace(true) {
+            self.in_flight.report(Outcome::Failed(Trouble::Unreachable), Instant::now);
+        }
+    }
 }
 
 /// The task of a session; when it is gone, however it ends, so is the session.
@@ -301,7 +318,7 @@ impl Leaving {
             buffer.reserve(LARGEST);
             match session.socket.try_recv_buf(&mut buffer) {
                 Ok(count) => {
-                    session.passed(Instant::now());
+                    session.hear(Instant::now());
                     let to = session.client.into();
                     match SockRef::from(&listener.socket).send_to(&buffer, &to) {
                         Ok(_) => session.sent.set(session.sent.get() + count as u64),
@@ -310,7 +327,7 @@ impl Leaving {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
-                    session.refused.set(true);
+                    session.refuse();
                     outcome = Err(error);
                     break;
                 }
@@ -326,7 +343,7 @@ impl Leaving {
     fn check(&self) -> io::Result<()> {
         let socket = &self.session.socket;
         if let Some(error) = socket.take_error()? {
-            self.session.refused.set(true);
+            self.session.refuse();
             return Err(error);
         }
         // Tells the books of readiness that there is no error any more.

@@ -232,3 +232,21 @@ async fn answers_on_their_way_still_come_when_listener_and_gateway_go() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_first_answer_says_that_a_target_is_there() {
+    let service = socket().await;
+    let document = document(&[service.local_addr().unwrap()], 60_000)
+        .replace("targets:", "algorithm: latency, healthchecks: {passive: {type: tcp}}, targets:");
+    with(&document, Settings::default(), |lab| async move {
+        let listener = listen(&lab);
+        let client = socket().await;
+        client.send_to(b"ask", listener).await.unwrap();
+        let (_, from) = receive(&service).await;
+        assert_eq!(lab.measured_targets(), 0, "nothing is known of who has not answered");
+        service.send_to(b"answer", from).await.unwrap();
+        assert_eq!(receive(&client).await.0, "answer");
+        assert_eq!(lab.measured_targets(), 1);
+    })
+    .await;
+}

@@ -10,7 +10,7 @@ use tokio::io::DuplexStream;
 use super::lab::{Lab, Peer, field, with};
 use crate::settings::Settings;
 
-const GRPC: &str = r#"
+pub const GRPC: &str = r#"
 _format_version: "3.0"
 services:
 - name: greeter
@@ -24,30 +24,30 @@ services:
 "#;
 
 /// An upstream's end of a connection.
-struct Upstream(Connection<DuplexStream, Bytes>);
+pub struct Upstream(pub Connection<DuplexStream, Bytes>);
 
 impl Upstream {
-    async fn accept(peer: Peer) -> Self {
+    pub async fn accept(peer: Peer) -> Self {
         Self(h2::server::handshake(peer.0).await.unwrap())
     }
 
-    async fn limited(peer: Peer, streams: u32) -> Self {
+    pub async fn limited(peer: Peer, streams: u32) -> Self {
         let builder = h2::server::Builder::new().max_concurrent_streams(streams).clone();
         Self(builder.handshake(peer.0).await.unwrap())
     }
 
     /// The next request; the connection is driven on in the background.
-    async fn request(&mut self) -> (Request<RecvStream>, SendResponse<Bytes>) {
+    pub async fn request(&mut self) -> (Request<RecvStream>, SendResponse<Bytes>) {
         self.0.accept().await.unwrap().unwrap()
     }
 
     /// Lets the connection go on by itself.
-    fn run(mut self) {
+    pub fn run(mut self) {
         tokio::task::spawn_local(async move { while let Some(Ok(_)) = self.0.accept().await {} });
     }
 }
 
-fn call(path: &str) -> Request<()> {
+pub fn call(path: &str) -> Request<()> {
     Request::post(format!("http://h{path}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
@@ -55,7 +55,7 @@ fn call(path: &str) -> Request<()> {
         .unwrap()
 }
 
-async fn send(client: &SendRequest<Bytes>, request: Request<()>) -> (ResponseFuture, SendStream<Bytes>) {
+pub async fn send(client: &SendRequest<Bytes>, request: Request<()>) -> (ResponseFuture, SendStream<Bytes>) {
     client.clone().ready().await.unwrap().send_request(request, false).unwrap()
 }
 
@@ -65,14 +65,14 @@ fn trailers(name: &'static str, value: &str) -> HeaderMap {
     trailers
 }
 
-fn answer(mut respond: SendResponse<Bytes>, body: &'static str) {
+pub fn answer(mut respond: SendResponse<Bytes>, body: &'static str) {
     let head = Response::builder().header("content-type", "application/grpc").body(()).unwrap();
     let mut stream = respond.send_response(head, false).unwrap();
     stream.send_data(Bytes::from_static(body.as_bytes()), false).unwrap();
     stream.send_trailers(trailers("grpc-status", "0")).unwrap();
 }
 
-async fn read(response: Response<RecvStream>) -> (u16, HeaderMap, String, Option<HeaderMap>) {
+pub async fn read(response: Response<RecvStream>) -> (u16, HeaderMap, String, Option<HeaderMap>) {
     let (head, mut body) = response.into_parts();
     let mut text = Vec::new();
     while let Some(piece) = body.data().await {
@@ -82,7 +82,7 @@ async fn read(response: Response<RecvStream>) -> (u16, HeaderMap, String, Option
     (head.status.as_u16(), head.headers, String::from_utf8(text).unwrap(), trailers)
 }
 
-async fn upstream(lab: &Lab) -> Upstream {
+pub async fn upstream(lab: &Lab) -> Upstream {
     Upstream::accept(lab.upstream().await).await
 }
 

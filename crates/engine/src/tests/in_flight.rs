@@ -155,3 +155,46 @@ async fn the_time_that_a_client_takes_over_its_body_is_not_the_targets() {
     })
     .await;
 }
+
+/// A target whose failures are counted.
+const COUNTED: &str = r#"
+_format_version: "3.0"
+services:
+- {name: one, host: counted.test, protocol: http, retries: 0, routes: [{name: all, paths: [/]}]}
+upstreams:
+- {name: counted.test, algorithm: p2c, targets: [{target: "10.0.0.1:80"}]}
+"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_breaks_off_speaks_against_its_target() {
+    // Relayed as it comes, and read whole for a plugin.
+    for field in ["", "X-Trouble: whole body\r\n"] {
+        let request = &*format!("GET / HTTP/1.1\r\nHost: h\r\n{field}\r\n");
+        for half in ["Content-Length: 9\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nx\r\n"]
+        {
+            with(&troubled(COUNTED), Settings::default(), |lab| async move {
+                let (mut client, mut upstream) = asked(&lab, request).await;
+                upstream.send(&format!("HTTP/1.1 200 OK\r\n{half}")).await;
+                drop(upstream);
+                client.head().await;
+                settle().await;
+                assert_eq!(lab.failing_targets(), 1);
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_within_a_response_does_not_speak_against_its_target() {
+    with(COUNTED, Settings::default(), |lab| async move {
+        let (mut client, mut upstream) = asked(&lab, GET).await;
+        upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").await;
+        client.head().await;
+        drop(client);
+        assert_eq!(upstream.rest().await, "");
+        settle().await;
+        assert_eq!(lab.failing_targets(), 0);
+    })
+    .await;
+}

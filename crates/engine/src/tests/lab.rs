@@ -58,6 +58,7 @@ pub struct Lab {
     publisher: Publisher,
     dialed: Mutex<mpsc::UnboundedReceiver<Peer>>,
     refusing: Rc<Cell<usize>>,
+    refusing_after: Rc<Cell<Duration>>,
 }
 
 /// One side of a pipe: the test's end of a client's or an upstream's connection.
@@ -66,6 +67,7 @@ pub struct Peer<S = DuplexStream>(pub S);
 struct PipeDial {
     dialed: mpsc::UnboundedSender<Peer>,
     refusing: Rc<Cell<usize>>,
+    refusing_after: Rc<Cell<Duration>>,
 }
 
 impl Dial for PipeDial {
@@ -73,7 +75,13 @@ impl Dial for PipeDial {
         let refused = self.refusing.get();
         if refused > 0 {
             self.refusing.set(refused - 1);
-            return Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) });
+            let after = self.refusing_after.get();
+            return Box::pin(async move {
+                if !after.is_zero() {
+                    tokio::time::sleep(after).await;
+                }
+                Err(io::ErrorKind::ConnectionRefused.into())
+            });
         }
         let (near, far) = tokio::io::duplex(PIPE);
         let sent = self.dialed.send(Peer(far));
@@ -106,11 +114,22 @@ impl Lab {
         let publisher = Publisher::new(compile(document, &services, &resolver, &tls).unwrap());
         let (sender, dialed) = mpsc::unbounded_channel();
         let refusing = Rc::new(Cell::new(0));
-        let dial = Box::new(PipeDial { dialed: sender, refusing: refusing.clone() });
+        let refusing_after = Rc::new(Cell::default());
+        let (counted, after) = (refusing.clone(), refusing_after.clone());
+        let dial = Box::new(PipeDial { dialed: sender, refusing: counted, refusing_after: after });
         let worker = Rc::new(Worker::new(0, services.clone()));
         let local = Rc::new(Local::new(worker, Rc::new(settings), dial, &publisher));
         crate::copies::offer(&local);
-        Self { local, services, resolver, tls, publisher, dialed: Mutex::new(dialed), refusing }
+        Self {
+            local,
+            services,
+            resolver,
+            tls,
+            publisher,
+            dialed: Mutex::new(dialed),
+            refusing,
+            refusing_after,
+        }
     }
 
     /// Serves `document` from now on.
@@ -221,6 +240,11 @@ impl Lab {
         self.resolver.standings.measured()
     }
 
+    /// Targets of which it is known that they mostly fail.
+    pub fn failing_targets(&self) -> usize {
+        self.resolver.standings.failing()
+    }
+
     /// How many workspaces have been made so far.
     pub fn workspaces_made(&self) -> u64 {
         self.local.worker.count() - 1
@@ -244,6 +268,12 @@ impl Lab {
     /// Refuses the next connections.
     pub fn refuse(&self, connections: usize) {
         self.refusing.set(connections);
+    }
+
+    /// Refuses the next connections, each after some time.
+    pub fn refuse_after(&self, connections: usize, after: Duration) {
+        self.refusing_after.set(after);
+        self.refuse(connections);
     }
 
     /// Connections still to be refused.

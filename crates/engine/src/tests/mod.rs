@@ -18,6 +18,7 @@ mod hostile;
 mod http2;
 mod http2_frames;
 mod http2_hostile;
+mod http2_shared;
 mod in_flight;
 mod load;
 mod panics;

@@ -75,6 +75,9 @@ impl Phases for Trouble {
         if self.has(cx, "body_filter") {
             cx.want_body(BodyMode::Observe);
         }
+        if self.has(cx, "whole body") {
+            cx.want_body(BodyMode::Whole);
+        }
     }
 
     fn body_filter(&self, cx: &mut BodyFilter<'_>) {

@@ -135,6 +135,17 @@ impl Trust {
     }
 }
 
+impl Identity {
+    /// Whether a connection that was opened as `identity`, or in cleartext, is just what is `wanted`.
+    pub fn serves(identity: Option<&Self>, wanted: Option<&Wanted<'_>>) -> bool {
+        match (wanted, identity) {
+            (None, None) => true,
+            (Some(wanted), Some(identity)) => wanted.is(identity),
+            _ => false,
+        }
+    }
+}
+
 impl Wanted<'_> {
     /// The same, for a request that needs HTTP/1.1 whatever the service would choose.
     pub fn over_http1(self) -> Self {

@@ -20,11 +20,13 @@ use super::reach::complain;
 use crate::channel::Fault;
 use crate::forward;
 use crate::http2::call::Call;
+use crate::http2::opening::{Ending, Opener, Turn};
 use crate::http2::pool::Slot;
 use crate::protocol::call_timeout;
 use crate::respond::Failure;
-use crate::session::Parts;
+use crate::session::{Local, Parts};
 use crate::snapshot::Versions;
+use crate::tls::Wanted;
 use crate::transport::Stream;
 use crate::upload::Framing;
 
@@ -91,34 +93,16 @@ enum Shared {
 /// A connection that can take the request: one that is open, or a new one, which speaks what the service chooses.
 async fn connect(parts: &mut Parts<'_>, message: &Message<'_>, now: Instant) -> Result<Connection, Missed> {
     let refused = Missed { failure: Failure::ConnectRefused, unsent: true, stale: false };
-    let (versions, destination) = (message.plan.versions, &message.destination);
     // There is no way to change the protocol of a connection that speaks HTTP/2.
     let upgrades = parts.work.exchange.request.upgrade == Some(Upgrade::WebSocket) && !message.plan.calls;
     let trust = message.plan.trust.as_ref();
     let wanted = trust.map(|trust| trust.wanted(&parts.work.scratch).ok_or(refused)).transpose()?;
     let wanted = if upgrades { wanted.map(|wanted| wanted.over_http1()) } else { wanted };
-    let (dial, pool) = (&*parts.local.dial, &parts.local.http2_pool);
-    if !message.fresh {
-        if !upgrades && let Some(slot) = pool.find(destination, wanted.as_ref()) {
-            return Ok(Connection::Http2(slot, Shared::Yes));
-        }
-        if (upgrades || versions == Versions::Negotiated)
-            && let Some(Reused { stream, requests }) =
-                parts.local.pool.take(destination, wanted.as_ref(), now.into_std())
-        {
-            return Ok(Connection::Http1(stream, requests + 1));
-        }
+    let need = Need { local: parts.local, message, wanted, upgrades };
+    if let Some(connection) = need.kept(now) {
+        return Ok(connection);
     }
-    let opening = async {
-        let stream = connect::open(dial, destination, wanted).await?;
-        if upgrades || (versions == Versions::Negotiated && !stream.speaks_http2()) {
-            return Ok(Connection::Http1(stream, 1));
-        }
-        let identity = wanted.map(|wanted| wanted.identity());
-        let slot = pool.open(destination, identity, stream).await.map_err(io::Error::other)?;
-        Ok(Connection::Http2(slot, Shared::No))
-    };
-    match parts.channel.within(&parts.work.upload, parts.work.timeouts.connect, opening).await {
+    match parts.channel.within(&parts.work.upload, parts.work.timeouts.connect, need.obtain()).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(reason)) => {
             if trust.is_some() {
@@ -128,6 +112,85 @@ async fn connect(parts: &mut Parts<'_>, message: &Message<'_>, now: Instant) -> 
         }
         Err(Fault::Timeout) => Err(Missed { failure: Failure::UpstreamTimeout, ..refused }),
         Err(Fault::Closed) => Err(Missed { failure: Failure::ClientGone, ..refused }),
+    }
+}
+
+/// What a connection is needed for.
+struct Need<'a> {
+    local: &'a Local,
+    message: &'a Message<'a>,
+    wanted: Option<Wanted<'a>>,
+    /// Only HTTP/1.1 is of use.
+    upgrades: bool,
+}
+
+impl Need<'_> {
+    /// A connection that is open.
+    fn kept(&self, now: Instant) -> Option<Connection> {
+        let Self { local, message: Message { destination, plan, fresh, .. }, wanted, upgrades } = self;
+        if *fresh {
+            return None;
+        }
+        if !upgrades && let Some(slot) = local.http2_pool.find(destination, wanted.as_ref()) {
+            return Some(Connection::Http2(slot, Shared::Yes));
+        }
+        if !upgrades && plan.versions != Versions::Negotiated {
+            return None;
+        }
+        let Reused { stream, requests } = local.pool.take(destination, wanted.as_ref(), now.into_std())?;
+        Some(Connection::Http1(stream, requests + 1))
+    }
+
+    /// A new connection: room on one that another request is opening, or one of its own.
+    async fn obtain(&self) -> io::Result<Connection> {
+        let pool = &self.local.http2_pool;
+        let Message { destination, fresh, .. } = self.message;
+        while !self.upgrades
+            && let Some(turn) = pool.turn(destination, self.wanted.as_ref(), *fresh)
+        {
+            let opening = match turn {
+                Turn::Lead(opener) => return self.open(Some(opener)).await,
+                Turn::Follow(opening) => opening,
+            };
+            match opening.ending().await {
+                Ending::Opened(lane) => match pool.join(lane) {
+                    Some(slot) => return Ok(Connection::Http2(slot, Shared::No)),
+                    None => break,
+                },
+                Ending::Http1 => break,
+                Ending::Failed(kind) => return Err((*kind).into()),
+                Ending::Abandoned => {}
+            }
+        }
+        self.open(None).await
+    }
+
+    /// Opens a connection, for those who wait for `opener` too.
+    async fn open(&self, opener: Option<Opener>) -> io::Result<Connection> {
+        let Self { local, message: Message { destination, plan, .. }, wanted, upgrades } = self;
+        let end = |opener: Option<Opener>, ending| {
+            if let Some(opener) = opener {
+                opener.end(ending);
+            }
+        };
+        let stream = match connect::open(&*local.dial, destination, *wanted).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                end(opener, Ending::Failed(error.kind()));
+                return Err(error);
+            }
+        };
+        if *upgrades {
+            return Ok(Connection::Http1(stream, 1));
+        }
+        if plan.versions == Versions::Negotiated && !stream.speaks_http2() {
+            local.http2_pool.note_http1(destination);
+            end(opener, Ending::Http1);
+            return Ok(Connection::Http1(stream, 1));
+        }
+        let identity = wanted.map(|wanted| wanted.identity());
+        let opened = local.http2_pool.open(destination, identity, stream, opener).await;
+        opened.map(|slot| Connection::Http2(slot, Shared::No)).map_err(io::Error::other)
     }
 }
 

@@ -67,7 +67,15 @@ fn millis_since(start: std::time::Instant) -> u64 {
 fn mark_answered(parts: &Parts<'_>) {
     let Exchange { response, record, .. } = &parts.work.exchange;
     let answered = || record.upstream_answered.map_or_else(Instant::now, Instant::from_std);
-    parts.work.in_flight.report(Outcome::Responded(response.status), answered);
+    parts.work.in_flight.answered(response.status, answered);
+}
+
+/// Tells the target that its response broke off after the head, if that was the failure. Silence is no sign of trouble:
+/// streams of events may have nothing to tell.
+pub fn mark_broken(parts: &Parts<'_>, failure: Failure) {
+    if matches!(failure, Failure::UpstreamClosed | Failure::UpstreamMalformed { .. }) {
+        parts.work.in_flight.broke_off();
+    }
 }
 
 /// Enters the failure of the last attempt into the record and tells the target, if it was the upstream's.
