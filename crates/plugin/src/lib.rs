@@ -26,7 +26,6 @@ pub mod identity;
 pub mod journal;
 pub mod limits;
 pub mod lru;
-pub mod metrics;
 pub mod multipart;
 pub mod object;
 pub mod query;

@@ -85,9 +85,11 @@ record! {
 record! {
     /// What a request gets in place of the refusal.
     pub struct Fallback {
-        /// `none`; `cached`: the last good response to the same `GET` request; `static`: a fixed answer. Where there is
-        /// no response to repeat, the answer is the refusal.
-        r#type: String = "none", [one_of(&["none", "cached", "static"])];
+        /// `none`; `cached`: the last good response to the same `GET` request; `static`: a fixed answer;
+        /// `service`: the response of another service. Where there is no response to repeat, the answer is the refusal.
+        r#type: String = "none", [one_of(&["none", "cached", "static", "service"])];
+        /// With `service`: name or id of the service that gets the requests.
+        service: Option<String>, [len_min(1)];
         /// With `cached`: seconds after which a response is too old to be repeated.
         max_age: i64 = 3600, [between(1, 31536000)];
         /// With `static`: the status code.

@@ -15,8 +15,8 @@ use bytes::Bytes;
 use plugin::admin::Endpoint;
 use plugin::exchange::Trouble;
 use plugin::{
-    Access, BodyFilter, BodyMode, Build, BuildError, Flow, HeaderFilter, Headers, Known, Matched, Phase,
-    Phases, Plugin, Scopes, Source,
+    Access, BodyFilter, BodyMode, Build, BuildError, Detour, Flow, HeaderFilter, Headers, Known, Matched,
+    Phase, Phases, Plugin, Scopes, Source,
 };
 
 use breaker::{Breaker, Subject};
@@ -50,6 +50,8 @@ enum Fallback {
     Cached { store: Arc<Store>, max_age_ms: u64 },
     /// A fixed answer.
     Static { status: u16, headers: Headers, body: Bytes },
+    /// The response of another service.
+    Service(Detour),
 }
 
 /// The refusal, its body cut where the seconds go.
@@ -145,6 +147,12 @@ fn fallback(config: &Config, cx: &Build<'_>) -> Result<Fallback, BuildError> {
             let headers = header_fields("config.fallback.headers", given)?;
             let body = Bytes::from(wanted.body.clone().into_bytes());
             Fallback::Static { status: wanted.status as u16, headers, body }
+        }
+        "service" => {
+            let field = "config.fallback.service";
+            let message = "fallback.type: service needs the name of a service here";
+            let name = wanted.service.as_deref().ok_or_else(|| BuildError::new(field, message))?;
+            Fallback::Service(cx.detour_to_service(field, name)?)
         }
         _ => Fallback::None,
     })
@@ -246,6 +254,17 @@ impl CircuitBreaker {
     ) -> Option<Flow> {
         let (status, headers, body) = match &self.fallback {
             Fallback::None => return None,
+            Fallback::Service(detour) => {
+                let own = cx.matched.as_ref().and_then(|matched| matched.service.as_ref()).map(|own| own.id);
+                // To itself, it would get all the requests that it is to be spared.
+                if own == detour.service().map(|service| service.id) {
+                    return None;
+                }
+                cx.decorate().set("X-Circuit-Breaker", b"open");
+                cx.send_to(detour);
+                breaker.stood_in.add(1);
+                return Some(Flow::Next);
+            }
             Fallback::Static { status, headers, body } => (*status, headers, body),
             Fallback::Cached { store, max_age_ms } => {
                 let found = store.find(key?)?;

@@ -174,6 +174,37 @@ fn a_fixed_answer_may_stand_in() {
 }
 
 #[test]
+fn another_service_may_stand_in_and_its_outcomes_do_not_count() {
+    let config = |to: &str| {
+        format!(
+            "_format_version: '3.0'\nservices:\n- {{name: orders, url: 'http://127.0.0.1:1', routes: [{{name: a, paths: [/]}}]}}\n\
+             - {{name: spare, url: 'http://127.0.0.1:2'}}\nplugins:\n- {{name: circuit-breaker, config: {{consecutive_failures: 1, \
+             open: {{seconds: 10}}, fallback: {{type: service, service: {to}}}}}}}\n"
+        )
+    };
+    let mut harness = Harness::new(ROOM, &config("spare")).unwrap();
+    assert_eq!(get(&mut harness, 500).sent_to, None);
+    let stood_in = get(&mut harness, 200);
+    assert_eq!((stood_in.sent_to.as_deref(), stood_in.status), (Some("spare"), 200));
+    assert_eq!(stood_in.header("X-Circuit-Breaker").as_deref(), Some("open"));
+    harness.clock.advance(10_000);
+    let probe = get(&mut harness, 200);
+    assert_eq!((probe.sent_to, state(&harness)), (None, "closed".to_owned()));
+    get(&mut harness, 500);
+    (0..3).for_each(|_| assert_eq!(get(&mut harness, 500).sent_to.as_deref(), Some("spare")));
+    harness.clock.advance(10_000);
+    assert_eq!(get(&mut harness, 200).sent_to, None, "failures elsewhere keep it open no longer");
+    let mut itself = Harness::new(ROOM, &config("orders")).unwrap();
+    get(&mut itself, 500);
+    assert!(get(&mut itself, 200).answered, "a service does not stand in for itself");
+    let refusal = Harness::new(ROOM, &config("nobody")).err().unwrap_or_default();
+    assert!(
+        refusal.contains("config.fallback.service") || refusal.contains("there is no service 'nobody'"),
+        "{refusal}"
+    );
+}
+
+#[test]
 fn it_is_opened_and_closed_by_hand() {
     let mut harness = harness("{consecutive_failures: 1}");
     let by_hand = |harness: &Harness, what: &str| call(harness, "POST", what, &["orders"]);
@@ -224,6 +255,7 @@ fn senseless_settings_are_refused() {
         ("{window: {failure_ratio: 0}}", "share above 0"),
         ("{open: {seconds: 500}}", "must not be less"),
         ("{per: target}", "expected one of"),
+        ("{fallback: {type: service}}", "needs the name of a service"),
         ("{failures: {errors: [dns]}}", "expected one of"),
         ("{fallback: {type: static, headers: {X: \"a\\nb\"}}}", "no value of a header field"),
     ] {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use plugin::admin::{Answer, Call, Endpoint};
-use plugin::metrics::Metric;
+use plugin::figures::{Family, Figure, Kind};
 use plugin::{Build, Exchange, Matched, Services};
 use serde_json::{Value, json};
 
@@ -22,6 +22,13 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint { method: "GET", path: "/mirrors", on_status_listener: false, handle: show },
     Endpoint { method: "DELETE", path: "/mirrors", on_status_listener: false, handle: forget },
 ];
+
+static COPIES: Family = Family {
+    name: "mirror_total",
+    help: "Copies of requests by what came of them",
+    kind: Kind::Counter,
+    labels: &["route", "to", "result"],
+};
 
 /// What may come of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +65,7 @@ impl Outcome {
 pub(super) struct Report {
     route: String,
     to: String,
-    counts: Vec<Arc<Metric>>,
+    counts: Vec<Arc<Figure>>,
     places: Mutex<Places>,
 }
 
@@ -100,17 +107,14 @@ impl Report {
     }
 
     fn new(services: &Services, route: String, to: &str) -> Self {
-        let metric = |(_, result): &(Outcome, &'static str)| {
-            let labels = [("route", route.as_str()), ("to", to), ("result", *result)];
-            Metric::kept(services, "biplane_mirror_total", "Copies of requests by what came of them", &labels)
-        };
-        let counts = Outcome::ALL.iter().map(metric).collect();
+        let figure = |(_, result): &(Outcome, &str)| services.figures.of(&COPIES, &[&route, to, result]);
+        let counts = Outcome::ALL.iter().map(figure).collect();
         Self { counts, route, to: to.to_owned(), places: Mutex::default() }
     }
 
     /// Counts what came of a copy.
     pub(super) fn count(&self, outcome: Outcome) {
-        self.counts[outcome as usize].count();
+        self.counts[outcome as usize].add(1);
     }
 
     /// Leaves the differences that are not at places known to be noise.
@@ -153,7 +157,7 @@ impl Report {
 
     fn to_json(&self) -> Value {
         let counts = Outcome::ALL.iter().zip(&self.counts);
-        let counts: BTreeMap<&str, u64> = counts.map(|((_, name), metric)| (*name, metric.value())).collect();
+        let counts: BTreeMap<&str, u64> = counts.map(|((_, name), figure)| (*name, figure.value())).collect();
         let places = self.places();
         json!({
             "route": self.route,
@@ -195,7 +199,7 @@ impl Example {
 
 fn show(call: &Call<'_>) -> Answer {
     let reports = call.services.all_kept::<Report>();
-    let used = |report: &Arc<Report>| report.counts.iter().any(|metric| metric.value() > 0);
+    let used = |report: &Arc<Report>| report.counts.iter().any(|figure| figure.value() > 0);
     let data: Vec<Value> =
         reports.iter().filter(|(_, report)| used(report)).map(|(_, report)| report.to_json()).collect();
     Answer::json(200, &json!({ "data": data, "next": null }))

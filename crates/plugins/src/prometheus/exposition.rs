@@ -5,7 +5,6 @@ use std::fmt::{Display, Write};
 use std::sync::Arc;
 
 use plugin::figures::Kind;
-use plugin::metrics::Metric;
 use plugin::sessions::{SessionEnd, SessionSeries};
 use plugin::stats::Tally;
 use plugin::{Services, Source};
@@ -29,7 +28,6 @@ pub fn write(services: &Services) -> String {
     ended_sessions(&sessions, &mut page);
     bandwidth(&routes, &sessions, &mut page);
     latencies(&routes, &mut page);
-    of_rooms(services, &mut page);
     if services.all_kept::<Shown>().iter().any(|(_, shown)| shown.upstream_health) {
         upstream_health(services, &mut page);
     }
@@ -72,20 +70,6 @@ impl Page {
     fn line(&mut self, text: std::fmt::Arguments<'_>) {
         // Writing to a string cannot fail.
         let _ = writeln!(self.0, "{text}");
-    }
-}
-
-/// The counters that rooms keep, family by family; those that have counted nothing are left out.
-fn of_rooms(services: &Services, page: &mut Page) {
-    let mut family = "";
-    let kept = services.all_kept::<Metric>();
-    for (_, metric) in kept.iter().filter(|(_, metric)| metric.value() > 0) {
-        if metric.name != family {
-            family = metric.name;
-            page.family(metric.name, "counter", metric.help);
-        }
-        let labels: Vec<_> = metric.labels.iter().map(|(label, value)| (*label, value.as_str())).collect();
-        page.sample(metric.name, &labels, metric.value());
     }
 }
 
