@@ -37,6 +37,8 @@ pub struct FromEnvironment {
     pub status_tls: TlsSettings,
     /// Name servers, where given.
     pub dns_servers: Vec<std::net::SocketAddr>,
+    /// Which kinds of records names are asked for.
+    pub dns_order: engine::DnsOrder,
     /// Everything that was given, for `GET /`.
     pub given: Environment,
     /// What was given and is not honoured.
@@ -53,7 +55,7 @@ pub fn from_environment(
     let given: Environment = variables
         .filter_map(|(name, value)| Some((name.strip_prefix("KONG_")?.to_ascii_lowercase(), value)))
         .collect();
-    let mut reading = Reading { settings: Settings::default(), servers: Vec::new(), problems: Vec::new() };
+    let mut reading = Reading::default();
     let mut warnings = Vec::new();
     for (name, value) in &given {
         let elsewhere = || ELSEWHERE.contains(&name.as_str()) || tls::NAMES.contains(&name.as_str());
@@ -73,8 +75,8 @@ pub fn from_environment(
     if !reading.problems.is_empty() {
         return Err(reading.problems.join("\n"));
     }
-    let Reading { settings, servers: dns_servers, .. } = reading;
-    Ok(FromEnvironment { settings, admin_tls, status_tls, dns_servers, given, warnings })
+    let Reading { settings, servers: dns_servers, order: dns_order, .. } = reading;
+    Ok(FromEnvironment { settings, admin_tls, status_tls, dns_servers, dns_order, given, warnings })
 }
 
 fn unhonoured_values(given: &Environment) -> Vec<String> {
@@ -94,9 +96,11 @@ fn unhonoured_values(given: &Environment) -> Vec<String> {
     warnings
 }
 
+#[derive(Default)]
 struct Reading {
     settings: Settings,
     servers: Vec<std::net::SocketAddr>,
+    order: engine::DnsOrder,
     problems: Vec<String>,
 }
 
@@ -142,6 +146,10 @@ impl Reading {
             "nginx_events_worker_connections" => self.value(name, value, &mut settings.max_connections),
             "nginx_main_worker_shutdown_timeout" => self.seconds(name, value, &mut settings.drain_timeout),
             "dns_resolver" => self.servers(name, value),
+            "dns_order" => match value.parse() {
+                Ok(order) => self.order = order,
+                Err(()) => self.wrong(name, value, "an order of LAST, SRV, A, AAAA (after A) and CNAME"),
+            },
             _ => return self.apply_own(settings, name, value),
         }
         true
@@ -315,9 +323,10 @@ mod tests {
             ("KONG_TRUSTED_IPS", "10.0.0.0/99"),
             ("KONG_REAL_IP_RECURSIVE", "maybe"),
             ("KONG_HEADERS", "bogus"),
+            ("KONG_DNS_ORDER", "AAAA,A"),
         ];
         let problems = read(&variables).unwrap_err();
-        assert_eq!(problems.lines().count(), 3, "{problems}");
+        assert_eq!(problems.lines().count(), 4, "{problems}");
     }
 
     #[test]

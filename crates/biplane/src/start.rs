@@ -254,6 +254,7 @@ pub fn resolver(environment: &FromEnvironment) -> std::io::Result<Arc<Resolver>>
     Resolver::start(DnsSettings {
         extra_hosts_file: std::env::var_os("BIPLANE_HOSTS_FILE").map(PathBuf::from),
         servers: environment.dns_servers.clone(),
+        order: environment.dns_order.clone(),
         ..DnsSettings::default()
     })
 }

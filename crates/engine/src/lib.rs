@@ -60,7 +60,7 @@ mod tunnel;
 mod websocket;
 
 pub use caught::report_panics;
-pub use dns::{DnsSettings, Resolver};
+pub use dns::{DnsSettings, Order as DnsOrder, Resolver};
 pub use gateway::{Gateway, StartError};
 pub use listen::{Address, Bound, Carries, Inherited, Listener};
 /// How a server speaks TLS.

@@ -124,7 +124,7 @@ fn health_of(upstream: &str, balancer: &Balancer) -> Vec<TargetHealth> {
             return vec![row(spot, String::new(), "dns_error")];
         }
         let state = |address| states.get(address).copied().unwrap_or("healthchecks_off");
-        spot.addresses().iter().map(|address| row(spot, address.to_string(), state(address))).collect()
+        spot.addresses().iter().map(|(address, _)| row(spot, address.to_string(), state(address))).collect()
     };
     balancer.source.targets.iter().flat_map(rows).collect()
 }

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 
-use crate::dns::{Follower, Name, Resolver};
+use crate::dns::{Follower, Name, Record, Resolver, Service};
 use crate::health::Rules;
 
 pub use affinity::Asker;
@@ -217,9 +217,9 @@ impl Source {
         let standing = |address| watched.then(|| self.standings.keep(&self.owner, address));
         let mut candidates = Vec::new();
         for (target, spot) in self.targets.iter().enumerate() {
-            candidates.extend(spot.addresses().into_iter().map(|address| Candidate {
+            candidates.extend(spot.addresses().into_iter().map(|(address, weight)| Candidate {
                 peer: Peer { address, target },
-                weight: spot.weight.into(),
+                weight: weight.into(),
                 standing: standing(address),
             }));
         }
@@ -246,11 +246,18 @@ impl Spot {
         format!("{}:{}", self.host, self.port)
     }
 
-    /// The addresses known now.
-    fn addresses(&self) -> Vec<SocketAddr> {
-        let with_port = |address: &IpAddr| SocketAddr::new(*address, self.port);
+    /// The addresses known now, with their weights. SRV records decide about port and weight, but a target without
+    /// weight has none.
+    fn addresses(&self) -> Vec<(SocketAddr, u16)> {
+        let with_port = |record: &Record| match record.service {
+            Some(Service { port, weight }) if self.weight > 0 => {
+                (SocketAddr::new(record.address, port), weight)
+            }
+            Some(Service { port, .. }) => (SocketAddr::new(record.address, port), 0),
+            None => (SocketAddr::new(record.address, self.port), self.weight),
+        };
         match &self.place {
-            Place::Address(address) => vec![with_port(address)],
+            Place::Address(address) => vec![with_port(&Record::from(*address))],
             Place::Name(name) => name.addresses().list.iter().map(with_port).collect(),
         }
     }

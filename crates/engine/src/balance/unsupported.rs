@@ -14,7 +14,11 @@ pub fn unsupported(upstream: &Upstream) -> Vec<(&'static str, String)> {
         found.push((field, "a path with a semicolon cannot stand in a cookie".to_owned()));
     }
     if upstream.use_srv_name {
-        found.push(("use_srv_name", "SRV records are not supported yet".to_owned()));
+        found.push((
+            "use_srv_name",
+            "the names in SRV records cannot be sent as Host yet; the records themselves are used without it"
+                .to_owned(),
+        ));
     }
     found
 }

@@ -5,10 +5,12 @@
 
 mod hosts;
 mod name;
+mod order;
 mod query;
 mod refresh;
 #[cfg(test)]
 pub(crate) mod server;
+mod services;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +28,8 @@ use crate::balance::{Rotations, Standings};
 use crate::health::Book;
 
 pub(crate) use name::Follower;
-pub use name::{Failure, Name, State};
+pub use name::{Failure, Name, Record, Service, State};
+pub use order::{Kind, Order};
 use refresh::{Refresher, Watch};
 
 /// Most names watched at a time.
@@ -43,6 +46,8 @@ pub struct DnsSettings {
     pub files_interval: Duration,
     /// Name servers to ask; those of the system when empty.
     pub servers: Vec<SocketAddr>,
+    /// The kinds of records to ask for.
+    pub order: Order,
     /// Records that expire earlier are kept this long.
     pub min_ttl: Duration,
     /// Records that expire later are kept this long.
@@ -82,6 +87,7 @@ impl Default for DnsSettings {
             hosts_file: PathBuf::from("/etc/hosts"),
             files_interval: Duration::from_secs(2),
             servers: Vec::new(),
+            order: Order::default(),
             min_ttl: Duration::from_secs(1),
             max_ttl: Duration::from_secs(3600),
             error_ttl: Duration::from_secs(1),

@@ -18,13 +18,31 @@ pub struct Name {
 pub struct Addresses {
     /// The IPv4 addresses, or the IPv6 addresses of a name that has no IPv4 ones (Kong's default order), sorted.
     /// After a failure that does not deny the name, the last good list.
-    pub list: Vec<IpAddr>,
+    pub list: Vec<Record>,
     /// How the last lookup went.
     pub state: State,
     /// Grows with every change.
     pub generation: u64,
     /// Found in a hosts file.
     pub(super) from_hosts: bool,
+}
+
+/// An address of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Record {
+    /// The address.
+    pub address: IpAddr,
+    /// What an SRV record says of it, where the name has such records.
+    pub service: Option<Service>,
+}
+
+/// What an SRV record says beside the name (RFC 2782).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Service {
+    /// Replaces the configured port.
+    pub port: u16,
+    /// Replaces the configured weight; a 0 in the record is a 1 here (kong.md 5.1).
+    pub weight: u16,
 }
 
 /// How the last lookup of a name went.
@@ -59,6 +77,12 @@ pub(crate) trait Follower: Send + Sync {
     fn addresses_changed(&self);
 }
 
+impl From<IpAddr> for Record {
+    fn from(address: IpAddr) -> Self {
+        Self { address, service: None }
+    }
+}
+
 impl Name {
     pub(super) fn new(text: Arc<str>) -> Self {
         let nothing = Addresses { list: Vec::new(), state: State::Pending, generation: 0, from_hosts: false };
@@ -85,7 +109,7 @@ impl Name {
     }
 
     /// Publishes the outcome of a lookup and tells the followers if it changes anything.
-    pub(super) fn publish(&self, list: Vec<IpAddr>, state: State, from_hosts: bool) -> bool {
+    pub(super) fn publish(&self, list: Vec<Record>, state: State, from_hosts: bool) -> bool {
         let before = self.current.load_full();
         if before.list == list && before.state == state && before.from_hosts == from_hosts {
             return false;

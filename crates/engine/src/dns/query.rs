@@ -16,7 +16,7 @@ use hickory_resolver::proto::rr::{Name as Domain, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
 
 use super::hosts::{MAX_ADDRESSES, Stamp, one_family};
-use super::{DnsSettings, Failure};
+use super::{DnsSettings, Failure, Kind, Order, Record, services};
 
 /// Where the system keeps its resolver configuration, watched for changes.
 const SYSTEM_CONFIGURATION: &str = "/etc/resolv.conf";
@@ -29,8 +29,10 @@ pub(super) type Answer = Result<Found, Failure>;
 /// Addresses and how long they are good for.
 #[derive(Debug)]
 pub(super) struct Found {
-    pub(super) list: Vec<IpAddr>,
+    pub(super) list: Vec<Record>,
     pub(super) ttl: Duration,
+    /// The kind of the records, unless a kind that comes earlier in the order could not be asked for.
+    pub(super) kind: Option<Kind>,
 }
 
 /// The way to the name servers.
@@ -40,6 +42,7 @@ pub(super) struct Queries {
     timeout: Option<Duration>,
     search: Vec<Domain>,
     dots: usize,
+    order: Order,
     /// None if the configuration cannot be used.
     resolver: Option<TokioResolver>,
 }
@@ -52,6 +55,7 @@ impl Queries {
             timeout: settings.timeout,
             search: Vec::new(),
             dots: 1,
+            order: settings.order.clone(),
             resolver: None,
         };
         queries.stamp = Stamp::of(Path::new(SYSTEM_CONFIGURATION));
@@ -70,15 +74,25 @@ impl Queries {
         true
     }
 
-    /// Looks up `name`, which is in lower case.
-    pub(super) fn lookup(&self, name: &str) -> impl Future<Output = Answer> + Send + 'static + use<> {
+    /// Looks up `name`, which is in lower case and had records of the kind `last`.
+    pub(super) fn lookup(
+        &self,
+        name: &str,
+        last: Option<Kind>,
+    ) -> impl Future<Output = Answer> + Send + 'static + use<> {
         let domains = self.domains(name);
+        let last = last.filter(|_| self.order.last_first);
+        let mut order = self.order.kinds.clone();
+        // A stable sort: the last kind first, the others as they are.
+        order.sort_by_key(|kind| Some(*kind) != last);
         let resolver = self.resolver.clone();
         async move {
             let domains = domains?;
             let resolver = resolver.ok_or(Failure::Server)?;
             let at_most = resolver.options().timeout * PATIENCE;
-            tokio::time::timeout(at_most, search(&resolver, domains)).await.unwrap_or(Err(Failure::Timeout))
+            tokio::time::timeout(at_most, search(&resolver, domains, &order, last))
+                .await
+                .unwrap_or(Err(Failure::Timeout))
         }
     }
 
@@ -133,10 +147,15 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
 
 /// Asks for one name after the other. The whole is "not found" only if every name is known not to exist: a server's
 /// failure must not look like a name that is gone.
-async fn search(resolver: &TokioResolver, domains: Vec<Domain>) -> Answer {
+async fn search(
+    resolver: &TokioResolver,
+    domains: Vec<Domain>,
+    order: &[Kind],
+    last: Option<Kind>,
+) -> Answer {
     let mut failure = Failure::NotFound;
     for domain in domains {
-        match addresses(resolver, &domain).await {
+        match records(resolver, &domain, order, last).await {
             Err(Failure::NotFound) => {}
             Err(other) => failure = other,
             found => return found,
@@ -145,8 +164,27 @@ async fn search(resolver: &TokioResolver, domains: Vec<Domain>) -> Answer {
     Err(failure)
 }
 
+/// The records of the first kind that the name has. Some servers deny a name because they do not know the kind, so
+/// that a denial does not end it; a failure does if the name had records of that kind, which are kept then.
+async fn records(resolver: &TokioResolver, domain: &Domain, order: &[Kind], last: Option<Kind>) -> Answer {
+    let mut failed = None;
+    for &kind in order {
+        let answer = match kind {
+            Kind::Services => services::lookup(resolver, domain).await,
+            Kind::Addresses => addresses(resolver, domain).await,
+        };
+        match answer {
+            Ok(found) => return Ok(Found { kind: failed.is_none().then_some(kind), ..found }),
+            Err(Failure::NotFound) => {}
+            Err(failure) if last == Some(kind) => return Err(failure),
+            Err(failure) => failed = failed.or(Some(failure)),
+        }
+    }
+    Err(failed.unwrap_or(Failure::NotFound))
+}
+
 /// The IPv4 addresses of a name or, if it has none, its IPv6 addresses.
-async fn addresses(resolver: &TokioResolver, domain: &Domain) -> Answer {
+pub(super) async fn addresses(resolver: &TokioResolver, domain: &Domain) -> Answer {
     for kind in [RecordType::A, RecordType::AAAA] {
         match resolver.lookup(domain.clone(), kind).await {
             Ok(lookup) => {
@@ -156,7 +194,9 @@ async fn addresses(resolver: &TokioResolver, domain: &Domain) -> Answer {
                     answers.filter_map(|record| record.data.ip_addr()).filter(usable).collect();
                 if !list.is_empty() {
                     let ttl = lookup.answers().iter().map(|record| record.ttl).min().unwrap_or(0);
-                    return Ok(Found { list: one_family(list), ttl: Duration::from_secs(ttl.into()) });
+                    let list = one_family(list).into_iter().map(Record::from).collect();
+                    let kind = Some(Kind::Addresses);
+                    return Ok(Found { list, ttl: Duration::from_secs(ttl.into()), kind });
                 }
             }
             Err(error) => match failure(&error) {
@@ -169,7 +209,7 @@ async fn addresses(resolver: &TokioResolver, domain: &Domain) -> Answer {
     Err(Failure::NotFound)
 }
 
-fn failure(error: &NetError) -> Failure {
+pub(super) fn failure(error: &NetError) -> Failure {
     match error {
         NetError::Timeout => Failure::Timeout,
         NetError::Dns(DnsError::NoRecordsFound(none))
@@ -187,8 +227,8 @@ mod tests {
 
     fn domains(name: &str, search: &[&str], dots: usize) -> Vec<String> {
         let search = search.iter().map(|domain| Domain::from_ascii(domain).unwrap()).collect();
-        let queries =
-            Queries { stamp: None, servers: Vec::new(), timeout: None, search, dots, resolver: None };
+        let mut queries = Queries::new(&crate::DnsSettings::default());
+        (queries.search, queries.dots) = (search, dots);
         queries.domains(name).unwrap().iter().map(ToString::to_string).collect()
     }
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::hosts::HostsFiles;
 use super::query::{Answer, Queries};
-use super::{DnsSettings, Failure, Name, Registry, State};
+use super::{DnsSettings, Failure, Kind, Name, Registry, State};
 
 /// Most lookups under way at a time.
 const CONCURRENCY: usize = 32;
@@ -24,6 +24,8 @@ pub(super) struct Watch {
     name: Weak<Name>,
     text: Arc<str>,
     failures: u32,
+    /// The kind of records it had last.
+    last: Option<Kind>,
     untried: bool,
 }
 
@@ -46,7 +48,7 @@ pub(super) struct Refresher {
 
 impl Watch {
     pub(super) fn new(name: &Arc<Name>) -> Self {
-        Self { name: Arc::downgrade(name), text: name.text().clone(), failures: 0, untried: true }
+        Self { name: Arc::downgrade(name), text: name.text().clone(), failures: 0, last: None, untried: true }
     }
 }
 
@@ -107,7 +109,7 @@ impl Refresher {
             } else if let Some(list) = self.hosts.find(&watch.text) {
                 self.finish_from_file(watch, list);
             } else {
-                let lookup = self.queries.lookup(&watch.text);
+                let lookup = self.queries.lookup(&watch.text, watch.last);
                 let task = self.running.spawn(lookup).id();
                 self.asked.insert(task, watch);
             }
@@ -137,7 +139,7 @@ impl Refresher {
     fn finish_from_file(&mut self, mut watch: Watch, list: Vec<IpAddr>) {
         if let Some(name) = watch.name.upgrade() {
             watch.failures = 0;
-            name.publish(list, State::Resolved, true);
+            name.publish(list.into_iter().map(Into::into).collect(), State::Resolved, true);
             self.plan(watch, self.settings.max_ttl);
         } else {
             self.drop_watch(&watch);
@@ -158,6 +160,7 @@ impl Refresher {
         match answer {
             Ok(found) => {
                 watch.failures = 0;
+                watch.last = found.kind;
                 if name.publish(found.list, State::Resolved, false) {
                     tracing::debug!(name = &**name.text(), "addresses changed");
                 }

@@ -10,6 +10,8 @@ use std::thread::{self, JoinHandle};
 pub(crate) enum Reaction {
     /// Addresses with a time to live in seconds.
     Addresses(Vec<IpAddr>, u32),
+    /// SRV records (priority, weight, port, host) with a time to live in seconds.
+    Services(Vec<(u16, u16, u16, &'static str)>, u32),
     /// An error code: 2 is a server failure, 3 an unknown name.
     Code(u8),
     /// No answer at all.
@@ -32,6 +34,7 @@ struct Zone {
 
 const A: u16 = 1;
 const AAAA: u16 = 28;
+const SRV: u16 = 33;
 
 impl NameServer {
     pub(crate) fn start() -> Self {
@@ -55,8 +58,17 @@ impl NameServer {
 
     /// How often the IPv4 addresses of `name` were asked for.
     pub(crate) fn asked(&self, name: &str) -> usize {
+        self.asked_for(name, A)
+    }
+
+    /// How often the SRV records of `name` were asked for.
+    pub(crate) fn asked_for_services(&self, name: &str) -> usize {
+        self.asked_for(name, SRV)
+    }
+
+    fn asked_for(&self, name: &str, wanted: u16) -> usize {
         let state = self.state.lock().unwrap();
-        state.asked.iter().filter(|(asked, kind)| asked == name && *kind == A).count()
+        state.asked.iter().filter(|(asked, kind)| asked == name && *kind == wanted).count()
     }
 }
 
@@ -93,8 +105,13 @@ fn answer(query: &[u8], zone: &mut Zone) -> Option<Vec<u8>> {
     let name = labels.join(".");
     let kind = u16::from_be_bytes([query[at + 1], query[at + 2]]);
     zone.asked.push((name.clone(), kind));
+    let mut services = Vec::new();
     let (code, addresses, ttl) = match zone.reactions.get(&name) {
         Some(Reaction::Addresses(addresses, ttl)) => (0, addresses.clone(), *ttl),
+        Some(Reaction::Services(records, ttl)) => {
+            services.extend(records.iter().filter(|_| kind == SRV).map(service_record));
+            (0, Vec::new(), *ttl)
+        }
         Some(Reaction::Code(code)) => (*code, Vec::new(), 0),
         Some(Reaction::Silence) => return None,
         None => (3, Vec::new(), 0),
@@ -106,6 +123,7 @@ fn answer(query: &[u8], zone: &mut Zone) -> Option<Vec<u8>> {
             IpAddr::V6(address) if kind == AAAA => Some(address.octets().to_vec()),
             _ => None,
         })
+        .chain(services)
         .collect();
     let mut answer = query[..2].to_vec();
     answer.extend([0x81, 0x80 | code, 0, 1, 0, records.len() as u8, 0, 0, 0, 0]);
@@ -119,4 +137,14 @@ fn answer(query: &[u8], zone: &mut Zone) -> Option<Vec<u8>> {
         answer.extend(record);
     }
     Some(answer)
+}
+
+fn service_record((priority, weight, port, host): &(u16, u16, u16, &str)) -> Vec<u8> {
+    let mut record: Vec<u8> = [*priority, *weight, *port].into_iter().flat_map(u16::to_be_bytes).collect();
+    for label in host.split('.').filter(|label| !label.is_empty()) {
+        record.push(label.len() as u8);
+        record.extend(label.as_bytes());
+    }
+    record.push(0);
+    record
 }

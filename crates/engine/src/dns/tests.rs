@@ -1,13 +1,12 @@
 //! The resolver against hosts files and a name server on loopback.
 
 use std::fs;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::server::{NameServer, Reaction};
-use super::{DnsSettings, Failure, Name, Resolver, State};
+use super::{DnsSettings, Failure, Name, Order, Record, Resolver, State};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -50,7 +49,11 @@ fn start(server: &NameServer) -> Arc<Resolver> {
 }
 
 fn list(name: &Name) -> Vec<String> {
-    name.addresses().list.iter().map(IpAddr::to_string).collect()
+    let written = |record: &Record| match record.service {
+        Some(service) => format!("{}:{} x{}", record.address, service.port, service.weight),
+        None => record.address.to_string(),
+    };
+    name.addresses().list.iter().map(written).collect()
 }
 
 fn state(name: &Name) -> State {
@@ -241,4 +244,78 @@ fn localhost_needs_neither_file_nor_server() {
     let name = resolver.watch("localhost");
     resolver.settle(PATIENCE);
     assert_eq!(list(&name), ["127.0.0.1"]);
+}
+
+#[test]
+fn srv_records_of_the_lowest_priority_give_ports_and_weights() {
+    let server = NameServer::start();
+    let records =
+        vec![(2, 9, 99, "c.test"), (1, 0, 81, "a.test"), (1, 7, 82, "b.test"), (0, 1, 80, "gone.test")];
+    server.react("srv.test", Reaction::Services(records, 60));
+    server.set("a.test", &["10.0.0.1", "10.0.0.2"], 60);
+    server.set("b.test", &["10.0.0.1"], 60);
+    server.set("c.test", &["10.0.0.9"], 60);
+    let resolver = start(&server);
+    let name = resolver.watch("srv.test");
+    resolver.settle(PATIENCE);
+    assert_eq!(list(&name), ["10.0.0.1:81 x1", "10.0.0.1:82 x7", "10.0.0.2:81 x1"]);
+}
+
+#[test]
+fn a_higher_priority_serves_when_no_lower_one_has_an_address() {
+    let server = NameServer::start();
+    let records = vec![(0, 1, 80, "."), (1, 1, 80, "gone.test"), (2, 5, 99, "c.test")];
+    server.react("srv.test", Reaction::Services(records, 60));
+    server.set("c.test", &["10.0.0.9"], 60);
+    let resolver = start(&server);
+    let name = resolver.watch("srv.test");
+    resolver.settle(PATIENCE);
+    assert_eq!(list(&name), ["10.0.0.9:99 x5"]);
+}
+
+#[test]
+fn a_name_with_addresses_is_asked_once_for_srv_records_and_again_when_they_end() {
+    let server = NameServer::start();
+    server.set("plain.test", &["10.0.0.1"], 0);
+    server.set("a.test", &["10.0.0.2"], 0);
+    let resolver = start(&server);
+    let name = resolver.watch("plain.test");
+    assert!(resolver.wait_until(PATIENCE, |_| server.asked("plain.test") > 3));
+    assert_eq!(server.asked_for_services("plain.test"), 1);
+    server.react("plain.test", Reaction::Services(vec![(0, 3, 81, "a.test")], 0));
+    assert!(resolver.wait_until(PATIENCE, |_| list(&name) == ["10.0.0.2:81 x3"]));
+}
+
+#[test]
+fn failing_servers_keep_srv_records_and_the_end_of_those_leads_to_addresses() {
+    let server = NameServer::start();
+    server.react("srv.test", Reaction::Services(vec![(0, 3, 81, "a.test")], 0));
+    server.set("a.test", &["10.0.0.1"], 60);
+    let resolver = start(&server);
+    let name = resolver.watch("srv.test");
+    resolver.settle(PATIENCE);
+    server.react("srv.test", Reaction::Code(2));
+    assert!(resolver.wait_until(PATIENCE, |_| state(&name) == State::Failed(Failure::Server)));
+    assert_eq!(list(&name), ["10.0.0.1:81 x3"]);
+    server.set("srv.test", &["10.0.0.5"], 60);
+    assert!(resolver.wait_until(PATIENCE, |_| list(&name) == ["10.0.0.5"]));
+}
+
+#[test]
+fn an_order_without_srv_asks_for_none() {
+    let server = NameServer::start();
+    server.set("plain.test", &["10.0.0.1"], 60);
+    let order = "LAST,A,AAAA,CNAME".parse().unwrap();
+    let resolver = Resolver::start(DnsSettings { order, ..settings(&server) }).unwrap();
+    let name = resolver.watch("plain.test");
+    resolver.settle(PATIENCE);
+    assert_eq!((list(&name).join(" "), server.asked_for_services("plain.test")), ("10.0.0.1".to_owned(), 0));
+}
+
+#[test]
+fn an_order_that_cannot_be_kept_is_refused() {
+    assert_eq!("last, srv,a,cname".parse(), Ok(Order::default()));
+    for wrong in ["", "LAST", "SRV,MX", "AAAA,A"] {
+        assert_eq!(wrong.parse::<Order>(), Err(()), "{wrong}");
+    }
 }

@@ -14,7 +14,7 @@ use model::entity::Service;
 use model::serde_json::{Value, json};
 
 use super::{Asker, Balancer, Balancers, PickError, Picked, unsupported};
-use crate::dns::server::NameServer;
+use crate::dns::server::{NameServer, Reaction};
 use crate::dns::{DnsSettings, Resolver};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -90,6 +90,19 @@ fn the_weight_of_a_hostname_counts_for_each_of_its_addresses() {
     let balancer = pool(&[("two.test:80", 10), ("10.0.0.3:80", 20)], &resolver);
     let shares = shares(&balancer, 40);
     assert_eq!(shares, expected(&[("10.0.0.1:80", 10), ("10.0.0.2:80", 10), ("10.0.0.3:80", 20)]));
+}
+
+#[test]
+fn srv_records_replace_port_and_weight_of_targets_that_have_one() {
+    let server = NameServer::start();
+    server.react("srv.test", Reaction::Services(vec![(0, 0, 81, "a.test"), (0, 3, 82, "a.test")], 60));
+    server.set("a.test", &["10.0.0.1"], 60);
+    let resolver = resolver(&server);
+    let balancer = pool(&[("srv.test:80", 100)], &resolver);
+    assert_eq!(shares(&balancer, 40), expected(&[("10.0.0.1:81", 10), ("10.0.0.1:82", 30)]));
+    assert_eq!(pick(&pool(&[("srv.test:80", 0)], &resolver)).err(), Some(PickError::NoPeer));
+    let direct = Balancers::new(&Config::default(), &resolver).for_service(&service("srv.test", 80));
+    assert_eq!(shares(&direct, 4), expected(&[("10.0.0.1:81", 1), ("10.0.0.1:82", 3)]));
 }
 
 #[test]
