@@ -1,8 +1,9 @@
 //! Copies of requests, and that nobody waits for them.
 
-use super::lab::with;
+use super::lab::{Peer, with};
 use crate::settings::Settings;
 
+const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 const OLD: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"id\":1,\"at\":100}";
 const AGAIN: &str =
@@ -28,6 +29,13 @@ fn report(lab: &super::lab::Lab) -> serde_json::Value {
     let call = plugin::admin::Call { parameters: &[], query: None, services: &lab.services };
     let answer: serde_json::Value = serde_json::from_slice(&(endpoint.handle)(&call).body).unwrap();
     answer["data"][0].clone()
+}
+
+/// The old service answers what `client` has asked for.
+async fn answer_old(client: &mut Peer, old: &mut Peer) {
+    old.head().await;
+    old.send(OLD).await;
+    client.response().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -58,21 +66,17 @@ async fn a_client_has_its_answer_before_the_copy_is_sent() {
 async fn noise_is_learnt_from_the_service_and_the_rest_is_told() {
     with(&document(""), Settings::default(), |lab| async move {
         let mut client = lab.client();
-        client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        client.send(GET).await;
         let mut old = lab.upstream().await;
-        old.head().await;
-        old.send(OLD).await;
-        client.response().await;
+        answer_old(&mut client, &mut old).await;
         let mut new = lab.upstream().await;
         new.head().await;
         new.send(NOISY).await;
         // The difference may be noise: the service is asked once more, on its own connection.
         assert!(old.head().await.starts_with("GET /v1 "));
         old.send(AGAIN).await;
-        client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
-        old.head().await;
-        old.send(OLD).await;
-        client.response().await;
+        client.send(GET).await;
+        answer_old(&mut client, &mut old).await;
         new.head().await;
         new.send(WRONG).await;
         old.head().await;
@@ -94,24 +98,18 @@ async fn copies_are_bounded_in_number_time_and_size() {
         Settings::default(),
         |lab| async move {
             let mut client = lab.client();
-            client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+            client.send(GET).await;
             let mut old = lab.upstream().await;
-            old.head().await;
-            old.send(OLD).await;
-            client.response().await;
+            answer_old(&mut client, &mut old).await;
             let mut new = lab.upstream().await;
             new.head().await;
-            client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
-            old.head().await;
-            old.send(OLD).await;
-            client.response().await;
+            client.send(GET).await;
+            answer_old(&mut client, &mut old).await;
             assert_eq!(report(&lab)["counts"]["dropped"], 1, "one is under way, and there may be one");
             tokio::time::sleep(std::time::Duration::from_secs(6)).await;
             assert_eq!(report(&lab)["counts"]["failed"], 1, "nobody answered in time");
-            client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
-            old.head().await;
-            old.send(OLD).await;
-            client.response().await;
+            client.send(GET).await;
+            answer_old(&mut client, &mut old).await;
             let mut new = lab.upstream().await;
             new.head().await;
             new.send("HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n012345678901234567890").await;
