@@ -37,7 +37,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 const PROBE_INTERVAL: Duration = Duration::from_millis(5);
 const CONNECTIONS: usize = 32;
 /// Reloads in a row for each round.
-const IN_A_ROW: usize = 200;
+const IN_A_ROW: usize = 50;
 
 /// Starts Biplane with 10,000 routes, and reloads it `rounds` times under load.
 pub async fn run(programs: &Programs, site: &Site, rate: u32, rounds: usize) -> io::Result<Reload> {

@@ -13,7 +13,7 @@ pub struct Origin {
     file: String,
     catalog: Catalog,
     gateway: Arc<Gateway>,
-    text: Mutex<String>,
+    text: Mutex<Arc<String>>,
     /// The text came by the Admin API, and stands in no file.
     posted: AtomicBool,
     /// Another process is about to take over with the text that is served now.
@@ -31,7 +31,7 @@ impl Origin {
             file,
             catalog,
             gateway,
-            text: Mutex::new(text),
+            text: Mutex::new(Arc::new(text)),
             posted: AtomicBool::default(),
             settled: AtomicBool::default(),
             has_staples: false,
@@ -43,17 +43,19 @@ impl Origin {
     ///
     /// # Errors
     /// Every problem of `text`; what was served stays.
-    pub fn replace(&self, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
+    pub fn replace(&self, text: &Arc<String>) -> Result<Arc<Config>, Vec<Problem>> {
         self.replace_with(text, false, |text| model::declarative::load(&self.file, text, &self.catalog))
     }
 
     fn post(&self, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
-        self.replace_with(text, true, |text| model::declarative::load(&self.file, text, &self.catalog))
+        self.replace_with(&Arc::new(text.to_owned()), true, |text| {
+            model::declarative::load(&self.file, text, &self.catalog)
+        })
     }
 
     fn replace_with(
         &self,
-        text: &str,
+        text: &Arc<String>,
         posted: bool,
         load: impl FnOnce(&str) -> Result<Config, Vec<Problem>>,
     ) -> Result<Arc<Config>, Vec<Problem>> {
@@ -64,14 +66,14 @@ impl Origin {
         }
         let config = Arc::new(load(text)?);
         self.gateway.reload(config.clone())?;
-        text.clone_into(&mut self.text.lock().unwrap_or_else(PoisonError::into_inner));
+        *self.text.lock().unwrap_or_else(PoisonError::into_inner) = text.clone();
         self.posted.store(posted, Ordering::Release);
         Ok(config)
     }
 
     /// Takes no other text from now on, and tells the one that no file has. Nothing that was said to be served can be
     /// lost between two processes.
-    pub fn settle(&self) -> Option<String> {
+    pub fn settle(&self) -> Option<Arc<String>> {
         let _one_at_a_time = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         self.settled.store(true, Ordering::Release);
         self.posted.load(Ordering::Acquire).then(|| self.text())
@@ -101,8 +103,13 @@ impl Origin {
         }
     }
 
+    /// Whether `text` is what is served.
+    pub fn serves(&self, text: &str) -> bool {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).as_str() == text
+    }
+
     /// The text now served.
-    pub fn text(&self) -> String {
+    pub fn text(&self) -> Arc<String> {
         self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -116,7 +123,7 @@ impl Source for SharedOrigin {
     }
 
     fn text(&self) -> String {
-        self.0.text()
+        (*self.0.text()).clone()
     }
 
     fn apply(&self, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
@@ -137,8 +144,8 @@ mod tests {
     use crate::start::{Places, start_gateway};
     use crate::upgrade::Inheritance;
 
-    fn text(service: &str) -> String {
-        format!("{{_format_version: '3.0', services: [{{name: {service}, host: h.test}}]}}")
+    fn text(service: &str) -> Arc<String> {
+        Arc::new(format!("{{_format_version: '3.0', services: [{{name: {service}, host: h.test}}]}}"))
     }
 
     /// A gateway that listens nowhere.
@@ -150,7 +157,7 @@ mod tests {
         let services = Services::new(1, Clock::default(), true);
         let mut nothing = Inheritance::default();
         let gateway = start_gateway(&places, &environment, &services, config, &mut nothing).unwrap();
-        Origin::new("kong.yml".to_owned(), plugins::catalog(), gateway, text)
+        Origin::new("kong.yml".to_owned(), plugins::catalog(), gateway, text.to_string())
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl<'a> Serving<'a> {
         }
         let text = self.started.origin.settle();
         let begun = self.started.sockets().and_then(|sockets| {
-            let successor = Successor::start(&self.invocation, sockets, text.as_deref())?;
+            let successor = Successor::start(&self.invocation, sockets, text.as_deref().map(String::as_str))?;
             let (listener, sender) = (successor.listener()?, self.sender.clone());
             let hear = move || drop(sender.send(Event::Heard(listener.hear())));
             std::thread::Builder::new().name("upgrade".to_owned()).spawn(hear)?;
@@ -211,13 +211,13 @@ impl<'a> Serving<'a> {
     /// Serves the declarative file, unless it is the same or has problems.
     fn reload_file(&self, file: &Path) {
         let text = match std::fs::read_to_string(file) {
-            Ok(text) => text,
+            Ok(text) => Arc::new(text),
             Err(error) => {
                 tracing::error!(%error, file = %file.display(), "not reloaded: the file cannot be read");
                 return;
             }
         };
-        if text == self.started.origin.text() {
+        if self.started.origin.serves(&text) {
             tracing::info!(file = %file.display(), "not reloaded: nothing has changed");
             return self.started.origin.renew();
         }

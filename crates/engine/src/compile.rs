@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ahash::AHashMap;
+use model::courtesy::offering;
 use model::entity::Route;
 use model::{Config, PluginRow, Problem};
 use plugin::build::{Build, Shared};
@@ -71,8 +72,7 @@ impl Compiler<'_> {
         let detours = detour::compile(&config, &shared, &balancers, &trusts);
         let ordinals: AHashMap<Uuid, usize> =
             config.services.iter().enumerate().map(|(ordinal, service)| (service.id, ordinal)).collect();
-        let routes = matched
-            .into_iter()
+        let routes = offering(3_000, matched.into_iter())
             .map(|matched| {
                 let chain = chain_of(Some(matched.route.id), matched.service.as_ref().map(|found| found.id));
                 compile_route(matched, chain, &balancers, &trusts, &ordinals)
@@ -98,7 +98,7 @@ impl Compiler<'_> {
     fn prepare_tls(&self, config: &Config, problems: &mut Vec<Problem>) -> (Terminator, Trusts) {
         let terminator = Terminator::compile(config, self.definitions, self.tls, problems);
         let mut trusts = Trusts::new();
-        for service in config.services.iter().filter(|service| service.enabled) {
+        for service in offering(500, config.services.iter()).filter(|service| service.enabled) {
             if let Some(trust) =
                 Trust::compile(config, service, self.tls, terminator.certificates(), problems)
             {
@@ -118,7 +118,7 @@ impl Compiler<'_> {
         let by_name: AHashMap<&str, &'static dyn Definition> =
             self.definitions.iter().map(|definition| (definition.name(), *definition)).collect();
         let mut instances = Vec::new();
-        for row in enabled(config) {
+        for row in offering(2_000, enabled(config)) {
             let cx = Build { config, row, routes, services: self.services, shared };
             let built = by_name.get(row.name.as_str()).map(|definition| definition.build(row, &cx));
             match built {
@@ -147,12 +147,12 @@ fn matched_routes(config: &Config) -> Vec<Arc<Matched>> {
         let route_json = entity_json(config, "routes", route.id);
         Arc::new(Matched { route: route.clone(), service, ordinal, route_json, service_json })
     };
-    config.routes.iter().enumerate().map(matched).collect()
+    offering(2_000, config.routes.iter().enumerate()).map(matched).collect()
 }
 
 /// The routes that take part in routing: those of disabled services do not (kong.md, trap 5).
 fn routable(config: &Config) -> impl Iterator<Item = (usize, &Route)> {
-    config.routes.iter().enumerate().filter_map(|(ordinal, route)| {
+    offering(200, config.routes.iter().enumerate()).filter_map(|(ordinal, route)| {
         let service = route.service.and_then(|reference| config.service(reference.0));
         service.is_none_or(|service| service.enabled).then_some((ordinal, &**route))
     })
@@ -226,7 +226,7 @@ impl<'a> Plugins<'a> {
             definitions.iter().map(|definition| (definition.name(), *definition)).collect();
         let members = members_by_group(config);
         let mut by_name: BTreeMap<&str, Rows> = BTreeMap::new();
-        for (instance, row) in enabled(config).enumerate() {
+        for (instance, row) in offering(500, enabled(config)).enumerate() {
             let instance = u32::try_from(instance).unwrap_or(u32::MAX);
             by_name.entry(row.name.as_str()).or_default().add(row, instance, &members);
         }

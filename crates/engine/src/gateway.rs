@@ -100,7 +100,7 @@ impl Gateway {
         let compiler = Compiler { definitions, services: &services, resolver: &resolver, tls: &tls };
         let snapshot = compiler.compile(config).map_err(StartError::Configuration)?;
         resolver.settle(SETTLE);
-        let publisher = Arc::new(Publisher::new(snapshot));
+        let publisher = Arc::new(Publisher::new(snapshot).map_err(StartError::Thread)?);
         let prober = Prober::start(resolver.book.clone(), publisher.clone()).map_err(StartError::Thread)?;
         let (orders, _) = watch::channel(Order::Run);
         let gateway = Self {

@@ -56,6 +56,7 @@ mod deliver;
 mod download;
 mod respond;
 mod response_head;
+mod retirement;
 mod tunnel;
 mod websocket;
 

@@ -1,6 +1,7 @@
 //! A configuration made ready to run: immutable, compiled off the data path, picked up by workers between requests.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,7 @@ use plugin::{Exchange, Phases};
 use crate::balance::{Balancer, Balancers};
 use crate::chain::Chain;
 use crate::health::Checks;
+use crate::retirement::Retirement;
 use crate::route::Router;
 use crate::tls::{Terminator, Trust};
 use crate::upstream::destination::Announcing;
@@ -177,6 +179,7 @@ impl Snapshot {
 /// Hands new snapshots to the workers.
 pub struct Publisher {
     shared: Arc<Shared>,
+    retirement: Retirement,
 }
 
 struct Shared {
@@ -186,15 +189,19 @@ struct Shared {
 
 impl Publisher {
     /// Begins with `snapshot`.
-    pub fn new(snapshot: Snapshot) -> Self {
+    ///
+    /// # Errors
+    /// When there cannot be a thread that frees snapshots.
+    pub fn new(snapshot: Snapshot) -> io::Result<Self> {
         let shared = Shared { snapshot: ArcSwap::from_pointee(snapshot), generation: AtomicU64::new(1) };
-        Self { shared: Arc::new(shared) }
+        Ok(Self { shared: Arc::new(shared), retirement: Retirement::start()? })
     }
 
     /// Makes `snapshot` the one every request from now on is served by.
     pub fn publish(&self, snapshot: Snapshot) {
-        self.shared.snapshot.store(Arc::new(snapshot));
+        let old = self.shared.snapshot.swap(Arc::new(snapshot));
         self.shared.generation.fetch_add(1, Ordering::Release);
+        self.retirement.take(old);
     }
 
     /// The newest snapshot.

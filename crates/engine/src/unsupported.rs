@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use model::courtesy::offering;
 use model::entity::Upstream;
 use model::problem::Step;
 use model::{Config, Place, Problem, Value};
@@ -40,7 +41,7 @@ fn secrets(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     let message = "references to vaults are not resolved by this version; write the value itself";
     for schema in config.schemas() {
-        for entity in config.entities(schema.name) {
+        for entity in offering(200, config.entities(schema.name).iter()) {
             if !entity.mentions("{vault://") {
                 continue;
             }

@@ -2,6 +2,7 @@
 
 use serde_json::Number;
 
+use crate::courtesy::worked;
 use crate::node::{Budget, Key, Node, NodeKind, Span, Syntax};
 
 /// Parses JSON text.
@@ -44,6 +45,7 @@ impl Reader<'_> {
         };
         let compound = matches!(kind, NodeKind::Object(_) | NodeKind::Array(_));
         let length = if compound { 1 } else { count(self.at - start) };
+        worked(if compound { 1_000 } else { 50 });
         Ok(Node { kind, span: Span { length, ..span } })
     }
 

@@ -2,6 +2,7 @@
 //!
 //! It never does I/O, never waits and never knows a plugin by name: plugin schemas arrive from the caller.
 
+pub mod courtesy;
 pub mod declarative;
 pub mod entity;
 mod json;

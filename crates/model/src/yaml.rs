@@ -4,6 +4,7 @@ use ahash::AHashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as Marked, StrInput, Tag};
 use serde_json::Number;
 
+use crate::courtesy::worked;
 use crate::node::{Budget, Key, Node, NodeKind, Span, Syntax};
 
 /// Parses the one document of a YAML text.
@@ -91,6 +92,7 @@ impl Builder {
     }
 
     fn end(&mut self, budget: &mut Budget) -> Result<(), Syntax> {
+        worked(4_000);
         let Some(Open { anchor, span, content }) = self.open.pop() else { return Ok(()) };
         let node = match content {
             Content::Array(elements) => Node { kind: NodeKind::Array(elements), span },

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::AHashMap;
+use model::courtesy::offering;
 use model::entity::{Consumer, Entity};
 use model::{Config, PluginRow};
 use uuid::Uuid;
@@ -97,10 +98,13 @@ impl Build<'_> {
     ///
     /// # Errors
     /// When an entity is not what its schema says, which loading rules out.
-    pub fn entities<T: Entity>(&self) -> Result<Vec<T>, BuildError> {
+    pub fn entities<T: Entity>(&self) -> Result<impl Iterator<Item = T>, BuildError> {
         let name = T::entity_schema().name;
-        let typed = self.config.entities(name).iter().map(|entity| T::from_value(&entity.set_fields()));
-        typed.map(|entity| entity.map_err(|problem| BuildError::new(name, problem.to_string()))).collect()
+        let stored = offering(2_000, self.config.entities(name).iter());
+        let typed = stored.map(|entity| T::from_value(&entity.set_fields()));
+        let typed = typed.map(|entity| entity.map_err(|problem| BuildError::new(name, problem.to_string())));
+        // What a room does with one takes about as long as reading it.
+        Ok(offering(1_000, typed.collect::<Result<Vec<_>, _>>()?.into_iter()))
     }
 
     /// A consumer by id.

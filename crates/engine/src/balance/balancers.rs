@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::AHashMap;
+use model::courtesy::offering;
 use model::declarative::Config;
 use model::entity::{Service, Target, Upstream};
 use plugin::services::TargetHealth;
@@ -33,7 +34,7 @@ impl Balancers {
     pub fn new(config: &Config, resolver: &Arc<Resolver>) -> Self {
         resolver.rotations.sweep();
         let mut targets: AHashMap<model::Uuid, Vec<&Target>> = AHashMap::new();
-        for target in &config.targets {
+        for target in offering(200, config.targets.iter()) {
             targets.entry(target.upstream.0).or_default().push(target);
         }
         let balancer = |upstream: &Upstream| {
@@ -43,7 +44,7 @@ impl Balancers {
             let rules = Rules::of(upstream, resolver.book.rouse());
             balancer(&id, spots, host_header, (Policy::of(upstream), rules), resolver)
         };
-        let upstreams = config.upstreams.iter();
+        let upstreams = offering(3_000, config.upstreams.iter());
         Self {
             resolver: resolver.clone(),
             upstreams: upstreams.map(|upstream| (upstream.name.clone(), balancer(upstream))).collect(),

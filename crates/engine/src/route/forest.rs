@@ -1,5 +1,7 @@
 //! Trees over byte strings that tell, in one walk, which of the planted strings a text begins with.
 
+use model::courtesy::worked;
+
 /// No node, no value.
 const NONE: u32 = u32::MAX;
 
@@ -51,6 +53,7 @@ impl Forest {
         let root = self.push_node(&[], NONE);
         let mut buds = vec![Bud { node: root as usize, low: 0, high: seeds.len(), depth: 0 }];
         while let Some(bud) = buds.pop() {
+            worked(300);
             self.unfold(&bud, seeds, &mut buds);
         }
         Root(root)

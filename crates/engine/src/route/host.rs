@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::Ipv6Addr;
 
 use ahash::RandomState;
+use model::courtesy::offering;
 use smallvec::SmallVec;
 
 use super::draft::Draft;
@@ -97,7 +98,7 @@ impl Hosts {
     pub fn build(drafts: &[Draft], planter: &mut Planter<'_>) -> Hosts {
         let mut members: HashMap<&HostEntry, Vec<u32>, RandomState> = HashMap::default();
         let mut anywhere = Vec::new();
-        for (rank, draft) in (0..).zip(drafts) {
+        for (rank, draft) in (0..).zip(offering(200, drafts.iter())) {
             for entry in draft.hosts.iter() {
                 let ranks = members.entry(entry).or_default();
                 if ranks.last() != Some(&rank) {
@@ -109,7 +110,7 @@ impl Hosts {
             }
         }
         let mut names: HashMap<&HostName, Ports, RandomState> = HashMap::default();
-        for (entry, ranks) in members {
+        for (entry, ranks) in offering(1_000, members.into_iter()) {
             names.entry(&entry.name).or_default().add(entry.port, planter.bucket(ranks));
         }
         let anywhere = (!anywhere.is_empty()).then(|| planter.bucket(anywhere));

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use ahash::RandomState;
+use model::courtesy::{offering, worked};
 
 use super::Lookup;
 use super::draft::Draft;
@@ -84,13 +85,16 @@ impl<'a> Planter<'a> {
         }
         let drafts = self.drafts;
         let mut keys: Vec<(&[u8], u32)> = Vec::new();
-        for rank in &ranks {
+        for rank in offering(100, ranks.iter()) {
             keys.extend(drafts[*rank as usize].prefixes.iter().map(|prefix| (prefix.as_slice(), *rank)));
         }
-        keys.sort_unstable();
+        keys.sort_unstable_by(|one, other| {
+            worked(50);
+            one.cmp(other)
+        });
         keys.dedup();
         let mut seeds = Vec::new();
-        for group in keys.chunk_by(|one, other| one.0 == other.0) {
+        for group in offering(300, keys.chunk_by(|one, other| one.0 == other.0)) {
             let place = u32::try_from(self.leaves.len()).expect("a configuration has far fewer paths");
             seeds.push((group[0].0, place));
             self.leaves.push(Leaf::new(group.iter().map(|key| key.1).collect(), drafts));

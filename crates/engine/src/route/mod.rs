@@ -18,6 +18,7 @@ mod upstream_path;
 #[cfg(test)]
 mod tests;
 
+use model::courtesy::{free, offering, worked};
 use model::entity::Route;
 use plugin::exchange::Captures;
 use wire::{Headers, Method};
@@ -85,16 +86,25 @@ impl Router {
         let routes: Vec<_> = routes.collect();
         let build = Build::for_number(routes.iter().map(|(_, route)| draft::pattern_count(route)).sum());
         let mut drafts = Vec::new();
-        for (ordinal, route) in routes {
+        for (ordinal, route) in offering(2_000, routes.into_iter()) {
             draft::split(ordinal, route, build, &mut drafts).map_err(|reason| (ordinal, reason))?;
         }
-        drafts.sort_by(|one, other| other.rank.cmp(&one.rank));
+        drafts.sort_by(|one, other| {
+            worked(50);
+            other.rank.cmp(&one.rank)
+        });
         let mut forest = Forest::default();
         let mut leaves = leaf::Planter::new(&drafts, &mut forest);
         let hosts = Hosts::build(&drafts, &mut leaves);
         let leaves = leaves.into_leaves();
-        let rules = drafts.into_iter().map(|draft| draft.rule).collect();
+        let rules = offering(200, drafts.into_iter()).map(|draft| draft.rule).collect();
         Ok(Router { rules, hosts, forest, leaves })
+    }
+
+    /// Frees the router, letting others have the core meanwhile.
+    pub fn free(self) {
+        free(self.rules);
+        free(self.leaves);
     }
 
     /// The route of a request; `captures` is filled when a regular expression matched the path, else emptied.

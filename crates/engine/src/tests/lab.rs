@@ -6,7 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use model::{Catalog, Problem};
@@ -111,7 +112,7 @@ impl Lab {
         let services = Services::new(1, Clock::default(), true);
         let resolver = Resolver::start(DnsSettings::default()).unwrap();
         let tls = Keeper::new(settings.tls.clone()).unwrap();
-        let publisher = Publisher::new(compile(document, &services, &resolver, &tls).unwrap());
+        let publisher = Publisher::new(compile(document, &services, &resolver, &tls).unwrap()).unwrap();
         let (sender, dialed) = mpsc::unbounded_channel();
         let refusing = Rc::new(Cell::new(0));
         let refusing_after = Rc::new(Cell::default());
@@ -142,10 +143,10 @@ impl Lab {
         compile(document, &self.services, &self.resolver, &self.tls)
     }
 
-    /// Certificates that some snapshot still holds.
-    pub fn kept_certificates(&self) -> usize {
+    /// Whether no certificate is held any more, once replaced snapshots have been freed.
+    pub fn lets_go_of_certificates(&self) -> bool {
         self.local.tidy();
-        self.tls.kept_certificates()
+        eventually(|| self.tls.kept_certificates() == 0)
     }
 
     /// A new client connection.
@@ -291,6 +292,22 @@ fn client() -> Client {
     let peer: SocketAddr = "192.0.2.1:5000".parse().unwrap();
     let local = "192.0.2.2:8000".parse().unwrap();
     Client { peer, local, ip: peer.ip(), ..Client::default() }
+}
+
+/// Whether `condition` comes true in another thread within a generous time.
+pub fn eventually(condition: impl Fn() -> bool) -> bool {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !condition() && Instant::now() < end {
+        thread::yield_now();
+    }
+    condition()
+}
+
+/// A snapshot of `document` that serves nobody.
+pub fn snapshot(document: &str) -> Snapshot {
+    let resolver = Resolver::start(DnsSettings::default()).unwrap();
+    let tls = Keeper::new(Settings::default().tls).unwrap();
+    compile(document, &Services::new(1, Clock::default(), true), &resolver, &tls).unwrap()
 }
 
 fn compile(

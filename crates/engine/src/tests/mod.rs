@@ -1,7 +1,7 @@
 //! The engine over pipes: scripted clients, scripted upstreams, no sockets, time that stands still.
 
 mod bounds;
-mod lab;
+pub mod lab;
 mod trouble;
 
 mod announced;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::collect::{Row, place};
 use super::layout::Layout;
+use crate::courtesy::worked;
 use crate::problem::{Problem, Problems, Severity, Step};
 
 /// What to know about plugins of routes that carry bytes.
@@ -37,6 +38,7 @@ impl<'a> Advisor<'a> {
     fn protocols(&mut self, plugins: &[usize], routes: &[usize]) {
         let (mut by_id, mut by_service) = (AHashMap::new(), AHashMap::<&str, Vec<usize>>::new());
         for route in routes {
+            worked(1_000);
             by_id.insert(self.field(*route, "id").as_str(), *route);
             if let Some(service) = self.reference(*route, "service") {
                 by_service.entry(service).or_default().push(*route);
@@ -44,6 +46,7 @@ impl<'a> Advisor<'a> {
         }
         let streams = serde_json::json!(["tcp", "tls", "tls_passthrough", "udp"]);
         for plugin in plugins {
+            worked(1_000);
             let own = self.field(*plugin, "protocols");
             let carried = |route: &usize| have_common(&self.rows[*route].value["protocols"], &streams);
             let shared = |route: &usize| have_common(own, &self.rows[*route].value["protocols"]);
@@ -77,6 +80,7 @@ impl<'a> Advisor<'a> {
             disabled.filter_map(|service| self.field(*service, "id").as_str()).collect();
         let mut first: AHashMap<[u8; 16], usize> = AHashMap::new();
         for route in routes {
+            worked(3_000);
             if self.reference(*route, "service").is_some_and(|service| disabled.contains(service)) {
                 continue;
             }

@@ -11,6 +11,7 @@ use super::collect::Row;
 use super::config::{Collection, Config, Stored};
 use super::layout::Layout;
 use super::prepare::Header;
+use crate::courtesy::worked;
 use crate::entity::{EntitySchema, PluginRow};
 use crate::node::Span;
 use crate::problem::Problem;
@@ -38,12 +39,13 @@ pub(super) fn assemble(
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     for row in rows {
+        worked(5_000);
         let Value::Object(mut fields) = row.value else { continue };
         let schema = Arc::clone(&config.collections[row.collection].schema);
         complete(&mut fields, &schema, &header, now.as_millis());
         let value = Value::Object(fields);
         keep_typed(&mut config, schema.name, &value, row.span).expect("validated by its own schema");
-        config.collections[row.collection].add(value, row.span);
+        config.collections[row.collection].add(&value, row.span);
     }
     for membership in &config.consumer_group_consumers {
         config.groups.entry(membership.consumer.0).or_default().push(membership.consumer_group.0);
@@ -54,9 +56,9 @@ pub(super) fn assemble(
 }
 
 impl Collection {
-    fn add(&mut self, value: Value, span: Span) {
+    fn add(&mut self, value: &Value, span: Span) {
         let index = self.entities.len();
-        let id = identity(&value);
+        let id = identity(value);
         self.by_id.insert(id, index);
         if let Some(key) = self.schema.endpoint_key.and_then(|field| value[field].as_str()) {
             self.by_endpoint_key.insert(key.to_owned(), index);

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::PluginSchema;
 use super::layout::{Child, Layout};
+use crate::courtesy::worked;
 use crate::node::{Key, Node, NodeKind, Span};
 use crate::pem;
 use crate::problem::{Place, Problems, Step, Trail, nearest};
@@ -123,6 +124,7 @@ impl<'l> Collector<'l> {
     }
 
     fn row(&mut self, list: List, index: usize, node: Node, trail: &Trail<'_>) {
+        worked(3_000);
         let collection = &self.layout.collections[list.collection];
         let given = list.parent.map(|(_, field)| field);
         let surroundings = Surroundings { others: &collection.others, given };

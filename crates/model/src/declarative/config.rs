@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use ahash::AHashMap;
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::courtesy::{free, offering};
 use crate::entity::{
     CaCertificate, Certificate, Consumer, ConsumerGroup, ConsumerGroupConsumer, EntitySchema, Key, KeySet,
     PluginRow, Route, Service, Sni, Target, Upstream, Vault,
@@ -92,19 +94,11 @@ pub(super) struct Collection {
 
 impl Stored {
     /// Keeps an entity of which `fields` is the complete form.
-    pub(super) fn new(
-        id: Uuid,
-        span: Span,
-        schema: &Arc<EntitySchema>,
-        mut fields: Map<String, Value>,
-    ) -> Self {
-        fields.retain(|_, value| !value.is_null());
-        for field in &schema.record.fields {
-            if let (Kind::Record(record), Some(value)) = (&field.element.kind, fields.get_mut(field.name)) {
-                drop_unset_extensions(record, value);
-            }
-        }
-        let text = Value::Object(fields).to_string().into_boxed_str();
+    pub(super) fn new(id: Uuid, span: Span, schema: &Arc<EntitySchema>, fields: &Map<String, Value>) -> Self {
+        let mut text = Vec::with_capacity(USUAL_TEXT);
+        serde_json::to_writer(&mut text, &SetFields { fields, record: &schema.record, within: false })
+            .expect("JSON can always be written to memory");
+        let text = String::from_utf8(text).expect("JSON is UTF-8").into_boxed_str();
         Self { id, span, schema: Arc::clone(schema), text }
     }
 
@@ -137,19 +131,52 @@ impl Stored {
     }
 }
 
-/// Takes out fields that Kong does not have, where nobody has set them.
-fn drop_unset_extensions(record: &RecordSchema, value: &mut Value) {
-    let Value::Object(fields) = value else { return };
-    for field in &record.fields {
-        if field.extension && fields.get(field.name).is_some_and(Value::is_null) {
-            fields.remove(field.name);
-        } else if let (Kind::Record(inner), Some(value)) = (&field.element.kind, fields.get_mut(field.name)) {
-            drop_unset_extensions(inner, value);
+/// Room for the text of most entities, in bytes.
+const USUAL_TEXT: usize = 512;
+
+/// A record as it is kept: an entity without what is not set; within one, without fields that Kong does not have where
+/// nobody has set them.
+struct SetFields<'a> {
+    fields: &'a Map<String, Value>,
+    record: &'a RecordSchema,
+    within: bool,
+}
+
+impl Serialize for SetFields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (name, value) in self.fields {
+            let field = || self.record.fields.iter().find(|field| field.name == name);
+            match value {
+                Value::Null if !self.within || field().is_some_and(|field| field.extension) => {}
+                Value::Object(fields) => match field().map(|field| &field.element.kind) {
+                    Some(Kind::Record(record)) => {
+                        map.serialize_entry(name, &SetFields { fields, record, within: true })?;
+                    }
+                    _ => map.serialize_entry(name, value)?,
+                },
+                _ => map.serialize_entry(name, value)?,
+            }
         }
+        map.end()
     }
 }
 
 impl Config {
+    /// Frees the configuration, letting others have the core meanwhile.
+    pub fn free(self) {
+        free(self.services);
+        free(self.routes);
+        free(self.upstreams);
+        free(self.targets);
+        free(self.consumers);
+        free(self.plugins);
+        for collection in self.collections {
+            free(collection.entities);
+            offering(100, collection.by_endpoint_key.into_iter()).for_each(drop);
+        }
+    }
+
     /// The entities of a collection such as `routes` or `keyauth_credentials`; none when there is no such collection.
     pub fn entities(&self, collection: &str) -> &[Stored] {
         self.collection(collection).map_or(&[], |collection| &collection.entities)

@@ -4,6 +4,7 @@ use std::mem;
 
 use super::layout::Layout;
 use super::migrate::migrate_path;
+use crate::courtesy::worked;
 use crate::entity::{settle_algorithm, target_normal_form};
 use crate::node::{Key, Node, NodeKind, Span};
 use crate::problem::{Problems, Trail};
@@ -92,6 +93,7 @@ fn list(
     let NodeKind::Array(elements) = &mut node.kind else { return };
     let schema = &layout.collections[collection];
     for (index, element) in elements.iter_mut().enumerate() {
+        worked(1_000);
         let trail = trail.index(index);
         let span = element.span;
         if schema.schema.name == "consumer_group_consumers" {

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::collect::{Collector, Row, place};
 use super::layout::{Collection, Layout};
+use crate::courtesy::worked;
 use crate::entity::stable_id;
 use crate::problem::{Problem, Problems, Step, nearest};
 
@@ -54,6 +55,7 @@ impl<'l> Resolver<'l> {
         let layout = self.layout;
         for collection in &layout.order {
             for row in &by_collection[*collection] {
+                worked(2_000);
                 self.references(*row, &layout.collections[*collection]);
                 self.identity(*row, &layout.collections[*collection]);
             }

@@ -18,7 +18,7 @@ pub use rules_list::Rule;
 pub use serde_json::Value;
 pub use types::{Map, Reference, Set};
 #[doc(hidden)]
-pub use types::{plain_name, read_field};
+pub use types::{Reading, plain_name, read_field};
 pub(crate) use validate::Surroundings;
 
 /// Constructors of [`Rule`]s; in scope inside the brackets of a field in [`record!`](crate::record!).

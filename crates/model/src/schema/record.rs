@@ -83,8 +83,9 @@ macro_rules! record {
             }
 
             fn from_value(value: &$crate::serde_json::Value) -> Result<Self, $crate::schema::ValueError> {
+                let mut reading = $crate::schema::Reading::of(value);
                 Ok(Self {
-                    $($field: $crate::schema::read_field(value, $crate::__field_name!($field $($rename)?))?,)*
+                    $($field: reading.field($crate::__field_name!($field $($rename)?))?,)*
                 })
             }
         }

@@ -1,6 +1,7 @@
 //! The Rust types that fields may have, and how each reads a validated value.
 
 use std::collections::BTreeMap;
+use std::iter::Peekable;
 use std::ops::Deref;
 
 use serde_json::Value;
@@ -26,6 +27,31 @@ pub struct Reference(pub Uuid);
 /// When the value has another type than `T`.
 pub fn read_field<T: FieldType>(record: &Value, name: &str) -> Result<T, ValueError> {
     T::from_value(record.get(name).unwrap_or(&Value::Null)).map_err(|error| error.inside(name))
+}
+
+/// Reads the fields of a record in the order of its schema, in which they stand: the next one is at hand, without a
+/// search by name.
+pub struct Reading<'a> {
+    record: &'a Value,
+    ahead: Option<Peekable<serde_json::map::Iter<'a>>>,
+}
+
+impl<'a> Reading<'a> {
+    /// Begins to read `record`.
+    pub fn of(record: &'a Value) -> Self {
+        Self { record, ahead: record.as_object().map(|fields| fields.iter().peekable()) }
+    }
+
+    /// Reads one field; a missing one reads as null.
+    ///
+    /// # Errors
+    /// When the value has another type than `T`.
+    pub fn field<T: FieldType>(&mut self, name: &str) -> Result<T, ValueError> {
+        match self.ahead.as_mut().and_then(|ahead| ahead.next_if(|(next, _)| *next == name)) {
+            Some((_, value)) => T::from_value(value).map_err(|error| error.inside(name)),
+            None => read_field(self.record, name),
+        }
+    }
 }
 
 /// A field's name without the `r#` of a raw identifier.
