@@ -158,12 +158,12 @@ impl Reading {
     /// Settings that Kong does not have; they follow its way of naming.
     fn apply_own(&mut self, settings: &mut Settings, name: &str, value: &str) -> bool {
         match name {
-            "max_head_size" => self.value(name, value, &mut settings.request_limits.max_head_bytes),
+            "max_head_size" => self.size(name, value, &mut settings.request_limits.max_head_bytes),
             "max_header_count" => self.value(name, value, &mut settings.request_limits.max_headers),
-            "max_line_size" => self.value(name, value, &mut settings.request_limits.max_line_bytes),
-            "max_uri_size" => self.value(name, value, &mut settings.request_limits.max_target_bytes),
-            "request_buffer_size" => self.value(name, value, &mut settings.request_buffer_bytes),
-            "response_buffer_size" => self.value(name, value, &mut settings.response_buffer_bytes),
+            "max_line_size" => self.size(name, value, &mut settings.request_limits.max_line_bytes),
+            "max_uri_size" => self.size(name, value, &mut settings.request_limits.max_target_bytes),
+            "request_buffer_size" => self.size(name, value, &mut settings.request_buffer_bytes),
+            "response_buffer_size" => self.size(name, value, &mut settings.response_buffer_bytes),
             "min_body_rate" => self.rate(name, value, &mut settings.min_body_rate),
             "min_send_rate" => self.rate(name, value, &mut settings.min_send_rate),
             "min_rate_grace" => self.seconds(name, value, &mut settings.min_rate_grace),
@@ -216,8 +216,8 @@ impl Reading {
         }
     }
 
-    fn size(&mut self, name: &str, value: &str, place: &mut u64) {
-        match size(value) {
+    fn size<T: TryFrom<u64>>(&mut self, name: &str, value: &str, place: &mut T) {
+        match size(value).and_then(|bytes| T::try_from(bytes).ok()) {
             Some(parsed) => *place = parsed,
             None => self.wrong(name, value, "a size like 0, 1024, 16k, 8m or 1g"),
         }
@@ -237,11 +237,7 @@ impl Reading {
             "http2_stream_window_size" => self.window(name, value, &mut http2.stream_window_bytes),
             "http2_connection_window_size" => self.window(name, value, &mut http2.connection_window_bytes),
             "http2_max_header_list_size" => self.window(name, value, &mut http2.max_header_list_bytes),
-            "http2_send_buffer_size" => {
-                let mut bytes = http2.send_buffer_bytes as u64;
-                self.size(name, value, &mut bytes);
-                http2.send_buffer_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-            }
+            "http2_send_buffer_size" => self.size(name, value, &mut http2.send_buffer_bytes),
             "http2_max_control_frames" => self.value(name, value, &mut http2.max_control_frames),
             "http2_max_reset_streams" => self.value(name, value, &mut http2.max_reset_streams),
             _ => return false,
@@ -357,6 +353,14 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_that_the_log_names_for_a_bound_can_be_set() {
+        for variable in engine::variables_of_bounds() {
+            let warnings = read(&[(variable, "10")]).unwrap().warnings;
+            assert!(warnings.is_empty(), "{warnings:?}");
+        }
+    }
+
+    #[test]
     fn times_and_sizes_have_nginx_units() {
         assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
         assert_eq!(duration("2m"), Some(Duration::from_secs(120)));
@@ -365,5 +369,8 @@ mod tests {
         assert_eq!(size("18446744073709551615g"), None);
         let read = read(&[("KONG_NGINX_HTTP_CLIENT_MAX_BODY_SIZE", "1k")]).unwrap();
         assert_eq!(read.settings.max_body_bytes, 1024);
+        let read = self::read(&[("KONG_MAX_HEAD_SIZE", "64k"), ("KONG_REQUEST_BUFFER_SIZE", "1m")]).unwrap();
+        assert_eq!(read.settings.request_limits.max_head_bytes, 65_536);
+        assert_eq!(read.settings.request_buffer_bytes, 1 << 20);
     }
 }

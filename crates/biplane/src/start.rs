@@ -164,7 +164,8 @@ pub fn start(options: Options<'_>, inheritance: &mut Inheritance) -> Result<Star
         settings_shown: serde_json::json!(environment.given),
         kong_version: engine::KONG_VERSION,
     });
-    let control = control::serve(control, admin, status).map_err(Failure::System)?;
+    let control =
+        control::serve(control, admin, status, control::Bounds::default()).map_err(Failure::System)?;
     let schemes = |listeners: &[Listener]| {
         listeners.iter().map(|listener| if listener.tls { "https" } else { "http" }).collect()
     };

@@ -28,10 +28,6 @@ use crate::Control;
 use crate::call::Door;
 use crate::intake::Intake;
 
-/// Connections of one listener at a time; more wait in the kernel's queue.
-const MOST_CONNECTIONS: usize = 256;
-/// Time for a request's head, and for a connection to stay idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a connection may be used. Nothing here lasts longer, so this ends those whose client stopped reading.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(600);
 /// Time for a handshake of TLS. Until it is done the connection takes one of the places.
@@ -48,6 +44,21 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const LARGEST_HEAD: usize = 64 * 1024;
 /// Threads that work on answers.
 const MOST_WORKERS: usize = 8;
+
+/// What clients of a listener may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Connections at a time; more wait in the kernel's queue.
+    pub connections: usize,
+    /// Time for a request's head, and for a connection to stay idle.
+    pub head_timeout: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { connections: 256, head_timeout: Duration::from_secs(60) }
+    }
+}
 
 /// A listener with what is spoken on it.
 pub struct Listening {
@@ -83,7 +94,12 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 ///
 /// # Errors
 /// Those of the operating system.
-pub fn serve(control: Arc<Control>, admin: Vec<Listening>, status: Vec<Listening>) -> io::Result<Running> {
+pub fn serve(
+    control: Arc<Control>,
+    admin: Vec<Listening>,
+    status: Vec<Listening>,
+    bounds: Bounds,
+) -> io::Result<Running> {
     let (stop, stopped) = watch::channel(false);
     let (admin_addresses, status_addresses) = (addresses(&admin)?, addresses(&status)?);
     let with = |door: Door| move |listening: Listening| (listening, door);
@@ -99,7 +115,7 @@ pub fn serve(control: Arc<Control>, admin: Vec<Listening>, status: Vec<Listening
         .build()?;
     let intake = Arc::new(Intake::new(control));
     let body = move || {
-        runtime.block_on(run(&intake, listeners, stopped));
+        runtime.block_on(run(&intake, listeners, bounds, stopped));
         runtime.shutdown_timeout(GRACE);
     };
     let thread = thread::Builder::new().name("control".to_owned()).spawn(body)?;
@@ -140,13 +156,18 @@ impl Drop for Running {
     }
 }
 
-async fn run(intake: &Arc<Intake>, listeners: Vec<(Listening, Door)>, stopped: watch::Receiver<bool>) {
+async fn run(
+    intake: &Arc<Intake>,
+    listeners: Vec<(Listening, Door)>,
+    bounds: Bounds,
+    stopped: watch::Receiver<bool>,
+) {
     let mut accepting = JoinSet::new();
     for (Listening { socket, secure }, door) in listeners {
         match tokio::net::TcpListener::from_std(socket) {
             Ok(listener) => {
-                let entrance =
-                    Entrance { intake: Arc::clone(intake), door, secure: secure.map(TlsAcceptor::from) };
+                let secure = secure.map(TlsAcceptor::from);
+                let entrance = Entrance { intake: Arc::clone(intake), door, bounds, secure };
                 accepting.spawn(accept(entrance, listener, stopped.clone()));
             }
             Err(error) => tracing::error!(%error, "a control listener could not be used"),
@@ -160,11 +181,12 @@ async fn run(intake: &Arc<Intake>, listeners: Vec<(Listening, Door)>, stopped: w
 struct Entrance {
     intake: Arc<Intake>,
     door: Door,
+    bounds: Bounds,
     secure: Option<TlsAcceptor>,
 }
 
 async fn accept(entrance: Entrance, listener: tokio::net::TcpListener, mut stopped: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(entrance.bounds.connections));
     let mut connections = JoinSet::new();
     loop {
         let next = async {
@@ -219,8 +241,10 @@ async fn speak_http1(
 ) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(LARGEST_HEAD)
+        .header_read_timeout(entrance.bounds.head_timeout)
+        .max_header_size(LARGEST_HEAD)
+        // Nothing is read beyond it, but the whole of it has to fit.
+        .max_buf_size(LARGEST_HEAD + 1)
         .title_case_headers(true)
         .serve_connection(TokioIo::new(stream), service_fn(|request| answer(entrance.clone(), request)));
     let connection = std::pin::pin!(connection);

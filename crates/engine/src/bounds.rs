@@ -42,6 +42,8 @@ pub enum Bound {
     MaxUriSize,
     /// Fields of a head or a trailer section.
     MaxHeaderCount,
+    /// Options of `Connection` that name a field.
+    ConnectionOptions,
     /// What follows the size of a chunk.
     ChunkExtension,
     /// A trailer section.
@@ -57,30 +59,61 @@ pub enum Bound {
 const KINDS: usize = Bound::ResponseBufferSize as usize + 1;
 
 impl Bound {
-    /// The name in the log.
-    pub fn name(self) -> &'static str {
+    const ALL: [Self; KINDS] = [
+        Self::HeadTimeout,
+        Self::BodyTimeout,
+        Self::MinBodyRate,
+        Self::SendTimeout,
+        Self::MinSendRate,
+        Self::PluginTimeout,
+        Self::MaxConnections,
+        Self::MaxConnectionsPerAddress,
+        Self::MaxResident,
+        Self::Http2ControlFrames,
+        Self::MaxHeadSize,
+        Self::MaxLineSize,
+        Self::MaxUriSize,
+        Self::MaxHeaderCount,
+        Self::ConnectionOptions,
+        Self::ChunkExtension,
+        Self::Trailers,
+        Self::ClientMaxBodySize,
+        Self::RequestBufferSize,
+        Self::ResponseBufferSize,
+    ];
+
+    /// Its name in the log, and the variable that changes it; a fixed bound has none.
+    pub const fn named(self) -> (&'static str, Option<&'static str>) {
         match self {
-            Self::HeadTimeout => "head_timeout",
-            Self::BodyTimeout => "body_timeout",
-            Self::MinBodyRate => "min_body_rate",
-            Self::SendTimeout => "send_timeout",
-            Self::MinSendRate => "min_send_rate",
-            Self::PluginTimeout => "plugin_timeout",
-            Self::MaxConnections => "max_connections",
-            Self::MaxConnectionsPerAddress => "max_connections_per_address",
-            Self::MaxResident => "max_resident_size",
-            Self::Http2ControlFrames => "http2_max_control_frames",
-            Self::MaxHeadSize => "max_head_size",
-            Self::MaxLineSize => "max_line_size",
-            Self::MaxUriSize => "max_uri_size",
-            Self::MaxHeaderCount => "max_header_count",
-            Self::ChunkExtension => "chunk_extension",
-            Self::Trailers => "trailers",
-            Self::ClientMaxBodySize => "client_max_body_size",
-            Self::RequestBufferSize => "request_buffer_size",
-            Self::ResponseBufferSize => "response_buffer_size",
+            Self::HeadTimeout => ("head_timeout", Some("KONG_NGINX_HTTP_CLIENT_HEADER_TIMEOUT")),
+            Self::BodyTimeout => ("body_timeout", Some("KONG_NGINX_HTTP_CLIENT_BODY_TIMEOUT")),
+            Self::MinBodyRate => ("min_body_rate", Some("KONG_MIN_BODY_RATE")),
+            Self::SendTimeout => ("send_timeout", Some("KONG_NGINX_HTTP_SEND_TIMEOUT")),
+            Self::MinSendRate => ("min_send_rate", Some("KONG_MIN_SEND_RATE")),
+            Self::PluginTimeout => ("plugin_timeout", Some("KONG_PLUGIN_TIMEOUT")),
+            Self::MaxConnections => ("max_connections", Some("KONG_NGINX_EVENTS_WORKER_CONNECTIONS")),
+            Self::MaxConnectionsPerAddress => {
+                ("max_connections_per_address", Some("KONG_MAX_CONNECTIONS_PER_ADDRESS"))
+            }
+            Self::MaxResident => ("max_resident_size", Some("KONG_MAX_RESIDENT_SIZE")),
+            Self::Http2ControlFrames => ("http2_max_control_frames", Some("KONG_HTTP2_MAX_CONTROL_FRAMES")),
+            Self::MaxHeadSize => ("max_head_size", Some("KONG_MAX_HEAD_SIZE")),
+            Self::MaxLineSize => ("max_line_size", Some("KONG_MAX_LINE_SIZE")),
+            Self::MaxUriSize => ("max_uri_size", Some("KONG_MAX_URI_SIZE")),
+            Self::MaxHeaderCount => ("max_header_count", Some("KONG_MAX_HEADER_COUNT")),
+            Self::ConnectionOptions => ("connection_options", None),
+            Self::ChunkExtension => ("chunk_extension", None),
+            Self::Trailers => ("trailers", None),
+            Self::ClientMaxBodySize => ("client_max_body_size", Some("KONG_CLIENT_MAX_BODY_SIZE")),
+            Self::RequestBufferSize => ("request_buffer_size", Some("KONG_REQUEST_BUFFER_SIZE")),
+            Self::ResponseBufferSize => ("response_buffer_size", Some("KONG_RESPONSE_BUFFER_SIZE")),
         }
     }
+}
+
+/// The variables that log lines name for those who want another bound.
+pub fn variables() -> impl Iterator<Item = &'static str> {
+    Bound::ALL.into_iter().filter_map(|bound| bound.named().1)
 }
 
 /// What one worker has said about each bound.
@@ -106,7 +139,8 @@ impl Bounds {
             place.set(Told { unsaid: told.unsaid + 1, ..told });
             return false;
         }
-        tracing::warn!(bound = bound.name(), unsaid = told.unsaid, "a bound was reached");
+        let (bound, setting) = bound.named();
+        tracing::warn!(bound, setting, unsaid = told.unsaid, "a bound was reached");
         place.set(Told { at: Some(now), unsaid: 0 });
         true
     }

@@ -11,6 +11,7 @@ use wire::h1::encode;
 use wire::{BodyLength, Headers, Known, Upgrade, Version};
 
 use crate::PRODUCT;
+use crate::bounds::Bound;
 use crate::respond::Failure;
 use crate::route::split_host;
 use crate::settings::Settings;
@@ -129,7 +130,7 @@ pub fn drop_nominated(headers: &mut Headers) -> Result<(), Failure> {
     let mut named = SmallVec::<[SmallVec<[u8; 32]>; 4]>::new();
     for option in headers.known_all(Known::Connection).flat_map(wire::media::list).filter(unusual) {
         if named.len() == MAX_NOMINATED {
-            return Err(Failure::malformed(400, "more than 32 options in Connection"));
+            return Err(Failure::over(400, "more than 32 options in Connection", Bound::ConnectionOptions));
         }
         named.push(SmallVec::from_slice(option));
     }

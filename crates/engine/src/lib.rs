@@ -60,6 +60,7 @@ mod retirement;
 mod tunnel;
 mod websocket;
 
+pub use bounds::variables as variables_of_bounds;
 pub use caught::report_panics;
 pub use dns::{DnsSettings, Order as DnsOrder, Resolver};
 pub use gateway::{Gateway, StartError};

@@ -94,11 +94,8 @@ pub fn watch_memory(local: &Local) {
     let was_short = local.load.short_of_memory.replace(short);
     // One worker speaks for all.
     if local.worker.index == 0 && short != was_short {
-        tracing::warn!(
-            bound = Bound::MaxResident.name(),
-            short,
-            "requests are turned away while memory is short"
-        );
+        let (bound, setting) = Bound::MaxResident.named();
+        tracing::warn!(bound, setting, short, "requests are turned away while memory is short");
     }
 }
 

@@ -116,6 +116,11 @@ impl Failure {
         Self::Malformed { status, rule, bound: None }
     }
 
+    /// The client went over a bound.
+    pub const fn over(status: u16, rule: &'static str, bound: Bound) -> Self {
+        Self::Malformed { status, rule, bound: Some(bound) }
+    }
+
     /// A client sent no more of its body in time, or too little in all.
     pub fn slow_body(by_rate: bool) -> Self {
         Self::ClientTimeout { bound: if by_rate { Bound::MinBodyRate } else { Bound::BodyTimeout } }

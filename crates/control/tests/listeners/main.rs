@@ -3,6 +3,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "test code")]
 
 mod admin;
+mod bounds;
 mod config;
 mod secure;
 mod support;

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
-use control::{Listening, listen};
+use control::{Bounds, Listening, listen};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
@@ -31,7 +31,7 @@ fn plane(protocols: &[&[u8]]) -> (Plane, ClientConfig) {
     roots.add(cert.der().clone()).unwrap();
     let client = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
     let client = client.unwrap().with_root_certificates(roots).with_no_client_auth();
-    (Plane::start_on(listening(), listening()), client)
+    (Plane::start_on(listening(), listening(), Bounds::default()), client)
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {

@@ -6,7 +6,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use control::{Control, Listening, Running, Source, listen, serve};
+use control::{Bounds, Control, Listening, Running, Source, listen, serve};
 use model::{Config, Problem};
 use plugin::Services;
 use plugin::clock::Clock;
@@ -127,12 +127,17 @@ impl Answer {
 
 impl Plane {
     pub fn start() -> Self {
+        Self::within(Bounds::default())
+    }
+
+    /// A plane whose clients may take no more than this.
+    pub fn within(bounds: Bounds) -> Self {
         let free = || listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        Self::start_on(free().into(), free().into())
+        Self::start_on(free().into(), free().into(), bounds)
     }
 
     /// A plane with these listeners.
-    pub fn start_on(admin: Listening, status: Listening) -> Self {
+    pub fn start_on(admin: Listening, status: Listening, bounds: Bounds) -> Self {
         let services = Services::new(1, Clock::default(), true);
         services.report_health(|| {
             let health = |upstream: &str, target: &str, address: &str, state| TargetHealth {
@@ -166,7 +171,7 @@ impl Plane {
             settings_shown: json!({ "proxy_listen": "0.0.0.0:8000", "pg_password": "pg-hidden" }),
             kong_version: "3.9.3",
         });
-        let running = serve(control, vec![admin], vec![status]).unwrap();
+        let running = serve(control, vec![admin], vec![status], bounds).unwrap();
         Self { running, gate, services, orders: Mutex::new(orders) }
     }
 

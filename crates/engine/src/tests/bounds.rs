@@ -15,6 +15,10 @@ fn beyond(bound: Bound) -> (String, u16) {
         Bound::MaxLineSize => (get(&format!("A: {}\r\n", long(17 << 10))), 431),
         Bound::MaxHeadSize => (get(&format!("A: {}\r\n", long(12 << 10)).repeat(3)), 431),
         Bound::MaxHeaderCount => (get(&"A: b\r\n".repeat(100)), 431),
+        Bound::ConnectionOptions => {
+            let options: Vec<_> = (0..33).map(|number| format!("o{number}")).collect();
+            (get(&format!("Connection: {}\r\n", options.join(", "))), 400)
+        }
         Bound::ChunkExtension => (chunks(&format!("1;{}\r\na\r\n0\r\n\r\n", long(300))), 400),
         Bound::Trailers => {
             (chunks(&format!("0\r\n{}\r\n", format!("A: {}\r\n", long(3 << 10)).repeat(3))), 431)
@@ -30,6 +34,7 @@ async fn whoever_goes_over_a_bound_is_refused_and_the_bound_named() {
         Bound::MaxLineSize,
         Bound::MaxHeadSize,
         Bound::MaxHeaderCount,
+        Bound::ConnectionOptions,
         Bound::ChunkExtension,
         Bound::Trailers,
         Bound::ClientMaxBodySize,
