@@ -13,6 +13,7 @@ use crate::transport::Stream;
 use crate::tunnel;
 use crate::upstream::attempt::{FIRST_READ, Upstream};
 use crate::upstream::pair::Pair;
+use crate::upstream::tries::mark_ended;
 
 /// Bytes read from an upstream at a time once the body is known to be large.
 const LARGE_READ: usize = 128 << 10;
@@ -73,6 +74,7 @@ impl Download<'_> {
         if framing == BodyLength::None || announced == BodyLength::None {
             // A body the client cannot take is left unread, with its connection.
             self.upstream.reusable &= matches!(announced, BodyLength::None | BodyLength::Exact(0));
+            mark_ended(parts);
             self.observe_end(parts);
             return self.flush(parts, 0, true).await;
         }
@@ -106,6 +108,9 @@ impl Download<'_> {
             let Decoded { consumed, data, done } = decoder
                 .decode(unread)
                 .map_err(|reject| Failure::UpstreamMalformed { rule: reject.reason })?;
+            if done {
+                mark_ended(parts);
+            }
             let piece = &unread[data];
             parts.work.exchange.record.response_body_bytes += piece.len() as u64;
             if self.mode == BodyMode::Observe {
@@ -151,6 +156,7 @@ impl Download<'_> {
             return Err(Failure::UpstreamClosed);
         }
         let trailers = self.read_trailers(parts).await?;
+        mark_ended(parts);
         self.observe_end(parts);
         if framing == BodyLength::Chunked {
             let wanted = parts.work.exchange.wants_trailers().then_some(&trailers);
@@ -205,6 +211,7 @@ impl Download<'_> {
                 done = ended;
             }
         }
+        mark_ended(parts);
         let replacement = self.filters.body(&mut parts.work.exchange, &body, true);
         Ok(replacement.unwrap_or(body))
     }

@@ -32,7 +32,7 @@ pub async fn one(
 /// Chooses a target for the next attempt, not one that was tried if there is another, and enters it into the record.
 /// The request counts among those of the target until the next attempt, or until its end.
 fn pick(parts: &mut Parts<'_>, plan: &Plan) -> Result<Peer, Failure> {
-    parts.work.in_flight = InFlight::default();
+    mark_ended(parts);
     let work = &mut *parts.work;
     let mut tried = smallvec::SmallVec::<[_; 8]>::new();
     tried.extend(work.exchange.record.tries.iter().map(|attempt| attempt.address));
@@ -68,6 +68,12 @@ fn mark_answered(parts: &Parts<'_>) {
     let Exchange { response, record, .. } = &parts.work.exchange;
     let answered = || record.upstream_answered.map_or_else(Instant::now, Instant::from_std);
     parts.work.in_flight.answered(response.status, answered);
+}
+
+/// The target's work is over: its response has ended, or is not waited for. That the client may still be taking it is no
+/// work of the target's.
+pub fn mark_ended(parts: &mut Parts<'_>) {
+    parts.work.in_flight = InFlight::default();
 }
 
 /// Tells the target that its response broke off after the head, if that was the failure. Silence is no sign of trouble:
