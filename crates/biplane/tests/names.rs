@@ -7,34 +7,19 @@ mod rig;
 
 use std::net::UdpSocket;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
-use rig::{BINARY, Folder, Gateway, backend, connect, eventually, get};
-
-/// A name server that does not outlive its test.
-struct NameServer(Child);
-
-impl Drop for NameServer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use rig::{BINARY, Folder, Gateway, backend, connect, dnsmasq, eventually, get};
 
 #[test]
 fn a_host_with_srv_records_is_reached_at_their_port() {
     let folder = Folder::new("names");
     let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let settings = format!(
-        "no-resolv\nno-hosts\nbind-interfaces\nlisten-address=127.0.0.1\nport={port}\nuser=\ngroup=\n\
-         local=/test/\nhost-record=node.test,127.0.0.1\nsrv-host=_orders._tcp.test,node.test,{},1,10\n\
+    let records = format!(
+        "host-record=node.test,127.0.0.1\nsrv-host=_orders._tcp.test,node.test,{},1,10\n\
          srv-host=_orders._tcp.test,node.test,9,2,10\n",
         backend().port()
     );
-    let mut command = Command::new("dnsmasq");
-    command.arg("--keep-in-foreground").arg("--pid-file=").stderr(Stdio::null());
-    command.arg(format!("--conf-file={}", folder.write("dnsmasq.conf", &settings).display()));
-    let _server = NameServer(command.spawn().expect("dnsmasq is installed"));
+    let _server = dnsmasq(&folder, port, &records);
     let file = folder.write(
         "kong.yml",
         "_format_version: '3.0'\nservices:\n- name: one\n  host: _orders._tcp.test\n  port: 9\n  routes:\n  \

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::balance::Balancers;
 use crate::chain::{Chain, Slot, Tier};
 use crate::detour;
+use crate::discovery::{self, Purpose};
 use crate::dns::Resolver;
 use crate::health::Checks;
 use crate::route::Router;
@@ -46,7 +47,9 @@ impl Compiler<'_> {
     pub fn compile(&self, config: Arc<Config>) -> Result<Snapshot, Vec<Problem>> {
         let matched = matched_routes(&config);
         let mut problems = unsupported(&config);
-        let balancers = Balancers::new(&config, self.resolver);
+        let purpose = if self.services.dry_run { Purpose::Check } else { Purpose::Serve };
+        let listings = discovery::compile(&config, self.resolver, self.tls, purpose, &mut problems);
+        let balancers = Balancers::with_listings(&config, self.resolver, &listings);
         let (terminator, trusts) = self.prepare_tls(&config, &mut problems);
         let certificates = terminator.certificates();
         let checks = Checks::compile(&config, &balancers, self.tls, certificates, &mut problems);
