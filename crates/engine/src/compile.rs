@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use model::entity::Route;
 use model::{Config, PluginRow, Problem};
 use plugin::build::{Build, Shared};
@@ -18,7 +18,7 @@ use crate::discovery::{self, Purpose};
 use crate::dns::Resolver;
 use crate::health::Checks;
 use crate::route::Router;
-use crate::snapshot::{CompiledRoute, Plan, Snapshot, Speaks};
+use crate::snapshot::{CompiledRoute, Plan, Snapshot, Speaks, Versions};
 use crate::stream;
 use crate::stream::demands::{Layer, layer_of};
 use crate::tls::{Keeper, Terminator, Trust};
@@ -74,13 +74,14 @@ impl Compiler<'_> {
         let detours = detour::compile(&config, &shared, &balancers, &trusts);
         let ordinals: AHashMap<Uuid, usize> =
             config.services.iter().enumerate().map(|(ordinal, service)| (service.id, ordinal)).collect();
-        let routes = matched
+        let routes: Vec<CompiledRoute> = matched
             .into_iter()
             .map(|matched| {
                 let chain = chain_of(Some(matched.route.id), matched.service.as_ref().map(|found| found.id));
                 compile_route(matched, chain, &balancers, &trusts, &ordinals)
             })
             .collect();
+        let warm = warm(&routes);
         let globals = chain_of(None, None);
         let slots = plugins.names.len();
         Ok(Snapshot {
@@ -92,6 +93,7 @@ impl Compiler<'_> {
             slots,
             balancers,
             checks,
+            warm,
             detours,
             terminator,
             config,
@@ -181,6 +183,19 @@ fn compile_route(
     let service_path = matched.service.as_ref().and_then(|service| service.path.clone());
     let speaks = speaks(&matched.route);
     CompiledRoute { matched, chain, plan, service_ordinal, service_path, speaks }
+}
+
+/// The services to whose targets connections are kept ready, each once. Of HTTP/2, one connection serves many requests,
+/// and one that announces a client serves no other.
+fn warm(routes: &[CompiledRoute]) -> Box<[Plan]> {
+    let mut seen = AHashSet::new();
+    let ready = |route: &&CompiledRoute| {
+        let plan = route.plan.as_ref();
+        plan.is_some_and(|plan| {
+            plan.balancer.keeps_ready() && plan.versions == Versions::Http1 && plan.announcing.is_none()
+        }) && seen.insert(route.service_ordinal)
+    };
+    routes.iter().filter(ready).filter_map(|route| route.plan.clone()).collect()
 }
 
 fn speaks(route: &Route) -> Speaks {

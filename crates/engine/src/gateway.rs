@@ -125,11 +125,14 @@ impl Gateway {
 
     fn start_worker(&self, index: usize, settings: Settings) -> io::Result<()> {
         let (services, publisher) = (self.services.clone(), self.publisher.clone());
+        let gates = self.resolver.gates.clone();
         let (sockets, orders) = (self.listening.follow(index), self.orders.subscribe());
         let body = move || {
             let make = || {
                 let worker = std::rc::Rc::new(Worker::new(index, services));
-                Local::new(worker, std::rc::Rc::new(settings), Box::new(Tcp), &publisher)
+                let local = Local::new(worker, std::rc::Rc::new(settings), Box::new(Tcp), &publisher);
+                gates.tell(&local.roused);
+                local
             };
             if let Err(error) = worker::run(sockets, orders, make) {
                 tracing::error!(%error, worker = index, "a worker could not start");

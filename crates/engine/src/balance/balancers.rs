@@ -13,6 +13,7 @@ use super::{Balancer, Naming, Policy, Source, Spot};
 use crate::discovery::Listings;
 use crate::dns::{Lookups, Resolver};
 use crate::health::Rules;
+use crate::upstream::gate::Limits;
 
 /// Kong's port of a target that names none.
 const DEFAULT_TARGET_PORT: u16 = 8000;
@@ -53,6 +54,7 @@ impl Balancers {
                 naming: if upstream.use_srv_name { Naming::Record } else { Naming::Target },
                 policy: Policy::of(upstream),
                 standings: resolver.standings.clone(),
+                pool: upstream.pool.as_ref().map(|limits| (Limits::from(limits), resolver.gates.clone())),
                 rules: Rules::of(upstream, resolver.book.rouse()),
             };
             balancer(source, upstream.host_header.clone(), resolver)
@@ -86,6 +88,7 @@ impl Balancers {
                 naming: Naming::Target,
                 policy: Policy::plain(),
                 standings: self.resolver.standings.clone(),
+                pool: None,
                 rules: None,
             };
             balancer(source, None, &self.resolver)

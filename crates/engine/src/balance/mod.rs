@@ -28,6 +28,7 @@ use arc_swap::ArcSwap;
 use crate::discovery::Listing;
 use crate::dns::Follower;
 use crate::health::Rules;
+use crate::upstream::gate::{Gate, Gates, Limits};
 
 pub use affinity::Asker;
 pub use balancers::Balancers;
@@ -50,6 +51,8 @@ pub struct Peer {
     pub target: usize,
     /// Its own host, where that is not the one of a target in the configuration.
     pub host: Option<Arc<str>>,
+    /// Its connections, where they are bounded.
+    pub gate: Option<Arc<Gate>>,
 }
 
 /// What a pick comes to.
@@ -102,6 +105,8 @@ struct Source {
     naming: Naming,
     policy: Policy,
     standings: Arc<Standings>,
+    /// What connections to each address are bounded by, and how many there are.
+    pool: Option<(Limits, Arc<Gates>)>,
     /// How the health of the addresses is judged, if it is.
     rules: Option<Arc<Rules>>,
 }
@@ -162,10 +167,23 @@ impl Balancer {
         self.host_header.as_deref()
     }
 
+    /// Whether connections are to be kept ready.
+    pub(crate) fn keeps_ready(&self) -> bool {
+        self.source.pool.as_ref().is_some_and(|(limits, _)| limits.ready > 0)
+    }
+
+    /// The addresses that requests may go to now.
+    pub(crate) fn peers(&self) -> Vec<Peer> {
+        match &self.roster {
+            Addresses::Fixed(roster) => roster.open_peers(),
+            Addresses::Changing(roster, _) => roster.load().open_peers(),
+        }
+    }
+
     /// The addresses known now of which anything has to be known.
     pub(crate) fn members(&self) -> Vec<Member> {
         let member = |roster: &Roster, candidate: &Candidate| {
-            let Peer { address, target, host } = &candidate.peer;
+            let Peer { address, target, host, .. } = &candidate.peer;
             let spot = &roster.spots[*target];
             let standing = candidate.standing.clone()?;
             let host = host.as_ref().unwrap_or(&spot.host).clone();
@@ -238,6 +256,10 @@ impl Source {
     fn assemble(&self, spots: Box<[Arc<Spot>]>) -> Roster {
         let watched = self.policy.measured.is_some();
         let standing = |address| watched.then(|| self.standings.keep(&self.owner, address));
+        let gate = |address| {
+            let (limits, gates) = self.pool.as_ref()?;
+            Some(gates.keep(&self.owner, address, limits))
+        };
         let mut candidates = Vec::new();
         for (target, spot) in spots.iter().enumerate() {
             let own = (target >= self.targets.len()).then(|| spot.host.clone());
@@ -245,7 +267,7 @@ impl Source {
                 let Spotted { address, weight, service_host } = found;
                 let host = service_host.filter(|_| self.naming == Naming::Record).or_else(|| own.clone());
                 Candidate {
-                    peer: Peer { address, target, host },
+                    peer: Peer { address, target, host, gate: gate(address) },
                     weight: weight.into(),
                     standing: standing(address),
                 }

@@ -122,6 +122,12 @@ impl Roster {
         self.candidates.iter().any(Candidate::is_available)
     }
 
+    /// Those that requests may go to now.
+    pub(super) fn open_peers(&self) -> Vec<Peer> {
+        let open = self.candidates.iter().filter(|candidate| candidate.is_available());
+        open.map(|candidate| candidate.peer.clone()).collect()
+    }
+
     /// All of them, with weight or without.
     pub(super) fn all(&self) -> impl Iterator<Item = &Candidate> {
         self.candidates.iter().chain(&self.drained)
@@ -220,7 +226,7 @@ mod tests {
     fn roster(weights: &[u64]) -> Roster {
         let candidate = |(index, weight): (usize, &u64)| {
             let address = SocketAddr::from(([10, 0, 0, 1], index as u16));
-            let peer = Peer { address, target: index, host: None };
+            let peer = Peer { address, target: index, host: None, gate: None };
             Candidate { peer, weight: *weight, standing: None }
         };
         let candidates = weights.iter().enumerate().map(candidate).collect();

@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::balance::{Rotations, Standings};
 use crate::discovery::Directory;
 use crate::health::Book;
+use crate::upstream::gate::Gates;
 
 pub(crate) use name::Follower;
 pub use name::{Failure, Name, Record, Service, State};
@@ -72,6 +73,8 @@ pub struct Resolver {
     pub(crate) standings: Arc<Standings>,
     /// What their health comes to, here for the same reason.
     pub(crate) book: Arc<Book>,
+    /// How many connections there are to addresses that bound them, here for the same reason.
+    pub(crate) gates: Arc<Gates>,
     /// Lists of targets that are kept by others, here for the same reason.
     pub(crate) directory: Directory,
 }
@@ -131,6 +134,7 @@ impl Resolver {
             rotations: Rotations::default(),
             standings: Arc::default(),
             book: Arc::default(),
+            gates: Arc::default(),
         }))
     }
 

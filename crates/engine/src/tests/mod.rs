@@ -22,6 +22,7 @@ mod http2_shared;
 mod in_flight;
 mod load;
 mod panics;
+mod pools;
 mod proxied;
 mod refusals;
 mod reload;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Discovery;
+use super::{Discovery, PoolLimits};
 use crate::schema::{Faults, Map, Reference};
 
 crate::record! {
@@ -219,6 +219,8 @@ crate::entity! {
         slow_start: Option<f64>, [between(0, 86400), extension()];
         /// Where further targets are listed, which come and go without a reload. Not a field of Kong's.
         discovery: Option<Discovery>, [extension()];
+        /// What bounds connections to targets, and how many are kept ready. Not a field of Kong's.
+        pool: Option<PoolLimits>, [extension()];
         /// How the health of targets is found out.
         healthchecks: Healthchecks;
         /// The `Host` that targets see.
