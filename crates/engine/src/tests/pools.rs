@@ -325,11 +325,50 @@ async fn succeeds(response: ResponseFuture) {
     assert_eq!(trailers.as_ref().unwrap_or(&fields).get("grpc-status").unwrap(), "0");
 }
 
+/// A service of gRPC with these bounds.
+fn grpc(pool: &str) -> String {
+    let upstream = format!(
+        "upstreams:\n- {{name: pool.test, pool: {{{pool}}}, targets: [{{target: '10.0.0.1:50051'}}]}}\n"
+    );
+    GRPC.replace("url: grpc://10.0.0.1:50051", "host: pool.test\n  protocol: grpc") + &upstream
+}
+
+/// Serves calls in the background for as long as the connection lasts.
+fn serve(mut service: Upstream) -> tokio::task::JoinHandle<()> {
+    tokio::task::spawn_local(async move {
+        while let Some(Ok((_, respond))) = service.0.accept().await {
+            answer(respond, "x");
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_of_http2_ends_after_its_time_or_gives_way() {
+    with(&grpc("max_connections: 1, max_lifetime: 5"), Settings::default(), |lab| async move {
+        let client = lab.http2().await;
+        let mut responses = calls(&client, 1).await;
+        let first = serve(Upstream::accept(lab.upstream().await).await);
+        succeeds(responses.remove(0)).await;
+        sleep(Duration::from_secs(6)).await;
+        responses = calls(&client, 1).await;
+        let second = serve(Upstream::accept(lab.upstream().await).await);
+        succeeds(responses.remove(0)).await;
+        first.await.unwrap();
+        settle().await;
+        lab.local.yield_idle();
+        settle().await;
+        assert!(!second.is_finished(), "nobody waits");
+        let mut elsewhere = crate::upstream::gate::Place::take(&lab.gate("pool.test"), 1).unwrap();
+        lab.local.yield_idle();
+        second.await.unwrap();
+        assert!(elsewhere.called().await.is_some());
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn connections_of_http2_are_bounded_and_calls_wait_for_room_on_them() {
-    let document = GRPC.replace("url: grpc://10.0.0.1:50051", "{host: pool.test, protocol: grpc}");
-    let document = document.replace("{host: pool.test, protocol: grpc}", "host: pool.test\n  protocol: grpc")
-        + "upstreams:\n- {name: pool.test, pool: {max_connections: 1, queue_timeout: 60}, targets: [{target: '10.0.0.1:50051'}]}\n";
+    let document = grpc("max_connections: 1, queue_timeout: 60");
     with(&document, Settings::default(), |lab| async move {
         let client = lab.http2().await;
         let mut responses = calls(&client, 5).await;
