@@ -151,6 +151,7 @@ impl Gateway {
         self.services.report_discovery(move || DiscoveryReport {
             sources: publisher.current().balancers.sources(),
             names: resolver.counts(),
+            pools: publisher.current().balancers.pools(),
         });
         let (publisher, book) = (self.publisher.clone(), self.resolver.book.clone());
         self.services.steer_health(move |order| {

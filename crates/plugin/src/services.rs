@@ -49,6 +49,19 @@ pub struct SourceReport {
     pub trouble: Option<String>,
 }
 
+/// Connections to an address of an upstream that bounds them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolReport {
+    /// Name of the upstream.
+    pub upstream: String,
+    /// `ip:port`.
+    pub address: String,
+    /// Connections that are open, idle or not.
+    pub connections: u32,
+    /// Requests that wait for one.
+    pub waiting: u32,
+}
+
 /// Names that are in use, by what is known of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NameCounts {
@@ -62,13 +75,15 @@ pub struct NameCounts {
     pub failed: u64,
 }
 
-/// What is known of where targets come from.
+/// What is known of where targets come from, and of the connections to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DiscoveryReport {
     /// Sources of targets, by upstream.
     pub sources: Vec<SourceReport>,
     /// Names.
     pub names: NameCounts,
+    /// Connections, where they are bounded.
+    pub pools: Vec<PoolReport>,
 }
 
 /// A change of the health of addresses by hand, until what is found out says otherwise.
@@ -240,7 +255,7 @@ impl Services {
         }
     }
 
-    /// Says how it is found out where targets come from. Called once by the engine.
+    /// Says how it is found out where targets come from and how many connections there are. Called once by the engine.
     pub fn report_discovery(&self, report: impl Fn() -> DiscoveryReport + Send + Sync + 'static) {
         *self.discovering.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(report));
     }

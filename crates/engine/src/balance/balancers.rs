@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ahash::AHashMap;
 use model::declarative::Config;
 use model::entity::{Service, Target, Upstream};
-use plugin::services::{SourceReport, TargetHealth};
+use plugin::services::{PoolReport, SourceReport, TargetHealth};
 
-use super::{Balancer, Naming, Policy, Source, Spot};
+use super::{Balancer, Naming, Peer, Policy, Source, Spot};
 use crate::discovery::Listings;
 use crate::dns::{Lookups, Resolver};
 use crate::health::Rules;
@@ -113,6 +113,22 @@ impl Balancers {
         let mut reports: Vec<_> = self.upstreams.iter().filter_map(listing).collect();
         reports.sort_by(|left, right| left.upstream.cmp(&right.upstream));
         reports
+    }
+
+    /// The connections to every address of upstreams that bound them, in the order of the upstreams' names.
+    #[must_use]
+    pub fn pools(&self) -> Vec<PoolReport> {
+        let mut upstreams: Vec<_> = self.upstreams.iter().collect();
+        upstreams.sort_by_key(|(name, _)| *name);
+        let report = |upstream: &str, peer: &Peer| {
+            let (connections, waiting) = peer.gate.as_ref()?.counts();
+            let (upstream, address) = (upstream.to_owned(), peer.address.to_string());
+            Some(PoolReport { upstream, address, connections, waiting })
+        };
+        let reports = |(name, balancer): (&String, &Arc<Balancer>)| {
+            balancer.peers().iter().filter_map(|peer| report(name, peer)).collect::<Vec<_>>()
+        };
+        upstreams.into_iter().flat_map(reports).collect()
     }
 
     /// The balancer of an upstream whose health is found out, and how its addresses are judged.

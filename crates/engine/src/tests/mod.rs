@@ -30,4 +30,4 @@ mod sizes;
 mod slow;
 mod streaming;
 mod streams;
-mod tls;
+pub mod tls;

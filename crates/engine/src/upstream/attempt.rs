@@ -138,8 +138,7 @@ async fn connect(
     now: Instant,
 ) -> Result<(Upstream, Option<Instant>), Missed> {
     let seat = match &message.peer.gate {
-        // Apart, so that those who have none stay small.
-        Some(gate) => match Box::pin(admit(parts, message, gate)).await? {
+        Some(gate) => match admit(parts, message, gate).await? {
             Admitted::Found(Reused { stream, requests }) => {
                 return Ok((Upstream::new(parts, message, stream, requests + 1), Some(Instant::now())));
             }
@@ -182,9 +181,13 @@ async fn admit(
 ) -> Result<Admitted<Reused>, Missed> {
     let (local, host) = (parts.local, &parts.work.scratch);
     let look = || pooled(local, message, host, Instant::now()).ok().flatten();
+    if let Some(admitted) = queue::at_once(gate, look) {
+        return Ok(admitted);
+    }
+    // Apart, so that those who do not wait stay small.
     let of_worker = (gate, local.worker.index);
-    let admitted = queue::admit(parts.channel, &parts.work.upload, of_worker, look).await;
-    admitted.map_err(|failure| Missed { failure, unsent: true, stale: false })
+    let waiting = Box::pin(queue::in_line(parts.channel, &parts.work.upload, of_worker, look));
+    waiting.await.map_err(|failure| Missed { failure, unsent: true, stale: false })
 }
 
 /// Puts the value of `Host` into the scratch memory; it is the server name of a TLS connection, too.

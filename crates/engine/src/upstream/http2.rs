@@ -105,7 +105,11 @@ async fn connect(parts: &mut Parts<'_>, message: &Message<'_>, now: Instant) -> 
     if let Some(gate) = &message.peer.gate {
         let of_worker = (gate, parts.local.worker.index);
         let look = || need.kept(Instant::now());
-        match queue::admit(parts.channel, &parts.work.upload, of_worker, look).await {
+        let admitted = match queue::at_once(gate, look) {
+            Some(admitted) => Ok(admitted),
+            None => queue::in_line(parts.channel, &parts.work.upload, of_worker, look).await,
+        };
+        match admitted {
             Ok(Admitted::Found(connection)) => return Ok(connection),
             Ok(Admitted::Seat(seat)) => need.seat.set(Some(seat)),
             Err(failure) => return Err(Missed { failure, ..refused }),

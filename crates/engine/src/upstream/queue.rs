@@ -15,25 +15,25 @@ pub enum Admitted<T> {
     Seat(Seat),
 }
 
-/// Gets `look` to find something, or a seat, in line with others of all workers. A client that leaves is waited for no
-/// longer.
+/// What can be had without waiting, unless others wait: what `look` finds, or a seat.
+pub fn at_once<T>(gate: &Arc<Gate>, look: impl FnOnce() -> Option<T>) -> Option<Admitted<T>> {
+    if gate.is_crowded() {
+        return None;
+    }
+    look().map(Admitted::Found).or_else(|| gate.try_seat().map(Admitted::Seat))
+}
+
+/// Waits until `look` finds something, or for a seat, in line with others of all workers. A client that leaves is waited
+/// for no longer.
 ///
 /// # Errors
 /// When too many wait already, or this one has waited for as long as it may; when the client is gone.
-pub async fn admit<T>(
+pub async fn in_line<T>(
     channel: &mut Channel,
     upload: &Upload,
     (gate, worker): (&Arc<Gate>, usize),
     mut look: impl FnMut() -> Option<T>,
 ) -> Result<Admitted<T>, Failure> {
-    if !gate.is_crowded() {
-        if let Some(found) = look() {
-            return Ok(Admitted::Found(found));
-        }
-        if let Some(seat) = gate.try_seat() {
-            return Ok(Admitted::Seat(seat));
-        }
-    }
     let patience = gate.limits().patience;
     let waiting = async {
         let mut place = Place::take(gate, worker)?;

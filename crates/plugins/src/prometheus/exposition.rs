@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 use std::sync::Arc;
 
 use plugin::figures::Kind;
-use plugin::services::SourceReport;
+use plugin::services::{PoolReport, SourceReport};
 use plugin::sessions::{SessionEnd, SessionSeries};
 use plugin::stats::Tally;
 use plugin::{Services, Source};
@@ -137,7 +137,7 @@ fn figures(services: &Services, page: &mut Page) {
     });
 }
 
-/// Where targets come from: how many names have addresses, and which sources answer.
+/// Where targets come from: how many names have addresses, which sources answer; and the connections to them.
 fn discovery(services: &Services, page: &mut Page) {
     let report = services.discovery();
     let names = report.names;
@@ -154,6 +154,18 @@ fn discovery(services: &Services, page: &mut Page) {
             page.sample("biplane_dns_names", &[("state", state)], count);
         }
     }
+    let mut pool = |name: &str, help: &str, of: fn(&PoolReport) -> u32| {
+        if !report.pools.is_empty() {
+            page.family(name, "gauge", help);
+        }
+        for pool in &report.pools {
+            page.sample(name, &[("upstream", &pool.upstream), ("address", &pool.address)], of(pool));
+        }
+    };
+    let help = "Connections to an address of an upstream that bounds them";
+    pool("biplane_upstream_connections", help, |pool| pool.connections);
+    let help = "Requests that wait for a connection to an address of an upstream";
+    pool("biplane_upstream_waiting_requests", help, |pool| pool.waiting);
     let mut figure = |name: &str, help: &str, of: &dyn Fn(&SourceReport) -> Option<u64>| {
         let figures: Vec<_> =
             report.sources.iter().filter_map(|source| Some((source, of(source)?))).collect();

@@ -18,7 +18,9 @@ use super::{Purpose, compile};
 use crate::balance::{Asker, Balancer, Balancers};
 use crate::dns::server::NameServer;
 use crate::dns::{DnsSettings, Resolver};
-use crate::tls::Keeper;
+use crate::tests::tls::authority::Authority;
+use crate::tests::tls::services::server;
+use crate::tls::{Authorities, Keeper, TlsSettings, Trusted};
 use registry::{Manner, Registry, instance};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -53,6 +55,23 @@ impl World {
         self.resolver.directory.settle(PATIENCE);
         self.resolver.settle(PATIENCE);
         balancers
+    }
+}
+
+/// A folder that is gone with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("biplane-targets-{}", uuid::Uuid::new_v4()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -209,6 +228,25 @@ fn the_last_list_survives_an_outage_which_is_seen_and_ends_by_itself() {
 }
 
 #[test]
+fn under_tls_it_has_to_be_whom_the_authorities_know() {
+    let authority = Authority::root();
+    let trusted = vec![Trusted::Only(Authorities::read(&authority.pem()).unwrap())];
+    let mut world = World::new();
+    world.keeper = Keeper::new(TlsSettings { trusted, ..TlsSettings::default() }).unwrap();
+    world.server.set("consul.test", &["127.0.0.1"], 60);
+    world.server.set("other.test", &["127.0.0.1"], 60);
+    let registry = Registry::start_tls(server(&authority.issue(&["consul.test"])));
+    registry.set(2, vec![instance("10.0.0.1", 80, 1)]);
+    let at = |host: &str| {
+        let address = format!("https://{host}:{}", registry.address.port());
+        world.balancers(&json!({}), &json!({"source": "consul", "service": "orders", "address": address}))
+    };
+    assert_eq!(reached(&at("consul.test")), ["10.0.0.1:80 10.0.0.1"]);
+    let trouble = report(&at("other.test")).trouble.unwrap();
+    assert!(trouble.contains("cannot connect") && trouble.contains("certificate"), "{trouble}");
+}
+
+#[test]
 fn an_answer_without_end_is_not_read_to_its_end() {
     let (world, registry) = (World::new(), Registry::start());
     registry.behave(Manner::Body(vec![b' '; (16 << 20) + 1]));
@@ -275,9 +313,8 @@ fn a_check_asks_nobody() {
 #[test]
 fn a_file_is_read_again_when_it_changes_and_a_broken_one_changes_nothing() {
     let world = World::new();
-    let folder = std::env::temp_dir().join(format!("biplane-targets-{}", uuid::Uuid::new_v4()));
-    fs::create_dir(&folder).unwrap();
-    let path = folder.join("targets.yml");
+    let folder = Folder::new();
+    let path = folder.0.join("targets.yml");
     fs::write(&path, "- {target: '10.0.0.1:80'}\n").unwrap();
     let balancers = world.balancers(&json!({}), &json!({"source": "file", "path": path}));
     assert_eq!(reached(&balancers), ["10.0.0.1:80 10.0.0.1"], "it is there from the beginning");
@@ -290,12 +327,12 @@ fn a_file_is_read_again_when_it_changes_and_a_broken_one_changes_nothing() {
     );
     assert_eq!(reached(&balancers), ["10.0.0.1:80 10.0.0.1"]);
     // In one step, as a careful writer does it.
-    fs::write(folder.join("next"), "- {target: '10.0.0.2:80'}\n- {target: '10.0.0.3:80', weight: 0}\n")
+    fs::write(folder.0.join("next"), "- {target: '10.0.0.2:80'}\n- {target: '10.0.0.3:80', weight: 0}\n")
         .unwrap();
-    fs::rename(folder.join("next"), &path).unwrap();
+    fs::rename(folder.0.join("next"), &path).unwrap();
     eventually("it is mended", || reached(&balancers) == ["10.0.0.2:80 10.0.0.2"]);
     assert!(report(&balancers).up);
-    fs::remove_dir_all(&folder).unwrap();
+    fs::remove_file(&path).unwrap();
     eventually("it is missed", || !report(&balancers).up);
     assert_eq!(reached(&balancers), ["10.0.0.2:80 10.0.0.2"]);
 }

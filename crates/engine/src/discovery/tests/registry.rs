@@ -2,12 +2,13 @@
 //! run. It knows one service, numbers its states and lets questions wait for the next one.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use model::serde_json::{Value, json};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// The stand-in. It serves until it is dropped.
 pub struct Registry {
@@ -48,6 +49,15 @@ pub enum Manner {
 
 impl Registry {
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// Under TLS, as it is configured.
+    pub fn start_tls(config: Arc<ServerConfig>) -> Self {
+        Self::start_with(Some(config))
+    }
+
+    fn start_with(tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
@@ -57,8 +67,14 @@ impl Registry {
                 if theirs.state.lock().unwrap().stopped {
                     return;
                 }
-                let theirs = theirs.clone();
-                thread::spawn(move || serve(stream, &theirs));
+                let (theirs, tls) = (theirs.clone(), tls.clone());
+                thread::spawn(move || match tls {
+                    Some(config) => {
+                        let session = ServerConnection::new(config).unwrap();
+                        serve(StreamOwned::new(session, stream), &theirs);
+                    }
+                    None => serve(stream, &theirs),
+                });
             }
         });
         let registry = Self { address, shared };
@@ -108,17 +124,16 @@ pub fn instance(address: &str, port: u16, weight: u16) -> Value {
     })
 }
 
-fn serve(mut stream: TcpStream, shared: &Shared) {
+fn serve(mut stream: impl Read + Write, shared: &Shared) {
     while let Some(head) = read_head(&mut stream) {
         let Some(answer) = answer(head, shared) else { break };
-        if stream.write_all(&answer).is_err() {
+        if stream.write_all(&answer).and_then(|()| stream.flush()).is_err() {
             break;
         }
     }
-    let _ = stream.shutdown(Shutdown::Both);
 }
 
-fn read_head(stream: &mut TcpStream) -> Option<String> {
+fn read_head(stream: &mut impl Read) -> Option<String> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
         if stream.read(&mut byte).ok()? == 0 {

@@ -306,7 +306,6 @@ impl Gate {
     }
 
     /// Connections that are open, and requests that wait.
-    #[cfg(test)]
     pub fn counts(&self) -> (u32, u32) {
         (self.open.load(Ordering::SeqCst), self.waiting.load(Ordering::SeqCst))
     }
