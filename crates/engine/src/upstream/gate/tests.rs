@@ -142,7 +142,7 @@ fn workers_are_told_when_somebody_waits() {
 /// Threads that take and give up seats as fast as they can: there are never too many, and nobody waits for ever.
 #[test]
 fn no_seat_is_lost_and_none_is_made_up() {
-    let gate = gate(3, 1000);
+    let gate = gate(1, 1000);
     let most = AtomicU32::new(0);
     std::thread::scope(|scope| {
         for worker in 0..4 {
@@ -158,6 +158,8 @@ fn no_seat_is_lost_and_none_is_made_up() {
                         },
                     };
                     most.fetch_max(gate.counts().0, Ordering::SeqCst);
+                    // So that others come while it has the seat.
+                    std::thread::yield_now();
                     if round % 7 == 0 {
                         // One who leaves the line.
                         drop(queue(gate, worker));
@@ -167,6 +169,6 @@ fn no_seat_is_lost_and_none_is_made_up() {
             });
         }
     });
-    assert!(most.into_inner() <= 3);
+    assert_eq!(most.into_inner(), 1);
     assert_eq!(gate.counts().0, 0);
 }
