@@ -140,7 +140,8 @@ async fn nobody_waits_for_longer_than_that_nor_in_a_longer_line() {
 
 #[tokio::test(start_paused = true)]
 async fn where_the_line_is_full_another_target_is_asked() {
-    let document = document("max_connections: 1, queue_size: 0", &["10.0.0.1:80", "10.0.0.2:80"]);
+    let bounds = "max_connections: 1, queue_size: 1, queue_timeout: 60";
+    let document = document(bounds, &["10.0.0.1:80", "10.0.0.2:80"]);
     with(&document, Settings::default(), |lab| async move {
         let mut hosts = Vec::new();
         let mut held = Vec::new();
@@ -148,10 +149,12 @@ async fn where_the_line_is_full_another_target_is_asked() {
             let client = asking(&lab).await;
             let mut service = lab.upstream().await;
             hosts.push(field(&service.head().await, "host").unwrap().to_owned());
-            held.push((client, service));
+            let waiting = asking(&lab).await;
+            assert!(lab.opened_no_more());
+            held.push((client, service, waiting));
         }
         hosts.sort();
-        assert_eq!(hosts, ["10.0.0.1", "10.0.0.2"], "though both have the same key");
+        assert_eq!(hosts, ["10.0.0.1", "10.0.0.2"], "though all have the same key");
         refused(&mut asking(&lab).await).await;
     })
     .await;

@@ -5,8 +5,9 @@ crate::record! {
     pub struct PoolLimits {
         /// Connections to an address at most; 0 is any number.
         max_connections: u32 = 0, [between(0, 1000000)];
-        /// Requests that may wait for a connection to an address at most; 0 is none.
-        queue_size: u32 = 100, [between(0, 100000)];
+        /// Requests that may wait for a connection to an address at most. One has to be possible: it is what makes other
+        /// workers give up connections that they keep idle.
+        queue_size: u32 = 100, [between(1, 100000)];
         /// Seconds each of them may wait; then it is answered 503.
         queue_timeout: f64 = 1, [between(0.001, 3600)];
         /// Idle connections to each address that are kept ready, each worker its share, rounded up. For HTTP/1.1.
