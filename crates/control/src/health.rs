@@ -24,6 +24,7 @@ pub fn of_upstream(call: &Call, config: &Config, key: &str) -> Reply {
     let targets = config.entities("targets").iter();
     let own = targets.filter(|target| refers_to(target, "upstream", upstream.id));
     let told = own.map(|target| with_health(target.complete(), &reports));
+    let told = told.chain(discovered(&upstream, &reports));
     let mut reply = page(call, &told.collect::<Vec<_>>());
     if let Ok(Value::Object(mut body)) = serde_json::from_slice(&reply.answer.body) {
         body.insert("node_id".to_owned(), node(call));
@@ -48,11 +49,17 @@ pub fn set(
     (upstream, target, address): (&str, &str, Option<&str>),
     healthy: bool,
 ) -> Reply {
-    let found = config.find("upstreams", upstream).zip(entities::target(config, upstream, target));
-    let Some((upstream, target)) = found else { return Reply::not_found() };
-    let (upstream, target) = (&upstream.value["name"], &target.set_fields()["target"]);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let (upstream, target) = (&*text(upstream), &*text(target));
+    let Some(found) = config.find("upstreams", upstream) else { return Reply::not_found() };
+    let name = &*text(&found.value["name"]);
+    let own = entities::target(config, upstream, target).map(|target| text(&target.set_fields()["target"]));
+    let listed = || {
+        let mut reports = call.control.services.target_health().into_iter();
+        reports
+            .any(|report| report.discovered.is_some() && report.upstream == name && report.target == target)
+    };
+    let Some(target) = own.or_else(|| listed().then(|| target.to_owned())) else { return Reply::not_found() };
+    let (upstream, target) = (name, &*target);
     match call.control.services.set_target_health(&HealthOrder { upstream, target, address, healthy }) {
         Ok(()) => Reply::empty(204),
         Err(reason) => Reply::message(400, reason),
@@ -72,7 +79,11 @@ fn of_whole(config: &Config, upstream: &Entity, reports: &[TargetHealth]) -> &'s
         targets.map(|target| (target.target.as_str(), target.weight.into())).collect();
     let weigh = |wanted: &[&str]| {
         let chosen = reports.iter().filter(|report| wanted.contains(&report.state));
-        chosen.map(|report| weights.get(report.target.as_str()).copied().unwrap_or_default()).sum()
+        let weight = |report: &TargetHealth| match report.discovered {
+            Some(weight) => weight.into(),
+            None => weights.get(report.target.as_str()).copied().unwrap_or_default(),
+        };
+        chosen.map(weight).sum()
     };
     let (healthy, total) = (weigh(&["healthy"]), weigh(&["healthy", "unhealthy"]));
     let judged = total > 0 && states.iter().any(|state| matches!(*state, "healthy" | "unhealthy"));
@@ -92,6 +103,19 @@ fn overall(states: &[&str]) -> &'static str {
         () if has("dns_error") => "DNS_ERROR",
         () => "HEALTHCHECKS_OFF",
     }
+}
+
+/// Targets that are listed elsewhere: no entities, and so without an id.
+fn discovered(upstream: &Entity, reports: &[TargetHealth]) -> Vec<Entity> {
+    let mut targets: Vec<(&str, u16)> =
+        reports.iter().filter_map(|report| Some((report.target.as_str(), report.discovered?))).collect();
+    targets.dedup();
+    let entity = |(target, weight): (&str, u16)| {
+        let owner = json!({ "id": upstream.value["id"] });
+        let value = json!({ "target": target, "weight": weight, "upstream": owner, "discovered": true });
+        with_health(Entity { value, ..upstream.clone() }, reports)
+    };
+    targets.into_iter().map(entity).collect()
 }
 
 fn with_health(mut target: Entity, reports: &[TargetHealth]) -> Entity {

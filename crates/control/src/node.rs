@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use model::Config;
+use plugin::services::SourceReport;
 use serde_json::{Map, Value, json};
 
 use crate::Control;
@@ -87,7 +88,7 @@ pub fn status(call: &Call, config: &Config) -> Reply {
     let (reading, writing) =
         (stats.sum(|shard| shard.reading.value()), stats.sum(|shard| shard.writing.value()));
     let active = handled.saturating_sub(closed);
-    Reply::ok(&json!({
+    let mut status = json!({
         "server": {
             "connections_accepted": handled + refused,
             "connections_handled": handled,
@@ -99,7 +100,24 @@ pub fn status(call: &Call, config: &Config) -> Reply {
         },
         "memory": memory,
         "configuration_hash": config.hash,
-    }))
+    });
+    let report = call.control.services.discovery();
+    if !report.sources.is_empty() {
+        status["discovery"] = report.sources.iter().map(source).collect();
+    }
+    Reply::ok(&status)
+}
+
+/// How a source of targets is doing.
+fn source(report: &SourceReport) -> Value {
+    json!({
+        "upstream": report.upstream,
+        "source": report.source,
+        "up": report.up,
+        "targets": report.targets,
+        "age": report.age.map(|age| age.as_secs()),
+        "problem": report.trouble,
+    })
 }
 
 /// Memory of the process. The members that describe Lua stay empty: there is none.

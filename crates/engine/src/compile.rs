@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use model::courtesy::offering;
 use model::entity::Route;
 use model::{Config, PluginRow, Problem};
@@ -15,10 +15,11 @@ use uuid::Uuid;
 use crate::balance::Balancers;
 use crate::chain::{Chain, Slot, Tier};
 use crate::detour;
+use crate::discovery::{self, Purpose};
 use crate::dns::Resolver;
 use crate::health::Checks;
 use crate::route::Router;
-use crate::snapshot::{CompiledRoute, Plan, Snapshot, Speaks};
+use crate::snapshot::{CompiledRoute, Plan, Snapshot, Speaks, Versions};
 use crate::stream;
 use crate::stream::demands::{Layer, layer_of};
 use crate::tls::{Keeper, Terminator, Trust};
@@ -47,7 +48,9 @@ impl Compiler<'_> {
     pub fn compile(&self, config: Arc<Config>) -> Result<Snapshot, Vec<Problem>> {
         let matched = matched_routes(&config);
         let mut problems = unsupported(&config);
-        let balancers = Balancers::new(&config, self.resolver);
+        let purpose = if self.services.dry_run { Purpose::Check } else { Purpose::Serve };
+        let listings = discovery::compile(&config, self.resolver, self.tls, purpose, &mut problems);
+        let balancers = Balancers::with_listings(&config, self.resolver, &listings);
         let (terminator, trusts) = self.prepare_tls(&config, &mut problems);
         let certificates = terminator.certificates();
         let checks = Checks::compile(&config, &balancers, self.tls, certificates, &mut problems);
@@ -72,12 +75,13 @@ impl Compiler<'_> {
         let detours = detour::compile(&config, &shared, &balancers, &trusts);
         let ordinals: AHashMap<Uuid, usize> =
             config.services.iter().enumerate().map(|(ordinal, service)| (service.id, ordinal)).collect();
-        let routes = offering(3_000, matched.into_iter())
+        let routes: Vec<CompiledRoute> = offering(3_000, matched.into_iter())
             .map(|matched| {
                 let chain = chain_of(Some(matched.route.id), matched.service.as_ref().map(|found| found.id));
                 compile_route(matched, chain, &balancers, &trusts, &ordinals)
             })
             .collect();
+        let warm = warm(&routes);
         let globals = chain_of(None, None);
         let slots = plugins.names.len();
         Ok(Snapshot {
@@ -89,6 +93,7 @@ impl Compiler<'_> {
             slots,
             balancers,
             checks,
+            warm,
             detours,
             terminator,
             config,
@@ -178,6 +183,19 @@ fn compile_route(
     let service_path = matched.service.as_ref().and_then(|service| service.path.clone());
     let speaks = speaks(&matched.route);
     CompiledRoute { matched, chain, plan, service_ordinal, service_path, speaks }
+}
+
+/// The services to whose targets connections are kept ready, each once. Of HTTP/2, one connection serves many requests,
+/// and one that announces a client serves no other.
+fn warm(routes: &[CompiledRoute]) -> Box<[Plan]> {
+    let mut seen = AHashSet::new();
+    let ready = |route: &&CompiledRoute| {
+        let plan = route.plan.as_ref();
+        plan.is_some_and(|plan| {
+            plan.balancer.keeps_ready() && plan.versions == Versions::Http1 && plan.announcing.is_none()
+        }) && seen.insert(route.service_ordinal)
+    };
+    routes.iter().filter(ready).filter_map(|route| route.plan.clone()).collect()
 }
 
 fn speaks(route: &Route) -> Speaks {

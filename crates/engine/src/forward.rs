@@ -205,13 +205,20 @@ pub fn write_host(
     target: (&str, SocketAddr, Scheme),
     out: &mut Vec<u8>,
 ) {
-    let (name, address, scheme) = target;
     let client = exchange.request.headers.known(Known::Host);
     if !exchange.upstream.host.is_empty() {
         out.extend_from_slice(&exchange.upstream.host);
     } else if let (true, Some(client)) = (preserve, client) {
         out.extend_from_slice(client);
-    } else if let Some(configured) = host_header {
+    } else {
+        write_own_host(host_header, target, out);
+    }
+}
+
+/// The value of `Host` where a request says nothing of it.
+pub fn write_own_host(host_header: Option<&str>, target: (&str, SocketAddr, Scheme), out: &mut Vec<u8>) {
+    let (name, address, scheme) = target;
+    if let Some(configured) = host_header {
         out.extend_from_slice(configured.as_bytes());
     } else {
         let bare_ipv6 = name.contains(':') && !name.starts_with('[');

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use model::node::Span;
 use model::{Config, Place, Problem};
-use plugin::services::Worker;
+use plugin::services::{DiscoveryReport, Worker};
 use plugin::{Definition, Services};
 use tokio::sync::watch;
 
@@ -23,7 +23,7 @@ use crate::tls::{Keeper, TlsSettings};
 use crate::upstream::connect::Tcp;
 use crate::worker::{self, Order};
 
-/// Longest wait for host names to resolve before a configuration is used.
+/// Longest wait for lists of targets and host names before a configuration is used.
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// Why the data plane could not start.
@@ -99,7 +99,7 @@ impl Gateway {
             .provide_client_tls(move |verify| roots.client_config(verify).map_err(|error| error.to_string()));
         let compiler = Compiler { definitions, services: &services, resolver: &resolver, tls: &tls };
         let snapshot = compiler.compile(config).map_err(StartError::Configuration)?;
-        resolver.settle(SETTLE);
+        settle(&resolver);
         let publisher = Arc::new(Publisher::new(snapshot).map_err(StartError::Thread)?);
         let prober = Prober::start(resolver.book.clone(), publisher.clone()).map_err(StartError::Thread)?;
         let (orders, _) = watch::channel(Order::Run);
@@ -125,11 +125,14 @@ impl Gateway {
 
     fn start_worker(&self, index: usize, settings: Settings) -> io::Result<()> {
         let (services, publisher) = (self.services.clone(), self.publisher.clone());
+        let gates = self.resolver.gates.clone();
         let (sockets, orders) = (self.listening.follow(index), self.orders.subscribe());
         let body = move || {
             let make = || {
                 let worker = std::rc::Rc::new(Worker::new(index, services));
-                Local::new(worker, std::rc::Rc::new(settings), Box::new(Tcp), &publisher)
+                let local = Local::new(worker, std::rc::Rc::new(settings), Box::new(Tcp), &publisher);
+                gates.tell(&local.roused);
+                local
             };
             if let Err(error) = worker::run(sockets, orders, make) {
                 tracing::error!(%error, worker = index, "a worker could not start");
@@ -144,6 +147,12 @@ impl Gateway {
     fn follow_health(&self) {
         let publisher = self.publisher.clone();
         self.services.report_health(move || publisher.current().balancers.health());
+        let (publisher, resolver) = (self.publisher.clone(), self.resolver.clone());
+        self.services.report_discovery(move || DiscoveryReport {
+            sources: publisher.current().balancers.sources(),
+            names: resolver.counts(),
+            pools: publisher.current().balancers.pools(),
+        });
         let (publisher, book) = (self.publisher.clone(), self.resolver.book.clone());
         self.services.steer_health(move |order| {
             book.set(&publisher.current().checks, order, tokio::time::Instant::now())
@@ -203,7 +212,7 @@ impl Gateway {
             tls: &self.tls,
         };
         let snapshot: Snapshot = compiler.compile(config)?;
-        self.resolver.settle(SETTLE);
+        settle(&self.resolver);
         self.publisher.publish(snapshot);
         self.settle_health();
         Ok(())
@@ -268,6 +277,13 @@ impl Gateway {
     pub fn hurry(&self) {
         self.orders.send_replace(Order::Stop);
     }
+}
+
+/// Waits a while for lists of targets, and for the names in them and elsewhere.
+fn settle(resolver: &Resolver) {
+    let begun = Instant::now();
+    resolver.directory.settle(SETTLE);
+    resolver.settle(SETTLE.saturating_sub(begun.elapsed()));
 }
 
 fn no_tls(error: &rustls::Error) -> Problem {

@@ -43,6 +43,7 @@ mod stream;
 mod chain;
 
 mod balance;
+mod discovery;
 mod dns;
 mod health;
 

@@ -86,6 +86,7 @@ impl Stream {
             Self::Unix(stream) => stream.try_io(Interest::READABLE, || Ok(())).is_err(),
             Self::Tls(stream) => stream.is_silent(),
             Self::Begun(stream) => stream.is_silent(),
+            Self::Seated(seated) => seated.stream.is_silent(),
             Self::Memory(_) | Self::Http2(_) | Self::Call(_) => false,
         }
     }
@@ -99,6 +100,7 @@ impl Stream {
             Self::Begun(stream) => stream.poll_heard(cx),
             Self::Memory(stream) => Pin::new(stream).poll_fill_buf(cx).map(heard),
             Self::Http2(stream) => stream.poll_gone(cx).map(|()| Heard::End),
+            Self::Seated(seated) => seated.stream.poll_heard(cx),
             Self::Call(_) => Poll::Pending,
         }
     }

@@ -62,6 +62,11 @@ pub enum Failure {
     NoPeer,
     /// The service's host name does not resolve.
     NameResolution,
+    /// There are as many connections to the target as its upstream allows, and none became free.
+    NoConnection {
+        /// The request has waited for one as long as it may; else too many waited already.
+        waited: bool,
+    },
     /// No connection to the upstream came about.
     ConnectRefused,
     /// The upstream was too slow to connect, to take the request or to answer.
@@ -85,6 +90,7 @@ impl Failure {
             Self::NoService => (503, "no Service found with those values"),
             Self::NoPeer => (503, "failure to get a peer from the ring-balancer"),
             Self::NameResolution => (503, "name resolution failed"),
+            Self::NoConnection { .. } => (503, "no connection to the upstream is free"),
             Self::Overloaded => (503, "the gateway is short of memory"),
             Self::BodyRefused { message } => (413, message),
             other => return (other.status(), message_of(other.status())),
@@ -102,7 +108,11 @@ impl Failure {
             Self::BodyTooLarge | Self::BodyBeyondBuffer | Self::BodyRefused { .. } => 413,
             Self::NoRoute => 404,
             Self::Misdirected => 421,
-            Self::NoService | Self::NoPeer | Self::NameResolution | Self::Overloaded => 503,
+            Self::NoService
+            | Self::NoPeer
+            | Self::NameResolution
+            | Self::Overloaded
+            | Self::NoConnection { .. } => 503,
             Self::ConnectRefused
             | Self::UpstreamClosed
             | Self::UpstreamMalformed { .. }

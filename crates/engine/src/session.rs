@@ -1,9 +1,12 @@
 //! A client connection and what its worker lends it while a request is running.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ahash::AHashSet;
 use plugin::Exchange;
 use plugin::exchange::Client;
 use plugin::services::Worker;
@@ -48,6 +51,10 @@ pub struct Local {
     pub pool: Pool,
     /// HTTP/2 connections to upstreams.
     pub http2_pool: Http2Pool,
+    /// Told when another worker waits for the place of a connection that is idle here.
+    pub roused: Arc<Notify>,
+    /// Addresses to which connections are being opened ahead.
+    pub warming: RefCell<AHashSet<SocketAddr>>,
     /// The connections of clients.
     pub connections: Connections,
     /// What is turned away.
@@ -87,12 +94,19 @@ impl Local {
         publisher: &Publisher,
     ) -> Self {
         let pool = Pool::new(
+            worker.index,
             settings.upstream_pool_size,
             settings.upstream_idle_timeout,
             settings.upstream_max_requests,
         );
         Self {
-            http2_pool: Http2Pool::new(settings.upstream_pool_size, settings.upstream_max_requests),
+            http2_pool: Http2Pool::new(
+                worker.index,
+                settings.upstream_pool_size,
+                settings.upstream_max_requests,
+            ),
+            roused: Arc::default(),
+            warming: RefCell::default(),
             settings,
             pool,
             connections: Connections::default(),
@@ -124,12 +138,19 @@ impl Local {
     pub fn tidy(&self) {
         self.snapshots.refresh();
         self.pool.sweep();
+        self.yield_idle();
         self.http2_pool.sweep(self.settings.upstream_idle_timeout);
         let mut kept = self.workspaces.borrow_mut();
         // Those that nobody has needed since the last time.
         let needed = kept.len() - self.fewest_workspaces.get().min(kept.len());
         kept.truncate(needed);
         self.fewest_workspaces.set(kept.len());
+    }
+
+    /// Closes idle connections whose places others wait for.
+    pub fn yield_idle(&self) {
+        self.pool.yield_idle();
+        self.http2_pool.yield_idle();
     }
 
     /// From now on no connection is kept alive; a `patient` worker lets each have one more request.

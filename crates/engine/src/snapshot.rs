@@ -41,6 +41,8 @@ pub struct Snapshot {
     pub(crate) balancers: Balancers,
     /// What is found out about the health of targets.
     pub(crate) checks: Checks,
+    /// Services to whose targets connections are kept ready.
+    pub(crate) warm: Box<[Plan]>,
     /// Where rooms may send requests, by number.
     pub(crate) detours: Vec<crate::detour::Compiled>,
     /// Certificates by server name.

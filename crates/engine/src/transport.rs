@@ -11,6 +11,7 @@ use crate::http2::call::Call;
 use crate::http2::downstream::Downstream;
 use crate::prefixed::Prefixed;
 use crate::tls::{Secure, Wanted};
+use crate::upstream::gate::Seat;
 
 /// A connection's bytes.
 pub enum Stream {
@@ -28,9 +29,31 @@ pub enum Stream {
     Http2(Box<Downstream>),
     /// One request on an HTTP/2 connection to an upstream: bodies only.
     Call(Box<Call>),
+    /// A connection to an upstream that bounds how many there may be.
+    Seated(Box<Seated>),
+}
+
+/// A connection, and its place among those to the same address.
+pub struct Seated {
+    /// The connection.
+    pub stream: Stream,
+    seat: Seat,
 }
 
 impl Stream {
+    /// The same connection with its place among those to the same address.
+    pub fn seated(self, seat: Seat) -> Self {
+        Self::Seated(Box::new(Seated { stream: self, seat }))
+    }
+
+    /// Its place among the connections to the same address, where these are bounded.
+    pub fn seat(&self) -> Option<&Seat> {
+        match self {
+            Self::Seated(seated) => Some(&seated.seat),
+            _ => None,
+        }
+    }
+
     /// Waits for bytes, or the end, without taking them.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
@@ -44,6 +67,7 @@ impl Stream {
                 Some(incoming) => incoming.poll_readable(cx),
                 None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
             },
+            Self::Seated(seated) => seated.stream.poll_readable(cx),
         }
     }
 
@@ -69,6 +93,7 @@ impl Stream {
             }
             Self::Tls(stream) => stream.is_idle_and_open(),
             Self::Memory(stream) => stream.buffer().is_empty(),
+            Self::Seated(seated) => seated.stream.is_idle_and_open(),
             // Services have no such sockets.
             Self::Unix(_) | Self::Begun(_) | Self::Http2(_) | Self::Call(_) => false,
         }
@@ -77,6 +102,7 @@ impl Stream {
     /// Whether the connection is what is wanted: cleartext, or under TLS and opened as just that.
     pub fn is_for(&self, wanted: Option<&Wanted<'_>>) -> bool {
         match (self, wanted) {
+            (Self::Seated(seated), wanted) => seated.stream.is_for(wanted),
             (Self::Tls(stream), Some(wanted)) => stream.is_for(wanted),
             (Self::Tls(_), None) => false,
             (_, wanted) => wanted.is_none(),
@@ -85,7 +111,11 @@ impl Stream {
 
     /// Whether a TLS handshake came to HTTP/2.
     pub fn speaks_http2(&self) -> bool {
-        matches!(self, Self::Tls(stream) if stream.speaks_http2())
+        match self {
+            Self::Tls(stream) => stream.speaks_http2(),
+            Self::Seated(seated) => seated.stream.speaks_http2(),
+            _ => false,
+        }
     }
 
     /// Whether the connection is under TLS.
@@ -104,6 +134,7 @@ macro_rules! delegate {
             Self::Memory(stream) => Pin::new(stream).$method($($argument),*),
             Self::Http2(stream) => Pin::new(&mut **stream).$method($($argument),*),
             Self::Call(call) => Pin::new(&mut **call).$method($($argument),*),
+            Self::Seated(seated) => Pin::new(&mut seated.stream).$method($($argument),*),
         }
     };
 }
@@ -132,7 +163,10 @@ impl AsyncWrite for Stream {
     }
 
     fn is_write_vectored(&self) -> bool {
-        matches!(self, Self::Tcp(_) | Self::Unix(_) | Self::Tls(_))
+        match self {
+            Self::Seated(seated) => seated.stream.is_write_vectored(),
+            _ => matches!(self, Self::Tcp(_) | Self::Unix(_) | Self::Tls(_)),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -23,6 +23,7 @@ use crate::session::{Arrival, Local, Session};
 use crate::stream;
 use crate::tls::{self, Handshakes, Offer};
 use crate::transport::Stream;
+use crate::upstream::warm::warm_up;
 
 /// What the workers are told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +68,7 @@ pub fn run(
         let local = Rc::new(make());
         crate::copies::offer(&local);
         let mut doors = Doors::new(local.clone());
+        let roused = local.roused.clone();
         sockets.mark_changed();
         // Before the first request comes: memory may be short already.
         tidy_up(&local);
@@ -78,6 +80,7 @@ pub fn run(
                     let now = sockets.borrow_and_update().clone();
                     doors.follow(&now).await;
                 }
+                () = roused.notified() => local.yield_idle(),
                 // A panic there must not end the worker; the next time may go well.
                 _ = tidy.tick() => drop(caught(|| tidy_up(&local))),
             }
@@ -89,8 +92,9 @@ pub fn run(
 }
 
 /// What a worker does about every second.
-pub fn tidy_up(local: &Local) {
+pub fn tidy_up(local: &Rc<Local>) {
     local.tidy();
+    warm_up(local);
     // Once a second and not at each request, which costs the request nothing.
     local.stats().writing.set(local.connections.busy() as u64);
     load::watch_memory(local);

@@ -13,6 +13,7 @@ pub mod pem;
 pub mod problem;
 mod render;
 pub mod schema;
+pub mod targets;
 mod yaml;
 
 pub use declarative::{Catalog, Config, Entity, PluginSchema, Scopes, Stored};

@@ -159,6 +159,24 @@ impl Problem {
     }
 }
 
+/// `file:line:column: place: message (suggestion)`, as far as they are known.
+impl Display for Problem {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.file)?;
+        if self.span.line > 0 {
+            write!(formatter, ":{}:{}", self.span.line, self.span.column)?;
+        }
+        if !self.place.0.is_empty() {
+            write!(formatter, ": {}", self.place)?;
+        }
+        write!(formatter, ": {}", self.message)?;
+        match &self.suggestion {
+            Some(suggestion) => write!(formatter, " ({suggestion})"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Display for Place {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         for (position, step) in self.0.iter().enumerate() {

@@ -4,6 +4,7 @@ use std::any::{Any, TypeId};
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use ahash::AHashMap;
 use rustls::ClientConfig;
@@ -27,6 +28,62 @@ pub struct TargetHealth {
     pub address: String,
     /// `healthchecks_off`, `healthy`, `unhealthy` or `dns_error`.
     pub state: &'static str,
+    /// The weight of a target that is listed elsewhere; none for those in the configuration.
+    pub discovered: Option<u16>,
+}
+
+/// How a source of targets is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceReport {
+    /// Name of the upstream.
+    pub upstream: String,
+    /// `file` or `consul`.
+    pub source: &'static str,
+    /// Whether it answered when it was last asked.
+    pub up: bool,
+    /// Targets in the last good list.
+    pub targets: usize,
+    /// Since it last gave a list; none before the first.
+    pub age: Option<Duration>,
+    /// Why it gives none.
+    pub trouble: Option<String>,
+}
+
+/// Connections to an address of an upstream that bounds them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolReport {
+    /// Name of the upstream.
+    pub upstream: String,
+    /// `ip:port`.
+    pub address: String,
+    /// Connections that are open, idle or not.
+    pub connections: u32,
+    /// Requests that wait for one.
+    pub waiting: u32,
+}
+
+/// Names that are in use, by what is known of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NameCounts {
+    /// Not looked up yet.
+    pub pending: u64,
+    /// With fresh addresses.
+    pub resolved: u64,
+    /// With addresses that could not be renewed.
+    pub stale: u64,
+    /// Without any.
+    pub failed: u64,
+}
+
+/// What is known of where targets come from, and of the connections to them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DiscoveryReport {
+    /// Sources of targets, by upstream.
+    pub sources: Vec<SourceReport>,
+    /// Names.
+    pub names: NameCounts,
+    /// Connections, where they are bounded.
+    pub pools: Vec<PoolReport>,
 }
 
 /// A change of the health of addresses by hand, until what is found out says otherwise.
@@ -44,6 +101,7 @@ pub struct HealthOrder<'a> {
 
 type HealthSteering = Box<dyn Fn(&HealthOrder<'_>) -> Result<(), &'static str> + Send + Sync>;
 type HealthReport = Box<dyn Fn() -> Vec<TargetHealth> + Send + Sync>;
+type Discovering = Box<dyn Fn() -> DiscoveryReport + Send + Sync>;
 type ClientTls = Box<dyn Fn(bool) -> Result<Arc<ClientConfig>, String> + Send + Sync>;
 type Kept = AHashMap<(TypeId, String), Arc<dyn Any + Send + Sync>>;
 
@@ -66,6 +124,7 @@ pub struct Services {
     kept: Mutex<Kept>,
     health: Mutex<Option<HealthReport>>,
     steering: Mutex<Option<HealthSteering>>,
+    discovering: Mutex<Option<Discovering>>,
     client_tls: OnceLock<ClientTls>,
 }
 
@@ -84,6 +143,7 @@ impl Services {
             kept: Mutex::new(Kept::new()),
             health: Mutex::new(None),
             steering: Mutex::new(None),
+            discovering: Mutex::new(None),
             client_tls: OnceLock::new(),
         })
     }
@@ -193,6 +253,18 @@ impl Services {
             Some(make) => make(verify),
             None => Err("TLS is not available here".to_owned()),
         }
+    }
+
+    /// Says how it is found out where targets come from and how many connections there are. Called once by the engine.
+    pub fn report_discovery(&self, report: impl Fn() -> DiscoveryReport + Send + Sync + 'static) {
+        *self.discovering.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(report));
+    }
+
+    /// Where targets come from, and how that goes.
+    #[must_use]
+    pub fn discovery(&self) -> DiscoveryReport {
+        let report = self.discovering.lock().unwrap_or_else(PoisonError::into_inner);
+        report.as_ref().map_or_else(DiscoveryReport::default, |report| report())
     }
 
     /// Health of all targets.

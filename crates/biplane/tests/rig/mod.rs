@@ -230,6 +230,45 @@ pub fn get(stream: &mut (impl Read + Write), path: &str) -> Option<String> {
     Some(head)
 }
 
+/// The whole answer to a GET on a connection of its own; empty where there is none.
+pub fn fetch(address: &str, path: &str) -> String {
+    let mut answer = String::new();
+    if let Ok(mut stream) = TcpStream::connect(address) {
+        let _ = stream.set_read_timeout(Some(LIMIT));
+        let _ = write!(stream, "GET {path} HTTP/1.1\r\nHost: x.test\r\nConnection: close\r\n\r\n");
+        let _ = stream.read_to_string(&mut answer);
+    }
+    answer
+}
+
+/// A process that does not outlive its test.
+pub struct Other(pub Child);
+
+impl Other {
+    /// Ends it at once, without a word (SIGKILL).
+    pub fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A name server for `test` on this port, with further settings.
+pub fn dnsmasq(folder: &Folder, port: u16, records: &str) -> Other {
+    let settings = format!(
+        "no-resolv\nno-hosts\nbind-interfaces\nlisten-address=127.0.0.1\nport={port}\nuser=\ngroup=\nlocal=/test/\n{records}"
+    );
+    let mut command = Command::new("dnsmasq");
+    command.arg("--keep-in-foreground").arg("--pid-file=").stderr(Stdio::null());
+    command.arg(format!("--conf-file={}", folder.write("dnsmasq.conf", &settings).display()));
+    Other(command.spawn().expect("dnsmasq is installed"))
+}
+
 /// Waits until `holds`, and fails when it never does.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + LIMIT;

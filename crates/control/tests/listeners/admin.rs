@@ -253,6 +253,21 @@ fn the_health_of_targets_is_told_in_kongs_words() {
         assert_eq!(data[0]["data"]["weight"], json!({ "total": 100, "available": 100, "unavailable": 0 }));
         assert_eq!((&data[1]["target"], &data[1]["health"]), (&json!("gone.test:8000"), &json!("DNS_ERROR")));
         assert_eq!(data[1]["data"]["addresses"], json!([]));
+        let listed = json!({
+            "target": "listed.test:80",
+            "weight": 7,
+            "upstream": { "id": data[0]["upstream"]["id"] },
+            "discovered": true,
+            "health": "HEALTHCHECKS_OFF",
+            "data": {
+                "host": "listed.test",
+                "port": 80,
+                "nodeWeight": 7,
+                "weight": { "total": 7, "available": 7, "unavailable": 0 },
+                "addresses": [{ "ip": "10.0.0.3", "port": 80, "weight": 7, "health": "HEALTHCHECKS_OFF" }],
+            },
+        });
+        assert_eq!(data[2], listed, "a target that is listed elsewhere is no entity");
     }
     let whole = plane.get("/upstreams/u.test/health?balancer_health=1").json();
     assert_eq!(whole["data"]["health"], "HEALTHCHECKS_OFF");
@@ -270,6 +285,7 @@ fn the_health_of_targets_is_set_by_hand() {
     assert_eq!(order("PUT", "10.0.0.1:80/unhealthy"), "u.test 10.0.0.1:80 all false");
     assert_eq!(order("POST", "gone.test/healthy"), "u.test gone.test:8000 all true");
     assert_eq!(order("PUT", "10.0.0.1:80/10.0.0.1:80/healthy"), "u.test 10.0.0.1:80 10.0.0.1:80 true");
+    assert_eq!(order("PUT", "listed.test:80/healthy"), "u.test listed.test:80 all true");
     let status = |method: &str, path: &str| plane.call(method, &format!("/upstreams/{path}")).status;
     assert_eq!(status("PUT", "u.test/targets/other.test:80/healthy"), 404);
     assert_eq!(status("PUT", "none/targets/10.0.0.1:80/healthy"), 404);
@@ -291,6 +307,15 @@ fn the_status_listener_shows_health_and_metrics_only() {
     assert_eq!(status["server"]["total_requests"], 0);
     assert_eq!(status["configuration_hash"], model::declarative::digest(crate::support::DOCUMENT));
     assert!(status["memory"]["lua_shared_dicts"].is_object());
+    let source = json!({
+        "upstream": "u.test",
+        "source": "consul",
+        "up": false,
+        "targets": 1,
+        "age": 70,
+        "problem": "no answer in time",
+    });
+    assert_eq!(status["discovery"], json!([source]));
     assert_eq!(get("/status/ready").body, r#"{"message":"ready"}"#);
     let metrics = get("/metrics");
     assert_eq!((metrics.status, metrics.body.contains("kong_node_info")), (200, true));

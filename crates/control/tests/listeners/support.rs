@@ -10,7 +10,7 @@ use control::{Bounds, Control, Listening, Running, Source, listen, serve};
 use model::{Config, Problem};
 use plugin::Services;
 use plugin::clock::Clock;
-use plugin::services::TargetHealth;
+use plugin::services::{DiscoveryReport, SourceReport, TargetHealth};
 use serde_json::{Value, json};
 
 /// A configuration with something of most kinds.
@@ -145,12 +145,20 @@ impl Plane {
                 target: target.to_owned(),
                 address: address.to_owned(),
                 state,
+                discovered: (target == "listed.test:80").then_some(7),
             };
             vec![
                 health("u.test", "10.0.0.1:80", "10.0.0.1:80", "healthchecks_off"),
                 health("u.test", "gone.test:8000", "", "dns_error"),
+                health("u.test", "listed.test:80", "10.0.0.3:80", "healthchecks_off"),
                 health("other.test", "gone.test:8000", "10.0.0.2:8000", "healthy"),
             ]
+        });
+        services.report_discovery(|| {
+            let (age, trouble) = (Some(Duration::from_secs(70)), Some("no answer in time".to_owned()));
+            let upstream = "u.test".to_owned();
+            let source = SourceReport { upstream, source: "consul", up: false, targets: 1, age, trouble };
+            DiscoveryReport { sources: vec![source], ..DiscoveryReport::default() }
         });
         let (told, orders) = std::sync::mpsc::channel();
         services.steer_health(move |order| match order.address {

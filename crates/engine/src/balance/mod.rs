@@ -12,6 +12,7 @@ mod measure;
 mod policy;
 mod roster;
 mod rotation;
+mod spot;
 mod standing;
 mod sticky;
 #[cfg(test)]
@@ -19,13 +20,15 @@ mod tests;
 mod unsupported;
 mod wheel;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 
-use crate::dns::{Follower, Name, Record, Resolver, Service};
+use crate::discovery::Listing;
+use crate::dns::Follower;
 use crate::health::Rules;
+use crate::upstream::gate::{Gate, Gates, Limits};
 
 pub use affinity::Asker;
 pub use balancers::Balancers;
@@ -33,17 +36,23 @@ use policy::Policy;
 use roster::{Candidate, Roster};
 use rotation::Rotation;
 pub(crate) use rotation::Rotations;
+pub(crate) use spot::Spot;
+use spot::{Place, Spotted};
 pub use standing::{InFlight, Outcome, Trouble};
 pub(crate) use standing::{Standing, Standings};
 pub use unsupported::unsupported;
 
 /// An address picked for a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     /// Where to connect.
     pub address: SocketAddr,
     /// Which target of the balancer it belongs to, see [`Balancer::host`].
     pub target: usize,
+    /// Its own host, where that is not the one of a target in the configuration.
+    pub host: Option<Arc<str>>,
+    /// Its connections, where they are bounded.
+    pub gate: Option<Arc<Gate>>,
 }
 
 /// What a pick comes to.
@@ -89,29 +98,30 @@ pub(crate) struct Member {
 struct Source {
     /// Whose addresses they are: the id of an upstream, or the host of a service.
     owner: Arc<str>,
-    targets: Box<[Spot]>,
+    targets: Box<[Arc<Spot>]>,
+    /// Further targets, which come and go.
+    listing: Option<Arc<Listing>>,
+    /// Which host a target has that is found by an SRV record.
+    naming: Naming,
     policy: Policy,
     standings: Arc<Standings>,
+    /// What connections to each address are bounded by, and how many there are.
+    pool: Option<(Limits, Arc<Gates>)>,
     /// How the health of the addresses is judged, if it is.
     rules: Option<Arc<Rules>>,
 }
 
-/// A target: a host, a port, a weight.
-struct Spot {
-    /// As written, for `Host`; IPv6 in brackets.
-    host: Arc<str>,
-    port: u16,
-    weight: u16,
-    place: Place,
-}
-
-enum Place {
-    Address(IpAddr),
-    Name(Arc<Name>),
+/// The host of an address that an SRV record names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    /// That of the target.
+    Target,
+    /// That in the record (Kong's `use_srv_name`).
+    Record,
 }
 
 enum Addresses {
-    /// All targets are addresses.
+    /// All targets are addresses, and stay.
     Fixed(Roster),
     /// The lock is held while a new roster is made, by the resolver or by who builds the balancer.
     Changing(ArcSwap<Roster>, Mutex<()>),
@@ -145,10 +155,10 @@ impl Balancer {
         }
     }
 
-    /// The host of a picked target as the configuration has it, IPv6 in brackets, without port.
+    /// The host of a picked target, IPv6 in brackets, without port.
     #[must_use]
-    pub fn host(&self, peer: &Peer) -> &Arc<str> {
-        &self.source.targets[peer.target].host
+    pub fn host<'a>(&'a self, peer: &'a Peer) -> &'a Arc<str> {
+        peer.host.as_ref().unwrap_or_else(|| &self.source.targets[peer.target].host)
     }
 
     /// The upstream's own `host_header`, which wins over the target's host.
@@ -157,16 +167,30 @@ impl Balancer {
         self.host_header.as_deref()
     }
 
+    /// Whether connections are to be kept ready.
+    pub(crate) fn keeps_ready(&self) -> bool {
+        self.source.pool.as_ref().is_some_and(|(limits, _)| limits.ready > 0)
+    }
+
+    /// The addresses that requests may go to now.
+    pub(crate) fn peers(&self) -> Vec<Peer> {
+        match &self.roster {
+            Addresses::Fixed(roster) => roster.open_peers(),
+            Addresses::Changing(roster, _) => roster.load().open_peers(),
+        }
+    }
+
     /// The addresses known now of which anything has to be known.
     pub(crate) fn members(&self) -> Vec<Member> {
-        let member = |candidate: &Candidate| {
-            let Peer { address, target } = candidate.peer;
-            let spot = &self.source.targets[target];
+        let member = |roster: &Roster, candidate: &Candidate| {
+            let Peer { address, target, host, .. } = &candidate.peer;
+            let spot = &roster.spots[*target];
             let standing = candidate.standing.clone()?;
-            let (host, target) = (spot.host.clone(), spot.label().into());
+            let host = host.as_ref().unwrap_or(&spot.host).clone();
+            let (address, target) = (*address, spot.label().into());
             Some(Member { standing, address, host, target, weight: candidate.weight })
         };
-        let all = |roster: &Roster| roster.all().filter_map(member).collect();
+        let all = |roster: &Roster| roster.all().filter_map(|candidate| member(roster, candidate)).collect();
         match &self.roster {
             Addresses::Fixed(roster) => all(roster),
             Addresses::Changing(roster, _) => all(&roster.load()),
@@ -174,8 +198,9 @@ impl Balancer {
     }
 
     fn new(source: Source, host_header: Option<String>, rotation: Arc<Rotation>) -> Arc<Self> {
-        let fixed = source.targets.iter().all(|spot| matches!(spot.place, Place::Address(_)));
-        let roster = source.assemble();
+        let is_address = |spot: &Arc<Spot>| matches!(spot.place, Place::Address(_));
+        let fixed = source.listing.is_none() && source.targets.iter().all(is_address);
+        let roster = source.assemble(source.spots());
         let roster = if fixed {
             Addresses::Fixed(roster)
         } else {
@@ -187,22 +212,27 @@ impl Balancer {
     }
 
     fn follow_names(self: &Arc<Self>) {
-        for spot in &self.source.targets {
-            if let Place::Name(name) = &spot.place {
-                let this: Weak<Self> = Arc::downgrade(self);
-                name.follow(this);
-            }
+        if let Some(listing) = &self.source.listing {
+            let this: Weak<Self> = Arc::downgrade(self);
+            listing.follow(this);
         }
         // What changed between assembling and following.
-        self.addresses_changed();
+        self.clone().addresses_changed();
     }
 }
 
 impl Follower for Balancer {
-    fn addresses_changed(&self) {
+    fn addresses_changed(self: Arc<Self>) {
         if let Addresses::Changing(roster, building) = &self.roster {
             let _building = building.lock().unwrap_or_else(PoisonError::into_inner);
-            roster.store(Arc::new(self.source.assemble()));
+            let spots = self.source.spots();
+            for spot in &spots {
+                if let Place::Name(name) = &spot.place {
+                    let this: Weak<Self> = Arc::downgrade(&self);
+                    name.follow(this);
+                }
+            }
+            roster.store(Arc::new(self.source.assemble(spots)));
             if let Some(rules) = &self.source.rules {
                 rules.rouse.notify_one();
             }
@@ -211,61 +241,42 @@ impl Follower for Balancer {
 }
 
 impl Source {
-    /// The addresses known now.
-    fn assemble(&self) -> Roster {
+    /// The targets there are now: those of the configuration, and those that are listed elsewhere and not there too.
+    fn spots(&self) -> Box<[Arc<Spot>]> {
+        let mut spots = self.targets.to_vec();
+        if let Some(listing) = &self.listing {
+            let listed = listing.now();
+            let further = listed.spots.iter().filter(|spot| !self.targets.iter().any(|own| own.is_at(spot)));
+            spots.extend(further.cloned());
+        }
+        spots.into()
+    }
+
+    /// The addresses that `spots` stand for now.
+    fn assemble(&self, spots: Box<[Arc<Spot>]>) -> Roster {
         let watched = self.policy.measured.is_some();
         let standing = |address| watched.then(|| self.standings.keep(&self.owner, address));
+        let gate = |address| {
+            let (limits, gates) = self.pool.as_ref()?;
+            Some(gates.keep(&self.owner, address, limits))
+        };
         let mut candidates = Vec::new();
-        for (target, spot) in self.targets.iter().enumerate() {
-            candidates.extend(spot.addresses().into_iter().map(|(address, weight)| Candidate {
-                peer: Peer { address, target },
-                weight: weight.into(),
-                standing: standing(address),
+        for (target, spot) in spots.iter().enumerate() {
+            let own = (target >= self.targets.len()).then(|| spot.host.clone());
+            candidates.extend(spot.addresses().into_iter().map(|found| {
+                let Spotted { address, weight, service_host } = found;
+                let host = service_host.filter(|_| self.naming == Naming::Record).or_else(|| own.clone());
+                Candidate {
+                    peer: Peer { address, target, host, gate: gate(address) },
+                    weight: weight.into(),
+                    standing: standing(address),
+                }
             }));
         }
-        let unresolved = self.targets.iter().any(|spot| spot.weight > 0 && spot.is_unresolved());
+        let unresolved = spots.iter().any(|spot| spot.weight > 0 && spot.is_unresolved());
         let empty = if unresolved { PickError::NameResolution } else { PickError::NoPeer };
-        Roster::new(candidates, empty, &self.owner, &self.policy)
-    }
-}
-
-impl Spot {
-    /// A target at `host`, which may be an address with or without brackets.
-    fn new(host: &str, port: u16, weight: u16, resolver: &Arc<Resolver>) -> Self {
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let (host, place) = match bare.parse::<IpAddr>() {
-            Ok(address @ IpAddr::V6(_)) => (format!("[{bare}]"), Place::Address(address)),
-            Ok(address) => (bare.to_owned(), Place::Address(address)),
-            Err(_) => (host.to_owned(), Place::Name(resolver.watch(host))),
-        };
-        Self { host: host.into(), port, weight, place }
-    }
-
-    /// The target as the Admin API shows it.
-    fn label(&self) -> String {
-        format!("{}:{}", self.host, self.port)
-    }
-
-    /// The addresses known now, with their weights. SRV records decide about port and weight, but a target without
-    /// weight has none.
-    fn addresses(&self) -> Vec<(SocketAddr, u16)> {
-        let with_port = |record: &Record| match record.service {
-            Some(Service { port, weight }) if self.weight > 0 => {
-                (SocketAddr::new(record.address, port), weight)
-            }
-            Some(Service { port, .. }) => (SocketAddr::new(record.address, port), 0),
-            None => (SocketAddr::new(record.address, self.port), self.weight),
-        };
-        match &self.place {
-            Place::Address(address) => vec![with_port(&Record::from(*address))],
-            Place::Name(name) => name.addresses().list.iter().map(with_port).collect(),
-        }
-    }
-
-    fn is_unresolved(&self) -> bool {
-        match &self.place {
-            Place::Address(_) => false,
-            Place::Name(name) => name.addresses().list.is_empty(),
-        }
+        let mut roster = Roster::new(candidates, empty, &self.owner, &self.policy);
+        roster.spots = spots;
+        roster
     }
 }

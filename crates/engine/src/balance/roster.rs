@@ -9,6 +9,7 @@ use super::affinity::Asker;
 use super::hashing::Slots;
 use super::policy::{Method, Policy};
 use super::rotation::Rotation;
+use super::spot::Spot;
 use super::standing::{InFlight, Standing};
 use super::sticky::Sessions;
 use super::wheel::{Wheel, scatter};
@@ -24,6 +25,8 @@ pub(super) struct Candidate {
 
 /// All addresses.
 pub(super) struct Roster {
+    /// The targets that they belong to.
+    pub(super) spots: Box<[Arc<Spot>]>,
     /// Those with weight.
     pub(super) candidates: Box<[Candidate]>,
     /// Those without, which keep sessions that they have.
@@ -64,7 +67,7 @@ impl Candidate {
 }
 
 impl Roster {
-    /// These addresses of `owner`; `empty` says why there is none, if there is none.
+    /// These addresses of `owner`, whose targets are left open; `empty` says why there is none, if there is none.
     pub(super) fn new(candidates: Vec<Candidate>, empty: PickError, owner: &str, policy: &Policy) -> Self {
         let (candidates, drained): (Vec<_>, Vec<_>) =
             candidates.into_iter().partition(|candidate| candidate.weight > 0);
@@ -77,6 +80,7 @@ impl Roster {
             _ => Affinity::None,
         };
         Self {
+            spots: Box::default(),
             mean_weight: weights.iter().sum::<u64>() as f32 / weights.len().max(1) as f32,
             wheel: Wheel::new(&weights),
             candidates: candidates.into(),
@@ -110,12 +114,18 @@ impl Roster {
             (Some(standing), Some(measured), Some(now)) => InFlight::begin(standing, measured, now),
             _ => InFlight::default(),
         };
-        Ok(Picked { peer: *peer, in_flight })
+        Ok(Picked { peer: peer.clone(), in_flight })
     }
 
     /// Whether any of those with weight can be had.
     pub(super) fn is_reachable(&self) -> bool {
         self.candidates.iter().any(Candidate::is_available)
+    }
+
+    /// Those that requests may go to now.
+    pub(super) fn open_peers(&self) -> Vec<Peer> {
+        let open = self.candidates.iter().filter(|candidate| candidate.is_available());
+        open.map(|candidate| candidate.peer.clone()).collect()
     }
 
     /// All of them, with weight or without.
@@ -215,7 +225,8 @@ mod tests {
 
     fn roster(weights: &[u64]) -> Roster {
         let candidate = |(index, weight): (usize, &u64)| {
-            let peer = Peer { address: SocketAddr::from(([10, 0, 0, 1], index as u16)), target: index };
+            let address = SocketAddr::from(([10, 0, 0, 1], index as u16));
+            let peer = Peer { address, target: index, host: None, gate: None };
             Candidate { peer, weight: *weight, standing: None }
         };
         let candidates = weights.iter().enumerate().map(candidate).collect();

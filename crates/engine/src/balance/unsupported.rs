@@ -13,12 +13,5 @@ pub fn unsupported(upstream: &Upstream) -> Vec<(&'static str, String)> {
     for (field, _) in paths.into_iter().filter(|(_, path)| path.is_some_and(|path| path.contains(';'))) {
         found.push((field, "a path with a semicolon cannot stand in a cookie".to_owned()));
     }
-    if upstream.use_srv_name {
-        found.push((
-            "use_srv_name",
-            "the names in SRV records cannot be sent as Host yet; the records themselves are used without it"
-                .to_owned(),
-        ));
-    }
     found
 }

@@ -22,10 +22,13 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use ahash::AHashMap;
-use tokio::sync::mpsc;
+use plugin::services::NameCounts;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::balance::{Rotations, Standings};
+use crate::discovery::Directory;
 use crate::health::Book;
+use crate::upstream::gate::Gates;
 
 pub(crate) use name::Follower;
 pub use name::{Failure, Name, Record, Service, State};
@@ -60,8 +63,9 @@ pub struct DnsSettings {
 
 /// The process's resolver. Survives reloads; its thread ends with it.
 pub struct Resolver {
-    registry: Arc<Registry>,
-    inbox: Option<mpsc::UnboundedSender<Watch>>,
+    lookups: Lookups,
+    /// The thread ends when this goes.
+    stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
     /// Positions of the balancers' wheels, here because the resolver is what outlives a snapshot.
     pub(crate) rotations: Rotations,
@@ -69,6 +73,17 @@ pub struct Resolver {
     pub(crate) standings: Arc<Standings>,
     /// What their health comes to, here for the same reason.
     pub(crate) book: Arc<Book>,
+    /// How many connections there are to addresses that bound them, here for the same reason.
+    pub(crate) gates: Arc<Gates>,
+    /// Lists of targets that are kept by others, here for the same reason.
+    pub(crate) directory: Directory,
+}
+
+/// The way to have names looked up. Nothing is looked up any more once the resolver is gone.
+#[derive(Clone)]
+pub(crate) struct Lookups {
+    registry: Arc<Registry>,
+    inbox: mpsc::UnboundedSender<Watch>,
 }
 
 /// What the resolver and its thread share.
@@ -104,23 +119,59 @@ impl Resolver {
     pub fn start(settings: DnsSettings) -> io::Result<Arc<Self>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (inbox, watches) = mpsc::unbounded_channel();
+        let (stop, stopped) = oneshot::channel();
         let registry = Arc::new(Registry::default());
         let theirs = registry.clone();
         let thread = thread::Builder::new().name("dns".to_owned()).spawn(move || {
-            runtime.block_on(async { Refresher::new(settings, theirs).run(watches).await });
+            runtime.block_on(async { Refresher::new(settings, theirs).run(watches, stopped).await });
         })?;
+        let lookups = Lookups { registry, inbox };
         Ok(Arc::new(Self {
-            registry,
-            inbox: Some(inbox),
+            directory: Directory::new(lookups.clone()),
+            lookups,
+            stop: Some(stop),
             thread: Some(thread),
             rotations: Rotations::default(),
             standings: Arc::default(),
             book: Arc::default(),
+            gates: Arc::default(),
         }))
     }
 
     /// The name, looked up from now on for as long as it is held. The same name gives the same `Arc`.
-    pub fn watch(self: &Arc<Self>, name: &str) -> Arc<Name> {
+    #[cfg(test)]
+    pub fn watch(&self, name: &str) -> Arc<Name> {
+        self.lookups.watch(name)
+    }
+
+    /// The way to have names looked up.
+    pub(crate) fn lookups(&self) -> &Lookups {
+        &self.lookups
+    }
+
+    /// How the names in use are doing.
+    #[must_use]
+    pub fn counts(&self) -> NameCounts {
+        self.lookups.registry.counts()
+    }
+
+    /// Blocks until every watched name was tried once, but not longer than `at_most`. Not for the data path.
+    pub fn settle(&self, at_most: Duration) {
+        self.wait_until(at_most, |untried| untried == 0);
+    }
+
+    /// Blocks until `done`, which is given the number of untried names, or for `at_most`. Returns whether it is done.
+    pub(crate) fn wait_until(&self, at_most: Duration, mut done: impl FnMut(usize) -> bool) -> bool {
+        let Registry { untried, progress, .. } = &*self.lookups.registry;
+        let untried = untried.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = progress.wait_timeout_while(untried, at_most, |untried| !done(*untried));
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+}
+
+impl Lookups {
+    /// The name, looked up from now on for as long as it is held. The same name gives the same `Arc`.
+    pub fn watch(&self, name: &str) -> Arc<Name> {
         let text: Arc<str> = name.to_ascii_lowercase().into();
         let mut names = self.registry.names.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = names.get(&text).and_then(Weak::upgrade) {
@@ -136,27 +187,18 @@ impl Resolver {
         }
         names.insert(text, Arc::downgrade(&made));
         *self.registry.untried.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        let sent = self.inbox.as_ref().map(|inbox| inbox.send(Watch::new(&made)));
-        debug_assert!(matches!(sent, Some(Ok(()))), "the thread lives as long as the resolver");
+        if self.inbox.send(Watch::new(&made)).is_err() {
+            // The resolver is gone: nobody will ever try it.
+            self.registry.tried(true);
+        }
         made
-    }
-
-    /// Blocks until every watched name was tried once, but not longer than `at_most`. Not for the data path.
-    pub fn settle(&self, at_most: Duration) {
-        self.wait_until(at_most, |untried| untried == 0);
-    }
-
-    /// Blocks until `done`, which is given the number of untried names, or for `at_most`. Returns whether it is done.
-    pub(crate) fn wait_until(&self, at_most: Duration, mut done: impl FnMut(usize) -> bool) -> bool {
-        let untried = self.registry.untried.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.registry.progress.wait_timeout_while(untried, at_most, |untried| !done(*untried));
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 }
 
 impl Drop for Resolver {
     fn drop(&mut self) {
-        drop(self.inbox.take());
+        self.directory.stop();
+        drop(self.stop.take());
         // A thread that panicked has already been reported by the panic hook.
         let _ = self.thread.take().map(JoinHandle::join);
     }
@@ -168,6 +210,22 @@ impl Registry {
         let mut untried = self.untried.lock().unwrap_or_else(PoisonError::into_inner);
         *untried -= usize::from(first);
         self.progress.notify_all();
+    }
+
+    fn counts(&self) -> NameCounts {
+        let mut counts = NameCounts::default();
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in names.values().filter_map(Weak::upgrade) {
+            let known = name.addresses();
+            let count = match (known.state, known.list.is_empty()) {
+                (State::Pending, _) => &mut counts.pending,
+                (State::Resolved, _) => &mut counts.resolved,
+                (State::Failed(_), false) => &mut counts.stale,
+                (State::Failed(_), true) => &mut counts.failed,
+            };
+            *count += 1;
+        }
+        counts
     }
 
     /// Forgets a name that nobody holds, unless somebody watches it anew.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::{ArcSwap, Guard};
@@ -28,7 +29,7 @@ pub struct Addresses {
 }
 
 /// An address of a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Record {
     /// The address.
     pub address: IpAddr,
@@ -36,13 +37,15 @@ pub struct Record {
     pub service: Option<Service>,
 }
 
-/// What an SRV record says beside the name (RFC 2782).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What an SRV record says (RFC 2782).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Service {
     /// Replaces the configured port.
     pub port: u16,
     /// Replaces the configured weight; a 0 in the record is a 1 here (kong.md 5.1).
     pub weight: u16,
+    /// The host it names, without the dot at the end; none where that can be no host.
+    pub host: Option<Arc<str>>,
 }
 
 /// How the last lookup of a name went.
@@ -74,7 +77,7 @@ pub enum Failure {
 /// Who wants to know, on the resolver's thread, that a name's addresses changed.
 pub(crate) trait Follower: Send + Sync {
     /// Called after the change can be read.
-    fn addresses_changed(&self);
+    fn addresses_changed(self: Arc<Self>);
 }
 
 impl From<IpAddr> for Record {
@@ -104,7 +107,9 @@ impl Name {
     /// Calls `follower` after each change, for as long as it lives.
     pub(crate) fn follow(&self, follower: Weak<dyn Follower>) {
         let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
-        followers.retain(|old| old.strong_count() > 0);
+        // Who follows already is told once.
+        let same = |old: &Weak<dyn Follower>| ptr::addr_eq(old.as_ptr(), follower.as_ptr());
+        followers.retain(|old| old.strong_count() > 0 && !same(old));
         followers.push(follower);
     }
 

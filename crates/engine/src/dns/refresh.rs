@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ahash::{AHashMap, RandomState};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -69,17 +69,19 @@ impl Refresher {
         }
     }
 
-    /// Runs until the sender of `inbox` is gone.
-    pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Watch>) {
+    /// Runs until the sender of `stopped` is gone.
+    pub(super) async fn run(
+        mut self,
+        mut inbox: mpsc::UnboundedReceiver<Watch>,
+        mut stopped: oneshot::Receiver<()>,
+    ) {
         let mut files = tokio::time::interval(self.settings.files_interval);
         files.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let next = self.due.keys().next().map(|(at, _)| *at);
             tokio::select! {
-                watch = inbox.recv() => match watch {
-                    Some(watch) => self.ready.push_back(watch),
-                    None => return,
-                },
+                _ = &mut stopped => return,
+                Some(watch) = inbox.recv() => self.ready.push_back(watch),
                 Some(done) = self.running.join_next_with_id() => self.join(done),
                 () = sleep_until(next) => self.take_due(),
                 _ = files.tick() => {

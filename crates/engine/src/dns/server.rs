@@ -12,6 +12,8 @@ pub(crate) enum Reaction {
     Addresses(Vec<IpAddr>, u32),
     /// SRV records (priority, weight, port, host) with a time to live in seconds.
     Services(Vec<(u16, u16, u16, &'static str)>, u32),
+    /// Addresses with a time to live in seconds, while questions about SRV records fail.
+    AddressesOnly(Vec<IpAddr>, u32),
     /// An error code: 2 is a server failure, 3 an unknown name.
     Code(u8),
     /// No answer at all.
@@ -107,7 +109,10 @@ fn answer(query: &[u8], zone: &mut Zone) -> Option<Vec<u8>> {
     zone.asked.push((name.clone(), kind));
     let mut services = Vec::new();
     let (code, addresses, ttl) = match zone.reactions.get(&name) {
-        Some(Reaction::Addresses(addresses, ttl)) => (0, addresses.clone(), *ttl),
+        Some(Reaction::AddressesOnly(..)) if kind == SRV => (2, Vec::new(), 0),
+        Some(Reaction::Addresses(addresses, ttl) | Reaction::AddressesOnly(addresses, ttl)) => {
+            (0, addresses.clone(), *ttl)
+        }
         Some(Reaction::Services(records, ttl)) => {
             services.extend(records.iter().filter(|_| kind == SRV).map(service_record));
             (0, Vec::new(), *ttl)

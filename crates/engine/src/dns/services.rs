@@ -42,11 +42,14 @@ async fn resolve(resolver: &TokioResolver, group: &[&SRV], mut ttl: Duration) ->
     let mut list = Vec::new();
     let mut failure = Failure::NotFound;
     for record in group {
-        let service = Service { port: record.port, weight: record.weight.max(1) };
+        let host = record.target.to_ascii();
+        let host = model::targets::host(host.strip_suffix('.').unwrap_or(&host)).map(Into::into);
+        let service = Service { port: record.port, weight: record.weight.max(1), host };
         match addresses(resolver, &record.target).await {
             Ok(found) => {
                 ttl = ttl.min(found.ttl);
-                list.extend(found.list.into_iter().map(|found| Record { service: Some(service), ..found }));
+                let of_service = |found| Record { service: Some(service.clone()), ..found };
+                list.extend(found.list.into_iter().map(of_service));
             }
             Err(Failure::NotFound) => {}
             Err(other) => failure = other,
@@ -56,7 +59,7 @@ async fn resolve(resolver: &TokioResolver, group: &[&SRV], mut ttl: Duration) ->
         return Err(failure);
     }
     list.sort_unstable();
-    list.dedup_by_key(|record| (record.address, record.service.map(|service| service.port)));
+    list.dedup_by_key(|record| (record.address, record.service.as_ref().map(|service| service.port)));
     list.truncate(MAX_ADDRESSES);
     Ok(Found { list, ttl, kind: Some(Kind::Services) })
 }

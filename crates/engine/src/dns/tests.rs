@@ -49,7 +49,7 @@ fn start(server: &NameServer) -> Arc<Resolver> {
 }
 
 fn list(name: &Name) -> Vec<String> {
-    let written = |record: &Record| match record.service {
+    let written = |record: &Record| match &record.service {
         Some(service) => format!("{}:{} x{}", record.address, service.port, service.weight),
         None => record.address.to_string(),
     };
@@ -182,7 +182,7 @@ fn nobody_asks_for_a_name_that_nobody_holds() {
     let dropped = [resolver.watch("dropped.test"), resolver.watch("long-lived.test")];
     resolver.settle(PATIENCE);
     drop(dropped);
-    let gone = || resolver.registry.names.lock().unwrap().len() == 1;
+    let gone = || resolver.lookups.registry.names.lock().unwrap().len() == 1;
     assert!(resolver.wait_until(PATIENCE, |_| gone()));
     let (asked, held_asked) = (server.asked("dropped.test"), server.asked("held.test"));
     assert!(resolver.wait_until(PATIENCE, |_| server.asked("held.test") > held_asked + 3));
@@ -294,9 +294,16 @@ fn failing_servers_keep_srv_records_and_the_end_of_those_leads_to_addresses() {
     let resolver = start(&server);
     let name = resolver.watch("srv.test");
     resolver.settle(PATIENCE);
-    server.react("srv.test", Reaction::Code(2));
-    assert!(resolver.wait_until(PATIENCE, |_| state(&name) == State::Failed(Failure::Server)));
-    assert_eq!(list(&name), ["10.0.0.1:81 x3"]);
+    let addresses = vec!["10.0.0.9".parse().unwrap()];
+    for failing in [Reaction::Code(2), Reaction::AddressesOnly(addresses, 0)] {
+        let asked = server.asked_for_services("srv.test");
+        server.react("srv.test", failing);
+        assert!(resolver.wait_until(PATIENCE, |_| {
+            server.asked_for_services("srv.test") > asked + 1
+                && state(&name) == State::Failed(Failure::Server)
+        }));
+        assert_eq!(list(&name), ["10.0.0.1:81 x3"], "nothing is known that would speak against them");
+    }
     server.set("srv.test", &["10.0.0.5"], 60);
     assert!(resolver.wait_until(PATIENCE, |_| list(&name) == ["10.0.0.5"]));
 }

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::opening::{Ending, Opener, Openings, Turn};
 use crate::tls::{Identity, Wanted};
 use crate::transport::Stream;
 use crate::upstream::destination::Destination;
+use crate::upstream::gate::{Gate, Idle};
 
 /// Bytes of a response taken before they are passed on, per stream and per connection.
 const STREAM_WINDOW: u32 = 256 << 10;
@@ -43,6 +45,8 @@ struct Lanes {
     capacity: usize,
     /// Requests that one connection serves.
     max_requests: u64,
+    /// Whose they are.
+    worker: usize,
 }
 
 /// A connection. It is closed when nobody has it any more: neither the pool nor a request.
@@ -55,6 +59,10 @@ pub struct Lane {
     /// Requests it has begun to serve.
     requests: Cell<u64>,
     used: Cell<Instant>,
+    opened: Instant,
+    /// The connections to its address, where these are bounded.
+    gate: Option<Arc<Gate>>,
+    worker: usize,
 }
 
 /// Room for one request on a connection, taken for as long as this lives.
@@ -67,6 +75,12 @@ pub struct Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.lane.streams.set(self.lane.streams.get() - 1);
+        if let Some(gate) = &self.lane.gate {
+            // Somebody may wait for room on it, or for its place.
+            if gate.offer(self.lane.worker) == Idle::Wanted && self.lane.is_idle() {
+                gate.rouse();
+            }
+        }
     }
 }
 
@@ -96,7 +110,9 @@ impl Lane {
 
 impl Lanes {
     fn is_worn_out(&self, lane: &Lane) -> bool {
+        let lifetime = lane.gate.as_ref().and_then(|gate| gate.limits().lifetime);
         lane.requests.get() >= self.max_requests
+            || lifetime.is_some_and(|lifetime| lane.opened.elapsed() >= lifetime)
     }
 
     /// Keeps a connection for others, unless it has served enough.
@@ -119,9 +135,9 @@ impl Lanes {
 }
 
 impl Http2Pool {
-    /// An empty pool, that keeps up to `capacity` connections while nobody uses them, for `max_requests` each.
-    pub fn new(capacity: usize, max_requests: u64) -> Self {
-        let lanes = Rc::new(Lanes { by_destination: RefCell::default(), capacity, max_requests });
+    /// An empty pool of `worker`, that keeps up to `capacity` connections while nobody uses them, for `max_requests` each.
+    pub fn new(worker: usize, capacity: usize, max_requests: u64) -> Self {
+        let lanes = Rc::new(Lanes { by_destination: RefCell::default(), capacity, max_requests, worker });
         Self { lanes, openings: Rc::default(), over_http1: RefCell::default() }
     }
 
@@ -180,6 +196,7 @@ impl Http2Pool {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(MAX_HEADER_LIST)
             .max_send_buffer_size(SEND_BUFFER);
+        let gate = stream.seat().map(|seat| seat.gate().clone());
         let (sender, mut connection) = builder.handshake(stream).await?;
         let ping_pong = connection.ping_pong();
         let address = destination.address;
@@ -188,8 +205,16 @@ impl Http2Pool {
                 tracing::debug!(%error, %address, "an HTTP/2 connection to an upstream has failed");
             }
         });
-        let (streams, requests, used) = (Cell::default(), Cell::default(), Cell::new(Instant::now()));
-        let lane = Rc::new(Lane { identity, sender: RefCell::new(sender), streams, requests, used });
+        let lane = Rc::new(Lane {
+            identity,
+            sender: RefCell::new(sender),
+            streams: Cell::default(),
+            requests: Cell::default(),
+            used: Cell::new(Instant::now()),
+            opened: Instant::now(),
+            gate,
+            worker: self.lanes.worker,
+        });
         let slot = lane.take();
         self.over_http1.borrow_mut().remove(destination);
         if let Some(opener) = &opener {
@@ -199,6 +224,9 @@ impl Http2Pool {
         tokio::task::spawn_local(async move {
             if is_settled(ping_pong).await {
                 lanes.share(&destination, lane.clone());
+                if let Some(gate) = &lane.gate {
+                    gate.call_all(lane.worker);
+                }
                 if let Some(opener) = opener {
                     opener.end(Ending::Opened(lane));
                 }
@@ -210,7 +238,19 @@ impl Http2Pool {
     /// Lets go of connections without a stream for longer than `idle`. Called about every second.
     pub fn sweep(&self, idle: Duration) {
         self.lanes.by_destination.borrow_mut().retain(|_, lanes| {
-            lanes.retain(|lane| !lane.is_idle() || lane.used.get().elapsed() < idle);
+            lanes.retain(|lane| {
+                let idle = lane.gate.as_ref().and_then(|gate| gate.limits().idle).unwrap_or(idle);
+                !lane.is_idle() || lane.used.get().elapsed() < idle
+            });
+            !lanes.is_empty()
+        });
+    }
+
+    /// Lets go of connections without a stream whose places others wait for.
+    pub fn yield_idle(&self) {
+        let wanted = |lane: &Lane| lane.gate.as_ref().is_some_and(|gate| gate.is_crowded());
+        self.lanes.by_destination.borrow_mut().retain(|_, lanes| {
+            lanes.retain(|lane| !lane.is_idle() || !wanted(lane));
             !lanes.is_empty()
         });
     }

@@ -29,6 +29,7 @@ use crate::stream;
 use crate::tls::{Keeper, Offer};
 use crate::transport::Stream;
 use crate::upstream::connect::{Dial, Dialing};
+use crate::upstream::gate::Gate;
 use crate::worker::{self, Order, Spoken};
 use crate::{DnsSettings, Resolver};
 
@@ -121,6 +122,7 @@ impl Lab {
         let worker = Rc::new(Worker::new(0, services.clone()));
         let local = Rc::new(Local::new(worker, Rc::new(settings), dial, &publisher));
         crate::copies::offer(&local);
+        resolver.gates.tell(&local.roused);
         Self {
             local,
             services,
@@ -244,6 +246,12 @@ impl Lab {
     /// Targets of which it is known that they mostly fail.
     pub fn failing_targets(&self) -> usize {
         self.resolver.standings.failing()
+    }
+
+    /// The connections to the first address of an upstream that bounds them.
+    pub fn gate(&self, upstream: &str) -> Arc<Gate> {
+        let balancer = self.publisher.current().balancers.for_host(upstream, 80);
+        balancer.peers().remove(0).gate.unwrap()
     }
 
     /// How many workspaces have been made so far.

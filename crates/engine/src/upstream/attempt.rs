@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use plugin::Exchange;
@@ -18,10 +19,12 @@ use crate::session::Parts;
 use crate::snapshot::{Plan, Versions};
 use crate::transport::Stream;
 use crate::upstream::destination::Destination;
+use crate::upstream::gate::Gate;
 use crate::upstream::http2;
 use crate::upstream::pair::Pair;
 use crate::upstream::pool::Reused;
-use crate::upstream::reach::{Reached, complain, reach};
+use crate::upstream::queue::{self, Admitted};
+use crate::upstream::reach::{Reached, complain, pooled, reach};
 
 /// Bytes read from an upstream at first; more once a body turns out to be large.
 pub const FIRST_READ: usize = 16 << 10;
@@ -99,7 +102,7 @@ pub async fn attempt(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<Ups
     parts.work.exchange.record.upstream_started.get_or_insert(now.into_std());
     write_host(parts, message);
     let (mut upstream, reused) = connect(parts, message, now).await?;
-    over_http1(parts, message, &mut upstream, reused.then_some(now)).await?;
+    over_http1(parts, message, &mut upstream, reused).await?;
     Ok(upstream)
 }
 
@@ -128,20 +131,36 @@ pub async fn over_http1(
     })
 }
 
+/// A connection, and since when it was at hand if it is one that was kept.
 async fn connect(
     parts: &mut Parts<'_>,
     message: &Message<'_>,
     now: Instant,
-) -> Result<(Upstream, bool), Missed> {
+) -> Result<(Upstream, Option<Instant>), Missed> {
+    let seat = match &message.peer.gate {
+        Some(gate) => match admit(parts, message, gate).await? {
+            Admitted::Found(Reused { stream, requests }) => {
+                return Ok((Upstream::new(parts, message, stream, requests + 1), Some(Instant::now())));
+            }
+            Admitted::Seat(seat) => Some(seat),
+        },
+        None => None,
+    };
     let opening = match reach(parts.local, message, &parts.work.scratch, now)? {
         Reached::Pooled(Reused { stream, requests }) => {
-            return Ok((Upstream::new(parts, message, stream, requests + 1), true));
+            return Ok((Upstream::new(parts, message, stream, requests + 1), Some(now)));
         }
         Reached::Opening(opening) => opening,
     };
     let opened = parts.channel.within(&parts.work.upload, parts.work.timeouts.connect, opening).await;
     let failure = match opened {
-        Ok(Ok(stream)) => return Ok((Upstream::new(parts, message, stream, 1), false)),
+        Ok(Ok(stream)) => {
+            let stream = match seat {
+                Some(seat) => stream.seated(seat),
+                None => stream,
+            };
+            return Ok((Upstream::new(parts, message, stream, 1), None));
+        }
         Ok(Err(reason)) => {
             if message.plan.trust.is_some() {
                 complain(parts, message, &reason);
@@ -152,6 +171,23 @@ async fn connect(
         Err(Fault::Closed) => Failure::ClientGone,
     };
     Err(Missed { failure, unsent: true, stale: false })
+}
+
+/// A connection that is kept, or a place for a new one, where the upstream bounds how many there may be.
+async fn admit(
+    parts: &mut Parts<'_>,
+    message: &Message<'_>,
+    gate: &Arc<Gate>,
+) -> Result<Admitted<Reused>, Missed> {
+    let (local, host) = (parts.local, &parts.work.scratch);
+    let look = || pooled(local, message, host, Instant::now()).ok().flatten();
+    if let Some(admitted) = queue::at_once(gate, look) {
+        return Ok(admitted);
+    }
+    // Apart, so that those who do not wait stay small.
+    let of_worker = (gate, local.worker.index);
+    let waiting = Box::pin(queue::in_line(parts.channel, &parts.work.upload, of_worker, look));
+    waiting.await.map_err(|failure| Missed { failure, unsent: true, stale: false })
 }
 
 /// Puts the value of `Host` into the scratch memory; it is the server name of a TLS connection, too.

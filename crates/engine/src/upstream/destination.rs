@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use model::entity::Service;
 use plugin::exchange::Client;
@@ -10,6 +11,7 @@ use tokio::io::AsyncWriteExt;
 use wire::proxy_protocol::{Origin, write_v1, write_v2};
 
 use crate::transport::Stream;
+use crate::upstream::gate::Gate;
 
 /// A version of the PROXY protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,19 +83,26 @@ pub struct Destination {
     pub address: SocketAddr,
     /// The only client it serves; none where it serves all.
     pub announced: Option<Box<Announced>>,
+    /// What bounds such connections. One that counts among the connections of an upstream serves no other.
+    pub gate: Option<Arc<Gate>>,
 }
 
 impl Destination {
     /// A target at `address`, that is told of `client` if it is to be `announcing`.
     pub fn new(address: SocketAddr, announcing: Option<Announcing>, client: &Client) -> Self {
         let announced = announcing.map(|version| Box::new(Announced::new(version, client)));
-        Self { address, announced }
+        Self { address, announced, gate: None }
+    }
+
+    /// The same among the connections that `gate` bounds, if it is bounded.
+    pub fn through(self, gate: Option<Arc<Gate>>) -> Self {
+        Self { gate, ..self }
     }
 }
 
 impl From<SocketAddr> for Destination {
     fn from(address: SocketAddr) -> Self {
-        Self { address, announced: None }
+        Self { address, announced: None, gate: None }
     }
 }
 

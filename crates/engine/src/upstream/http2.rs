@@ -1,5 +1,6 @@
 //! One attempt to get a response head out of a target that speaks HTTP/2, or may do so.
 
+use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
@@ -14,8 +15,10 @@ use wire::{BodyLength, Upgrade, h2 as messages};
 use super::attempt::{MAX_INTERIM, Message, Missed, TOO_MANY_INTERIM, Upstream};
 use super::attempt::{over_http1, pass_interim, write_host};
 use super::connect;
+use super::gate::Seat;
 use super::pair::{Arrived, Pair};
 use super::pool::Reused;
+use super::queue::{self, Admitted};
 use super::reach::complain;
 use crate::channel::Fault;
 use crate::forward;
@@ -98,7 +101,20 @@ async fn connect(parts: &mut Parts<'_>, message: &Message<'_>, now: Instant) -> 
     let trust = message.plan.trust.as_ref();
     let wanted = trust.map(|trust| trust.wanted(&parts.work.scratch).ok_or(refused)).transpose()?;
     let wanted = if upgrades { wanted.map(|wanted| wanted.over_http1()) } else { wanted };
-    let need = Need { local: parts.local, message, wanted, upgrades };
+    let need = Need { local: parts.local, message, wanted, upgrades, seat: Cell::default() };
+    if let Some(gate) = &message.peer.gate {
+        let of_worker = (gate, parts.local.worker.index);
+        let look = || need.kept(Instant::now());
+        let admitted = match queue::at_once(gate, look) {
+            Some(admitted) => Ok(admitted),
+            None => queue::in_line(parts.channel, &parts.work.upload, of_worker, look).await,
+        };
+        match admitted {
+            Ok(Admitted::Found(connection)) => return Ok(connection),
+            Ok(Admitted::Seat(seat)) => need.seat.set(Some(seat)),
+            Err(failure) => return Err(Missed { failure, ..refused }),
+        }
+    }
     if let Some(connection) = need.kept(now) {
         return Ok(connection);
     }
@@ -122,12 +138,14 @@ struct Need<'a> {
     wanted: Option<Wanted<'a>>,
     /// Only HTTP/1.1 is of use.
     upgrades: bool,
+    /// The place of a connection that is opened for it, where these are bounded.
+    seat: Cell<Option<Seat>>,
 }
 
 impl Need<'_> {
     /// A connection that is open.
     fn kept(&self, now: Instant) -> Option<Connection> {
-        let Self { local, message: Message { destination, plan, fresh, .. }, wanted, upgrades } = self;
+        let Self { local, message: Message { destination, plan, fresh, .. }, wanted, upgrades, .. } = self;
         if *fresh {
             return None;
         }
@@ -167,7 +185,7 @@ impl Need<'_> {
 
     /// Opens a connection, for those who wait for `opener` too.
     async fn open(&self, opener: Option<Opener>) -> io::Result<Connection> {
-        let Self { local, message: Message { destination, plan, .. }, wanted, upgrades } = self;
+        let Self { local, message: Message { destination, plan, .. }, wanted, upgrades, seat } = self;
         let end = |opener: Option<Opener>, ending| {
             if let Some(opener) = opener {
                 opener.end(ending);
@@ -179,6 +197,10 @@ impl Need<'_> {
                 end(opener, Ending::Failed(error.kind()));
                 return Err(error);
             }
+        };
+        let stream = match seat.take() {
+            Some(seat) => stream.seated(seat),
+            None => stream,
         };
         if *upgrades {
             return Ok(Connection::Http1(stream, 1));

@@ -3,9 +3,12 @@
 pub mod attempt;
 pub mod connect;
 pub mod destination;
+pub mod gate;
 pub mod http2;
 pub mod pair;
 pub mod pool;
+pub mod queue;
 pub mod reach;
 pub mod repeat;
 pub mod tries;
+pub mod warm;

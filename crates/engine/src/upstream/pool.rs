@@ -8,6 +8,7 @@ use ahash::AHashMap;
 use crate::tls::Wanted;
 use crate::transport::Stream;
 use crate::upstream::destination::Destination;
+use crate::upstream::gate;
 
 /// Idle connections of one worker.
 pub struct Pool {
@@ -15,6 +16,8 @@ pub struct Pool {
     capacity: usize,
     idle_timeout: Duration,
     max_requests: u64,
+    /// Whose it is.
+    worker: usize,
 }
 
 #[derive(Default)]
@@ -38,6 +41,8 @@ struct Parked {
     stream: Stream,
     requests: u64,
     since: Instant,
+    /// Somebody has been called to take it.
+    promised: bool,
 }
 
 /// A connection taken from the pool.
@@ -49,9 +54,21 @@ pub struct Reused {
 }
 
 impl Pool {
-    /// An empty pool for `capacity` connections.
-    pub fn new(capacity: usize, idle_timeout: Duration, max_requests: u64) -> Self {
-        Self { idle: RefCell::default(), capacity, idle_timeout, max_requests }
+    /// An empty pool of `worker` for `capacity` connections.
+    pub fn new(worker: usize, capacity: usize, idle_timeout: Duration, max_requests: u64) -> Self {
+        Self { idle: RefCell::default(), capacity, idle_timeout, max_requests, worker }
+    }
+
+    /// Whether a connection that is idle since then may be used for another request, as far as time goes.
+    fn is_timely(&self, stream: &Stream, since: Instant, now: Instant) -> bool {
+        let idle_for = now.saturating_duration_since(since);
+        match stream.seat() {
+            None => idle_for < self.idle_timeout,
+            Some(seat) => {
+                let limit = seat.gate().limits().idle.unwrap_or(self.idle_timeout);
+                idle_for < limit && !seat.is_worn_out(now)
+            }
+        }
     }
 
     /// Takes the most recently used connection to `destination` that is still usable `now`, and just what is `wanted`.
@@ -65,10 +82,9 @@ impl Pool {
         while let Some(parked) = idle.by_destination.get_mut(destination)
             && let Some(last) = parked.iter().rposition(|one| one.stream.is_for(wanted))
         {
-            let Parked { mut stream, requests, since } = parked.remove(last);
+            let Parked { mut stream, requests, since, .. } = parked.remove(last);
             idle.remove(destination, 1);
-            let idle_for = now.saturating_duration_since(since);
-            if idle_for < self.idle_timeout && stream.is_idle_and_open() {
+            if self.is_timely(&stream, since, now) && stream.is_idle_and_open() {
                 return Some(Reused { stream, requests });
             }
         }
@@ -82,6 +98,17 @@ impl Pool {
         if requests >= self.max_requests || idle.count >= self.capacity {
             return;
         }
+        let mut promised = false;
+        if let Some(seat) = stream.seat() {
+            if seat.is_worn_out(now) {
+                return;
+            }
+            match seat.gate().offer(self.worker) {
+                gate::Idle::Kept => {}
+                gate::Idle::Promised => promised = true,
+                gate::Idle::Wanted => return,
+            }
+        }
         if destination.announced.is_some() {
             if idle.of_one_client >= self.capacity / 2 {
                 return;
@@ -89,23 +116,54 @@ impl Pool {
             idle.of_one_client += 1;
         }
         idle.count += 1;
-        idle.by_destination.entry(destination).or_default().push(Parked { stream, requests, since: now });
+        idle.by_destination.entry(destination).or_default().push(Parked {
+            stream,
+            requests,
+            since: now,
+            promised,
+        });
     }
 
     /// Closes connections that have been idle for too long or were closed by the upstream. Called every second.
     pub fn sweep(&self) {
         let idle = &mut *self.idle.borrow_mut();
-        let timeout = self.idle_timeout;
+        let now = tokio::time::Instant::now().into_std();
         (idle.count, idle.of_one_client) = (0, 0);
         let (count, of_one_client) = (&mut idle.count, &mut idle.of_one_client);
         idle.by_destination.retain(|destination, parked| {
-            parked.retain_mut(|one| one.since.elapsed() < timeout && one.stream.is_idle_and_open());
+            parked.retain_mut(|one| {
+                self.is_timely(&one.stream, one.since, now) && one.stream.is_idle_and_open()
+            });
             *count += parked.len();
             if destination.announced.is_some() {
                 *of_one_client += parked.len();
             }
             !parked.is_empty()
         });
+    }
+
+    /// Closes connections whose places others wait for, one for each of these, those that were used last at last. One
+    /// that somebody has been called to take stays until the next time.
+    pub fn yield_idle(&self) {
+        let idle = &mut *self.idle.borrow_mut();
+        let wanted = |one: &Parked| one.stream.seat().is_some_and(|seat| seat.gate().is_crowded());
+        let (mut count, mut of_one_client) = (0, 0);
+        idle.by_destination.retain(|destination, parked| {
+            parked.retain_mut(|one| !wanted(one) || std::mem::take(&mut one.promised));
+            count += parked.len();
+            if destination.announced.is_some() {
+                of_one_client += parked.len();
+            }
+            !parked.is_empty()
+        });
+        (idle.count, idle.of_one_client) = (count, of_one_client);
+    }
+
+    /// Number of idle connections to `destination` that are just what is `wanted`.
+    pub fn ready(&self, destination: &Destination, wanted: Option<&Wanted<'_>>) -> usize {
+        let idle = self.idle.borrow();
+        let parked = idle.by_destination.get(destination);
+        parked.map_or(0, |parked| parked.iter().filter(|one| one.stream.is_for(wanted)).count())
     }
 
     /// Number of idle connections.
@@ -134,7 +192,7 @@ mod tests {
 
     #[test]
     fn connections_of_one_client_leave_room_for_those_of_all() {
-        let pool = Pool::new(4, Duration::from_secs(60), 100);
+        let pool = Pool::new(0, 4, Duration::from_secs(60), 100);
         let of_client = |port: u16| {
             let peer = SocketAddr::from(([192, 0, 2, 1], port));
             let client = Client { peer, ip: peer.ip(), ..Client::default() };
@@ -161,7 +219,7 @@ mod tests {
     #[test]
     fn the_pool_is_bounded_and_last_in_first_out() {
         let address = address();
-        let pool = Pool::new(2, Duration::from_secs(60), 100);
+        let pool = Pool::new(0, 2, Duration::from_secs(60), 100);
         for requests in 1..=3 {
             pool.put(address.clone(), pipe(), requests, Instant::now());
         }
@@ -174,7 +232,7 @@ mod tests {
     #[test]
     fn worn_out_and_expired_connections_are_not_reused() {
         let address = address();
-        let pool = Pool::new(8, Duration::ZERO, 10);
+        let pool = Pool::new(0, 8, Duration::ZERO, 10);
         pool.put(address.clone(), pipe(), 10, Instant::now());
         assert_eq!(pool.len(), 0);
         pool.put(address.clone(), pipe(), 1, Instant::now());

@@ -9,6 +9,7 @@ use super::connect::{self, Opening};
 use super::pool::Reused;
 use crate::respond::Failure;
 use crate::session::{Local, Parts};
+use crate::tls::Wanted;
 
 /// A connection to a target, or one on its way.
 pub enum Reached<'a> {
@@ -28,16 +29,34 @@ pub fn reach<'a>(
     host: &'a [u8],
     now: Instant,
 ) -> Result<Reached<'a>, Missed> {
+    Ok(match pooled(local, message, host, now)? {
+        Some(pooled) => Reached::Pooled(pooled),
+        None => {
+            let wanted = wanted(message, host)?;
+            Reached::Opening(connect::open(&*local.dial, &message.destination, wanted))
+        }
+    })
+}
+
+/// Takes a connection from the pool.
+///
+/// # Errors
+/// When `host` can be no server name.
+pub fn pooled(
+    local: &Local,
+    message: &Message<'_>,
+    host: &[u8],
+    now: Instant,
+) -> Result<Option<Reused>, Missed> {
+    let wanted = wanted(message, host)?;
+    let take = || local.pool.take(&message.destination, wanted.as_ref(), now.into_std());
+    Ok(if message.fresh { None } else { take() })
+}
+
+fn wanted<'a>(message: &'a Message<'_>, host: &'a [u8]) -> Result<Option<Wanted<'a>>, Missed> {
     let missed = Missed { failure: Failure::ConnectRefused, unsent: true, stale: false };
     let trust = message.plan.trust.as_ref();
-    let wanted = trust.map(|trust| trust.wanted(host).ok_or(missed)).transpose()?;
-    let destination = &message.destination;
-    let pooled =
-        if message.fresh { None } else { local.pool.take(destination, wanted.as_ref(), now.into_std()) };
-    Ok(match pooled {
-        Some(pooled) => Reached::Pooled(pooled),
-        None => Reached::Opening(connect::open(&*local.dial, destination, wanted)),
-    })
+    trust.map(|trust| trust.wanted(host).ok_or(missed)).transpose()
 }
 
 /// Says, now and then, why a service is not talked to.

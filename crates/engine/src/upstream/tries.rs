@@ -23,6 +23,7 @@ pub async fn one(
     let body = request_body::framing(parts);
     let preserve_host = route.matched.route.preserve_host;
     let destination = Destination::new(peer.address, plan.announcing, &parts.work.exchange.client);
+    let destination = destination.through(peer.gate.clone());
     let message = Message { plan, peer: &peer, destination, preserve_host, body, fresh };
     let upstream = attempt(parts, &message).await?;
     mark_answered(parts);
@@ -112,7 +113,7 @@ pub fn mark(exchange: &mut Exchange, status: u16, trouble: Trouble) {
 /// silent is not asked again: it is at work, and each further try would cost the client the same wait.
 pub fn may_repeat(parts: &Parts<'_>, missed: &Missed) -> bool {
     let unanswered = match missed.failure {
-        Failure::ConnectRefused | Failure::UpstreamClosed => true,
+        Failure::ConnectRefused | Failure::UpstreamClosed | Failure::NoConnection { waited: false } => true,
         Failure::UpstreamTimeout => missed.unsent,
         _ => false,
     };

@@ -211,8 +211,9 @@ upstreams:
 
 fn no_way_to_balance_allocates_anything() {
     let cookies = b"GET /path?query=1 HTTP/1.1\r\nHost: example.test\r\nCookie: a=b; sid=x\r\n\r\n";
-    let ways: [(&str, &[u8]); 9] = [
+    let ways: [(&str, &[u8]); 10] = [
         ("slow_start: 3600", PLAIN_REQUEST),
+        ("pool: {max_connections: 8, min_idle: 2, idle_timeout: 30, max_lifetime: 3600}", PLAIN_REQUEST),
         ("algorithm: least-connections", PLAIN_REQUEST),
         ("algorithm: latency", PLAIN_REQUEST),
         ("algorithm: p2c", PLAIN_REQUEST),

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::{Discovery, PoolLimits};
 use crate::schema::{Faults, Map, Reference};
 
 crate::record! {
@@ -216,13 +217,17 @@ crate::entity! {
         /// Seconds in which a target that is new, or healthy again, comes from a tenth of its weight to all of it; unset
         /// and 0 are at once. Not a field of Kong's.
         slow_start: Option<f64>, [between(0, 86400), extension()];
+        /// Where further targets are listed, which come and go without a reload. Not a field of Kong's.
+        discovery: Option<Discovery>, [extension()];
+        /// What bounds connections to targets, and how many are kept ready. Not a field of Kong's.
+        pool: Option<PoolLimits>, [extension()];
         /// How the health of targets is found out.
         healthchecks: Healthchecks;
         /// The `Host` that targets see.
         host_header: Option<String>, [host_with_optional_port()];
         /// The certificate shown to targets.
         client_certificate: Option<Reference>, [to("certificates")];
-        /// Whether the names of SRV records are used as host.
+        /// Whether targets that are found by SRV records see the names in these as `Host`, rather than their own.
         use_srv_name: bool = false;
     }
     endpoint_key: "name"

@@ -5,6 +5,7 @@ use std::fmt::{Display, Write};
 use std::sync::Arc;
 
 use plugin::figures::Kind;
+use plugin::services::{PoolReport, SourceReport};
 use plugin::sessions::{SessionEnd, SessionSeries};
 use plugin::stats::Tally;
 use plugin::{Services, Source};
@@ -21,6 +22,7 @@ pub fn write(services: &Services) -> String {
     node(services, &mut page);
     tallies(services, &mut page);
     figures(services, &mut page);
+    discovery(services, &mut page);
     let routes: Vec<_> = services.all_kept::<RouteSeries>().into_iter().map(|(_, series)| series).collect();
     let sessions: Vec<_> =
         services.all_kept::<SessionSeries>().into_iter().map(|(_, series)| series).collect();
@@ -133,6 +135,54 @@ fn figures(services: &Services, page: &mut Page) {
             page.sample(&name, &labels.collect::<Vec<_>>(), value);
         }
     });
+}
+
+/// Where targets come from: how many names have addresses, which sources answer; and the connections to them.
+fn discovery(services: &Services, page: &mut Page) {
+    let report = services.discovery();
+    let names = report.names;
+    let counts = [
+        ("failed", names.failed),
+        ("pending", names.pending),
+        ("resolved", names.resolved),
+        ("stale", names.stale),
+    ];
+    if counts.iter().any(|(_, count)| *count > 0) {
+        let help = "Host names in use; stale ones keep addresses that could not be renewed";
+        page.family("biplane_dns_names", "gauge", help);
+        for (state, count) in counts {
+            page.sample("biplane_dns_names", &[("state", state)], count);
+        }
+    }
+    let mut pool = |name: &str, help: &str, of: fn(&PoolReport) -> u32| {
+        if !report.pools.is_empty() {
+            page.family(name, "gauge", help);
+        }
+        for pool in &report.pools {
+            page.sample(name, &[("upstream", &pool.upstream), ("address", &pool.address)], of(pool));
+        }
+    };
+    let help = "Connections to an address of an upstream that bounds them";
+    pool("biplane_upstream_connections", help, |pool| pool.connections);
+    let help = "Requests that wait for a connection to an address of an upstream";
+    pool("biplane_upstream_waiting_requests", help, |pool| pool.waiting);
+    let mut figure = |name: &str, help: &str, of: &dyn Fn(&SourceReport) -> Option<u64>| {
+        let figures: Vec<_> =
+            report.sources.iter().filter_map(|source| Some((source, of(source)?))).collect();
+        if figures.is_empty() {
+            return;
+        }
+        page.family(name, "gauge", help);
+        for (source, figure) in figures {
+            page.sample(name, &[("upstream", &source.upstream), ("source", source.source)], figure);
+        }
+    };
+    let up = "Whether the source of an upstream's targets answers; if not, the last list is kept";
+    figure("biplane_discovery_up", up, &|source| Some(source.up.into()));
+    let targets = "Targets in the last good list of a source";
+    figure("biplane_discovery_targets", targets, &|source| Some(source.targets as u64));
+    let age = "Seconds since a source last gave a list";
+    figure("biplane_discovery_age_seconds", age, &|source| source.age.map(|age| age.as_secs()));
 }
 
 fn requests(routes: &[Arc<RouteSeries>], page: &mut Page) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use plugin::admin::Call;
 use plugin::exchange::{Client, Exchange};
 use plugin::harness::Harness;
-use plugin::services::{TargetHealth, Worker};
+use plugin::services::{DiscoveryReport, NameCounts, PoolReport, SourceReport, TargetHealth, Worker};
 use plugin::sessions::{SessionEnd, SessionSeries};
 use plugin::views::Log;
 use plugin::{Services, Source};
@@ -208,7 +208,7 @@ fn target_health_is_shown_where_an_instance_wants_it() {
     let mut gateway = Harness::new(room(), &document("r", "{}")).unwrap();
     gateway.services.report_health(|| {
         let (target, address) = ("t:80".to_owned(), "10.0.0.1:80".to_owned());
-        vec![TargetHealth { upstream: "u".to_owned(), target, address, state: "unhealthy" }]
+        vec![TargetHealth { upstream: "u".to_owned(), target, address, state: "unhealthy", discovered: None }]
     });
     assert!(!scrape(&gateway.services).contains("kong_upstream_target_health"));
     gateway.reload(&document("r", "{upstream_health_metrics: true}")).unwrap();
@@ -221,6 +221,46 @@ fn target_health_is_shown_where_an_instance_wants_it() {
     }
     gateway.reload(&document("r", "{}")).unwrap();
     assert!(!scrape(&gateway.services).contains("kong_upstream_target_health"));
+}
+
+#[test]
+fn sources_of_targets_and_names_are_shown_where_there_are_any() {
+    let gateway = Harness::new(room(), &document("r", "{}")).unwrap();
+    let page = scrape(&gateway.services);
+    for family in ["biplane_discovery_", "biplane_dns_names", "biplane_upstream_"] {
+        assert!(!page.contains(family));
+    }
+    gateway.services.report_discovery(|| {
+        let source = |upstream: &str, up, targets, age: Option<u64>| SourceReport {
+            upstream: upstream.to_owned(),
+            source: "file",
+            up,
+            targets,
+            age: age.map(Duration::from_secs),
+            trouble: None,
+        };
+        DiscoveryReport {
+            sources: vec![source("a", false, 3, Some(70)), source("b", true, 0, None)],
+            names: NameCounts { resolved: 2, stale: 1, ..NameCounts::default() },
+            pools: vec![PoolReport {
+                upstream: "a".to_owned(),
+                address: "10.0.0.1:80".to_owned(),
+                connections: 8,
+                waiting: 5,
+            }],
+        }
+    });
+    let page = scrape(&gateway.services);
+    let value = |name: &str, labels: &str| sample(&page, &format!("biplane_{name}{{{labels}}}"));
+    let (a, b) = ("upstream=\"a\",source=\"file\"", "upstream=\"b\",source=\"file\"");
+    assert_eq!((value("discovery_up", a), value("discovery_up", b)), (Some(0), Some(1)));
+    assert_eq!((value("discovery_targets", a), value("discovery_targets", b)), (Some(3), Some(0)));
+    assert_eq!((value("discovery_age_seconds", a), value("discovery_age_seconds", b)), (Some(70), None));
+    let pool = "upstream=\"a\",address=\"10.0.0.1:80\"";
+    assert_eq!(value("upstream_connections", pool), Some(8));
+    assert_eq!(value("upstream_waiting_requests", pool), Some(5));
+    let names = |state: &str| value("dns_names", &format!("state=\"{state}\""));
+    assert_eq!(["resolved", "stale", "failed", "pending"].map(names), [Some(2), Some(1), Some(0), Some(0)]);
 }
 
 #[test]

@@ -106,6 +106,30 @@ fn srv_records_replace_port_and_weight_of_targets_that_have_one() {
 }
 
 #[test]
+fn the_host_of_an_srv_record_is_sent_where_the_upstream_says_so() {
+    let server = NameServer::start();
+    server.react("srv.test", Reaction::Services(vec![(0, 1, 81, "a.test"), (0, 1, 82, "b.test.")], 60));
+    server.set("a.test", &["10.0.0.1"], 60);
+    server.set("b.test", &["10.0.0.2"], 60);
+    server.set("plain.test", &["10.0.0.3"], 60);
+    let resolver = resolver(&server);
+    let hosts = |use_srv_name: bool| {
+        let config =
+            config(json!({"use_srv_name": use_srv_name}), &[("srv.test:80", 1), ("plain.test:83", 1)]);
+        let balancer = Balancers::new(&config, &resolver);
+        resolver.settle(PATIENCE);
+        let balancer = balancer.for_service(&service("pool", 80));
+        let host = |_| {
+            let peer = pick(&balancer).unwrap().peer;
+            format!("{} {}", peer.address, balancer.host(&peer))
+        };
+        (0..3).map(host).collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(hosts(true), ["10.0.0.1:81 a.test", "10.0.0.2:82 b.test", "10.0.0.3:83 plain.test"]);
+    assert_eq!(hosts(false), ["10.0.0.1:81 srv.test", "10.0.0.2:82 srv.test", "10.0.0.3:83 plain.test"]);
+}
+
+#[test]
 fn the_host_is_what_the_target_says() {
     let server = NameServer::start();
     server.set("name.test", &["10.0.0.1"], 60);
@@ -224,7 +248,6 @@ fn what_is_not_built_yet_is_named() {
             .collect::<Vec<_>>()
     };
     assert_eq!(fields(json!({})), Vec::<&str>::new());
-    assert_eq!(fields(json!({"algorithm": "least-connections", "use_srv_name": true})), ["use_srv_name"]);
     let cookie = json!({"hash_on": "cookie", "hash_on_cookie": "c", "hash_on_cookie_path": "/a;b"});
     assert_eq!(fields(cookie), ["hash_on_cookie_path"]);
 }

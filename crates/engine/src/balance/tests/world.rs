@@ -139,7 +139,7 @@ impl World {
 fn assemble(policy: &Policy, standings: &Standings, weights: &[u64]) -> Roster {
     let watched = policy.measured.is_some();
     let candidate = |(target, weight): (usize, &u64)| Candidate {
-        peer: Peer { address: address(target), target },
+        peer: Peer { address: address(target), target, host: None, gate: None },
         weight: *weight,
         standing: watched.then(|| standings.keep(&"owner".into(), address(target))),
     };

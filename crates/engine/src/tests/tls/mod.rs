@@ -1,6 +1,6 @@
 //! TLS over pipes, with certificates made on the spot.
 
-mod authority;
+pub mod authority;
 mod clients;
 mod farewells;
 mod handshakes;
@@ -8,7 +8,7 @@ mod held;
 mod names;
 mod protocols;
 mod resumption;
-mod services;
+pub mod services;
 mod streams;
 mod trust;
 mod versions;

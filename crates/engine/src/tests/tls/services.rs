@@ -117,6 +117,25 @@ fn to(host: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_is_opened_ahead_is_for_the_name_that_requests_ask_for() {
+    let authority = Authority::root();
+    let document = Document::new("api.test").trusting(&[&authority]).text();
+    let document = document.replace("host_header: api.test", "host_header: api.test, pool: {min_idle: 1}");
+    with(&document, Settings::default(), |lab| async move {
+        crate::worker::tidy_up(&lab.local);
+        let server = server(&authority.issue(&["api.test"]));
+        let mut service = accept(lab.upstream().await, &server).await.unwrap();
+        assert_eq!(asked_for(&service), Some("api.test"));
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        let mut client = lab.client();
+        client.send(GET).await;
+        again(&mut client, &mut service).await;
+        assert!(lab.opened_no_more());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_server_name_is_the_host_the_service_is_sent() {
     let server = server(&Authority::root().issue(&["x.test"]));
     with(&Document::new("secure.test:8443").text(), Settings::default(), |lab| async move {
