@@ -60,6 +60,8 @@ pub enum Failure {
     NoService,
     /// The upstream has no target that could take the request.
     NoPeer,
+    /// The upstream has targets, and a plugin lets the request go to none of them now.
+    Barred,
     /// The service's host name does not resolve.
     NameResolution,
     /// No connection to the upstream came about.
@@ -83,7 +85,7 @@ impl Failure {
         let (status, message) = match self {
             Self::NoRoute => (404, "no Route matched with those values"),
             Self::NoService => (503, "no Service found with those values"),
-            Self::NoPeer => (503, "failure to get a peer from the ring-balancer"),
+            Self::NoPeer | Self::Barred => (503, "failure to get a peer from the ring-balancer"),
             Self::NameResolution => (503, "name resolution failed"),
             Self::Overloaded => (503, "the gateway is short of memory"),
             Self::BodyRefused { message } => (413, message),
@@ -102,7 +104,7 @@ impl Failure {
             Self::BodyTooLarge | Self::BodyBeyondBuffer | Self::BodyRefused { .. } => 413,
             Self::NoRoute => 404,
             Self::Misdirected => 421,
-            Self::NoService | Self::NoPeer | Self::NameResolution | Self::Overloaded => 503,
+            Self::NoService | Self::NoPeer | Self::Barred | Self::NameResolution | Self::Overloaded => 503,
             Self::ConnectRefused
             | Self::UpstreamClosed
             | Self::UpstreamMalformed { .. }

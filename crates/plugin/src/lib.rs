@@ -20,6 +20,7 @@ pub mod edits;
 pub mod exchange;
 pub mod figures;
 pub mod flow;
+pub mod guard;
 #[cfg(feature = "harness")]
 pub mod harness;
 pub mod identity;

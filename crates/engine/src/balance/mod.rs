@@ -61,6 +61,8 @@ pub enum PickError {
     NoPeer,
     /// No hostname resolves.
     NameResolution,
+    /// There are some, and the guard of the request lets it go to none.
+    Barred,
 }
 
 /// Spreads requests over addresses.

@@ -41,6 +41,7 @@ fn pick(parts: &mut Parts<'_>, plan: &Plan) -> Result<Peer, Failure> {
     let Picked { peer, mut in_flight } = picked.map_err(|error| match error {
         PickError::NoPeer => Failure::NoPeer,
         PickError::NameResolution => Failure::NameResolution,
+        PickError::Barred => Failure::Barred,
     })?;
     let record = &mut work.exchange.record;
     let since = if tried.is_empty() { 0 } else { millis_since(record.started) };
@@ -70,10 +71,17 @@ fn mark_answered(parts: &Parts<'_>) {
     parts.work.in_flight.answered(response.status, answered);
 }
 
-/// Tells the target that its response broke off after the head, if that was the failure. Silence is no sign of trouble:
-/// streams of events may have nothing to tell.
-pub fn mark_broken(parts: &Parts<'_>, failure: Failure) {
-    if matches!(failure, Failure::UpstreamClosed | Failure::UpstreamMalformed { .. }) {
+/// Enters that a response broke off after its head, if that was the failure, and tells the target. To the target silence
+/// is no sign of trouble: streams of events may have nothing to tell.
+pub fn mark_broken(parts: &mut Parts<'_>, failure: Failure) {
+    let trouble = match failure {
+        Failure::UpstreamClosed => Trouble::Reset,
+        Failure::UpstreamMalformed { .. } => Trouble::Malformed,
+        Failure::UpstreamTimeout => Trouble::Timeout,
+        _ => return,
+    };
+    parts.work.exchange.record.broken = Some(trouble);
+    if trouble != Trouble::Timeout {
         parts.work.in_flight.broke_off();
     }
 }
