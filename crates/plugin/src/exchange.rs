@@ -181,6 +181,8 @@ pub enum Trouble {
     Malformed,
     /// A response came, with a status that made somebody ask again.
     Unwelcome,
+    /// Another try, which ran beside it, brought a response first.
+    Superseded,
 }
 
 /// Facts and timings of one request, for the log phase.
@@ -384,6 +386,7 @@ impl Exchange {
         self.matched = None;
         self.captures.clear();
         self.detour = None;
+        self.guard = None;
         self.repeat = None;
         self.identity = Identity::default();
         self.body = None;

@@ -23,6 +23,7 @@ pub mod flow;
 pub mod guard;
 #[cfg(feature = "harness")]
 pub mod harness;
+pub mod hedge;
 pub mod identity;
 pub mod journal;
 pub mod limits;

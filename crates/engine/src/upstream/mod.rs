@@ -3,6 +3,7 @@
 pub mod attempt;
 pub mod connect;
 pub mod destination;
+mod hedge;
 pub mod http2;
 pub mod pair;
 pub mod pool;

@@ -9,7 +9,7 @@ use super::destination::Destination;
 use crate::balance::{self, Asker, InFlight, Outcome, Peer, PickError, Picked};
 use crate::request_body;
 use crate::respond::Failure;
-use crate::session::Parts;
+use crate::session::{Parts, Workspace};
 use crate::snapshot::{CompiledRoute, Plan};
 
 /// One attempt, at a target of its own. With `fresh`, on a new connection in any case.
@@ -31,7 +31,7 @@ pub async fn one(
 
 /// Chooses a target for the next attempt, not one that was tried if there is another, and enters it into the record.
 /// The request counts among those of the target until the next attempt, or until its end.
-fn pick(parts: &mut Parts<'_>, plan: &Plan) -> Result<Peer, Failure> {
+pub(super) fn pick(parts: &mut Parts<'_>, plan: &Plan) -> Result<Peer, Failure> {
     parts.work.in_flight = InFlight::default();
     let work = &mut *parts.work;
     let mut tried = smallvec::SmallVec::<[_; 8]>::new();
@@ -65,7 +65,7 @@ fn millis_since(start: std::time::Instant) -> u64 {
 }
 
 /// Tells the target of its response, whose head is in the exchange.
-fn mark_answered(parts: &Parts<'_>) {
+pub(super) fn mark_answered(parts: &Parts<'_>) {
     let Exchange { response, record, .. } = &parts.work.exchange;
     let answered = || record.upstream_answered.map_or_else(Instant::now, Instant::from_std);
     parts.work.in_flight.answered(response.status, answered);
@@ -88,7 +88,12 @@ pub fn mark_broken(parts: &mut Parts<'_>, failure: Failure) {
 
 /// Enters the failure of the last attempt into the record and tells the target, if it was the upstream's.
 pub fn mark_failed(parts: &mut Parts<'_>, missed: &Missed) {
-    let in_flight = std::mem::take(&mut parts.work.in_flight);
+    fail(parts.work, missed);
+}
+
+/// The same, where only the memory of the request is at hand.
+pub(super) fn fail(work: &mut Workspace, missed: &Missed) {
+    let in_flight = std::mem::take(&mut work.in_flight);
     let (trouble, of_target) = match missed.failure {
         Failure::ConnectRefused => (Trouble::Unreachable, balance::Trouble::Unreachable),
         Failure::UpstreamTimeout if missed.unsent => (Trouble::Unreachable, balance::Trouble::Late),
@@ -98,7 +103,7 @@ pub fn mark_failed(parts: &mut Parts<'_>, missed: &Missed) {
         _ => return,
     };
     in_flight.report(Outcome::Failed(of_target), Instant::now);
-    mark(&mut parts.work.exchange, missed.failure.status(), trouble);
+    mark(&mut work.exchange, missed.failure.status(), trouble);
 }
 
 /// Enters why the last attempt is not the one that counts.

@@ -210,7 +210,7 @@ impl Inner {
             (Some(Trouble::Timeout), _) => self.fails_by("timeout"),
             (Some(Trouble::Reset), _) => self.fails_by("reset"),
             (Some(Trouble::Malformed), _) => self.fails_by("malformed"),
-            (None, _) => Outcome::Nothing,
+            (Some(Trouble::Superseded) | None, _) => Outcome::Nothing,
         }
     }
 

@@ -142,10 +142,14 @@ impl Guard for Through {
         let place = exchange.record.tries.len();
         let mut passes = self.passes.borrow_mut();
         // One pass for the whole request, or one that a try has left behind which does not count.
-        let kept = passes.iter_mut().flatten().find(|taken| Arc::ptr_eq(&taken.breaker, &breaker));
-        if let Some(taken) = kept {
-            taken.place = place;
+        if passes.iter().flatten().any(|taken| Arc::ptr_eq(&taken.breaker, &breaker)) {
             return true;
+        }
+        // Of a try that has been forgotten.
+        for lost in passes.iter_mut().filter(|one| one.as_ref().is_some_and(|taken| taken.place >= place)) {
+            if let Some(Taken { breaker, standing: Standing::Open(pass), .. }) = lost.take() {
+                breaker.settle(pass, Outcome::Nothing, &self.room.rules, now);
+            }
         }
         let pass = match breaker.admit(&self.room.rules, now) {
             Verdict::Pass(pass) => pass,
@@ -154,7 +158,7 @@ impl Guard for Through {
                 return false;
             }
         };
-        let since = self.room.times_tries.then(Instant::now);
+        let since = self.room.times_tries.then(|| tokio::time::Instant::now().into_std());
         let taken = Taken { breaker, place, since, standing: Standing::Open(pass) };
         let free = passes.iter().position(Option::is_none).unwrap_or(0);
         if let Some(Taken { breaker, standing: Standing::Open(pass), .. }) = passes[free].replace(taken) {

@@ -15,6 +15,11 @@ use super::adaptive::{Adaptive, Rules};
 /// Highest priority first, then first come.
 type Order = (std::cmp::Reverse<u8>, u64);
 
+/// The time that gates go by, which tests can set.
+pub fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// What is counted of a gate.
 #[derive(Default)]
 pub struct Figures {
@@ -120,7 +125,7 @@ impl Gate {
         };
         figures.limit.set(limit as u64);
         let state = State { limit, adaptive, running: 0, queue: BTreeMap::new(), arrivals: 0 };
-        Self { state: Mutex::new(state), figures, origin: Instant::now() }
+        Self { state: Mutex::new(state), figures, origin: now() }
     }
 
     /// Lets a request in, or into a queue of `room`, where it may take the place of one of a lower priority.

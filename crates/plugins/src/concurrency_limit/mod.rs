@@ -242,7 +242,7 @@ impl Phases for ConcurrencyLimit {
         if !self.learns {
             return;
         }
-        let now = Instant::now();
+        let now = gate::now();
         if let Some(took) = time_taken(cx, now)
             && let Some(place) = cx.state::<Place>()
         {
