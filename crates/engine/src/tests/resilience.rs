@@ -281,6 +281,9 @@ async fn whoever_is_well_serves_and_all_are_used_again_when_they_are_back() {
         world.pass(seconds(25)).await;
         let Seen { got, bad, refused, .. } = world.pass(seconds(10)).await;
         assert_eq!((bad, refused), (0, 0), "{seed}: {}", world.breakers());
+        let breakers = world.breakers();
+        let closed = |breaker: &Value| breaker["state"] == "closed";
+        assert!(breakers["data"].as_array().unwrap().iter().all(closed), "{seed}: {breakers}");
         let even = got.iter().sum::<usize>() / TARGETS;
         assert!(got.iter().all(|one| one.abs_diff(even) * 10 < even), "{seed}: {got:?}");
     }
