@@ -153,7 +153,7 @@ impl Copy {
         bounds: Bounds,
     ) -> Result<Answer, Failure> {
         let route = &self.snapshot.routes[self.ordinal];
-        let plan = detour::plan_of_copy(&mut parts.work.exchange, &self.snapshot, route, to)?;
+        let plan = detour::plan_again(&mut parts.work.exchange, &self.snapshot, route, to)?;
         if plan.calls {
             return Err(Failure::NoService);
         }

@@ -141,8 +141,13 @@ pub async fn proxied(
     }
     let bound = parts.local.settings.response_buffer_bytes;
     let whole = if download.mode == BodyMode::Whole {
-        let collected = download.collect(parts, bound).await;
-        Some(collected.inspect_err(|failure| mark_broken(parts, *failure))?)
+        match download.collect(parts, bound).await {
+            Ok(body) => Some(body),
+            Err(failure) => {
+                mark_broken(parts, failure);
+                return Err(failure);
+            }
+        }
     } else {
         None
     };

@@ -1,9 +1,10 @@
 //! Ways that requests may take instead of the one to the service of their route, made ready at reload.
 
 use model::Config;
-use plugin::Exchange;
 use plugin::build::Shared;
 use plugin::detour::{Base, Detour, Detours, To};
+use plugin::guard::Instead;
+use plugin::{Access, Exchange};
 
 use crate::balance::Balancers;
 use crate::compile::Trusts;
@@ -85,23 +86,38 @@ pub fn plan<'s>(
     }
 }
 
-/// How a copy of a request is carried: on `to`, or to where the request itself went. Its path is the request's.
-pub fn plan_of_copy<'s>(
-    copy: &mut Exchange,
+/// How a request that has been planned, or a copy of it, is carried once more: on `to`, or to where it went before.
+pub fn plan_again<'s>(
+    exchange: &mut Exchange,
     snapshot: &'s Snapshot,
     route: &'s CompiledRoute,
     to: Option<Detour>,
 ) -> Result<&'s Plan, Failure> {
     let own = route.service_path.as_deref();
-    let went = copy.detour.as_ref().and_then(|detour| snapshot.detours.get(detour.number()));
+    let went = exchange.detour.as_ref().and_then(|detour| snapshot.detours.get(detour.number()));
     let went = went.and_then(|compiled| compiled.service_path.as_ref()).map_or(own, Option::as_deref);
     if to.is_some() {
-        copy.detour = to;
+        exchange.detour = to;
     }
-    match &copy.detour {
+    match &exchange.detour {
         None => route.plan.as_ref().ok_or(Failure::NoService),
-        Some(detour) => take(detour.number(), &mut copy.upstream.path, snapshot, route, went),
+        Some(detour) => take(detour.number(), &mut exchange.upstream.path, snapshot, route, went),
     }
+}
+
+/// How a request is carried that its guard lets nowhere: as the guard says; none if that has answered.
+pub fn plan_instead<'s>(
+    exchange: &mut Exchange,
+    snapshot: &'s Snapshot,
+    route: &'s CompiledRoute,
+) -> Result<Option<&'s Plan>, Failure> {
+    let guard = exchange.guard.take().ok_or(Failure::Barred)?;
+    let went = exchange.detour.clone();
+    if guard.stand_in(&mut Access::apart(exchange)) == Instead::Answered {
+        return Ok(None);
+    }
+    let to = std::mem::replace(&mut exchange.detour, went);
+    plan_again(exchange, snapshot, route, to).map(Some)
 }
 
 fn take<'s>(

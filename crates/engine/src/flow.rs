@@ -158,6 +158,7 @@ impl Drop for Running<'_> {
         }
         // What plugins hold of a request ends with it, and not when its connection does.
         work.exchange.states.clear();
+        work.exchange.guard = None;
     }
 }
 
@@ -225,7 +226,15 @@ async fn prepare(parts: &mut Parts<'_>, snapshot: &Snapshot) -> Result<Outcome, 
     }
     route.chain.settle(&mut parts.work.exchange);
     let plan = detour::plan(parts, snapshot, route)?;
-    proxy(parts, route, plan).await.map(Outcome::Proxied)
+    match proxy(parts, route, plan).await {
+        Err(Failure::Barred) => {}
+        outcome => return outcome.map(Outcome::Proxied),
+    }
+    match detour::plan_instead(&mut parts.work.exchange, snapshot, route)? {
+        // Apart, so that requests that get through stay small.
+        Some(plan) => Box::pin(proxy(parts, route, plan)).await.map(Outcome::Proxied),
+        None => Ok(Outcome::Answered),
+    }
 }
 
 /// From the response head to the last byte.
@@ -340,6 +349,9 @@ async fn wait(parts: &mut Parts<'_>, waiting: Waiting) -> Result<Resume, Failure
 
 /// Asks targets until one answers or the attempts are used up (kong.md 5.3).
 pub async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) -> Result<Upstream, Failure> {
+    if parts.work.exchange.is_barred() {
+        return Err(Failure::Barred);
+    }
     if plan.calls {
         parts.work.upload.carry_call();
     }
@@ -347,7 +359,7 @@ pub async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) ->
     let buffering = route.matched.route.request_buffering && !plan.calls;
     request_body::make_ready(parts, buffering).await?;
     parts.work.timeouts = plan.timeouts.with(&parts.work.exchange.timeouts);
-    if let Some(policy) = parts.work.exchange.repeat.take() {
+    if let Some(policy) = parts.work.exchange.repeat.clone() {
         // Apart, so that requests without one stay small.
         return Box::pin(repeat::proxy(parts, route, plan, &policy)).await;
     }

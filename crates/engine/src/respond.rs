@@ -60,6 +60,8 @@ pub enum Failure {
     NoService,
     /// The upstream has no target that could take the request.
     NoPeer,
+    /// The upstream has targets, and a plugin lets the request go to none of them now.
+    Barred,
     /// The service's host name does not resolve.
     NameResolution,
     /// There are as many connections to the target as its upstream allows, and none became free.
@@ -88,7 +90,7 @@ impl Failure {
         let (status, message) = match self {
             Self::NoRoute => (404, "no Route matched with those values"),
             Self::NoService => (503, "no Service found with those values"),
-            Self::NoPeer => (503, "failure to get a peer from the ring-balancer"),
+            Self::NoPeer | Self::Barred => (503, "failure to get a peer from the ring-balancer"),
             Self::NameResolution => (503, "name resolution failed"),
             Self::NoConnection { .. } => (503, "no connection to the upstream is free"),
             Self::Overloaded => (503, "the gateway is short of memory"),
@@ -110,6 +112,7 @@ impl Failure {
             Self::Misdirected => 421,
             Self::NoService
             | Self::NoPeer
+            | Self::Barred
             | Self::NameResolution
             | Self::Overloaded
             | Self::NoConnection { .. } => 503,

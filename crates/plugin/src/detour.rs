@@ -19,7 +19,7 @@ struct Inner {
     number: usize,
     to: To,
     base: Base,
-    name: Box<str>,
+    name: Arc<str>,
     service_json: Option<Box<str>>,
     reachable: OnceLock<Reachable>,
 }
@@ -73,6 +73,12 @@ impl Detour {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// The same, to be kept.
+    #[must_use]
+    pub fn shared_name(&self) -> Arc<str> {
+        self.0.name.clone()
     }
 
     /// The service that is asked; none where it is the route's own, at another place.

@@ -15,6 +15,7 @@ use wire::{Headers, Known, Method, RequestHead, ResponseHead};
 
 pub use crate::client::{Client, ClientCertificate, Demand, Scheme, Tls};
 use crate::detour::Detour;
+use crate::guard::Guard;
 use crate::identity::{Caller, Credential};
 use crate::repeat;
 use crate::reply::Reply;
@@ -180,6 +181,8 @@ pub enum Trouble {
     Malformed,
     /// A response came, with a status that made somebody ask again.
     Unwelcome,
+    /// Another try, which ran beside it, brought a response first.
+    Superseded,
 }
 
 /// Facts and timings of one request, for the log phase.
@@ -207,6 +210,8 @@ pub struct Record {
     pub upstream_status: Option<u16>,
     /// Attempts in order.
     pub tries: Vec<Try>,
+    /// What kept the rest of the upstream's response from coming, once its head had. A client that leaves is not it.
+    pub broken: Option<Trouble>,
     /// The response did not reach the client whole.
     pub aborted: bool,
 }
@@ -225,6 +230,7 @@ impl Record {
             closed: None,
             upstream_status: None,
             tries: Vec::new(),
+            broken: None,
             aborted: false,
         }
     }
@@ -277,6 +283,8 @@ pub struct Exchange {
     pub body_limit: Option<BodyLimit>,
     /// Where a room sends it, if not to the service of the route.
     pub detour: Option<Detour>,
+    /// Who has a say in which targets it may go to, if anybody has.
+    pub guard: Option<Rc<dyn Guard>>,
     /// Whether and how the request is sent again; without it, as the service says.
     pub repeat: Option<Arc<repeat::Policy>>,
     /// What authentication found out.
@@ -329,6 +337,7 @@ impl Exchange {
             timeouts: Timeouts::default(),
             body_limit: None,
             detour: None,
+            guard: None,
             repeat: None,
             identity: Identity::default(),
             body: None,
@@ -358,6 +367,7 @@ impl Exchange {
         self.timeouts = Timeouts::default();
         self.body_limit = None;
         self.detour = None;
+        self.guard = None;
         self.repeat = None;
         self.identity = Identity::default();
         self.body = None;
@@ -376,6 +386,7 @@ impl Exchange {
         self.matched = None;
         self.captures.clear();
         self.detour = None;
+        self.guard = None;
         self.repeat = None;
         self.identity = Identity::default();
         self.body = None;

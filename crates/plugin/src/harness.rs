@@ -16,8 +16,9 @@ use wire::{Headers, Known};
 use crate::build::{Build, Shared};
 use crate::clock::Clock;
 use crate::detour::Detours;
-use crate::exchange::{Client, Exchange, Matched, Scheme, Source, Timeouts};
+use crate::exchange::{Client, Exchange, Matched, Scheme, Source, Timeouts, Trouble, Try};
 use crate::flow::Flow;
+use crate::guard::Instead;
 use crate::reply::Body;
 use crate::room::{Definition, Phase, Phases};
 use crate::services::{Services, Worker};
@@ -45,6 +46,8 @@ pub struct Harness {
     pub peer: SocketAddr,
     /// Names of detours that lead to nobody, see [`Detour::name`](crate::Detour::name).
     pub unreachable: Arc<Mutex<Vec<String>>>,
+    /// The targets of every service; the first that may be chosen is asked.
+    pub targets: Vec<SocketAddr>,
     /// The response the upstream gives; a 200 with a small JSON body at first.
     pub upstream: UpstreamResponse,
 }
@@ -64,6 +67,10 @@ pub struct UpstreamResponse {
     pub headers: Vec<(&'static str, String)>,
     /// Body, given to `body_filter` in two pieces where a room observes it.
     pub body: Vec<u8>,
+    /// What keeps the rest of the body from coming.
+    pub broken: Option<Trouble>,
+    /// The targets that do not answer, and what is wrong with them.
+    pub down: Vec<(SocketAddr, Trouble)>,
 }
 
 /// What became of a request.
@@ -71,6 +78,8 @@ pub struct UpstreamResponse {
 pub struct Outcome {
     /// A room answered; the upstream was not asked.
     pub answered: bool,
+    /// The targets that were asked, in order.
+    pub asked: Vec<SocketAddr>,
     /// Status the client sees.
     pub status: u16,
     /// Fields the client sees, beyond those of the engine.
@@ -126,6 +135,8 @@ impl Default for UpstreamResponse {
             status: 200,
             headers: vec![("Content-Type", "application/json".to_owned())],
             body: b"{\"ok\":true}".to_vec(),
+            broken: None,
+            down: Vec::new(),
         }
     }
 }
@@ -157,6 +168,7 @@ impl Harness {
             runtime: runtime().map_err(|error| error.to_string())?,
             peer: SocketAddr::from(([127, 0, 0, 1], 40_000)),
             unreachable: Arc::default(),
+            targets: vec![SocketAddr::from(([127, 0, 0, 1], 9001))],
             upstream: UpstreamResponse::default(),
         };
         harness.reload(document)?;
@@ -236,7 +248,9 @@ impl Harness {
         if exchange.matched.is_none() {
             exchange.matched = self.routes.first().cloned();
         }
-        let answered = self.access(&mut exchange, body) || refuse_body(&mut exchange, body);
+        let answered = self.access(&mut exchange, body)
+            || refuse_body(&mut exchange, body)
+            || self.ask_targets(&mut exchange);
         self.respond(exchange, answered, body)
     }
 
@@ -308,6 +322,34 @@ impl Harness {
         false
     }
 
+    /// Asks targets in turn, as the engine does, until one is well. Whether there is another answer than its response.
+    fn ask_targets(&self, exchange: &mut Exchange) -> bool {
+        while !exchange.is_barred() {
+            let may = |target: &&SocketAddr| {
+                exchange
+                    .guard
+                    .as_ref()
+                    .is_none_or(|guard| guard.allows(exchange, **target) && guard.enter(exchange, **target))
+            };
+            let is_new =
+                |target: &&SocketAddr| exchange.record.tries.iter().all(|one| one.address != **target);
+            let Some(address) = self.targets.iter().filter(is_new).find(may).copied() else { break };
+            let down = self.upstream.down.iter().find(|(target, _)| *target == address);
+            let (trouble, failed) = (down.map(|(_, trouble)| *trouble), down.map(|_| 502));
+            exchange.record.tries.push(Try { address, started_ms: 0, balancer_us: 0, failed, trouble });
+            if trouble.is_none() {
+                return false;
+            }
+        }
+        if exchange.record.tries.len() == self.targets.len() {
+            exchange.reply.clear();
+            exchange.reply.status = 502;
+            return true;
+        }
+        let Some(guard) = exchange.guard.take() else { return true };
+        guard.stand_in(&mut Access::apart(exchange)) == Instead::Answered
+    }
+
     fn respond(&self, mut exchange: Exchange, answered: bool, body: &[u8]) -> Outcome {
         let upstream_headers = exchange.request.headers.clone();
         let (message, mut response_body) = self.fill_response(&mut exchange, answered);
@@ -321,11 +363,13 @@ impl Harness {
         self.filter_body(&mut exchange, &mut response_body);
         exchange.record.response_body_bytes = response_body.len() as u64;
         exchange.record.response_bytes = response_body.len() as u64;
+        exchange.record.broken = self.upstream.broken.filter(|_| !answered);
         exchange.record.close(Instant::now());
         self.each(&mut exchange, Phase::Log, |room, exchange, _| room.log(&Log::new(exchange)));
         let method = exchange.upstream_method();
         Outcome {
             answered,
+            asked: exchange.record.tries.iter().map(|attempt| attempt.address).collect(),
             status: exchange.response.status,
             headers: exchange.response.headers.clone(),
             body: response_body,

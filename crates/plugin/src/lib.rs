@@ -20,8 +20,10 @@ pub mod edits;
 pub mod exchange;
 pub mod figures;
 pub mod flow;
+pub mod guard;
 #[cfg(feature = "harness")]
 pub mod harness;
+pub mod hedge;
 pub mod identity;
 pub mod journal;
 pub mod limits;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use wire::Method;
 
 use crate::figures::Figure;
+use crate::hedge::Hedge;
 
 /// When a request is sent again, how often, and how fast.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct Policy {
     pub deadline: Option<Duration>,
     /// The field that tells the upstream how many milliseconds of the deadline are left.
     pub deadline_field: Option<Box<str>>,
+    /// When a second try begins beside the first, if it does.
+    pub hedge: Option<Hedge>,
     /// What all requests of the service share.
     pub budget: Arc<Budget>,
 }

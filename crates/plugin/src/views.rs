@@ -10,6 +10,7 @@ use wire::{Headers, Method};
 use crate::copies::CopiedRequest;
 use crate::detour::Detour;
 use crate::exchange::{BodyLimit, Exchange, Timeouts};
+use crate::guard::Guard;
 use crate::identity::{self, Caller};
 use crate::repeat::Policy;
 use crate::reply::Answering;
@@ -96,6 +97,13 @@ impl Rewrite<'_> {
     }
 }
 
+impl<'a> Access<'a> {
+    /// The view of whoever has no slot, a guard for instance: it remembers nothing. For the engine and the harness.
+    pub fn apart(exchange: &'a mut Exchange) -> Self {
+        Self::new(exchange, usize::MAX)
+    }
+}
+
 impl Access<'_> {
     /// The request's fields as they will go upstream.
     pub fn headers(&mut self) -> &mut Headers {
@@ -172,6 +180,11 @@ impl Access<'_> {
     /// Sends the request on `detour` instead of to the service of its route. The last word of a chain counts.
     pub fn send_to(&mut self, detour: &Detour) {
         self.exchange.detour = Some(detour.clone());
+    }
+
+    /// Gives `guard` a say in which targets the request may go to. There is one guard: the last word of a chain counts.
+    pub fn guard_by(&mut self, guard: Rc<dyn Guard>) {
+        self.exchange.guard = Some(guard);
     }
 
     /// The request is sent again as `policy` says, instead of as the service does.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use model::entity::Upstream;
 use plugin::Exchange;
+use plugin::guard::Guard;
 use smallvec::SmallVec;
 use wire::Known;
 
@@ -44,6 +45,15 @@ pub(super) struct Cookie {
     name: Box<str>,
     /// What follows its value.
     attributes: Box<str>,
+}
+
+impl<'a> Asker<'a> {
+    /// Who has a say in which addresses the request may go to.
+    #[inline]
+    pub(super) fn guard(&self) -> Option<(&'a dyn Guard, &'a Exchange)> {
+        let exchange = self.exchange?;
+        exchange.guard.as_deref().map(|guard| (guard, exchange))
+    }
 }
 
 impl Keys {

@@ -70,6 +70,8 @@ pub enum PickError {
     NoPeer,
     /// No hostname resolves.
     NameResolution,
+    /// There are some, and the guard of the request lets it go to none.
+    Barred,
 }
 
 /// Spreads requests over addresses.

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use plugin::Exchange;
+use plugin::guard::Guard;
 use tokio::time::Instant;
 
 use super::affinity::Asker;
@@ -46,6 +48,7 @@ enum Affinity {
 }
 
 /// One choice, and what it goes by.
+#[derive(Clone, Copy)]
 pub(super) struct Choice<'a> {
     pub(super) roster: &'a Roster,
     policy: &'a Policy,
@@ -53,8 +56,12 @@ pub(super) struct Choice<'a> {
     tried: &'a [SocketAddr],
     /// The time, where the policy goes by it.
     now: Option<Instant>,
+    /// Who has a say in it, if anybody has.
+    guard: Option<(&'a dyn Guard, &'a Exchange)>,
 }
 
+/// Addresses chosen that the guard of the request turns out not to let it to, before it is let nowhere.
+const ENTRIES: usize = 8;
 /// Lots drawn until one falls on an address that can be had.
 const LOTS: usize = 8;
 /// The share of its weight with which an address starts slowly.
@@ -104,12 +111,9 @@ impl Roster {
             return Err(self.empty);
         }
         let now = policy.measured.map(|_| Instant::now());
-        let choice = Choice { roster: self, policy, rotation, tried, now };
-        let mut index = choice.make(asker, set_cookie);
-        if index.is_none() && !tried.is_empty() {
-            index = Choice { tried: &[], ..choice }.make(asker, set_cookie);
-        }
-        let Candidate { peer, standing, .. } = self.candidate(index.ok_or(PickError::NoPeer)?);
+        let choice = Choice { roster: self, policy, rotation, tried, now, guard: asker.guard() };
+        let index = choice.settle(asker, set_cookie)?;
+        let Candidate { peer, standing, .. } = self.candidate(index);
         let in_flight = match (standing, policy.measured, now) {
             (Some(standing), Some(measured), Some(now)) => InFlight::begin(standing, measured, now),
             _ => InFlight::default(),
@@ -142,6 +146,27 @@ impl Roster {
 }
 
 impl Choice<'_> {
+    /// Chooses until the guard, if there is one, lets the request in: others may be faster.
+    fn settle(self, asker: &Asker<'_>, set_cookie: &mut Vec<u8>) -> Result<usize, PickError> {
+        for _ in 0..ENTRIES {
+            let mut index = self.make(asker, set_cookie);
+            if index.is_none() && !self.tried.is_empty() {
+                index = Choice { tried: &[], ..self }.make(asker, set_cookie);
+            }
+            match (index, self.guard) {
+                (Some(index), Some((guard, exchange))) => {
+                    if guard.enter(exchange, self.roster.candidate(index).peer.address) {
+                        return Ok(index);
+                    }
+                }
+                (Some(index), None) => return Ok(index),
+                (None, Some(_)) if self.roster.is_reachable() => break,
+                (None, _) => return Err(PickError::NoPeer),
+            }
+        }
+        Err(PickError::Barred)
+    }
+
     fn make(&self, asker: &Asker<'_>, set_cookie: &mut Vec<u8>) -> Option<usize> {
         match (&self.policy.method, &self.roster.affinity) {
             (Method::ConsistentHashing { keys, .. }, Affinity::Slots(slots)) => {
@@ -162,7 +187,10 @@ impl Choice<'_> {
     #[inline]
     pub(super) fn open(&self, index: usize) -> bool {
         let candidate = self.roster.candidate(index);
-        candidate.is_available() && (self.tried.is_empty() || !self.tried.contains(&candidate.peer.address))
+        let address = candidate.peer.address;
+        candidate.is_available()
+            && (self.tried.is_empty() || !self.tried.contains(&address))
+            && self.guard.is_none_or(|(guard, exchange)| guard.allows(exchange, address))
     }
 
     /// The number of this choice. A further attempt leaves the rotation alone: if each request that fails on one

@@ -17,4 +17,6 @@ mod ward;
 
 pub(crate) use book::{Book, Health};
 pub(crate) use checks::{Checks, Rules};
+#[cfg(test)]
+pub(crate) use counters::Sign;
 pub(crate) use prober::Prober;

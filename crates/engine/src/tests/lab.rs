@@ -22,6 +22,7 @@ use tokio::task::LocalSet;
 use super::trouble::ROOMS;
 use crate::channel::Channel;
 use crate::compile::Compiler;
+use crate::health::Book;
 use crate::session::{Arrival, Local, Session};
 use crate::settings::Settings;
 use crate::snapshot::{Publisher, Snapshot};
@@ -143,6 +144,11 @@ impl Lab {
     /// Whether `document` can be served, and what is wrong with it.
     pub fn compile(&self, document: &str) -> Result<Snapshot, String> {
         compile(document, &self.services, &self.resolver, &self.tls)
+    }
+
+    /// What is found out about the health of targets.
+    pub fn book(&self) -> Arc<Book> {
+        self.resolver.book.clone()
     }
 
     /// Whether no certificate is held any more, once replaced snapshots have been freed.

@@ -11,6 +11,7 @@ pub const ROOMS: &[&dyn Definition] = &[
     room::<Witness>(),
     room::<Sender>(),
     room::<plugins::mirror::Mirror>(),
+    room::<plugins::upstream_retry::UpstreamRetry>(),
     room::<plugins::tls_handshake_modifier::TlsHandshakeModifier>(),
 ];
 

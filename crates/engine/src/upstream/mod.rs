@@ -4,6 +4,7 @@ pub mod attempt;
 pub mod connect;
 pub mod destination;
 pub mod gate;
+mod hedge;
 pub mod http2;
 pub mod pair;
 pub mod pool;

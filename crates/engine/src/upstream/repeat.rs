@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use wire::BodyLength;
 
 use super::attempt::{Missed, Upstream};
-use super::tries;
+use super::{hedge, tries};
 use crate::balance::InFlight;
 use crate::channel::Fault;
 use crate::protocol::call_timeout;
@@ -70,7 +70,17 @@ async fn within(
 ) -> Result<Upstream, Missed> {
     let per_try = policy.per_try.filter(|_| tries::body_at_hand(parts)).map(|limit| Instant::now() + limit);
     let limit = per_try.into_iter().chain(until).min();
-    let trying = tries::one(parts, route, plan, fresh);
+    if policy.hedge.is_some() {
+        // Apart, so that requests without a second try stay small.
+        return until_at_most(limit, Box::pin(hedge::one(parts, route, plan, policy, fresh))).await;
+    }
+    until_at_most(limit, tries::one(parts, route, plan, fresh)).await
+}
+
+async fn until_at_most(
+    limit: Option<Instant>,
+    trying: impl Future<Output = Result<Upstream, Missed>>,
+) -> Result<Upstream, Missed> {
     let Some(limit) = limit else { return trying.await };
     let too_late = Missed { failure: Failure::UpstreamTimeout, unsent: false, stale: false };
     timeout_at(limit, trying).await.unwrap_or(Err(too_late))

@@ -9,7 +9,7 @@ use super::destination::Destination;
 use crate::balance::{self, Asker, InFlight, Outcome, Peer, PickError, Picked};
 use crate::request_body;
 use crate::respond::Failure;
-use crate::session::Parts;
+use crate::session::{Parts, Workspace};
 use crate::snapshot::{CompiledRoute, Plan};
 
 /// One attempt, at a target of its own. With `fresh`, on a new connection in any case.
@@ -20,19 +20,28 @@ pub async fn one(
     fresh: bool,
 ) -> Result<Upstream, Missed> {
     let peer = pick(parts, plan).map_err(|failure| Missed { failure, unsent: true, stale: false })?;
-    let body = request_body::framing(parts);
-    let preserve_host = route.matched.route.preserve_host;
-    let destination = Destination::new(peer.address, plan.announcing, &parts.work.exchange.client);
-    let destination = destination.through(peer.gate.clone());
-    let message = Message { plan, peer: &peer, destination, preserve_host, body, fresh };
-    let upstream = attempt(parts, &message).await?;
+    let upstream = at(parts, route, plan, (&peer, fresh)).await?;
     mark_answered(parts);
     Ok(upstream)
 }
 
+/// Asks a target that has been picked.
+pub(super) async fn at(
+    parts: &mut Parts<'_>,
+    route: &CompiledRoute,
+    plan: &Plan,
+    (peer, fresh): (&Peer, bool),
+) -> Result<Upstream, Missed> {
+    let body = request_body::framing(parts);
+    let preserve_host = route.matched.route.preserve_host;
+    let destination = Destination::new(peer.address, plan.announcing, &parts.work.exchange.client);
+    let destination = destination.through(peer.gate.clone());
+    attempt(parts, &Message { plan, peer, destination, preserve_host, body, fresh }).await
+}
+
 /// Chooses a target for the next attempt, not one that was tried if there is another, and enters it into the record.
 /// The request counts among those of the target until the next attempt, or until its end.
-fn pick(parts: &mut Parts<'_>, plan: &Plan) -> Result<Peer, Failure> {
+pub(super) fn pick(parts: &mut Parts<'_>, plan: &Plan) -> Result<Peer, Failure> {
     mark_ended(parts);
     let work = &mut *parts.work;
     let mut tried = smallvec::SmallVec::<[_; 8]>::new();
@@ -42,6 +51,7 @@ fn pick(parts: &mut Parts<'_>, plan: &Plan) -> Result<Peer, Failure> {
     let Picked { peer, mut in_flight } = picked.map_err(|error| match error {
         PickError::NoPeer => Failure::NoPeer,
         PickError::NameResolution => Failure::NameResolution,
+        PickError::Barred => Failure::Barred,
     })?;
     let record = &mut work.exchange.record;
     let since = if tried.is_empty() { 0 } else { millis_since(record.started) };
@@ -65,7 +75,7 @@ fn millis_since(start: std::time::Instant) -> u64 {
 }
 
 /// Tells the target of its response, whose head is in the exchange.
-fn mark_answered(parts: &Parts<'_>) {
+pub(super) fn mark_answered(parts: &Parts<'_>) {
     let Exchange { response, record, .. } = &parts.work.exchange;
     let answered = || record.upstream_answered.map_or_else(Instant::now, Instant::from_std);
     parts.work.in_flight.answered(response.status, answered);
@@ -77,17 +87,29 @@ pub fn mark_ended(parts: &mut Parts<'_>) {
     parts.work.in_flight = InFlight::default();
 }
 
-/// Tells the target that its response broke off after the head, if that was the failure. Silence is no sign of trouble:
-/// streams of events may have nothing to tell.
-pub fn mark_broken(parts: &Parts<'_>, failure: Failure) {
-    if matches!(failure, Failure::UpstreamClosed | Failure::UpstreamMalformed { .. }) {
+/// Enters that a response broke off after its head, if that was the failure, and tells the target. To the target silence
+/// is no sign of trouble: streams of events may have nothing to tell.
+pub fn mark_broken(parts: &mut Parts<'_>, failure: Failure) {
+    let trouble = match failure {
+        Failure::UpstreamClosed => Trouble::Reset,
+        Failure::UpstreamMalformed { .. } => Trouble::Malformed,
+        Failure::UpstreamTimeout => Trouble::Timeout,
+        _ => return,
+    };
+    parts.work.exchange.record.broken = Some(trouble);
+    if trouble != Trouble::Timeout {
         parts.work.in_flight.broke_off();
     }
 }
 
 /// Enters the failure of the last attempt into the record and tells the target, if it was the upstream's.
 pub fn mark_failed(parts: &mut Parts<'_>, missed: &Missed) {
-    let in_flight = std::mem::take(&mut parts.work.in_flight);
+    fail(parts.work, missed);
+}
+
+/// The same, where only the memory of the request is at hand.
+pub(super) fn fail(work: &mut Workspace, missed: &Missed) {
+    let in_flight = std::mem::take(&mut work.in_flight);
     let (trouble, of_target) = match missed.failure {
         Failure::ConnectRefused => (Trouble::Unreachable, balance::Trouble::Unreachable),
         Failure::UpstreamTimeout if missed.unsent => (Trouble::Unreachable, balance::Trouble::Late),
@@ -97,7 +119,7 @@ pub fn mark_failed(parts: &mut Parts<'_>, missed: &Missed) {
         _ => return,
     };
     in_flight.report(Outcome::Failed(of_target), Instant::now);
-    mark(&mut parts.work.exchange, missed.failure.status(), trouble);
+    mark(&mut work.exchange, missed.failure.status(), trouble);
 }
 
 /// Enters why the last attempt is not the one that counts.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::breaker::Breaker;
 use super::machine::Forced;
+use super::table::Table;
 
 /// The endpoints.
 pub const ENDPOINTS: &[Endpoint] = &[
@@ -56,16 +57,17 @@ fn force(call: &Call<'_>, wish: Option<Forced>) -> Answer {
 }
 
 fn breakers(call: &Call<'_>) -> Vec<Arc<Breaker>> {
-    call.services.all_kept::<Breaker>().into_iter().map(|(_, breaker)| breaker).collect()
+    call.services.all_kept::<Table>().into_iter().flat_map(|(_, table)| table.all()).collect()
 }
 
-/// Those of a service or a route, or of a plugin entity.
+/// Those of a service, a route or a target, or of a plugin entity.
 fn addressed(call: &Call<'_>) -> Vec<Arc<Breaker>> {
     let of = call.parameters.first().copied().unwrap_or_default();
     let mut breakers = breakers(call);
     breakers.retain(|breaker| {
         let subject = &breaker.subject;
-        !of.is_empty() && [&subject.plugin, &subject.service, &subject.route].iter().any(|name| *name == of)
+        let names = [&subject.plugin, &subject.service, &subject.route, &subject.target];
+        !of.is_empty() && names.iter().any(|name| *name == of)
     });
     breakers
 }
@@ -86,6 +88,7 @@ fn describe(breaker: &Breaker, now: u64) -> Value {
         "plugin": breaker.subject.plugin,
         "service": name(&breaker.subject.service),
         "route": name(&breaker.subject.route),
+        "target": name(&breaker.subject.target),
         "state": view.phase.name(),
         "forced": view.forced.is_some(),
         "since": view.since / 1000,

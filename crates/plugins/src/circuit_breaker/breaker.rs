@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use plugin::Services;
 use plugin::figures::{Family, Figure, Kind};
 
+pub use super::machine::Receipt;
 use super::machine::{Change, Forced, Machine, Outcome, Pass, Phase, Rules, Verdict, View};
 
-const LABELS: &[&str] = &["plugin", "service", "route"];
+const LABELS: &[&str] = &["plugin", "service", "route", "target"];
+const COUNT_LABELS: &[&str] = &["plugin", "service", "route"];
 
 static STATE: Family = Family {
     name: "circuit_breaker_state",
@@ -27,17 +29,34 @@ static REFUSED: Family = Family {
     name: "circuit_breaker_refused_total",
     help: "Requests that a circuit breaker did not let through",
     kind: Kind::Counter,
-    labels: LABELS,
+    labels: COUNT_LABELS,
 };
 static STOOD_IN: Family = Family {
     name: "circuit_breaker_fallbacks_total",
     help: "Requests that a circuit breaker did not let through and that another answer than the refusal was found for",
     kind: Kind::Counter,
-    labels: LABELS,
+    labels: COUNT_LABELS,
 };
 
+/// What is counted of the requests to a service or a route, whichever breakers they have to do with.
+pub struct Counts {
+    /// Requests that were not let through.
+    pub refused: Arc<Figure>,
+    /// Those of them that were answered otherwise than by the refusal.
+    pub stood_in: Arc<Figure>,
+}
+
+impl Counts {
+    /// For the requests that `subject` names.
+    pub fn new(subject: &Subject, services: &Services) -> Self {
+        let labels = [subject.plugin.as_str(), &subject.service, &subject.route];
+        let figure = |family| services.figures.of(family, &labels);
+        Self { refused: figure(&REFUSED), stood_in: figure(&STOOD_IN) }
+    }
+}
+
 /// What a breaker is for. An empty name is "all".
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subject {
     /// Id of the plugin entity.
     pub plugin: String,
@@ -45,6 +64,8 @@ pub struct Subject {
     pub service: String,
     /// Name or id of the route.
     pub route: String,
+    /// The target, or the host that requests were sent to instead of the service's own.
+    pub target: String,
 }
 
 /// One breaker.
@@ -56,26 +77,24 @@ pub struct Breaker {
     wide_open: AtomicU64,
     /// A success changes nothing.
     flawless: AtomicBool,
+    /// When there was a request for it at last, to a minute, in milliseconds since 1970.
+    seen: AtomicU64,
     state: Arc<Figure>,
     opened: Arc<Figure>,
-    refused: Arc<Figure>,
-    /// Requests answered otherwise than by the refusal.
-    pub stood_in: Arc<Figure>,
 }
 
 impl Breaker {
     /// A closed breaker.
     pub fn new(subject: Subject, services: &Services) -> Self {
-        let labels = [subject.plugin.as_str(), &subject.service, &subject.route];
+        let labels = [subject.plugin.as_str(), &subject.service, &subject.route, &subject.target];
         let figure = |family| services.figures.of(family, &labels);
         let machine = Machine::new(services.clock.now_ms());
         Self {
             state: figure(&STATE),
             opened: figure(&OPENED),
-            refused: figure(&REFUSED),
-            stood_in: figure(&STOOD_IN),
             wide_open: AtomicU64::new(machine.wide_open().unwrap_or(0)),
             flawless: AtomicBool::new(false),
+            seen: AtomicU64::new(services.clock.now_ms()),
             machine: Mutex::new(machine),
             subject,
         }
@@ -90,26 +109,51 @@ impl Breaker {
         let mut machine = self.lock();
         let (verdict, change) = machine.admit(rules, now);
         self.publish(&machine, rules, change);
-        drop(machine);
-        if matches!(verdict, Verdict::Refused(_)) {
-            self.refused.add(1);
-        }
         verdict
     }
 
+    /// How many milliseconds a request would have to wait that came at `now`; none if it could be sent.
+    pub fn look(&self, rules: &Rules, now: u64) -> Option<u64> {
+        if self.wide_open.load(Ordering::Acquire) != 0 {
+            return None;
+        }
+        self.lock().look(rules, now)
+    }
+
     /// Takes a pass back.
-    pub fn settle(&self, pass: Pass, outcome: Outcome, rules: &Rules, now: u64) {
+    pub fn settle(&self, pass: Pass, outcome: Outcome, rules: &Rules, now: u64) -> Receipt {
         let counts_nothing = match outcome {
             Outcome::Success { .. } => self.flawless.load(Ordering::Acquire),
             Outcome::Failure => false,
             Outcome::Nothing => pass.probe.is_none(),
         };
         if counts_nothing && pass.epoch == self.wide_open.load(Ordering::Acquire) {
-            return;
+            return Receipt { pass, run: 0 };
         }
         let mut machine = self.lock();
+        let run = machine.run();
         let change = machine.settle(pass, outcome, rules, now);
         self.publish(&machine, rules, change);
+        Receipt { pass, run }
+    }
+
+    /// A success turns out to be none.
+    pub fn take_back(&self, receipt: Receipt, rules: &Rules, now: u64) {
+        let mut machine = self.lock();
+        let change = machine.take_back(receipt, rules, now);
+        self.publish(&machine, rules, change);
+    }
+
+    /// There is a request for it.
+    pub fn note_seen(&self, now: u64) {
+        if !self.was_seen_since(now.saturating_sub(60_000)) {
+            self.seen.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether there was a request for it at `time` or later.
+    pub fn was_seen_since(&self, time: u64) -> bool {
+        self.seen.load(Ordering::Relaxed) >= time
     }
 
     /// Follows an operator's wish, or none.
@@ -145,8 +189,8 @@ impl Breaker {
         if change.to == Phase::Open {
             self.opened.add(1);
         }
-        let Subject { plugin, service, route } = &self.subject;
+        let Subject { plugin, service, route, target } = &self.subject;
         let (from, to, why) = (change.from.name(), change.to.name(), change.why);
-        tracing::warn!(%plugin, %service, %route, from, to, why, "a circuit breaker has changed its state");
+        tracing::warn!(%plugin, %service, %route, %target, from, to, why, "a circuit breaker has changed its state");
     }
 }

@@ -32,9 +32,10 @@ record! {
         /// Status codes of responses that are failures.
         statuses: Vec<i64> = [500, 502, 503, 504], [each(between(100, 599))];
         /// Troubles that are failures: `connect` (no connection, or none in time), `timeout` (no response in time),
-        /// `reset` (the connection ended before the response), `malformed` (what came is no response).
-        errors: Vec<String> = ["connect", "timeout", "reset", "malformed"],
-            [each(one_of(&["connect", "timeout", "reset", "malformed"]))];
+        /// `reset` (the connection ended before the response), `malformed` (what came is no response), `broken` (the
+        /// response broke off after its head), `stalled` (nothing more of it came for as long as a read may take).
+        errors: Vec<String> = ["connect", "timeout", "reset", "malformed", "broken"],
+            [each(one_of(&["connect", "timeout", "reset", "malformed", "broken", "stalled"]))];
         /// A response with this header is a failure, whatever its status.
         header: Option<String>, [header_name()];
         /// A response with this header is none, whatever its status.
@@ -106,9 +107,9 @@ record! {
 record! {
     /// Stops sending requests to a service that fails, and finds out when it is back.
     pub struct Config {
-        /// What has a breaker of its own: each `service`, each `route`, or all requests of this `plugin` entity
-        /// together.
-        per: String = "service", [one_of(&["service", "route", "plugin"])];
+        /// What has a breaker of its own: each `service`, each `route`, each `target` of a service (an address; others are
+        /// chosen while its breaker is open), or all requests of this `plugin` entity together.
+        per: String = "service", [one_of(&["service", "route", "target", "plugin"])];
         /// Failures in a row that open the breaker; 0 for none.
         consecutive_failures: i64 = 5, [between(0, 1000000)];
         /// Shares of failures and slow responses that open it.

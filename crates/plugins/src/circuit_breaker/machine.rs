@@ -63,6 +63,15 @@ pub struct Pass {
     pub probe: Option<u64>,
 }
 
+/// What is left of a pass that has been settled with a success, should that turn out to be none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// The pass.
+    pub pass: Pass,
+    /// Failures in a row before it.
+    pub run: u32,
+}
+
 /// Whether a request may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -186,6 +195,26 @@ impl Machine {
         matches!(self.state, State::Closed) && self.run == 0 && rules.rates.is_none() && self.window.is_none()
     }
 
+    /// How many milliseconds a request would have to wait that came at `now`; none if it could be sent.
+    pub fn look(&self, rules: &Rules, now: u64) -> Option<u64> {
+        match (self.forced, &self.state) {
+            (Some(Forced::Open), _) => Some(rules.open_ms),
+            (Some(Forced::Closed), _) | (None, State::Closed) => None,
+            (None, State::Open { since, for_ms }) => {
+                Some(((*since).min(now) + for_ms).saturating_sub(now)).filter(|left| *left > 0)
+            }
+            (None, State::HalfOpen { .. }) => {
+                let at_work = |probe: &&Probe| now.saturating_sub(probe.since) < rules.lease_ms;
+                (self.probes.iter().filter(at_work).count() >= rules.probes).then_some(1)
+            }
+        }
+    }
+
+    /// Failures in a row.
+    pub fn run(&self) -> u32 {
+        self.run
+    }
+
     /// Whether a request may be sent at `now`.
     pub fn admit(&mut self, rules: &Rules, now: u64) -> (Verdict, Option<Change>) {
         let everybody = Verdict::Pass(Pass { epoch: self.epoch, probe: None });
@@ -252,6 +281,25 @@ impl Machine {
         }
     }
 
+    /// A success turns out to be none, because the rest of the response did not come. It counts as if that had been
+    /// known before: a probe opens it again, even one that has closed it.
+    pub fn take_back(&mut self, receipt: Receipt, rules: &Rules, now: u64) -> Option<Change> {
+        let Receipt { pass, run } = receipt;
+        let of_now = pass.epoch == self.epoch;
+        let has_closed = pass.probe.is_some() && pass.epoch + 1 == self.epoch;
+        match self.state {
+            _ if self.forced.is_some() => None,
+            State::HalfOpen { .. } if of_now => Some(self.reopen(rules, now, "a probe broke off")),
+            State::Closed if has_closed => Some(self.reopen(rules, now, "a probe broke off")),
+            State::Closed if of_now => {
+                self.run = self.run.max(run).saturating_add(1);
+                let sums = self.window_of(rules).map(|window| window.amend(now));
+                self.too_much(rules, sums, (true, false)).map(|why| self.open(rules, now, why))
+            }
+            _ => None,
+        }
+    }
+
     /// Notes an outcome while closed; why it is too much, if it is.
     fn count(&mut self, outcome: Outcome, rules: &Rules, now: u64) -> Option<&'static str> {
         let (failed, slow) = match outcome {
@@ -260,18 +308,34 @@ impl Machine {
             Outcome::Success { slow } => (false, slow),
         };
         self.run = if failed { self.run.saturating_add(1) } else { 0 };
-        if rules.consecutive.is_some_and(|most| self.run >= most) {
-            return Some("failures in a row");
-        }
+        let sums = self.window_of(rules).map(|window| window.add(failed, slow, now));
+        self.too_much(rules, sums, (failed, slow))
+    }
+
+    /// The window that the rules ask for, if they do.
+    fn window_of(&mut self, rules: &Rules) -> Option<&mut Window> {
         let Some(rates) = rules.rates else {
             self.window = None;
             return None;
         };
-        let window = match &mut self.window {
-            Some(window) if window.is_for(rates.window) => window,
-            other => other.insert(Window::new(rates.window)),
-        };
-        let sums = window.add(failed, slow, now);
+        match &mut self.window {
+            Some(window) if window.is_for(rates.window) => {}
+            other => *other = Some(Window::new(rates.window)),
+        }
+        self.window.as_mut()
+    }
+
+    /// Why it is time to open after an outcome that `failed` or was `slow`, if it is; the window holds `sums` then.
+    fn too_much(
+        &self,
+        rules: &Rules,
+        sums: Option<Sums>,
+        (failed, slow): (bool, bool),
+    ) -> Option<&'static str> {
+        if rules.consecutive.is_some_and(|most| self.run >= most) {
+            return Some("failures in a row");
+        }
+        let (rates, sums) = (rules.rates?, sums?);
         let reached = |count: u32, share: Option<f64>| {
             share.is_some_and(|share| f64::from(count) >= share * f64::from(sums.total))
         };

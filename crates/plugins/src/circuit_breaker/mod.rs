@@ -3,227 +3,259 @@
 mod admin;
 mod breaker;
 mod config;
+mod instead;
 mod machine;
 mod stored;
+mod table;
+mod through;
 mod window;
 
-use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ahash::AHashMap;
-use bytes::Bytes;
 use plugin::admin::Endpoint;
-use plugin::exchange::Trouble;
+use plugin::exchange::{Trouble, Try};
+use plugin::guard::Instead;
 use plugin::{
-    Access, BodyFilter, BodyMode, Build, BuildError, Detour, Flow, HeaderFilter, Headers, Known, Matched,
-    Phase, Phases, Plugin, Scopes, Source,
+    Access, BodyFilter, BodyMode, Build, BuildError, Exchange, Flow, HeaderFilter, Log, Matched, Phase,
+    Phases, Plugin, Scopes, Source,
 };
+use uuid::Uuid;
 
-use breaker::{Breaker, Subject};
-use config::{Config, Failures, Refusal};
-use machine::{Outcome, Pass, Rules, Verdict};
-use stored::{Keeping, Store};
+use breaker::{Breaker, Counts, Subject};
+use config::{Config, Failures};
+use instead::{Fallback, Refused};
+use machine::{Outcome, Rules};
+use stored::Keeping;
+use table::{Key, Place, Table};
+use through::Through;
 
 /// The room. See the module documentation.
-pub struct CircuitBreaker {
-    breakers: Breakers,
-    rules: Arc<Rules>,
+pub struct CircuitBreaker(Arc<Inner>);
+
+struct Inner {
+    plugin: String,
+    per: Per,
+    /// By the route's place in the configuration.
+    own: AHashMap<usize, Own>,
+    table: Arc<Table>,
+    rules: Rules,
     failures: Failures,
     slow_seconds: f64,
+    /// How long a try takes matters by itself.
+    times_tries: bool,
     refusal: Refused,
     fallback: Fallback,
 }
 
-/// Which breaker a request has to do with.
-enum Breakers {
-    /// This one.
-    One(Arc<Breaker>),
-    /// That of its route or its route's service, by the route's place in the configuration.
-    ByRoute(AHashMap<usize, Arc<Breaker>>),
+/// What has a breaker.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Per {
+    Service,
+    Route,
+    Target,
+    Plugin,
 }
 
-/// What a request that is not let through gets.
-enum Fallback {
-    /// The refusal.
-    None,
-    /// The last good response.
-    Cached { store: Arc<Store>, max_age_ms: u64 },
-    /// A fixed answer.
-    Static { status: u16, headers: Headers, body: Bytes },
-    /// The response of another service.
-    Service(Detour),
-}
-
-/// The refusal, its body cut where the seconds go.
-struct Refused {
-    status: u16,
-    headers: Headers,
-    body: Vec<String>,
-}
-
-/// What is remembered of a request that was let through. Whatever becomes of it, its pass is given back.
-struct Through {
-    breaker: Arc<Breaker>,
-    rules: Arc<Rules>,
-    pass: Option<Pass>,
-    /// Where its response is kept, should it be a good one.
-    key: Option<stored::Key>,
-    clock: plugin::clock::Clock,
-    keeping: Option<Keeping>,
-}
-
-impl Through {
-    fn settle(&mut self, outcome: Outcome) {
-        if let Some(pass) = self.pass.take() {
-            self.breaker.settle(pass, outcome, &self.rules, self.clock.now_ms());
-        }
-    }
-}
-
-impl Drop for Through {
-    fn drop(&mut self) {
-        self.settle(Outcome::Nothing);
-    }
+/// What requests of a route have to do with as long as no room sends them elsewhere.
+struct Own {
+    /// None where each target has one.
+    breaker: Option<Arc<Breaker>>,
+    counts: Arc<Counts>,
 }
 
 impl Plugin for CircuitBreaker {
     const NAME: &'static str = "circuit-breaker";
     const PRIORITY: i64 = 95;
-    const RUNS: &'static [Phase] = &[Phase::Access, Phase::HeaderFilter, Phase::BodyFilter];
+    const RUNS: &'static [Phase] = &[Phase::Access, Phase::HeaderFilter, Phase::BodyFilter, Phase::Log];
     const SCOPES: Scopes = Scopes { consumer: false, consumer_group: false, route: true, service: true };
     const DOC: &'static str = include_str!("doc.md");
     const ENDPOINTS: &'static [Endpoint] = admin::ENDPOINTS;
     type Config = Config;
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
-        Ok(Self {
-            breakers: breakers(&config.per, cx),
-            rules: Arc::new(config::rules(&config)?),
-            slow_seconds: config.window.slow_seconds,
-            fallback: fallback(&config, cx)?,
-            refusal: refused(&config.answer)?,
-            failures: config.failures,
-        })
-    }
-}
-
-fn breakers(per: &str, cx: &Build<'_>) -> Breakers {
-    let plugin = cx.row.id.to_string();
-    let make = |service: String, route: String| {
-        let subject = Subject { plugin: plugin.clone(), service, route };
-        let key = format!("{plugin}/{}/{}", subject.service, subject.route);
-        cx.services.keep(&key, || Breaker::new(subject, cx.services))
-    };
-    if per == "plugin" {
-        return Breakers::One(make(String::new(), String::new()));
-    }
-    let of_row = |matched: &&Arc<Matched>| {
-        let service = matched.service.as_ref().map(|service| service.id);
-        cx.row.route.is_none_or(|route| route == matched.route.id)
-            && cx.row.service.is_none_or(|wanted| service == Some(wanted))
-    };
-    let made = cx.routes.iter().filter(of_row).filter_map(|matched| {
-        let service = matched.service.as_ref()?;
-        let service = service.name.clone().unwrap_or_else(|| service.id.to_string());
-        let route = if per == "route" {
-            matched.route.name.clone().unwrap_or_else(|| matched.route.id.to_string())
-        } else {
-            String::new()
+        let per = match config.per.as_str() {
+            "route" => Per::Route,
+            "target" => Per::Target,
+            "plugin" => Per::Plugin,
+            _ => Per::Service,
         };
-        Some((matched.ordinal, make(service, route)))
-    });
-    Breakers::ByRoute(made.collect())
+        let plugin = cx.row.id.to_string();
+        let table = cx.services.keep(&format!("{plugin}/{}", config.per), Table::default);
+        table.forget_all_but(|key| {
+            let knows_route = || cx.routes.iter().any(|matched| matched.route.id == key.route);
+            (key.service.is_nil() || cx.config.service(key.service).is_some())
+                && (key.route.is_nil() || knows_route())
+        });
+        let rules = config::rules(&config)?;
+        let mut inner = Inner {
+            own: AHashMap::new(),
+            slow_seconds: config.window.slow_seconds,
+            times_tries: per == Per::Target && config.window.slow_ratio.is_some(),
+            fallback: Fallback::new(&config, cx)?,
+            refusal: Refused::new(&config.answer)?,
+            failures: config.failures,
+            plugin,
+            per,
+            table,
+            rules,
+        };
+        let routes = cx.routes_in_scope().filter(|matched| matched.service.is_some());
+        inner.own = routes.map(|matched| (matched.ordinal, inner.own(matched, cx))).collect();
+        Ok(Self(Arc::new(inner)))
+    }
 }
 
-fn fallback(config: &Config, cx: &Build<'_>) -> Result<Fallback, BuildError> {
-    let wanted = &config.fallback;
-    Ok(match wanted.r#type.as_str() {
-        "cached" => Fallback::Cached {
-            store: cx.services.keep("circuit-breaker", Store::new),
-            max_age_ms: wanted.max_age.unsigned_abs() * 1000,
-        },
-        "static" => {
-            let given = (wanted.content_type.as_str(), &wanted.headers);
-            let headers = header_fields("config.fallback.headers", given)?;
-            let body = Bytes::from(wanted.body.clone().into_bytes());
-            Fallback::Static { status: wanted.status as u16, headers, body }
-        }
-        "service" => {
-            let field = "config.fallback.service";
-            let message = "fallback.type: service needs the name of a service here";
-            let name = wanted.service.as_deref().ok_or_else(|| BuildError::new(field, message))?;
-            Fallback::Service(cx.detour_to_service(field, name)?)
-        }
-        _ => Fallback::None,
-    })
-}
+impl Inner {
+    fn own(&self, matched: &Matched, cx: &Build<'_>) -> Own {
+        let subject = self.subject(matched, matched.service.as_deref(), String::new());
+        let counts = Arc::new(Counts::new(&subject, cx.services));
+        let service = matched.service.as_ref().map_or(Uuid::nil(), |service| service.id);
+        let key = match self.per {
+            Per::Target => return Own { breaker: None, counts },
+            Per::Plugin => Key { service: Uuid::nil(), route: Uuid::nil(), place: Place::Home },
+            Per::Service => Key { service, route: Uuid::nil(), place: Place::Home },
+            Per::Route => Key { service, route: matched.route.id, place: Place::Home },
+        };
+        Own { breaker: self.table.of(key, || subject, cx.services, cx.services.clock.now_ms()), counts }
+    }
 
-fn refused(answer: &Refusal) -> Result<Refused, BuildError> {
-    let headers = header_fields("config.answer.headers", (&answer.content_type, &answer.headers))?;
-    let body = answer.body.split("$(retry_after)").map(str::to_owned).collect();
-    Ok(Refused { status: answer.status as u16, headers, body })
-}
-
-/// The fields of an answer.
-fn header_fields(
-    field: &str,
-    (content_type, others): (&str, &Option<BTreeMap<String, String>>),
-) -> Result<Headers, BuildError> {
-    let mut headers = Headers::new();
-    headers.set_known(Known::ContentType, content_type.as_bytes());
-    for (name, value) in others.iter().flatten() {
-        if !headers.set(name, value.as_bytes()) {
-            return Err(BuildError::new(format!("{field}.{name}"), "is no value of a header field"));
+    fn subject(
+        &self,
+        matched: &Matched,
+        service: Option<&plugin::model::entity::Service>,
+        target: String,
+    ) -> Subject {
+        let named = |name: &Option<String>, id: Uuid| name.clone().unwrap_or_else(|| id.to_string());
+        let service = service.map(|service| named(&service.name, service.id)).unwrap_or_default();
+        let route = &matched.route;
+        Subject {
+            plugin: self.plugin.clone(),
+            service: if self.per == Per::Plugin { String::new() } else { service },
+            route: if self.per == Per::Route { named(&route.name, route.id) } else { String::new() },
+            target,
         }
     }
-    Ok(headers)
+
+    /// The breaker that a request to `target` has to do with, by where it is really sent. One per target is known only
+    /// with the target.
+    fn breaker(&self, exchange: &Exchange, target: Option<SocketAddr>, now: u64) -> Option<Arc<Breaker>> {
+        let matched = exchange.matched.as_ref()?;
+        let own = || self.own.get(&matched.ordinal)?.breaker.clone();
+        let place = match (self.per, target, &exchange.detour) {
+            (Per::Plugin, ..) => return own(),
+            (Per::Target, None, _) => return None,
+            (Per::Target, Some(target), _) => Place::Target(target),
+            (_, _, None) => return own(),
+            (_, _, Some(detour)) if detour.service().is_some() => Place::Home,
+            (_, _, Some(detour)) => Place::Host(detour.shared_name()),
+        };
+        let service = exchange.service()?;
+        let route = if self.per == Per::Route { matched.route.id } else { Uuid::nil() };
+        let shown = match &place {
+            Place::Home => String::new(),
+            Place::Host(name) => name.to_string(),
+            Place::Target(address) => address.to_string(),
+        };
+        let subject = || self.subject(matched, Some(service), shown);
+        self.table.of(Key { service: service.id, route, place }, subject, &exchange.worker.services, now)
+    }
+
+    /// Answers a request that is not let through, or sends it elsewhere.
+    fn stand_in(&self, cx: &mut Access<'_>, key: Option<&stored::Key>, wait_ms: u64, now: u64) -> Instead {
+        let counts = cx.matched.as_ref().and_then(|matched| self.own.get(&matched.ordinal));
+        let counts = counts.map(|own| &own.counts);
+        if let Some(counts) = counts {
+            counts.refused.add(1);
+        }
+        match self.fallback.stand_in(cx, key, now) {
+            Some(instead) => {
+                if let Some(counts) = counts {
+                    counts.stood_in.add(1);
+                }
+                instead
+            }
+            None => self.refusal.answer(cx, wait_ms),
+        }
+    }
+
+    /// What a response, or the failure to get one, says about who was asked at last, for `since` or since the first try.
+    fn outcome(&self, cx: &HeaderFilter<'_>, since: Option<Instant>) -> Outcome {
+        let record = &cx.record;
+        if cx.source == Source::Gateway {
+            return record.tries.last().map_or(Outcome::Nothing, |attempt| self.outcome_of(attempt));
+        }
+        let Some(status) = record.upstream_status else { return Outcome::Nothing };
+        let has =
+            |name: &Option<String>| name.as_ref().is_some_and(|name| cx.response.headers.contains(name));
+        if !has(&self.failures.exempt_header) && (self.fails_with(status) || has(&self.failures.header)) {
+            return Outcome::Failure;
+        }
+        let took = match (since.or(record.upstream_started), record.upstream_answered) {
+            (Some(started), Some(answered)) => answered.saturating_duration_since(started).as_secs_f64(),
+            _ => 0.0,
+        };
+        Outcome::Success { slow: took > self.slow_seconds }
+    }
+
+    /// What a try that failed says about who was asked.
+    fn outcome_of(&self, attempt: &Try) -> Outcome {
+        match (attempt.trouble, attempt.failed) {
+            (Some(Trouble::Unwelcome), Some(status)) if self.fails_with(status) => Outcome::Failure,
+            (Some(Trouble::Unwelcome), _) => Outcome::Success { slow: false },
+            (Some(Trouble::Unreachable), _) => self.fails_by("connect"),
+            (Some(Trouble::Timeout), _) => self.fails_by("timeout"),
+            (Some(Trouble::Reset), _) => self.fails_by("reset"),
+            (Some(Trouble::Malformed), _) => self.fails_by("malformed"),
+            (Some(Trouble::Superseded) | None, _) => Outcome::Nothing,
+        }
+    }
+
+    fn fails_with(&self, status: u16) -> bool {
+        self.failures.statuses.contains(&i64::from(status))
+    }
+
+    fn fails_by(&self, error: &str) -> Outcome {
+        if self.failures.errors.iter().any(|known| known == error) {
+            return Outcome::Failure;
+        }
+        Outcome::Nothing
+    }
 }
 
 impl Phases for CircuitBreaker {
+    /// Whether the request gets through is decided when it is known where it goes: later rooms may send it elsewhere.
     fn access(&self, cx: &mut Access<'_>) -> Flow {
-        let Some(breaker) = self.breaker(cx) else { return Flow::Next };
-        let clock = cx.worker.services.clock.clone();
-        let now = clock.now_ms();
-        let key = match &self.fallback {
+        let key = match &self.0.fallback {
             Fallback::Cached { .. } => stored::key(cx),
             _ => None,
         };
-        match breaker.admit(&self.rules, now) {
-            Verdict::Pass(pass) => {
-                let (breaker, rules) = (breaker.clone(), self.rules.clone());
-                cx.remember(Through { breaker, rules, pass: Some(pass), key, clock, keeping: None });
-                Flow::Next
-            }
-            Verdict::Refused(left) => match self.stand_in(cx, breaker, key.as_ref(), now) {
-                Some(answer) => answer,
-                None => self.refuse(cx, left),
-            },
-        }
+        let clock = cx.worker.services.clock.clone();
+        cx.guard_by(Rc::new(Through::new(self.0.clone(), clock, key)));
+        Flow::Next
     }
 
     fn header_filter(&self, cx: &mut HeaderFilter<'_>) {
-        let outcome = self.outcome(cx);
-        let upstreams = cx.source == Source::Upstream;
-        let Some(through) = cx.state::<Through>() else { return };
-        through.settle(outcome);
-        through.keeping = None;
-        let now = through.clock.now_ms();
+        let Some(through) = cx.guard_as::<Through>() else { return };
+        let outcome = through.settle(cx);
+        through.keeping.set(None);
         let Some(key) = through.key.take() else { return };
-        if let Fallback::Cached { store, .. } = &self.fallback
-            && upstreams
+        if let Fallback::Cached { store, .. } = &self.0.fallback
+            && cx.source == Source::Upstream
             && matches!(outcome, Outcome::Success { .. })
-            && let Some(keeping) = Keeping::begin(cx, key, store, now)
+            && let Some(keeping) = Keeping::begin(cx, key, store, cx.worker.services.clock.now_ms())
         {
+            through.keeping.set(Some(keeping));
             cx.want_body(BodyMode::Observe);
-            if let Some(through) = cx.state::<Through>() {
-                through.keeping = Some(keeping);
-            }
         }
     }
 
     fn body_filter(&self, cx: &mut BodyFilter<'_>) {
         let (piece, last) = (cx.piece(), cx.is_last());
-        let Some(through) = cx.state::<Through>() else { return };
+        let Some(through) = cx.guard_as::<Through>() else { return };
         let Some(mut keeping) = through.keeping.take() else { return };
         if !keeping.push(piece) {
             return;
@@ -231,95 +263,26 @@ impl Phases for CircuitBreaker {
         if last {
             keeping.finish();
         } else {
-            through.keeping = Some(keeping);
+            through.keeping.set(Some(keeping));
+        }
+    }
+
+    fn log(&self, cx: &Log<'_>) {
+        let error = match cx.record.broken {
+            Some(Trouble::Timeout) => "stalled",
+            Some(_) => "broken",
+            None => return,
+        };
+        if let Some(through) = cx.guard_as::<Through>()
+            && self.0.fails_by(error) == Outcome::Failure
+        {
+            through.take_back();
         }
     }
 }
 
-impl CircuitBreaker {
-    /// The breaker of a request. One per target would be chosen where a target is: after this phase.
-    fn breaker(&self, cx: &Access<'_>) -> Option<&Arc<Breaker>> {
-        match &self.breakers {
-            Breakers::One(breaker) => Some(breaker),
-            Breakers::ByRoute(breakers) => breakers.get(&cx.matched.as_ref()?.ordinal),
-        }
-    }
-
-    fn stand_in(
-        &self,
-        cx: &mut Access<'_>,
-        breaker: &Breaker,
-        key: Option<&stored::Key>,
-        now: u64,
-    ) -> Option<Flow> {
-        let (status, headers, body) = match &self.fallback {
-            Fallback::None => return None,
-            Fallback::Service(detour) => {
-                let own = cx.matched.as_ref().and_then(|matched| matched.service.as_ref()).map(|own| own.id);
-                // To itself, it would get all the requests that it is to be spared.
-                if own == detour.service().map(|service| service.id) {
-                    return None;
-                }
-                cx.decorate().set("X-Circuit-Breaker", b"open");
-                cx.send_to(detour);
-                breaker.stood_in.add(1);
-                return Some(Flow::Next);
-            }
-            Fallback::Static { status, headers, body } => (*status, headers, body),
-            Fallback::Cached { store, max_age_ms } => {
-                let found = store.find(key?)?;
-                let age = now.saturating_sub(found.stored_ms);
-                if age > *max_age_ms {
-                    return None;
-                }
-                cx.decorate().set_number(Known::Age, age / 1000);
-                breaker.stood_in.add(1);
-                let answer = cx.answer(found.status).header("X-Circuit-Breaker", b"open");
-                return Some(answer.headers(&found.headers).body(found.body.clone()));
-            }
-        };
-        breaker.stood_in.add(1);
-        let answer = cx.answer(status).header("X-Circuit-Breaker", b"open");
-        Some(answer.headers(headers).body(body.clone()))
-    }
-
-    fn refuse(&self, cx: &mut Access<'_>, left_ms: u64) -> Flow {
-        let seconds = left_ms.div_ceil(1000).max(1);
-        let body = self.refusal.body.join(&seconds.to_string());
-        cx.decorate().set_number(Known::RetryAfter, seconds);
-        cx.answer(self.refusal.status).headers(&self.refusal.headers).body(body.into_bytes())
-    }
-
-    /// What a response, or the failure to get one, says about the service.
-    fn outcome(&self, cx: &HeaderFilter<'_>) -> Outcome {
-        let record = &cx.record;
-        if cx.source == Source::Gateway {
-            let error = match record.tries.last().and_then(|attempt| attempt.trouble) {
-                Some(Trouble::Unreachable) => "connect",
-                Some(Trouble::Timeout) => "timeout",
-                Some(Trouble::Reset) => "reset",
-                Some(Trouble::Malformed) => "malformed",
-                Some(Trouble::Unwelcome) => return Outcome::Failure,
-                None => return Outcome::Nothing,
-            };
-            let fails = self.failures.errors.iter().any(|known| known == error);
-            return if fails { Outcome::Failure } else { Outcome::Nothing };
-        }
-        let Some(status) = record.upstream_status else { return Outcome::Nothing };
-        let has =
-            |name: &Option<String>| name.as_ref().is_some_and(|name| cx.response.headers.contains(name));
-        let by_status = self.failures.statuses.contains(&i64::from(status));
-        if !has(&self.failures.exempt_header) && (by_status || has(&self.failures.header)) {
-            return Outcome::Failure;
-        }
-        let took = match (record.upstream_started, record.upstream_answered) {
-            (Some(started), Some(answered)) => answered.saturating_duration_since(started).as_secs_f64(),
-            _ => 0.0,
-        };
-        Outcome::Success { slow: took > self.slow_seconds }
-    }
-}
-
+#[cfg(test)]
+mod machine_tests;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

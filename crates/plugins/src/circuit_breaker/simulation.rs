@@ -213,7 +213,7 @@ fn many_threads_never_send_more_probes_than_allowed() {
     const PROBES: usize = 3;
     let clock = Clock::fixed(1_000_000);
     let services = Services::new(8, clock.clone(), false);
-    let subject = Subject { plugin: "p".to_owned(), service: "s".to_owned(), route: String::new() };
+    let subject = Subject { plugin: "p".to_owned(), service: "s".to_owned(), ..Subject::default() };
     let breaker = Breaker::new(subject, &services);
     let rules =
         Rules { open_ms: 50, growth: 1.0, probes: PROBES, lease_ms: u64::MAX, ..rules(&mut Random(3)) };

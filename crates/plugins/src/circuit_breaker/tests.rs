@@ -1,12 +1,11 @@
-//! What the breaker does, seen from outside, and its states one by one.
+//! What the breaker does, seen from outside.
 
 use plugin::admin::{Answer, Call};
+use plugin::exchange::Trouble;
 use plugin::harness::{Harness, Outcome};
 use serde_json::{Value, json};
 
 use super::CircuitBreaker;
-use super::machine::{self, Machine, Pass, Phase, Rates, Rules, Verdict};
-use super::window::WindowRule;
 
 const ROOM: &dyn plugin::Definition = plugin::room::<CircuitBreaker>();
 
@@ -103,6 +102,136 @@ fn each_service_has_its_own_or_each_route_or_none() {
         let (_, seen) = call(&harness, "GET", "/circuit-breakers", &[]);
         assert_eq!(seen["data"].as_array().unwrap().len(), breakers, "{per}: {seen}");
     }
+}
+
+const ONE: &str = "10.0.0.1:80";
+const TWO: &str = "10.0.0.2:80";
+
+/// Two targets, the first of which is down.
+fn targets(config: &str) -> Harness {
+    let mut harness = harness(config);
+    harness.targets = [ONE, TWO].map(|target| target.parse().unwrap()).to_vec();
+    harness.upstream.down = vec![(harness.targets[0], Trouble::Unreachable)];
+    harness
+}
+
+fn asked(harness: &mut Harness) -> Vec<String> {
+    get(harness, 200).asked.iter().map(ToString::to_string).collect()
+}
+
+fn states(harness: &Harness) -> Vec<(String, String)> {
+    let (_, seen) = call(harness, "GET", "/circuit-breakers", &[]);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let each = seen["data"].as_array().unwrap().iter();
+    each.map(|one| (text(&one["target"]), text(&one["state"]))).collect()
+}
+
+#[test]
+fn a_target_that_fails_is_left_out_and_tried_again() {
+    let mut harness = targets("{per: target, consecutive_failures: 2, open: {seconds: 10}}");
+    assert_eq!(asked(&mut harness), [ONE, TWO]);
+    assert_eq!(asked(&mut harness), [ONE, TWO]);
+    assert_eq!(asked(&mut harness), [TWO], "it is open");
+    let open = |target: &str, state: &str| (target.to_owned(), state.to_owned());
+    assert_eq!(states(&harness), [open(ONE, "open"), open(TWO, "closed")]);
+    harness.clock.advance(10_000);
+    assert_eq!(asked(&mut harness), [ONE, TWO], "a probe, and a response all the same");
+    assert_eq!(asked(&mut harness), [TWO]);
+    harness.clock.advance(10_000);
+    harness.upstream.down.clear();
+    assert_eq!(asked(&mut harness), [ONE]);
+    assert_eq!(states(&harness), [open(ONE, "closed"), open(TWO, "closed")]);
+}
+
+#[test]
+fn a_status_counts_for_the_target_that_it_came_from() {
+    let mut harness = targets("{per: target, consecutive_failures: 1}");
+    harness.upstream.down.clear();
+    get(&mut harness, 500);
+    assert_eq!(asked(&mut harness), [TWO]);
+}
+
+#[test]
+fn when_all_targets_are_open_the_first_that_is_tried_again_says_when() {
+    let config =
+        "{per: target, consecutive_failures: 1, open: {seconds: 10}, fallback: {type: static, body: spare}}";
+    for (config, status, body) in [
+        (config, 200, "spare".to_owned()),
+        (
+            "{per: target, consecutive_failures: 1, open: {seconds: 10}}",
+            503,
+            "{\"error\":\"Service temporarily unavailable\",\"retryAfter\":7}".to_owned(),
+        ),
+    ] {
+        let mut harness = targets(config);
+        get(&mut harness, 200);
+        harness.clock.advance(3_000);
+        harness.upstream.down.push((harness.targets[1], Trouble::Reset));
+        get(&mut harness, 200);
+        let refused = get(&mut harness, 200);
+        assert!(refused.answered && refused.asked.is_empty());
+        assert_eq!((refused.status, String::from_utf8(refused.body).unwrap()), (status, body));
+        assert_eq!(states(&harness).iter().filter(|(_, state)| state == "open").count(), 2);
+    }
+}
+
+#[test]
+fn a_target_is_opened_by_hand() {
+    let mut harness = targets("{per: target}");
+    harness.upstream.down.clear();
+    assert_eq!(asked(&mut harness), [ONE]);
+    assert_eq!(call(&harness, "POST", "/circuit-breakers/{of}/open", &[ONE]).0, 200);
+    assert_eq!(asked(&mut harness), [TWO]);
+    assert_eq!(call(&harness, "POST", "/circuit-breakers/{of}/open", &[TWO]).0, 200);
+    assert_eq!(get(&mut harness, 200).status, 503);
+    harness.reload(&document("{per: target}")).unwrap();
+    assert_eq!(get(&mut harness, 200).status, 503, "nothing is forgotten");
+    assert_eq!(call(&harness, "POST", "/circuit-breakers/{of}/reset", &["orders"]).0, 200);
+    assert_eq!(asked(&mut harness), [ONE]);
+}
+
+#[test]
+fn targets_that_come_and_go_are_forgotten() {
+    let mut harness = targets("{per: target}");
+    harness.upstream.down.clear();
+    for number in 0..5_000_u32 {
+        let [_, a, b, c] = number.to_be_bytes();
+        harness.targets = vec![([10, a, b, c], 80).into()];
+        assert_eq!(get(&mut harness, 200).status, 200, "with a breaker or without");
+    }
+    assert_eq!(states(&harness).len(), 4096, "there is room for so many");
+    harness.clock.advance(700_000);
+    harness.targets = vec![([10, 9, 9, 9], 80).into()];
+    get(&mut harness, 200);
+    assert_eq!(states(&harness).len(), 1);
+}
+
+#[test]
+fn a_response_that_breaks_off_is_a_failure() {
+    let broken = |config: &str, trouble| {
+        let mut harness = harness(config);
+        harness.upstream.broken = trouble;
+        (0..3).for_each(|_| assert_eq!(get(&mut harness, 200).status, 200));
+        state(&harness)
+    };
+    assert_eq!(broken("{consecutive_failures: 3}", Some(Trouble::Reset)), "open");
+    assert_eq!(broken("{consecutive_failures: 3}", Some(Trouble::Malformed)), "open");
+    assert_eq!(broken("{consecutive_failures: 3}", Some(Trouble::Timeout)), "closed");
+    let stalled = "{consecutive_failures: 3, failures: {errors: [stalled]}}";
+    assert_eq!(broken(stalled, Some(Trouble::Timeout)), "open");
+    assert_eq!(broken(stalled, Some(Trouble::Reset)), "closed");
+    assert_eq!(broken("{consecutive_failures: 3}", None), "closed", "the client has left, if anybody has");
+    assert_eq!(broken("{consecutive_failures: 4}", Some(Trouble::Reset)), "closed");
+}
+
+#[test]
+fn a_probe_that_breaks_off_opens_it_again() {
+    let mut harness = harness("{consecutive_failures: 1, open: {seconds: 10}}");
+    get(&mut harness, 500);
+    harness.clock.advance(10_000);
+    harness.upstream.broken = Some(Trouble::Reset);
+    assert!(!get(&mut harness, 200).answered);
+    assert_eq!(state(&harness), "open");
 }
 
 #[test]
@@ -254,7 +383,7 @@ fn senseless_settings_are_refused() {
         ("{window: {requests: 10, failure_ratio: 0.5}}", "never holds 20"),
         ("{window: {failure_ratio: 0}}", "share above 0"),
         ("{open: {seconds: 500}}", "must not be less"),
-        ("{per: target}", "expected one of"),
+        ("{per: host}", "expected one of"),
         ("{fallback: {type: service}}", "needs the name of a service"),
         ("{failures: {errors: [dns]}}", "expected one of"),
         ("{fallback: {type: static, headers: {X: \"a\\nb\"}}}", "no value of a header field"),
@@ -262,164 +391,4 @@ fn senseless_settings_are_refused() {
         let refusal = Harness::new(ROOM, &document(config)).err().unwrap_or_default();
         assert!(refusal.contains(says), "{config}: {refusal}");
     }
-}
-
-fn by_share(window: WindowRule) -> Rules {
-    let rates = Rates { window, minimum: 4, failures: Some(0.5), slow: Some(0.75) };
-    Rules {
-        consecutive: None,
-        rates: Some(rates),
-        open_ms: 1_000,
-        growth: 1.0,
-        most_open_ms: 1_000,
-        probes: 2,
-        successes: 3,
-        lease_ms: 5_000,
-    }
-}
-
-const GOOD: machine::Outcome = machine::Outcome::Success { slow: false };
-const SLOW: machine::Outcome = machine::Outcome::Success { slow: true };
-const BAD: machine::Outcome = machine::Outcome::Failure;
-
-/// What the breaker is after these outcomes, each at its time.
-fn after(rules: &Rules, outcomes: &[(u64, machine::Outcome)]) -> Phase {
-    let mut machine = Machine::new(0);
-    for (now, outcome) in outcomes {
-        let (Verdict::Pass(pass), _) = machine.admit(rules, *now) else { break };
-        machine.settle(pass, *outcome, rules, *now);
-    }
-    machine.view(0).phase
-}
-
-#[test]
-fn shares_open_it_from_the_minimum_volume_on() {
-    let rules = by_share(WindowRule::Millis(10_000));
-    let at = |outcomes: &[machine::Outcome]| {
-        after(&rules, &outcomes.iter().map(|one| (0, *one)).collect::<Vec<_>>())
-    };
-    assert_eq!(at(&[BAD, BAD, BAD]), Phase::Closed, "too few");
-    assert_eq!(at(&[BAD, GOOD, GOOD, BAD]), Phase::Open);
-    assert_eq!(at(&[BAD, GOOD, GOOD, GOOD, BAD]), Phase::Closed);
-    assert_eq!(at(&[SLOW, SLOW, GOOD, SLOW]), Phase::Open);
-    assert_eq!(at(&[SLOW, GOOD, GOOD, SLOW]), Phase::Closed);
-}
-
-#[test]
-fn what_the_window_has_left_behind_does_not_count() {
-    let over_time = by_share(WindowRule::Millis(10_000));
-    assert_eq!(after(&over_time, &[(0, BAD), (0, BAD), (9_000, GOOD), (9_999, BAD)]), Phase::Open);
-    assert_eq!(after(&over_time, &[(0, BAD), (0, BAD), (10_000, GOOD), (10_001, BAD)]), Phase::Closed);
-    let by_number = by_share(WindowRule::Requests(4));
-    let five = [(0, BAD), (0, GOOD), (0, GOOD), (0, GOOD), (0, BAD)];
-    assert_eq!(after(&by_number, &five), Phase::Closed, "the first is no longer in it");
-    assert_eq!(after(&by_number, &five[..4]), Phase::Closed);
-    assert_eq!(after(&by_number, &[(0, GOOD), (0, BAD), (0, GOOD), (0, GOOD), (0, BAD)]), Phase::Open);
-}
-
-/// A breaker that is half-open at 1000.
-fn half_open(rules: &Rules) -> (Machine, Pass) {
-    let mut machine = Machine::new(0);
-    for _ in 0..4 {
-        let (Verdict::Pass(pass), _) = machine.admit(rules, 0) else { panic!("closed") };
-        machine.settle(pass, BAD, rules, 0);
-    }
-    let (Verdict::Pass(pass), Some(_)) = machine.admit(rules, 1_000) else { panic!("its time is over") };
-    (machine, pass)
-}
-
-fn passes(machine: &mut Machine, rules: &Rules, now: u64) -> Vec<Pass> {
-    std::iter::from_fn(|| match machine.admit(rules, now).0 {
-        Verdict::Pass(pass) => Some(pass),
-        Verdict::Refused(_) => None,
-    })
-    .take(100)
-    .collect()
-}
-
-#[test]
-fn half_open_lets_no_more_through_than_there_may_be_probes() {
-    let rules = by_share(WindowRule::Requests(10));
-    let (mut machine, first) = half_open(&rules);
-    let more = passes(&mut machine, &rules, 1_000);
-    assert_eq!(more.len(), 1);
-    machine.settle(first, machine::Outcome::Nothing, &rules, 1_001);
-    let third = passes(&mut machine, &rules, 1_001);
-    assert_eq!(third.len(), 1, "a client that left gives its probe back");
-    machine.settle(first, GOOD, &rules, 1_001);
-    assert_eq!(passes(&mut machine, &rules, 1_001).len(), 0, "and can give it back once only");
-}
-
-#[test]
-fn it_closes_after_enough_successes_and_opens_at_one_failure() {
-    let rules = by_share(WindowRule::Requests(10));
-    let (mut machine, first) = half_open(&rules);
-    machine.settle(first, GOOD, &rules, 1_001);
-    let two = passes(&mut machine, &rules, 1_001);
-    machine.settle(two[0], GOOD, &rules, 1_002);
-    assert_eq!(machine.view(1_002).phase, Phase::HalfOpen);
-    machine.settle(two[1], GOOD, &rules, 1_003);
-    assert_eq!(machine.view(1_003).phase, Phase::Closed);
-    for bad in [BAD, SLOW] {
-        let (mut machine, first) = half_open(&rules);
-        let other = passes(&mut machine, &rules, 1_000)[0];
-        machine.settle(first, bad, &rules, 1_001);
-        assert_eq!(machine.view(1_001).phase, Phase::Open);
-        assert_eq!(machine.settle(other, GOOD, &rules, 1_002), None, "what comes late changes nothing");
-        assert_eq!(machine.view(1_002).phase, Phase::Open);
-    }
-}
-
-#[test]
-fn a_probe_that_never_comes_back_is_given_up() {
-    let rules = by_share(WindowRule::Requests(10));
-    let (mut machine, _lost) = half_open(&rules);
-    assert_eq!(passes(&mut machine, &rules, 1_000).len(), 1);
-    assert_eq!(passes(&mut machine, &rules, 5_999).len(), 0);
-    assert_eq!(passes(&mut machine, &rules, 6_000).len(), 2);
-}
-
-#[test]
-fn probes_of_before_are_counted_with_those_of_now() {
-    let rules = by_share(WindowRule::Requests(10));
-    let (mut machine, failing) = half_open(&rules);
-    let hanging = passes(&mut machine, &rules, 1_000)[0];
-    machine.settle(failing, BAD, &rules, 1_001);
-    assert_eq!(passes(&mut machine, &rules, 2_001).len(), 1, "the service is still at work for the other");
-    machine.settle(hanging, GOOD, &rules, 2_002);
-    assert_eq!(passes(&mut machine, &rules, 2_002).len(), 1);
-}
-
-#[test]
-fn late_responses_of_better_days_do_not_open_it() {
-    let rules = Rules { consecutive: Some(2), rates: None, ..by_share(WindowRule::Requests(10)) };
-    let mut machine = Machine::new(0);
-    let early: Vec<Pass> = (0..6)
-        .filter_map(|_| match machine.admit(&rules, 0).0 {
-            Verdict::Pass(pass) => Some(pass),
-            Verdict::Refused(_) => None,
-        })
-        .collect();
-    for pass in &early[..2] {
-        machine.settle(*pass, BAD, &rules, 0);
-    }
-    let probe = passes(&mut machine, &rules, 1_000)[0];
-    for successes in 0..3 {
-        let pass = if successes == 0 { probe } else { passes(&mut machine, &rules, 1_000)[0] };
-        machine.settle(pass, GOOD, &rules, 1_001);
-    }
-    for pass in &early[2..] {
-        machine.settle(*pass, BAD, &rules, 1_002);
-    }
-    assert_eq!(machine.view(1_002).phase, Phase::Closed);
-}
-
-#[test]
-fn a_clock_that_is_set_back_does_not_keep_it_open() {
-    let rules = Rules { consecutive: Some(1), rates: None, ..by_share(WindowRule::Requests(10)) };
-    let mut machine = Machine::new(50_000);
-    let pass = passes(&mut machine, &rules, 50_000)[0];
-    machine.settle(pass, BAD, &rules, 50_000);
-    assert_eq!(machine.admit(&rules, 10_000).0, Verdict::Refused(1_000));
-    assert!(matches!(machine.admit(&rules, 11_000).0, Verdict::Pass(_)));
 }

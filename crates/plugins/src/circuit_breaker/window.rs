@@ -91,6 +91,33 @@ impl Window {
         }
     }
 
+    /// The latest success turns out to be a failure; what the window holds then.
+    pub fn amend(&mut self, now: u64) -> Sums {
+        match self {
+            Self::Requests { outcomes, next, sums, .. } => {
+                let (newer, older) = outcomes.split_at_mut(*next);
+                let latest = newer.iter_mut().rev().chain(older.iter_mut().rev()).find(|(failed, _)| !failed);
+                if let Some(outcome) = latest {
+                    sums.remove(outcome.0, outcome.1);
+                    *outcome = (true, false);
+                    sums.add(true, false);
+                }
+                *sums
+            }
+            Self::Millis { length, slots } => {
+                let number = slot(*length, now);
+                let (known, sums) = &mut slots[(number % SLOTS) as usize];
+                if *known != number {
+                    (*known, *sums) = (number, Sums::default());
+                }
+                sums.failed = sums.failed.saturating_add(1);
+                // The success may have been in an earlier slot.
+                sums.total = sums.total.max(sums.failed);
+                self.sums(now)
+            }
+        }
+    }
+
     /// What the window holds at `now`.
     pub fn sums(&self, now: u64) -> Sums {
         match self {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use plugin::model::schema::Value;
 use plugin::record;
 
 record! {
@@ -23,6 +24,19 @@ record! {
 }
 
 record! {
+    /// How the number of requests that run at once follows from how long responses take.
+    pub struct Adaptive {
+        /// Whether it does. Then `limit` is the most that it ever comes to.
+        enabled: bool = false;
+        /// The least that it ever comes to.
+        min: i64 = 4, [between(1, 100000)];
+        /// How many times as long responses may take as when nobody waits for others, before fewer requests run. More keeps
+        /// the service busier, less answers sooner.
+        tolerance: f64 = 1.5, [between(1.1, 10)];
+    }
+}
+
+record! {
     /// Limits how many requests run at once; some others wait, ordered by priority.
     pub struct Config {
         /// Whose requests are counted together: those of each `service`, `route`, `consumer` (those without one
@@ -30,6 +44,8 @@ record! {
         per: String = "service", [one_of(&["service", "route", "consumer", "plugin"])];
         /// Requests that run at once.
         limit: i64 = 100, [between(1, 100000)];
+        /// How that follows from how long responses take.
+        adaptive: Adaptive;
         /// Where requests wait for others to end.
         queue: Queue;
         /// Status code for those that are turned away.
@@ -38,5 +54,13 @@ record! {
         message: String = "Too many concurrent requests";
         /// `Retry-After` for those that are turned away, in seconds.
         retry_after: i64 = 1, [between(1, 86400)];
+    }
+    checks: [custom_fields(bounds_are_in_order)]
+}
+
+fn bounds_are_in_order(config: &Value, faults: &mut plugin::model::schema::Faults) {
+    let adaptive = &config["adaptive"];
+    if adaptive["enabled"] == true && adaptive["min"].as_i64() > config["limit"].as_i64() {
+        faults.field("adaptive.min", "must not be more than limit");
     }
 }

@@ -1,15 +1,24 @@
 //! A gate: so many requests run, so many wait, ordered by priority and then by arrival; all others are turned away. A place
-//! that becomes free goes to the first in the queue at once, whichever worker it waits on.
+//! that becomes free goes to the first in the queue at once, whichever worker it waits on. How many run may change with
+//! how long they take.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use plugin::figures::Figure;
 
+use super::adaptive::{Adaptive, Rules};
+
 /// Highest priority first, then first come.
 type Order = (std::cmp::Reverse<u8>, u64);
+
+/// The time that gates go by, which tests can set.
+pub fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
 
 /// What is counted of a gate.
 #[derive(Default)]
@@ -20,16 +29,30 @@ pub struct Figures {
     pub waiting: Arc<Figure>,
     /// Requests turned away.
     pub refused: Arc<Figure>,
+    /// Requests that may run.
+    pub limit: Arc<Figure>,
+}
+
+/// How many may run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Limit {
+    /// Always so many.
+    Fixed(usize),
+    /// As many as it turns out.
+    Adaptive(Rules),
 }
 
 /// One gate, shared by all workers.
 pub struct Gate {
-    limit: usize,
     state: Mutex<State>,
     figures: Figures,
+    /// What times are counted from.
+    origin: Instant,
 }
 
 struct State {
+    limit: usize,
+    adaptive: Option<Adaptive>,
     running: usize,
     queue: BTreeMap<Order, Arc<Waiter>>,
     arrivals: u64,
@@ -44,8 +67,8 @@ enum Standing {
     #[default]
     New,
     Asleep(Waker),
-    /// It has a place.
-    In,
+    /// It has a place, given in that era.
+    In(u32),
     /// Somebody of a higher priority has taken its place in the queue.
     Displaced,
     /// It has been told, or has left.
@@ -65,6 +88,15 @@ pub enum Entry {
 /// A place among those that run. Given back when it is dropped.
 pub struct Place {
     gate: Arc<Gate>,
+    /// When it was given, as the one that finds out the limit counts.
+    era: u32,
+}
+
+impl Place {
+    /// Tells that a response took so long, at `now`.
+    pub fn took(&self, took: Duration, now: Instant) {
+        self.gate.learn(self.era, took, now);
+    }
 }
 
 impl Drop for Place {
@@ -81,19 +113,28 @@ pub struct Waiting {
 }
 
 impl Gate {
-    /// A gate for `limit` requests at once.
-    pub fn new(limit: usize, figures: Figures) -> Self {
-        let state = State { running: 0, queue: BTreeMap::new(), arrivals: 0 };
-        Self { limit, state: Mutex::new(state), figures }
+    /// A gate for so many requests at once.
+    pub fn new(limit: Limit, figures: Figures) -> Self {
+        let (adaptive, limit) = match limit {
+            Limit::Fixed(limit) => (None, limit),
+            Limit::Adaptive(rules) => {
+                let adaptive = Adaptive::new(rules);
+                let limit = adaptive.limit();
+                (Some(adaptive), limit)
+            }
+        };
+        figures.limit.set(limit as u64);
+        let state = State { limit, adaptive, running: 0, queue: BTreeMap::new(), arrivals: 0 };
+        Self { state: Mutex::new(state), figures, origin: now() }
     }
 
     /// Lets a request in, or into a queue of `room`, where it may take the place of one of a lower priority.
     pub fn enter(self: &Arc<Self>, priority: u8, room: usize) -> Entry {
         let mut state = self.lock();
-        if state.queue.is_empty() && state.running < self.limit {
-            state.running += 1;
+        if state.queue.is_empty() && state.running < state.limit {
+            let era = state.begin();
             self.figures.running.set(state.running as u64);
-            return Entry::In(Place { gate: self.clone() });
+            return Entry::In(Place { gate: self.clone(), era });
         }
         let displaced = if state.queue.len() < room {
             None
@@ -119,21 +160,45 @@ impl Gate {
         Entry::Wait(Waiting { gate: self.clone(), order, waiter })
     }
 
-    /// Gives the place of one that has ended to the first in the queue that is still there.
+    /// One has ended.
     fn leave(&self) {
+        let mut state = self.lock();
+        state.running = state.running.saturating_sub(1);
+        drop(state);
+        self.fill();
+    }
+
+    /// Gives the places that are free to the first in the queue that are still there.
+    fn fill(&self) {
         loop {
             let mut state = self.lock();
-            let next = state.queue.pop_first();
-            if next.is_none() {
-                state.running = state.running.saturating_sub(1);
-            }
+            let next = if state.running < state.limit { state.queue.pop_first() } else { None };
+            let era = if next.is_some() { state.begin() } else { 0 };
             self.figures.running.set(state.running as u64);
             self.figures.waiting.set(state.queue.len() as u64);
             drop(state);
-            match next {
-                Some((_, next)) if !next.tell(Standing::In) => {}
-                _ => return,
+            let Some((_, next)) = next else { return };
+            if !next.tell(Standing::In(era)) {
+                let mut state = self.lock();
+                state.running = state.running.saturating_sub(1);
             }
+        }
+    }
+
+    /// Learns that a response took so long, which may change how many may run.
+    fn learn(&self, era: u32, took: Duration, now: Instant) {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let mut state = self.lock();
+        let State { limit, adaptive: Some(adaptive), .. } = &mut *state else { return };
+        adaptive.enter(era, micros(took), micros(now.saturating_duration_since(self.origin)));
+        let before = std::mem::replace(limit, adaptive.limit());
+        let (grown, changed) = (*limit > before, *limit != before);
+        if changed {
+            self.figures.limit.set(*limit as u64);
+        }
+        drop(state);
+        if grown {
+            self.fill();
         }
     }
 
@@ -144,6 +209,15 @@ impl Gate {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// One more runs.
+    fn begin(&mut self) -> u32 {
+        self.running += 1;
+        let running = self.running;
+        self.adaptive.as_mut().map_or(0, |adaptive| adaptive.begin(running))
     }
 }
 
@@ -173,9 +247,10 @@ impl Future for Waiting {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut standing = self.waiter.lock();
         match &*standing {
-            Standing::In => {
+            Standing::In(era) => {
+                let era = *era;
                 *standing = Standing::Over;
-                Poll::Ready(Some(Place { gate: self.gate.clone() }))
+                Poll::Ready(Some(Place { gate: self.gate.clone(), era }))
             }
             Standing::Displaced | Standing::Over => {
                 *standing = Standing::Over;
@@ -197,7 +272,7 @@ impl Drop for Waiting {
         self.gate.figures.waiting.set(state.queue.len() as u64);
         drop(state);
         let standing = std::mem::replace(&mut *self.waiter.lock(), Standing::Over);
-        if matches!(standing, Standing::In) {
+        if matches!(standing, Standing::In(_)) {
             self.gate.leave();
         }
     }

@@ -1,21 +1,24 @@
 #![doc = include_str!("doc.md")]
 
+mod adaptive;
 mod config;
 mod gate;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
+use plugin::exchange::Trouble;
 use plugin::figures::{Family, Kind};
 use plugin::{
-    Access, Build, BuildError, Exchange, Flow, Known, Phase, Phases, Plugin, Resume, Scopes, Services,
+    Access, BodyLength, Build, BuildError, Exchange, Flow, HeaderFilter, Known, Phase, Phases, Plugin,
+    Resume, Scopes, Services,
 };
 use uuid::Uuid;
 
 use config::Config;
-use gate::{Entry, Figures, Gate};
+use gate::{Entry, Figures, Gate, Limit, Place};
 
 const LABELS: &[&str] = &["plugin", "of"];
 
@@ -34,10 +37,19 @@ static REFUSED: Family = Family {
     labels: LABELS,
 };
 
+static LIMIT: Family = Family {
+    name: "concurrency_limit",
+    help: "Requests that may run at once",
+    kind: Kind::Gauge,
+    labels: LABELS,
+};
+
 /// The room. See the module documentation.
 pub struct ConcurrencyLimit {
     per: Per,
     gates: Arc<Gates>,
+    /// How long responses take matters.
+    learns: bool,
     queue: Queue,
     refusal: Refusal,
 }
@@ -73,7 +85,7 @@ struct Refusal {
 /// The gates of a plugin entity, made as they are needed: no more than there are services, routes or consumers.
 struct Gates {
     plugin: String,
-    limit: usize,
+    limit: Limit,
     services: std::sync::Weak<Services>,
     by_id: [Mutex<AHashMap<Uuid, Arc<Gate>>>; 16],
 }
@@ -101,22 +113,27 @@ impl Gates {
     fn figures(&self, of: &str) -> Figures {
         let Some(services) = self.services.upgrade() else { return Figures::default() };
         let figure = |family| services.figures.of(family, &[&self.plugin, of]);
-        Figures { running: figure(&RUNNING), waiting: figure(&WAITING), refused: figure(&REFUSED) }
+        Figures {
+            running: figure(&RUNNING),
+            waiting: figure(&WAITING),
+            refused: figure(&REFUSED),
+            limit: figure(&LIMIT),
+        }
     }
 }
 
 impl Plugin for ConcurrencyLimit {
     const NAME: &'static str = "concurrency-limit";
     const PRIORITY: i64 = 90;
-    const RUNS: &'static [Phase] = &[Phase::Access];
+    const RUNS: &'static [Phase] = &[Phase::Access, Phase::HeaderFilter];
     const SCOPES: Scopes = Scopes { consumer: true, consumer_group: true, route: true, service: true };
     const DOC: &'static str = include_str!("doc.md");
     type Config = Config;
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
-        let limit = usize::try_from(config.limit).unwrap_or(1);
+        let limit = limit(&config);
         let plugin = cx.row.id.to_string();
-        let key = format!("{plugin}/{}/{limit}", config.per);
+        let key = format!("{plugin}/{}/{limit:?}", config.per);
         let services = Arc::downgrade(cx.services);
         let gates = cx.services.keep(&key, || Gates { plugin, limit, services, by_id: Default::default() });
         gates.forget_all_but(|id| {
@@ -131,6 +148,7 @@ impl Plugin for ConcurrencyLimit {
                 _ => Per::Service,
             },
             gates,
+            learns: config.adaptive.enabled,
             queue: Queue {
                 room: usize::try_from(config.queue.size).unwrap_or(0),
                 patience: Duration::from_secs_f64(config.queue.seconds),
@@ -143,6 +161,16 @@ impl Plugin for ConcurrencyLimit {
             },
         })
     }
+}
+
+fn limit(config: &Config) -> Limit {
+    let count = |count: i64| usize::try_from(count).unwrap_or(1);
+    let adaptive = &config.adaptive;
+    if !adaptive.enabled {
+        return Limit::Fixed(count(config.limit));
+    }
+    let (least, most) = (count(adaptive.min), count(config.limit));
+    Limit::Adaptive(adaptive::Rules { least, most, tolerance: adaptive.tolerance })
 }
 
 fn priorities(queue: &config::Queue, cx: &Build<'_>) -> Result<Priorities, BuildError> {
@@ -178,6 +206,10 @@ impl Priorities {
 
 impl Phases for ConcurrencyLimit {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
+        // Who is let nowhere is not made to wait for that, and takes nobody's place.
+        if cx.is_barred() {
+            return Flow::Next;
+        }
         let Some(gate) = self.gate(cx) else { return Flow::Next };
         let priority = self.queue.priorities.of(cx);
         match gate.enter(priority, self.queue.room) {
@@ -205,6 +237,37 @@ impl Phases for ConcurrencyLimit {
             }
         }
     }
+
+    fn header_filter(&self, cx: &mut HeaderFilter<'_>) {
+        if !self.learns {
+            return;
+        }
+        let now = gate::now();
+        if let Some(took) = time_taken(cx, now)
+            && let Some(place) = cx.state::<Place>()
+        {
+            place.took(took, now);
+        }
+    }
+}
+
+/// How long a response took the service, up to its head, or how long one that never came did; none where nothing can be
+/// said: the pace of a client that sends its body meanwhile is not the service's, and failing fast is not being fast.
+fn time_taken(exchange: &Exchange, now: Instant) -> Option<Duration> {
+    let record = &exchange.record;
+    let bodiless = matches!(exchange.request.framing, BodyLength::None | BodyLength::Exact(0));
+    let [only] = record.tries.as_slice() else { return None };
+    if !bodiless && exchange.body.is_none() {
+        return None;
+    }
+    let until = match only.trouble {
+        None => {
+            record.upstream_answered.filter(|_| record.upstream_status.is_some_and(|status| status < 500))?
+        }
+        Some(Trouble::Timeout) => now,
+        Some(_) => return None,
+    };
+    Some(until.saturating_duration_since(record.upstream_started?))
 }
 
 fn refuse(cx: &mut Access<'_>, refusal: &Refusal) -> Flow {
@@ -236,5 +299,7 @@ impl ConcurrencyLimit {
     }
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

@@ -1,14 +1,21 @@
 //! Who runs, who waits and who is turned away.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
 
+use plugin::clock::Clock;
+use plugin::exchange::{Client, Trouble, Try};
 use plugin::harness::Harness;
+use plugin::services::Worker;
+use plugin::{BodyLength, Exchange, Services};
 
-use super::ConcurrencyLimit;
-use super::gate::{Entry, Figures, Gate, Place, Waiting};
+use super::adaptive::Rules;
+use super::gate::{Entry, Figures, Gate, Limit, Place, Waiting};
+use super::{ConcurrencyLimit, time_taken};
 
 const ROOM: &dyn plugin::Definition = plugin::room::<ConcurrencyLimit>();
 
@@ -22,7 +29,7 @@ impl Wake for Bell {
 }
 
 fn gate(limit: usize) -> Arc<Gate> {
-    Arc::new(Gate::new(limit, Figures::default()))
+    Arc::new(Gate::new(Limit::Fixed(limit), Figures::default()))
 }
 
 fn place(gate: &Arc<Gate>) -> Place {
@@ -140,10 +147,81 @@ fn many_threads_never_run_more_than_may_and_nobody_is_forgotten() {
     assert!(matches!(gate.enter(0, 0), Entry::Full), "no place was lost or doubled: {}", places.len());
 }
 
+/// Enters responses that took so many milliseconds each, for some seconds.
+fn learn(places: &[Place], millis: u64, clock: &mut Instant) {
+    for _ in 0..100 {
+        *clock += Duration::from_millis(50);
+        places.iter().for_each(|place| place.took(Duration::from_millis(millis), *clock));
+    }
+}
+
+#[test]
+fn when_more_may_run_those_who_wait_are_let_in() {
+    let rules = Rules { least: 2, most: 100, tolerance: 1.5 };
+    let gate = Arc::new(Gate::new(Limit::Adaptive(rules), Figures::default()));
+    let mut clock = Instant::now();
+    let places: Vec<Place> = (0..20).map(|_| place(&gate)).collect();
+    let mut next = waiting(&gate, 0, 1);
+    assert!(poll(&mut next).is_pending(), "it begins with 20");
+    learn(&places, 10, &mut clock);
+    assert!(matches!(poll(&mut next), Poll::Ready(Some(_))), "they are as fast as ever");
+}
+
+#[test]
+fn when_fewer_may_run_places_that_become_free_are_given_to_nobody() {
+    let rules = Rules { least: 2, most: 20, tolerance: 1.5 };
+    let gate = Arc::new(Gate::new(Limit::Adaptive(rules), Figures::default()));
+    let mut clock = Instant::now();
+    let mut places: Vec<Place> = (0..20).map(|_| place(&gate)).collect();
+    learn(&places, 10, &mut clock);
+    learn(&places, 1000, &mut clock);
+    let mut next = waiting(&gate, 0, 1);
+    places.truncate(10);
+    assert!(poll(&mut next).is_pending(), "there are still too many");
+    places.truncate(1);
+    assert!(matches!(poll(&mut next), Poll::Ready(Some(_))));
+}
+
 #[test]
 fn a_request_gives_its_place_back() {
     let mut harness = Harness::global(ROOM, "{limit: 1, per: plugin}").unwrap();
     assert_eq!([0; 3].map(|_| harness.send("GET / HTTP/1.1\n\n").status), [200; 3]);
+}
+
+#[test]
+fn only_the_services_own_time_counts() {
+    let now = Instant::now();
+    let taken = |change: fn(&mut Exchange)| {
+        let services = Services::new(1, Clock::fixed(0), true);
+        let mut exchange = Exchange::new(Rc::new(Worker::seeded(0, services, 1)), Client::default());
+        let record = &mut exchange.record;
+        record.upstream_started = Some(now);
+        record.upstream_answered = Some(now + Duration::from_millis(7));
+        record.upstream_status = Some(200);
+        let address = ([10, 0, 0, 1], 80).into();
+        record.tries.push(Try { address, started_ms: 0, balancer_us: 0, failed: None, trouble: None });
+        change(&mut exchange);
+        time_taken(&exchange, now + Duration::from_millis(50)).map(|took| took.as_millis())
+    };
+    assert_eq!(taken(|_| {}), Some(7));
+    assert_eq!(taken(|exchange| exchange.record.upstream_status = Some(503)), None);
+    assert_eq!(taken(|exchange| exchange.record.tries.push(exchange.record.tries[0].clone())), None);
+    assert_eq!(taken(|exchange| exchange.record.tries.clear()), None, "a plugin has answered");
+    assert_eq!(taken(|exchange| exchange.request.framing = BodyLength::Chunked), None);
+    let kept = |exchange: &mut Exchange| {
+        exchange.request.framing = BodyLength::Chunked;
+        exchange.body = Some(Vec::new());
+    };
+    assert_eq!(taken(kept), Some(7), "the whole body was at hand");
+    assert_eq!(taken(|exchange| exchange.record.tries[0].trouble = Some(Trouble::Timeout)), Some(50));
+    assert_eq!(taken(|exchange| exchange.record.tries[0].trouble = Some(Trouble::Reset)), None);
+}
+
+#[test]
+fn bounds_must_be_in_order() {
+    let config = "{limit: 5, adaptive: {enabled: true, min: 6}}";
+    let refusal = Harness::global(ROOM, config).err().unwrap_or_default();
+    assert!(refusal.contains("must not be more than limit"), "{refusal}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ahash::AHashMap;
 use plugin::figures::{Family, Kind};
+use plugin::hedge::{After, Hedge, Latencies};
 use plugin::model::schema::Value;
 use plugin::repeat::{Backoff, Budget, Policy};
 use plugin::{Access, Build, BuildError, Flow, Matched, Method, Phase, Phases, Plugin, Scopes, record};
@@ -26,6 +27,20 @@ record! {
         ratio: f64 = 0.2, [between(0, 1)];
         /// So many a second in any case, for services with few requests.
         min_per_second: i64 = 3, [between(0, 100000)];
+    }
+}
+
+record! {
+    /// A second try beside the first, at another target, when no response has begun for long.
+    pub struct Beside {
+        /// Whether there is one.
+        enabled: bool = false;
+        /// It begins when the first has taken longer than so many percent of the responses of late.
+        percentile: f64 = 95, [between(50, 99.9)];
+        /// But not before so many seconds.
+        min_seconds: f64 = 0.01, [between(0, 60)];
+        /// It begins after so many seconds, whatever others took.
+        seconds: Option<f64>, [between(0.001, 60)];
     }
 }
 
@@ -55,6 +70,8 @@ record! {
         deadline_header: String = "X-Request-Timeout-Ms", [custom_value(header_or_nothing)];
         /// How many requests are sent again.
         budget: Share;
+        /// A second try beside the first one.
+        hedge: Beside;
     }
     checks: [custom_fields(waits_grow)]
 }
@@ -98,6 +115,19 @@ static DENIED: Family = Family {
     labels: &["plugin", "service"],
 };
 
+static HEDGED: Family = Family {
+    name: "hedges_total",
+    help: "Requests sent to a second target while the first had not answered",
+    kind: Kind::Counter,
+    labels: &["plugin", "service"],
+};
+static WON: Family = Family {
+    name: "hedges_won_total",
+    help: "Requests that the second target answered first",
+    kind: Kind::Counter,
+    labels: &["plugin", "service"],
+};
+
 /// The room. See the module documentation.
 pub struct UpstreamRetry {
     /// By the route's place in the configuration; those of one service share a budget.
@@ -123,7 +153,8 @@ impl Plugin for UpstreamRetry {
             let service = matched.service.as_ref()?;
             let made = of_service.entry(service.id).or_insert_with(|| {
                 let name = service.name.clone().unwrap_or_else(|| service.id.to_string());
-                Arc::new(policy(&config, budget(&config.budget, &name, cx)))
+                let hedge = hedge(&config.hedge, &name, cx);
+                Arc::new(policy(&config, budget(&config.budget, &name, cx), hedge))
             });
             Some((matched.ordinal, made.clone()))
         });
@@ -143,7 +174,22 @@ fn budget(share: &Share, service: &str, cx: &Build<'_>) -> Arc<Budget> {
     })
 }
 
-fn policy(config: &Config, budget: Arc<Budget>) -> Policy {
+/// When a second try begins. What is known of a service outlives reloads.
+fn hedge(wanted: &Beside, service: &str, cx: &Build<'_>) -> Option<Hedge> {
+    let plugin = cx.row.id.to_string();
+    let after = match wanted.seconds {
+        Some(seconds) => After::Fixed(Duration::from_secs_f64(seconds)),
+        None => {
+            let key = format!("{plugin}/{service}/{}", wanted.percentile);
+            let latencies = cx.services.keep(&key, || Latencies::new(wanted.percentile));
+            After::Percentile { latencies, least: Duration::from_secs_f64(wanted.min_seconds) }
+        }
+    };
+    let figure = |family| cx.services.figures.of(family, &[&plugin, service]);
+    wanted.enabled.then(|| Hedge { after, begun: figure(&HEDGED), won: figure(&WON) })
+}
+
+fn policy(config: &Config, budget: Arc<Budget>, hedge: Option<Hedge>) -> Policy {
     let on = |trouble: &str| config.on.iter().any(|wanted| wanted == trouble);
     let mut statuses: Vec<u16> =
         config.statuses.iter().filter_map(|status| u16::try_from(*status).ok()).collect();
@@ -163,6 +209,7 @@ fn policy(config: &Config, budget: Arc<Budget>) -> Policy {
         per_try: config.try_timeout.map(Duration::from_secs_f64),
         deadline: config.deadline.map(Duration::from_secs_f64),
         deadline_field: Some(config.deadline_header.as_str()).filter(|name| !name.is_empty()).map(Box::from),
+        hedge,
         budget,
     }
 }

@@ -37,7 +37,7 @@ fn a_late_service_is_asked_again_only_where_a_try_has_a_bound() {
             .check(&serde_json::from_str(config).unwrap())
             .unwrap();
         let config = <super::Config as plugin::model::schema::Record>::from_value(&value).unwrap();
-        super::policy(&config, std::sync::Arc::new(plugin::repeat::Budget::new(0.0, 0)))
+        super::policy(&config, std::sync::Arc::new(plugin::repeat::Budget::new(0.0, 0)), None)
     };
     assert!(!policy("{}").on_timeout);
     let bounded = policy("{\"try_timeout\": 0.5, \"statuses\": [504, 503]}");
