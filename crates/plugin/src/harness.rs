@@ -322,7 +322,9 @@ impl Harness {
         exchange.record.response_body_bytes = response_body.len() as u64;
         exchange.record.response_bytes = response_body.len() as u64;
         exchange.record.close(Instant::now());
-        self.each(&mut exchange, Phase::Log, |room, exchange, _| room.log(&Log::new(exchange)));
+        self.each(&mut exchange, Phase::Log, |room, exchange, slot| {
+            room.log(&Log::new(exchange, slot));
+        });
         let method = exchange.upstream_method();
         Outcome {
             answered,
