@@ -134,6 +134,23 @@ fn groups_are_in_or_out() {
 }
 
 #[test]
+fn a_consumer_stays_wherever_it_comes_from() {
+    let document = "_format_version: '3.0'\nconsumers:\n- username: ann\n  keyauth_credentials: [{key: ann}]\nplugins:\n- {name: \
+                    key-auth, config: {anonymous: ann}}\n- {name: canary, config: {HASHpercentage: 50, upstream_host: n}}\n";
+    // The consumer is the default.
+    for (hash, places) in [("", 1), ("hash: ip, ", 2)] {
+        let mut harness = Harness::chain(crate::ROOMS, &document.replace("HASH", hash)).unwrap();
+        let from = |harness: &mut Harness, address: u8| {
+            harness.peer = ([192, 0, 2, address], 1).into();
+            harness.send("GET / HTTP/1.1\napikey: ann\n\n").sent_to
+        };
+        let seen: std::collections::BTreeSet<_> =
+            (1..=20).map(|address| from(&mut harness, address)).collect();
+        assert_eq!(seen.len(), places, "{hash}");
+    }
+}
+
+#[test]
 fn requests_stay_while_the_canary_cannot_be_asked() {
     let place = "upstream_host: n.test, upstream_uri: /v2";
     for (fallback, expected) in [("true", (None, "/a")), ("false", (Some("n.test"), "/v2"))] {

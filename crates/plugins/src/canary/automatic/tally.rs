@@ -208,6 +208,10 @@ mod tests {
         }
         assert!((43..=51).contains(&sums.slower_than(50_000.0)), "{}", sums.slower_than(50_000.0));
         assert_eq!(sums.slower_than(0.0), 100);
+        // 2^16 microseconds begin a place; what lies within one is not known to be slower.
+        tally.add(0, Side::Service, Sample::Took(65_536));
+        let one = tally.sums().service;
+        assert_eq!((one.slower_than(65_536.0), one.slower_than(65_537.0)), (1, 0));
         assert_eq!(Sums::default().percentile(0.5), None);
     }
 }
