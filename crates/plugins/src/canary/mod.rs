@@ -207,6 +207,10 @@ fn schedule(config: &Config, cx: &Build<'_>) -> (Schedule, Option<Arc<Begun>>) {
 
 impl Phases for Canary {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
+        // It is a release of the route's own service. Another one is not asked there, a breaker's fallback say.
+        if cx.detour.as_ref().is_some_and(|detour| detour.service().is_some()) {
+            return Flow::Next;
+        }
         let wish = self.wish(cx);
         let chosen = wish.unwrap_or_else(|| self.is_member(cx));
         let sent = chosen && self.send(cx);

@@ -151,6 +151,22 @@ fn a_consumer_stays_wherever_it_comes_from() {
 }
 
 #[test]
+fn what_another_plugin_has_sent_to_another_service_is_left_alone() {
+    let document = |matches: &str| {
+        format!(
+            "_format_version: '3.0'\nservices:\n- {{name: blue, url: 'http://blue.test', routes: [{{name: r, paths: [/]}}]}}\n- \
+             {{name: green, url: 'http://green.test'}}\nplugins:\n- {{name: traffic-split, config: {{services: [{{}}], matches: \
+             [{{on: query, name: release, service: {matches}}}]}}}}\n- {{name: canary, config: {{upstream_uri: /v2, upstream_host: \
+             next.test, canary_by_header_name: X-Canary, percentage: 100}}}}\n"
+        )
+    };
+    let mut harness = Harness::chain(crate::ROOMS, &document("green")).unwrap();
+    let green = harness.send("GET /a?release HTTP/1.1\nX-Canary: always\n\n");
+    assert_eq!((green.sent_to.as_deref(), green.upstream_path.as_str()), (Some("green"), "/a"));
+    assert_eq!(harness.send("GET /a HTTP/1.1\n\n").sent_to.as_deref(), Some("next.test"));
+}
+
+#[test]
 fn requests_stay_while_the_canary_cannot_be_asked() {
     let place = "upstream_host: n.test, upstream_uri: /v2";
     for (fallback, expected) in [("true", (None, "/a")), ("false", (Some("n.test"), "/v2"))] {
