@@ -103,7 +103,7 @@ impl Chain {
     pub fn log(&self, instances: &Instances, exchange: &mut Exchange) {
         for slot in self.of(Phase::Log) {
             if let Some(room) = slot.room(instances, exchange) {
-                room.log(&Log::new(exchange));
+                room.log(&Log::new(exchange, slot.index()));
             }
         }
     }

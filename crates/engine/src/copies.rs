@@ -11,7 +11,6 @@ use plugin::{BodyMode, Detour};
 use tokio::io::BufReader;
 use wire::{BodyLength, RequestHead};
 
-use crate::balance::InFlight;
 use crate::chain::Chain;
 use crate::channel::Channel;
 use crate::deliver::Filters;
@@ -127,8 +126,7 @@ impl Copy {
         work.upload.finish();
         let mut parts = Parts { local: &self.local, channel: &mut channel, work: &mut work };
         let answer = self.exchange(&mut parts, to, bounds).await;
-        work.in_flight = InFlight::default();
-        work.set_cookie.clear();
+        work.leave();
         self.local.take_back(work);
         answer
     }

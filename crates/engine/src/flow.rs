@@ -13,7 +13,6 @@ use plugin::{BodyMode, Flow, Scheme};
 use wire::Known;
 use wire::h1::{Parsed, parse_request};
 
-use crate::balance::InFlight;
 use crate::bounds::Bound;
 use crate::caught::{Caught, Panicked, caught, report_panic};
 use crate::chain::Chain;
@@ -144,8 +143,7 @@ struct Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         let work = &mut *self.parts.work;
-        work.in_flight = InFlight::default();
-        work.set_cookie.clear();
+        work.leave();
         work.exchange.record.aborted |= self.finished.is_none();
         work.exchange.record.request_bytes += work.upload.received;
         work.exchange.record.close(self.finished.unwrap_or_else(Instant::now).into_std());

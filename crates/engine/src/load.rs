@@ -6,31 +6,35 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use plugin::Services;
-use plugin::stats::Tally;
+use plugin::figures::{Family, Figure};
 
 use crate::bounds::Bound;
 use crate::respond::Failure;
 use crate::session::Local;
 use crate::settings::is_trusted;
 
+static CONNECTIONS_SHED: Family =
+    Family::count("connections_shed_total", "Idle connections that gave way to new ones");
+static REQUESTS_SHED: Family =
+    Family::count("requests_shed_total", "Requests turned away while memory was short");
+
 /// How much one worker has turned away, and whether it has to now.
 pub struct Load {
     /// New requests are turned away.
     pub short_of_memory: Cell<bool>,
     /// Idle connections that gave way to new ones.
-    shed_connections: Arc<Tally>,
+    shed_connections: Arc<Figure>,
     /// Requests turned away.
-    shed_requests: Arc<Tally>,
+    shed_requests: Arc<Figure>,
 }
 
 impl Load {
     /// Nothing has been turned away by this worker yet; the counts are the process's.
     pub fn new(services: &Services) -> Self {
-        let tally = |name, help| services.keep(name, || Tally::new(name, help));
         Self {
             short_of_memory: Cell::new(false),
-            shed_connections: tally("connections_shed", "Idle connections that gave way to new ones"),
-            shed_requests: tally("requests_shed", "Requests turned away while memory was short"),
+            shed_connections: services.figures.of(&CONNECTIONS_SHED, &[]),
+            shed_requests: services.figures.of(&REQUESTS_SHED, &[]),
         }
     }
 

@@ -234,6 +234,12 @@ impl Workspace {
         }
     }
 
+    /// The request has left its target, and nothing is owed to its client any more.
+    pub fn leave(&mut self) {
+        self.in_flight = InFlight::default();
+        self.set_cookie.clear();
+    }
+
     fn rest(&mut self) {
         self.exchange.rest();
         self.upload.rest(KEPT_BUFFER);

@@ -78,7 +78,42 @@ fn of_address(exchange: &Exchange, salt: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{part, place};
+    use std::net::IpAddr;
+    use std::rc::Rc;
+
+    use super::{Key, part, place};
+    use crate::clock::Clock;
+    use crate::exchange::{Client, Exchange};
+    use crate::services::{Services, Worker};
+
+    /// A request from an address, with these fields.
+    fn request(ip: &str, fields: &[(&str, &str)]) -> Exchange {
+        let worker = Worker::new(0, Services::new(1, Clock::fixed(0), false));
+        let client = Client { ip: ip.parse().unwrap(), ..Client::default() };
+        let mut exchange = Exchange::new(Rc::new(worker), client);
+        for (name, value) in fields {
+            exchange.request.headers.append(name, value.as_bytes());
+        }
+        exchange
+    }
+
+    #[test]
+    fn a_key_is_what_it_says_and_the_address_where_that_is_absent() {
+        let here = |key: &Key, fields: &[(&str, &str)]| key.place(&request("192.0.2.1", fields), "s");
+        let address = place("s", &[192, 0, 2, 1]);
+        assert_eq!(here(&Key::Ip, &[]), address);
+        assert_eq!(Key::Ip.place(&request("::ffff:192.0.2.1", &[]), "s"), address, "the same client");
+        let six: IpAddr = "2001:db8::1".parse().unwrap();
+        let IpAddr::V6(octets) = six else { panic!("{six}") };
+        assert_eq!(Key::Ip.place(&request("2001:db8::1", &[]), "s"), place("s", &octets.octets()));
+        let (header, cookie) = (Key::Header("X-User".into()), Key::Cookie("id".into()));
+        assert_eq!(here(&header, &[("x-user", "alice")]), place("s", b"alice"));
+        assert_eq!(here(&cookie, &[("Cookie", "a=b; id=alice")]), place("s", b"alice"));
+        for key in [header, cookie, Key::Consumer] {
+            assert_eq!(here(&key, &[("Cookie", "ids=alice; xid=alice")]), address, "{key:?}");
+        }
+        assert_ne!(here(&Key::Nothing, &[]), here(&Key::Nothing, &[]));
+    }
 
     #[test]
     fn places_stay_where_they_are() {

@@ -1,6 +1,6 @@
-//! Figures that rooms publish among the metrics, as `biplane_<name>` with labels, bounded in number.
+//! Figures that rooms, and the engine, publish among the metrics, as `biplane_<name>`, most with labels, bounded in number.
 //!
-//! A room asks for its figures when it is built and holds them; changing one is an atomic store. They go when no room
+//! Whoever publishes one asks for it when it is built and holds it; changing it is an atomic store. Figures go when nobody
 //! holds them any more.
 
 use std::collections::BTreeMap;
@@ -30,6 +30,14 @@ pub struct Family {
     pub kind: Kind,
     /// The names of the labels.
     pub labels: &'static [&'static str],
+}
+
+impl Family {
+    /// A count without labels: one for the process.
+    #[must_use]
+    pub const fn count(name: &'static str, help: &'static str) -> Self {
+        Self { name, help, kind: Kind::Counter, labels: &[] }
+    }
 }
 
 /// One figure of a family.

@@ -365,7 +365,9 @@ impl Harness {
         exchange.record.response_bytes = response_body.len() as u64;
         exchange.record.broken = self.upstream.broken.filter(|_| !answered);
         exchange.record.close(Instant::now());
-        self.each(&mut exchange, Phase::Log, |room, exchange, _| room.log(&Log::new(exchange)));
+        self.each(&mut exchange, Phase::Log, |room, exchange, slot| {
+            room.log(&Log::new(exchange, slot));
+        });
         let method = exchange.upstream_method();
         Outcome {
             answered,

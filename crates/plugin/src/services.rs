@@ -113,7 +113,7 @@ pub struct Services {
     pub workers: usize,
     /// Counters kept by the engine.
     pub stats: Stats,
-    /// Figures published by rooms.
+    /// Figures published by rooms, and by the engine.
     pub figures: Figures,
     /// Identity of this process in metrics and `GET /`.
     pub node_id: Uuid,

@@ -80,32 +80,3 @@ impl Stats {
         self.shards.iter().map(figure).sum()
     }
 }
-
-/// Events counted by rooms, by whichever thread sees them, and shown among the metrics. Kept with
-/// [`Services::keep`](crate::Services::keep) under its name, so that all instances share one.
-pub struct Tally {
-    /// What is counted, in the form of a metric's name without prefix and suffix.
-    pub name: &'static str,
-    /// The same in words.
-    pub help: &'static str,
-    count: AtomicU64,
-}
-
-impl Tally {
-    /// A count of nothing yet.
-    #[must_use]
-    pub fn new(name: &'static str, help: &'static str) -> Self {
-        Self { name, help, count: AtomicU64::new(0) }
-    }
-
-    /// Adds `by`.
-    pub fn add(&self, by: u64) {
-        self.count.fetch_add(by, Ordering::Relaxed);
-    }
-
-    /// The count so far.
-    #[must_use]
-    pub fn value(&self) -> u64 {
-        self.count.load(Ordering::Relaxed)
-    }
-}

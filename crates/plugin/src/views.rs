@@ -83,6 +83,7 @@ pub struct BodyFilter<'a> {
 /// The exchange is over: read everything, change nothing.
 pub struct Log<'a> {
     exchange: &'a Exchange,
+    slot: usize,
 }
 
 impl Rewrite<'_> {
@@ -313,10 +314,16 @@ impl Deref for BodyFilter<'_> {
 }
 
 impl<'a> Log<'a> {
-    /// The finished exchange. For the engine and the harness.
+    /// The view of the room in `slot` on the finished exchange. For the engine and the harness.
     #[must_use]
-    pub fn new(exchange: &'a Exchange) -> Self {
-        Self { exchange }
+    pub fn new(exchange: &'a Exchange, slot: usize) -> Self {
+        Self { exchange, slot }
+    }
+
+    /// What this room remembered about the request in an earlier phase.
+    #[must_use]
+    pub fn state<T: 'static>(&self) -> Option<&T> {
+        self.exchange.states.get(self.slot)?.as_ref()?.downcast_ref()
     }
 }
 

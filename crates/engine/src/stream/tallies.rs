@@ -3,26 +3,28 @@
 use std::sync::Arc;
 
 use plugin::Services;
-use plugin::stats::Tally;
+use plugin::figures::{Family, Figure};
+
+static UNROUTED: Family =
+    Family::count("streams_unrouted_total", "Connections and datagrams that no stream route matches");
+static DROPPED: Family = Family::count("datagrams_dropped_total", "Datagrams that could not be sent on");
+static DISPLACED: Family =
+    Family::count("udp_sessions_displaced_total", "UDP sessions that gave way to new ones");
 
 /// What has not been carried. The counts are the process's.
 pub struct Tallies {
     /// Connections and datagrams without a route, or whose first bytes did not say where to.
-    pub unrouted: Arc<Tally>,
+    pub unrouted: Arc<Figure>,
     /// Datagrams that could not be sent on at once.
-    pub dropped: Arc<Tally>,
+    pub dropped: Arc<Figure>,
     /// Sessions of UDP that gave way to new ones.
-    pub displaced: Arc<Tally>,
+    pub displaced: Arc<Figure>,
 }
 
 impl Tallies {
     /// Nothing counted by this worker yet.
     pub fn new(services: &Services) -> Self {
-        let tally = |name, help| services.keep(name, || Tally::new(name, help));
-        Self {
-            unrouted: tally("streams_unrouted", "Connections and datagrams that no stream route matches"),
-            dropped: tally("datagrams_dropped", "Datagrams that could not be sent on"),
-            displaced: tally("udp_sessions_displaced", "UDP sessions that gave way to new ones"),
-        }
+        let figure = |family| services.figures.of(family, &[]);
+        Self { unrouted: figure(&UNROUTED), dropped: figure(&DROPPED), displaced: figure(&DISPLACED) }
     }
 }

@@ -120,3 +120,124 @@ async fn copies_are_bounded_in_number_time_and_size() {
     )
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_does_something_is_not_sent_to_the_service_again() {
+    with(&document(", methods: [POST]"), Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}").await;
+        let mut old = lab.upstream().await;
+        old.head().await;
+        old.bytes(2).await;
+        old.send(OLD).await;
+        client.response().await;
+        let mut new = lab.upstream().await;
+        assert!(new.head().await.starts_with("POST /v2 "));
+        assert_eq!(new.bytes(2).await, b"{}");
+        new.send(WRONG).await;
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        assert_eq!(report(&lab)["counts"]["different"], 1);
+        client.send("DELETE /c HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        assert!(old.head().await.starts_with("DELETE "), "nothing came in between");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_large_to_compare_is_sent_and_no_more() {
+    with(&document(", max_body_bytes: 16"), Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        client.send(GET).await;
+        let mut old = lab.upstream().await;
+        answer_old(&mut client, &mut old).await;
+        let mut new = lab.upstream().await;
+        new.head().await;
+        new.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        assert_eq!(
+            (&report(&lab)["counts"]["sent"], &report(&lab)["counts"]["different"]),
+            (&1.into(), &0.into())
+        );
+    })
+    .await;
+}
+
+/// What is counted of one request that is answered by the old service.
+async fn counted(document: String, request: &'static str) -> serde_json::Value {
+    let (told, heard) = tokio::sync::oneshot::channel();
+    with(&document, Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        client.send(request).await;
+        answer_old(&mut client, &mut lab.upstream().await).await;
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        told.send(report(&lab)["counts"].clone()).unwrap();
+    })
+    .await;
+    heard.await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_copied_is_skipped() {
+    let upgrade = "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    assert_eq!(counted(document(""), upgrade).await["skipped"], 1);
+    let streamed =
+        document(", methods: [POST]").replace("paths: [/]", "paths: [/], request_buffering: false");
+    let post = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}";
+    assert_eq!(counted(streamed, post).await["skipped"], 1, "its body was passed on and not kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_of_a_configuration_that_has_gone_is_not_copied() {
+    with(&document(""), Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        client.send(GET).await;
+        let mut old = lab.upstream().await;
+        old.head().await;
+        lab.reload(&document(", percentage: 99.9"));
+        old.send(OLD).await;
+        client.response().await;
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        assert_eq!(report(&lab)["counts"]["skipped"], 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_has_so_many_copies_under_way_and_no_more() {
+    with(&document(", max_pending: 1000, timeout: 5000"), Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        client.send(GET).await;
+        let mut old = lab.upstream().await;
+        answer_old(&mut client, &mut old).await;
+        for _ in 0..256 {
+            client.send(GET).await;
+            answer_old(&mut client, &mut old).await;
+        }
+        assert_eq!(report(&lab)["counts"]["dropped"], 1);
+        tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+        client.send(GET).await;
+        answer_old(&mut client, &mut old).await;
+        assert_eq!(report(&lab)["counts"]["dropped"], 1, "when their time was over, there was room again");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn noise_is_asked_for_where_the_request_itself_went() {
+    let elsewhere =
+        "- name: other\n  url: http://10.0.0.3/other\nplugins:\n- {name: sender, config: {service: other}}\n";
+    let document = document("").replace("plugins:\n", elsewhere);
+    with(&document, Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        client.send("GET / HTTP/1.1\r\nHost: h\r\nX-Elsewhere: 1\r\n\r\n").await;
+        let mut other = lab.upstream().await;
+        assert!(other.head().await.starts_with("GET /other "));
+        other.send(OLD).await;
+        client.response().await;
+        let mut new = lab.upstream().await;
+        assert!(new.head().await.starts_with("GET /v2 "));
+        new.send(NOISY).await;
+        assert!(other.head().await.starts_with("GET /other "));
+    })
+    .await;
+}

@@ -36,7 +36,7 @@ const RESPONSE: &[u8] =
 /// A story that panics if it does not hold.
 type Story = (&'static str, fn());
 
-const STORIES: [Story; 11] = [
+const STORIES: [Story; 12] = [
     ("plain_proxying_allocates_nothing", plain_proxying_allocates_nothing),
     ("no_way_to_balance_allocates_anything", no_way_to_balance_allocates_anything),
     ("a_small_post_allocates_only_its_body", a_small_post_allocates_only_its_body),
@@ -46,6 +46,7 @@ const STORIES: [Story; 11] = [
         a_request_that_passes_all_guards_allocates_nothing,
     ),
     ("several_local_limits_allocate_nothing", several_local_limits_allocate_nothing),
+    ("choosing_a_release_allocates_nothing", choosing_a_release_allocates_nothing),
     ("a_websocket_message_allocates_nothing", a_websocket_message_allocates_nothing),
     ("plain_proxying_under_tls_allocates_what_rustls_does", tls::plain_proxying_allocates_what_rustls_does),
     ("a_chain_of_plugins_under_tls_allocates_what_rustls_does", tls::a_chain_allocates_what_rustls_does),
@@ -294,6 +295,19 @@ plugins:
 - {name: rate-limiting, config: {second: 1000000, minute: 9000000, month: 9000000}}
 ";
     assert_eq!(per_request(&format!("{PLAIN}{limits}"), PLAIN_REQUEST), 0);
+}
+
+/// Ways to choose a release, an automatic canary among them: on either side of it, and between two comparisons.
+const RELEASES: &str = "
+plugins:
+- {name: traffic-split, config: {services: [{service: one, weight: 30}, {weight: 70}], hash_on: header, hash_on_header: User-Agent}}
+- {name: canary, config: {upstream_host: 127.0.0.1, hash: none, automatic: {steps: [50, 90], interval: 604800}}}
+";
+
+fn choosing_a_release_allocates_nothing() {
+    let place = format!("upstream_port: {}, hash", upstream().port());
+    let releases = RELEASES.replace("hash: none", &format!("{place}: none"));
+    assert_eq!(per_request(&format!("{PLAIN}{releases}"), PLAIN_REQUEST), 0);
 }
 
 fn a_websocket_message_allocates_nothing() {

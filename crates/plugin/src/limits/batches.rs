@@ -16,13 +16,18 @@ use super::limit::{Algorithm, Limit};
 use super::table::{Measure, Table};
 use super::window::Window;
 use crate::clock::Clock;
+use crate::figures::{Family, Figure};
 use crate::services::Services;
-use crate::stats::Tally;
 
 /// Callers whose counts wait to be told. Those of more are not told: they are limited here alone.
 const MOST_WAITING: usize = 65_536;
 /// Exchanges at a time.
 const AT_A_TIME: usize = 64;
+
+static UNTOLD: Family = Family::count(
+    "rate_limiting_counts_untold_total",
+    "Callers whose counts were not shared in an interval because too many waited",
+);
 
 /// The counts of an instance on their way.
 pub struct Batches {
@@ -38,7 +43,7 @@ pub struct Batches {
 /// Callers who have counted something since the store was last told. Kept over reloads, as the table is.
 struct Waiting {
     callers: Mutex<Vec<(u128, String)>>,
-    untold: Arc<Tally>,
+    untold: Arc<Figure>,
 }
 
 impl Batches {
@@ -50,12 +55,7 @@ impl Batches {
         table: Arc<Table>,
         ledger: Arc<Ledger>,
     ) -> Arc<Self> {
-        let untold = services.keep("rate_limiting_counts_untold", || {
-            Tally::new(
-                "rate_limiting_counts_untold",
-                "Callers whose counts were not shared in an interval because too many waited",
-            )
-        });
+        let untold = services.figures.of(&UNTOLD, &[]);
         let key = format!("{table_name} {} waiting", limits.len());
         let waiting = services.keep(&key, || Waiting { callers: Mutex::default(), untold });
         let (clock, runs) = (services.clock.clone(), AtomicBool::new(false));

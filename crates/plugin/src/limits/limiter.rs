@@ -10,9 +10,18 @@ use super::limit::Limit;
 use super::table::{Demand, Refused, Table};
 use super::window::Window;
 use super::{MOST_LIMITS, Verdict};
+use crate::figures::{Family, Figure};
 use crate::redis::{Store, Unavailable};
 use crate::services::Services;
-use crate::stats::Tally;
+
+static DISPLACED: Family = Family::count(
+    "rate_limiting_counters_displaced_total",
+    "Counters of rate limits in use that gave way, or were shared, because the table was full",
+);
+static WITHOUT_STORE: Family = Family::count(
+    "rate_limiting_without_store_total",
+    "Requests decided by the failure mode of their rate limit, because its store did not answer",
+);
 
 /// What becomes of requests while the shared store does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,19 +71,14 @@ pub(super) struct Shared {
     pub ledger: Arc<Ledger>,
     pub batches: Option<Arc<Batches>>,
     pub on_failure: FailureMode,
-    pub without: Arc<Tally>,
+    pub without: Arc<Figure>,
 }
 
 impl Limiter {
     /// The limiter.
     #[must_use]
     pub fn new(services: &Services, setup: Setup<'_>) -> Self {
-        let displaced = services.keep("rate_limiting_counters_displaced", || {
-            Tally::new(
-                "rate_limiting_counters_displaced",
-                "Counters of rate limits in use that gave way, or were shared, because the table was full",
-            )
-        });
+        let displaced = services.figures.of(&DISPLACED, &[]);
         let count = setup.limits.len();
         let table = services.keep(&format!("{} {count}", setup.table), || Table::new(count, displaced));
         let limits: Arc<[Limit]> = setup.limits.into();
@@ -83,12 +87,7 @@ impl Limiter {
             let batches = sharing.interval.map(|interval| {
                 Batches::new(services, setup.table, interval, limits.clone(), table.clone(), ledger.clone())
             });
-            let without = services.keep("rate_limiting_without_store", || {
-                Tally::new(
-                    "rate_limiting_without_store",
-                    "Requests decided by the failure mode of their rate limit, because its store did not answer",
-                )
-            });
+            let without = services.figures.of(&WITHOUT_STORE, &[]);
             Shared { ledger, batches, on_failure: sharing.on_failure, without }
         };
         let shared = setup.sharing.map(share);

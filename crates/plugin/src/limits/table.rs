@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ahash::RandomState;
 
 use super::{MOST_LIMITS, Verdict};
-use crate::stats::Tally;
+use crate::figures::Figure;
 
 const SHARDS: usize = 64;
 const WAYS: usize = 8;
@@ -88,7 +88,7 @@ pub struct Table {
     limits: usize,
     most_buckets: usize,
     hashers: [RandomState; 2],
-    displaced: Arc<Tally>,
+    displaced: Arc<Figure>,
 }
 
 #[repr(align(128))]
@@ -114,11 +114,11 @@ impl Table {
     /// An empty table for callers with so many limits; `displaced` counts callers who were forgotten, or counted
     /// together with others, though their windows were not over.
     #[must_use]
-    pub fn new(limits: usize, displaced: Arc<Tally>) -> Self {
+    pub fn new(limits: usize, displaced: Arc<Figure>) -> Self {
         Self::bounded(limits, displaced, MOST_BUCKETS)
     }
 
-    fn bounded(limits: usize, displaced: Arc<Tally>, most_buckets: usize) -> Self {
+    fn bounded(limits: usize, displaced: Arc<Figure>, most_buckets: usize) -> Self {
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();
         let limits = limits.clamp(1, MOST_LIMITS);
         Self { shards, limits, most_buckets, hashers: [RandomState::new(), RandomState::new()], displaced }

@@ -7,7 +7,7 @@ use std::thread;
 use super::*;
 
 fn table(limits: usize, most_buckets: usize) -> Table {
-    Table::bounded(limits, Arc::new(Tally::new("displaced", "")), most_buckets)
+    Table::bounded(limits, Arc::default(), most_buckets)
 }
 
 fn fixed(ordinal: u32, limit: u32) -> Demand {

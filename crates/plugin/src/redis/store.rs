@@ -10,20 +10,24 @@ use super::connection::Opener;
 use super::link::Link;
 use super::settings::Settings;
 use super::{Fault, Invocation};
+use crate::figures::{Family, Figure};
 use crate::services::Services;
-use crate::stats::Tally;
 
 /// An exchange did not take place, or its outcome is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unavailable;
+
+static FAILED: Family =
+    Family::count("redis_exchanges_failed_total", "Exchanges with Redis that failed or were not begun");
+static OUTAGES: Family = Family::count("redis_outages_total", "Times that a Redis was found not to answer");
 
 /// A Redis as rooms see it. Kept over reloads; rooms with the same settings share one.
 pub struct Store {
     opener: Opener,
     circuit: Circuit,
     links: Box<[Link]>,
-    failed: Arc<Tally>,
-    outages: Arc<Tally>,
+    failed: Arc<Figure>,
+    outages: Arc<Figure>,
 }
 
 impl Store {
@@ -36,12 +40,8 @@ impl Store {
             Some(security) if !services.dry_run => Some(services.client_tls(security.verify)?),
             _ => None,
         };
-        let failed = services.keep("redis_exchanges_failed", || {
-            Tally::new("redis_exchanges_failed", "Exchanges with Redis that failed or were not begun")
-        });
-        let outages = services.keep("redis_outages", || {
-            Tally::new("redis_outages", "Times that a Redis was found not to answer")
-        });
+        let failed = services.figures.of(&FAILED, &[]);
+        let outages = services.figures.of(&OUTAGES, &[]);
         let key = settings.fingerprint();
         let links = (0..services.workers).map(|_| Link::default()).collect();
         let circuit = Circuit::new(settings.place());

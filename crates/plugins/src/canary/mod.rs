@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use plugin::admin::Endpoint;
 use plugin::cohort::{self, Key};
-use plugin::{Access, Build, BuildError, Detour, Exchange, Flow, Phase, Phases, Plugin, Scopes, record};
+use plugin::{Access, Build, BuildError, Detour, Exchange, Flow, Log, Phase, Phases, Plugin, Scopes, record};
 
+use automatic::{Automatic, PARTS, Release, Rules, Side};
 use groups::Groups;
 use schedule::Schedule;
 
+mod automatic;
 mod groups;
 mod schedule;
 #[cfg(test)]
@@ -16,6 +19,9 @@ mod tests;
 record! {
     /// Sends part of the traffic of a service to another release of it.
     pub struct Config {
+        /// Has the canary find its share itself, step by step, by comparing it with the service. Takes the place of
+        /// `percentage` and the schedule. Kong has no such thing.
+        automatic: Option<Automatic>, [extension()];
         /// Name of a request header by which clients choose for themselves: `always` takes the canary, `never` does not,
         /// anything else leaves it to the other fields.
         canary_by_header_name: Option<String>, [header_name()];
@@ -58,6 +64,11 @@ pub struct Canary {
     path: Option<String>,
 }
 
+/// Remembered of a request that an automatic canary has sent to the service: nothing but that.
+struct WithService;
+/// And of one that went to the canary.
+struct WithCanary;
+
 /// Who goes to the canary.
 enum Members {
     /// Whoever is in the first parts of the traffic, as many as the schedule says.
@@ -68,6 +79,8 @@ enum Members {
         /// Held for the next configuration, which goes on with it.
         _begun: Option<Arc<Begun>>,
     },
+    /// Whoever is in the first parts, as many as the release has come to.
+    Automatic { key: Key, release: Arc<Release>, rules: Arc<Rules> },
     /// Members of the groups, or everybody else.
     Groups { groups: Arc<Groups>, listed: Vec<Box<str>>, inside: bool },
 }
@@ -75,9 +88,10 @@ enum Members {
 impl Plugin for Canary {
     const NAME: &'static str = "canary";
     const PRIORITY: i64 = 20;
-    const RUNS: &'static [Phase] = &[Phase::Access];
+    const RUNS: &'static [Phase] = &[Phase::Access, Phase::Log];
     const SCOPES: Scopes = Scopes { consumer: false, consumer_group: false, route: true, service: true };
     const DOC: &'static str = include_str!("doc.md");
+    const ENDPOINTS: &'static [Endpoint] = automatic::admin::ENDPOINTS;
 
     type Config = Config;
 
@@ -116,17 +130,35 @@ fn check_place(config: &Config) -> Result<(), BuildError> {
 }
 
 fn members(config: &Config, cx: &Build<'_>) -> Result<Members, BuildError> {
-    let key = match config.hash.as_str() {
-        "allow" | "deny" => {
-            let listed =
-                config.groups.iter().flatten().map(|group| group.as_str().into()).collect::<Vec<_>>();
-            if listed.is_empty() {
-                let message = format!("hash: {} needs groups; name at least one", config.hash);
-                return Err(BuildError::new("config.groups", message));
-            }
-            let groups = cx.shared(Groups::new)?;
-            return Ok(Members::Groups { groups, listed, inside: config.hash == "allow" });
-        }
+    if let "allow" | "deny" = config.hash.as_str() {
+        return by_group(config, cx);
+    }
+    let key = key(config)?;
+    if let Some(automatic) = &config.automatic {
+        check_only_automatic(config)?;
+        let (release, rules) = Release::of(automatic, &place(config), cx)?;
+        return Ok(Members::Automatic { key, release, rules });
+    }
+    let (schedule, begun) = schedule(config, cx);
+    Ok(Members::Share { key, steps: config.steps as u64, schedule, _begun: begun })
+}
+
+fn by_group(config: &Config, cx: &Build<'_>) -> Result<Members, BuildError> {
+    let listed: Vec<Box<str>> = config.groups.iter().flatten().map(|group| group.as_str().into()).collect();
+    if listed.is_empty() {
+        let message = format!("hash: {} needs groups; name at least one", config.hash);
+        return Err(BuildError::new("config.groups", message));
+    }
+    if config.automatic.is_some() {
+        let message = format!("hash: {} knows no share that could grow; give another hash", config.hash);
+        return Err(BuildError::new("config.automatic", message));
+    }
+    let groups = cx.shared(Groups::new)?;
+    Ok(Members::Groups { groups, listed, inside: config.hash == "allow" })
+}
+
+fn key(config: &Config) -> Result<Key, BuildError> {
+    Ok(match config.hash.as_str() {
         "header" => match &config.hash_header {
             Some(name) => Key::Header(name.as_str().into()),
             None => {
@@ -136,9 +168,24 @@ fn members(config: &Config, cx: &Build<'_>) -> Result<Members, BuildError> {
         "ip" => Key::Ip,
         "none" => Key::Nothing,
         _ => Key::Consumer,
-    };
-    let (schedule, begun) = schedule(config, cx);
-    Ok(Members::Share { key, steps: config.steps as u64, schedule, _begun: begun })
+    })
+}
+
+fn check_only_automatic(config: &Config) -> Result<(), BuildError> {
+    for (field, given) in [("percentage", config.percentage), ("start", config.start)] {
+        if given.is_some() {
+            let message = "automatic finds the share by itself; give one of the two";
+            return Err(BuildError::new(format!("config.{field}"), message));
+        }
+    }
+    Ok(())
+}
+
+/// Where the canary is, as a text that is another one for another place.
+fn place(config: &Config) -> String {
+    let port = config.upstream_port.map(|port| port.to_string()).unwrap_or_default();
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    format!("{}:{port}{}", text(&config.upstream_host), text(&config.upstream_uri))
 }
 
 /// When the schedule of a plugin began that names no `start`.
@@ -160,36 +207,68 @@ fn schedule(config: &Config, cx: &Build<'_>) -> (Schedule, Option<Arc<Begun>>) {
 
 impl Phases for Canary {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
-        if !self.is_member(cx) {
+        // It is a release of the route's own service. Another one is not asked there, a breaker's fallback say.
+        if cx.detour.as_ref().is_some_and(|detour| detour.service().is_some()) {
             return Flow::Next;
         }
+        let wish = self.wish(cx);
+        let chosen = wish.unwrap_or_else(|| self.is_member(cx));
+        let sent = chosen && self.send(cx);
+        // Those who chose for themselves, and those who could not be sent, say nothing about their side.
+        if matches!(self.members, Members::Automatic { .. }) && wish.is_none() && sent == chosen {
+            if sent {
+                cx.remember(WithCanary);
+            } else {
+                cx.remember(WithService);
+            }
+        }
+        Flow::Next
+    }
+
+    fn log(&self, cx: &Log<'_>) {
+        let Members::Automatic { release, rules, .. } = &self.members else { return };
+        if cx.state::<WithCanary>().is_some() {
+            release.count(Side::Canary, cx, rules);
+        } else if cx.state::<WithService>().is_some() {
+            release.count(Side::Service, cx, rules);
+        }
+    }
+}
+
+impl Canary {
+    /// What the client has chosen.
+    fn wish(&self, exchange: &Exchange) -> Option<bool> {
+        match exchange.request.headers.get(self.chosen_by.as_ref()?)? {
+            b"always" => Some(true),
+            b"never" => Some(false),
+            _ => None,
+        }
+    }
+
+    fn is_member(&self, exchange: &Exchange) -> bool {
+        match &self.members {
+            Members::Share { key, steps, schedule, .. } => {
+                let parts = schedule.parts(exchange.worker.services.clock.now_ms());
+                (cohort::part(key.place(exchange, ""), *steps) as f64) < parts
+            }
+            Members::Automatic { key, release, rules } => {
+                cohort::part(key.place(exchange, ""), PARTS) < release.share(rules)
+            }
+            Members::Groups { groups, listed, inside } => groups.has_any(exchange, listed) == *inside,
+        }
+    }
+
+    /// Sends the request to the canary. False, and nothing happens, if nobody there could be asked.
+    fn send(&self, cx: &mut Access<'_>) -> bool {
         if let Some(detour) = &self.detour {
             if self.fallback && !detour.is_reachable() {
-                return Flow::Next;
+                return false;
             }
             cx.send_to(detour);
         }
         if let Some(path) = &self.path {
             cx.set_upstream_path(path.as_bytes());
         }
-        Flow::Next
-    }
-}
-
-impl Canary {
-    fn is_member(&self, exchange: &Exchange) -> bool {
-        let wish = self.chosen_by.as_ref().and_then(|name| exchange.request.headers.get(name));
-        match wish {
-            Some(b"always") => return true,
-            Some(b"never") => return false,
-            _ => {}
-        }
-        match &self.members {
-            Members::Share { key, steps, schedule, .. } => {
-                let parts = schedule.parts(exchange.worker.services.clock.now_ms());
-                (cohort::part(key.place(exchange, ""), *steps) as f64) < parts
-            }
-            Members::Groups { groups, listed, inside } => groups.has_any(exchange, listed) == *inside,
-        }
+        true
     }
 }

@@ -134,6 +134,39 @@ fn groups_are_in_or_out() {
 }
 
 #[test]
+fn a_consumer_stays_wherever_it_comes_from() {
+    let document = "_format_version: '3.0'\nconsumers:\n- username: ann\n  keyauth_credentials: [{key: ann}]\nplugins:\n- {name: \
+                    key-auth, config: {anonymous: ann}}\n- {name: canary, config: {HASHpercentage: 50, upstream_host: n}}\n";
+    // The consumer is the default.
+    for (hash, places) in [("", 1), ("hash: ip, ", 2)] {
+        let mut harness = Harness::chain(crate::ROOMS, &document.replace("HASH", hash)).unwrap();
+        let from = |harness: &mut Harness, address: u8| {
+            harness.peer = ([192, 0, 2, address], 1).into();
+            harness.send("GET / HTTP/1.1\napikey: ann\n\n").sent_to
+        };
+        let seen: std::collections::BTreeSet<_> =
+            (1..=20).map(|address| from(&mut harness, address)).collect();
+        assert_eq!(seen.len(), places, "{hash}");
+    }
+}
+
+#[test]
+fn what_another_plugin_has_sent_to_another_service_is_left_alone() {
+    let document = |matches: &str| {
+        format!(
+            "_format_version: '3.0'\nservices:\n- {{name: blue, url: 'http://blue.test', routes: [{{name: r, paths: [/]}}]}}\n- \
+             {{name: green, url: 'http://green.test'}}\nplugins:\n- {{name: traffic-split, config: {{services: [{{}}], matches: \
+             [{{on: query, name: release, service: {matches}}}]}}}}\n- {{name: canary, config: {{upstream_uri: /v2, upstream_host: \
+             next.test, canary_by_header_name: X-Canary, percentage: 100}}}}\n"
+        )
+    };
+    let mut harness = Harness::chain(crate::ROOMS, &document("green")).unwrap();
+    let green = harness.send("GET /a?release HTTP/1.1\nX-Canary: always\n\n");
+    assert_eq!((green.sent_to.as_deref(), green.upstream_path.as_str()), (Some("green"), "/a"));
+    assert_eq!(harness.send("GET /a HTTP/1.1\n\n").sent_to.as_deref(), Some("next.test"));
+}
+
+#[test]
 fn requests_stay_while_the_canary_cannot_be_asked() {
     let place = "upstream_host: n.test, upstream_uri: /v2";
     for (fallback, expected) in [("true", (None, "/a")), ("false", (Some("n.test"), "/v2"))] {

@@ -78,6 +78,7 @@ _format_version: "3.0"
 services:
 - {{name: web, url: "http://web:80", routes: [{{name: web, paths: [/]}}]}}
 - {{name: db, url: "tcp://db:5432", routes: [{{name: db, protocols: [tcp], destinations: [{{port: 5432}}]}}]}}
+consumers: [{{username: ann}}]
 plugins:
 - {{name: ip-restriction, config: {{deny: [127.0.0.1]}}, {plugin}}}
 "#
@@ -91,7 +92,8 @@ fn a_restriction_of_streams_is_refused() {
         let refusal = beside_a_stream(plugin).err().unwrap_or_default();
         assert!(refusal.starts_with("protocols: 'tcp' is carried by the route db"), "{plugin}: {refusal}");
     }
-    for plugin in ["protocols: [http, https]", "service: web", "route: web"] {
+    // Nobody is known on a stream, so that a consumer's would not run there in any case.
+    for plugin in ["protocols: [http, https]", "service: web", "route: web", "consumer: ann"] {
         assert!(beside_a_stream(plugin).is_ok(), "{plugin}");
     }
 }

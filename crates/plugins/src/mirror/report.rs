@@ -106,7 +106,8 @@ impl Report {
         cx.routes.iter().map(report).collect()
     }
 
-    fn new(services: &Services, route: String, to: &str) -> Self {
+    /// An empty report.
+    pub(super) fn new(services: &Services, route: String, to: &str) -> Self {
         let figure = |(_, result): &(Outcome, &str)| services.figures.of(&COPIES, &[&route, to, result]);
         let counts = Outcome::ALL.iter().map(figure).collect();
         Self { counts, route, to: to.to_owned(), places: Mutex::default() }
@@ -155,7 +156,8 @@ impl Report {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn to_json(&self) -> Value {
+    /// As the Admin API shows it.
+    pub(super) fn to_json(&self) -> Value {
         let counts = Outcome::ALL.iter().zip(&self.counts);
         let counts: BTreeMap<&str, u64> = counts.map(|((_, name), figure)| (*name, figure.value())).collect();
         let places = self.places();

@@ -4,7 +4,8 @@ use plugin::harness::Harness;
 use plugin::{Headers, room};
 
 use super::Mirror;
-use super::compare::{Side, differences, is_within};
+use super::compare::{Difference, Side, differences, is_within};
+use super::report::{Example, Report};
 
 fn places(one: &str, other: &str) -> Vec<String> {
     let headers = Headers::new();
@@ -76,4 +77,69 @@ fn what_lies_within_noise_is_noise() {
 fn the_service_has_to_exist() {
     let refusal = Harness::global(room::<Mirror>(), "{service: shadow}").err().unwrap();
     assert!(refusal.contains("config.service: there is no service 'shadow'"), "{refusal}");
+}
+
+/// How many of `requests` would be copied; the harness makes no copies, which is counted.
+fn chosen(config: &str, requests: usize, request: &str) -> u64 {
+    let document = format!(
+        "_format_version: '3.0'\nservices:\n- {{name: s, url: 'http://old.test', routes: [{{name: r, paths: [/]}}]}}\n- {{name: \
+         shadow, url: 'http://new.test'}}\nplugins:\n- {{name: mirror, config: {{service: shadow, {config}}}}}\n- {{name: \
+         request-termination, config: {{trigger: X-End, status_code: 418}}}}\n"
+    );
+    let mut harness = Harness::chain(crate::ROOMS, &document).unwrap_or_else(|problems| panic!("{problems}"));
+    (0..requests).for_each(|_| drop(harness.send(request)));
+    let mut skipped = 0;
+    harness.services.figures.each(|family, values| {
+        let of_skipped =
+            values.iter().filter(|(labels, _)| family.name == "mirror_total" && labels[2] == "skipped");
+        skipped += of_skipped.map(|(_, value)| value).sum::<u64>();
+    });
+    skipped
+}
+
+#[test]
+fn a_share_of_the_safe_methods_is_copied_unless_others_are_named() {
+    assert_eq!(chosen("percentage: 0", 100, "GET / HTTP/1.1\n\n"), 0);
+    let half = chosen("percentage: 50", 1000, "GET / HTTP/1.1\n\n");
+    assert!((440..=560).contains(&half), "{half}");
+    for (methods, get, post) in [("percentage: 100", 1, 0), ("methods: [POST]", 0, 1)] {
+        assert_eq!(chosen(methods, 1, "GET / HTTP/1.1\n\n"), get, "{methods}");
+        assert_eq!(chosen(methods, 1, "POST / HTTP/1.1\n\n"), post, "{methods}");
+    }
+}
+
+#[test]
+fn what_the_service_was_not_asked_is_not_copied() {
+    assert_eq!(chosen("percentage: 100", 1, "GET / HTTP/1.1\nX-End: 1\n\n"), 0);
+}
+
+#[test]
+fn what_is_kept_of_a_route_is_bounded() {
+    let services = plugin::Services::new(1, plugin::clock::Clock::fixed(0), false);
+    let report = Report::new(&services, "r".to_owned(), "shadow");
+    let at = |number: usize| Difference {
+        place: format!("body.{number}"),
+        one: String::new(),
+        other: String::new(),
+    };
+    report.learn((0..600).map(at).collect());
+    for number in 0..600 {
+        report.note(Example {
+            at_ms: number as u64,
+            method: String::new(),
+            target: String::new(),
+            request_id: String::new(),
+            differences: vec![at(number)],
+        });
+    }
+    let told = report.to_json();
+    let length = |member: &str| {
+        told[member].as_array().map_or_else(|| told[member].as_object().unwrap().len(), Vec::len)
+    };
+    assert_eq!((length("noise"), length("differences"), length("examples")), (500, 500, 20));
+    assert_eq!(
+        (&told["elsewhere"], &told["examples"][0]["at"]),
+        (&100.into(), &599.into()),
+        "the last come first"
+    );
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use plugin::figures::Kind;
 use plugin::services::{PoolReport, SourceReport};
 use plugin::sessions::{SessionEnd, SessionSeries};
-use plugin::stats::Tally;
 use plugin::{Services, Source};
 
 use super::Shown;
@@ -20,7 +19,7 @@ const HEALTH_STATES: [&str; 4] = ["healthchecks_off", "healthy", "unhealthy", "d
 pub fn write(services: &Services) -> String {
     let mut page = Page(String::with_capacity(16 * 1024));
     node(services, &mut page);
-    tallies(services, &mut page);
+    losses(services, &mut page);
     figures(services, &mut page);
     discovery(services, &mut page);
     let routes: Vec<_> = services.all_kept::<RouteSeries>().into_iter().map(|(_, series)| series).collect();
@@ -109,16 +108,11 @@ fn node(services: &Services, page: &mut Page) {
     page.sample("kong_node_info", &[node_id, ("version", services.version)], 1);
 }
 
-fn tallies(services: &Services, page: &mut Page) {
+fn losses(services: &Services, page: &mut Page) {
     page.family("kong_nginx_metric_errors_total", "counter", "Number of metrics that could not be kept");
     page.sample("kong_nginx_metric_errors_total", &[], 0);
     page.family("biplane_log_lines_dropped_total", "counter", "Log lines lost: ring full or sink failing");
     page.sample("biplane_log_lines_dropped_total", &[], services.dropped_log_lines());
-    for (_, tally) in services.all_kept::<Tally>() {
-        let name = format!("biplane_{}_total", tally.name);
-        page.family(&name, "counter", tally.help);
-        page.sample(&name, &[], tally.value());
-    }
 }
 
 /// What rooms publish.

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ahash::AHashMap;
+use plugin::figures::{Family, Figure};
 use plugin::model::entity::Consumer;
 use plugin::serialize::Latencies;
-use plugin::stats::{Counter, Tally};
+use plugin::stats::Counter;
 use plugin::{Build, Matched, Source};
 use uuid::Uuid;
 
@@ -91,10 +92,15 @@ pub struct Histogram<const N: usize> {
     pub sum: Counter,
 }
 
+static CONSUMERS_REFUSED: Family = Family::count(
+    "prometheus_consumers_refused_total",
+    "Times a consumer was counted under the overflow label because there were too many",
+);
+
 /// Bounds the number of consumers with counters of their own, over all routes.
 struct ConsumerBound {
     taken: AtomicUsize,
-    refused: Arc<Tally>,
+    refused: Arc<Figure>,
 }
 
 /// What one request adds.
@@ -108,12 +114,7 @@ pub struct Observation<'a> {
 impl Series {
     /// The series of all routes of the configuration being built.
     pub fn of_snapshot(cx: &Build<'_>) -> Self {
-        let refused = cx.services.keep("prometheus_consumers_refused", || {
-            Tally::new(
-                "prometheus_consumers_refused",
-                "Times a consumer was counted under the overflow label because there were too many",
-            )
-        });
+        let refused = cx.services.figures.of(&CONSUMERS_REFUSED, &[]);
         let bound = cx.services.keep("prometheus", || ConsumerBound { taken: AtomicUsize::new(0), refused });
         let series = |matched: &Arc<Matched>| {
             let (service, route) = labels(matched);

@@ -127,7 +127,7 @@ fn log(gateway: &Harness, document: &str, workers: &[usize], prepare: impl Fn(&m
         exchange.response.status = 200;
         exchange.source = Source::Upstream;
         prepare(&mut exchange);
-        instance.log(&Log::new(&exchange));
+        instance.log(&Log::new(&exchange, 0));
     }
 }
 

@@ -110,6 +110,8 @@ fn matches_come_before_weights_in_their_order() {
         ("{on: query, name: x, service: green}", "", "green"),
         ("{on: cookie, name: beta, values: ['1'], service: green}", "Cookie: a=1; beta=1\n", "green"),
         ("{on: cookie, name: beta, values: ['1'], service: green}", "Cookie: alphabeta=1\n", "red"),
+        ("{on: cookie, name: beta, service: green}", "Cookie: betas=1\n", "red"),
+        ("{on: cookie, name: beta, values: ['1'], service: green}", "Cookie: beta=2\n", "red"),
         ("{on: header, name: X-Beta, service: green}", "x-beta:\n", "green"),
         ("{on: header, name: X-Beta, values: ['yes', 'on']}", "X-Beta: on\n", "own"),
         ("{on: header, name: X-Beta, values: ['yes', 'on']}", "X-Beta: no\n", "red"),
