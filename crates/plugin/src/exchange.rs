@@ -209,6 +209,8 @@ pub struct Record {
     pub tries: Vec<Try>,
     /// The response did not reach the client whole.
     pub aborted: bool,
+    /// What the request has cost, in thousandths of a unit, if a room has found out.
+    pub cost: Option<u64>,
 }
 
 impl Record {
@@ -226,6 +228,7 @@ impl Record {
             upstream_status: None,
             tries: Vec::new(),
             aborted: false,
+            cost: None,
         }
     }
 

@@ -37,6 +37,7 @@ pub mod serialize;
 pub mod services;
 pub mod sessions;
 pub mod stats;
+pub mod usage;
 pub mod views;
 
 pub use build::{Build, BuildError};

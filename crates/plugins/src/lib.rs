@@ -30,6 +30,7 @@ pub mod tls_handshake_modifier;
 pub mod traffic_split;
 pub mod upstream_retry;
 pub mod upstream_timeout;
+pub mod usage;
 
 use plugin::Definition;
 use plugin::model::Catalog;
@@ -61,6 +62,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<upstream_retry::UpstreamRetry>(),
     plugin::room::<canary::Canary>(),
     plugin::room::<prometheus::Prometheus>(),
+    plugin::room::<usage::Usage>(),
     plugin::room::<file_log::FileLog>(),
     plugin::room::<request_termination::RequestTermination>(),
 ];
