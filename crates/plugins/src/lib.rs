@@ -18,6 +18,7 @@ pub mod key_auth;
 pub mod mirror;
 pub mod prometheus;
 pub mod proxy_cache;
+pub mod rate_limit_status;
 pub mod rate_limiting;
 pub mod rate_limiting_advanced;
 pub mod redirect;
@@ -47,6 +48,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<ip_restriction::IpRestriction>(),
     plugin::room::<request_size_limiting::RequestSizeLimiting>(),
     plugin::room::<acl::Acl>(),
+    plugin::room::<rate_limit_status::RateLimitStatus>(),
     plugin::room::<rate_limiting_advanced::RateLimitingAdvanced>(),
     plugin::room::<rate_limiting::RateLimiting>(),
     plugin::room::<route_by_header::RouteByHeader>(),
