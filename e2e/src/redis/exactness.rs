@@ -116,7 +116,8 @@ pub(super) fn what_is_left(lab: &Lab) -> Result<(), String> {
     let mut asking = Client::of(&other)?;
     let mut remaining = || -> Result<Vec<serde_json::Value>, String> {
         let text = asking.read("status", "-")?.text();
-        let told: serde_json::Value = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
+        let told: serde_json::Value =
+            serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
         let limits = told["limits"].as_array().cloned().unwrap_or_default();
         Ok(limits.iter().map(|limit| limit["remaining"].clone()).collect())
     };
@@ -127,7 +128,11 @@ pub(super) fn what_is_left(lab: &Lab) -> Result<(), String> {
     for _ in 0..3 {
         expect("after", remaining()?, vec![13.into(), 0.into(), 15.into()])?;
     }
-    expect("counted", Client::of(&one)?.statuses("plain", 14)?.iter().filter(|status| **status == 200).count(), 13)?;
+    expect(
+        "counted",
+        Client::of(&one)?.statuses("plain", 14)?.iter().filter(|status| **status == 200).count(),
+        13,
+    )?;
     drop(redis);
     // What the other gateway has counted itself decides where the failure mode says so: nothing.
     expect("without Redis", remaining()?, vec![serde_json::Value::Null, serde_json::Value::Null, 20.into()])

@@ -139,6 +139,34 @@ fn a_file_that_is_gone_or_no_database_is_noticed() {
 }
 
 #[test]
+fn a_full_disk_and_a_lock_of_somebody_else_cost_nothing() {
+    let (folder, cast, services) = (Folder::new(), cast(2000), services(NEW_YEAR_MS));
+    let inner = inner_at(&folder.file(), &services);
+    drop(inner.flush().unwrap());
+    let set = |pragma: &str| {
+        let mut desk = inner.desk.lock().unwrap();
+        desk.store.connection().unwrap().query_row(pragma, [], |_| Ok(())).unwrap();
+    };
+    // For this connection the disk has eight pages more than are used; another one is opened after the error.
+    set("PRAGMA max_page_count = 8");
+    (0..2000).for_each(|consumer| count(&inner, &cast, consumer, 1));
+    assert!(inner.flush().err().unwrap().contains("disk is full"));
+    assert_eq!((requests(&folder.file()), inner.figures.waiting.value()), (0, 2000), "all or nothing");
+    drop(inner.flush().unwrap());
+    assert_eq!((requests(&folder.file()), inner.figures.waiting.value()), (2000, 0));
+
+    // Not waited for this time.
+    set("PRAGMA busy_timeout = 0");
+    let other = Connection::open(folder.file()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    count(&inner, &cast, 0, 1);
+    assert!(inner.flush().err().unwrap().contains("database is locked"));
+    other.execute_batch("COMMIT").unwrap();
+    drop(inner.flush().unwrap());
+    assert_eq!(requests(&folder.file()), 2001);
+}
+
+#[test]
 fn a_database_of_a_later_version_is_left_alone() {
     let (folder, cast, services) = (Folder::new(), cast(1), services(NEW_YEAR_MS));
     let connection = Connection::open(folder.file()).unwrap();
@@ -197,6 +225,24 @@ fn two_writers_add_to_each_other_and_the_end_writes_what_is_left() {
     });
     assert_eq!(requests(&folder.file()), 6000);
     assert_eq!(rows(&folder.file(), "group_by=consumer").len(), 3);
+}
+
+#[test]
+fn many_lines_are_written_before_their_interval_ends() {
+    let (folder, cast, services) = (Folder::new(), cast(1), services(NEW_YEAR_MS));
+    let hour = Duration::from_secs(3600);
+    let settings = Settings { interval: hour, retention_days: None, ..Settings::at(folder.file()) };
+    let book = Book::start(&services, &settings);
+    for day in 1..=MOST_COUNTED as u64 {
+        let (consumer, matched) = (cast.consumers.first(), Some(&cast.matched));
+        book.count(0, Whose { started_ms: day * DAY_MS, consumer, matched }, &ONE);
+    }
+    let deadline = Instant::now() + 4 * PATIENCE;
+    while requests(&folder.file()) < MOST_COUNTED as i64 {
+        assert!(Instant::now() < deadline, "nobody has written them");
+        thread::park_timeout(GLANCE);
+    }
+    assert_eq!(book.inner.figures.unnamed.value(), 0);
 }
 
 #[test]

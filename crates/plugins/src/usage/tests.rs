@@ -100,6 +100,27 @@ fn a_reload_goes_on_counting() {
 }
 
 #[test]
+fn names_are_those_of_the_last_day() {
+    let named = |name: &str| {
+        let id = "0d3cf2e4-5b1a-4c8e-9f1d-6a7b8c9d0e1f";
+        let consumers = format!(
+            "[{{id: {id}, username: {name}, keyauth_credentials: [{{key: k}}]}}, {{username: stranger}}]"
+        );
+        document(&consumers, "{}")
+    };
+    let mut harness = harness_of(&named("zed"));
+    for name in ["zed", "abe", "mia"] {
+        harness.reload(&named(name)).unwrap();
+        ask(&mut harness, "k");
+        harness.clock.advance(DAY_MS);
+    }
+    let names = |query: &str| pick(&data(&harness, query), &["/consumer/name", "/requests"]);
+    assert_eq!(names("group_by=consumer"), json!([["mia", 3]]));
+    assert_eq!(names("group_by=consumer&to=2026-01-02"), json!([["abe", 2]]));
+    assert_eq!(names("consumer=zed"), json!([["zed", 1]]), "the name of that day");
+}
+
+#[test]
 fn a_service_may_say_what_a_request_costs() {
     let mut harness = harness("{cost: 2, cost_header: X-Usage-Cost}");
     let mut ask_for = |status, cost: &str| {
@@ -165,7 +186,7 @@ fn costs_have_three_decimals() {
 
 #[test]
 fn csv_survives_hostile_names() {
-    let names = ["=HYPERLINK(1)", "a \"b\", c", "one\ntwo", "@x", "-1", "plain"];
+    let names = ["=HYPERLINK(1)", "a \"b\", c", "one\ntwo", "@x", "-1", "x,y", "plain"];
     let consumers: Vec<Value> = names
         .iter()
         .enumerate()
@@ -183,7 +204,10 @@ fn csv_survives_hostile_names() {
     );
     let mut ends: Vec<&str> = lines.iter().map(|line| &line[37..line.rfind(",1,0,0,").unwrap()]).collect();
     ends.sort_unstable();
-    assert_eq!(ends, ["\"a \"\"b\"\", c\"", "\"one\ntwo\"", "'-1", "'=HYPERLINK(1)", "'@x", "plain"]);
+    assert_eq!(
+        ends,
+        ["\"a \"\"b\"\", c\"", "\"one\ntwo\"", "\"x,y\"", "'-1", "'=HYPERLINK(1)", "'@x", "plain"]
+    );
     assert!(lines.iter().all(|line| line.ends_with(",0.250")), "{text}");
     let rows = data(&harness, "group_by=consumer");
     let in_json = pick(&rows, &["/consumer/name"]);
