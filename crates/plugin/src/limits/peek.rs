@@ -83,9 +83,9 @@ impl Inquiry {
 
     /// Finds out, by the shared store where that decides. `worker` is the one that serves the request.
     pub async fn standings(&self, worker: usize) -> Vec<Standing> {
-        let limits = self.limits.limiter().limits().iter().enumerate();
+        let limits = self.limits.limiter().limits().iter();
         let Some(question) = &self.question else {
-            return limits.map(|(_, limit)| standing(limit, None)).collect();
+            return limits.map(|limit| standing(limit, None)).collect();
         };
         let verdict = self.look(worker, question).await;
         let left = |index, limit: &Limit, verdict: &Verdict| {
@@ -99,7 +99,7 @@ impl Inquiry {
         let told = |(index, limit): (usize, &Limit)| {
             standing(limit, verdict.as_ref().map(|verdict| left(index, limit, verdict)))
         };
-        limits.map(told).collect()
+        limits.enumerate().map(told).collect()
     }
 
     /// What a request would find; none if that is not known.

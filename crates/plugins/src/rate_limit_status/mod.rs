@@ -78,13 +78,13 @@ impl Phases for RateLimitStatus {
                     limits.push(asked.tell(&standing));
                 }
             }
-            let resume: Resume = Box::new(move |cx| answer(cx, limits));
+            let resume: Resume = Box::new(move |cx| answer(cx, &limits));
             resume
         })
     }
 }
 
-fn answer(cx: &mut Access<'_>, limits: Vec<Value>) -> Flow {
+fn answer(cx: &mut Access<'_>, limits: &[Value]) -> Flow {
     let consumer =
         cx.identity.consumer().map(|consumer| consumer.username.clone().or(consumer.custom_id.clone()));
     let body = json!({ "consumer": consumer.flatten(), "limits": limits });

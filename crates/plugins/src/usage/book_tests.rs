@@ -286,10 +286,44 @@ fn beyond_the_bounds_names_are_lost_and_nothing_else() {
     assert!((81 - 45 - 9..=81 - 2).contains(&unnamed), "{unnamed}");
 }
 
+/// A database that can be read and takes nothing.
+struct Full;
+
+impl Storing for Full {
+    fn add(&mut self, _: Uuid, _: i64, _: &Lines, _: u32) -> Result<(), String> {
+        Err("database or disk is full".to_owned())
+    }
+
+    fn last(&mut self, _: Uuid) -> Result<Option<i64>, String> {
+        Ok(None)
+    }
+
+    fn forget(&mut self, _: u32) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn connection(&mut self) -> Result<&Connection, String> {
+        Err("nothing is kept".to_owned())
+    }
+}
+
 #[test]
-fn a_database_that_stays_away_costs_no_more_memory_than_is_said() {
+fn a_database_that_takes_nothing_costs_no_more_memory_than_is_said() {
+    for missing in [true, false] {
+        let store: Box<dyn Storing> = match missing {
+            true => Box::new(Store::new(Path::new("/proc/no/such/folder/usage.db"), None)),
+            false => Box::new(Full),
+        };
+        keeps_within_bounds(store);
+    }
+    // Maps have a power of two of places, seven eighths of them used, and a byte for each.
+    let places = (MOST_WAITING * 2 * 8 / 7).next_power_of_two();
+    assert!(2 * places * (size_of::<(Key, Line)>() + 1) <= 64 << 20);
+}
+
+fn keeps_within_bounds(store: Box<dyn Storing>) {
     let (cast, services) = (cast(50), services(NEW_YEAR_MS));
-    let inner = inner_at(Path::new("/proc/no/such/folder/usage.db"), &services);
+    let inner = Inner::new(&services, store);
     inner.desk.lock().unwrap().most = 10;
     for day in 0..30 {
         (0..50).for_each(|consumer| count(&inner, &cast, consumer, 1));
@@ -303,9 +337,24 @@ fn a_database_that_stays_away_costs_no_more_memory_than_is_said() {
     let all = desk.waiting.iter().chain(desk.sent.iter()).map(|(_, line)| line.sums.requests);
     assert_eq!(all.sum::<u64>(), 30 * 50);
     assert!(inner.figures.unnamed.value() > 0);
-    // Maps have a power of two of places, seven eighths of them used, and a byte for each.
-    let places = (MOST_WAITING * 2 * 8 / 7).next_power_of_two();
-    assert!(2 * places * (size_of::<(Key, Line)>() + 1) <= 64 << 20);
+}
+
+#[test]
+fn the_end_of_the_gateway_writes_what_is_left_whoever_still_holds_the_room() {
+    let (folder, cast, services) = (Folder::new(), cast(1), services(NEW_YEAR_MS));
+    let interval = Duration::from_secs(3600);
+    services.keep_usage(Settings { interval, ..Settings::at(folder.file()) });
+    let document = "_format_version: \"3.0\"\nplugins: [{name: usage}]\n";
+    let config = declarative::load("kong.yml", document, &crate::catalog()).unwrap();
+    let shared = plugin::build::Shared::default();
+    let (row, routes) = (&config.plugins[0], &[][..]);
+    let cx = plugin::Build { config: &config, row, routes, services: &services, shared: &shared };
+    let room = plugin::room::<crate::usage::Usage>().build(row, &cx).unwrap();
+    let book = services.kept::<Book>(crate::usage::BOOK).unwrap();
+    count(&book.inner, &cast, 0, 3);
+    services.flush();
+    assert_eq!(requests(&folder.file()), 3);
+    drop((book, room));
 }
 
 #[test]

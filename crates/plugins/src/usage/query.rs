@@ -168,30 +168,9 @@ impl Query {
 
     /// The statement with its values.
     fn statement(&self) -> (String, Vec<Value>) {
-        let (mut conditions, mut values) = (vec!["1".to_owned()], Vec::new());
-        let mut bind = |text: &str| {
-            values.push(Value::from(text.to_owned()));
-            format!("?{}", values.len())
-        };
-        for (name, wanted) in [("consumer", &self.consumer), ("route", &self.route)] {
-            if let Some(wanted) = wanted {
-                let place = bind(wanted);
-                // Who has no id has no name either: an empty argument means requests without one.
-                let or_name = if wanted.is_empty() { "" } else { " OR {name}_name = {place}" };
-                let condition = format!("({{name}} = {{place}}{or_name})");
-                conditions.push(condition.replace("{name}", name).replace("{place}", &place));
-            }
-        }
-        for (comparison, day) in [("day >=", &self.from), ("day <=", &self.to)] {
-            if let Some(day) = day {
-                conditions.push(format!("{comparison} {}", bind(day)));
-            }
-        }
-        let names = self.by.iter().map(|column| column.name()).collect::<Vec<_>>().join(", ");
-        if let Some(after) = self.after.as_ref().filter(|after| !after.is_empty()) {
-            let places = after.iter().map(|text| bind(text)).collect::<Vec<_>>().join(", ");
-            conditions.push(format!("({names}) > ({places})"));
-        }
+        let mut values = Vec::new();
+        let conditions = self.conditions(&mut values).join(" AND ");
+        let names = self.names();
         let (grouped, sorted) = match self.by.is_empty() {
             true => (" HAVING count(*) > 0".to_owned(), String::new()),
             false => (format!(" GROUP BY {names}"), format!(" ORDER BY {names}")),
@@ -200,11 +179,45 @@ impl Query {
         let text = format!(
             "SELECT day, consumer, consumer_name, route, route_name, max(day), sum(requests), sum(errors), \
              sum(server_errors), sum(request_bytes), sum(response_bytes), sum(cost_thousandths) FROM usage \
-             WHERE {}{grouped}{sorted} LIMIT {}",
-            conditions.join(" AND "),
+             WHERE {conditions}{grouped}{sorted} LIMIT {}",
             self.size + 1
         );
         (text, values)
+    }
+
+    /// What rows have to fulfil, with its values: no argument becomes part of the text.
+    fn conditions(&self, values: &mut Vec<Value>) -> Vec<String> {
+        let mut bind = |text: &str| {
+            values.push(Value::from(text.to_owned()));
+            format!("?{}", values.len())
+        };
+        let mut conditions = vec!["1".to_owned()];
+        for (column, wanted) in [("consumer", &self.consumer), ("route", &self.route)] {
+            match wanted.as_deref() {
+                None => {}
+                // Who has no name has an id, so that only nobody is meant.
+                Some("") => conditions.push(format!("{column} = ''")),
+                Some(wanted) => {
+                    let place = bind(wanted);
+                    conditions.push(format!("({column} = {place} OR {column}_name = {place})"));
+                }
+            }
+        }
+        for (comparison, day) in [("day >=", &self.from), ("day <=", &self.to)] {
+            if let Some(day) = day {
+                conditions.push(format!("{comparison} {}", bind(day)));
+            }
+        }
+        if let Some(after) = &self.after {
+            let places = after.iter().map(|text| bind(text)).collect::<Vec<_>>().join(", ");
+            conditions.push(format!("({}) > ({places})", self.names()));
+        }
+        conditions
+    }
+
+    /// The columns that rows are told apart by.
+    fn names(&self) -> String {
+        self.by.iter().map(|column| column.name()).collect::<Vec<_>>().join(", ")
     }
 
     fn row(&self, row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
@@ -241,7 +254,7 @@ impl Query {
         let given =
             [("consumer", &self.consumer), ("route", &self.route), ("from", &self.from), ("to", &self.to)];
         let given = given.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
-        let by = self.by.iter().map(|column| column.name()).collect::<Vec<_>>().join(",");
+        let by = self.names();
         let (form, size) = (if self.form == Form::Csv { "csv" } else { "json" }, self.size.to_string());
         let rest = [("group_by", by.as_str()), ("format", form), ("size", &size), ("offset", offset)];
         let all = given.chain(rest).map(|(name, value)| format!("{name}={}", escaped(value)));
