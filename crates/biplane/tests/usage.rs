@@ -61,7 +61,7 @@ fn ask(gateway: &Gateway, times: u64) {
     }
 }
 
-fn kill(gateway: Gateway) {
+fn kill(gateway: &Gateway) {
     let id = gateway.id();
     gateway.signal(Signal::SIGKILL);
     eventually("a process that is killed ends", || !is_running(id));
@@ -75,7 +75,8 @@ fn a_process_that_is_killed_loses_what_came_after_the_last_write_and_nothing_els
     // A request is counted when its client has been answered, so a moment later.
     eventually("what came is counted", || counted(&gateway) == 100);
     ask(&gateway, 30);
-    kill(gateway);
+    kill(&gateway);
+    drop(gateway);
     let gateway = start(&folder, "1h");
     assert_eq!(counted(&gateway), 100);
     ask(&gateway, 7);
@@ -104,7 +105,8 @@ fn kills_under_load_count_nothing_twice() {
             over.store(true, Ordering::Relaxed);
         });
         let written = stored(&folder);
-        kill(gateway);
+        kill(&gateway);
+        drop(gateway);
         // Of each client one request may have been counted whose answer it has not read.
         answered += served.into_inner() + CLIENTS;
         assert!((before + 200..=answered).contains(&written), "round {round}: {written} of {answered}");

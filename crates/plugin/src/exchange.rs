@@ -210,7 +210,7 @@ pub struct Record {
     /// The response did not reach the client whole.
     pub aborted: bool,
     /// What the request has cost, in thousandths of a unit, if a room has found out.
-    pub cost: Option<u64>,
+    pub cost: Option<u32>,
 }
 
 impl Record {

@@ -231,7 +231,7 @@ impl HeaderFilter<'_> {
     }
 
     /// The request costs so many thousandths of a unit.
-    pub fn charge(&mut self, thousandths: u64) {
+    pub fn charge(&mut self, thousandths: u32) {
         self.exchange.record.cost = Some(thousandths);
     }
 

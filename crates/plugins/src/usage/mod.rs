@@ -52,7 +52,7 @@ fn chargeable(cost: &Value) -> Result<(), String> {
 pub struct Usage {
     /// None where a configuration is only checked.
     book: Option<Arc<Book>>,
-    cost: u64,
+    cost: u32,
     cost_header: Option<Box<str>>,
     hides: bool,
     charges_errors: bool,
@@ -71,7 +71,7 @@ impl Plugin for Usage {
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
         Ok(Self {
             book: if cx.services.dry_run { None } else { Some(open(cx)?) },
-            cost: (config.cost * 1000.0).round() as u64,
+            cost: (config.cost * 1000.0).round() as u32,
             cost_header: config.cost_header.map(Into::into),
             hides: config.hide_cost_header,
             charges_errors: config.charge_errors,
@@ -124,15 +124,15 @@ impl Usage {
             server_errors: (status >= 500).into(),
             request_bytes: record.request_bytes,
             response_bytes: record.response_bytes,
-            cost: record.cost.unwrap_or(if charged { self.cost } else { 0 }),
+            cost: record.cost.unwrap_or(if charged { self.cost } else { 0 }).into(),
         }
     }
 }
 
 /// A number of units in thousandths, rounded; none for what is no number, or not within the bounds.
-fn thousandths(text: &[u8]) -> Option<u64> {
+fn thousandths(text: &[u8]) -> Option<u32> {
     let units: f64 = std::str::from_utf8(text).ok()?.trim().parse().ok()?;
-    (0.0..=LARGEST_COST).contains(&units).then_some((units * 1000.0).round() as u64)
+    (0.0..=LARGEST_COST).contains(&units).then_some((units * 1000.0).round() as u32)
 }
 
 #[cfg(test)]
