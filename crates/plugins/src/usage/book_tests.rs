@@ -283,7 +283,8 @@ fn beyond_the_bounds_names_are_lost_and_nothing_else() {
     let unnamed = fewer.absorb(&mut lines, 2);
     assert!(fewer.len() <= 5 && lines.is_empty(), "{}", fewer.len());
     assert_eq!(fewer.iter().map(|(_, line)| line.sums.requests).sum::<u64>(), 81);
-    assert!((81 - 45 - 9..=81 - 2).contains(&unnamed), "{unnamed}");
+    // Lines come in any order: two keep their names, and of the four that had a consumer's, two or more lose it.
+    assert!((2..=81 - 2).contains(&unnamed), "{unnamed}");
 }
 
 /// A database that can be read and takes nothing.
