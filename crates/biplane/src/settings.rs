@@ -1,10 +1,13 @@
 //! Settings from the environment of a DB-less Kong deployment (`KONG_*`), and what of it is not honoured.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
 use engine::{Settings, TlsSettings};
+use plugin::usage;
 
 use crate::tls;
 
@@ -39,6 +42,8 @@ pub struct FromEnvironment {
     pub dns_servers: Vec<std::net::SocketAddr>,
     /// Which kinds of records names are asked for.
     pub dns_order: engine::DnsOrder,
+    /// Where usage is kept, if anywhere.
+    pub usage: Option<usage::Settings>,
     /// Everything that was given, for `GET /`.
     pub given: Environment,
     /// What was given and is not honoured.
@@ -75,8 +80,9 @@ pub fn from_environment(
     if !reading.problems.is_empty() {
         return Err(reading.problems.join("\n"));
     }
+    let usage = reading.usage(&given);
     let Reading { settings, servers: dns_servers, order: dns_order, .. } = reading;
-    Ok(FromEnvironment { settings, admin_tls, status_tls, dns_servers, dns_order, given, warnings })
+    Ok(FromEnvironment { settings, admin_tls, status_tls, dns_servers, dns_order, usage, given, warnings })
 }
 
 fn unhonoured_values(given: &Environment) -> Vec<String> {
@@ -101,8 +107,13 @@ struct Reading {
     settings: Settings,
     servers: Vec<std::net::SocketAddr>,
     order: engine::DnsOrder,
+    usage_interval: Option<Duration>,
+    usage_retention_days: Option<u32>,
     problems: Vec<String>,
 }
+
+/// Times between two writes of usage: longer ones lose too much, shorter ones write for nothing.
+const USAGE_INTERVALS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 
 impl Reading {
     /// Applies one variable. Whether it is one that is honoured.
@@ -150,9 +161,43 @@ impl Reading {
                 Ok(order) => self.order = order,
                 Err(()) => self.wrong(name, value, "an order of LAST, SRV, A, AAAA (after A) and CNAME"),
             },
-            _ => return self.apply_own(settings, name, value),
+            _ => return self.apply_own(settings, name, value) || self.apply_usage(name, value),
         }
         true
+    }
+
+    /// Settings of the database of usage.
+    fn apply_usage(&mut self, name: &str, value: &str) -> bool {
+        match name {
+            "usage_database" if value.is_empty() => self.wrong(name, value, "the path of a file"),
+            "usage_database" => {}
+            "usage_flush_interval" => {
+                self.usage_interval = duration(value).filter(|given| USAGE_INTERVALS.contains(given));
+                if self.usage_interval.is_none() {
+                    self.wrong(name, value, "a time from 100ms to 1h");
+                }
+            }
+            "usage_retention_days" => {
+                let mut days = 0;
+                self.value(name, value, &mut days);
+                self.usage_retention_days = Some(days);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn usage(&self, given: &Environment) -> Option<usage::Settings> {
+        let in_prefix = || given.get("prefix").map(|prefix| Path::new(prefix).join("usage.db"));
+        let database = given.get("usage_database").map(Into::into).or_else(in_prefix)?;
+        let usual = usage::Settings::at(database);
+        let retention_days =
+            self.usage_retention_days.map_or(usual.retention_days, |days| (days > 0).then_some(days));
+        Some(usage::Settings {
+            interval: self.usage_interval.unwrap_or(usual.interval),
+            retention_days,
+            ..usual
+        })
     }
 
     /// Settings that Kong does not have; they follow its way of naming.
@@ -337,6 +382,28 @@ mod tests {
         assert_eq!((settings.min_body_rate, settings.min_send_rate), (4096, 0));
         assert_eq!((settings.min_rate_grace.as_secs(), settings.plugin_timeout.as_secs()), (30, 5));
         assert!(warnings.is_empty(), "{warnings:?}");
+    }
+
+    #[test]
+    fn usage_is_kept_where_the_settings_say() {
+        let usage = |variables: &[(&str, &str)]| read(variables).unwrap().usage;
+        assert_eq!(usage(&[]), None);
+        let in_prefix = usage(&[("KONG_PREFIX", "/var/lib/biplane")]).unwrap();
+        assert_eq!(in_prefix, usage::Settings::at("/var/lib/biplane/usage.db"));
+        let all = usage(&[
+            ("KONG_PREFIX", "/var/lib/biplane"),
+            ("KONG_USAGE_DATABASE", "/data/u.db"),
+            ("KONG_USAGE_FLUSH_INTERVAL", "500ms"),
+            ("KONG_USAGE_RETENTION_DAYS", "0"),
+        ]);
+        let (interval, retention_days) = (Duration::from_millis(500), None);
+        assert_eq!(all, Some(usage::Settings { database: "/data/u.db".into(), interval, retention_days }));
+        let wrong = [
+            ("KONG_USAGE_DATABASE", ""),
+            ("KONG_USAGE_FLUSH_INTERVAL", "99ms"),
+            ("KONG_USAGE_RETENTION_DAYS", "-1"),
+        ];
+        assert_eq!(read(&wrong).unwrap_err().lines().count(), 3);
     }
 
     #[test]

@@ -152,6 +152,9 @@ pub fn start(options: Options<'_>, inheritance: &mut Inheritance) -> Result<Star
     let status = bind(&places.status, &environment.status_tls, "--status-listen", inheritance)?;
     let control_sockets = copies(places, &admin, &status).map_err(Failure::System)?;
     let services = Services::new(places.workers, Clock::default(), false);
+    if let Some(usage) = &environment.usage {
+        services.keep_usage(usage.clone());
+    }
     let gateway = start_gateway(places, environment, &services, config, inheritance)?;
     let mut origin = Origin::new(file, catalog, gateway.clone(), text);
     origin.has_staples = !tls::staples(&environment.settings.tls).is_empty();

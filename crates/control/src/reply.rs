@@ -80,7 +80,8 @@ impl Reply {
 }
 
 impl From<Answer> for Reply {
-    fn from(answer: Answer) -> Self {
-        Self { answer, headers: Vec::new() }
+    fn from(mut answer: Answer) -> Self {
+        let headers = std::mem::take(&mut answer.headers);
+        Self { answer, headers }
     }
 }

@@ -34,19 +34,31 @@ pub struct Answer {
     pub content_type: &'static str,
     /// The body; empty for 204.
     pub body: Vec<u8>,
+    /// Further headers.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 impl Answer {
     /// A JSON answer.
     #[must_use]
     pub fn json(status: u16, value: &serde_json::Value) -> Self {
-        Self { status, content_type: "application/json; charset=utf-8", body: value.to_string().into_bytes() }
+        Self {
+            status,
+            content_type: "application/json; charset=utf-8",
+            body: value.to_string().into_bytes(),
+            headers: Vec::new(),
+        }
     }
 
     /// 204 with no body.
     #[must_use]
     pub fn no_content() -> Self {
-        Self { status: 204, content_type: "application/json; charset=utf-8", body: Vec::new() }
+        Self {
+            status: 204,
+            content_type: "application/json; charset=utf-8",
+            body: Vec::new(),
+            headers: Vec::new(),
+        }
     }
 
     /// Kong's 404 body.

@@ -214,6 +214,8 @@ pub struct Record {
     pub broken: Option<Trouble>,
     /// The response did not reach the client whole.
     pub aborted: bool,
+    /// What the request has cost, in thousandths of a unit, if a room has found out.
+    pub cost: Option<u32>,
 }
 
 impl Record {
@@ -232,6 +234,7 @@ impl Record {
             tries: Vec::new(),
             broken: None,
             aborted: false,
+            cost: None,
         }
     }
 

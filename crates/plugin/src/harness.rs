@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use model::{Catalog, Config};
 use tokio::runtime::Runtime;
@@ -22,6 +22,7 @@ use crate::guard::Instead;
 use crate::reply::Body;
 use crate::room::{Definition, Phase, Phases};
 use crate::services::{Services, Worker};
+use crate::usage;
 use crate::views::{Access, BodyFilter, BodyMode, HeaderFilter, Log, Rewrite};
 
 /// The time the harness's clock shows at first: 2026-01-01 00:00:00 UTC, in milliseconds.
@@ -157,6 +158,8 @@ impl Harness {
     pub fn chain(definitions: &[&'static dyn Definition], document: &str) -> Result<Self, String> {
         let clock = Clock::fixed(START_MS);
         let services = Services::new(2, clock.clone(), false);
+        let interval = Duration::from_secs(3600);
+        services.keep_usage(usage::Settings { interval, ..usage::Settings::at(":memory:") });
         let worker = Rc::new(Worker::seeded(0, services.clone(), SEED));
         let mut harness = Self {
             clock,

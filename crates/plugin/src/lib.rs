@@ -39,6 +39,7 @@ pub mod serialize;
 pub mod services;
 pub mod sessions;
 pub mod stats;
+pub mod usage;
 pub mod views;
 
 pub use build::{Build, BuildError};

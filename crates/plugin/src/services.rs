@@ -2,8 +2,9 @@
 
 use std::any::{Any, TypeId};
 use std::cell::{Cell, OnceCell};
+use std::ptr;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use ahash::AHashMap;
@@ -16,6 +17,7 @@ use crate::exchange::Exchange;
 use crate::figures::Figures;
 use crate::journal::{Journal, Sink};
 use crate::stats::Stats;
+use crate::usage;
 
 /// Health of one address of an upstream's target, for metrics (kong.md 7).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +107,12 @@ type Discovering = Box<dyn Fn() -> DiscoveryReport + Send + Sync>;
 type ClientTls = Box<dyn Fn(bool) -> Result<Arc<ClientConfig>, String> + Send + Sync>;
 type Kept = AHashMap<(TypeId, String), Arc<dyn Any + Send + Sync>>;
 
+/// What has something to finish when the gateway stops.
+pub trait Ending: Send + Sync {
+    /// Finishes it, within some seconds.
+    fn finish(&self);
+}
+
 /// Services shared by all workers and kept over reloads.
 pub struct Services {
     /// Wall-clock time.
@@ -126,6 +134,8 @@ pub struct Services {
     steering: Mutex<Option<HealthSteering>>,
     discovering: Mutex<Option<Discovering>>,
     client_tls: OnceLock<ClientTls>,
+    usage: OnceLock<usage::Settings>,
+    endings: Mutex<Vec<Weak<dyn Ending>>>,
 }
 
 impl Services {
@@ -145,6 +155,8 @@ impl Services {
             steering: Mutex::new(None),
             discovering: Mutex::new(None),
             client_tls: OnceLock::new(),
+            usage: OnceLock::new(),
+            endings: Mutex::default(),
         })
     }
 
@@ -199,11 +211,36 @@ impl Services {
         self.keep(key, || Journal::start(self.workers, sink()))
     }
 
-    /// Writes out what every journal holds, waiting for it. Called once, when the gateway stops.
+    /// Writes out what every journal holds, and has everything finished that asked for it, waiting for it. Called once,
+    /// when the gateway stops.
     pub fn flush(&self) {
         for (_, journal) in self.all_kept::<Journal>() {
             journal.close();
         }
+        let endings = std::mem::take(&mut *self.endings.lock().unwrap_or_else(PoisonError::into_inner));
+        for ending in endings.iter().filter_map(Weak::upgrade) {
+            ending.finish();
+        }
+    }
+
+    /// Has `ending` finished when the gateway stops, unless it is gone by then.
+    pub fn finish_at_end<E: Ending + 'static>(&self, ending: &Arc<E>) {
+        let mut endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
+        let ending: Weak<E> = Arc::downgrade(ending);
+        endings.retain(|known| known.strong_count() > 0 && !ptr::addr_eq(known.as_ptr(), ending.as_ptr()));
+        endings.push(ending);
+    }
+
+    /// Says where usage is kept. Called once, before there are rooms.
+    pub fn keep_usage(&self, settings: usage::Settings) {
+        // A second word would be about a database that nobody has asked for: the first one stays.
+        let _ = self.usage.set(settings);
+    }
+
+    /// Where usage is kept, if anywhere.
+    #[must_use]
+    pub fn usage(&self) -> Option<&usage::Settings> {
+        self.usage.get()
     }
 
     /// Log lines dropped because a journal was full, over all journals.

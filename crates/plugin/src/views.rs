@@ -244,6 +244,11 @@ impl HeaderFilter<'_> {
         self.exchange.response.set_reason(b"");
     }
 
+    /// The request costs so many thousandths of a unit.
+    pub fn charge(&mut self, thousandths: u32) {
+        self.exchange.record.cost = Some(thousandths);
+    }
+
     /// Asks for the response body; `Content-Length` follows a replacement.
     pub fn want_body(&mut self, mode: BodyMode) {
         self.exchange.body_mode = self.exchange.body_mode.max(mode);

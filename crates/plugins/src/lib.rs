@@ -18,6 +18,7 @@ pub mod key_auth;
 pub mod mirror;
 pub mod prometheus;
 pub mod proxy_cache;
+pub mod rate_limit_status;
 pub mod rate_limiting;
 pub mod rate_limiting_advanced;
 pub mod redirect;
@@ -30,6 +31,7 @@ pub mod tls_handshake_modifier;
 pub mod traffic_split;
 pub mod upstream_retry;
 pub mod upstream_timeout;
+pub mod usage;
 
 use plugin::Definition;
 use plugin::model::Catalog;
@@ -46,6 +48,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<ip_restriction::IpRestriction>(),
     plugin::room::<request_size_limiting::RequestSizeLimiting>(),
     plugin::room::<acl::Acl>(),
+    plugin::room::<rate_limit_status::RateLimitStatus>(),
     plugin::room::<rate_limiting_advanced::RateLimitingAdvanced>(),
     plugin::room::<rate_limiting::RateLimiting>(),
     plugin::room::<route_by_header::RouteByHeader>(),
@@ -61,6 +64,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<upstream_retry::UpstreamRetry>(),
     plugin::room::<canary::Canary>(),
     plugin::room::<prometheus::Prometheus>(),
+    plugin::room::<usage::Usage>(),
     plugin::room::<file_log::FileLog>(),
     plugin::room::<request_termination::RequestTermination>(),
 ];

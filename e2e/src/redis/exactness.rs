@@ -94,3 +94,46 @@ pub(super) fn counts_told_in_intervals(lab: &Lab) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// What is left is told by every gateway as Redis knows it, without being counted; and as unknown once Redis is gone.
+pub(super) fn what_is_left(lab: &Lab) -> Result<(), String> {
+    let redis = Server::start(lab.folder(), "")?;
+    let port = redis.port;
+    let plain = format!(
+        "{{name: rate-limiting, config: {{year: 20, limit_by: ip, policy: redis, fault_tolerant: false, redis: {{host: \
+         127.0.0.1, port: {port}}}}}}}"
+    );
+    let advanced = |more: &str| {
+        format!(
+            "{{name: rate-limiting-advanced, config: {{limit: [20], window_size: [{YEAR}], identifier: ip, strategy: \
+             redis, sync_rate: 0, redis: {{port: {port}}}, {more}}}}}"
+        )
+    };
+    let (sliding, smooth) = (advanced("failure_mode: closed"), advanced("algorithm: gcra, burst: [20]"));
+    let status = "{name: rate-limit-status, config: {routes: [plain, sliding, smooth]}}";
+    let kinds = [("plain", plain.as_str()), ("sliding", &sliding), ("smooth", &smooth), ("status", status)];
+    let (one, other) = (lab.gateway(&kinds, &[])?, lab.gateway(&kinds, &[])?);
+    let mut asking = Client::of(&other)?;
+    let mut remaining = || -> Result<Vec<serde_json::Value>, String> {
+        let text = asking.read("status", "-")?.text();
+        let told: serde_json::Value =
+            serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
+        let limits = told["limits"].as_array().cloned().unwrap_or_default();
+        Ok(limits.iter().map(|limit| limit["remaining"].clone()).collect())
+    };
+    expect("before", remaining()?, vec![20.into(); 3])?;
+    for (kind, count) in [("plain", 7), ("sliding", 20), ("smooth", 5)] {
+        expect(kind, Client::of(&one)?.statuses(kind, count)?, vec![200; count])?;
+    }
+    for _ in 0..3 {
+        expect("after", remaining()?, vec![13.into(), 0.into(), 15.into()])?;
+    }
+    expect(
+        "counted",
+        Client::of(&one)?.statuses("plain", 14)?.iter().filter(|status| **status == 200).count(),
+        13,
+    )?;
+    drop(redis);
+    // What the other gateway has counted itself decides where the failure mode says so: nothing.
+    expect("without Redis", remaining()?, vec![serde_json::Value::Null, serde_json::Value::Null, 20.into()])
+}

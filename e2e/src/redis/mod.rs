@@ -8,6 +8,7 @@ mod topologies;
 
 use crate::client::Connection;
 use crate::gateway::Gateway;
+use crate::message::Message;
 use crate::{Settings, Target};
 use server::Folder;
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ type Story = (&'static str, fn(&Lab) -> Result<(), String>);
 const STORIES: &[Story] = &[
     ("three-gateways-and-fifty-clients", exactness::three_gateways_and_fifty_clients),
     ("counts-told-in-intervals", exactness::counts_told_in_intervals),
+    ("what-is-left", exactness::what_is_left),
     ("stalled", outages::stalled),
     ("killed-and-started-anew", outages::killed_and_started_anew),
     ("tls-and-users", topologies::tls_and_users),
@@ -89,9 +91,14 @@ impl Client {
 
     /// Asks as a tenant: the value of a request field.
     fn get_as(&mut self, path: &str, tenant: &str) -> Result<u16, String> {
+        Ok(self.read(path, tenant)?.status())
+    }
+
+    /// The whole answer.
+    fn read(&mut self, path: &str, tenant: &str) -> Result<Message, String> {
         self.0.send(format!("GET /{path} HTTP/1.1\r\nHost: limits\r\nX-Tenant: {tenant}\r\n\r\n").as_bytes());
         match self.0.answer("GET") {
-            Ok(Some(reply)) => Ok(reply.message.status()),
+            Ok(Some(reply)) => Ok(reply.message),
             Ok(None) => Err(format!("/{path} was not answered: the connection is closed")),
             Err(error) => Err(format!("/{path} was not answered: {error}")),
         }

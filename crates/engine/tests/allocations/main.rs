@@ -12,6 +12,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 mod http2;
 mod tls;
@@ -20,8 +21,8 @@ use engine::Listener;
 use engine::gateway::{Gateway, Parts};
 use engine::{DnsSettings, Resolver, Settings};
 use libtest_mimic::{Arguments, Trial};
-use plugin::Services;
 use plugin::clock::Clock;
+use plugin::{Services, usage};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -36,7 +37,7 @@ const RESPONSE: &[u8] =
 /// A story that panics if it does not hold.
 type Story = (&'static str, fn());
 
-const STORIES: [Story; 12] = [
+const STORIES: [Story; 13] = [
     ("plain_proxying_allocates_nothing", plain_proxying_allocates_nothing),
     ("no_way_to_balance_allocates_anything", no_way_to_balance_allocates_anything),
     ("a_small_post_allocates_only_its_body", a_small_post_allocates_only_its_body),
@@ -47,6 +48,7 @@ const STORIES: [Story; 12] = [
     ),
     ("several_local_limits_allocate_nothing", several_local_limits_allocate_nothing),
     ("choosing_a_release_allocates_nothing", choosing_a_release_allocates_nothing),
+    ("counting_usage_allocates_nothing", counting_usage_allocates_nothing),
     ("a_websocket_message_allocates_nothing", a_websocket_message_allocates_nothing),
     ("plain_proxying_under_tls_allocates_what_rustls_does", tls::plain_proxying_allocates_what_rustls_does),
     ("a_chain_of_plugins_under_tls_allocates_what_rustls_does", tls::a_chain_allocates_what_rustls_does),
@@ -82,9 +84,13 @@ fn gateway(document: &str, speech: Speech) -> Gateway {
     let mut settings = Settings::default();
     settings.tls.default_certificates = engine::default_pairs(None).unwrap();
     let config = model::declarative::load("test.yml", document, &plugins::catalog()).unwrap();
+    let services = Services::new(1, Clock::default(), false);
+    // So often that some writes fall into every story that counts usage.
+    let interval = Duration::from_millis(20);
+    services.keep_usage(usage::Settings { interval, ..usage::Settings::at(":memory:") });
     let parts = Parts {
         definitions: plugins::ROOMS,
-        services: Services::new(1, Clock::default(), false),
+        services,
         resolver: Resolver::start(DnsSettings::default()).unwrap(),
         settings,
         listeners: vec![Listener {
@@ -308,6 +314,20 @@ fn choosing_a_release_allocates_nothing() {
     let place = format!("upstream_port: {}, hash", upstream().port());
     let releases = RELEASES.replace("hash: none", &format!("{place}: none"));
     assert_eq!(per_request(&format!("{PLAIN}{releases}"), PLAIN_REQUEST), 0);
+}
+
+/// The upstream names no cost, so that the fixed one is charged.
+const COUNTED_USAGE: &str = "
+plugins:
+- {name: key-auth}
+- {name: usage, config: {cost: 0.5, cost_header: X-Usage-Cost}}
+consumers:
+- {username: alice, keyauth_credentials: [{key: secret}]}
+";
+
+fn counting_usage_allocates_nothing() {
+    let request = b"GET /path HTTP/1.1\r\nHost: example.test\r\napikey: secret\r\n\r\n";
+    assert_eq!(per_request(&format!("{PLAIN}{COUNTED_USAGE}"), request), 0);
 }
 
 fn a_websocket_message_allocates_nothing() {

@@ -7,6 +7,7 @@ use ahash::AHashMap;
 use uuid::Uuid;
 
 use crate::build::{Build, BuildError};
+use crate::exchange::Matched;
 use crate::views::Access;
 
 /// One thing that tells callers apart.
@@ -52,6 +53,14 @@ pub struct Caller {
 /// The first group of each consumer that is in one.
 struct FirstGroups(AHashMap<Uuid, Uuid>);
 
+/// Where a request goes, or would go.
+pub struct Target<'a> {
+    /// Its route, if there is one, or one is meant.
+    pub matched: Option<&'a Matched>,
+    /// Its path. Without it, any path that a limit is for.
+    pub path: Option<&'a [u8]>,
+}
+
 /// Who is calling: a kind, so that an address never equals a header's value, and bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Identifier<'a> {
@@ -87,12 +96,23 @@ impl Caller {
 
     /// Calls `with` with who is calling.
     pub fn identify<R>(&self, cx: &Access<'_>, with: impl FnOnce(Identifier<'_>) -> R) -> R {
+        let target = Target { matched: cx.matched.as_deref(), path: Some(&cx.normalized_path) };
+        self.identify_at(cx, &target, with)
+    }
+
+    /// Calls `with` with who would be calling if the request went to `target`.
+    pub fn identify_at<R>(
+        &self,
+        cx: &Access<'_>,
+        target: &Target<'_>,
+        with: impl FnOnce(Identifier<'_>) -> R,
+    ) -> R {
         if let [naming] = self.namings.as_slice() {
-            return self.one(naming, cx, with);
+            return self.one(naming, cx, target, with);
         }
         let mut bytes = Vec::with_capacity(64);
         for naming in &self.namings {
-            self.one(naming, cx, |part| {
+            self.one(naming, cx, target, |part| {
                 bytes.push(part.kind);
                 bytes.extend_from_slice(&(part.bytes.len() as u64).to_le_bytes());
                 bytes.extend_from_slice(part.bytes);
@@ -101,11 +121,24 @@ impl Caller {
         with(Identifier { kind: COMPOUND, bytes: &bytes })
     }
 
-    fn one<R>(&self, naming: &Naming, cx: &Access<'_>, with: impl FnOnce(Identifier<'_>) -> R) -> R {
+    /// Whether `target` says enough to tell callers apart.
+    #[must_use]
+    pub fn is_told_by(&self, target: &Target<'_>) -> bool {
+        let is_of_target = |naming: &Naming| matches!(naming, Naming::Service | Naming::Route);
+        target.matched.is_some() || !self.namings.iter().any(is_of_target)
+    }
+
+    fn one<R>(
+        &self,
+        naming: &Naming,
+        cx: &Access<'_>,
+        target: &Target<'_>,
+        with: impl FnOnce(Identifier<'_>) -> R,
+    ) -> R {
         let identity = &cx.identity;
         let consumer = || identity.consumer().map(|consumer| consumer.id);
         let credential = || identity.credential().map(|credential| credential.id);
-        let matched = cx.matched.as_ref();
+        let matched = target.matched;
         let id = match naming {
             Naming::Consumer => consumer(),
             Naming::ConsumerBy(name) => {
@@ -129,7 +162,7 @@ impl Caller {
                 }
                 None
             }
-            Naming::Path(path) if cx.normalized_path == path.as_bytes() => {
+            Naming::Path(path) if target.path.is_none_or(|asked| asked == path.as_bytes()) => {
                 return with(Identifier { kind: PATH, bytes: path.as_bytes() });
             }
             Naming::Path(_) | Naming::Address => None,

@@ -100,6 +100,10 @@ impl Limiter {
         &self.limits
     }
 
+    pub(super) fn table(&self) -> &Table {
+        &self.table
+    }
+
     pub(super) fn shared(&self) -> Option<&Shared> {
         self.shared.as_ref()
     }

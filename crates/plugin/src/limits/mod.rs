@@ -2,7 +2,8 @@
 //!
 //! A [`Limiter`] holds the limits of an instance. Requests are counted in a [`Table`] of this process, or in a
 //! [`Ledger`], Redis, that several gateways share; or here first and there in intervals ([`batches`]). A [`Caller`]
-//! says whose requests are counted together. [`decide`] puts them together for a room.
+//! says whose requests are counted together. [`decide`] puts them together for a room. A [`Register`] knows all limits of
+//! a snapshot, and an [`Inquiry`] tells how a caller stands with some of them, without counting.
 
 pub mod batches;
 mod caller;
@@ -10,14 +11,18 @@ mod decide;
 mod ledger;
 mod limit;
 mod limiter;
+mod peek;
+mod register;
 mod table;
 mod window;
 
-pub use caller::{Caller, ConsumerName, Identifier, Naming};
+pub use caller::{Caller, ConsumerName, Identifier, Naming, Target};
 pub use decide::{Decision, Limited, decide, decide_again};
 pub use ledger::{Ledger, Question};
 pub use limit::{Algorithm, Limit, Span};
 pub use limiter::{FailureMode, Limiter, Setup, Sharing};
+pub use peek::{Inquiry, Left, Readable, Standing};
+pub use register::{Entry, Register};
 pub use table::{Demand, Measure, Pending, Refused, Table};
 pub use window::{Period, Window};
 

@@ -162,6 +162,23 @@ impl Table {
         verdict
     }
 
+    /// What [`Table::take`] would find, without counting.
+    pub fn look(&self, key: u128, demands: &[Demand]) -> Verdict {
+        let mut cells = [Cell::default(); MOST_LIMITS];
+        let mut slots = self.shard(key).0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.find(key) {
+            cells[..self.limits].copy_from_slice(slots.group(slot, self.limits));
+        }
+        drop(slots);
+        let mut verdict = Verdict { admitted: true, ..Verdict::default() };
+        for (index, (cell, demand)) in cells.iter_mut().zip(demands).enumerate() {
+            cell.advance(demand);
+            verdict.admitted &= cell.has_room(demand);
+            (verdict.count[index], verdict.more[index]) = cell.reading(demand);
+        }
+        verdict
+    }
+
     /// Takes note of what `key` has counted since this was last called; none for a caller who is not in the table.
     pub fn collect(&self, key: u128) -> Option<[Pending; MOST_LIMITS]> {
         let mut slots = self.shard(key).0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -101,7 +101,7 @@ impl Phases for Prometheus {
 
 fn metrics(call: &Call<'_>) -> Answer {
     let body = exposition::write(call.services).into_bytes();
-    Answer { status: 200, content_type: "text/plain; charset=UTF-8", body }
+    Answer { status: 200, content_type: "text/plain; charset=UTF-8", body, headers: Vec::new() }
 }
 
 #[cfg(test)]

@@ -159,7 +159,7 @@ impl Plugin for RateLimiting {
         let table = cx.row.id.to_string();
         let sharing = sharing(&config, &table, cx)?;
         let setup = Setup { limits, refused: Refused::Forgotten, table: &table, sharing };
-        Ok(Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             limiter: Limiter::new(cx.services, setup),
             periods,
             caller: Caller::new(vec![naming(&config)], cx)?,
@@ -169,7 +169,10 @@ impl Plugin for RateLimiting {
                 "API rate limit exceeded" => Cow::Borrowed("API rate limit exceeded"),
                 _ => Cow::Owned(config.error_message),
             },
-        })))
+        });
+        let told = inner.clone();
+        cx.register_limits(Self::NAME, move |_| told.clone())?;
+        Ok(Self(inner))
     }
 }
 

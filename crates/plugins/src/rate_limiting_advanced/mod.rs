@@ -22,7 +22,7 @@ use queue::Queue;
 /// The room. See the module documentation.
 pub struct RateLimitingAdvanced {
     own: Arc<Inner>,
-    overrides: Overrides,
+    overrides: Arc<Overrides>,
 }
 
 struct Inner {
@@ -56,8 +56,11 @@ impl Plugin for RateLimitingAdvanced {
     type Config = Config;
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
-        let overrides = Overrides::build(&config, cx)?;
-        Ok(Self { own: Arc::new(Inner::build(&config, "", cx)?), overrides })
+        let overrides = Arc::new(Overrides::build(&config, cx)?);
+        let own = Arc::new(Inner::build(&config, "", cx)?);
+        let told = (own.clone(), overrides.clone());
+        cx.register_limits(Self::NAME, move |cx| told.1.of(cx).unwrap_or(&told.0).clone())?;
+        Ok(Self { own, overrides })
     }
 }
 
