@@ -3,11 +3,13 @@
 
 mod exactness;
 mod outages;
+mod samples;
 mod server;
 mod topologies;
 
 use crate::client::Connection;
 use crate::gateway::Gateway;
+use crate::message::Message;
 use crate::{Settings, Target};
 use server::Folder;
 use std::collections::BTreeMap;
@@ -31,6 +33,7 @@ const STORIES: &[Story] = &[
     ("tls-and-users", topologies::tls_and_users),
     ("sentinels", topologies::sentinels),
     ("cluster", topologies::cluster),
+    ("samples", samples::tiers_and_paths),
 ];
 
 /// The names of all stories.
@@ -58,13 +61,18 @@ impl Lab<'_> {
     /// A gateway with a route `/NAME` for each of `limits`, which is the plugin that limits it. What is admitted is
     /// answered 200 by the gateway itself.
     fn gateway(&self, limits: &[(&str, &str)], env: &[(&str, &str)]) -> Result<Gateway, String> {
-        let Target::Binary(binary) = &self.settings.target else { return Err("needs a binary".to_owned()) };
         let mut text = "_format_version: \"3.0\"\nplugins:\n- name: prometheus\nroutes:\n".to_owned();
         for (name, plugin) in limits {
             text += &format!(
                 "- name: {name}\n  paths: [/{name}]\n  plugins:\n  - {{name: request-termination, config: {{status_code: 200}}}}\n  - {plugin}\n"
             );
         }
+        self.gateway_with(&text, env)
+    }
+
+    /// A gateway with this configuration.
+    fn gateway_with(&self, text: &str, env: &[(&str, &str)]) -> Result<Gateway, String> {
+        let Target::Binary(binary) = &self.settings.target else { return Err("needs a binary".to_owned()) };
         let file = self.folder().join("kong.yml");
         std::fs::write(&file, text).map_err(|error| error.to_string())?;
         let env: BTreeMap<String, String> =
@@ -89,9 +97,14 @@ impl Client {
 
     /// Asks as a tenant: the value of a request field.
     fn get_as(&mut self, path: &str, tenant: &str) -> Result<u16, String> {
-        self.0.send(format!("GET /{path} HTTP/1.1\r\nHost: limits\r\nX-Tenant: {tenant}\r\n\r\n").as_bytes());
+        Ok(self.ask(path, &format!("X-Tenant: {tenant}"))?.status())
+    }
+
+    /// Asks with a further line in the head.
+    fn ask(&mut self, path: &str, line: &str) -> Result<Message, String> {
+        self.0.send(format!("GET /{path} HTTP/1.1\r\nHost: limits\r\n{line}\r\n\r\n").as_bytes());
         match self.0.answer("GET") {
-            Ok(Some(reply)) => Ok(reply.message.status()),
+            Ok(Some(reply)) => Ok(reply.message),
             Ok(None) => Err(format!("/{path} was not answered: the connection is closed")),
             Err(error) => Err(format!("/{path} was not answered: {error}")),
         }

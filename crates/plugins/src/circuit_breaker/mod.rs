@@ -7,20 +7,20 @@ mod machine;
 mod stored;
 mod window;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ahash::AHashMap;
 use bytes::Bytes;
 use plugin::admin::Endpoint;
 use plugin::exchange::Trouble;
+use plugin::refusal::{Refusal, header_fields};
 use plugin::{
     Access, BodyFilter, BodyMode, Build, BuildError, Detour, Flow, HeaderFilter, Headers, Known, Matched,
     Phase, Phases, Plugin, Scopes, Source,
 };
 
 use breaker::{Breaker, Subject};
-use config::{Config, Failures, Refusal};
+use config::{Config, Failures};
 use machine::{Outcome, Pass, Rules, Verdict};
 use stored::{Keeping, Store};
 
@@ -30,7 +30,7 @@ pub struct CircuitBreaker {
     rules: Arc<Rules>,
     failures: Failures,
     slow_seconds: f64,
-    refusal: Refused,
+    refusal: Refusal,
     fallback: Fallback,
 }
 
@@ -52,13 +52,6 @@ enum Fallback {
     Static { status: u16, headers: Headers, body: Bytes },
     /// The response of another service.
     Service(Detour),
-}
-
-/// The refusal, its body cut where the seconds go.
-struct Refused {
-    status: u16,
-    headers: Headers,
-    body: Vec<String>,
 }
 
 /// What is remembered of a request that was let through. Whatever becomes of it, its pass is given back.
@@ -96,12 +89,14 @@ impl Plugin for CircuitBreaker {
     type Config = Config;
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
+        let answer = &config.answer;
+        let headers = header_fields("config.answer.headers", &answer.content_type, answer.headers.as_ref())?;
         Ok(Self {
             breakers: breakers(&config.per, cx),
             rules: Arc::new(config::rules(&config)?),
             slow_seconds: config.window.slow_seconds,
             fallback: fallback(&config, cx)?,
-            refusal: refused(&config.answer)?,
+            refusal: Refusal::new(answer.status as u16, headers, &answer.body),
             failures: config.failures,
         })
     }
@@ -143,8 +138,8 @@ fn fallback(config: &Config, cx: &Build<'_>) -> Result<Fallback, BuildError> {
             max_age_ms: wanted.max_age.unsigned_abs() * 1000,
         },
         "static" => {
-            let given = (wanted.content_type.as_str(), &wanted.headers);
-            let headers = header_fields("config.fallback.headers", given)?;
+            let place = "config.fallback.headers";
+            let headers = header_fields(place, &wanted.content_type, wanted.headers.as_ref())?;
             let body = Bytes::from(wanted.body.clone().into_bytes());
             Fallback::Static { status: wanted.status as u16, headers, body }
         }
@@ -156,27 +151,6 @@ fn fallback(config: &Config, cx: &Build<'_>) -> Result<Fallback, BuildError> {
         }
         _ => Fallback::None,
     })
-}
-
-fn refused(answer: &Refusal) -> Result<Refused, BuildError> {
-    let headers = header_fields("config.answer.headers", (&answer.content_type, &answer.headers))?;
-    let body = answer.body.split("$(retry_after)").map(str::to_owned).collect();
-    Ok(Refused { status: answer.status as u16, headers, body })
-}
-
-/// The fields of an answer.
-fn header_fields(
-    field: &str,
-    (content_type, others): (&str, &Option<BTreeMap<String, String>>),
-) -> Result<Headers, BuildError> {
-    let mut headers = Headers::new();
-    headers.set_known(Known::ContentType, content_type.as_bytes());
-    for (name, value) in others.iter().flatten() {
-        if !headers.set(name, value.as_bytes()) {
-            return Err(BuildError::new(format!("{field}.{name}"), "is no value of a header field"));
-        }
-    }
-    Ok(headers)
 }
 
 impl Phases for CircuitBreaker {
@@ -285,9 +259,8 @@ impl CircuitBreaker {
 
     fn refuse(&self, cx: &mut Access<'_>, left_ms: u64) -> Flow {
         let seconds = left_ms.div_ceil(1000).max(1);
-        let body = self.refusal.body.join(&seconds.to_string());
         cx.decorate().set_number(Known::RetryAfter, seconds);
-        cx.answer(self.refusal.status).headers(&self.refusal.headers).body(body.into_bytes())
+        self.refusal.answer(cx, seconds)
     }
 
     /// What a response, or the failure to get one, says about the service.
