@@ -4,7 +4,7 @@
 mod exactness;
 mod outages;
 mod samples;
-mod server;
+pub(crate) mod server;
 mod topologies;
 
 use crate::client::Connection;
@@ -116,7 +116,7 @@ impl Client {
 }
 
 /// Tries again until it succeeds.
-fn eventually<T>(mut attempt: impl FnMut() -> Result<T, String>) -> Result<T, String> {
+pub(crate) fn eventually<T>(mut attempt: impl FnMut() -> Result<T, String>) -> Result<T, String> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match attempt() {
@@ -126,7 +126,7 @@ fn eventually<T>(mut attempt: impl FnMut() -> Result<T, String>) -> Result<T, St
     }
 }
 
-fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> Result<(), String> {
+pub(crate) fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> Result<(), String> {
     let both = (found, wanted);
     if both.0 == both.1 { Ok(()) } else { Err(format!("{what}: {:?}, expected {:?}", both.0, both.1)) }
 }
