@@ -17,6 +17,7 @@ use judge::{Moment, Phase};
 use serde_json::Value;
 use servers::{Backend, NameServer};
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::thread;
@@ -71,7 +72,7 @@ pub(crate) fn run(_: &Path, settings: &Settings) -> Result<(), String> {
     let phases: Vec<&Phase> = acts::ACTS.iter().map(|act| &act.phase).collect();
     let verdict = judge::judge(&phases, KINDS, &sent);
     // In one piece, as other tests print too.
-    print!("{}", verdict.table);
+    std::io::stdout().write_all(verdict.table.as_bytes()).ok();
     let mut problems: Vec<String> = outcome.err().into_iter().chain(verdict.problems).collect();
     problems.extend(judge::carried_out(KINDS, &sent, &world.arrived()?));
     problems.extend(acts::probes(&world, &sent).err());
