@@ -5,6 +5,7 @@
 pub mod calls;
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 
 use mio::net::{TcpListener, TcpStream};
@@ -21,9 +22,18 @@ pub const SMALL: usize = 150;
 /// The length of a large body, either way.
 pub const LARGE: usize = 1024 * 1024;
 
+/// Where answers over HTTP/1.1 come from, on one port: the first address is the backend's, the others are further targets.
+pub const ADDRESSES: [Ipv4Addr; 4] = [
+    Ipv4Addr::LOCALHOST,
+    Ipv4Addr::new(127, 0, 0, 2),
+    Ipv4Addr::new(127, 0, 0, 3),
+    Ipv4Addr::new(127, 0, 0, 4),
+];
+
 const STDIN: Token = Token(usize::MAX);
-const LISTENER: Token = Token(usize::MAX - 1);
-const CALL_LISTENER: Token = Token(usize::MAX - 2);
+const CALL_LISTENER: Token = Token(usize::MAX - 1);
+/// And those behind it, one for each address.
+const FIRST_LISTENER: usize = usize::MAX - 1 - ADDRESSES.len();
 const READ_SIZE: usize = 256 * 1024;
 
 struct Answers {
@@ -50,13 +60,19 @@ struct Connection {
 /// Serves until standard input closes.
 pub fn run() -> io::Result<()> {
     let mut poll = Poll::new()?;
-    let mut listeners = Vec::new();
-    for token in [LISTENER, CALL_LISTENER] {
-        let mut listener = TcpListener::bind("127.0.0.1:0".parse().map_err(io::Error::other)?)?;
+    let listen = |address, port, token| {
+        let mut listener = TcpListener::bind(SocketAddr::from((address, port)))?;
         poll.registry().register(&mut listener, token, Interest::READABLE)?;
-        println!("{}", listener.local_addr()?);
-        listeners.push(listener);
+        io::Result::Ok(listener)
+    };
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    for (index, address) in ADDRESSES.into_iter().enumerate() {
+        let port = listeners.first().map_or(Ok(0), |first| first.local_addr().map(|bound| bound.port()))?;
+        listeners.push(listen(address, port, Token(FIRST_LISTENER + index))?);
     }
+    let call_listener = listen(ADDRESSES[0], 0, CALL_LISTENER)?;
+    println!("{}", listeners[0].local_addr()?);
+    println!("{}", call_listener.local_addr()?);
     let stdin = io::stdin().as_raw_fd();
     poll.registry().register(&mut SourceFd(&stdin), STDIN, Interest::READABLE)?;
     let answers = Answers { small: answer(&small_body()), large: answer(&vec![b'x'; LARGE]) };
@@ -68,9 +84,13 @@ pub fn run() -> io::Result<()> {
         for event in &events {
             match event.token() {
                 STDIN => return Ok(()),
-                LISTENER => accept(&listeners[0], &poll, &mut connections, Connection::peer)?,
                 CALL_LISTENER => {
-                    accept(&listeners[1], &poll, &mut connections, |stream| Peer::Calls(Calls::new(stream)))?;
+                    accept(&call_listener, &poll, &mut connections, |stream| {
+                        Peer::Calls(Calls::new(stream))
+                    })?;
+                }
+                Token(index) if index >= FIRST_LISTENER => {
+                    accept(&listeners[index - FIRST_LISTENER], &poll, &mut connections, Connection::peer)?;
                 }
                 Token(index) => {
                     let slot = &mut connections[index];

@@ -56,6 +56,8 @@ pub enum Case {
     Reload,
     /// 10,000 slow connections beside a load.
     Slow,
+    /// Ways to balance, limits and other policies, one by one.
+    Policies,
 }
 
 /// How much to measure.

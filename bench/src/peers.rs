@@ -2,6 +2,7 @@
 //! configuration files say stands in `configuration`.
 
 pub mod configuration;
+mod policies;
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
@@ -14,6 +15,7 @@ use crate::backend::calls;
 use crate::process::{PROXY_CORE, Running};
 use crate::site::{Site, find_program, free_address};
 use crate::tools;
+pub use policies::Policy;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 
@@ -58,6 +60,12 @@ pub enum Peer {
     EnvoyCalls,
     /// Biplane with a service of gRPC.
     Calls,
+    /// HAProxy that counts requests of an address in a stick table.
+    HaproxyLimited,
+    /// Envoy with its local rate limit.
+    EnvoyLimited,
+    /// Biplane with one policy.
+    Policy(Policy),
 }
 
 /// Whose configuration a peer is.
@@ -148,6 +156,9 @@ impl Peer {
             Peer::EnvoyCalls => "Envoy",
             Peer::Tls | Peer::Http2 | Peer::Calls => "Biplane",
             Peer::Two => "Biplane, 2 workers",
+            Peer::HaproxyLimited => "HAProxy, stick table",
+            Peer::EnvoyLimited => "Envoy, local rate limit",
+            Peer::Policy(policy) => policy.label(),
         }
     }
 
@@ -155,10 +166,20 @@ impl Peer {
         match self {
             Peer::Nginx | Peer::NginxLog | Peer::NginxUpgrade | Peer::NginxTwo => Product::Nginx,
             Peer::NginxTls | Peer::NginxHttp2 | Peer::NginxCalls => Product::Nginx,
-            Peer::Haproxy | Peer::HaproxyTls => Product::Haproxy,
-            Peer::Envoy | Peer::EnvoyFull | Peer::EnvoyCalls => Product::Envoy,
+            Peer::Haproxy | Peer::HaproxyTls | Peer::HaproxyLimited => Product::Haproxy,
+            Peer::Envoy | Peer::EnvoyFull | Peer::EnvoyCalls | Peer::EnvoyLimited => Product::Envoy,
             Peer::Plain | Peer::Full | Peer::Routes | Peer::Two => Product::Biplane,
-            Peer::Tls | Peer::Http2 | Peer::Calls => Product::Biplane,
+            Peer::Tls | Peer::Http2 | Peer::Calls | Peer::Policy(_) => Product::Biplane,
+        }
+    }
+
+    /// The same product with nothing beside proxying, for one that has a policy.
+    pub fn without_policy(self) -> Option<Peer> {
+        match self {
+            Peer::HaproxyLimited => Some(Peer::Haproxy),
+            Peer::EnvoyLimited => Some(Peer::Envoy),
+            Peer::Policy(_) => Some(Peer::Plain),
+            _ => None,
         }
     }
 
@@ -222,6 +243,12 @@ impl Peer {
             Peer::NginxTwo => ("nginx.conf", place.nginx(backend, 2, text::NGINX_PROXIES)),
             Peer::NginxTls => ("nginx.conf", place.nginx_tls(backend)),
             Peer::NginxHttp2 => ("nginx.conf", place.nginx(backend, 1, text::NGINX_PROXIES)),
+            Peer::HaproxyLimited => ("haproxy.cfg", text::haproxy_limited(own, backend)),
+            Peer::EnvoyLimited => ("envoy.json", text::envoy_limited(own, backend)),
+            Peer::Policy(policy) if policy.needs_redis() => {
+                ("kong.json", policy.file(backend, Some(site.redis()?)))
+            }
+            Peer::Policy(policy) => ("kong.json", policy.file(backend, None)),
         };
         let file = folder.join(name);
         fs::write(&file, content)?;

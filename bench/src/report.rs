@@ -1,6 +1,7 @@
 //! The result as Markdown: the budgets, then the figures behind them. A row with a failed request is marked, never
 //! left out.
 
+mod policies;
 mod table;
 
 use std::fmt::Write as _;
@@ -108,6 +109,7 @@ impl Report {
         self.write_machine(&mut text);
         let sections = [
             ("Budgets", self.budgets()),
+            ("What policies add", self.policies()),
             ("CPU time per request", self.cpu()),
             ("Latency at a fixed rate", self.latency()),
             ("Idle connections", self.idle()),

@@ -1,5 +1,6 @@
 //! The place a bench runs in: a temporary folder, the backend process, free ports. Dropping it removes all of it.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -16,6 +17,7 @@ pub struct Site {
     folder: PathBuf,
     backend: SocketAddr,
     calls: SocketAddr,
+    redis: OnceCell<(SocketAddr, Running)>,
     // Ends with the site.
     _origin: Running,
 }
@@ -36,7 +38,7 @@ impl Site {
         let folder = std::env::temp_dir().join(format!("biplane-bench-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         touch_memory(&folder)?;
-        Ok(Self { folder, backend, calls, _origin: origin })
+        Ok(Self { folder, backend, calls, redis: OnceCell::new(), _origin: origin })
     }
 
     /// Where the backend listens.
@@ -47,6 +49,21 @@ impl Site {
     /// Where the backend takes calls of gRPC.
     pub fn calls(&self) -> SocketAddr {
         self.calls
+    }
+
+    /// Where Redis listens, on the core of the load; started when it is first asked for.
+    pub fn redis(&self) -> io::Result<SocketAddr> {
+        if let Some((address, _)) = self.redis.get() {
+            return Ok(*address);
+        }
+        let absent = || io::Error::new(io::ErrorKind::NotFound, "redis-server is not installed");
+        let address = free_address()?;
+        let mut command = Command::new(find_program("redis-server").ok_or_else(absent)?);
+        command.args(["--bind", "127.0.0.1", "--port"]).arg(address.port().to_string());
+        command.args(["--save", "", "--appendonly", "no"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let running = Running::start(&mut command, LOAD_CORE)?;
+        Ok(self.redis.get_or_init(|| (address, running)).0)
     }
 
     /// A folder of this name, made if missing.

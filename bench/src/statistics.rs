@@ -19,6 +19,12 @@ pub fn median_ratio(subject: &[f64], reference: &[f64]) -> Option<f64> {
     median(&ratios)
 }
 
+/// The median of the differences round by round.
+pub fn median_difference(subject: &[f64], reference: &[f64]) -> Option<f64> {
+    let differences: Vec<f64> = subject.iter().zip(reference).map(|(a, b)| a - b).collect();
+    median(&differences)
+}
+
 /// The smallest value that at least `percent` of all values do not exceed (nearest rank).
 pub fn percentile(sorted: &[u64], percent: f64) -> Option<u64> {
     debug_assert!(sorted.is_sorted(), "percentile wants sorted values");

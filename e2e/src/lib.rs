@@ -4,6 +4,7 @@
 
 mod case;
 mod certificates;
+mod chaos;
 mod client;
 mod datagrams;
 mod downgrade;
@@ -106,6 +107,11 @@ impl Settings {
         redis::run(path, self)
     }
 
+    /// Plays the story that `path` names, one of [`chaos_stories`].
+    pub fn run_chaos(&self, path: &Path) -> Result<(), String> {
+        chaos::run(path, self)
+    }
+
     /// Has the upstream send the responses in the file at `path`, which no upstream should.
     pub fn run_hostile(&self, path: &Path) -> Result<(), String> {
         hostile::run(path, self)
@@ -130,6 +136,11 @@ pub fn reloads() -> impl Iterator<Item = &'static str> {
 /// The names of the stories of limits shared by Redis.
 pub fn redis_stories() -> impl Iterator<Item = &'static str> {
     redis::names()
+}
+
+/// The names of the stories in which servers are killed.
+pub fn chaos_stories() -> impl Iterator<Item = &'static str> {
+    chaos::names()
 }
 
 /// Every case file under `folder`, in order.

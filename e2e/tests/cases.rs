@@ -32,6 +32,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     for name in e2e::redis_stories() {
         trials.push(trial(&settings, "redis", Path::new("redis").join(name), Settings::run_redis));
     }
+    for name in e2e::chaos_stories() {
+        trials.push(trial(&settings, "chaos", Path::new("chaos").join(name), Settings::run_chaos));
+    }
     trials.push(trial(&settings, "grpc", settings.root.join("grpc/calls.py"), Settings::run_grpc));
     Ok(libtest_mimic::run(&arguments, trials).exit_code())
 }

@@ -2,7 +2,7 @@
 
 use super::{Case, Extent};
 use crate::load::{Exchange, Pace, Plan};
-use crate::peers::{Peer, Proxy};
+use crate::peers::{Peer, Policy, Proxy};
 use crate::tools::Tool;
 
 /// Bodies of 1 MiB need few connections to fill a core.
@@ -32,6 +32,7 @@ impl Meeting {
         match case {
             Case::Tls => tls(extent),
             Case::Http2 => http2(),
+            Case::Policies => policies(extent),
             Case::Grpc => vec![Meeting {
                 peers: vec![Peer::NginxCalls, Peer::EnvoyCalls, Peer::Calls],
                 connections: vec![HTTP2_CONNECTIONS],
@@ -82,9 +83,8 @@ fn own(case: Case, extent: &Extent) -> Option<Meeting> {
         Case::Latency => (vec![Nginx, Haproxy, Envoy, EnvoyFull, Plain, Full], Exchange::Small, true),
         Case::Websocket => (vec![NginxUpgrade, Haproxy, Envoy, Plain], Exchange::Message, false),
         Case::Workers => (vec![Nginx, NginxTwo, Plain, Two], Exchange::Small, false),
-        Case::Tls | Case::Http2 | Case::Grpc | Case::Idle | Case::Entities | Case::Reload | Case::Slow => {
-            return None;
-        }
+        Case::Tls | Case::Http2 | Case::Grpc | Case::Policies => return None,
+        Case::Idle | Case::Entities | Case::Reload | Case::Slow => return None,
     };
     if extent.nginx_log && matches!(case, Case::Plain | Case::Full) {
         peers.insert(1, NginxLog);
@@ -125,6 +125,35 @@ fn http2() -> Vec<Meeting> {
     [("1 stream each", 1), ("10 streams each", 10), ("100 streams each", 100)].map(meeting).into()
 }
 
+/// Each kind of policy with the bare proxy it is added to.
+fn policies(extent: &Extent) -> Vec<Meeting> {
+    use Policy::{
+        Breaker, BreakerWithWindow, Canary, Concurrency, ConsistentHashing, Fixed, Latency, LeastConnections,
+        Local, MirrorAll, MirrorSome, Redis, RedisInIntervals, Retry, RoundRobin, Sliding,
+        SlidingInIntervals, SlidingInRedis, Smooth, StickySessions, TwoChoices, Untold,
+    };
+    let balancing =
+        [RoundRobin, LeastConnections, Latency, ConsistentHashing, StickySessions, TwoChoices].as_slice();
+    let others = [Peer::Haproxy, Peer::HaproxyLimited, Peer::Envoy, Peer::EnvoyLimited];
+    let all: [(_, &[Policy], &[Peer]); 5] = [
+        ("balancing", balancing, &[]),
+        ("limits", &[Local, Untold, Sliding, Fixed, Smooth], &others),
+        ("limits in Redis", &[Redis, RedisInIntervals, SlidingInRedis, SlidingInIntervals], &[]),
+        ("resilience", &[Breaker, BreakerWithWindow, Retry, Concurrency], &[]),
+        ("releases", &[Canary, MirrorSome, MirrorAll], &[]),
+    ];
+    let meeting = |(detail, policies, others): (_, &[Policy], &[Peer])| {
+        let ours = policies.iter().map(|policy| Peer::Policy(*policy));
+        Meeting {
+            peers: [Peer::Plain].into_iter().chain(ours).chain(others.iter().copied()).collect(),
+            connections: extent.connections.clone(),
+            detail,
+            load: Load::Own { exchange: Exchange::Small, pace: Pace::Closed, token: false },
+        }
+    };
+    all.map(meeting).into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +173,15 @@ mod tests {
         let meeting = only(Case::Full, &extent());
         assert!(matches!(meeting.load, Load::Own { token: true, .. }));
         assert!(meeting.peers.contains(&Peer::Nginx) && meeting.peers.contains(&Peer::Plain));
+    }
+
+    #[test]
+    fn every_policy_meets_the_proxy_that_it_is_added_to() {
+        for meeting in Meeting::all(Case::Policies, &extent()) {
+            for bare in meeting.peers.iter().filter_map(|peer| peer.without_policy()) {
+                assert!(meeting.peers.contains(&bare), "{}: {bare:?}", meeting.detail);
+            }
+        }
     }
 
     #[test]

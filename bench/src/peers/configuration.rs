@@ -109,6 +109,14 @@ backend back
     )
 }
 
+/// HAProxy that counts the requests of each address in a minute, and refuses those beyond a limit that is never reached.
+pub fn haproxy_limited(own: SocketAddr, backend: SocketAddr) -> String {
+    let limit = "stick-table type ip size 1m expire 2m store http_req_rate(60s)
+    http-request track-sc0 src
+    http-request deny deny_status 429 if { sc_http_req_rate(0) gt 1000000000 }";
+    haproxy_with(&format!("bind {own}\n    {limit}"), backend)
+}
+
 /// Envoy with the router filter alone.
 pub fn envoy(own: SocketAddr, backend: SocketAddr) -> String {
     envoy_with(own, backend, Vec::new(), &[], json!({}))
@@ -125,20 +133,15 @@ pub fn envoy_calls(own: SocketAddr, backend: SocketAddr) -> String {
     envoy_with(own, backend, Vec::new(), &[], protocols)
 }
 
-/// Envoy with what the full chain of Biplane does, as far as it has it.
-pub fn envoy_full(folder: &Path, own: SocketAddr, backend: SocketAddr) -> String {
-    let keys = json!({"keys": [{"kty": "oct", "alg": "HS256", "k": SECRET_BASE64URL}]}).to_string();
-    let token_check = json!({
-        "name": "envoy.filters.http.jwt_authn",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
-            "providers": {"bench": {"issuer": ISSUER, "forward": true, "local_jwks": {"inline_string": keys}}},
-            "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "bench"}}],
-        }
-    });
+/// Envoy with a local rate limit, which is never reached.
+pub fn envoy_limited(own: SocketAddr, backend: SocketAddr) -> String {
+    envoy_with(own, backend, vec![envoy_rate_limit()], &[], json!({}))
+}
+
+fn envoy_rate_limit() -> Value {
     let whole =
         json!({"default_value": {"numerator": 100, "denominator": "HUNDRED"}, "runtime_key": "always"});
-    let rate_limit = json!({
+    json!({
         "name": "envoy.filters.http.local_ratelimit",
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
@@ -148,6 +151,19 @@ pub fn envoy_full(folder: &Path, own: SocketAddr, backend: SocketAddr) -> String
             },
             "filter_enabled": whole,
             "filter_enforced": whole,
+        }
+    })
+}
+
+/// Envoy with what the full chain of Biplane does, as far as it has it.
+pub fn envoy_full(folder: &Path, own: SocketAddr, backend: SocketAddr) -> String {
+    let keys = json!({"keys": [{"kty": "oct", "alg": "HS256", "k": SECRET_BASE64URL}]}).to_string();
+    let token_check = json!({
+        "name": "envoy.filters.http.jwt_authn",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+            "providers": {"bench": {"issuer": ISSUER, "forward": true, "local_jwks": {"inline_string": keys}}},
+            "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "bench"}}],
         }
     });
     let access_log = json!({
@@ -174,7 +190,7 @@ pub fn envoy_full(folder: &Path, own: SocketAddr, backend: SocketAddr) -> String
             }},
         }
     });
-    envoy_with(own, backend, vec![token_check, rate_limit], &[access_log], json!({}))
+    envoy_with(own, backend, vec![token_check, envoy_rate_limit()], &[access_log], json!({}))
 }
 
 fn envoy_with(
@@ -298,7 +314,8 @@ fn routes(backend: SocketAddr, extra_path: Option<&str>) -> Value {
 
 const SERVICES: usize = 100;
 
-fn one_service(backend: SocketAddr) -> Value {
+/// A service with one route for everything.
+pub fn one_service(backend: SocketAddr) -> Value {
     let mut service = service(backend, 0);
     add(&mut service, json!({"name": "everything", "paths": ["/"], "strip_path": false}));
     service

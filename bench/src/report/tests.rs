@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cases::Sample;
+use crate::peers::Policy;
 
 fn report() -> Report {
     let machine = Machine {
@@ -127,4 +128,22 @@ fn each_proxy_beside_slow_connections_has_a_column() {
     assert_eq!(cells("slow connections")[2..4], ["nginx", "Biplane"]);
     assert_eq!(cells("KiB of the proxy for each")[2..4], ["2.0", "6.0"]);
     assert_eq!(cells("p99 us beside them")[4], "no step");
+}
+
+#[test]
+fn a_policy_adds_what_it_costs_more_than_the_bare_proxy_in_the_same_round() {
+    let mut report = report();
+    let local = Peer::Policy(Policy::Local);
+    for (connections, adds) in [(32, 0.2), (256, 0.4)] {
+        let policy = series(local, &[10.0 + adds, 21.0], 0);
+        let pair = vec![series(Peer::Plain, &[10.0, 20.0], 0), policy];
+        let mut group = plain(connections, pair);
+        group.case = Case::Policies;
+        group.series[1].samples[1].cpu_us = 20.0 + adds;
+        report.groups.push(group);
+    }
+    let table = report.policies().to_string();
+    let rows: Vec<&str> = table.lines().skip(2).collect();
+    assert!(rows.len() == 2 && rows[0].contains("+0.20") && rows[0].contains("| yes "), "{table}");
+    assert!(rows[1].contains("+0.40") && rows[1].contains("**no**"), "{table}");
 }

@@ -257,6 +257,24 @@ impl Harness {
         self.respond(exchange, answered, body)
     }
 
+    /// How many of so many requests that come at once get past all rooms before the first has come back. Then all of them
+    /// end without a response.
+    ///
+    /// # Panics
+    /// If the head is not a valid one.
+    pub fn pass_at_once(&mut self, request: &str, count: usize) -> usize {
+        let (head, _) = split_message(request);
+        let under_way: Vec<(Exchange, bool)> = (0..count)
+            .map(|_| {
+                let mut exchange = self.receive(&head, b"");
+                exchange.matched = self.routes.first().cloned();
+                let answered = self.access(&mut exchange, b"");
+                (exchange, answered)
+            })
+            .collect();
+        under_way.iter().filter(|(_, answered)| !answered).count()
+    }
+
     fn receive(&self, head: &str, body: &[u8]) -> Exchange {
         let client = Client {
             peer: self.peer,

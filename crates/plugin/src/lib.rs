@@ -32,6 +32,7 @@ pub mod multipart;
 pub mod object;
 pub mod query;
 pub mod redis;
+pub mod refusal;
 pub mod repeat;
 pub mod reply;
 pub mod room;

@@ -115,7 +115,7 @@ pub(super) fn what_is_left(lab: &Lab) -> Result<(), String> {
     let (one, other) = (lab.gateway(&kinds, &[])?, lab.gateway(&kinds, &[])?);
     let mut asking = Client::of(&other)?;
     let mut remaining = || -> Result<Vec<serde_json::Value>, String> {
-        let text = asking.read("status", "-")?.text();
+        let text = asking.ask("status", "X-Tenant: -")?.text();
         let told: serde_json::Value =
             serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
         let limits = told["limits"].as_array().cloned().unwrap_or_default();

@@ -3,7 +3,8 @@
 
 mod exactness;
 mod outages;
-mod server;
+mod samples;
+pub(crate) mod server;
 mod topologies;
 
 use crate::client::Connection;
@@ -33,6 +34,7 @@ const STORIES: &[Story] = &[
     ("tls-and-users", topologies::tls_and_users),
     ("sentinels", topologies::sentinels),
     ("cluster", topologies::cluster),
+    ("samples", samples::tiers_and_paths),
 ];
 
 /// The names of all stories.
@@ -60,13 +62,18 @@ impl Lab<'_> {
     /// A gateway with a route `/NAME` for each of `limits`, which is the plugin that limits it. What is admitted is
     /// answered 200 by the gateway itself.
     fn gateway(&self, limits: &[(&str, &str)], env: &[(&str, &str)]) -> Result<Gateway, String> {
-        let Target::Binary(binary) = &self.settings.target else { return Err("needs a binary".to_owned()) };
         let mut text = "_format_version: \"3.0\"\nplugins:\n- name: prometheus\nroutes:\n".to_owned();
         for (name, plugin) in limits {
             text += &format!(
                 "- name: {name}\n  paths: [/{name}]\n  plugins:\n  - {{name: request-termination, config: {{status_code: 200}}}}\n  - {plugin}\n"
             );
         }
+        self.gateway_with(&text, env)
+    }
+
+    /// A gateway with this configuration.
+    fn gateway_with(&self, text: &str, env: &[(&str, &str)]) -> Result<Gateway, String> {
+        let Target::Binary(binary) = &self.settings.target else { return Err("needs a binary".to_owned()) };
         let file = self.folder().join("kong.yml");
         std::fs::write(&file, text).map_err(|error| error.to_string())?;
         let env: BTreeMap<String, String> =
@@ -91,12 +98,12 @@ impl Client {
 
     /// Asks as a tenant: the value of a request field.
     fn get_as(&mut self, path: &str, tenant: &str) -> Result<u16, String> {
-        Ok(self.read(path, tenant)?.status())
+        Ok(self.ask(path, &format!("X-Tenant: {tenant}"))?.status())
     }
 
-    /// The whole answer.
-    fn read(&mut self, path: &str, tenant: &str) -> Result<Message, String> {
-        self.0.send(format!("GET /{path} HTTP/1.1\r\nHost: limits\r\nX-Tenant: {tenant}\r\n\r\n").as_bytes());
+    /// Asks with a further line in the head.
+    fn ask(&mut self, path: &str, line: &str) -> Result<Message, String> {
+        self.0.send(format!("GET /{path} HTTP/1.1\r\nHost: limits\r\n{line}\r\n\r\n").as_bytes());
         match self.0.answer("GET") {
             Ok(Some(reply)) => Ok(reply.message),
             Ok(None) => Err(format!("/{path} was not answered: the connection is closed")),
@@ -110,7 +117,7 @@ impl Client {
 }
 
 /// Tries again until it succeeds.
-fn eventually<T>(mut attempt: impl FnMut() -> Result<T, String>) -> Result<T, String> {
+pub(crate) fn eventually<T>(mut attempt: impl FnMut() -> Result<T, String>) -> Result<T, String> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match attempt() {
@@ -120,7 +127,7 @@ fn eventually<T>(mut attempt: impl FnMut() -> Result<T, String>) -> Result<T, St
     }
 }
 
-fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> Result<(), String> {
+pub(crate) fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> Result<(), String> {
     let both = (found, wanted);
     if both.0 == both.1 { Ok(()) } else { Err(format!("{what}: {:?}, expected {:?}", both.0, both.1)) }
 }

@@ -13,14 +13,14 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const STARTS: usize = 5;
 
 /// A running server; killed when dropped.
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
     pub port: u16,
     _folder: Folder,
 }
 
 /// A folder of this run, removed when dropped.
-pub(super) struct Folder(pub PathBuf);
+pub(crate) struct Folder(pub PathBuf);
 
 impl Folder {
     pub fn make(within: &Path) -> Result<Self, String> {

@@ -1,13 +1,13 @@
 //! What a request gets that is not let through.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use plugin::guard::Instead;
+use plugin::refusal::header_fields;
 use plugin::{Access, Build, BuildError, Detour, Headers, Known};
 
-use super::config::{Config, Refusal};
+use super::config::Config;
 use super::stored::{Key, Store};
 
 /// What a request that is not let through gets.
@@ -20,13 +20,6 @@ pub enum Fallback {
     Static { status: u16, headers: Headers, body: Bytes },
     /// The response of another service.
     Service(Detour),
-}
-
-/// The refusal, its body cut where the seconds go.
-pub struct Refused {
-    status: u16,
-    headers: Headers,
-    body: Vec<String>,
 }
 
 impl Fallback {
@@ -42,8 +35,8 @@ impl Fallback {
                 max_age_ms: wanted.max_age.unsigned_abs() * 1000,
             },
             "static" => {
-                let given = (wanted.content_type.as_str(), &wanted.headers);
-                let headers = header_fields("config.fallback.headers", given)?;
+                let place = "config.fallback.headers";
+                let headers = header_fields(place, &wanted.content_type, wanted.headers.as_ref())?;
                 let body = Bytes::from(wanted.body.clone().into_bytes());
                 Self::Static { status: wanted.status as u16, headers, body }
             }
@@ -89,40 +82,4 @@ impl Fallback {
             }
         }
     }
-}
-
-impl Refused {
-    /// What `answer` says.
-    ///
-    /// # Errors
-    /// When a field is none.
-    pub fn new(answer: &Refusal) -> Result<Self, BuildError> {
-        let headers = header_fields("config.answer.headers", (&answer.content_type, &answer.headers))?;
-        let body = answer.body.split("$(retry_after)").map(str::to_owned).collect();
-        Ok(Self { status: answer.status as u16, headers, body })
-    }
-
-    /// Answers a request that it is worth sending again in `wait_ms`.
-    pub fn answer(&self, cx: &mut Access<'_>, wait_ms: u64) -> Instead {
-        let seconds = wait_ms.div_ceil(1000).max(1);
-        let body = self.body.join(&seconds.to_string());
-        cx.decorate().set_number(Known::RetryAfter, seconds);
-        let _answered = cx.answer(self.status).headers(&self.headers).body(body.into_bytes());
-        Instead::Answered
-    }
-}
-
-/// The fields of an answer.
-fn header_fields(
-    field: &str,
-    (content_type, others): (&str, &Option<BTreeMap<String, String>>),
-) -> Result<Headers, BuildError> {
-    let mut headers = Headers::new();
-    headers.set_known(Known::ContentType, content_type.as_bytes());
-    for (name, value) in others.iter().flatten() {
-        if !headers.set(name, value.as_bytes()) {
-            return Err(BuildError::new(format!("{field}.{name}"), "is no value of a header field"));
-        }
-    }
-    Ok(headers)
 }

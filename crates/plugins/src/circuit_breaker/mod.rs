@@ -19,15 +19,16 @@ use ahash::AHashMap;
 use plugin::admin::Endpoint;
 use plugin::exchange::{Trouble, Try};
 use plugin::guard::Instead;
+use plugin::refusal::{Refusal, header_fields};
 use plugin::{
-    Access, BodyFilter, BodyMode, Build, BuildError, Exchange, Flow, HeaderFilter, Log, Matched, Phase,
+    Access, BodyFilter, BodyMode, Build, BuildError, Exchange, Flow, HeaderFilter, Known, Log, Matched, Phase,
     Phases, Plugin, Scopes, Source,
 };
 use uuid::Uuid;
 
 use breaker::{Breaker, Counts, Subject};
 use config::{Config, Failures};
-use instead::{Fallback, Refused};
+use instead::Fallback;
 use machine::{Outcome, Rules};
 use stored::Keeping;
 use table::{Key, Place, Table};
@@ -47,7 +48,7 @@ struct Inner {
     slow_seconds: f64,
     /// How long a try takes matters by itself.
     times_tries: bool,
-    refusal: Refused,
+    refusal: Refusal,
     fallback: Fallback,
 }
 
@@ -91,12 +92,14 @@ impl Plugin for CircuitBreaker {
                 && (key.route.is_nil() || knows_route())
         });
         let rules = config::rules(&config)?;
+        let answer = &config.answer;
+        let headers = header_fields("config.answer.headers", &answer.content_type, answer.headers.as_ref())?;
         let mut inner = Inner {
             own: AHashMap::new(),
             slow_seconds: config.window.slow_seconds,
             times_tries: per == Per::Target && config.window.slow_ratio.is_some(),
             fallback: Fallback::new(&config, cx)?,
-            refusal: Refused::new(&config.answer)?,
+            refusal: Refusal::new(answer.status as u16, headers, &answer.body),
             failures: config.failures,
             plugin,
             per,
@@ -178,8 +181,15 @@ impl Inner {
                 }
                 instead
             }
-            None => self.refusal.answer(cx, wait_ms),
+            None => self.refuse(cx, wait_ms),
         }
+    }
+
+    fn refuse(&self, cx: &mut Access<'_>, wait_ms: u64) -> Instead {
+        let seconds = wait_ms.div_ceil(1000).max(1);
+        cx.decorate().set_number(Known::RetryAfter, seconds);
+        let _answered = self.refusal.answer(cx, seconds);
+        Instead::Answered
     }
 
     /// What a response, or the failure to get one, says about who was asked at last, for `since` or since the first try.

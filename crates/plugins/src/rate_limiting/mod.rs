@@ -11,6 +11,7 @@ use plugin::limits::{
 use plugin::model::schema::Value;
 use plugin::redis::Store;
 use plugin::redis::fields::Redis;
+use plugin::refusal::{Answer, Refusal};
 use plugin::{Access, Build, BuildError, Flow, Known, Phase, Phases, Plugin, Scopes, record};
 
 record! {
@@ -54,6 +55,8 @@ record! {
         error_code: f64 = 429, [gt(0), custom_value(status_code)];
         /// Message of a refusal.
         error_message: String = "API rate limit exceeded";
+        /// The body of a refusal in place of `error_message` in the usual one.
+        answer: Answer, [extension()];
         /// Seconds between exchanges with Redis, with `policy: redis`, at least 0.02: requests are counted here and
         /// told there. -1 counts every request there, exactly.
         sync_rate: f64 = (-1), [custom_value(possible_rate)];
@@ -144,6 +147,7 @@ struct Inner {
     announces: bool,
     status: u16,
     message: Cow<'static, str>,
+    refusal: Option<Refusal>,
 }
 
 impl Plugin for RateLimiting {
@@ -165,6 +169,7 @@ impl Plugin for RateLimiting {
             caller: Caller::new(vec![naming(&config)], cx)?,
             announces: !config.hide_client_headers,
             status: config.error_code as u16,
+            refusal: Refusal::of(config.error_code as u16, &config.answer, "config.answer")?,
             message: match config.error_message.as_str() {
                 "API rate limit exceeded" => Cow::Borrowed("API rate limit exceeded"),
                 _ => Cow::Owned(config.error_message),
@@ -234,7 +239,10 @@ impl Limited for Inner {
         if decision.verdict.admitted {
             return Flow::Next;
         }
-        cx.answer(self.status).message(self.message.clone())
+        match &self.refusal {
+            Some(refusal) => refusal.answer(cx, self.wait(decision)),
+            None => cx.answer(self.status).message(self.message.clone()),
+        }
     }
 }
 
@@ -260,6 +268,16 @@ impl Inner {
         if !verdict.admitted {
             headers.set_number(Known::RetryAfter, reset);
         }
+    }
+
+    /// Seconds until a refused request has room, as `Retry-After` tells them: the longest window that is full ends then.
+    fn wait(&self, decision: &Decision) -> u64 {
+        let Decision { verdict, windows, now_ms } = decision;
+        let limits = self.limiter.limits().iter().zip(windows).enumerate();
+        let full = limits
+            .filter(|(index, (limit, window))| limit.remaining(verdict, *index, **window, *now_ms) == 0);
+        let end = full.map(|(_, (_, window))| window.end).max().unwrap_or(0);
+        end.saturating_sub(now_ms / 1000).max(1)
     }
 }
 

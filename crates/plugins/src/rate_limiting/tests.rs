@@ -102,6 +102,27 @@ fn clients_are_told_nothing_if_so_configured() {
 }
 
 #[test]
+fn a_refusal_has_a_body_of_its_own_if_it_is_given() {
+    let answer = "{body: 'in $(retry_after) s, yes $(retry_after)', content_type: text/plain, headers: {X-Why: limit}}";
+    for hidden in [false, true] {
+        let mut gateway =
+            gateway(&format!("{{minute: 1, hour: 1, hide_client_headers: {hidden}, answer: {answer}}}"));
+        gateway.clock.set(START_MS + 30_000);
+        assert_eq!(gateway.send(GET).header("X-Why"), None);
+        let refusal = gateway.send(GET);
+        assert_eq!((refusal.status, refusal.body.as_slice()), (429, &b"in 3570 s, yes 3570"[..]));
+        assert_eq!(fields(&refusal, ["Content-Type", "X-Why"]).map(Option::unwrap), ["text/plain", "limit"]);
+        assert_eq!(refusal.header("Retry-After"), (!hidden).then(|| "3570".to_owned()));
+        gateway.clock.set(START_MS + 60_000);
+        assert_eq!(gateway.send(GET).body, b"in 3540 s, yes 3540", "the hour is full still");
+    }
+    let without_body = refused("{minute: 1, answer: {headers: {X-Why: limit}}}");
+    assert!(without_body.contains("config.answer.headers: goes with a body"), "{without_body}");
+    let unsendable = refused(r#"{minute: 1, answer: {body: "", headers: {X-Why: "a\nb"}}}"#);
+    assert!(unsendable.contains("config.answer.headers.X-Why"), "{unsendable}");
+}
+
+#[test]
 fn callers_are_told_apart_by_header_and_otherwise_by_address() {
     let mut gateway = gateway("{minute: 1, limit_by: header, header_name: X-Key}");
     assert_eq!(statuses(&mut gateway, "GET / HTTP/1.1\nX-Key: a\n\n", 2), [200, 429]);

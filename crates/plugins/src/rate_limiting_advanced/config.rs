@@ -4,6 +4,7 @@ use plugin::limits::MOST_LIMITS;
 use plugin::model::schema::Value;
 use plugin::record;
 use plugin::redis::fields::FullRedis;
+use plugin::refusal::Answer;
 
 record! {
     /// Have requests beyond a limit wait for room instead of refusing them at once.
@@ -84,6 +85,8 @@ record! {
         error_code: f64 = 429, [custom_value(status_code)];
         /// Message of a refusal.
         error_message: String = "API rate limit exceeded";
+        /// The body of a refusal in place of `error_message` in the usual one.
+        answer: Answer, [extension()];
     }
     checks: [
         custom(as_many_windows_as_limits),

@@ -13,6 +13,7 @@ use plugin::limits::{
     Sharing, Span, decide, decide_again,
 };
 use plugin::redis::Store;
+use plugin::refusal::Refusal;
 use plugin::{Access, Build, BuildError, Flow, Known, Phase, Phases, Plugin, Resume, Scopes};
 
 pub use config::Config;
@@ -32,6 +33,7 @@ struct Inner {
     announces: bool,
     status: u16,
     message: Cow<'static, str>,
+    refusal: Option<Refusal>,
     /// Most seconds by which `Retry-After` is spread.
     jitter: u64,
     queue: Option<Queue>,
@@ -90,6 +92,7 @@ impl Inner {
             caller: Caller::new(namings(config), cx)?,
             announces: !config.hide_client_headers,
             status: config.error_code as u16,
+            refusal: Refusal::of(config.error_code as u16, &config.answer, "config.answer")?,
             message: match config.error_message.as_str() {
                 "API rate limit exceeded" => Cow::Borrowed("API rate limit exceeded"),
                 message => Cow::Owned(message.to_owned()),
@@ -212,7 +215,14 @@ impl Limited for Inner {
         if decision.verdict.admitted {
             return Flow::Next;
         }
-        cx.answer(self.status).message(self.message.clone())
+        let retry_after = self.seconds_to_wait(decision) + cx.worker.random() % (self.jitter + 1);
+        if self.announces {
+            cx.decorate().set_number(Known::RetryAfter, retry_after);
+        }
+        match &self.refusal {
+            Some(refusal) => refusal.answer(cx, retry_after),
+            None => cx.answer(self.status).message(self.message.clone()),
+        }
     }
 }
 
@@ -232,34 +242,36 @@ impl Inner {
         }))
     }
 
+    /// Seconds until a refused request has room.
+    fn seconds_to_wait(&self, decision: &Decision) -> u64 {
+        let Decision { verdict, windows, now_ms } = decision;
+        let limits = self.limiter.limits().iter().enumerate();
+        let waits = limits.map(|(index, limit)| limit.wait_ms(verdict, index, windows[index], *now_ms));
+        waits.max().unwrap_or(0).div_ceil(1000).max(1)
+    }
+
     /// Tells the client about every limit, and about the one that leaves it the least room.
     fn announce(&self, cx: &mut Access<'_>, decision: &Decision) {
         let Decision { verdict, windows, now_ms } = decision;
-        let chance = cx.worker.random();
-        let (mut tightest, mut wait_ms): (Option<(u32, usize)>, u64) = (None, 0);
+        let mut tightest: Option<(u32, usize)> = None;
         let headers = cx.decorate();
         for (index, (limit, fields)) in self.limiter.limits().iter().zip(&self.fields).enumerate() {
             let remaining = limit.remaining(verdict, index, windows[index], *now_ms);
             headers.set(&fields.limit, &limit.text);
             headers.set(&fields.remaining, itoa::Buffer::new().format(remaining).as_bytes());
-            wait_ms = wait_ms.max(limit.wait_ms(verdict, index, windows[index], *now_ms));
             if tightest.is_none_or(|(least, _)| remaining <= least) {
                 tightest = Some((remaining, index));
             }
         }
         let Some((remaining, index)) = tightest else { return };
         let limit = &self.limiter.limits()[index];
-        let wait = wait_ms.div_ceil(1000).max(1);
         let reset = match verdict.admitted {
             true => limit.reset(verdict, index, windows[index], *now_ms),
-            false => wait,
+            false => self.seconds_to_wait(decision),
         };
         headers.set_known(Known::RateLimitLimit, &limit.text);
         headers.set_number(Known::RateLimitRemaining, remaining.into());
         headers.set_number(Known::RateLimitReset, reset);
-        if !verdict.admitted {
-            headers.set_number(Known::RetryAfter, wait + chance % (self.jitter + 1));
-        }
     }
 }
 

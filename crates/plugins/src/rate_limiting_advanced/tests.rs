@@ -58,6 +58,23 @@ fn a_sliding_window_has_no_burst_at_its_boundary_and_a_fixed_one_has() {
 }
 
 #[test]
+fn a_refusal_has_a_body_of_its_own_that_tells_what_retry_after_does() {
+    let mut gateway = gateway(
+        "{limit: [1], window_size: [60], window_type: fixed, retry_after_jitter_max: 500, answer: {body: '{\"again\":$(retry_after)}'}}",
+    );
+    gateway.send(GET);
+    let waits: Vec<String> = (0..20)
+        .map(|_| {
+            let refusal = gateway.send(GET);
+            assert_eq!(refusal.header("RateLimit-Reset").as_deref(), Some("60"));
+            assert_eq!(refusal.json()["again"].to_string(), refusal.header("Retry-After").unwrap());
+            refusal.header("Retry-After").unwrap()
+        })
+        .collect();
+    assert!(waits.iter().any(|wait| *wait != waits[0]), "they are spread: {waits:?}");
+}
+
+#[test]
 fn who_goes_on_asking_stays_out_unless_that_is_disabled() {
     for (disabled, expected) in [("false", 0), ("true", 5)] {
         let mut gateway =
