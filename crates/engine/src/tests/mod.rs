@@ -30,3 +30,4 @@ mod slow;
 mod streaming;
 mod streams;
 mod tls;
+mod withheld;

@@ -7,7 +7,7 @@ use ahash::AHashMap;
 use uuid::Uuid;
 
 use crate::build::{Build, BuildError};
-use crate::views::Access;
+use crate::exchange::Exchange;
 
 /// One thing that tells callers apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,9 @@ pub enum Naming {
     Header(String),
     /// This path, compared as a whole.
     Path(String),
+    /// The value of a claim of the token by which the caller proved who it is, by its number in
+    /// [`Claims`](crate::claims::Claims).
+    Claim(usize),
 }
 
 /// A name of a consumer.
@@ -67,6 +70,7 @@ const ENTITY: u8 = 3;
 const ADDRESS: u8 = 4;
 const NAME: u8 = 5;
 const COMPOUND: u8 = 6;
+const CLAIM: u8 = 7;
 
 impl Caller {
     /// A caller told by all of `namings` together.
@@ -86,7 +90,7 @@ impl Caller {
     }
 
     /// Calls `with` with who is calling.
-    pub fn identify<R>(&self, cx: &Access<'_>, with: impl FnOnce(Identifier<'_>) -> R) -> R {
+    pub fn identify<R>(&self, cx: &Exchange, with: impl FnOnce(Identifier<'_>) -> R) -> R {
         if let [naming] = self.namings.as_slice() {
             return self.one(naming, cx, with);
         }
@@ -101,7 +105,7 @@ impl Caller {
         with(Identifier { kind: COMPOUND, bytes: &bytes })
     }
 
-    fn one<R>(&self, naming: &Naming, cx: &Access<'_>, with: impl FnOnce(Identifier<'_>) -> R) -> R {
+    fn one<R>(&self, naming: &Naming, cx: &Exchange, with: impl FnOnce(Identifier<'_>) -> R) -> R {
         let identity = &cx.identity;
         let consumer = || identity.consumer().map(|consumer| consumer.id);
         let credential = || identity.credential().map(|credential| credential.id);
@@ -131,6 +135,12 @@ impl Caller {
             }
             Naming::Path(path) if cx.normalized_path == path.as_bytes() => {
                 return with(Identifier { kind: PATH, bytes: path.as_bytes() });
+            }
+            Naming::Claim(number) => {
+                if let Some(value) = identity.claims.as_ref().and_then(|claims| claims.value(*number)) {
+                    return with(Identifier { kind: CLAIM, bytes: value.as_bytes() });
+                }
+                None
             }
             Naming::Path(_) | Naming::Address => None,
         };
