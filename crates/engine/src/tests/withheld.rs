@@ -36,9 +36,12 @@ async fn what_has_come_whole_is_skipped_and_both_connections_serve_on() {
 
 #[tokio::test(start_paused = true)]
 async fn what_has_not_come_is_not_waited_for() {
-    for framing in
-        ["Content-Length: 9\r\n\r\nbad", "Transfer-Encoding: chunked\r\n\r\n3\r\nbad\r\n", "\r\nbad"]
-    {
+    for framing in [
+        "Content-Length: 9\r\n\r\n",
+        "Content-Length: 9\r\n\r\nbad",
+        "Transfer-Encoding: chunked\r\n\r\n3\r\nbad\r\n",
+        "\r\nbad",
+    ] {
         with(&troubled(PLAIN), Settings::default(), |lab| async move {
             let mut client = lab.client();
             client.send(WITHHELD).await;
