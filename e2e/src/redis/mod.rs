@@ -3,6 +3,7 @@
 
 mod exactness;
 mod outages;
+mod responses;
 mod server;
 mod topologies;
 
@@ -26,6 +27,8 @@ type Story = (&'static str, fn(&Lab) -> Result<(), String>);
 const STORIES: &[Story] = &[
     ("three-gateways-and-fifty-clients", exactness::three_gateways_and_fifty_clients),
     ("counts-told-in-intervals", exactness::counts_told_in_intervals),
+    ("counts-told-over-a-reload", exactness::counts_told_over_a_reload),
+    ("what-responses-cost", responses::what_responses_cost),
     ("stalled", outages::stalled),
     ("killed-and-started-anew", outages::killed_and_started_anew),
     ("tls-and-users", topologies::tls_and_users),
@@ -58,14 +61,19 @@ impl Lab<'_> {
     /// A gateway with a route `/NAME` for each of `limits`, which is the plugin that limits it. What is admitted is
     /// answered 200 by the gateway itself.
     fn gateway(&self, limits: &[(&str, &str)], env: &[(&str, &str)]) -> Result<Gateway, String> {
-        let Target::Binary(binary) = &self.settings.target else { return Err("needs a binary".to_owned()) };
         let mut text = "_format_version: \"3.0\"\nplugins:\n- name: prometheus\nroutes:\n".to_owned();
         for (name, plugin) in limits {
             text += &format!(
                 "- name: {name}\n  paths: [/{name}]\n  plugins:\n  - {{name: request-termination, config: {{status_code: 200}}}}\n  - {plugin}\n"
             );
         }
-        let file = self.folder().join("kong.yml");
+        self.start("kong.yml", &text, env)
+    }
+
+    /// A gateway with the configuration `text`, in a file called `name`.
+    fn start(&self, name: &str, text: &str, env: &[(&str, &str)]) -> Result<Gateway, String> {
+        let Target::Binary(binary) = &self.settings.target else { return Err("needs a binary".to_owned()) };
+        let file = self.folder().join(name);
         std::fs::write(&file, text).map_err(|error| error.to_string())?;
         let env: BTreeMap<String, String> =
             env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

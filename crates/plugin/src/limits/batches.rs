@@ -5,7 +5,7 @@
 //! answer, it is kept and told later.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -64,7 +64,7 @@ impl Batches {
     }
 
     /// Takes note of a caller whose requests have to be told. The first one starts the exchanges, which a task on this
-    /// worker sees to as long as there is somebody to be told of.
+    /// worker sees to as long as there is somebody to be told of, and once more when the instance has ended.
     pub(super) fn note(self: &Arc<Self>, worker: usize, key: u128, identifier: String) {
         let mut waiting = self.waiting.callers.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() < MOST_WAITING {
@@ -94,7 +94,7 @@ impl Batches {
         let runs = self.runs.swap(true, Ordering::Relaxed);
         drop(waiting);
         if !runs {
-            tokio::spawn(exchange_regularly(Arc::downgrade(self), worker, self.interval));
+            tokio::spawn(exchange_regularly(self.clone(), worker, self.interval));
         }
     }
 
@@ -162,12 +162,12 @@ impl Batches {
     }
 }
 
-async fn exchange_regularly(batches: Weak<Batches>, worker: usize, interval: Duration) {
+async fn exchange_regularly(batches: Arc<Batches>, worker: usize, interval: Duration) {
     loop {
         tokio::time::sleep(interval).await;
-        let Some(batches) = batches.upgrade() else { return };
         batches.exchange(worker).await;
-        if batches.may_rest() {
+        // The instance may have ended meanwhile: then this was its last word, and who still waits is the next one's.
+        if batches.may_rest() || Arc::strong_count(&batches) == 1 {
             return;
         }
     }
