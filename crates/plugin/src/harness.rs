@@ -43,7 +43,7 @@ impl Subject {
     /// If the configuration is refused.
     #[must_use]
     pub fn with(self, config: &str) -> Harness {
-        Harness::global(self.0, config).unwrap_or_else(|problems| panic!("{config}: {problems}"))
+        Harness::global(self.0, config).expect("the configuration is a good one")
     }
 
     /// Why the room refuses a configuration, one problem a line.
@@ -52,10 +52,7 @@ impl Subject {
     /// If it does not.
     #[must_use]
     pub fn refuses(self, config: &str) -> String {
-        match Harness::global(self.0, config) {
-            Ok(_) => panic!("{config} is not refused"),
-            Err(problems) => problems,
-        }
+        Harness::global(self.0, config).err().expect("the configuration is a bad one")
     }
 }
 
