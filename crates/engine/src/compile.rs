@@ -1,6 +1,6 @@
 //! Turns entities and plugin definitions into a [`Snapshot`]. Runs at reload, never on a request.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use ahash::{AHashMap, AHashSet};
@@ -240,19 +240,19 @@ struct Rows {
 
 impl<'a> Plugins<'a> {
     fn new(definitions: &'a [&'static dyn Definition], config: &'a Config) -> Self {
-        let definitions: AHashMap<&str, _> =
-            definitions.iter().map(|definition| (definition.name(), *definition)).collect();
         let members = members_by_group(config);
-        let mut by_name: BTreeMap<&str, Rows> = BTreeMap::new();
+        let mut by_name: AHashMap<&str, Rows> = AHashMap::new();
         for (instance, row) in offering(500, enabled(config)).enumerate() {
             let instance = u32::try_from(instance).unwrap_or(u32::MAX);
             by_name.entry(row.name.as_str()).or_default().add(row, instance, &members);
         }
-        let mut names: Vec<&str> = by_name.keys().copied().collect();
-        let priority =
-            |name: &str| definitions.get(name).map_or(i64::MIN, |definition| definition.priority());
-        names.sort_by_key(|name| std::cmp::Reverse(priority(name)));
-        Self { definitions, names, by_name: by_name.into_iter().collect() }
+        // Those of one priority in the order of the list.
+        let mut order = definitions.to_vec();
+        order.sort_by_key(|definition| Reverse(definition.priority()));
+        let names = order.iter().map(|definition| definition.name());
+        let names = names.filter(|name| by_name.contains_key(name)).collect();
+        let definitions = definitions.iter().map(|definition| (definition.name(), *definition)).collect();
+        Self { definitions, names, by_name }
     }
 
     fn chain(&self, route: Option<Uuid>, service: Option<Uuid>) -> Chain {

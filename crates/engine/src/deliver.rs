@@ -48,7 +48,11 @@ impl<'a> Filters<'a> {
     }
 
     fn mode(&self, exchange: &Exchange) -> BodyMode {
-        if self.chain.has(Phase::BodyFilter) { exchange.body_mode } else { BodyMode::Pass }
+        match exchange.body_mode {
+            BodyMode::Withheld => BodyMode::Withheld,
+            mode if self.chain.has(Phase::BodyFilter) => mode,
+            _ => BodyMode::Pass,
+        }
     }
 }
 
@@ -64,12 +68,16 @@ pub async fn reply(parts: &mut Parts<'_>, filters: &Filters<'_>, failure: Option
     exchange.source = if stands_in { Source::Upstream } else { Source::Gateway };
     let mut body = take_reply(exchange, parts.local);
     filters.head(exchange);
-    let mode = filters.mode(exchange);
-    if mode != BodyMode::Pass
-        && let Some(replacement) = filters.body(exchange, &body, true)
-        && mode == BodyMode::Whole
-    {
-        body = Bytes::from(replacement);
+    match filters.mode(exchange) {
+        BodyMode::Pass => {}
+        BodyMode::Withheld => body = Bytes::new(),
+        mode => {
+            if let Some(replacement) = filters.body(exchange, &body, true)
+                && mode == BodyMode::Whole
+            {
+                body = Bytes::from(replacement);
+            }
+        }
     }
     let proxied = stands_in || failure.is_some_and(Failure::is_from_upstream);
     add_own_fields(exchange, &settings, proxied);
@@ -140,16 +148,16 @@ pub async fn proxied(
         return Ok(Box::pin(download.tunnel(parts)).await);
     }
     let bound = parts.local.settings.response_buffer_bytes;
-    let whole = if download.mode == BodyMode::Whole {
-        match download.collect(parts, bound).await {
-            Ok(body) => Some(body),
-            Err(failure) => {
-                mark_broken(parts, failure);
-                return Err(failure);
-            }
+    let whole = match download.mode {
+        BodyMode::Whole => {
+            let collected = download.collect(parts, bound).await;
+            Some(collected.inspect_err(|failure| mark_broken(parts, *failure))?)
         }
-    } else {
-        None
+        BodyMode::Withheld => {
+            download.withhold(parts);
+            Some(Vec::new())
+        }
+        BodyMode::Pass | BodyMode::Observe => None,
     };
     let settings = parts.local.settings.clone();
     add_own_fields(&mut parts.work.exchange, &settings, true);

@@ -186,6 +186,13 @@ impl Download<'_> {
         }
     }
 
+    /// Leaves the body unread, and with it its connection, unless all of it is at hand.
+    pub fn withhold(&mut self, parts: &Parts<'_>) {
+        let complete = self.upstream.skip(self.framing(parts));
+        let changed_protocols = parts.work.exchange.record.upstream_status == Some(101);
+        self.upstream.reusable &= complete && !changed_protocols;
+    }
+
     /// Reads the whole body, of `bound` bytes at most, and lets the plugins replace it.
     pub async fn collect(&mut self, parts: &mut Parts<'_>, bound: usize) -> Result<Vec<u8>, Failure> {
         let mut body = Vec::new();

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use model::entity::{Consumer, Route, Service};
 use wire::{Headers, Known, Method, RequestHead, ResponseHead};
 
+use crate::claims::Claims;
 pub use crate::client::{Client, ClientCertificate, Demand, Scheme, Tls};
 use crate::detour::Detour;
 use crate::guard::Guard;
@@ -137,6 +138,8 @@ pub struct Identity {
     pub caller: Option<Arc<Caller>>,
     /// Groups that an authentication plugin vouches for, apart from those the consumer has.
     pub groups: Option<Arc<[Box<str>]>>,
+    /// What the caller's token says, as far as a room wants to know.
+    pub claims: Option<Arc<Claims>>,
 }
 
 impl Identity {

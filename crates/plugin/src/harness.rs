@@ -31,6 +31,33 @@ pub const START_MS: u64 = 1_767_225_600_000;
 /// What random numbers follow from.
 const SEED: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c834;
 
+/// A request for nothing in particular.
+pub const GET: &str = "GET / HTTP/1.1\n\n";
+
+/// A room under test.
+#[derive(Clone, Copy)]
+pub struct Subject(pub &'static dyn Definition);
+
+impl Subject {
+    /// The room with one global instance, see [`Harness::global`].
+    ///
+    /// # Panics
+    /// If the configuration is refused.
+    #[must_use]
+    pub fn with(self, config: &str) -> Harness {
+        Harness::global(self.0, config).expect("the configuration is a good one")
+    }
+
+    /// Why the room refuses a configuration, one problem a line.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[must_use]
+    pub fn refuses(self, config: &str) -> String {
+        Harness::global(self.0, config).err().expect("the configuration is a bad one")
+    }
+}
+
 /// Rooms built from a document, ready to take requests.
 pub struct Harness {
     /// The clock the rooms see.
@@ -237,11 +264,22 @@ impl Harness {
         self.send_bytes(request, b"")
     }
 
+    /// The statuses of so many requests alike.
+    ///
+    /// # Panics
+    /// If the head is not a valid one.
+    pub fn statuses(&mut self, request: &str, count: usize) -> Vec<u16> {
+        (0..count).map(|_| self.send(request).status).collect()
+    }
+
     /// The same with a binary body.
     ///
     /// # Panics
     /// If the head is not a valid one.
     pub fn send_bytes(&mut self, request: &str, body: &[u8]) -> Outcome {
+        // Rooms may begin tasks in any phase.
+        let runtime = self.runtime.handle().clone();
+        let _entered = runtime.enter();
         let (head, text_body) = split_message(request);
         let body = if body.is_empty() { text_body.as_bytes() } else { body };
         let mut exchange = self.receive(&head, body);
@@ -446,6 +484,10 @@ impl Harness {
     fn filter_body(&self, exchange: &mut Exchange, body: &mut Vec<u8>) {
         match exchange.body_mode {
             BodyMode::Pass => {}
+            BodyMode::Withheld => {
+                body.clear();
+                exchange.response.headers.set_known(Known::ContentLength, b"0");
+            }
             BodyMode::Observe => {
                 let (first, second) = body.split_at(body.len() / 2);
                 for (piece, last) in [(first, false), (second, true)] {

@@ -5,8 +5,9 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use wire::{Headers, Method};
+use wire::{Field, Headers, Method};
 
+use crate::claims::Claims;
 use crate::copies::CopiedRequest;
 use crate::detour::Detour;
 use crate::exchange::{BodyLimit, Exchange, Timeouts};
@@ -25,6 +26,8 @@ pub enum BodyMode {
     Observe,
     /// Have the whole body in memory, within the gateway's bound, before the head is sent, and replace it at will.
     Whole,
+    /// The client gets none of it, and nobody sees it. See [`HeaderFilter::withhold`].
+    Withheld,
 }
 
 macro_rules! view {
@@ -129,6 +132,11 @@ impl Access<'_> {
     /// The caller is in these groups, by the word of whoever authenticated it.
     pub fn vouch_for_groups(&mut self, groups: Arc<[Box<str>]>) {
         self.exchange.identity.groups = Some(groups);
+    }
+
+    /// The caller's token says so, by the word of whoever verified it.
+    pub fn vouch_for_claims(&mut self, claims: Arc<Claims>) {
+        self.exchange.identity.claims = Some(claims);
     }
 
     /// The path sent upstream. Bytes that would end it, or the request line, are percent-encoded.
@@ -247,6 +255,19 @@ impl HeaderFilter<'_> {
     /// The request costs so many thousandths of a unit.
     pub fn charge(&mut self, thousandths: u32) {
         self.exchange.record.cost = Some(thousandths);
+    }
+
+    /// Answers with `status` and without content in place of the response. Fields stay, but for those about its content and
+    /// for how long it may be kept. What is left of an upstream's response is not waited for.
+    pub fn withhold(&mut self, status: u16) {
+        const ABOUT_CONTENT: [&[u8]; 7] =
+            [b"etag", b"last-modified", b"accept-ranges", b"cache-control", b"expires", b"age", b"trailer"];
+        self.set_status(status);
+        self.exchange.response.headers.retain(|Field { name, .. }| {
+            let is_content = name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case(b"content-"));
+            !is_content && !ABOUT_CONTENT.iter().any(|about| about.eq_ignore_ascii_case(name))
+        });
+        self.exchange.body_mode = BodyMode::Withheld;
     }
 
     /// Asks for the response body; `Content-Length` follows a replacement.

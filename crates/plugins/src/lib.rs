@@ -25,8 +25,10 @@ pub mod redirect;
 pub mod request_size_limiting;
 pub mod request_termination;
 pub mod request_transformer;
+pub mod response_ratelimiting;
 pub mod response_transformer;
 pub mod route_by_header;
+pub mod service_protection;
 pub mod tls_handshake_modifier;
 pub mod traffic_split;
 pub mod upstream_retry;
@@ -51,6 +53,8 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<rate_limit_status::RateLimitStatus>(),
     plugin::room::<rate_limiting_advanced::RateLimitingAdvanced>(),
     plugin::room::<rate_limiting::RateLimiting>(),
+    plugin::room::<service_protection::ServiceProtection>(),
+    plugin::room::<response_ratelimiting::ResponseRatelimiting>(),
     plugin::room::<route_by_header::RouteByHeader>(),
     plugin::room::<traffic_split::TrafficSplit>(),
     plugin::room::<request_transformer::RequestTransformer>(),

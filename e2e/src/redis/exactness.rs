@@ -137,3 +137,39 @@ pub(super) fn what_is_left(lab: &Lab) -> Result<(), String> {
     // What the other gateway has counted itself decides where the failure mode says so: nothing.
     expect("without Redis", remaining()?, vec![serde_json::Value::Null, serde_json::Value::Null, 20.into()])
 }
+
+/// What was counted before a reload is told after it, though nobody asks any more.
+pub(super) fn counts_told_over_a_reload(lab: &Lab) -> Result<(), String> {
+    const MANY: usize = 1500;
+    let redis = Server::start(lab.folder(), "")?;
+    let text = |rate: &str| {
+        format!(
+            "_format_version: \"3.0\"\nplugins:\n- {{name: request-termination, config: {{status_code: 200}}}}\n- {{name: \
+             rate-limiting, config: {{year: {MANY}, limit_by: ip, policy: redis, sync_rate: {rate}, redis: {{host: 127.0.0.1, \
+             port: {}}}}}}}\nroutes:\n- {{name: plain, paths: [/plain]}}\n",
+            redis.port
+        )
+    };
+    let one = lab.start("one.yml", &text("3"), &[])?;
+    let statuses = Client::of(&one)?.statuses("plain", MANY)?;
+    expect("before", statuses.iter().filter(|status| **status == 200).count(), MANY)?;
+    let more = text("3") + "- {name: more, paths: [/more]}\n";
+    std::fs::write(&one.config, more).map_err(|error| error.to_string())?;
+    one.signal("HUP")?;
+    if !one.wait_for_line(|line| line.contains("reloaded") && !line.contains("not reloaded")) {
+        return Err("there was no reload".to_owned());
+    }
+    let other = lab.start("other.yml", &text("0.02"), &[])?;
+    let (mut client, mut admitted) = (Client::of(&other)?, 0);
+    eventually(|| match client.get("plain")? {
+        429 => Ok(()),
+        status => {
+            admitted += 1;
+            Err(format!("still {status}, {admitted} times"))
+        }
+    })?;
+    match admitted < MANY {
+        true => Ok(()),
+        false => Err(format!("the other gateway admitted {admitted} by itself")),
+    }
+}

@@ -3,6 +3,7 @@
 
 mod exactness;
 mod outages;
+mod responses;
 mod samples;
 pub(crate) mod server;
 mod topologies;
@@ -29,6 +30,8 @@ const STORIES: &[Story] = &[
     ("three-gateways-and-fifty-clients", exactness::three_gateways_and_fifty_clients),
     ("counts-told-in-intervals", exactness::counts_told_in_intervals),
     ("what-is-left", exactness::what_is_left),
+    ("counts-told-over-a-reload", exactness::counts_told_over_a_reload),
+    ("what-responses-cost", responses::what_responses_cost),
     ("stalled", outages::stalled),
     ("killed-and-started-anew", outages::killed_and_started_anew),
     ("tls-and-users", topologies::tls_and_users),
@@ -68,13 +71,13 @@ impl Lab<'_> {
                 "- name: {name}\n  paths: [/{name}]\n  plugins:\n  - {{name: request-termination, config: {{status_code: 200}}}}\n  - {plugin}\n"
             );
         }
-        self.gateway_with(&text, env)
+        self.start("kong.yml", &text, env)
     }
 
-    /// A gateway with this configuration.
-    fn gateway_with(&self, text: &str, env: &[(&str, &str)]) -> Result<Gateway, String> {
+    /// A gateway with the configuration `text`, in a file called `name`.
+    fn start(&self, name: &str, text: &str, env: &[(&str, &str)]) -> Result<Gateway, String> {
         let Target::Binary(binary) = &self.settings.target else { return Err("needs a binary".to_owned()) };
-        let file = self.folder().join("kong.yml");
+        let file = self.folder().join(name);
         std::fs::write(&file, text).map_err(|error| error.to_string())?;
         let env: BTreeMap<String, String> =
             env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

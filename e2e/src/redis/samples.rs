@@ -19,7 +19,7 @@ pub(super) fn tiers_and_paths(lab: &Lab) -> Result<(), String> {
     for service in ["order-service", "user-service"] {
         placed = placed.replace(&format!("{service}:8080"), &upstream.address.to_string());
     }
-    let gateways = [lab.gateway_with(&placed, &[])?, lab.gateway_with(&placed, &[])?];
+    let gateways = [lab.start("kong.yml", &placed, &[])?, lab.start("kong.yml", &placed, &[])?];
     told(&gateways[0], tiers(&gateways).and_then(|()| paths(&gateways)))
 }
 

@@ -34,3 +34,4 @@ mod slow;
 mod streaming;
 mod streams;
 pub mod tls;
+mod withheld;

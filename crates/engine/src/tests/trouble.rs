@@ -79,6 +79,10 @@ impl Phases for Trouble {
         if self.has(cx, "whole body") {
             cx.want_body(BodyMode::Whole);
         }
+        if self.has(cx, "withhold") {
+            cx.want_body(BodyMode::Observe);
+            cx.withhold(429);
+        }
     }
 
     fn body_filter(&self, cx: &mut BodyFilter<'_>) {

@@ -63,6 +63,21 @@ impl Upstream {
             write_timeout: parts.work.timeouts.write,
         }
     }
+
+    /// Skips the body of a response that is not passed on, if all of it is at hand. Whether it was: to wait for a body nobody
+    /// wants would cost more than a new connection.
+    pub fn skip(&mut self, framing: BodyLength) -> bool {
+        let unread = self.input.unread().len();
+        let complete = match framing {
+            BodyLength::None => unread == 0,
+            BodyLength::Exact(length) => unread as u64 == length,
+            _ => false,
+        };
+        if complete {
+            self.input.consume(unread);
+        }
+        complete
+    }
 }
 
 /// Why an attempt brought no response.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use plugin::exchange::Trouble;
 use plugin::repeat::Policy;
 use tokio::time::{Instant, timeout_at};
-use wire::BodyLength;
 
 use super::attempt::{Missed, Upstream};
 use super::{hedge, tries};
@@ -150,22 +149,14 @@ async fn pause(parts: &mut Parts<'_>, wait: Duration) -> Result<(), Failure> {
     }
 }
 
-/// Lets go of a response that is not passed on. Its connection serves again if the rest of it is at hand already, and is
-/// closed otherwise: to wait for a body nobody wants would cost more than a new connection.
-fn discard(parts: &mut Parts<'_>, upstream: Upstream) {
+/// Lets go of a response that is not passed on. Its connection serves again if the rest of it is at hand already.
+fn discard(parts: &mut Parts<'_>, mut upstream: Upstream) {
     parts.work.in_flight = InFlight::default();
     let exchange = &mut parts.work.exchange;
     tries::mark(exchange, exchange.response.status, Trouble::Unwelcome);
     exchange.record.upstream_answered = None;
-    let Upstream { stream, mut input, destination, requests, reusable, .. } = upstream;
-    let complete = match exchange.response.framing {
-        BodyLength::None => input.is_empty(),
-        BodyLength::Exact(length) if input.unread().len() as u64 == length => {
-            input.consume(input.unread().len());
-            true
-        }
-        _ => false,
-    };
+    let complete = upstream.skip(exchange.response.framing);
+    let Upstream { stream, destination, requests, reusable, .. } = upstream;
     if complete && reusable && parts.work.upload.is_done() {
         parts.local.pool.put(destination, stream, requests, Instant::now().into_std());
     }

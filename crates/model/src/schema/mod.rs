@@ -160,6 +160,18 @@ pub enum Kind {
 }
 
 impl RecordSchema {
+    /// One record with the fields, checks and shorthands of all `parts`, and the text of the last.
+    pub fn joined(parts: Vec<Self>) -> Self {
+        let mut joined = Self { doc: "", fields: Vec::new(), checks: Vec::new(), shorthands: Vec::new() };
+        for part in parts {
+            joined.doc = part.doc;
+            joined.fields.extend(part.fields);
+            joined.checks.extend(part.checks);
+            joined.shorthands.extend(part.shorthands);
+        }
+        joined
+    }
+
     /// The field of that name.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|field| field.name == name)

@@ -36,6 +36,30 @@
 /// in the syntax of `serde_json::json!` (`(-1)` for a negative number). `Option<T>` may be null. Without a
 /// default, other types are required, except nested records. Rules are those of [`crate::schema::rules`].
 ///
+/// Fields that several records have are declared once, as a record of their own, and taken in with `..name: Type;` before
+/// the others, checks and shorthands included. In documents they are fields like any other:
+///
+/// ```
+/// model::record! {
+///     /// Where somebody listens.
+///     pub struct Place {
+///         /// Port.
+///         port: u16 = 80;
+///     }
+/// }
+/// model::record! {
+///     /// A server.
+///     pub struct Server {
+///         ..place: Place;
+///         /// Host name.
+///         host: String;
+///     }
+/// }
+/// use model::Record;
+/// let value = Server::schema().check(&serde_json::json!({"host": "h", "port": 8080})).unwrap();
+/// assert_eq!(Server::from_value(&value).unwrap().place.port, 8080);
+/// ```
+///
 /// A field that nothing reads is a compiler warning on purpose: a setting without effect is a fault. Where it is
 /// none, write `#[allow(dead_code)]` above the struct.
 #[macro_export]
@@ -44,6 +68,7 @@ macro_rules! record {
         $(#[doc = $record_doc:literal])*
         $(#[allow($lint:ident)])?
         $visibility:vis struct $record:ident {
+            $(..$shared:ident : $shared_type:ty ;)*
             $(
                 $(#[doc = $doc:literal])*
                 $(#[rename = $rename:literal])?
@@ -58,6 +83,10 @@ macro_rules! record {
         #[derive(Debug, Clone)]
         $visibility struct $record {
             $(
+                /// Fields that other records have, too.
+                pub $shared: $shared_type,
+            )*
+            $(
                 $(#[doc = $doc])*
                 pub $field: $type,
             )*
@@ -67,7 +96,7 @@ macro_rules! record {
             fn schema() -> $crate::schema::RecordSchema {
                 #[allow(unused_imports)]
                 use $crate::schema::checks::*;
-                $crate::schema::RecordSchema {
+                let own = $crate::schema::RecordSchema {
                     doc: concat!($($record_doc, "\n"),*),
                     fields: vec![$(
                         $crate::schema::Field::of::<$type>(
@@ -79,12 +108,17 @@ macro_rules! record {
                     ),*],
                     checks: vec![$($($check),*)?],
                     shorthands: vec![$($($crate::schema::Shorthand { name: $old, target: $target }),*)?],
-                }
+                };
+                $crate::schema::RecordSchema::joined(vec![
+                    $(<$shared_type as $crate::schema::Record>::schema(),)*
+                    own,
+                ])
             }
 
             fn from_value(value: &$crate::serde_json::Value) -> Result<Self, $crate::schema::ValueError> {
                 let mut reading = $crate::schema::Reading::of(value);
                 Ok(Self {
+                    $($shared: <$shared_type as $crate::schema::Record>::from_value(value)?,)*
                     $($field: reading.field($crate::__field_name!($field $($rename)?))?,)*
                 })
             }

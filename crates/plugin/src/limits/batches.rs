@@ -5,15 +5,16 @@
 //! answer, it is kept and told later.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
 use super::MOST_LIMITS;
+use super::cell::Measure;
 use super::ledger::{Ledger, Question};
 use super::limit::{Algorithm, Limit};
-use super::table::{Measure, Table};
+use super::table::Table;
 use super::window::Window;
 use crate::clock::Clock;
 use crate::figures::{Family, Figure};
@@ -63,7 +64,7 @@ impl Batches {
     }
 
     /// Takes note of a caller whose requests have to be told. The first one starts the exchanges, which a task on this
-    /// worker sees to as long as the instance lives.
+    /// worker sees to as long as there is somebody to be told of, and once more when the instance has ended.
     pub(super) fn note(self: &Arc<Self>, worker: usize, key: u128, identifier: String) {
         let mut waiting = self.waiting.callers.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() < MOST_WAITING {
@@ -73,9 +74,27 @@ impl Batches {
             // So that the caller's next request is taken note of again.
             self.table.collect(key);
         }
+        self.start(worker, waiting);
+    }
+
+    /// Has exchanges go on where somebody waits and nobody sees to it: those who waited when the instance before this one
+    /// ended.
+    pub(super) fn go_on(self: &Arc<Self>, worker: usize) {
+        if self.runs.load(Ordering::Relaxed) {
+            return;
+        }
+        let waiting = self.waiting.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waiting.is_empty() {
+            self.start(worker, waiting);
+        }
+    }
+
+    /// Starts the exchanges, if there are none. Under the lock, as their end is: whoever waits is seen to.
+    fn start(self: &Arc<Self>, worker: usize, waiting: MutexGuard<'_, Vec<(u128, String)>>) {
+        let runs = self.runs.swap(true, Ordering::Relaxed);
         drop(waiting);
-        if !self.runs.swap(true, Ordering::Relaxed) {
-            tokio::spawn(exchange_regularly(Arc::downgrade(self), worker, self.interval));
+        if !runs {
+            tokio::spawn(exchange_regularly(self.clone(), worker, self.interval));
         }
     }
 
@@ -97,6 +116,15 @@ impl Batches {
             running.spawn(async move { this.tell(worker, key, identifier).await });
         }
         while running.join_next().await.is_some() {}
+    }
+
+    /// Ends the exchanges where nobody waits. Whoever comes next starts them again.
+    fn may_rest(&self) -> bool {
+        let waiting = self.waiting.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.is_empty() {
+            self.runs.store(false, Ordering::Relaxed);
+        }
+        waiting.is_empty()
     }
 
     async fn tell(&self, worker: usize, key: u128, identifier: String) {
@@ -134,10 +162,13 @@ impl Batches {
     }
 }
 
-async fn exchange_regularly(batches: Weak<Batches>, worker: usize, interval: Duration) {
+async fn exchange_regularly(batches: Arc<Batches>, worker: usize, interval: Duration) {
     loop {
         tokio::time::sleep(interval).await;
-        let Some(batches) = batches.upgrade() else { return };
         batches.exchange(worker).await;
+        // The instance may have ended meanwhile: then this was its last word, and who still waits is the next one's.
+        if batches.may_rest() || Arc::strong_count(&batches) == 1 {
+            return;
+        }
     }
 }

@@ -7,8 +7,7 @@ use ahash::AHashMap;
 use uuid::Uuid;
 
 use crate::build::{Build, BuildError};
-use crate::exchange::Matched;
-use crate::views::Access;
+use crate::exchange::{Exchange, Matched};
 
 /// One thing that tells callers apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +32,9 @@ pub enum Naming {
     Header(String),
     /// This path, compared as a whole.
     Path(String),
+    /// The value of a claim of the token by which the caller proved who it is, by its number in
+    /// [`Claims`](crate::claims::Claims).
+    Claim(usize),
 }
 
 /// A name of a consumer.
@@ -76,6 +78,7 @@ const ENTITY: u8 = 3;
 const ADDRESS: u8 = 4;
 const NAME: u8 = 5;
 const COMPOUND: u8 = 6;
+const CLAIM: u8 = 7;
 
 impl Caller {
     /// A caller told by all of `namings` together.
@@ -95,7 +98,7 @@ impl Caller {
     }
 
     /// Calls `with` with who is calling.
-    pub fn identify<R>(&self, cx: &Access<'_>, with: impl FnOnce(Identifier<'_>) -> R) -> R {
+    pub fn identify<R>(&self, cx: &Exchange, with: impl FnOnce(Identifier<'_>) -> R) -> R {
         let target = Target { matched: cx.matched.as_deref(), path: Some(&cx.normalized_path) };
         self.identify_at(cx, &target, with)
     }
@@ -103,7 +106,7 @@ impl Caller {
     /// Calls `with` with who would be calling if the request went to `target`.
     pub fn identify_at<R>(
         &self,
-        cx: &Access<'_>,
+        cx: &Exchange,
         target: &Target<'_>,
         with: impl FnOnce(Identifier<'_>) -> R,
     ) -> R {
@@ -131,7 +134,7 @@ impl Caller {
     fn one<R>(
         &self,
         naming: &Naming,
-        cx: &Access<'_>,
+        cx: &Exchange,
         target: &Target<'_>,
         with: impl FnOnce(Identifier<'_>) -> R,
     ) -> R {
@@ -164,6 +167,12 @@ impl Caller {
             }
             Naming::Path(path) if target.path.is_none_or(|asked| asked == path.as_bytes()) => {
                 return with(Identifier { kind: PATH, bytes: path.as_bytes() });
+            }
+            Naming::Claim(number) => {
+                if let Some(value) = identity.claims.as_ref().and_then(|claims| claims.value(*number)) {
+                    return with(Identifier { kind: CLAIM, bytes: value.as_bytes() });
+                }
+                None
             }
             Naming::Path(_) | Naming::Address => None,
         };

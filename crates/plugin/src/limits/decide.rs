@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::caller::Caller;
 use super::ledger::Question;
-use super::limiter::{FailureMode, Limiter};
+use super::limiter::Limiter;
 use super::window::Window;
 use super::{MOST_LIMITS, Verdict};
 use crate::flow::{Flow, Resume};
@@ -43,19 +43,12 @@ pub fn decide_again<R: Limited>(room: &Arc<R>, cx: &mut Access<'_>) -> Flow {
 fn decide_at<R: Limited>(room: &Arc<R>, cx: &mut Access<'_>, now_ms: u64) -> Flow {
     let limiter = room.limiter();
     let windows = limiter.windows(now_ms);
-    let Some(shared) = limiter.shared() else {
-        let key = room.caller().identify(cx, |who| limiter.key(who));
-        let verdict = limiter.count_here(key, &windows, now_ms);
+    let Some(shared) = limiter.shared().filter(|shared| shared.batches.is_none()) else {
+        let worker = cx.worker.index;
+        let verdict = room.caller().identify(cx, |who| limiter.spend(worker, who, &windows, now_ms, 1));
         return room.conclude(cx, &Decision { verdict, windows, now_ms });
     };
     let (key, identifier) = room.caller().identify(cx, |who| (limiter.key(who), who.text()));
-    if let Some(batches) = &shared.batches {
-        let verdict = limiter.count_here(key, &windows, now_ms);
-        if verdict.is_new {
-            batches.note(cx.worker.index, key, identifier);
-        }
-        return room.conclude(cx, &Decision { verdict, windows, now_ms });
-    }
     let question = Question { identifier, key, windows, now_ms };
     if shared.ledger.is_silent() {
         return without_store(room, cx, &question);
@@ -76,16 +69,9 @@ fn decide_at<R: Limited>(room: &Arc<R>, cx: &mut Access<'_>, now_ms: u64) -> Flo
 
 /// The declared failure mode takes over.
 fn without_store<R: Limited>(room: &Arc<R>, cx: &mut Access<'_>, question: &Question) -> Flow {
-    let limiter = room.limiter();
-    let Some(shared) = limiter.shared() else { return Flow::Next };
-    shared.without.add(1);
-    match shared.on_failure {
-        FailureMode::Open => Flow::Next,
-        FailureMode::Closed => cx.answer(500).message("An unexpected error occurred"),
-        FailureMode::Local => {
-            let verdict = limiter.count_here(question.key, &question.windows, question.now_ms);
-            let (windows, now_ms) = (question.windows, question.now_ms);
-            room.conclude(cx, &Decision { verdict, windows, now_ms })
-        }
-    }
+    let (windows, now_ms) = (question.windows, question.now_ms);
+    room.limiter().do_without_store(cx, |cx| {
+        let verdict = room.limiter().count_here(question.key, &windows, now_ms);
+        room.conclude(cx, &Decision { verdict, windows, now_ms })
+    })
 }

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
+use super::cell::{Demand, Measure};
 use super::limit::{Algorithm, Limit};
-use super::table::{Demand, Measure, Pending, Refused};
+use super::table::{Pending, Refused};
 use super::window::Window;
 use super::{MOST_LIMITS, Verdict};
 use crate::redis::{Invocation, Script, Store, Unavailable};

@@ -1,6 +1,6 @@
 //! One limit: so many requests in such a time, counted in one of three ways.
 
-use super::table::{Demand, Measure};
+use super::cell::{Demand, Measure};
 use super::window::{Period, Window};
 use super::{Verdict, smooth_reading};
 
@@ -88,6 +88,11 @@ impl Limit {
     /// Microseconds between two requests of an even stream.
     fn interval(&self, length: u64) -> u64 {
         (length * WHOLE / u64::from(self.admits.max(1))).max(1)
+    }
+
+    /// See [`Demand::brim`]; of months and years, by the first ones.
+    pub(super) fn brim(&self) -> u64 {
+        self.demand(self.window(0), 0).brim()
     }
 
     /// What is admitted at once: the limit, or the burst of an even stream.

@@ -2,12 +2,15 @@
 //!
 //! A [`Limiter`] holds the limits of an instance. Requests are counted in a [`Table`] of this process, or in a
 //! [`Ledger`], Redis, that several gateways share; or here first and there in intervals ([`batches`]). A [`Caller`]
-//! says whose requests are counted together. [`decide`] puts them together for a room. A [`Register`] knows all limits of
-//! a snapshot, and an [`Inquiry`] tells how a caller stands with some of them, without counting.
+//! says whose requests are counted together. [`decide`] puts them together for a room. [`fields`] is what their
+//! configurations have in common, and [`Windowed`] what the ones with windows of seconds do alike. A [`Register`] knows
+//! all limits of a snapshot, and an [`Inquiry`] tells how a caller stands with some of them, without counting.
 
 pub mod batches;
 mod caller;
+mod cell;
 mod decide;
+pub mod fields;
 mod ledger;
 mod limit;
 mod limiter;
@@ -15,16 +18,19 @@ mod peek;
 mod register;
 mod table;
 mod window;
+mod windowed;
 
 pub use caller::{Caller, ConsumerName, Identifier, Naming, Target};
+pub use cell::{Demand, Measure};
 pub use decide::{Decision, Limited, decide, decide_again};
 pub use ledger::{Ledger, Question};
 pub use limit::{Algorithm, Limit, Span};
 pub use limiter::{FailureMode, Limiter, Setup, Sharing};
 pub use peek::{Inquiry, Left, Readable, Standing};
 pub use register::{Entry, Register};
-pub use table::{Demand, Measure, Pending, Refused, Table};
+pub use table::{Pending, Refused, Table};
 pub use window::{Period, Window};
+pub use windowed::{Particulars, Windowed};
 
 /// Limits that an instance may have.
 pub const MOST_LIMITS: usize = 8;

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use super::MOST_LIMITS;
 use super::caller::{Caller, Target};
 use super::decide::Limited;
 use super::ledger::Question;
 use super::limit::{Limit, Span};
 use super::limiter::{FailureMode, Limiter};
-use super::table::{Demand, Pending};
+use super::table::Pending;
 use super::{Algorithm, Verdict};
 use crate::views::Access;
 
@@ -105,7 +104,7 @@ impl Inquiry {
     /// What a request would find; none if that is not known.
     async fn look(&self, worker: usize, question: &Question) -> Option<Verdict> {
         let limiter = self.limits.limiter();
-        let here = || limiter.look_here(question);
+        let here = || limiter.look(question.key, &question.windows, question.now_ms);
         let Some(shared) = limiter.shared().filter(|shared| shared.batches.is_none()) else {
             return Some(here());
         };
@@ -124,24 +123,11 @@ impl Inquiry {
 }
 
 impl Limiter {
-    fn demands(&self, question: &Question) -> [Demand; MOST_LIMITS] {
-        let mut demands = [Demand::default(); MOST_LIMITS];
-        for ((demand, limit), window) in demands.iter_mut().zip(self.limits()).zip(question.windows) {
-            *demand = limit.demand(window, question.now_ms);
-        }
-        demands
-    }
-
-    fn look_here(&self, question: &Question) -> Verdict {
-        let demands = self.demands(question);
-        self.table().look(question.key, &demands[..self.limits().len()])
-    }
-
     /// What the store has told, two numbers a limit, as a verdict.
     fn read(&self, question: &Question, counts: &[(u64, u64)]) -> Verdict {
         let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         let mut verdict = Verdict::default();
-        let demands = self.demands(question);
+        let demands = self.demands(&question.windows, question.now_ms);
         for (index, (limit, (count, previous))) in self.limits().iter().zip(counts).enumerate() {
             (verdict.count[index], verdict.more[index]) = match limit.algorithm {
                 Algorithm::Smooth { .. } => limit.smooth_reading(*count, &demands[index]),

@@ -4,13 +4,16 @@
 //! request over all its limits is one step that nobody sees half done. A caller has two buckets and is in the emptier
 //! one; a shard doubles when both are full of counters in use, up to a bound. Beyond the bound the caller who has used
 //! the smallest share gives way, but never one who is at a limit: where all are, newcomers of the shard share one
-//! counter, so that they neither pass freely nor set anybody free.
+//! counter, so that they neither pass freely nor set anybody free. Instances that share a table may have different limits;
+//! being at any of them counts.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ahash::RandomState;
 
+use super::cell::{Cell, Demand, Measure, WHOLE};
+use super::limit::Limit;
 use super::{MOST_LIMITS, Verdict};
 use crate::figures::Figure;
 
@@ -18,41 +21,6 @@ const SHARDS: usize = 64;
 const WAYS: usize = 8;
 /// Bound of a shard; 64 shards of 4096 buckets of 8 are 2,097,152 callers. Each takes 16 bytes, and 16 a limit.
 const MOST_BUCKETS: usize = 4096;
-/// A share of a limit that has been used up, in the unit of shares.
-const WHOLE: u64 = 1_000_000;
-
-/// One limit to be held now.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Demand {
-    /// Number of the current window; windows of one limit count from 1970.
-    pub ordinal: u32,
-    /// Requests admitted: in a window, or at once.
-    pub limit: u32,
-    /// Windows by which a request may come late and still be counted in the newest one.
-    pub late: u32,
-    /// How they are counted.
-    pub measure: Measure,
-}
-
-/// How requests are counted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Measure {
-    /// In windows that end all at once.
-    #[default]
-    Fixed,
-    /// In the current window, and in the one before it as far as that still lies within one length from now.
-    Sliding {
-        /// The share of the previous window that counts, in millionths.
-        left: u32,
-    },
-    /// By the time at which the next request would come in an even stream (generic cell rate algorithm).
-    Smooth {
-        /// Microseconds since 1970.
-        now: u64,
-        /// Microseconds from one request to the next.
-        interval: u64,
-    },
-}
 
 /// What becomes of requests that are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,16 +29,6 @@ pub enum Refused {
     Forgotten,
     /// They are counted in sliding windows, so that who goes on asking stays out.
     Counted,
-}
-
-/// One counter. For [`Measure::Smooth`] the first two numbers are the halves of the theoretical arrival time.
-#[derive(Debug, Clone, Copy, Default)]
-struct Cell {
-    ordinal: u32,
-    count: u32,
-    previous: u32,
-    /// Requests counted here that the store shared with other gateways has not been told of.
-    pending: u32,
 }
 
 /// What a caller has counted and not been told elsewhere.
@@ -89,6 +47,8 @@ pub struct Table {
     most_buckets: usize,
     hashers: [RandomState; 2],
     displaced: Arc<Figure>,
+    /// The limits of the instances that count here. They may differ, where instances share a namespace.
+    held: Mutex<Vec<Weak<[Limit]>>>,
 }
 
 #[repr(align(128))]
@@ -121,7 +81,15 @@ impl Table {
     fn bounded(limits: usize, displaced: Arc<Figure>, most_buckets: usize) -> Self {
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();
         let limits = limits.clamp(1, MOST_LIMITS);
-        Self { shards, limits, most_buckets, hashers: [RandomState::new(), RandomState::new()], displaced }
+        let hashers = [RandomState::new(), RandomState::new()];
+        Self { shards, limits, most_buckets, hashers, displaced, held: Mutex::default() }
+    }
+
+    /// Takes note of an instance that counts here: as long as it lives, who is at one of its limits gives way to nobody.
+    pub fn hold(&self, limits: &Arc<[Limit]>) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|other| other.strong_count() > 0);
+        held.push(Arc::downgrade(limits));
     }
 
     /// The key of an identifier: 128 bits keyed at random, so that nobody can aim at another's counter.
@@ -133,8 +101,8 @@ impl Table {
         ((u128::from(high) << 64) | u128::from(low)).max(1)
     }
 
-    /// Counts a request against every limit if each of them has room, in one step.
-    pub fn take(&self, key: u128, demands: &[Demand], refused: Refused) -> Verdict {
+    /// Counts `amount` against every limit if each of them has room for one, in one step.
+    pub fn take(&self, key: u128, demands: &[Demand], amount: u32, refused: Refused) -> Verdict {
         let mut slots = self.shard(key).0.lock().unwrap_or_else(PoisonError::into_inner);
         let cells = match self.place(&mut slots, key, demands) {
             Place::Slot(slot) => slots.group(slot, self.limits),
@@ -154,8 +122,8 @@ impl Table {
             let counts = admitted || (counts_anyway && matches!(demand.measure, Measure::Sliding { .. }));
             if counts {
                 verdict.is_new |= cell.pending == 0;
-                cell.add(demand, 1);
-                cell.pending = cell.pending.saturating_add(1);
+                cell.add(demand, amount);
+                cell.pending = cell.pending.saturating_add(amount);
             }
             (verdict.count[index], verdict.more[index]) = cell.reading(demand);
         }
@@ -177,6 +145,17 @@ impl Table {
             (verdict.count[index], verdict.more[index]) = cell.reading(demand);
         }
         verdict
+    }
+
+    /// Takes note of what all gateways have counted, two numbers a limit: never less than is known here already, of which
+    /// some may be on its way to them. Not for callers who share a counter.
+    pub fn learn(&self, key: u128, demands: &[Demand], counts: &[(u64, u64)]) {
+        let mut slots = self.shard(key).0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Place::Slot(slot) = self.place(&mut slots, key, demands) else { return };
+        for ((cell, demand), counts) in slots.group(slot, self.limits).iter_mut().zip(demands).zip(counts) {
+            cell.advance(demand);
+            cell.learn(demand, *counts);
+        }
     }
 
     /// Takes note of what `key` has counted since this was last called; none for a caller who is not in the table.
@@ -242,102 +221,26 @@ impl Table {
                 continue;
             }
             self.displaced.add(1);
-            let Some(least) = slots.least_used(key, self.limits, demands) else { return Place::Shared };
+            let floor = self.floor();
+            let Some(least) = slots.least_used(key, self.limits, demands, &floor) else {
+                return Place::Shared;
+            };
             slots.assign(least, key, self.limits);
             return Place::Slot(least);
         }
     }
-}
 
-impl Cell {
-    /// Begins the demand's window, if it has not begun.
-    fn advance(&mut self, demand: &Demand) {
-        if matches!(demand.measure, Measure::Smooth { .. }) || self.is_current(demand) {
-            return;
-        }
-        let follows = self.ordinal.wrapping_add(1) == demand.ordinal;
-        let previous = if follows { self.count } else { 0 };
-        *self = Self { ordinal: demand.ordinal, count: 0, previous, pending: 0 };
-    }
-
-    /// Whether the cell counts the demand's window. Windows soon after it count too: a worker that read the clock just
-    /// before a boundary, or a request whose body took long, must not wipe what others have counted since. A cell far
-    /// ahead is of a clock that has been set back, and is begun anew.
-    fn is_current(&self, demand: &Demand) -> bool {
-        self.ordinal.wrapping_sub(demand.ordinal) <= demand.late
-    }
-
-    /// Whether nothing that it has counted matters any more.
-    fn is_over(&self, demand: &Demand) -> bool {
-        match demand.measure {
-            Measure::Fixed => !self.is_current(demand),
-            Measure::Sliding { .. } => {
-                !self.is_current(demand) && self.ordinal.wrapping_add(1) != demand.ordinal
-            }
-            Measure::Smooth { now, .. } => self.time() <= now,
-        }
-    }
-
-    fn has_room(&self, demand: &Demand) -> bool {
-        match demand.measure {
-            Measure::Fixed => self.count < demand.limit,
-            Measure::Sliding { left } => {
-                let counted = u64::from(self.count) + 1;
-                counted * WHOLE + u64::from(self.previous) * u64::from(left)
-                    <= u64::from(demand.limit) * WHOLE
-            }
-            Measure::Smooth { now, interval } => {
-                self.time().max(now) + interval <= now + interval.saturating_mul(u64::from(demand.limit))
+    /// The least that is used at the brim of an instance's limit, by the position of the limit. Asked for only where
+    /// somebody has to give way.
+    fn floor(&self) -> [u64; MOST_LIMITS] {
+        let mut floor = [u64::MAX; MOST_LIMITS];
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        for limits in held.iter().filter_map(Weak::upgrade) {
+            for (floor, limit) in floor.iter_mut().zip(&*limits) {
+                *floor = limit.brim().min(*floor);
             }
         }
-    }
-
-    fn add(&mut self, demand: &Demand, requests: u32) {
-        match demand.measure {
-            Measure::Fixed | Measure::Sliding { .. } => self.count = self.count.saturating_add(requests),
-            Measure::Smooth { now, interval } => {
-                self.set_time(self.time().max(now).saturating_add(interval * u64::from(requests)));
-            }
-        }
-    }
-
-    /// See [`Verdict::count`] and [`Verdict::more`].
-    fn reading(&self, demand: &Demand) -> (u32, u32) {
-        match demand.measure {
-            Measure::Fixed => (self.count, 0),
-            Measure::Sliding { .. } => (self.count, self.previous),
-            Measure::Smooth { now, interval } => {
-                super::smooth_reading(self.time(), now, interval, demand.limit)
-            }
-        }
-    }
-
-    /// The share of the limit that has been used, in millionths.
-    fn share(&self, demand: &Demand) -> u64 {
-        let limit = u64::from(demand.limit.max(1));
-        match demand.measure {
-            _ if self.is_over(demand) => 0,
-            Measure::Fixed => u64::from(self.count) * WHOLE / limit,
-            Measure::Sliding { left } => {
-                let (count, previous) = match self.is_current(demand) {
-                    true => (self.count, self.previous),
-                    false => (0, self.count),
-                };
-                (u64::from(count) * WHOLE + u64::from(previous) * u64::from(left)) / limit
-            }
-            Measure::Smooth { now, interval } => {
-                let ahead = self.time().saturating_sub(now) as u128 * u128::from(WHOLE);
-                (ahead / (u128::from(interval.max(1)) * u128::from(limit))) as u64
-            }
-        }
-    }
-
-    fn time(&self) -> u64 {
-        (u64::from(self.ordinal) << 32) | u64::from(self.count)
-    }
-
-    fn set_time(&mut self, time: u64) {
-        (self.ordinal, self.count) = ((time >> 32) as u32, time as u32);
+        floor
     }
 }
 
@@ -386,10 +289,16 @@ impl Slots {
     }
 
     /// Whoever has used the smallest share; nobody who is at a limit.
-    fn least_used(&self, key: u128, limits: usize, demands: &[Demand]) -> Option<usize> {
+    fn least_used(
+        &self,
+        key: u128,
+        limits: usize,
+        demands: &[Demand],
+        floor: &[u64; MOST_LIMITS],
+    ) -> Option<usize> {
         let share = |slot: usize| {
-            let cells = &self.cells[slot * limits..(slot + 1) * limits];
-            cells.iter().zip(demands).map(|(cell, demand)| cell.share(demand)).max().unwrap_or_default()
+            let cells = self.cells[slot * limits..(slot + 1) * limits].iter().zip(demands).zip(floor);
+            cells.map(|((cell, demand), floor)| cell.share(demand, *floor)).max().unwrap_or_default()
         };
         let slots = self.choices(key).into_iter().flatten();
         let least = slots.map(|slot| (share(slot), slot)).min()?;

@@ -15,7 +15,7 @@ fn fixed(ordinal: u32, limit: u32) -> Demand {
 }
 
 fn take(table: &Table, key: u128, demand: Demand) -> Verdict {
-    table.take(key, &[demand], Refused::Forgotten)
+    table.take(key, &[demand], 1, Refused::Forgotten)
 }
 
 /// Keys of one shard.
@@ -36,14 +36,14 @@ fn exactly_the_limit_is_admitted_whatever_the_number_of_threads() {
             scope.spawn(|| {
                 barrier.wait();
                 for _ in 0..tries {
-                    let verdict = table.take(key, &demands, Refused::Forgotten);
+                    let verdict = table.take(key, &demands, 1, Refused::Forgotten);
                     admitted.fetch_add(u32::from(verdict.admitted), Ordering::Relaxed);
                 }
             });
         }
     });
     assert_eq!(admitted.into_inner(), 12_345);
-    let counted = table.take(key, &demands, Refused::Forgotten).count;
+    let counted = table.take(key, &demands, 1, Refused::Forgotten).count;
     assert_eq!(counted[..2], [12_345, 12_345], "refused requests are not counted");
 }
 
@@ -65,29 +65,6 @@ fn growing_under_many_keys_and_threads_forgets_nobody() {
         }
     });
     assert_eq!((admitted.into_inner(), table.displaced.value()), (40_000, 0));
-}
-
-#[test]
-fn a_million_callers_fit_into_64_mebibytes_and_nobody_is_forgotten() {
-    let table = table(1, MOST_BUCKETS);
-    let callers = 1_000_000u32;
-    for caller in 0..callers {
-        take(&table, table.key(1, &caller.to_be_bytes()), fixed(1, 1));
-    }
-    assert_eq!(table.displaced.value(), 0);
-    let let_through = (0..callers)
-        .filter(|caller| take(&table, table.key(1, &caller.to_be_bytes()), fixed(1, 1)).admitted)
-        .count();
-    assert_eq!(let_through, 0, "every one of them is still limited");
-    let bytes: usize = table
-        .shards
-        .iter()
-        .map(|shard| {
-            let slots = shard.0.lock().unwrap();
-            size_of_val(slots.keys.as_slice()) + size_of_val(slots.cells.as_slice())
-        })
-        .sum();
-    assert!(bytes <= 64 << 20, "{bytes} bytes");
 }
 
 #[test]
@@ -156,10 +133,10 @@ fn refused_requests_count_in_a_sliding_window_where_that_is_asked_for() {
     let table = table(1, 1);
     let at = |ordinal, left| Demand { ordinal, limit: 2, late: 1, measure: Measure::Sliding { left } };
     for _ in 0..10 {
-        table.take(5, &[at(1, 0)], Refused::Counted);
+        table.take(5, &[at(1, 0)], 1, Refused::Counted);
     }
-    assert!(!table.take(5, &[at(2, 200_000)], Refused::Counted).admitted, "two of ten");
-    assert_eq!(table.take(5, &[at(2, 0)], Refused::Counted).count[0], 2, "that one was counted too");
+    assert!(!table.take(5, &[at(2, 200_000)], 1, Refused::Counted).admitted, "two of ten");
+    assert_eq!(table.take(5, &[at(2, 0)], 1, Refused::Counted).count[0], 2, "that one was counted too");
 }
 
 #[test]
@@ -197,4 +174,98 @@ fn what_others_counted_is_taken_over_and_what_came_meanwhile_is_kept() {
     assert!(!take(&table, 5, fixed(1, 10)).admitted);
     table.give_back(5, 0, Pending { ordinal: 1, count: 3 });
     assert_eq!(table.collect(5).unwrap()[0].count, 5);
+}
+
+#[test]
+fn a_request_may_cost_more_than_one_and_the_last_one_more_than_is_left() {
+    let table = table(2, 1);
+    let demands = [fixed(1, 10), fixed(1, 5)];
+    let take = |amount| table.take(5, &demands, amount, Refused::Forgotten);
+    let last = (take(4), take(4)).1;
+    assert_eq!((last.admitted, last.count[0], last.count[1]), (true, 8, 8));
+    assert_eq!((take(1).admitted, take(1).count[1]), (false, 8));
+    assert_eq!(table.collect(5).unwrap()[1], Pending { ordinal: 1, count: 8 });
+}
+
+#[test]
+fn who_only_looks_counts_nothing() {
+    let table = table(1, 1);
+    let look = |demand| table.look(5, &[demand]);
+    assert!(look(fixed(1, 1)).admitted && table.collect(5).is_none(), "nor is a place taken");
+    take(&table, 5, fixed(1, 1));
+    assert_eq!((look(fixed(1, 1)).admitted, look(fixed(1, 1)).count[0]), (false, 1));
+    assert_eq!((look(fixed(2, 1)).admitted, look(fixed(2, 1)).count[0]), (true, 0), "of the next window");
+    assert!(!take(&table, 5, fixed(1, 1)).admitted, "and the window of the others is not over");
+}
+
+#[test]
+fn what_is_learnt_is_never_less_than_what_is_known() {
+    let table = table(1, 1);
+    let learn = |ordinal, count| table.learn(5, &[fixed(ordinal, 10)], &[(count, 0)]);
+    let count = |ordinal| table.look(5, &[fixed(ordinal, 10)]).count[0];
+    learn(1, 6);
+    assert_eq!(count(1), 6, "of a caller who was not known");
+    take(&table, 5, fixed(1, 10));
+    learn(1, 6);
+    assert_eq!(count(1), 7, "the others do not know of the last one yet");
+    assert_eq!(table.collect(5).unwrap()[0].count, 1);
+    learn(1, 6);
+    assert_eq!(count(1), 7, "it is on its way to them");
+    learn(2, 1);
+    learn(1, 9);
+    assert_eq!(count(2), 1, "what was asked about a window that is over is not of this one");
+}
+
+#[test]
+fn who_has_less_room_than_for_one_gives_way_to_nobody() {
+    let table = table(1, 1);
+    let keys = keys_of_a_shard(&table, WAYS + 1);
+    let at = |ordinal, left| Demand { ordinal, limit: 2, late: 1, measure: Measure::Sliding { left } };
+    for key in &keys[..WAYS] {
+        take(&table, *key, at(1, 0));
+        take(&table, *key, at(1, 0));
+    }
+    // One and a half of two: a share below the whole, and yet no room.
+    assert!(!take(&table, keys[0], at(2, 750_000)).admitted);
+    take(&table, keys[WAYS], at(2, 750_000));
+    for key in &keys[..WAYS] {
+        assert!(!take(&table, *key, at(2, 750_000)).admitted, "a limited caller has been forgotten");
+    }
+}
+
+#[test]
+fn who_is_at_the_limit_of_another_instance_with_the_same_counters_stays_there() {
+    use super::super::limit::{Algorithm, Limit, Span};
+
+    let of =
+        |algorithm, limit| -> Arc<[Limit]> { Arc::new([Limit::new(Span::Seconds(60), algorithm, limit)]) };
+    let smooth = |burst| Algorithm::Smooth { burst };
+    for (small, large) in [
+        (of(Algorithm::Fixed, 2.0), of(Algorithm::Fixed, 1000.0)),
+        (of(Algorithm::Sliding, 2.0), of(Algorithm::Sliding, 1000.0)),
+        (of(smooth(2), 600.0), of(smooth(1000), 6.0)),
+    ] {
+        let table = table(1, 1);
+        table.hold(&small);
+        table.hold(&large);
+        let keys = keys_of_a_shard(&table, WAYS * 2);
+        let now = 1_767_225_600_000;
+        let ask = |limits: &Arc<[Limit]>, key| {
+            let limit = &limits[0];
+            take(&table, key, limit.demand(limit.window(now), now)).admitted
+        };
+        for key in &keys[..WAYS] {
+            assert_eq!([ask(&small, *key), ask(&small, *key), ask(&small, *key)], [true, true, false]);
+        }
+        for key in &keys[WAYS..] {
+            ask(&large, *key);
+        }
+        for key in &keys[..WAYS] {
+            assert!(!ask(&small, *key), "a limited caller has been forgotten: {small:?}");
+        }
+        // Once nobody has the small limit, its callers are like others.
+        drop(small);
+        ask(&large, keys[WAYS]);
+        assert_eq!(table.look(keys[WAYS], &[large[0].demand(large[0].window(now), now)]).count[0], 1);
+    }
 }

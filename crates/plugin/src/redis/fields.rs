@@ -39,19 +39,15 @@ record! {
 }
 
 record! {
-    /// A Redis server, as Kong's open plugins have it.
-    pub struct Redis {
-        /// Host name or address of the server.
-        host: Option<String>, [referenceable()];
+    /// How to reach a server, and to sign in to it.
+    pub struct Server {
         /// Port of the server.
         port: u16 = 6379, [port(), referenceable()];
-        /// Milliseconds to wait for a connection, and for an answer.
-        timeout: i64 = 2000, [timeout()];
         /// User of the server's access control list to sign in as.
         username: Option<String>, [referenceable()];
         /// Password to sign in with.
         password: Option<String>, [referenceable(), encrypted()];
-        /// Number of the database.
+        /// Number of the database. A cluster has only 0.
         database: i64 = 0;
         /// Connect over TLS.
         ssl: bool = false;
@@ -61,6 +57,17 @@ record! {
         server_name: Option<String>, [referenceable()];
         /// Signing in through a cloud provider.
         cloud_authentication: CloudAuthentication;
+    }
+}
+
+record! {
+    /// A Redis server, as Kong's open plugins have it.
+    pub struct Redis {
+        ..server: Server;
+        /// Host name or address of the server.
+        host: Option<String>, [referenceable()];
+        /// Milliseconds to wait for a connection, and for an answer.
+        timeout: i64 = 2000, [timeout()];
     }
 }
 
@@ -88,28 +95,15 @@ record! {
     /// A Redis server, a master that sentinels name, or a cluster, as Kong's paid plugins have them.
     #[allow(dead_code)]
     pub struct FullRedis {
+        ..server: Server;
         /// Host name or address of the server. Not used with sentinels or a cluster.
         host: String = "127.0.0.1", [referenceable()];
-        /// Port of the server.
-        port: u16 = 6379, [port(), referenceable()];
         /// Milliseconds to wait for a connection.
         connect_timeout: i64 = 2000, [timeout()];
         /// Milliseconds to wait for an answer; of this and `read_timeout`, the longer one counts.
         send_timeout: i64 = 2000, [timeout()];
         /// Milliseconds to wait for an answer.
         read_timeout: i64 = 2000, [timeout()];
-        /// User of the server's access control list to sign in as.
-        username: Option<String>, [referenceable()];
-        /// Password to sign in with.
-        password: Option<String>, [referenceable(), encrypted()];
-        /// Number of the database. A cluster has only 0.
-        database: i64 = 0;
-        /// Connect over TLS.
-        ssl: bool = false;
-        /// Check the server's certificate by the authorities of `KONG_LUA_SSL_TRUSTED_CERTIFICATE`.
-        ssl_verify: bool = true;
-        /// Name to ask for and to check in the TLS handshake, where it is not the host's.
-        server_name: Option<String>, [referenceable()];
         /// Name of the master among the sentinels.
         sentinel_master: Option<String>;
         /// The sentinels, asked in this order.
@@ -132,14 +126,19 @@ record! {
         keepalive_backlog: Option<i64>, [between(0, 2_147_483_646)];
         /// A proxy stands before Redis. It has no sentinels, no cluster and no database but 0.
         connection_is_proxied: bool = false;
-        /// The kind of proxy. Nothing that is sent depends on it.
-        redis_proxy_type: Option<String>, [one_of(&["envoy_v1.31"])];
-        /// Signing in through a cloud provider.
-        cloud_authentication: CloudAuthentication;
     }
     checks: [
         mutually_required(&["sentinel_master", "sentinel_role", "sentinel_nodes"]),
     ]
+}
+
+record! {
+    /// The same, with a word about the proxy.
+    pub struct ProxiedRedis {
+        ..redis: FullRedis;
+        /// The kind of proxy. Nothing that is sent depends on it.
+        redis_proxy_type: Option<String>, [one_of(&["envoy_v1.31"])];
+    }
 }
 
 /// Exchanges of a worker at a time where the configuration does not say.
@@ -147,27 +146,52 @@ const MOST_IN_FLIGHT: usize = 4096;
 /// Kong takes 0 for "no wait at all", with which nothing could ever be reached.
 const SHORTEST: i64 = 1;
 
+/// Where a server is, and how long to wait for it.
+struct Reach {
+    topology: Topology,
+    connect_timeout: i64,
+    answer_timeout: i64,
+    most_in_flight: usize,
+}
+
+impl Server {
+    /// Refuses what cannot be honoured. `field` is where the fields are.
+    fn check(&self, field: &str) -> Result<(), BuildError> {
+        self.cloud_authentication.refuse(field)?;
+        match self.database {
+            0.. => Ok(()),
+            _ => Err(BuildError::new(format!("{field}.database"), "databases are numbered from 0")),
+        }
+    }
+
+    fn settings(&self, reach: Reach) -> Settings {
+        let security = Security { verify: self.ssl_verify, server_name: self.server_name.clone() };
+        Settings {
+            topology: reach.topology,
+            identity: Identity { username: self.username.clone(), password: self.password.clone() },
+            database: self.database,
+            security: self.ssl.then_some(security),
+            connect_timeout: milliseconds(reach.connect_timeout),
+            answer_timeout: milliseconds(reach.answer_timeout),
+            most_in_flight: reach.most_in_flight,
+        }
+    }
+}
+
 impl Redis {
     /// What the fields come to. `field` is where they are, such as `config.redis`.
     ///
     /// # Errors
     /// A field that cannot be honoured.
     pub fn settings(&self, field: &str) -> Result<Settings, BuildError> {
-        self.cloud_authentication.refuse(field)?;
-        check_database(self.database, field)?;
-        let timeout = milliseconds(self.timeout);
+        self.server.check(field)?;
         let host = self.host.clone().unwrap_or_default();
-        Ok(Settings {
-            topology: Topology::Single(Address { host, port: self.port }),
-            identity: Identity { username: self.username.clone(), password: self.password.clone() },
-            database: self.database,
-            security: self
-                .ssl
-                .then(|| Security { verify: self.ssl_verify, server_name: self.server_name.clone() }),
-            connect_timeout: timeout,
-            answer_timeout: timeout,
+        Ok(self.server.settings(Reach {
+            topology: Topology::Single(Address { host, port: self.server.port }),
+            connect_timeout: self.timeout,
+            answer_timeout: self.timeout,
             most_in_flight: MOST_IN_FLIGHT,
-        })
+        }))
     }
 }
 
@@ -177,20 +201,14 @@ impl FullRedis {
     /// # Errors
     /// A field that cannot be honoured.
     pub fn settings(&self, field: &str) -> Result<Settings, BuildError> {
-        self.cloud_authentication.refuse(field)?;
-        check_database(self.database, field)?;
+        self.server.check(field)?;
         let backlog = self.keepalive_backlog.map(|backlog| self.keepalive_pool_size + backlog);
-        Ok(Settings {
+        Ok(self.server.settings(Reach {
             topology: self.topology(field)?,
-            identity: Identity { username: self.username.clone(), password: self.password.clone() },
-            database: self.database,
-            security: self
-                .ssl
-                .then(|| Security { verify: self.ssl_verify, server_name: self.server_name.clone() }),
-            connect_timeout: milliseconds(self.connect_timeout),
-            answer_timeout: milliseconds(self.send_timeout.max(self.read_timeout)),
+            connect_timeout: self.connect_timeout,
+            answer_timeout: self.send_timeout.max(self.read_timeout),
             most_in_flight: backlog.map_or(MOST_IN_FLIGHT, |most| usize::try_from(most).unwrap_or(1)),
-        })
+        }))
     }
 
     fn topology(&self, field: &str) -> Result<Topology, BuildError> {
@@ -200,12 +218,12 @@ impl FullRedis {
             return refuse("cluster_nodes", "either a cluster or sentinels, not both");
         }
         let several = sentinels.is_some() || cluster.is_some();
-        if self.connection_is_proxied && (several || self.database != 0) {
+        if self.connection_is_proxied && (several || self.server.database != 0) {
             let message = "a proxy has no sentinels, no cluster and no database but 0: leave those out";
             return refuse("connection_is_proxied", message);
         }
         if let Some(nodes) = cluster {
-            if self.database != 0 {
+            if self.server.database != 0 {
                 return refuse("database", "a cluster has only database 0");
             }
             let nodes = nodes.iter().map(|node| Address { host: node.ip.clone(), port: node.port });
@@ -213,7 +231,7 @@ impl FullRedis {
             return Ok(Topology::Cluster { nodes: nodes.collect(), most_redirections });
         }
         let (Some(nodes), Some(master)) = (sentinels, &self.sentinel_master) else {
-            return Ok(Topology::Single(Address { host: self.host.clone(), port: self.port }));
+            return Ok(Topology::Single(Address { host: self.host.clone(), port: self.server.port }));
         };
         if self.sentinel_role.as_deref() == Some("slave") {
             return refuse("sentinel_role", "replicas cannot count: write 'master'");
@@ -231,13 +249,6 @@ impl CloudAuthentication {
         let message =
             format!("signing in through '{provider}' is not available: use 'username' and 'password'");
         Err(BuildError::new(format!("{field}.cloud_authentication.auth_provider"), message))
-    }
-}
-
-fn check_database(database: i64, field: &str) -> Result<(), BuildError> {
-    match database {
-        0.. => Ok(()),
-        _ => Err(BuildError::new(format!("{field}.database"), "databases are numbered from 0")),
     }
 }
 

@@ -10,8 +10,8 @@ use super::connection::Opener;
 use super::link::Link;
 use super::settings::Settings;
 use super::{Fault, Invocation};
+use crate::build::{Build, BuildError};
 use crate::figures::{Family, Figure};
-use crate::services::Services;
 
 /// An exchange did not take place, or its outcome is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,15 +31,16 @@ pub struct Store {
 }
 
 impl Store {
-    /// The store with these settings. Nothing is connected before the first exchange.
+    /// The store with these settings, which come from the fields in `config.redis`. Nothing is connected before the first
+    /// exchange.
     ///
     /// # Errors
     /// When TLS is asked for and cannot be spoken.
-    pub fn open(services: &Services, settings: Settings) -> Result<Arc<Self>, String> {
-        let tls = match &settings.security {
-            Some(security) if !services.dry_run => Some(services.client_tls(security.verify)?),
-            _ => None,
-        };
+    pub fn open(cx: &Build<'_>, settings: Settings) -> Result<Arc<Self>, BuildError> {
+        let services = cx.services;
+        let spoken = settings.security.as_ref().filter(|_| !services.dry_run);
+        let tls = spoken.map(|security| services.client_tls(security.verify)).transpose();
+        let tls = tls.map_err(|message| BuildError::new("config.redis.ssl", message))?;
         let failed = services.figures.of(&FAILED, &[]);
         let outages = services.figures.of(&OUTAGES, &[]);
         let key = settings.fingerprint();

@@ -21,8 +21,8 @@ use plugin::exchange::{Trouble, Try};
 use plugin::guard::Instead;
 use plugin::refusal::{Refusal, header_fields};
 use plugin::{
-    Access, BodyFilter, BodyMode, Build, BuildError, Exchange, Flow, HeaderFilter, Known, Log, Matched, Phase,
-    Phases, Plugin, Scopes, Source,
+    Access, BodyFilter, BodyMode, Build, BuildError, Exchange, Flow, HeaderFilter, Known, Log, Matched,
+    Phase, Phases, Plugin, Scopes, Source,
 };
 use uuid::Uuid;
 

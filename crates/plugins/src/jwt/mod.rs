@@ -9,19 +9,21 @@ mod verified;
 
 use std::sync::Arc;
 
+use plugin::claims::WantedClaims;
 use plugin::identity::Anonymous;
 use plugin::model::entity::Entity;
 use plugin::model::{EntitySchema, Value};
 use plugin::{Access, Build, BuildError, Flow, Method, Phase, Phases, Plugin, Scopes, record};
 use serde_json::json;
 
-use secrets::{Index, Secret, Secrets};
+use secrets::{Index, Secrets};
 use sources::Sources;
-use times::{Limits, TimeFault, Times};
+use times::{Limits, TimeFault};
 use token::{Defect, KeyClaim, Token};
+use verified::Finding;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 record! {
     /// Lets callers in who bring a signed token of a consumer.
@@ -65,6 +67,7 @@ pub struct Jwt {
     challenge: String,
     challenge_with_error: String,
     secrets: Arc<Index>,
+    wanted: Arc<WantedClaims>,
 }
 
 /// Why a caller is refused.
@@ -126,6 +129,7 @@ impl Plugin for Jwt {
             challenge: challenge(&[realm.as_deref()]),
             challenge_with_error: challenge(&[realm.as_deref(), Some("error=\"invalid_token\"")]),
             secrets,
+            wanted: cx.wanted_claims()?,
         })
     }
 }
@@ -139,8 +143,11 @@ impl Phases for Jwt {
             return Flow::Next;
         }
         match self.authenticate(cx) {
-            Ok(secret) => {
+            Ok(Finding { secret, claims, .. }) => {
                 cx.authenticate(secret.caller.clone());
+                if let Some(claims) = claims {
+                    cx.vouch_for_claims(claims);
+                }
                 Flow::Next
             }
             Err(refusal) => self.anonymous.or_refuse(cx, |cx| self.refuse(cx, &refusal)),
@@ -149,23 +156,23 @@ impl Phases for Jwt {
 }
 
 impl Jwt {
-    fn authenticate(&self, cx: &Access<'_>) -> Result<Arc<Secret>, Refusal> {
+    fn authenticate(&self, cx: &Access<'_>) -> Result<Finding, Refusal> {
         let token = self.sources.find(cx)?;
         let (known, worker) = (&self.secrets.verified, cx.worker.index);
-        let (secret, times) = match known.find(worker, &self.key_claim, &token) {
-            Some(verified) => verified,
+        let finding = match known.find(worker, &self.key_claim, &token) {
+            Some(finding) => finding,
             None => {
-                let (secret, times) = self.verify(&token)?;
-                known.remember(worker, &self.key_claim, &token, &secret, times);
-                (secret, times)
+                let finding = self.verify(&token)?;
+                known.remember(worker, &self.key_claim, &token, &finding);
+                finding
             }
         };
-        self.limits.check(times, cx.record.started_ms / 1000).map_err(Refusal::Times)?;
-        Ok(secret)
+        self.limits.check(finding.times, cx.record.started_ms / 1000).map_err(Refusal::Times)?;
+        Ok(finding)
     }
 
-    /// Everything about a token that stays true: whose it is, and that its signature is right.
-    fn verify(&self, text: &[u8]) -> Result<(Arc<Secret>, Times), Refusal> {
+    /// Everything about a token that stays true: whose it is, what it says, and that its signature is right.
+    fn verify(&self, text: &[u8]) -> Result<Finding, Refusal> {
         let mut decoded = Vec::new();
         let token = Token::decode(text, &self.key_claim, &mut decoded).map_err(Refusal::Bad)?;
         let key = match &token.key {
@@ -182,7 +189,8 @@ impl Jwt {
         if !verifier.verify(token.signed, token.signature) {
             return Err(Refusal::Signature);
         }
-        Ok((secret.clone(), token.times))
+        let claims = self.wanted.read(token.claims);
+        Ok(Finding { secret: secret.clone(), times: token.times, claims })
     }
 
     fn refuse(&self, cx: &mut Access<'_>, refusal: &Refusal) -> Flow {

@@ -35,7 +35,8 @@ fn harness(config: &str) -> Harness {
     harness_with(config, "")
 }
 
-fn hs256(claims: &Value) -> String {
+/// A token signed with the secret `s`.
+pub(crate) fn hs256(claims: &Value) -> String {
     token(&json!({"alg": "HS256", "typ": "JWT"}), claims, |message| hmac("HS256", b"s", message))
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Token<'a> {
     pub(super) key: KeyClaim<'a>,
     pub(super) algorithm: Algorithm,
     pub(super) times: Times,
+    /// The claims as JSON.
+    pub(super) claims: &'a [u8],
     /// What the signature is about.
     pub(super) signed: &'a [u8],
     pub(super) signature: &'a [u8],
@@ -75,18 +77,19 @@ impl<'a> Token<'a> {
         let (header, claims) = rest.split_at(claims_start);
 
         let header = Selected::parse(header, key_claim).map_err(|_| Defect::Json)?;
-        let claims = Selected::parse(claims, key_claim);
-        let claims = claims.map_err(|error| if error.is_data() { Defect::Claims } else { Defect::Json })?;
+        let selected = Selected::parse(claims, key_claim);
+        let selected =
+            selected.map_err(|error| if error.is_data() { Defect::Claims } else { Defect::Json })?;
         let algorithm = header.algorithm.text().and_then(Algorithm::named).ok_or(Defect::Algorithm)?;
         signature.map_err(|_| Defect::Signature)?;
-        let key = match (claims.key, header.key) {
+        let key = match (selected.key, header.key) {
             (Scalar::Absent, Scalar::Absent) => KeyClaim::Absent,
             (Scalar::Text(key), _) | (Scalar::Absent, Scalar::Text(key)) if !key.is_empty() => {
                 KeyClaim::Text(key)
             }
             _ => KeyClaim::Invalid,
         };
-        Ok(Self { key, algorithm, times: claims.times, signed, signature: signature_bytes })
+        Ok(Self { key, algorithm, times: selected.times, claims, signed, signature: signature_bytes })
     }
 }
 

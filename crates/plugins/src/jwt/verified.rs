@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::RandomState;
+use plugin::claims::Claims;
 
 use super::secrets::Secret;
 use super::times::Times;
@@ -32,8 +33,18 @@ struct Entry {
     /// The claim that led to the credential: another one may lead to another.
     key_claim: Arc<str>,
     token: Box<[u8]>,
-    secret: Arc<Secret>,
-    times: Times,
+    finding: Finding,
+}
+
+/// What stays true of a token.
+#[derive(Clone)]
+pub(super) struct Finding {
+    /// Whose it is.
+    pub(super) secret: Arc<Secret>,
+    /// What it says about time.
+    pub(super) times: Times,
+    /// What else it says, as far as a room wants to know.
+    pub(super) claims: Option<Arc<Claims>>,
 }
 
 impl Verified {
@@ -42,33 +53,26 @@ impl Verified {
         Self { hasher: RandomState::new(), tables }
     }
 
-    /// Whose token it is and what it says about time, if it has been verified.
+    /// What has been found out about a token, if it has been verified.
     ///
     /// The whole token is compared, but only after a 64-bit hash with a random seed has matched: timing shows nothing
     /// about a remembered token to who does not have it.
-    pub(super) fn find(&self, worker: usize, key_claim: &str, token: &[u8]) -> Option<(Arc<Secret>, Times)> {
+    pub(super) fn find(&self, worker: usize, key_claim: &str, token: &[u8]) -> Option<Finding> {
         let (hash, slot) = self.place(key_claim, token);
         let table = self.tables[worker % self.tables.len()].0.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = table.get(slot)?.as_ref()?;
         let same = entry.hash == hash && *entry.key_claim == *key_claim && *entry.token == *token;
-        same.then(|| (entry.secret.clone(), entry.times))
+        same.then(|| entry.finding.clone())
     }
 
     /// Remembers a token in place of whichever had its slot.
-    pub(super) fn remember(
-        &self,
-        worker: usize,
-        key_claim: &Arc<str>,
-        token: &[u8],
-        secret: &Arc<Secret>,
-        times: Times,
-    ) {
+    pub(super) fn remember(&self, worker: usize, key_claim: &Arc<str>, token: &[u8], finding: &Finding) {
         if token.len() > LONGEST {
             return;
         }
         let (hash, slot) = self.place(key_claim, token);
-        let (key_claim, secret) = (key_claim.clone(), secret.clone());
-        let entry = Entry { hash, key_claim, token: token.into(), secret, times };
+        let (key_claim, finding) = (key_claim.clone(), finding.clone());
+        let entry = Entry { hash, key_claim, token: token.into(), finding };
         let mut table =
             self.tables[worker % self.tables.len()].0.lock().unwrap_or_else(PoisonError::into_inner);
         if table.is_empty() {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ahash::AHashMap;
+use plugin::limits::fields::Windows;
 use plugin::model::Record;
 use plugin::{Access, Build, BuildError, Plugin};
 use uuid::Uuid;
@@ -56,13 +57,17 @@ fn limits_of(group: Uuid, config: &Config, cx: &Build<'_>) -> Result<Option<Conf
     let Some(row) = cx.config.plugins.iter().find(is_its) else { return Ok(None) };
     let theirs =
         Config::from_value(&row.config).map_err(|problem| BuildError::new("config", problem.to_string()))?;
+    let (own, theirs) = (&config.windows, theirs.windows);
     Ok(Some(Config {
-        limit: theirs.limit,
-        window_size: theirs.window_size,
-        window_type: theirs.window_type,
-        retry_after_jitter_max: theirs.retry_after_jitter_max,
-        algorithm: theirs.algorithm,
-        burst: theirs.burst,
+        windows: Windows {
+            limit: theirs.limit,
+            window_size: theirs.window_size,
+            window_type: theirs.window_type,
+            retry_after_jitter_max: theirs.retry_after_jitter_max,
+            algorithm: theirs.algorithm,
+            burst: theirs.burst,
+            ..own.clone()
+        },
         ..config.clone()
     }))
 }

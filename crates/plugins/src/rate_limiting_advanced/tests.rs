@@ -1,34 +1,18 @@
 //! What the room does, seen from outside: requests in, outcomes out.
 
-use plugin::harness::{Harness, START_MS};
+use plugin::harness::{GET, Harness, START_MS, Subject};
 
 use super::RateLimitingAdvanced;
 
-fn room() -> &'static dyn plugin::Definition {
-    plugin::room::<RateLimitingAdvanced>()
-}
-
-fn gateway(config: &str) -> Harness {
-    Harness::global(room(), config).unwrap()
-}
-
-fn refused(config: &str) -> String {
-    Harness::global(room(), config).map(drop).unwrap_err()
-}
-
-fn statuses(gateway: &mut Harness, request: &str, count: usize) -> Vec<u16> {
-    (0..count).map(|_| gateway.send(request).status).collect()
-}
+const ROOM: Subject = Subject(plugin::room::<RateLimitingAdvanced>());
 
 fn admitted(gateway: &mut Harness, count: usize) -> usize {
-    statuses(gateway, GET, count).into_iter().filter(|status| *status == 200).count()
+    gateway.statuses(GET, count).into_iter().filter(|status| *status == 200).count()
 }
-
-const GET: &str = "GET / HTTP/1.1\n\n";
 
 #[test]
 fn several_limits_hold_at_once_and_are_told() {
-    let mut gateway = gateway("{limit: [2, 3], window_size: [10, 60], window_type: fixed}");
+    let mut gateway = ROOM.with("{limit: [2, 3], window_size: [10, 60], window_type: fixed}");
     let first = gateway.send(GET);
     let told = |name: &str| first.header(name).unwrap_or_default();
     assert_eq!(
@@ -36,9 +20,9 @@ fn several_limits_hold_at_once_and_are_told() {
         ["2", "1", "3"]
     );
     assert_eq!(["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"].map(told), ["2", "1", "10"]);
-    assert_eq!(statuses(&mut gateway, GET, 2), [200, 429]);
+    assert_eq!(gateway.statuses(GET, 2), [200, 429]);
     gateway.clock.advance(10_000);
-    assert_eq!(statuses(&mut gateway, GET, 2), [200, 429], "what was refused did not count in the minute");
+    assert_eq!(gateway.statuses(GET, 2), [200, 429], "what was refused did not count in the minute");
     let refusal = gateway.send(GET);
     assert_eq!(refusal.header("Retry-After").as_deref(), Some("50"), "the longer wait");
     assert_eq!(refusal.message.as_deref(), Some("API rate limit exceeded"));
@@ -47,9 +31,8 @@ fn several_limits_hold_at_once_and_are_told() {
 #[test]
 fn a_sliding_window_has_no_burst_at_its_boundary_and_a_fixed_one_has() {
     for (kind, expected) in [("fixed", 10), ("sliding", 0)] {
-        let mut gateway = gateway(&format!(
-            "{{limit: [10], window_size: [60], window_type: {kind}, disable_penalty: true}}"
-        ));
+        let mut gateway = ROOM
+            .with(&format!("{{limit: [10], window_size: [60], window_type: {kind}, disable_penalty: true}}"));
         gateway.clock.set(START_MS + 59_900);
         assert_eq!(admitted(&mut gateway, 20), 10);
         gateway.clock.set(START_MS + 60_000);
@@ -59,7 +42,7 @@ fn a_sliding_window_has_no_burst_at_its_boundary_and_a_fixed_one_has() {
 
 #[test]
 fn a_refusal_has_a_body_of_its_own_that_tells_what_retry_after_does() {
-    let mut gateway = gateway(
+    let mut gateway = ROOM.with(
         "{limit: [1], window_size: [60], window_type: fixed, retry_after_jitter_max: 500, answer: {body: '{\"again\":$(retry_after)}'}}",
     );
     gateway.send(GET);
@@ -78,7 +61,7 @@ fn a_refusal_has_a_body_of_its_own_that_tells_what_retry_after_does() {
 fn who_goes_on_asking_stays_out_unless_that_is_disabled() {
     for (disabled, expected) in [("false", 0), ("true", 5)] {
         let mut gateway =
-            gateway(&format!("{{limit: [10], window_size: [60], disable_penalty: {disabled}}}"));
+            ROOM.with(&format!("{{limit: [10], window_size: [60], disable_penalty: {disabled}}}"));
         assert_eq!(admitted(&mut gateway, 30), 10);
         gateway.clock.set(START_MS + 90_000);
         assert_eq!(admitted(&mut gateway, 10), expected, "disable_penalty {disabled}");
@@ -87,7 +70,7 @@ fn who_goes_on_asking_stays_out_unless_that_is_disabled() {
 
 #[test]
 fn the_time_to_wait_is_when_there_is_room() {
-    let mut gateway = gateway("{limit: [4], window_size: [60], disable_penalty: true}");
+    let mut gateway = ROOM.with("{limit: [4], window_size: [60], disable_penalty: true}");
     assert_eq!(admitted(&mut gateway, 4), 4);
     let wait: u64 = gateway.send(GET).header("Retry-After").unwrap().parse().unwrap();
     assert_eq!(wait, 75, "a quarter of the next window");
@@ -100,7 +83,7 @@ fn the_time_to_wait_is_when_there_is_room() {
 #[test]
 fn jitter_is_added_within_its_bound() {
     let mut gateway =
-        gateway("{limit: [1], window_size: [60], window_type: fixed, retry_after_jitter_max: 20}");
+        ROOM.with("{limit: [1], window_size: [60], window_type: fixed, retry_after_jitter_max: 20}");
     gateway.send(GET);
     let waits: std::collections::BTreeSet<u64> =
         (0..400).map(|_| gateway.send(GET).header("Retry-After").unwrap().parse().unwrap()).collect();
@@ -109,18 +92,18 @@ fn jitter_is_added_within_its_bound() {
 
 #[test]
 fn an_even_stream_has_a_burst_and_no_windows() {
-    let mut gateway = gateway("{limit: [600], window_size: [60], algorithm: gcra, burst: [5]}");
+    let mut gateway = ROOM.with("{limit: [600], window_size: [60], algorithm: gcra, burst: [5]}");
     assert_eq!(admitted(&mut gateway, 20), 5);
     let refusal = gateway.send(GET);
     let told = ["RateLimit-Remaining", "Retry-After"].map(|name| refusal.header(name).unwrap());
     assert_eq!(told, ["0", "1"]);
     for _ in 0..10 {
         gateway.clock.advance(100);
-        assert_eq!(statuses(&mut gateway, GET, 2), [200, 429], "one every 100 ms");
+        assert_eq!(gateway.statuses(GET, 2), [200, 429], "one every 100 ms");
     }
     gateway.clock.advance(60_000);
     assert_eq!(admitted(&mut gateway, 20), 5);
-    let mut gateway = self::gateway("{limit: [600], window_size: [60], algorithm: gcra}");
+    let mut gateway = ROOM.with("{limit: [600], window_size: [60], algorithm: gcra}");
     assert_eq!(admitted(&mut gateway, 100), 60, "a tenth of the limit where no burst is given");
 }
 
@@ -128,7 +111,7 @@ fn an_even_stream_has_a_burst_and_no_windows() {
 fn a_request_beyond_the_limit_waits_for_room_within_its_tries() {
     let throttling = "throttling: {enabled: true, interval: 1, queue_limit: 1, retry_times: 2}";
     let mut gateway =
-        gateway(&format!("{{limit: [1], window_size: [60], window_type: fixed, {throttling}}}"));
+        ROOM.with(&format!("{{limit: [1], window_size: [60], window_type: fixed, {throttling}}}"));
     assert_eq!(gateway.send(GET).status, 200);
     let clock = gateway.clock.clone();
     assert_eq!(gateway.send(GET).status, 429, "two tries later there is still no room");
@@ -138,13 +121,13 @@ fn a_request_beyond_the_limit_waits_for_room_within_its_tries() {
 
 #[test]
 fn callers_are_told_apart_by_several_things_together() {
-    let mut gateway =
-        gateway("{limit: [1], window_size: [60], compound_identifier: [ip, header], header_name: X-Tenant}");
+    let mut gateway = ROOM
+        .with("{limit: [1], window_size: [60], compound_identifier: [ip, header], header_name: X-Tenant}");
     let of = |tenant: &str| format!("GET / HTTP/1.1\nX-Tenant: {tenant}\n\n");
-    assert_eq!(statuses(&mut gateway, &of("a"), 2), [200, 429]);
-    assert_eq!(statuses(&mut gateway, &of("b"), 2), [200, 429]);
+    assert_eq!(gateway.statuses(&of("a"), 2), [200, 429]);
+    assert_eq!(gateway.statuses(&of("b"), 2), [200, 429]);
     gateway.peer = "10.0.0.9:1".parse().unwrap();
-    assert_eq!(statuses(&mut gateway, &of("a"), 2), [200, 429]);
+    assert_eq!(gateway.statuses(&of("a"), 2), [200, 429]);
 }
 
 #[test]
@@ -167,7 +150,7 @@ fn instances_with_a_namespace_count_together() {
         (["x", "y"], "kong_rate_limiting_counters", 200),
         (["x", "x"], "other", 200),
     ] {
-        let mut gateway = Harness::new(room(), &document(namespaces, dictionary)).unwrap();
+        let mut gateway = Harness::new(ROOM.0, &document(namespaces, dictionary)).unwrap();
         assert_eq!(gateway.send(GET).status, expected, "{namespaces:?} {dictionary}");
     }
 }
@@ -184,30 +167,63 @@ fn enforced_groups_have_limits_of_their_own() {
              enforce_consumer_groups: {enforced}}}\n"
         )
     };
-    let rooms = [plugin::room::<crate::key_auth::KeyAuth>(), room()];
+    let rooms = [plugin::room::<crate::key_auth::KeyAuth>(), ROOM.0];
     let count = |enforced: bool, key: &str| {
         let mut gateway = Harness::chain(&rooms, &document(enforced)).unwrap();
         let request = format!("GET /?apikey={key} HTTP/1.1\n\n");
-        statuses(&mut gateway, &request, 5).into_iter().filter(|status| *status == 200).count()
+        gateway.statuses(&request, 5).into_iter().filter(|status| *status == 200).count()
     };
     assert_eq!((count(true, "k1"), count(true, "k2")), (3, 1));
     assert_eq!(count(false, "k1"), 1);
     let missing =
-        refused("{limit: [1], window_size: [1], enforce_consumer_groups: true, consumer_groups: [no]}");
+        ROOM.refuses("{limit: [1], window_size: [1], enforce_consumer_groups: true, consumer_groups: [no]}");
     assert!(missing.contains("no consumer group 'no'"), "{missing}");
 }
 
 #[test]
+fn callers_are_told_apart_by_a_claim_of_their_token() {
+    let chain = |more: &str| {
+        let document = format!(
+            "_format_version: \"3.0\"\nconsumers: [{{username: partner, jwt_secrets: [{{key: k, secret: s}}]}}]\n\
+             plugins:\n- {{name: jwt, config: {{anonymous: partner}}}}\n- name: rate-limiting-advanced\n  \
+             config: {{limit: [1], window_size: [60], claim_name: tenant, {more}}}\n"
+        );
+        Harness::chain(&[plugin::room::<crate::jwt::Jwt>(), ROOM.0], &document).unwrap()
+    };
+    let of = |tenant: serde_json::Value| {
+        let token = crate::jwt::tests::hs256(&serde_json::json!({"iss": "k", "tenant": tenant}));
+        format!("GET / HTTP/1.1\nAuthorization: Bearer {token}\n\n")
+    };
+    let (acme, corp) = (of("acme".into()), of("corp".into()));
+    let mut gateway = chain("");
+    assert_eq!(gateway.statuses(&acme, 2), [200, 429], "the second time its token is remembered");
+    assert_eq!(gateway.statuses(&corp, 2), [200, 429], "one consumer, another tenant");
+    assert_eq!(gateway.statuses(&of(7.into()), 2), [200, 429], "a number will do");
+    assert_eq!(
+        gateway.statuses(&of(["acme"].as_slice().into()), 2),
+        [200, 429],
+        "a list is no value: by address"
+    );
+    let forged = acme.replace("\n\n", "x\n\n");
+    assert_eq!(gateway.statuses(&forged, 1), [429], "nor is what nobody has signed");
+    let mut gateway = chain("compound_identifier: [ip]");
+    assert_eq!(gateway.statuses(&acme, 2), [200, 429]);
+    gateway.peer = "10.0.0.9:1".parse().unwrap();
+    assert_eq!(gateway.statuses(&acme, 2), [200, 429], "the claim and the address together");
+}
+
+#[test]
 fn what_cannot_be_honoured_is_an_error_that_names_it() {
-    let with = |more: &str| refused(&format!("{{limit: [1], window_size: [1], {more}}}"));
-    assert!(refused("{limit: [1, 2], window_size: [1]}").contains("same number of windows and limits"));
-    assert!(refused("{limit: [1], window_size: [0.5]}").contains("whole seconds"));
-    assert!(refused("{limit: [0], window_size: [1]}").contains("above 0"));
+    let with = |more: &str| ROOM.refuses(&format!("{{limit: [1], window_size: [1], {more}}}"));
+    assert!(ROOM.refuses("{limit: [1, 2], window_size: [1]}").contains("same number of windows and limits"));
+    assert!(ROOM.refuses("{limit: [1], window_size: [0.5]}").contains("whole seconds"));
+    assert!(ROOM.refuses("{limit: [0], window_size: [1]}").contains("above 0"));
     assert!(with("strategy: cluster").contains("'cluster' needs a database"));
     assert!(with("strategy: redis").contains("sync_rate is needed"));
     assert!(with("sync_rate: 0").contains("only be used with strategy 'redis'"));
     assert!(with("burst: [1]").contains("config.burst"));
     assert!(with("identifier: header").contains("needs 'header_name'"));
+    assert!(with("identifier: ip, claim_name: tenant").contains("takes the place of 'identifier'"));
     assert!(with("lock_dictionary_name: mine").contains("leave lock_dictionary_name out"));
     let redis = |fields: &str| with(&format!("strategy: redis, sync_rate: 0, redis: {{{fields}}}"));
     let sentinels = "sentinel_master: m, sentinel_nodes: [{host: s}]";

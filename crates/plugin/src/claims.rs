@@ -1,0 +1,93 @@
+//! Claims of the tokens by which callers prove who they are, for rooms that want to know them.
+//!
+//! A room says at reload which claims it wants; the room that verifies tokens reads those and no others, and only where
+//! somebody wants some.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use serde_json::{Map, Value};
+
+use crate::build::{Build, BuildError};
+
+/// The claims that the rooms of one configuration want.
+#[derive(Default)]
+pub struct WantedClaims {
+    names: Mutex<Vec<Box<str>>>,
+    /// The names once all rooms are made, so that requests need no lock.
+    settled: OnceLock<Box<[Box<str>]>>,
+}
+
+/// The wanted claims of one token, by their numbers.
+#[derive(Debug)]
+pub struct Claims(Box<[Option<Box<str>>]>);
+
+impl WantedClaims {
+    /// Asks for the claim `name` while rooms are made ready, and tells the number it has in [`Claims`].
+    pub fn want(&self, name: &str) -> usize {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.iter().position(|known| **known == *name).unwrap_or_else(|| {
+            names.push(name.into());
+            names.len() - 1
+        })
+    }
+
+    /// What a verified token says, `json` being its claims (RFC 7519 4); none if nobody wants to know. For requests: what is
+    /// asked for later is not read.
+    #[must_use]
+    pub fn read(&self, json: &[u8]) -> Option<Arc<Claims>> {
+        let names = self
+            .settled
+            .get_or_init(|| self.names.lock().unwrap_or_else(PoisonError::into_inner).as_slice().into());
+        if names.is_empty() {
+            return None;
+        }
+        let claims: Map<String, Value> = serde_json::from_slice(json).unwrap_or_default();
+        Some(Arc::new(Claims(names.iter().map(|name| claims.get(&**name).and_then(text)).collect())))
+    }
+}
+
+/// A claim as text: a string as it is, a number or a truth value as JSON has it. Lists, objects and empty strings are as
+/// good as absent.
+fn text(claim: &Value) -> Option<Box<str>> {
+    match claim {
+        Value::String(text) if !text.is_empty() => Some(text.as_str().into()),
+        Value::Number(_) | Value::Bool(_) => Some(claim.to_string().into()),
+        _ => None,
+    }
+}
+
+impl Claims {
+    /// The claim of that number, if the token has it.
+    #[must_use]
+    pub fn value(&self, number: usize) -> Option<&str> {
+        self.0.get(number)?.as_deref()
+    }
+}
+
+impl Build<'_> {
+    /// The claims that the rooms of this configuration want.
+    ///
+    /// # Errors
+    /// None; the signature is that of [`Build::shared`].
+    pub fn wanted_claims(&self) -> Result<Arc<WantedClaims>, BuildError> {
+        self.shared(|_| Ok(WantedClaims::default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::WantedClaims;
+
+    #[test]
+    fn claims_are_read_where_somebody_wants_them() {
+        assert!(WantedClaims::default().read(b"{\"tenant\":\"acme\"}").is_none());
+        let wanted = WantedClaims::default();
+        let numbers = ["tenant", "level", "roles", "tenant"].map(|name| wanted.want(name));
+        assert_eq!(numbers, [0, 1, 2, 0]);
+        let claims =
+            wanted.read(b"{\"level\":7,\"roles\":[\"a\"],\"tenant\":\"acme\",\"sub\":\"x\"}").unwrap();
+        assert_eq!([0, 1, 2, 3].map(|number| claims.value(number)), [Some("acme"), Some("7"), None, None]);
+        let claims = wanted.read(b"{\"tenant\":\"\",\"level\":true}").unwrap();
+        assert_eq!([0, 1].map(|number| claims.value(number)), [None, Some("true")]);
+    }
+}

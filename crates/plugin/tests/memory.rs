@@ -1,0 +1,41 @@
+//! What the counters of a million callers take, by what is allocated for them.
+
+use std::sync::Arc;
+
+use plugin::figures::Figure;
+use plugin::limits::{Demand, Measure, Refused, Table};
+
+const CALLERS: u32 = 1_000_000;
+
+/// A limit of one.
+const DEMAND: Demand = Demand { ordinal: 1, limit: 1, late: 0, measure: Measure::Fixed };
+
+/// Asks for every caller against so many limits. How many were admitted.
+fn ask_for_all(table: &Table, limits: usize) -> usize {
+    let demands = vec![DEMAND; limits];
+    let admitted = (0..CALLERS).filter(|caller| {
+        let key = table.key(1, &caller.to_be_bytes());
+        table.take(key, &demands, 1, Refused::Forgotten).admitted
+    });
+    admitted.count()
+}
+
+#[test]
+fn a_million_callers_take_what_the_page_says_and_stay_limited() {
+    for (limits, mebibytes) in [(1, 64), (6, 224)] {
+        let displaced = Arc::new(Figure::default());
+        let (counted, mut table, mut admitted) = (displaced.clone(), None, 0);
+        let allocated = allocation_counter::measure(|| {
+            let filling = Table::new(limits, counted);
+            admitted = ask_for_all(&filling, limits);
+            table = Some(filling);
+        });
+        let bound = mebibytes << 20;
+        // Beside the counters: the locks of the shards, and while a shard grows what it has outgrown.
+        let (kept, most) = (bound + (16 << 10), bound + (bound >> 6));
+        assert!(allocated.bytes_current <= kept, "{limits} limits: {} bytes", allocated.bytes_current);
+        assert!(allocated.bytes_max <= most as u64, "{limits} limits: {} bytes at most", allocated.bytes_max);
+        assert_eq!((admitted, displaced.value()), (CALLERS as usize, 0), "nobody gave way");
+        assert_eq!(ask_for_all(&table.unwrap(), limits), 0, "every one of them is still limited");
+    }
+}
