@@ -306,7 +306,7 @@ impl Harness {
             .map(|_| {
                 let mut exchange = self.receive(&head, b"");
                 exchange.matched = self.routes.first().cloned();
-                let answered = self.access(&mut exchange, b"");
+                let answered = self.access(&mut exchange, b"") || self.ask_targets(&mut exchange);
                 (exchange, answered)
             })
             .collect();
