@@ -1,9 +1,8 @@
 //! What works but is hardly meant: warnings about entities that are each right and do not go together.
 
-use std::fmt::Write as _;
+use std::hash::{BuildHasher, Hash, Hasher};
 
-use ahash::{AHashMap, AHashSet};
-use md5::{Digest, Md5};
+use ahash::{AHashMap, AHashSet, RandomState};
 use serde_json::Value;
 
 use super::collect::{Row, place};
@@ -78,13 +77,13 @@ impl<'a> Advisor<'a> {
         let disabled = services.iter().filter(|service| self.field(**service, "enabled") == false);
         let disabled: AHashSet<&str> =
             disabled.filter_map(|service| self.field(*service, "id").as_str()).collect();
-        let mut first: AHashMap<[u8; 16], usize> = AHashMap::new();
+        let (criteria, mut first) = (Criteria::default(), AHashMap::<u64, usize>::new());
         for route in routes {
-            worked(3_000);
+            worked(1_000);
             if self.reference(*route, "service").is_some_and(|service| disabled.contains(service)) {
                 continue;
             }
-            let twin = *first.entry(criteria(&self.rows[*route].value)).or_insert(*route);
+            let twin = *first.entry(criteria.of(&self.rows[*route].value)).or_insert(*route);
             if twin != *route {
                 self.twin(*route, twin);
             }
@@ -133,38 +132,57 @@ fn have_common(left: &Value, right: &Value) -> bool {
     all(left).iter().any(|protocol| all(right).contains(protocol))
 }
 
-/// A digest of what a route asks of a request, the same for routes that ask the same in other words.
-fn criteria(route: &Value) -> [u8; 16] {
-    let mut text = String::new();
-    let mut add = |field: &str, mut values: Vec<String>| {
-        values.sort_unstable();
-        values.dedup();
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{field} {values:?}");
-    };
-    for field in ["protocols", "methods", "paths", "sources", "destinations"] {
-        add(field, list(&route[field]).map(Value::to_string).collect());
+/// What routes ask of a request, as a number: the same for those that ask the same in other words.
+#[derive(Default)]
+struct Criteria(RandomState);
+
+impl Criteria {
+    fn of(&self, route: &Value) -> u64 {
+        let mut hasher = self.0.build_hasher();
+        for field in ["protocols", "methods", "paths", "sources", "destinations"] {
+            as_set(field, list(&route[field]).map(|value| self.exact(value))).hash(&mut hasher);
+        }
+        for field in ["hosts", "snis"] {
+            let names = list(&route[field]).filter_map(Value::as_str);
+            as_set(field, names.map(|name| self.caseless(name))).hash(&mut hasher);
+        }
+        let headers = route["headers"].as_object().into_iter().flatten();
+        let headers = headers.map(|(name, values)| {
+            let values = list(values).filter_map(Value::as_str).map(|value| self.header_value(value));
+            self.0.hash_one((self.caseless(name), as_set("", values)))
+        });
+        as_set("headers", headers).hash(&mut hasher);
+        hasher.finish()
     }
-    for field in ["hosts", "snis"] {
-        add(field, list(&route[field]).map(|name| name.to_string().to_ascii_lowercase()).collect());
+
+    fn exact(&self, value: &Value) -> u64 {
+        match value {
+            Value::String(text) => self.0.hash_one(text),
+            other => self.0.hash_one(other.to_string()),
+        }
     }
-    let headers = route["headers"].as_object().into_iter().flatten();
-    let mut headers: Vec<(String, Vec<String>)> = headers
-        .map(|(name, values)| (name.to_ascii_lowercase(), list(values).map(header_value).collect()))
-        .collect();
-    headers.sort_unstable();
-    for (name, values) in headers {
-        add(&name, values);
+
+    fn caseless(&self, text: &str) -> u64 {
+        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return self.0.hash_one(text.to_ascii_lowercase());
+        }
+        self.0.hash_one(text)
     }
-    Md5::digest(text.as_bytes()).into()
+
+    /// Values are compared whatever their case; expressions are not, since `\S` is not `\s`.
+    fn header_value(&self, text: &str) -> u64 {
+        if text.starts_with("~*") { self.0.hash_one(text) } else { self.caseless(text) }
+    }
+}
+
+/// Numbers whose order and repetitions do not matter, under a name.
+fn as_set(name: &str, numbers: impl Iterator<Item = u64>) -> (&str, Vec<u64>) {
+    let mut numbers: Vec<u64> = numbers.collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    (name, numbers)
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
-}
-
-/// Values are compared whatever their case; expressions are not, since `\S` is not `\s`.
-fn header_value(value: &Value) -> String {
-    let text = value.as_str().unwrap_or_default();
-    if text.starts_with("~*") { text.to_owned() } else { text.to_ascii_lowercase() }
 }

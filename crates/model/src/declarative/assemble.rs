@@ -75,10 +75,8 @@ fn identity(value: &Value) -> Uuid {
 
 /// Time stamps, random secrets and the tags of the whole document.
 fn complete(fields: &mut Map<String, Value>, schema: &EntitySchema, header: &Header, milliseconds: u128) {
-    for field in &schema.record.fields {
-        let Some(slot) = fields.get_mut(field.name).filter(|slot| field.auto && slot.is_null()) else {
-            continue;
-        };
+    for field in schema.record.fields.iter().filter(|field| field.auto) {
+        let Some(slot) = fields.get_mut(field.name).filter(|slot| slot.is_null()) else { continue };
         *slot = match field.element.kind {
             Kind::Integer => Value::from(u64::try_from(milliseconds / 1000).unwrap_or(u64::MAX)),
             Kind::Number => Value::from(milliseconds as f64 / 1000.0),

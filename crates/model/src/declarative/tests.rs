@@ -450,7 +450,7 @@ fn mutated_documents_load_or_are_refused_but_never_panic() {
 }
 
 #[test]
-fn tens_of_thousands_of_entities_load_without_quadratic_steps() {
+fn what_loading_an_entity_allocates_does_not_grow_with_their_number() {
     let build = |count: usize| {
         let mut text = "_format_version: '3.0'\nservices:\n".to_owned();
         for index in 0..count {
@@ -458,15 +458,13 @@ fn tens_of_thousands_of_entities_load_without_quadratic_steps() {
         }
         text
     };
-    let time = |text: &str| {
-        let start = std::time::Instant::now();
-        assert!(!good(text).services.is_empty());
-        start.elapsed().as_secs_f64()
+    let of_each = |count: usize| {
+        let text = build(count);
+        let allocated = allocation_counter::measure(|| assert_eq!(good(&text).services.len(), count));
+        [allocated.count_total, allocated.bytes_total].map(|total| total as f64 / count as f64)
     };
-    let (small, large) = (build(40), build(640));
-    let best = |text: &str| (0..3).map(|_| time(text)).fold(f64::INFINITY, f64::min);
-    let (small, large) = (best(&small), best(&large));
-    assert!(large < small * 16.0 * 5.0, "16 times the entities took {:.1} times as long", large / small);
+    let (few, many) = (of_each(40), of_each(640));
+    assert!(many[0] <= few[0] && many[1] <= few[1] * 1.1, "of 40: {few:?}, of 640: {many:?}");
 }
 
 #[test]
