@@ -79,18 +79,24 @@ impl Listing {
         list.dedup_by(|one, other| one.host == other.host && one.port == other.port);
         let before = self.now.load_full();
         let (source, subject, targets) = (self.kind, &*self.subject, list.len());
+        let answered = Some(Instant::now());
+        let is_new = before.answered.is_none() || *before.listed != *list;
+        if is_new {
+            let spot =
+                |listed: &Listed| Arc::new(Spot::new(&listed.host, listed.port, listed.weight, lookups));
+            let spots = list.iter().map(spot).collect();
+            self.now.store(Arc::new(Now { spots, listed: list.into(), answered, trouble: None }));
+        } else {
+            self.now.store(Arc::new(Now { answered, trouble: None, ..(*before).clone() }));
+        }
+        // Told when it can be seen.
         if before.trouble.is_some() {
             tracing::info!(source, subject, targets, "targets are listed again");
         }
-        let answered = Some(Instant::now());
-        if before.answered.is_some() && *before.listed == *list {
-            self.now.store(Arc::new(Now { answered, trouble: None, ..(*before).clone() }));
+        if !is_new {
             return;
         }
         tracing::debug!(source, subject, targets, "the list of targets has changed");
-        let spot = |listed: &Listed| Arc::new(Spot::new(&listed.host, listed.port, listed.weight, lookups));
-        let spots = list.iter().map(spot).collect();
-        self.now.store(Arc::new(Now { spots, listed: list.into(), answered, trouble: None }));
         let followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for follower in followers.iter().filter_map(Weak::upgrade) {
             follower.addresses_changed();
@@ -105,8 +111,8 @@ impl Listing {
         }
         let (source, subject, kept) = (self.kind, &*self.subject, before.listed.len());
         let reason = &*trouble.reason;
-        tracing::error!(source, subject, reason, kept, "targets are not listed; the last list is kept");
         self.now.store(Arc::new(Now { trouble: Some(reason.into()), ..(*before).clone() }));
+        tracing::error!(source, subject, reason, kept, "targets are not listed; the last list is kept");
     }
 }
 

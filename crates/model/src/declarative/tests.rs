@@ -458,13 +458,16 @@ fn what_loading_an_entity_allocates_does_not_grow_with_their_number() {
         }
         text
     };
-    let of_each = |count: usize| {
+    let allocated = |count: usize| {
         let text = build(count);
         let allocated = allocation_counter::measure(|| assert_eq!(good(&text).services.len(), count));
-        [allocated.count_total, allocated.bytes_total].map(|total| total as f64 / count as f64)
+        [allocated.count_total, allocated.bytes_total]
     };
-    let (few, many) = (of_each(40), of_each(640));
-    assert!(many[0] <= few[0] && many[1] <= few[1] * 1.1, "of 40: {few:?}, of 640: {many:?}");
+    let [few, twice, four_times] = [200, 400, 800].map(allocated);
+    for (few, twice, four_times) in [(few[0], twice[0], four_times[0]), (few[1], twice[1], four_times[1])] {
+        let (next, last) = ((twice - few) as f64, (four_times - twice) as f64);
+        assert!(last <= 2.0 * next * 1.03, "200 more took {next}, 400 more {last}");
+    }
 }
 
 #[test]
