@@ -19,13 +19,21 @@ pub struct Load {
 impl Load {
     /// Starts the process and waits until it is ready. It ends with the returned value.
     pub async fn prepare(plan: &Plan) -> io::Result<Self> {
-        Self::start("load", &serde_json::to_string(plan)?).await
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("load").arg(serde_json::to_string(plan)?);
+        Self::begin(command).await
     }
 
-    /// Starts the process of a `part` of this program with its plan, and waits until it is ready.
-    pub async fn start(part: &str, plan: &str) -> io::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg(part).arg(plan);
+    /// The same for a part of this program, given with its plan, that is to be in nobody's way: it runs when no other
+    /// process of its core wants to. Otherwise it would keep the load from the core for some milliseconds at a time, and
+    /// that would look like latency.
+    pub async fn start_aside(part: &str, plan: &str) -> io::Result<Self> {
+        let mut command = Command::new("chrt");
+        command.args(["--idle", "0"]).arg(std::env::current_exe()?).arg(part).arg(plan);
+        Self::begin(command).await
+    }
+
+    async fn begin(mut command: Command) -> io::Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).process_group(0);
         let mut child = command.spawn()?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {

@@ -61,7 +61,7 @@ pub async fn run(peer: Peer, programs: &Programs, site: &Site, rate: u32, second
     let mut load = Load::prepare(&plan).await?;
     let long_enough = SETTLE.as_secs_f64() + seconds + 1.0;
     let slow = slow::Plan { address: proxy.address, connections: SLOW_CONNECTIONS, seconds: long_enough };
-    let mut crowd = Load::start("slow", &serde_json::to_string(&slow)?).await?;
+    let mut crowd = Load::start_aside("slow", &serde_json::to_string(&slow)?).await?;
     crowd.go().await?;
     tokio::time::sleep(SETTLE).await;
     let start = spent();

@@ -1,9 +1,10 @@
 //! How collections hang together: which may be nested where, and in which order references resolve.
 
 use ahash::AHashMap;
+use uuid::Uuid;
 
 use super::{Catalog, PluginSchema};
-use crate::entity::{EntitySchema, core_schemas};
+use crate::entity::{EntitySchema, core_schemas, space_of_names};
 
 /// All collections of a document.
 pub(super) struct Layout<'c> {
@@ -17,6 +18,8 @@ pub(super) struct Layout<'c> {
 /// One collection.
 pub(super) struct Collection {
     pub schema: EntitySchema,
+    /// What ids follow from, together with keys.
+    pub names: Uuid,
     /// Collections that may be nested here: key, collection, the field that points here.
     pub children: Vec<Child>,
     /// The keys that may stand beside the fields.
@@ -40,6 +43,7 @@ impl<'c> Layout<'c> {
         let schemas = core_schemas().into_iter().chain(catalog.entities.iter().cloned());
         let mut collections: Vec<Collection> = schemas
             .map(|schema| Collection {
+                names: space_of_names(schema.name),
                 schema,
                 children: Vec::new(),
                 others: Vec::new(),

@@ -7,7 +7,6 @@ use uuid::Uuid;
 use super::collect::{Collector, Row, place};
 use super::layout::{Collection, Layout};
 use crate::courtesy::worked;
-use crate::entity::stable_id;
 use crate::problem::{Problem, Problems, Step, nearest};
 
 pub(super) struct Resolver<'l> {
@@ -230,14 +229,15 @@ fn cache_key(collection: &Collection, value: &Value) -> Option<String> {
 /// together with the parent who it is where it may repeat.
 fn derived_id(collection: &Collection, value: &Value, cache_key: Option<&str>) -> Option<Uuid> {
     let schema = &collection.schema;
+    let id = |key: &str| Uuid::new_v5(&collection.names, key.as_bytes());
     if !schema.cache_key.is_empty() {
-        return cache_key.map(|key| stable_id(schema.name, key));
+        return cache_key.map(id);
     }
     let field = schema.record.field(schema.endpoint_key?)?;
     let key = value[field.name].as_str()?;
     let parent = collection.foreign.first().map(|(parent, _)| shown(&value[*parent]));
     match parent.filter(|_| !field.unique) {
-        Some(parent) => Some(stable_id(schema.name, &format!("{key}:{parent}"))),
-        None => Some(stable_id(schema.name, key)),
+        Some(parent) => Some(id(&format!("{key}:{parent}"))),
+        None => Some(id(key)),
     }
 }

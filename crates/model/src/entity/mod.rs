@@ -101,9 +101,10 @@ pub fn core_schemas() -> Vec<EntitySchema> {
     ]
 }
 
-/// The id that Kong gives an entity without one: a name-based UUID of its key inside its collection.
-pub fn stable_id(collection: &str, key: &str) -> Uuid {
-    Uuid::new_v5(&Uuid::new_v5(&NAMESPACE, collection.as_bytes()), key.as_bytes())
+/// The space of names in which Kong gives ids to the entities of a collection that have none: the id is the name-based
+/// UUID of an entity's key.
+pub fn space_of_names(collection: &str) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, collection.as_bytes())
 }
 
 const NAMESPACE: Uuid = Uuid::from_u128(0xfd02801f_0957_4a15_a55a_c8d9606f30b5);
