@@ -4,6 +4,8 @@
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::prctl::set_child_subreaper;
@@ -18,6 +20,8 @@ pub const PROXY_CORE: usize = 0;
 pub const LOAD_CORE: usize = 1;
 /// Files that each process may open: enough for 10,000 idle connections through a proxy that sets some aside.
 const FILES: u64 = 65_536;
+/// What a process may take to end when it is asked to.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A child process and its descendants; dropping it ends them.
 pub struct Running {
@@ -50,6 +54,16 @@ impl Running {
         Ok(kill(self.pid(), Signal::SIGHUP)?)
     }
 
+    /// Lets the child end in its own way: a binary that counts what it runs writes its profile then.
+    fn ask_to_end(&mut self) {
+        let patience = Instant::now() + PATIENCE;
+        if kill(self.pid(), Signal::SIGTERM).is_ok() {
+            while !self.has_ended() && Instant::now() < patience {
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().cast_signed())
     }
@@ -57,6 +71,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        self.ask_to_end();
         // The group takes the workers along, which a killed master would leave behind. Both calls fail only
         // when nothing is left to end.
         let _ = killpg(self.pid(), Signal::SIGKILL);

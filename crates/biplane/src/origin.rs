@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use control::Source;
 use engine::Gateway;
+use model::courtesy::courteously;
 use model::node::Span;
 use model::{Catalog, Config, Place, Problem};
 
@@ -64,8 +65,11 @@ impl Origin {
             let problem = "the gateway is being upgraded: send the configuration again in a moment";
             return Err(vec![Problem::new(Place(Vec::new()), Span::default(), problem.to_owned())]);
         }
-        let config = Arc::new(load(text)?);
-        self.gateway.reload(config.clone())?;
+        let config = courteously(|| {
+            let config = Arc::new(load(text)?);
+            self.gateway.reload(config.clone())?;
+            Ok::<_, Vec<Problem>>(config)
+        })?;
         *self.text.lock().unwrap_or_else(PoisonError::into_inner) = text.clone();
         self.posted.store(posted, Ordering::Release);
         Ok(config)
@@ -95,7 +99,7 @@ impl Origin {
             return;
         }
         let _one_at_a_time = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.gateway.reload(self.gateway.config()) {
+        match courteously(|| self.gateway.reload(self.gateway.config())) {
             Ok(()) => tracing::info!("responses of OCSP have been read again"),
             Err(problems) => {
                 tracing::error!(count = problems.len(), "responses of OCSP could not be read again");

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use model::courtesy::free;
+use model::courtesy::{courteously, free};
 
 use crate::snapshot::Snapshot;
 
@@ -50,7 +50,7 @@ fn free_all(replaced: &Receiver<Arc<Snapshot>>) {
             Err(RecvTimeoutError::Disconnected) => return,
         }
         let free = waiting.extract_if(.., |snapshot| Arc::strong_count(snapshot) == 1);
-        free.filter_map(Arc::into_inner).for_each(dismantle);
+        courteously(|| free.filter_map(Arc::into_inner).for_each(dismantle));
     }
 }
 
