@@ -59,7 +59,7 @@ impl Running {
         let patience = Instant::now() + PATIENCE;
         if kill(self.pid(), Signal::SIGTERM).is_ok() {
             while !self.has_ended() && Instant::now() < patience {
-                thread::sleep(Duration::from_millis(5));
+                thread::park_timeout(Duration::from_millis(5));
             }
         }
     }
