@@ -50,7 +50,7 @@ pub enum Case {
     Workers,
     /// Memory of idle connections.
     Idle,
-    /// Checking a file of 100,000 entities.
+    /// Checking files of 100,000 entities, and of a million consumers.
     Entities,
     /// Reloading 10,000 routes under load.
     Reload,
@@ -58,6 +58,8 @@ pub enum Case {
     Slow,
     /// Ways to balance, limits and other policies, one by one.
     Policies,
+    /// Ways to find out who is asking, one by one.
+    Identity,
 }
 
 /// How much to measure.

@@ -3,8 +3,10 @@
 
 mod driver;
 
+use std::fs;
 use std::io::{self, BufRead};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -74,6 +76,8 @@ pub struct Plan {
     pub exchange: Exchange,
     /// Whether each request carries the bearer token.
     pub token: bool,
+    /// A file of header lines, of which each request carries the next one.
+    pub lines: Option<PathBuf>,
 }
 
 /// What came of it.
@@ -129,7 +133,7 @@ pub fn run(plan: &str) -> io::Result<()> {
 }
 
 /// The requests of a plan, ready to send.
-fn requests(plan: &Plan) -> Vec<Vec<u8>> {
+fn requests(plan: &Plan) -> io::Result<Vec<Vec<u8>>> {
     let closing = if plan.pace == Pace::Churn { "Connection: close\r\n" } else { "" };
     let authorization = if plan.token { format!("Authorization: Bearer {TOKEN}\r\n") } else { String::new() };
     let request = |method: &str, path: &str, extra: &str| {
@@ -139,7 +143,11 @@ fn requests(plan: &Plan) -> Vec<Vec<u8>> {
         )
         .into_bytes()
     };
-    match plan.exchange {
+    if let Some(lines) = &plan.lines {
+        let lines = fs::read_to_string(lines)?;
+        return Ok(lines.lines().map(|line| request("GET", "/orders", &format!("{line}\r\n"))).collect());
+    }
+    Ok(match plan.exchange {
         Exchange::Small => vec![request("GET", "/orders", "")],
         Exchange::Download => vec![request("GET", "/large", "")],
         Exchange::Upload => {
@@ -152,7 +160,7 @@ fn requests(plan: &Plan) -> Vec<Vec<u8>> {
             // A step that shares no factor with the number of routes visits them out of order, none twice.
             .map(|index| request("GET", &route_path(index * 7_919 % ROUTES), ""))
             .collect(),
-    }
+    })
 }
 
 fn expected_length(exchange: Exchange) -> u64 {
@@ -170,26 +178,27 @@ mod tests {
 
     fn plan(exchange: Exchange, token: bool) -> Plan {
         let address = "127.0.0.1:1".parse().unwrap();
-        Plan { address, connections: 1, seconds: 1.0, pace: Pace::Closed, exchange, token }
+        Plan { address, connections: 1, seconds: 1.0, pace: Pace::Closed, exchange, token, lines: None }
     }
 
     #[test]
     fn an_upload_carries_as_many_bytes_as_it_promises() {
-        let upload = requests(&plan(Exchange::Upload, false)).remove(0);
+        let upload = requests(&plan(Exchange::Upload, false)).unwrap().remove(0);
         let end = upload.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
         assert_eq!(upload.len() - end, LARGE);
     }
 
     #[test]
     fn only_a_load_with_a_token_sends_one() {
-        let text = |token| String::from_utf8(requests(&plan(Exchange::Small, token)).remove(0)).unwrap();
+        let text =
+            |token| String::from_utf8(requests(&plan(Exchange::Small, token)).unwrap().remove(0)).unwrap();
         assert!(text(true).contains("\r\nAuthorization: Bearer eyJ"));
         assert!(!text(false).contains("Authorization"));
     }
 
     #[test]
     fn many_paths_are_all_different() {
-        let all: HashSet<_> = requests(&plan(Exchange::ManyPaths, false)).into_iter().collect();
+        let all: HashSet<_> = requests(&plan(Exchange::ManyPaths, false)).unwrap().into_iter().collect();
         assert_eq!(all.len(), ROUTES_ASKED);
     }
 }

@@ -1,6 +1,7 @@
 //! The proxies under test: how each is found, configured, started and recognised as ready. What their
 //! configuration files say stands in `configuration`.
 
+mod checks;
 pub mod configuration;
 mod policies;
 
@@ -15,9 +16,11 @@ use crate::backend::calls;
 use crate::process::{PROXY_CORE, Running};
 use crate::site::{Site, find_program, free_address};
 use crate::tools;
+pub use checks::{Algorithm, Check, MANY_CONSUMERS};
 pub use policies::Policy;
 
-const START_LIMIT: Duration = Duration::from_secs(20);
+/// A million consumers are to be read within 20 seconds; how long it takes is for a case of its own to say.
+const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// A proxy in one configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +69,8 @@ pub enum Peer {
     EnvoyLimited,
     /// Biplane with one policy.
     Policy(Policy),
+    /// Biplane that finds out who is asking.
+    Check(Check),
 }
 
 /// Whose configuration a peer is.
@@ -136,6 +141,8 @@ pub struct Proxy {
     pub file: PathBuf,
     /// The access log that belongs to its full chain.
     pub access_log: Option<PathBuf>,
+    /// What clients send to prove who they are, a header line for each request.
+    pub lines: Option<PathBuf>,
 }
 
 impl Peer {
@@ -159,6 +166,7 @@ impl Peer {
             Peer::HaproxyLimited => "HAProxy, stick table",
             Peer::EnvoyLimited => "Envoy, local rate limit",
             Peer::Policy(policy) => policy.label(),
+            Peer::Check(check) => check.label(),
         }
     }
 
@@ -169,7 +177,7 @@ impl Peer {
             Peer::Haproxy | Peer::HaproxyTls | Peer::HaproxyLimited => Product::Haproxy,
             Peer::Envoy | Peer::EnvoyFull | Peer::EnvoyCalls | Peer::EnvoyLimited => Product::Envoy,
             Peer::Plain | Peer::Full | Peer::Routes | Peer::Two => Product::Biplane,
-            Peer::Tls | Peer::Http2 | Peer::Calls | Peer::Policy(_) => Product::Biplane,
+            Peer::Tls | Peer::Http2 | Peer::Calls | Peer::Policy(_) | Peer::Check(_) => Product::Biplane,
         }
     }
 
@@ -178,7 +186,7 @@ impl Peer {
         match self {
             Peer::HaproxyLimited => Some(Peer::Haproxy),
             Peer::EnvoyLimited => Some(Peer::Envoy),
-            Peer::Policy(_) => Some(Peer::Plain),
+            Peer::Policy(_) | Peer::Check(_) => Some(Peer::Plain),
             _ => None,
         }
     }
@@ -190,7 +198,7 @@ impl Peer {
     /// What a GET of `/` without a token must be answered: with it, the probe shows that the policies act.
     fn probe_status(self) -> u16 {
         match self {
-            Peer::EnvoyFull | Peer::Full => 401,
+            Peer::EnvoyFull | Peer::Full | Peer::Check(_) => 401,
             Peer::Routes => 404,
             _ => 200,
         }
@@ -214,7 +222,8 @@ impl Peer {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let process = Running::start(&mut command, PROXY_CORE)?;
         let access_log = self.is_full().then(|| folder.join(configuration::ACCESS_LOG));
-        let mut proxy = Proxy { peer: self, address, plain, process, file, access_log };
+        let lines = matches!(self, Peer::Check(_)).then(|| checks::lines_of(&folder));
+        let mut proxy = Proxy { peer: self, address, plain, process, file, access_log, lines };
         proxy.ready(&output).await?;
         Ok(proxy)
     }
@@ -249,6 +258,7 @@ impl Peer {
                 ("kong.json", policy.file(backend, Some(site.redis()?)))
             }
             Peer::Policy(policy) => ("kong.json", policy.file(backend, None)),
+            Peer::Check(check) => ("kong.json", check.file(folder, backend)?),
         };
         let file = folder.join(name);
         fs::write(&file, content)?;

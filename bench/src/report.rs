@@ -109,7 +109,8 @@ impl Report {
         self.write_machine(&mut text);
         let sections = [
             ("Budgets", self.budgets()),
-            ("What policies add", self.policies()),
+            ("What policies add", self.added(Case::Policies)),
+            ("What it adds to find out who is asking", self.added(Case::Identity)),
             ("CPU time per request", self.cpu()),
             ("Latency at a fixed rate", self.latency()),
             ("Idle connections", self.idle()),

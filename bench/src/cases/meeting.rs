@@ -2,7 +2,7 @@
 
 use super::{Case, Extent};
 use crate::load::{Exchange, Pace, Plan};
-use crate::peers::{Peer, Policy, Proxy};
+use crate::peers::{Algorithm, Check, Peer, Policy, Proxy};
 use crate::tools::Tool;
 
 /// Bodies of 1 MiB need few connections to fill a core.
@@ -33,6 +33,7 @@ impl Meeting {
             Case::Tls => tls(extent),
             Case::Http2 => http2(),
             Case::Policies => policies(extent),
+            Case::Identity => identity(extent),
             Case::Grpc => vec![Meeting {
                 peers: vec![Peer::NginxCalls, Peer::EnvoyCalls, Peer::Calls],
                 connections: vec![HTTP2_CONNECTIONS],
@@ -65,7 +66,8 @@ impl Meeting {
             Load::Own { exchange, pace, token } => (exchange, pace, token),
             Load::Tool(_) => (Exchange::Small, Pace::Closed, false),
         };
-        Plan { address: proxy.address, connections, seconds, pace, exchange, token }
+        let lines = proxy.lines.clone();
+        Plan { address: proxy.address, connections, seconds, pace, exchange, token, lines }
     }
 }
 
@@ -83,7 +85,7 @@ fn own(case: Case, extent: &Extent) -> Option<Meeting> {
         Case::Latency => (vec![Nginx, Haproxy, Envoy, EnvoyFull, Plain, Full], Exchange::Small, true),
         Case::Websocket => (vec![NginxUpgrade, Haproxy, Envoy, Plain], Exchange::Message, false),
         Case::Workers => (vec![Nginx, NginxTwo, Plain, Two], Exchange::Small, false),
-        Case::Tls | Case::Http2 | Case::Grpc | Case::Policies => return None,
+        Case::Tls | Case::Http2 | Case::Grpc | Case::Policies | Case::Identity => return None,
         Case::Idle | Case::Entities | Case::Reload | Case::Slow => return None,
     };
     if extent.nginx_log && matches!(case, Case::Plain | Case::Full) {
@@ -144,14 +146,30 @@ fn policies(extent: &Extent) -> Vec<Meeting> {
     ];
     let meeting = |(detail, policies, others): (_, &[Policy], &[Peer])| {
         let ours = policies.iter().map(|policy| Peer::Policy(*policy));
-        Meeting {
-            peers: [Peer::Plain].into_iter().chain(ours).chain(others.iter().copied()).collect(),
-            connections: extent.connections.clone(),
-            detail,
-            load: Load::Own { exchange: Exchange::Small, pace: Pace::Closed, token: false },
-        }
+        beside_bare(detail, ours.chain(others.iter().copied()), extent)
     };
     all.map(meeting).into()
+}
+
+/// Each way to find out who is asking, with the bare proxy, whose clients send nothing that proves it.
+fn identity(extent: &Extent) -> Vec<Meeting> {
+    use Algorithm::{Es256, Hs256, Rs256};
+    let keys = [Check::Key, Check::KeyOfMany];
+    let tokens = [Hs256, Rs256, Es256].map(|algorithm| [Check::Token(algorithm), Check::NewToken(algorithm)]);
+    vec![
+        beside_bare("keys", keys.into_iter().map(Peer::Check), extent),
+        beside_bare("tokens", tokens.into_iter().flatten().map(Peer::Check), extent),
+    ]
+}
+
+/// Peers under small requests, with the bare proxy.
+fn beside_bare(detail: &'static str, peers: impl Iterator<Item = Peer>, extent: &Extent) -> Meeting {
+    Meeting {
+        peers: [Peer::Plain].into_iter().chain(peers).collect(),
+        connections: extent.connections.clone(),
+        detail,
+        load: Load::Own { exchange: Exchange::Small, pace: Pace::Closed, token: false },
+    }
 }
 
 #[cfg(test)]
@@ -177,7 +195,8 @@ mod tests {
 
     #[test]
     fn every_policy_meets_the_proxy_that_it_is_added_to() {
-        for meeting in Meeting::all(Case::Policies, &extent()) {
+        let of = |case| Meeting::all(case, &extent());
+        for meeting in of(Case::Policies).into_iter().chain(of(Case::Identity)) {
             for bare in meeting.peers.iter().filter_map(|peer| peer.without_policy()) {
                 assert!(meeting.peers.contains(&bare), "{}: {bare:?}", meeting.detail);
             }

@@ -1,4 +1,4 @@
-//! Memory: what an idle connection costs, and what checking a file of 100,000 entities takes.
+//! Memory: what an idle connection costs, and what checking files of very many entities takes.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::load::{Exchange, Pace, Plan};
 use crate::loading::Load;
 use crate::measure::resident_kib;
 use crate::peers::configuration::large;
-use crate::peers::{Peer, Programs, Proxy};
+use crate::peers::{Check, MANY_CONSUMERS, Peer, Programs, Proxy};
 use crate::process::{PROXY_CORE, pinned};
 use crate::site::Site;
 
@@ -46,7 +46,7 @@ pub struct Usage {
 /// One format of the large file.
 #[derive(Debug, Clone)]
 pub struct Entities {
-    /// `YAML` or `JSON`.
+    /// `YAML` or `JSON`, and what is in it where it is another content.
     pub format: &'static str,
     /// How many the file holds.
     pub count: usize,
@@ -83,6 +83,7 @@ async fn idle_of(proxy: &Proxy, connections: usize) -> io::Result<Idle> {
         pace: Pace::Closed,
         exchange: Exchange::Small,
         token: true,
+        lines: None,
     };
     // What every first request brings along is not the price of a connection.
     let mut warm_up = Load::prepare(&plan).await?;
@@ -97,13 +98,18 @@ async fn idle_of(proxy: &Proxy, connections: usize) -> io::Result<Idle> {
     Ok(Idle { peer: proxy.peer, connections, before_kib, after_kib, errors })
 }
 
-/// Checks the large file in both formats.
+/// Checks the large file in both formats, and one of a million consumers.
 pub fn entities(program: &Path, site: &Site) -> io::Result<Vec<Entities>> {
     let folder = site.folder("entities")?;
     let (count, content) = large::many_entities();
-    let formats = [("YAML", "kong.yml", large::yaml(&content)), ("JSON", "kong.json", content.to_string())];
+    let consumers = Check::KeyOfMany.file(&folder, site.backend())?;
+    let files = [
+        ("YAML", "kong.yml", count, large::yaml(&content)),
+        ("JSON", "kong.json", count, content.to_string()),
+        ("JSON, consumers with a key each", "consumers.json", 2 * MANY_CONSUMERS, consumers),
+    ];
     let mut rows = Vec::new();
-    for (format, name, text) in formats {
+    for (format, name, count, text) in files {
         eprintln!("Entities, {format}");
         let file = folder.join(name);
         std::fs::write(&file, &text)?;

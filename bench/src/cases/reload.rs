@@ -51,6 +51,7 @@ pub async fn run(programs: &Programs, site: &Site, rate: u32, rounds: usize) -> 
         pace: Pace::Fixed(rate),
         exchange: Exchange::ManyPaths,
         token: false,
+        lines: None,
     };
     let mut load = Load::prepare(&plan).await?;
     load.go().await?;

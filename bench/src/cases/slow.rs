@@ -50,6 +50,7 @@ pub async fn run(peer: Peer, programs: &Programs, site: &Site, rate: u32, second
         pace: Pace::Fixed(rate),
         exchange: Exchange::Small,
         token: false,
+        lines: None,
     };
     let mut load = Load::prepare(&plan).await?;
     let spent = || cpu(proxy.process.id()).total_us;

@@ -70,7 +70,7 @@ impl Driver {
             address: plan.address,
             upgrade,
             churn: plan.pace == Pace::Churn,
-            requests: requests(plan),
+            requests: requests(plan)?,
             next_request: 0,
             expected: expected_length(plan.exchange),
             scratch: vec![0; READ_SIZE],

@@ -10,11 +10,11 @@ use crate::statistics::median_difference;
 const LOCAL_LIMIT: f64 = 0.3;
 
 impl Report {
-    /// What each policy adds to the bare proxy of the same product, in the same rounds.
-    pub(super) fn policies(&self) -> Table {
+    /// What each peer of a case adds to the bare proxy of the same product, in the same rounds.
+    pub(super) fn added(&self, case: Case) -> Table {
         let mut table =
             Table::new(&["policy", "connections", "bare us", "adds us", "of that user", "budget", "kept"]);
-        for group in self.groups.iter().filter(|group| group.case == Case::Policies) {
+        for group in self.groups.iter().filter(|group| group.case == case) {
             for series in &group.series {
                 let bare = series.peer.without_policy();
                 let Some(bare) = group.series.iter().find(|other| Some(other.peer) == bare) else { continue };
@@ -24,6 +24,7 @@ impl Report {
                 let adds = added(|sample| sample.cpu_us);
                 let budget = match series.peer {
                     Peer::Policy(Policy::Local) => Some(LOCAL_LIMIT),
+                    Peer::Check(check) => check.budget(),
                     _ => None,
                 };
                 let kept = |most: f64| verdict(adds < most, group.at_a_time, [series, bare]);

@@ -142,7 +142,7 @@ fn a_policy_adds_what_it_costs_more_than_the_bare_proxy_in_the_same_round() {
         group.series[1].samples[1].cpu_us = 20.0 + adds;
         report.groups.push(group);
     }
-    let table = report.policies().to_string();
+    let table = report.added(Case::Policies).to_string();
     let rows: Vec<&str> = table.lines().skip(2).collect();
     assert!(rows.len() == 2 && rows[0].contains("+0.20") && rows[0].contains("| yes "), "{table}");
     assert!(rows[1].contains("+0.40") && rows[1].contains("**no**"), "{table}");

@@ -28,7 +28,7 @@ fn origin_taking(answer: Vec<u8>, answers: usize, delay: Duration) -> SocketAddr
 
 fn plan(address: SocketAddr) -> Plan {
     let exchange = Exchange::Small;
-    Plan { address, connections: 1, seconds: 0.0, pace: Pace::Idle, exchange, token: false }
+    Plan { address, connections: 1, seconds: 0.0, pace: Pace::Idle, exchange, token: false, lines: None }
 }
 
 fn outcome_of(answer: &[u8], answers: usize) -> Outcome {
