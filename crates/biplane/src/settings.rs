@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ pub struct FromEnvironment {
     pub dns_servers: Vec<std::net::SocketAddr>,
     /// Which kinds of records names are asked for.
     pub dns_order: engine::DnsOrder,
+    /// The folder in which lists of discovered targets outlive the process, if they do.
+    pub discovery_folder: Option<PathBuf>,
     /// Where usage is kept, if anywhere.
     pub usage: Option<usage::Settings>,
     /// Everything that was given, for `GET /`.
@@ -81,8 +83,25 @@ pub fn from_environment(
         return Err(reading.problems.join("\n"));
     }
     let usage = reading.usage(&given);
+    let discovery_folder = place(&given, "discovery_folder", "discovery");
     let Reading { settings, servers: dns_servers, order: dns_order, .. } = reading;
-    Ok(FromEnvironment { settings, admin_tls, status_tls, dns_servers, dns_order, usage, given, warnings })
+    Ok(FromEnvironment {
+        settings,
+        admin_tls,
+        status_tls,
+        dns_servers,
+        dns_order,
+        discovery_folder,
+        usage,
+        given,
+        warnings,
+    })
+}
+
+/// Where something is kept: as a setting of its own says, else under `usual` in the gateway's folder, if there is one.
+fn place(given: &Environment, setting: &str, usual: &str) -> Option<PathBuf> {
+    let in_prefix = || given.get("prefix").map(|prefix| Path::new(prefix).join(usual));
+    given.get(setting).map(Into::into).or_else(in_prefix)
 }
 
 fn unhonoured_values(given: &Environment) -> Vec<String> {
@@ -161,6 +180,8 @@ impl Reading {
                 Ok(order) => self.order = order,
                 Err(()) => self.wrong(name, value, "an order of LAST, SRV, A, AAAA (after A) and CNAME"),
             },
+            "discovery_folder" if value.is_empty() => self.wrong(name, value, "the path of a folder"),
+            "discovery_folder" => {}
             _ => return self.apply_own(settings, name, value) || self.apply_usage(name, value),
         }
         true
@@ -188,9 +209,7 @@ impl Reading {
     }
 
     fn usage(&self, given: &Environment) -> Option<usage::Settings> {
-        let in_prefix = || given.get("prefix").map(|prefix| Path::new(prefix).join("usage.db"));
-        let database = given.get("usage_database").map(Into::into).or_else(in_prefix)?;
-        let usual = usage::Settings::at(database);
+        let usual = usage::Settings::at(place(given, "usage_database", "usage.db")?);
         let retention_days =
             self.usage_retention_days.map_or(usual.retention_days, |days| (days > 0).then_some(days));
         Some(usage::Settings {
@@ -404,6 +423,16 @@ mod tests {
             ("KONG_USAGE_RETENTION_DAYS", "-1"),
         ];
         assert_eq!(read(&wrong).unwrap_err().lines().count(), 3);
+    }
+
+    #[test]
+    fn lists_of_targets_are_kept_where_the_settings_say() {
+        let folder = |variables: &[(&str, &str)]| read(variables).unwrap().discovery_folder;
+        assert_eq!(folder(&[]), None);
+        assert_eq!(folder(&[("KONG_PREFIX", "/var/lib/biplane")]), Some("/var/lib/biplane/discovery".into()));
+        let both = [("KONG_PREFIX", "/var/lib/biplane"), ("KONG_DISCOVERY_FOLDER", "/data/lists")];
+        assert_eq!(folder(&both), Some("/data/lists".into()));
+        assert!(read(&[("KONG_DISCOVERY_FOLDER", "")]).is_err());
     }
 
     #[test]

@@ -259,6 +259,7 @@ pub fn resolver(environment: &FromEnvironment) -> std::io::Result<Arc<Resolver>>
         extra_hosts_file: std::env::var_os("BIPLANE_HOSTS_FILE").map(PathBuf::from),
         servers: environment.dns_servers.clone(),
         order: environment.dns_order.clone(),
+        lists: environment.discovery_folder.clone(),
         ..DnsSettings::default()
     })
 }

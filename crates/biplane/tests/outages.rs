@@ -61,20 +61,22 @@ fn instances(folder: &Folder, backends: &[SocketAddr]) {
     folder.write("instances.json", &format!("[{}]", list.join(",")));
 }
 
+/// A configuration whose targets are in Consul at `port`.
+fn discovering(port: u16) -> String {
+    format!(
+        "_format_version: '3.0'\nplugins: [{{name: prometheus}}]\nservices:\n- name: one\n  host: orders\n  routes:\n  \
+         - {{name: all, paths: ['/']}}\nupstreams:\n- name: orders\n  discovery: {{source: consul, service: orders, \
+         address: 'http://127.0.0.1:{port}'}}\n"
+    )
+}
+
 #[test]
 fn consul_is_killed_while_requests_come() {
     let folder = Folder::new("consul");
     let [first, second] = [backend(), backend()];
     instances(&folder, &[first]);
     let (mut registry, port) = consul(&folder, 0);
-    let file = folder.write(
-        "kong.yml",
-        &format!(
-            "_format_version: '3.0'\nplugins: [{{name: prometheus}}]\nservices:\n- name: one\n  host: orders\n  routes:\n  \
-             - {{name: all, paths: ['/']}}\nupstreams:\n- name: orders\n  discovery: {{source: consul, service: orders, \
-             address: 'http://127.0.0.1:{port}'}}\n"
-        ),
-    );
+    let file = folder.write("kong.yml", &discovering(port));
     let gateway = Gateway::start(Path::new(BINARY), &folder, |command| {
         command.arg(file).args(["--proxy-listen", "127.0.0.1:0"]);
     });
@@ -102,6 +104,48 @@ fn consul_is_killed_while_requests_come() {
         gateway.hear("targets are listed again");
         assert!(fetch(&admin, "/status").contains("\"up\":true"));
         eventually("what changed meanwhile is taken", || !lists(first) && lists(second));
+    });
+    assert!(asked > 0);
+}
+
+#[test]
+fn a_gateway_starts_while_its_registry_is_away() {
+    let folder = Folder::new("consul-away");
+    let [first, second] = [backend(), backend()];
+    instances(&folder, &[first]);
+    let (mut registry, port) = consul(&folder, 0);
+    let file = folder.write("kong.yml", &discovering(port));
+    let start = || {
+        Gateway::start(Path::new(BINARY), &folder, |command| {
+            command.arg(&file).args(["--proxy-listen", "127.0.0.1:0"]);
+            command.env("KONG_PREFIX", folder.path(""));
+        })
+    };
+    let gateway = start();
+    let kept = || std::fs::read_dir(folder.path("discovery")).is_ok_and(|mut files| files.next().is_some());
+    eventually("the list is kept", kept);
+    drop(gateway);
+    registry.kill();
+    let gateway = start();
+    let admin = gateway.admin.to_string();
+    assert!(gateway.has_said("targets are those of the last run until they are listed"));
+    let asked = under_load(&gateway.proxy[0], || {
+        let status = fetch(&admin, "/status");
+        assert!(status.contains("\"up\":false") && status.contains("\"restored\":true"), "{status}");
+        let metrics = fetch(&admin, "/metrics");
+        for (figure, value) in [("up", 0), ("restored", 1), ("targets", 1)] {
+            let line =
+                format!("biplane_discovery_{figure}{{upstream=\"orders\",source=\"consul\"}} {value}\n");
+            assert!(metrics.contains(&line), "{line}: {metrics}");
+        }
+        instances(&folder, &[second]);
+        registry = consul(&folder, port).0;
+        gateway.hear("targets are listed again");
+        let lists = |address: SocketAddr| {
+            fetch(&admin, "/upstreams/orders/health").contains(&format!("\"target\":\"{address}\""))
+        };
+        eventually("what changed meanwhile is taken", || !lists(first) && lists(second));
+        assert!(fetch(&admin, "/status").contains("\"restored\":false"));
     });
     assert!(asked > 0);
 }

@@ -116,6 +116,7 @@ fn source(report: &SourceReport) -> Value {
         "up": report.up,
         "targets": report.targets,
         "age": report.age.map(|age| age.as_secs()),
+        "restored": report.restored,
         "problem": report.trouble,
     })
 }

@@ -193,7 +193,8 @@ fn warm(routes: &[CompiledRoute]) -> Box<[Plan]> {
         let plan = route.plan.as_ref();
         plan.is_some_and(|plan| {
             plan.balancer.keeps_ready() && plan.versions == Versions::Http1 && plan.announcing.is_none()
-        }) && seen.insert(route.service_ordinal)
+        }) && layer_of(&route.matched.route) == Layer::Requests
+            && seen.insert(route.service_ordinal)
     };
     routes.iter().filter(ready).filter_map(|route| route.plan.clone()).collect()
 }

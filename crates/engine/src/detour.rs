@@ -3,7 +3,7 @@
 use model::Config;
 use plugin::build::Shared;
 use plugin::detour::{Base, Detour, Detours, To};
-use plugin::guard::Instead;
+use plugin::guard::{Instead, Nowhere};
 use plugin::{Access, Exchange};
 
 use crate::balance::Balancers;
@@ -105,15 +105,20 @@ pub fn plan_again<'s>(
     }
 }
 
-/// How a request is carried that its guard lets nowhere: as the guard says; none if that has answered.
+/// How a request is carried that found nobody to ask: as its guard says; none if that has answered.
+///
+/// # Errors
+/// The failure that has brought it here, if there is no guard or it has nothing to say.
 pub fn plan_instead<'s>(
     exchange: &mut Exchange,
     snapshot: &'s Snapshot,
     route: &'s CompiledRoute,
+    failure: Failure,
 ) -> Result<Option<&'s Plan>, Failure> {
-    let guard = exchange.guard.take().ok_or(Failure::Barred)?;
+    let guard = exchange.guard.take().ok_or(failure)?;
     let went = exchange.detour.clone();
-    if guard.stand_in(&mut Access::apart(exchange)) == Instead::Answered {
+    let why = if failure == Failure::Barred { Nowhere::Barred } else { Nowhere::NoTarget };
+    if guard.stand_in(&mut Access::apart(exchange), why).ok_or(failure)? == Instead::Answered {
         return Ok(None);
     }
     let to = std::mem::replace(&mut exchange.detour, went);

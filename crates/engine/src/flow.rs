@@ -224,11 +224,11 @@ async fn prepare(parts: &mut Parts<'_>, snapshot: &Snapshot) -> Result<Outcome, 
     }
     route.chain.settle(&mut parts.work.exchange);
     let plan = detour::plan(parts, snapshot, route)?;
-    match proxy(parts, route, plan).await {
-        Err(Failure::Barred) => {}
+    let failure = match proxy(parts, route, plan).await {
+        Err(failure) if failure.found_nobody() => failure,
         outcome => return outcome.map(Outcome::Proxied),
-    }
-    match detour::plan_instead(&mut parts.work.exchange, snapshot, route)? {
+    };
+    match detour::plan_instead(&mut parts.work.exchange, snapshot, route, failure)? {
         // Apart, so that requests that get through stay small.
         Some(plan) => Box::pin(proxy(parts, route, plan)).await.map(Outcome::Proxied),
         None => Ok(Outcome::Answered),

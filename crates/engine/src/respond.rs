@@ -158,6 +158,11 @@ impl Failure {
         }
     }
 
+    /// There was nobody that the request could go to.
+    pub fn found_nobody(self) -> bool {
+        matches!(self, Self::NoPeer | Self::Barred | Self::NameResolution)
+    }
+
     /// The failure came from an upstream that was asked: the response counts as proxied (kong.md 3.5).
     pub fn is_from_upstream(self) -> bool {
         matches!(

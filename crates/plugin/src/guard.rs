@@ -21,12 +21,21 @@ pub trait Guard: Any {
     /// because another request was faster.
     fn enter(&self, exchange: &Exchange, target: SocketAddr) -> bool;
 
-    /// Says what becomes of the request now that it may go nowhere. From here on nobody guards it. Nothing can be
-    /// remembered here.
-    fn stand_in(&self, cx: &mut Access<'_>) -> Instead;
+    /// Says what becomes of the request now that it goes nowhere; nothing, if it is to fail. From here on nobody guards it.
+    /// Nothing can be remembered here.
+    fn stand_in(&self, cx: &mut Access<'_>, why: Nowhere) -> Option<Instead>;
 }
 
-/// What becomes of a request that is let nowhere.
+/// Why a request goes nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nowhere {
+    /// Its guard lets it to no target.
+    Barred,
+    /// There is no target that could take it: none is healthy, none is known, or no name resolves.
+    NoTarget,
+}
+
+/// What becomes of a request that goes nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Instead {
     /// It has been answered.

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::detour::Detours;
 use crate::exchange::{Client, Exchange, Matched, Scheme, Source, Timeouts, Trouble, Try};
 use crate::flow::Flow;
-use crate::guard::Instead;
+use crate::guard::{Instead, Nowhere};
 use crate::reply::Body;
 use crate::room::{Definition, Phase, Phases};
 use crate::services::{Services, Worker};
@@ -74,7 +74,7 @@ pub struct Harness {
     pub peer: SocketAddr,
     /// Names of detours that lead to nobody, see [`Detour::name`](crate::Detour::name).
     pub unreachable: Arc<Mutex<Vec<String>>>,
-    /// The targets of every service; the first that may be chosen is asked.
+    /// The healthy targets of every service; the first that may be chosen is asked.
     pub targets: Vec<SocketAddr>,
     /// The response the upstream gives; a 200 with a small JSON body at first.
     pub upstream: UpstreamResponse,
@@ -400,13 +400,16 @@ impl Harness {
                 return false;
             }
         }
-        if exchange.record.tries.len() == self.targets.len() {
-            exchange.reply.clear();
-            exchange.reply.status = 502;
+        let tries = exchange.record.tries.len();
+        exchange.reply.clear();
+        exchange.reply.status = if tries == 0 { 503 } else { 502 };
+        if tries > 0 && tries == self.targets.len() {
             return true;
         }
-        let Some(guard) = exchange.guard.take() else { return true };
-        guard.stand_in(&mut Access::apart(exchange)) == Instead::Answered
+        let why = if self.targets.is_empty() { Nowhere::NoTarget } else { Nowhere::Barred };
+        let guard = exchange.guard.take();
+        let instead = guard.and_then(|guard| guard.stand_in(&mut Access::apart(exchange), why));
+        instead != Some(Instead::SentElsewhere)
     }
 
     fn respond(&self, mut exchange: Exchange, answered: bool, body: &[u8]) -> Outcome {

@@ -47,6 +47,8 @@ pub struct SourceReport {
     pub targets: usize,
     /// Since it last gave a list; none before the first.
     pub age: Option<Duration>,
+    /// The list is of the last run: in this one the source has given none yet.
+    pub restored: bool,
     /// Why it gives none.
     pub trouble: Option<String>,
 }

@@ -10,7 +10,7 @@ pub enum SessionEnd {
     Carried,
     /// No target could be reached.
     Unreachable,
-    /// There was no target to reach.
+    /// There was no target to reach, or as many connections to it as its upstream allows.
     NoTarget,
 }
 

@@ -12,7 +12,8 @@ pub(super) fn what_responses_cost(lab: &Lab) -> Result<(), String> {
     let text = format!(
         "_format_version: \"3.0\"\nservices:\n- name: costly\n  url: http://{}\n  routes:\n  - {{name: spend, paths: \
          [/spend], strip_path: false}}\n  plugins:\n  - {{name: response-ratelimiting, config: {{limit_by: ip, limits: \
-         {{unit: {{month: 20, year: 20}}}}, policy: redis, redis: {{host: 127.0.0.1, port: {}}}}}}}\n",
+         {{unit: {{month: 20, year: 20}}}}, policy: redis, redis: {{host: 127.0.0.1, port: {}}}}}}}\nroutes:\n\
+         - {{name: left, paths: [/left], plugins: [{{name: rate-limit-status, config: {{routes: [spend]}}}}]}}\n",
         service.addresses.proxy, redis.port
     );
     let one = lab.start("costly.yml", &text, &[])?;
@@ -25,6 +26,9 @@ pub(super) fn what_responses_cost(lab: &Lab) -> Result<(), String> {
         expect("told", redis.ask(&["GET", key])?, vec!["20".to_owned()])
     })?;
     let mut client = Client::of(&other)?;
+    let left =
+        String::from_utf8_lossy(&client.ask("left", "Accept: */*")?.body).matches("\"remaining\":0,").count();
+    expect("the other one tells it before it has counted anything", left, 2)?;
     expect("the other one knows before it has counted anything", client.get("spend")?, 429)?;
     redis.kill();
     eventually(|| expect("away", client.statuses("spend", 20)?, vec![200; 20]))

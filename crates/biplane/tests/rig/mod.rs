@@ -165,6 +165,11 @@ impl Gateway {
         }
     }
 
+    /// Whether a line with `words` has been heard, at the start say.
+    pub fn has_said(&self, words: &str) -> bool {
+        self.seen.lock().unwrap().iter().any(|line| line.contains(words))
+    }
+
     /// The process that serves.
     pub fn id(&self) -> i32 {
         let text = fs::read_to_string(&self.pid_file).unwrap();

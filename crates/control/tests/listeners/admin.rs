@@ -313,6 +313,7 @@ fn the_status_listener_shows_health_and_metrics_only() {
         "up": false,
         "targets": 1,
         "age": 70,
+        "restored": true,
         "problem": "no answer in time",
     });
     assert_eq!(status["discovery"], json!([source]));

@@ -157,7 +157,8 @@ impl Plane {
         services.report_discovery(|| {
             let (age, trouble) = (Some(Duration::from_secs(70)), Some("no answer in time".to_owned()));
             let upstream = "u.test".to_owned();
-            let source = SourceReport { upstream, source: "consul", up: false, targets: 1, age, trouble };
+            let (source, restored) = ("consul", true);
+            let source = SourceReport { upstream, source, up: false, targets: 1, age, restored, trouble };
             DiscoveryReport { sources: vec![source], ..DiscoveryReport::default() }
         });
         let (told, orders) = std::sync::mpsc::channel();

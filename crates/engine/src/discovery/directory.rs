@@ -1,6 +1,7 @@
 //! All lists that are wanted, and the thread that keeps them up to date.
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -8,14 +9,18 @@ use std::time::Duration;
 use ahash::{AHashMap, RandomState};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{Id, JoinSet};
+use tokio::time::timeout;
 
+use super::archive::{Archive, Entry};
 use super::listing::Listing;
 use super::sought::Sought;
-use super::{Again, Tools, Trouble};
+use super::{Again, Listed, Source, Tools, Trouble};
 use crate::dns::Lookups;
 
 /// Shortest time between two answers of a source.
 const PACE: Duration = Duration::from_millis(250);
+/// How long a source may take for its first list until that of the last run is used meanwhile. Starts wait for longer.
+const SOON: Duration = Duration::from_secs(1);
 /// Wait after the first failure of a source; each further one in a row doubles it.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest it becomes.
@@ -24,6 +29,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// The lists that are wanted. Its thread starts with the first of them, and ends with the resolver.
 pub(crate) struct Directory {
     lookups: Lookups,
+    archive: Option<Archive>,
     listings: Mutex<AHashMap<Sought, Weak<Listing>>>,
     progress: Arc<Progress>,
     running: Mutex<Option<Running>>,
@@ -49,16 +55,17 @@ struct Untried(Arc<Progress>);
 struct Job {
     sought: Sought,
     tools: Tools,
+    archive: Option<Archive>,
     listing: Weak<Listing>,
     closed: Arc<Notify>,
     untried: Option<Arc<Untried>>,
 }
 
 impl Directory {
-    /// One that has names looked up by `lookups`.
-    pub fn new(lookups: Lookups) -> Self {
+    /// One that has names looked up by `lookups`. Lists outlive the process in the folder `archive`.
+    pub fn new(lookups: Lookups, archive: Option<&Path>) -> Self {
         let (listings, progress, running) = Default::default();
-        Self { lookups, listings, progress, running }
+        Self { lookups, archive: archive.map(Archive::new), listings, progress, running }
     }
 
     /// The list that is `sought`, kept up to date from now on for as long as it is held. What is the same is shared.
@@ -72,7 +79,8 @@ impl Directory {
         listings.insert(sought.clone(), Arc::downgrade(&listing));
         let untried = Some(Arc::new(Untried::new(&self.progress)));
         let (closed, weak) = (listing.closed.clone(), Arc::downgrade(&listing));
-        if let Err(error) = self.start(Job { sought, tools, listing: weak, closed, untried }) {
+        let archive = self.archive.clone();
+        if let Err(error) = self.start(Job { sought, tools, archive, listing: weak, closed, untried }) {
             listing.fail(&Trouble::new(format!("the thread cannot be started: {error}")));
         }
         listing
@@ -163,17 +171,22 @@ async fn run(mut jobs: mpsc::UnboundedReceiver<Job>, lookups: Lookups) {
 /// Keeps one list up to date, for as long as somebody holds it.
 async fn keep(mut job: Job, lookups: Lookups) {
     let mut source = job.sought.source(&job.tools, &lookups);
+    let mut entry = job.archive.as_ref().map(|archive| archive.entry(&job.sought));
     let mut backoff = Backoff::default();
     loop {
+        let closed = job.closed.clone();
         let outcome = tokio::select! {
-            () = job.closed.notified() => return,
-            outcome = source.next() => outcome,
+            () = closed.notified() => return,
+            outcome = ask(&mut *source, &mut job, entry.as_ref(), &lookups) => outcome,
         };
         let Some(listing) = job.listing.upgrade() else { return };
         let wait = match outcome {
             Ok(list) => {
                 backoff.failures = 0;
-                listing.publish(list, &lookups);
+                let changed = listing.publish(list, &lookups);
+                if let Some(entry) = &mut entry {
+                    entry.keep(&listing.listed(), changed);
+                }
                 PACE
             }
             Err(trouble) => {
@@ -187,6 +200,31 @@ async fn keep(mut job: Job, lookups: Lookups) {
             () = job.closed.notified() => return,
             () = tokio::time::sleep(wait) => {}
         }
+    }
+}
+
+/// The next list. If there is no first one soon, that of the last run takes its place.
+async fn ask(
+    source: &mut dyn Source,
+    job: &mut Job,
+    entry: Option<&Entry>,
+    lookups: &Lookups,
+) -> Result<Vec<Listed>, Trouble> {
+    let mut next = source.next();
+    let Some(entry) = entry.filter(|_| job.untried.is_some()) else { return next.await };
+    let first = timeout(SOON, &mut next).await;
+    if let Ok(Ok(list)) = first {
+        return Ok(list);
+    }
+    if let Some(restored) = entry.restore().await
+        && let Some(listing) = job.listing.upgrade()
+    {
+        listing.restore(restored, lookups);
+        job.untried = None;
+    }
+    match first {
+        Ok(outcome) => outcome,
+        Err(_) => next.await,
     }
 }
 

@@ -1,12 +1,14 @@
 //! One list of targets: the last good one, and how its source is doing.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, Guard};
 use plugin::services::SourceReport;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::archive::Restored;
 use super::sought::Sought;
 use super::{Listed, Trouble};
 use crate::balance::Spot;
@@ -31,6 +33,8 @@ pub(crate) struct Now {
     listed: Arc<[Listed]>,
     /// When the source last gave a list.
     answered: Option<Instant>,
+    /// When it gave the list that is used in place of its own, which it has not given yet.
+    restored: Option<SystemTime>,
     /// Why it gives none now.
     trouble: Option<Arc<str>>,
 }
@@ -38,7 +42,8 @@ pub(crate) struct Now {
 impl Listing {
     /// The list that is `sought`, empty as yet.
     pub(super) fn new(sought: &Sought) -> Arc<Self> {
-        let nothing = Now { spots: Arc::default(), listed: Arc::default(), answered: None, trouble: None };
+        let (spots, listed) = (Arc::default(), Arc::default());
+        let nothing = Now { spots, listed, answered: None, restored: None, trouble: None };
         Arc::new(Self {
             kind: sought.kind(),
             subject: sought.subject().into(),
@@ -68,35 +73,65 @@ impl Listing {
             source: self.kind,
             up: now.trouble.is_none() && now.answered.is_some(),
             targets: now.listed.len(),
-            age: now.answered.map(|answered| answered.elapsed()),
+            age: match now.restored {
+                Some(given) => Some(given.elapsed().unwrap_or_default()),
+                None => now.answered.map(|answered| answered.elapsed()),
+            },
+            restored: now.restored.is_some(),
             trouble: now.trouble.as_deref().map(str::to_owned),
         }
     }
 
-    /// Takes a list that the source has given. Of a target that is listed twice, one counts.
-    pub(super) fn publish(&self, mut list: Vec<Listed>, lookups: &Lookups) {
+    /// Takes a list that the source has given. Of a target that is listed twice, one counts. Whether it is another one
+    /// than before.
+    pub(super) fn publish(&self, mut list: Vec<Listed>, lookups: &Lookups) -> bool {
         list.sort_unstable();
         list.dedup_by(|one, other| one.host == other.host && one.port == other.port);
         let before = self.now.load_full();
         let (source, subject, targets) = (self.kind, &*self.subject, list.len());
-        let answered = Some(Instant::now());
-        let is_new = before.answered.is_none() || *before.listed != *list;
+        let (answered, restored, trouble) = (Some(Instant::now()), None, None);
+        let is_new = !before.is_known() || *before.listed != *list;
         if is_new {
-            let spot =
-                |listed: &Listed| Arc::new(Spot::new(&listed.host, listed.port, listed.weight, lookups));
-            let spots = list.iter().map(spot).collect();
-            self.now.store(Arc::new(Now { spots, listed: list.into(), answered, trouble: None }));
+            let spots = spots(&list, lookups);
+            self.replace(Now { spots, listed: list.into(), answered, restored, trouble });
+            tracing::debug!(source, subject, targets, "the list of targets has changed");
         } else {
-            self.now.store(Arc::new(Now { answered, trouble: None, ..(*before).clone() }));
+            self.now.store(Arc::new(Now { answered, restored, trouble, ..(*before).clone() }));
         }
         // Told when it can be seen.
-        if before.trouble.is_some() {
+        if before.trouble.is_some() || before.restored.is_some() {
             tracing::info!(source, subject, targets, "targets are listed again");
         }
-        if !is_new {
+        is_new
+    }
+
+    /// Takes the list of the last run, if there is none yet.
+    pub(super) fn restore(&self, restored: Restored, lookups: &Lookups) {
+        let before = self.now.load_full();
+        if before.is_known() {
             return;
         }
-        tracing::debug!(source, subject, targets, "the list of targets has changed");
+        let Restored { list, given } = restored;
+        let (source, subject, targets) = (self.kind, &*self.subject, list.len());
+        let age = given.elapsed().unwrap_or_default().as_secs();
+        tracing::warn!(
+            source,
+            subject,
+            targets,
+            age,
+            "targets are those of the last run until they are listed"
+        );
+        let spots = spots(&list, lookups);
+        self.replace(Now { spots, listed: list.into(), restored: Some(given), ..(*before).clone() });
+    }
+
+    /// The targets as they were listed.
+    pub(super) fn listed(&self) -> Arc<[Listed]> {
+        self.now.load().listed.clone()
+    }
+
+    fn replace(&self, now: Now) {
+        self.now.store(Arc::new(now));
         let followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for follower in followers.iter().filter_map(Weak::upgrade) {
             follower.addresses_changed();
@@ -114,6 +149,17 @@ impl Listing {
         self.now.store(Arc::new(Now { trouble: Some(reason.into()), ..(*before).clone() }));
         tracing::error!(source, subject, reason, kept, "targets are not listed; the last list is kept");
     }
+}
+
+impl Now {
+    fn is_known(&self) -> bool {
+        self.answered.is_some() || self.restored.is_some()
+    }
+}
+
+fn spots(list: &[Listed], lookups: &Lookups) -> Arc<[Arc<Spot>]> {
+    let spot = |listed: &Listed| Arc::new(Spot::new(&listed.host, listed.port, listed.weight, lookups));
+    list.iter().map(spot).collect()
 }
 
 impl Drop for Listing {

@@ -3,6 +3,7 @@
 //! A request never asks for a list: balancers put a new roster in place when a list has changed, as they do for names.
 //! A list outlives the reload of a configuration that still wants it. Whatever fails, the last good list stays.
 
+mod archive;
 mod consul;
 mod directory;
 mod file;

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use http::uri::Scheme;
 use http::{HeaderValue, Uri};
+use model::Value;
 use model::entity::Discovery;
 use rustls::ClientConfig;
+use serde_json::json;
 
 use super::consul::Consul;
 use super::file::Targets;
@@ -79,6 +81,18 @@ impl Sought {
         match self {
             Self::File { path } => path,
             Self::Consul(asked) => &asked.service,
+        }
+    }
+
+    /// All of it but what may change without it becoming another list, for those who keep it.
+    pub(super) fn identity(&self) -> Value {
+        match self {
+            Self::File { path } => json!({ "source": "file", "path": path }),
+            Self::Consul(asked) => {
+                let Asked { tls, host, port, service, tags, datacenter, .. } = asked;
+                json!({ "source": "consul", "tls": tls, "host": host, "port": port, "service": service,
+                    "tags": tags, "datacenter": datacenter })
+            }
         }
     }
 

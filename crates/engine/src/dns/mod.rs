@@ -59,6 +59,8 @@ pub struct DnsSettings {
     pub error_ttl: Duration,
     /// How long a name server may take to answer; as the system says when None.
     pub timeout: Option<Duration>,
+    /// The folder in which lists of discovered targets outlive the process, if they do.
+    pub lists: Option<PathBuf>,
 }
 
 /// The process's resolver. Survives reloads; its thread ends with it.
@@ -107,6 +109,7 @@ impl Default for DnsSettings {
             max_ttl: Duration::from_secs(3600),
             error_ttl: Duration::from_secs(1),
             timeout: None,
+            lists: None,
         }
     }
 }
@@ -116,7 +119,8 @@ impl Resolver {
     ///
     /// # Errors
     /// When the thread or its runtime cannot be made.
-    pub fn start(settings: DnsSettings) -> io::Result<Arc<Self>> {
+    pub fn start(mut settings: DnsSettings) -> io::Result<Arc<Self>> {
+        let lists = settings.lists.take();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (inbox, watches) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel();
@@ -127,7 +131,7 @@ impl Resolver {
         })?;
         let lookups = Lookups { registry, inbox };
         Ok(Arc::new(Self {
-            directory: Directory::new(lookups.clone()),
+            directory: Directory::new(lookups.clone(), lists.as_deref()),
             lookups,
             stop: Some(stop),
             thread: Some(thread),

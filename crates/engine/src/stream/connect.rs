@@ -15,6 +15,8 @@ use crate::timer::Timer;
 use crate::transport::Stream;
 use crate::upstream::connect;
 use crate::upstream::destination::Destination;
+use crate::upstream::gate::Seat;
+use crate::upstream::queue::{self, NoSeat};
 
 /// Targets that have been tried.
 pub type Tried = SmallVec<[SocketAddr; 4]>;
@@ -29,6 +31,16 @@ pub struct Target<'a> {
     pub client: &'a Client,
 }
 
+/// A service that has been reached.
+pub struct Reached {
+    /// The connection.
+    pub stream: Stream,
+    /// To be held until the session ends.
+    pub in_flight: InFlight,
+    /// The connection's place, where its upstream bounds how many there may be. To be held until it is closed.
+    pub seat: Option<Seat>,
+}
+
 /// Connects to a target, or to the next if that fails, as often as the service allows.
 ///
 /// # Errors
@@ -38,17 +50,34 @@ pub async fn reach(
     target: &Target<'_>,
     timer: &mut Timer,
     tried: &mut Tried,
-) -> Result<(Stream, InFlight), SessionEnd> {
+) -> Result<Reached, SessionEnd> {
     let Target { plan, service, .. } = *target;
     let asker = Asker { client: target.client.ip, exchange: None };
+    let mut end = SessionEnd::Unreachable;
     for _ in 0..=plan.retries {
         let picked = plan.balancer.pick(tried, &asker, &mut Vec::new());
         let Picked { peer, in_flight } = picked.map_err(|_| SessionEnd::NoTarget)?;
+        let admitted = match &peer.gate {
+            Some(gate) => queue::seat(gate, timer).await.map(Some),
+            None => Ok(None),
+        };
+        let seat = match admitted {
+            Ok(seat) => seat,
+            Err(none) => {
+                complain(local, service, peer.address, &io::Error::other("no connection to it is free"));
+                if none == NoSeat::Late {
+                    return Err(SessionEnd::NoTarget);
+                }
+                end = SessionEnd::NoTarget;
+                tried.push(peer.address);
+                continue;
+            }
+        };
         let (reason, trouble) = match timer.within(plan.timeouts.connect, open(local, target, &peer)).await {
             Ok(Ok(stream)) => {
                 tried.push(peer.address);
                 in_flight.report(Outcome::Connected, Instant::now);
-                return Ok((stream, in_flight));
+                return Ok(Reached { stream, in_flight, seat });
             }
             Ok(Err(reason)) => (reason, Trouble::Unreachable),
             Err(_) => (io::ErrorKind::TimedOut.into(), Trouble::Late),
@@ -56,8 +85,9 @@ pub async fn reach(
         in_flight.report(Outcome::Failed(trouble), Instant::now);
         tried.push(peer.address);
         complain(local, service, peer.address, &reason);
+        end = SessionEnd::Unreachable;
     }
-    Err(SessionEnd::Unreachable)
+    Err(end)
 }
 
 /// Connects to a target, under TLS where the service is reached so. The server name is the upstream's `host_header`,

@@ -15,7 +15,7 @@ use plugin::sessions::{SessionEnd, SessionSeries};
 use tokio::time::Instant;
 use wire::proxy_protocol::Origin;
 
-use super::connect::{Target, Tried, reach};
+use super::connect::{Reached, Target, Tried, reach};
 use super::draft::Arrival;
 use super::hello;
 use super::relay::{End, Patience, Relayed, relay};
@@ -188,8 +188,8 @@ impl Session {
         let client = Client { peer: self.source, ip: self.source.ip(), ..self.client.clone() };
         let target = Target { plan, service, client: &client };
         let connected = reach(&self.local, &target, &mut channel.timer, tried).await;
-        let (stream, _in_flight) = match connected {
-            Ok(connected) => connected,
+        let (stream, _held) = match connected {
+            Ok(Reached { stream, in_flight, seat }) => (stream, (in_flight, seat)),
             Err(end) => return (end, None),
         };
         let patience = Patience {

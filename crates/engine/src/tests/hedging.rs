@@ -116,6 +116,34 @@ async fn who_answers_in_time_is_asked_alone_and_so_is_a_post() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn neither_try_opens_more_connections_than_the_upstream_allows() {
+    let document =
+        HEDGED.replace("  targets:", "  pool: {max_connections: 1, queue_timeout: 60}\n  targets:");
+    with(&document, Settings::default(), |lab| async move {
+        let [mut one, mut other] = [lab.client(), lab.client()];
+        one.send(GET).await;
+        let mut first = lab.upstream().await;
+        first.head().await;
+        let mut second = lab.upstream().await;
+        second.head().await;
+        other.send(GET).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(lab.opened_no_more(), "both tries of the other wait, each at its target");
+        second.send(OK).await;
+        assert_eq!(one.response().await.0, 200);
+        assert_eq!(first.rest().await, "", "its place is for a try that waits");
+        second.head().await;
+        let mut third = lab.upstream().await;
+        third.head().await;
+        third.send(OK).await;
+        assert_eq!(other.response().await.0, 200);
+        assert!(lab.opened_no_more());
+        assert_eq!(lab.in_flight(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_ends_both() {
     with(HEDGED, Settings::default(), |lab| async move {
         let mut client = lab.client();

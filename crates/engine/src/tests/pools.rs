@@ -226,7 +226,7 @@ async fn an_idle_connection_gives_way_to_those_who_wait_elsewhere() {
         lab.local.yield_idle();
         assert_eq!(lab.local.pool.len(), 1, "nobody waits");
         let gate = lab.gate("pool.test");
-        let mut elsewhere = crate::upstream::gate::Place::take(&gate, 1).unwrap();
+        let mut elsewhere = crate::upstream::gate::Place::take(&gate, Some(1)).unwrap();
         tokio::time::timeout(Duration::from_secs(1), lab.local.roused.notified()).await.expect("it is told");
         lab.local.yield_idle();
         assert_eq!(service.rest().await, "");
@@ -361,7 +361,7 @@ async fn a_connection_of_http2_ends_after_its_time_or_gives_way() {
         lab.local.yield_idle();
         settle().await;
         assert!(!second.is_finished(), "nobody waits");
-        let mut elsewhere = crate::upstream::gate::Place::take(&lab.gate("pool.test"), 1).unwrap();
+        let mut elsewhere = crate::upstream::gate::Place::take(&lab.gate("pool.test"), Some(1)).unwrap();
         lab.local.yield_idle();
         second.await.unwrap();
         assert!(elsewhere.called().await.is_some());

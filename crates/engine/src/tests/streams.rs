@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::lab::{Lab, eventually, with};
 use crate::load::admits;
 use crate::settings::Settings;
-use crate::worker::{Order, Spoken};
+use crate::worker::{self, Order, Spoken};
 
 /// A route of `tcp` for everybody in the lab.
 const TCP: &str = r#"
@@ -93,6 +93,57 @@ async fn what_cannot_be_connected_to_is_tried_again_as_often_as_the_service_says
         assert_eq!(client.rest().await, "");
         assert_eq!(lab.still_refusing(), 1);
         assert_eq!(series(&lab).ended(SessionEnd::Unreachable), 1);
+    })
+    .await;
+}
+
+/// [`TCP`] at the targets of an upstream with these bounds.
+fn bounded(pool: &str) -> String {
+    let upstream = format!(
+        "upstreams:\n- {{name: pool.test, hash_on: ip, pool: {{{pool}}}, targets: [{{target: '10.0.0.1:7000'}}]}}\n"
+    );
+    TCP.replace("10.0.0.1", "pool.test") + &upstream
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_are_no_more_than_their_upstream_allows_and_wait_for_each_other() {
+    let document = bounded("max_connections: 1, queue_size: 1, queue_timeout: 3");
+    with(&document, Settings::default(), |lab| async move {
+        let mut first = lab.stream_client(Spoken::default());
+        first.send("first").await;
+        let mut service = lab.upstream().await;
+        service.expect("first").await;
+        let mut second = lab.stream_client(Spoken::default());
+        second.send("second").await;
+        sleep(Duration::from_millis(1)).await;
+        let mut third = lab.stream_client(Spoken::default());
+        assert_eq!(third.rest().await, "", "the line is full");
+        assert!(lab.opened_no_more());
+        assert_eq!(series(&lab).ended(SessionEnd::NoTarget), 1);
+        drop((first, service));
+        let mut service = lab.upstream().await;
+        service.expect("second").await;
+        let start = Instant::now();
+        let mut fourth = lab.stream_client(Spoken::default());
+        assert_eq!(fourth.rest().await, "", "nobody has left in time");
+        assert_eq!(start.elapsed(), Duration::from_secs(3));
+        assert_eq!(series(&lab).ended(SessionEnd::NoTarget), 2);
+        lab.refuse(3);
+        drop((second, service));
+        assert_eq!(lab.stream_client(Spoken::default()).rest().await, "", "nothing came of its connection");
+        let mut last = lab.stream_client(Spoken::default());
+        last.send("last").await;
+        lab.upstream().await.expect("last").await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_connections_of_requests_are_kept_ready_for_sessions() {
+    with(&bounded("max_connections: 1, min_idle: 1"), Settings::default(), |lab| async move {
+        worker::tidy_up(&lab.local);
+        sleep(Duration::from_millis(1)).await;
+        assert!(lab.opened_no_more());
     })
     .await;
 }

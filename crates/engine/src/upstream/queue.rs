@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::gate::{Call, Full, Gate, Place, Seat};
 use crate::channel::{Channel, Fault};
 use crate::respond::Failure;
+use crate::timer::Timer;
 use crate::upload::Upload;
 
 /// What a request gets.
@@ -36,7 +37,7 @@ pub async fn in_line<T>(
 ) -> Result<Admitted<T>, Failure> {
     let patience = gate.limits().patience;
     let waiting = async {
-        let mut place = Place::take(gate, worker)?;
+        let mut place = Place::take(gate, Some(worker))?;
         loop {
             match place.called().await {
                 Some(Call::Seat(seat)) => return Ok(Admitted::Seat(seat)),
@@ -56,4 +57,34 @@ pub async fn in_line<T>(
         Err(Fault::Timeout) => Err(Failure::NoConnection { waited: true }),
         Err(Fault::Closed) => Err(Failure::ClientGone),
     }
+}
+
+/// Waits for a seat, in line with others of all workers: for what uses no connection that is there already.
+///
+/// # Errors
+/// When too many wait already, or this one has waited for as long as it may.
+pub async fn seat(gate: &Arc<Gate>, timer: &mut Timer) -> Result<Seat, NoSeat> {
+    if let Some(seat) = gate.try_seat() {
+        return Ok(seat);
+    }
+    let patience = gate.limits().patience;
+    let mut place = Place::take(gate, None).map_err(|Full| NoSeat::Full)?;
+    let waiting = async {
+        loop {
+            if let Some(Call::Seat(seat)) = place.called().await {
+                return seat;
+            }
+            place.take_again();
+        }
+    };
+    timer.within(patience, waiting).await.map_err(|_| NoSeat::Late)
+}
+
+/// Why there is no seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoSeat {
+    /// Too many wait.
+    Full,
+    /// The time is over.
+    Late,
 }

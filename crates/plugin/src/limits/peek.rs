@@ -17,6 +17,14 @@ pub trait Readable: Send + Sync {
     fn limiter(&self) -> &Limiter;
     /// Whose requests are counted together.
     fn caller(&self) -> &Caller;
+    /// What is limited, where the instance limits several things by name.
+    fn name(&self) -> Option<&str> {
+        None
+    }
+    /// Whether the shared store is asked before requests are decided about by what is known here.
+    fn learns(&self) -> bool {
+        false
+    }
 }
 
 impl<R: Limited> Readable for R {
@@ -53,7 +61,7 @@ pub struct Left {
     pub retry_after: u64,
 }
 
-/// A question about all limits of an instance.
+/// A question about the limits of an instance, or about those of one of its names.
 pub struct Inquiry {
     limits: Arc<dyn Readable>,
     /// None where who is counted together depends on what is not known.
@@ -78,6 +86,12 @@ impl Inquiry {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.question.is_none()
+    }
+
+    /// What is limited, where the instance limits several things by name.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.limits.name()
     }
 
     /// Finds out, by the shared store where that decides. `worker` is the one that serves the request.
@@ -105,6 +119,10 @@ impl Inquiry {
     async fn look(&self, worker: usize, question: &Question) -> Option<Verdict> {
         let limiter = self.limits.limiter();
         let here = || limiter.look(question.key, &question.windows, question.now_ms);
+        if self.limits.learns() {
+            let known = !limiter.is_silent() && limiter.learn(worker, question).await.is_ok();
+            return (known || limiter.on_failure() == Some(FailureMode::Local)).then(here);
+        }
         let Some(shared) = limiter.shared().filter(|shared| shared.batches.is_none()) else {
             return Some(here());
         };

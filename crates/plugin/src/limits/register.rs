@@ -11,7 +11,7 @@ use crate::exchange::Matched;
 use crate::views::Access;
 
 type Members = Arc<AHashSet<Uuid>>;
-type Choice = Box<dyn Fn(&Access<'_>) -> Arc<dyn Readable> + Send + Sync>;
+type Choice = Box<dyn Fn(&Access<'_>) -> Vec<Arc<dyn Readable>> + Send + Sync>;
 
 /// The limits that the rooms of one configuration have registered, in the order of the document.
 #[derive(Default)]
@@ -78,9 +78,9 @@ impl Entry {
         kinds.into_iter().filter(|(_, limited)| *limited).map(|(kind, _)| kind).collect()
     }
 
-    /// Its limits for the request's caller.
+    /// Its limits for the request's caller, several where it has names for them.
     #[must_use]
-    pub fn limits(&self, cx: &Access<'_>) -> Arc<dyn Readable> {
+    pub fn limits(&self, cx: &Access<'_>) -> Vec<Arc<dyn Readable>> {
         (self.choice)(cx)
     }
 
@@ -120,7 +120,7 @@ impl Build<'_> {
     pub fn register_limits(
         &self,
         plugin: &'static str,
-        choice: impl Fn(&Access<'_>) -> Arc<dyn Readable> + Send + Sync + 'static,
+        choice: impl Fn(&Access<'_>) -> Vec<Arc<dyn Readable>> + Send + Sync + 'static,
     ) -> Result<(), BuildError> {
         let register = self.limits()?;
         let mut inner = register.0.lock().unwrap_or_else(PoisonError::into_inner);

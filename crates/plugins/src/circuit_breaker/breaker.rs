@@ -33,7 +33,7 @@ static REFUSED: Family = Family {
 };
 static STOOD_IN: Family = Family {
     name: "circuit_breaker_fallbacks_total",
-    help: "Requests that a circuit breaker did not let through and that another answer than the refusal was found for",
+    help: "Requests that got the fallback of a circuit breaker",
     kind: Kind::Counter,
     labels: COUNT_LABELS,
 };
@@ -42,7 +42,7 @@ static STOOD_IN: Family = Family {
 pub struct Counts {
     /// Requests that were not let through.
     pub refused: Arc<Figure>,
-    /// Those of them that were answered otherwise than by the refusal.
+    /// Requests that got the fallback, those that no target could take included.
     pub stood_in: Arc<Figure>,
 }
 

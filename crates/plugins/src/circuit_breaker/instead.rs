@@ -1,4 +1,4 @@
-//! What a request gets that is not let through.
+//! What a request gets that goes nowhere.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use plugin::{Access, Build, BuildError, Detour, Headers, Known};
 use super::config::Config;
 use super::stored::{Key, Store};
 
-/// What a request that is not let through gets.
+/// What a request gets that is not let through, or that no target could take.
 pub enum Fallback {
-    /// The refusal.
+    /// The refusal, or the failure.
     None,
     /// The last good response.
     Cached { store: Arc<Store>, max_age_ms: u64 },
@@ -50,8 +50,8 @@ impl Fallback {
         })
     }
 
-    /// Finds something better than the refusal.
-    pub fn stand_in(&self, cx: &mut Access<'_>, key: Option<&Key>, now: u64) -> Option<Instead> {
+    /// Finds something better than the refusal or the failure. The client is told `why`.
+    pub fn stand_in(&self, cx: &mut Access<'_>, key: Option<&Key>, why: &[u8], now: u64) -> Option<Instead> {
         match self {
             Self::None => None,
             Self::Service(detour) => {
@@ -60,12 +60,12 @@ impl Fallback {
                 if asked == detour.service().map(|service| service.id) {
                     return None;
                 }
-                cx.decorate().set("X-Circuit-Breaker", b"open");
+                cx.decorate().set("X-Circuit-Breaker", why);
                 cx.send_to(detour);
                 Some(Instead::SentElsewhere)
             }
             Self::Static { status, headers, body } => {
-                let answer = cx.answer(*status).header("X-Circuit-Breaker", b"open");
+                let answer = cx.answer(*status).header("X-Circuit-Breaker", why);
                 let _answered = answer.headers(headers).body(body.clone());
                 Some(Instead::Answered)
             }
@@ -76,7 +76,7 @@ impl Fallback {
                     return None;
                 }
                 cx.decorate().set_number(Known::Age, age / 1000);
-                let answer = cx.answer(found.status).header("X-Circuit-Breaker", b"open");
+                let answer = cx.answer(found.status).header("X-Circuit-Breaker", why);
                 let _answered = answer.headers(&found.headers).body(found.body.clone());
                 Some(Instead::Answered)
             }

@@ -169,20 +169,42 @@ impl Inner {
 
     /// Answers a request that is not let through, or sends it elsewhere.
     fn stand_in(&self, cx: &mut Access<'_>, key: Option<&stored::Key>, wait_ms: u64, now: u64) -> Instead {
-        let counts = cx.matched.as_ref().and_then(|matched| self.own.get(&matched.ordinal));
-        let counts = counts.map(|own| &own.counts);
-        if let Some(counts) = counts {
+        if let Some(counts) = self.counts(cx) {
             counts.refused.add(1);
         }
-        match self.fallback.stand_in(cx, key, now) {
-            Some(instead) => {
-                if let Some(counts) = counts {
-                    counts.stood_in.add(1);
-                }
-                instead
-            }
+        match self.fall_back(cx, key, b"open", now) {
+            Some(instead) => instead,
             None => self.refuse(cx, wait_ms),
         }
+    }
+
+    /// Finds something for a request that no target could take: to clients it is all the same why nobody answers.
+    fn stand_in_for_targets(
+        &self,
+        cx: &mut Access<'_>,
+        key: Option<&stored::Key>,
+        now: u64,
+    ) -> Option<Instead> {
+        self.fall_back(cx, key, b"no-target", now)
+    }
+
+    fn fall_back(
+        &self,
+        cx: &mut Access<'_>,
+        key: Option<&stored::Key>,
+        why: &[u8],
+        now: u64,
+    ) -> Option<Instead> {
+        let instead = self.fallback.stand_in(cx, key, why, now)?;
+        if let Some(counts) = self.counts(cx) {
+            counts.stood_in.add(1);
+        }
+        Some(instead)
+    }
+
+    fn counts(&self, cx: &Access<'_>) -> Option<&Counts> {
+        let own = self.own.get(&cx.matched.as_ref()?.ordinal)?;
+        Some(&own.counts)
     }
 
     fn refuse(&self, cx: &mut Access<'_>, wait_ms: u64) -> Instead {

@@ -275,6 +275,25 @@ fn the_last_good_response_is_repeated_to_whom_it_was_for() {
 }
 
 #[test]
+fn where_no_target_is_healthy_the_fallback_stands_in_and_nothing_counts() {
+    for (fallback, status) in
+        [("{type: cached}", 200), ("{type: static, status: 203}", 203), ("{type: none}", 503)]
+    {
+        let mut harness = harness(&format!("{{consecutive_failures: 1, fallback: {fallback}}}"));
+        get(&mut harness, 200);
+        let healthy = std::mem::take(&mut harness.targets);
+        let answer = get(&mut harness, 200);
+        assert_eq!((answer.answered, answer.status), (true, status), "{fallback}");
+        let told = (status != 503).then(|| "no-target".to_owned());
+        assert_eq!(answer.header("X-Circuit-Breaker"), told, "{fallback}");
+        assert_eq!(answer.header("Retry-After"), None, "it is no refusal");
+        assert_eq!(state(&harness), "closed");
+        harness.targets = healthy;
+        assert!(!get(&mut harness, 200).answered, "{fallback}: it is asked as soon as there is a target");
+    }
+}
+
+#[test]
 fn what_must_not_be_stored_is_not_repeated() {
     for (name, value) in [
         ("Cache-Control", "max-age=5, private"),

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use plugin::clock::Clock;
 use plugin::exchange::{Exchange, Record};
-use plugin::guard::{Guard, Instead};
+use plugin::guard::{Guard, Instead, Nowhere};
 use plugin::{Access, HeaderFilter};
 
 use super::breaker::{Breaker, Receipt};
@@ -98,6 +98,19 @@ impl Through {
         }
     }
 
+    /// Settles what came of the tries, after which there was nobody left to ask.
+    fn settle_last(&self, record: &Record) {
+        if self.room.per == Per::Target {
+            return self.settle_failed(record);
+        }
+        let outcome = record.tries.last().map_or(Outcome::Nothing, |attempt| self.room.outcome_of(attempt));
+        for taken in self.passes.take().into_iter().flatten() {
+            if let Standing::Open(pass) = taken.standing {
+                taken.breaker.settle(pass, outcome, &self.room.rules, self.clock.now_ms());
+            }
+        }
+    }
+
     fn has_pass_of(&self, breaker: &Arc<Breaker>) -> bool {
         self.passes
             .borrow()
@@ -167,8 +180,13 @@ impl Guard for Through {
         true
     }
 
-    fn stand_in(&self, cx: &mut Access<'_>) -> Instead {
-        self.room.stand_in(cx, self.key.take().as_ref(), self.wait.get(), self.clock.now_ms())
+    fn stand_in(&self, cx: &mut Access<'_>, why: Nowhere) -> Option<Instead> {
+        self.settle_last(&cx.record);
+        let (key, now) = (self.key.take(), self.clock.now_ms());
+        match why {
+            Nowhere::Barred => Some(self.room.stand_in(cx, key.as_ref(), self.wait.get(), now)),
+            Nowhere::NoTarget => self.room.stand_in_for_targets(cx, key.as_ref(), now),
+        }
     }
 }
 

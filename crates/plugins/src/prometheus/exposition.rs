@@ -175,6 +175,8 @@ fn discovery(services: &Services, page: &mut Page) {
     figure("biplane_discovery_up", up, &|source| Some(source.up.into()));
     let targets = "Targets in the last good list of a source";
     figure("biplane_discovery_targets", targets, &|source| Some(source.targets as u64));
+    let restored = "Whether the list of a source is that of the last run, which it has not renewed yet";
+    figure("biplane_discovery_restored", restored, &|source| Some(source.restored.into()));
     let age = "Seconds since a source last gave a list";
     figure("biplane_discovery_age_seconds", age, &|source| source.age.map(|age| age.as_secs()));
 }

@@ -237,6 +237,7 @@ fn sources_of_targets_and_names_are_shown_where_there_are_any() {
             up,
             targets,
             age: age.map(Duration::from_secs),
+            restored: upstream == "a",
             trouble: None,
         };
         DiscoveryReport {
@@ -255,6 +256,7 @@ fn sources_of_targets_and_names_are_shown_where_there_are_any() {
     let (a, b) = ("upstream=\"a\",source=\"file\"", "upstream=\"b\",source=\"file\"");
     assert_eq!((value("discovery_up", a), value("discovery_up", b)), (Some(0), Some(1)));
     assert_eq!((value("discovery_targets", a), value("discovery_targets", b)), (Some(3), Some(0)));
+    assert_eq!((value("discovery_restored", a), value("discovery_restored", b)), (Some(1), Some(0)));
     assert_eq!((value("discovery_age_seconds", a), value("discovery_age_seconds", b)), (Some(70), None));
     let pool = "upstream=\"a\",address=\"10.0.0.1:80\"";
     assert_eq!(value("upstream_connections", pool), Some(8));

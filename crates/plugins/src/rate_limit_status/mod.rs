@@ -112,8 +112,10 @@ impl Place {
         let mut asked: Vec<Asked> = Vec::new();
         for entry in self.entries.iter().filter(|entry| entry.is_for(consumer)) {
             if asked.iter().all(|asked| asked.entry.plugin != entry.plugin) {
-                let inquiry = Inquiry::new(entry.limits(cx), cx, &target);
-                asked.push(Asked { entry: entry.clone(), matched: self.matched.clone(), inquiry });
+                asked.extend(entry.limits(cx).into_iter().map(|limits| {
+                    let inquiry = Inquiry::new(limits, cx, &target);
+                    Asked { entry: entry.clone(), matched: self.matched.clone(), inquiry }
+                }));
             }
         }
         asked
@@ -140,6 +142,9 @@ impl Asked {
         member("plugin", json!(self.entry.plugin));
         member("instance", json!(self.entry.instance));
         member("scope", json!(self.entry.scope()));
+        if let Some(name) = self.inquiry.name() {
+            member("name", json!(name));
+        }
         match standing.span {
             Span::Calendar(period) => member("period", json!(period.name())),
             Span::Seconds(size) => member("window_size", json!(size)),

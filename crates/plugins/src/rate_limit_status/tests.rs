@@ -7,13 +7,17 @@ use super::RateLimitStatus;
 use crate::key_auth::KeyAuth;
 use crate::rate_limiting::RateLimiting;
 use crate::rate_limiting_advanced::RateLimitingAdvanced;
+use crate::response_ratelimiting::ResponseRatelimiting;
+use crate::service_protection::ServiceProtection;
 
-fn rooms() -> [&'static dyn plugin::Definition; 4] {
+fn rooms() -> [&'static dyn plugin::Definition; 6] {
     [
         plugin::room::<KeyAuth>(),
         plugin::room::<RateLimitStatus>(),
         plugin::room::<RateLimitingAdvanced>(),
         plugin::room::<RateLimiting>(),
+        plugin::room::<ServiceProtection>(),
+        plugin::room::<ResponseRatelimiting>(),
     ]
 }
 
@@ -96,6 +100,45 @@ fn what_is_left_is_told_and_asking_does_not_count() {
     assert_eq!(pick(&gateway.ask("cy"), &["remaining"]), json!([[3], [4]]), "who has not asked anything");
     assert_eq!([gateway.get("ann").status, gateway.get("ann").status], [200, 429]);
     assert_eq!(pick(&gateway.ask("ann"), &["remaining", "retry_after"]), json!([[0, 45], [1, 0]]));
+}
+
+#[test]
+fn what_responses_may_still_cost_is_told_by_name() {
+    let mut gateway = Gateway::new(
+        "- {name: response-ratelimiting, instance_name: costs, config: {limits: {videos: {minute: 10}, images: {hour: 5, \
+         minute: 3}}}}\n",
+    );
+    gateway.harness.upstream.headers.push(("X-Kong-Limit", "videos=4, images=3".to_owned()));
+    gateway.get("ann");
+    let told = gateway.ask("ann");
+    let videos = json!({ "plugin": "response-ratelimiting", "instance": "costs", "scope": [], "name": "videos",
+        "period": "minute", "limit": 10, "remaining": 6, "reset": 60, "retry_after": 0 });
+    assert!(told["limits"].as_array().unwrap().contains(&videos), "{told}");
+    let mut each = pick(&told, &["name", "period", "remaining", "retry_after"]).as_array().unwrap().clone();
+    each.sort_by_key(ToString::to_string);
+    assert_eq!(
+        Value::from(each),
+        json!([["images", "hour", 2, 0], ["images", "minute", 0, 60], ["videos", "minute", 6, 0],])
+    );
+    assert_eq!(gateway.ask("ann"), told, "asking costs nothing");
+    assert!(pick(&gateway.ask("cy"), &["remaining"]).as_array().unwrap().contains(&json!([10])));
+}
+
+#[test]
+fn what_a_service_bears_is_told_where_a_route_of_it_is_named() {
+    let mut gateway = Gateway::new(
+        "- {name: service-protection, service: shop, config: {limit: [3], window_size: [60], window_type: fixed}}\n",
+    );
+    gateway.get("bea");
+    assert_eq!(gateway.ask("ann")["limits"], json!([]));
+    let named = "- {name: rate-limit-status, route: status, config: {routes: [orders]}}\n";
+    let told = gateway.ask_of(named, "ann");
+    let names = ["route", "plugin", "scope", "window_size", "limit", "remaining"];
+    assert_eq!(
+        pick(&told, &names),
+        json!([["orders", "service-protection", ["service"], 60, 3, 2]]),
+        "whoever has asked"
+    );
 }
 
 #[test]

@@ -79,7 +79,7 @@ impl Plugin for RateLimiting {
             refusal: config.telling.refusal()?,
         });
         let told = inner.clone();
-        cx.register_limits(Self::NAME, move |_| told.clone())?;
+        cx.register_limits(Self::NAME, move |_| vec![told.clone()])?;
         Ok(Self(inner))
     }
 }

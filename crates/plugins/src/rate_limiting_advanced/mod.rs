@@ -42,7 +42,7 @@ impl Plugin for RateLimitingAdvanced {
         let overrides = Arc::new(Overrides::build(&config, cx)?);
         let own = Arc::new(Inner::build(&config, "", cx)?);
         let told = (own.clone(), overrides.clone());
-        cx.register_limits(Self::NAME, move |cx| told.1.of(cx).unwrap_or(&told.0).clone())?;
+        cx.register_limits(Self::NAME, move |cx| vec![told.1.of(cx).unwrap_or(&told.0).clone()])?;
         Ok(Self { own, overrides })
     }
 }

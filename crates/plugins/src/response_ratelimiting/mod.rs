@@ -49,8 +49,7 @@ const SOON: Duration = Duration::from_millis(20);
 pub struct ResponseRatelimiting(Arc<Inner>);
 
 struct Inner {
-    limits: Vec<Named>,
-    caller: Caller,
+    limits: Vec<Arc<Named>>,
     header: Box<str>,
     blocks: bool,
     announces: bool,
@@ -70,14 +69,17 @@ impl Plugin for ResponseRatelimiting {
             "ip" => Naming::Address,
             _ => Naming::ConsumerOrCredential,
         };
+        let caller = Arc::new(Caller::new(vec![naming], cx)?);
         let limits = config.limits.iter().map(|(name, periods)| {
             let scope = format!("{}:{name}", cx.row.id);
             let sharing = config.policy.sharing(&scope, Some(SOON), cx)?;
-            Ok(Named::new(name, periods, &scope, sharing, cx))
+            Ok(Arc::new(Named::new(name, periods, &scope, (caller.clone(), sharing), cx)))
         });
+        let limits = limits.collect::<Result<Vec<_>, BuildError>>()?;
+        let told = limits.clone();
+        cx.register_limits(Self::NAME, move |_| told.iter().map(|named| named.clone() as _).collect())?;
         Ok(Self(Arc::new(Inner {
-            limits: limits.collect::<Result<_, BuildError>>()?,
-            caller: Caller::new(vec![naming], cx)?,
+            limits,
             header: config.header_name.into(),
             blocks: config.block_on_first_violation,
             announces: !config.hide_client_headers,
@@ -109,9 +111,9 @@ impl Inner {
     /// Learns from Redis what the caller has used, of all limits at once.
     fn ask(self: &Arc<Self>, cx: &Access<'_>) -> Flow {
         let (this, worker, now_ms) = (self.clone(), cx.worker.index, cx.record.started_ms);
-        let questions: Vec<_> = self.caller.identify(cx, |who| {
-            self.limits.iter().map(|limit| limit.limiter.question(who, now_ms)).collect()
-        });
+        let question =
+            |limit: &Arc<Named>| limit.caller.identify(cx, |who| limit.limiter.question(who, now_ms));
+        let questions: Vec<_> = self.limits.iter().map(question).collect();
         Flow::wait(async move {
             let mut exchanges = JoinSet::new();
             for (index, question) in questions.into_iter().enumerate() {
@@ -145,7 +147,7 @@ impl Inner {
     /// Tells the service what the caller has left, unless nothing is left and that is enough to refuse it.
     fn admit(&self, cx: &mut Access<'_>) -> Flow {
         for limit in &self.limits {
-            let usage = limit.usage(&self.caller, cx);
+            let usage = limit.usage(cx);
             if self.blocks && !usage.verdict.admitted {
                 if self.announces {
                     limit.announce(&usage, cx.decorate());
@@ -167,12 +169,12 @@ impl Inner {
     fn settle(&self, cx: &mut HeaderFilter<'_>) {
         let mut refused = self.limits.iter().any(|limit| {
             let cost = limit.cost(&cx.response.headers, &self.header);
-            cost > 0 && !limit.usage(&self.caller, cx).verdict.admitted
+            cost > 0 && !limit.usage(cx).verdict.admitted
         });
         for limit in &self.limits {
             let usage = match limit.cost(&cx.response.headers, &self.header) {
-                amount @ 1.. if !refused => limit.spend(amount, &self.caller, cx),
-                _ => limit.usage(&self.caller, cx),
+                amount @ 1.. if !refused => limit.spend(amount, cx),
+                _ => limit.usage(cx),
             };
             // Another response may have come in between.
             refused |= !usage.verdict.admitted && usage.is_asked;

@@ -1,13 +1,19 @@
 //! One limit by name, and what it is called where it is told.
 
+use std::sync::Arc;
+
 use plugin::limits::fields::{Fields, Periods};
-use plugin::limits::{Caller, Limit, Limiter, MOST_LIMITS, Period, Refused, Setup, Sharing, Verdict, Window};
+use plugin::limits::{
+    Caller, Limit, Limiter, MOST_LIMITS, Period, Readable, Refused, Setup, Sharing, Verdict, Window,
+};
 use plugin::{Build, Exchange, Headers};
 
 /// A limit by name.
 pub(super) struct Named {
     /// How much of it there is.
     pub(super) limiter: Limiter,
+    /// Whose responses are counted together.
+    pub(super) caller: Arc<Caller>,
     /// The request field that tells the service what is left.
     pub(super) left: Box<str>,
     /// What a client is told that is refused beforehand.
@@ -31,13 +37,14 @@ impl Named {
         name: &str,
         periods: &Periods,
         table: &str,
-        sharing: Option<Sharing>,
+        (caller, sharing): (Arc<Caller>, Option<Sharing>),
         cx: &Build<'_>,
     ) -> Self {
         let (periods, limits): (Vec<Period>, Vec<Limit>) = periods.limits().into_iter().unzip();
         let fields = periods.iter().map(|period| Fields::of(&format!("{name}-{}", period.name())));
         Self {
             limiter: Limiter::new(cx.services, Setup { limits, refused: Refused::Forgotten, table, sharing }),
+            caller,
             left: format!("X-RateLimit-Remaining-{name}").into(),
             message: format!("API rate limit exceeded for '{name}'"),
             name: name.into(),
@@ -56,19 +63,19 @@ impl Named {
     }
 
     /// What the caller has used.
-    pub(super) fn usage(&self, caller: &Caller, exchange: &Exchange) -> Usage {
+    pub(super) fn usage(&self, exchange: &Exchange) -> Usage {
         let now_ms = exchange.record.started_ms;
         let windows = self.limiter.windows(now_ms);
-        let verdict = caller.identify(exchange, |who| self.limiter.usage(who, &windows, now_ms));
+        let verdict = self.caller.identify(exchange, |who| self.limiter.usage(who, &windows, now_ms));
         Usage { verdict, is_asked: false, windows, now_ms }
     }
 
     /// Counts `amount`, if there is something left.
-    pub(super) fn spend(&self, amount: u32, caller: &Caller, exchange: &Exchange) -> Usage {
+    pub(super) fn spend(&self, amount: u32, exchange: &Exchange) -> Usage {
         let (worker, now_ms) = (exchange.worker.index, exchange.record.started_ms);
         let windows = self.limiter.windows(now_ms);
         let verdict =
-            caller.identify(exchange, |who| self.limiter.spend(worker, who, &windows, now_ms, amount));
+            self.caller.identify(exchange, |who| self.limiter.spend(worker, who, &windows, now_ms, amount));
         Usage { verdict, is_asked: true, windows, now_ms }
     }
 
@@ -90,6 +97,24 @@ impl Named {
         for ((limit, fields), remaining) in told {
             fields.set(headers, limit, remaining);
         }
+    }
+}
+
+impl Readable for Named {
+    fn limiter(&self) -> &Limiter {
+        &self.limiter
+    }
+
+    fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    fn name(&self) -> Option<&str> {
+        Some(&self.name)
+    }
+
+    fn learns(&self) -> bool {
+        self.limiter.on_failure().is_some()
     }
 }
 

@@ -31,7 +31,10 @@ impl Plugin for ServiceProtection {
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
         let (namings, redis) = (vec![Naming::Service], &config.redis);
         let particulars = Particulars { namings, redis, group: "", asks_again: false };
-        Ok(Self(Arc::new(Windowed::build(&config.windows, &config.telling, particulars, cx)?)))
+        let limits = Arc::new(Windowed::build(&config.windows, &config.telling, particulars, cx)?);
+        let told = limits.clone();
+        cx.register_limits(Self::NAME, move |_| vec![told.clone()])?;
+        Ok(Self(limits))
     }
 }
 

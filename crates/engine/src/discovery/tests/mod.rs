@@ -34,8 +34,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::keeping(None)
+    }
+
+    /// One whose lists outlive it in a folder.
+    fn keeping(lists: Option<PathBuf>) -> Self {
         let server = NameServer::start();
         let settings = DnsSettings {
+            lists,
             hosts_file: PathBuf::from("/nonexistent/hosts"),
             servers: vec![server.address],
             min_ttl: Duration::from_millis(10),
@@ -294,6 +300,63 @@ fn a_list_outlives_a_reload_and_ends_when_nobody_wants_it() {
     thread::park_timeout(Duration::from_millis(1));
     eventually("the file is found missing", || report(&other).trouble.is_some());
     assert!(registry.questions().len() <= asked + 1, "it is not asked for what nobody wants");
+}
+
+#[test]
+fn lists_of_the_last_run_are_used_until_there_are_others() {
+    let (folder, registry) = (Folder::new(), Registry::start());
+    let world = || World::keeping(Some(folder.0.join("lists")));
+    registry.set(7, vec![instance("10.0.0.1", 80, 1), instance("10.0.0.2", 80, 1)]);
+    let first = world();
+    let balancers = first.balancers(&json!({}), &consul(&registry));
+    let kept = || fs::read_dir(folder.0.join("lists")).map(|files| files.count()).unwrap_or_default();
+    eventually("it is kept", || kept() == 1 && !report(&balancers).restored);
+    registry.set(8, vec![instance("10.0.0.2", 80, 1)]);
+    eventually("the change is taken", || reached(&balancers).len() == 1);
+    let text = || {
+        let file = fs::read_dir(folder.0.join("lists")).unwrap().next().unwrap().unwrap();
+        fs::read_to_string(file.path()).unwrap_or_default()
+    };
+    eventually("the change is kept", || !text().contains("10.0.0.1"));
+    drop((balancers, first));
+    registry.behave(Manner::Status(500));
+    let second = world();
+    let balancers = second.balancers(&json!({}), &consul(&registry));
+    assert_eq!(reached(&balancers), ["10.0.0.2:80 10.0.0.2"], "it is there from the beginning");
+    let told = report(&balancers);
+    assert_eq!((told.up, told.restored, told.targets), (false, true, 1));
+    assert!(told.age.unwrap() < PATIENCE && told.trouble.unwrap().contains("500"));
+    let mut other = consul(&registry);
+    other["service"] = json!("others");
+    assert!(reached(&second.balancers(&json!({}), &other)).is_empty(), "it is the list of another service");
+    registry.set(9, vec![instance("10.0.0.3", 80, 1)]);
+    registry.behave(Manner::Well);
+    eventually("the newest list counts", || reached(&balancers) == ["10.0.0.3:80 10.0.0.3"]);
+    assert_eq!((report(&balancers).up, report(&balancers).restored), (true, false));
+}
+
+#[test]
+fn a_registry_that_says_nothing_is_waited_for_with_the_list_of_the_last_run() {
+    let (folder, registry) = (Folder::new(), Registry::start());
+    let path = folder.0.join("lists");
+    registry.set(7, vec![instance("10.0.0.1", 80, 1)]);
+    let first = World::keeping(Some(path.clone()));
+    let balancers = first.balancers(&json!({}), &consul(&registry));
+    let is_kept = || fs::read_dir(&path).is_ok_and(|files| files.flatten().count() == 1);
+    eventually("it is kept", is_kept);
+    drop((balancers, first));
+    registry.behave(Manner::Silence);
+    let second = World::keeping(Some(path.clone()));
+    let balancers = second.balancers(&json!({}), &consul(&registry));
+    assert_eq!(reached(&balancers), ["10.0.0.1:80 10.0.0.1"]);
+    let told = report(&balancers);
+    assert_eq!(
+        (told.up, told.restored, told.trouble),
+        (false, true, None),
+        "nobody has waited for it to fail"
+    );
+    registry.behave(Manner::Well);
+    eventually("its answer counts", || report(&balancers).up && !report(&balancers).restored);
 }
 
 #[test]

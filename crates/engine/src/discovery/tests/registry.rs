@@ -45,6 +45,8 @@ pub enum Manner {
     NoIndex,
     /// The connection is closed.
     Nothing,
+    /// Not at all, until this is another.
+    Silence,
 }
 
 impl Registry {
@@ -159,13 +161,15 @@ fn answer(head: String, shared: &Shared) -> Option<Vec<u8>> {
         let wait = wait.expect("a question that waits says for how long");
         state = shared.change.wait_timeout_while(state, wait, same).unwrap().0;
     }
+    let silent = |state: &mut State| matches!(state.manner, Manner::Silence);
+    state = shared.change.wait_while(state, silent).unwrap();
     let body = Value::from(state.instances.clone()).to_string().into_bytes();
     let (status, body, index) = match &state.manner {
         Manner::Well => (200, body, Some(state.index)),
         Manner::Status(status) => (*status, b"refused".to_vec(), Some(state.index)),
         Manner::Body(body) => (200, body.clone(), Some(state.index)),
         Manner::NoIndex => (200, body, None),
-        Manner::Nothing => return None,
+        Manner::Nothing | Manner::Silence => return None,
     };
     let index = index.map(|index| format!("X-Consul-Index: {index}\r\n")).unwrap_or_default();
     let length = body.len();

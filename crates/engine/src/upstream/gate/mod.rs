@@ -78,7 +78,8 @@ struct Line {
 #[derive(Debug)]
 struct Waiter {
     number: u64,
-    worker: usize,
+    /// Whose connections are of use to it, if any but its own are.
+    worker: Option<usize>,
     call: oneshot::Sender<Call>,
 }
 
@@ -106,7 +107,7 @@ pub struct Full;
 #[derive(Debug)]
 pub struct Place {
     gate: Arc<Gate>,
-    worker: usize,
+    worker: Option<usize>,
     number: u64,
     called: oneshot::Receiver<Call>,
     /// What it was called for is still to be taken.
@@ -114,11 +115,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// One at the end of the line, of a request on `worker`.
+    /// One at the end of the line, of a request on `worker`; without that, of something that wants a connection of its
+    /// own and has no use for those that are there.
     ///
     /// # Errors
     /// When the line is as long as it may be.
-    pub fn take(gate: &Arc<Gate>, worker: usize) -> Result<Self, Full> {
+    pub fn take(gate: &Arc<Gate>, worker: Option<usize>) -> Result<Self, Full> {
         let (number, called) = gate.enter(worker, None)?;
         Ok(Self { gate: gate.clone(), worker, number, called, is_called: false })
     }
@@ -198,7 +200,7 @@ impl Gate {
     /// Puts a request on `worker` into the line: at its end, or where it stood as the one of this number.
     fn enter(
         self: &Arc<Self>,
-        worker: usize,
+        worker: Option<usize>,
         again: Option<u64>,
     ) -> Result<(u64, oneshot::Receiver<Call>), Full> {
         let mut line = self.line();
@@ -230,7 +232,7 @@ impl Gate {
         }
         let mut line = self.line();
         let idle = loop {
-            let Some(near) = line.waiters.iter().position(|waiter| waiter.worker == worker) else {
+            let Some(near) = line.waiters.iter().position(|waiter| waiter.worker == Some(worker)) else {
                 break if line.waiters.is_empty() { Idle::Kept } else { Idle::Wanted };
             };
             if near > 0 && line.favours >= FAVOURS {
@@ -262,7 +264,7 @@ impl Gate {
         let mut line = self.line();
         let mut waiters = std::mem::take(&mut line.waiters);
         while let Some(waiter) = waiters.pop_front() {
-            if waiter.worker == worker {
+            if waiter.worker == Some(worker) {
                 // One that has left needs no call.
                 let _ = waiter.call.send(Call::Look);
             } else {

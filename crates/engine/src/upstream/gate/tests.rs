@@ -11,7 +11,7 @@ fn gate(most: u32, line: usize) -> Arc<Gate> {
 }
 
 fn queue(gate: &Arc<Gate>, worker: usize) -> Place {
-    Place::take(gate, worker).unwrap()
+    Place::take(gate, Some(worker)).unwrap()
 }
 
 /// What one who waits is told; a seat stays in use.
@@ -58,10 +58,10 @@ fn the_line_is_bounded_and_those_who_left_do_not_count() {
     let gate = gate(1, 2);
     let _only = gate.try_seat().unwrap();
     let [_first, second] = [0, 0].map(|worker| queue(&gate, worker));
-    assert_eq!(Place::take(&gate, 0).unwrap_err(), Full);
+    assert_eq!(Place::take(&gate, Some(0)).unwrap_err(), Full);
     drop(second);
     let _third = queue(&gate, 0);
-    assert_eq!(Place::take(&gate, 0).unwrap_err(), Full);
+    assert_eq!(Place::take(&gate, Some(0)).unwrap_err(), Full);
 }
 
 #[test]
@@ -109,6 +109,18 @@ fn an_idle_connection_is_for_its_own_worker_now_and_then_for_the_first_in_the_li
     let _seat = others.try_seat().unwrap();
     let _far = queue(&others, 1);
     assert_eq!(others.offer(0), Idle::Wanted, "it is of use to nobody here");
+}
+
+#[test]
+fn who_wants_a_connection_of_its_own_is_called_to_none_of_others() {
+    let gate = gate(1, 100);
+    let seat = gate.try_seat().unwrap();
+    let mut own = Place::take(&gate, None).unwrap();
+    assert_eq!(gate.offer(0), Idle::Wanted, "the connection is closed for it");
+    gate.call_all(0);
+    assert_eq!(called(&mut own), "waits");
+    drop(seat);
+    assert_eq!(called(&mut own), "seat");
 }
 
 #[test]
