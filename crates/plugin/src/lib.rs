@@ -9,6 +9,7 @@
 //! (counting who may ask how often) on [`redis`](mod@redis) (what gateways share).
 
 pub mod admin;
+pub mod authorization;
 pub mod build;
 pub mod claims;
 mod client;
@@ -28,9 +29,12 @@ pub mod hedge;
 pub mod identity;
 pub mod journal;
 pub mod limits;
+pub mod lockout;
 pub mod lru;
 pub mod multipart;
 pub mod object;
+pub mod principals;
+pub mod proven;
 pub mod query;
 pub mod redis;
 pub mod refusal;
