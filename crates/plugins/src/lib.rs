@@ -4,6 +4,7 @@
 //! and an entry in [`ROOMS`].
 
 pub mod acl;
+pub mod basic_auth;
 pub mod bot_detection;
 pub mod canary;
 pub mod circuit_breaker;
@@ -46,6 +47,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<cors::Cors>(),
     plugin::room::<jwt::Jwt>(),
     plugin::room::<key_auth::KeyAuth>(),
+    plugin::room::<basic_auth::BasicAuth>(),
     plugin::room::<tls_handshake_modifier::TlsHandshakeModifier>(),
     plugin::room::<ip_restriction::IpRestriction>(),
     plugin::room::<request_size_limiting::RequestSizeLimiting>(),
