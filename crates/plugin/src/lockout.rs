@@ -70,15 +70,20 @@ pub struct Attempt {
 pub struct LockedOut(pub u64);
 
 impl Guard {
-    /// The guard of an instance that keeps its counts under `key`.
+    /// The guard of an instance of `plugin`. All that have the same rules count together, so that nobody has more attempts
+    /// for there being more routes.
     #[must_use]
-    pub fn new(services: &Services, key: &str, rules: Rules) -> Self {
+    pub fn new(services: &Services, plugin: &str, rules: Rules) -> Self {
+        Self::bounded(services, plugin, rules, MOST_BUCKETS)
+    }
+
+    fn bounded(services: &Services, plugin: &str, rules: Rules, most_buckets: usize) -> Self {
         let limit = |failures: u32| {
             Limit::new(Span::Seconds(rules.window.max(1)), Algorithm::Sliding, f64::from(failures.max(1)))
         };
         let (near, wide) = (limit(rules.failures), limit(rules.failures.saturating_mul(WIDER)));
-        let lockout = services.keep(key, || Lockout {
-            table: Table::bounded(1, services.figures.of(&DISPLACED, &[]), MOST_BUCKETS),
+        let lockout = services.keep(&format!("{plugin}:{}:{}", rules.failures, rules.window), || Lockout {
+            table: Table::bounded(1, services.figures.of(&DISPLACED, &[]), most_buckets),
             quiet_from_ms: AtomicU64::new(0),
             refused: services.figures.of(&REFUSED, &[]),
         });
@@ -198,7 +203,7 @@ mod tests {
     const START_MS: u64 = 1_800_000_000_000;
 
     fn guard(services: &Arc<Services>) -> Guard {
-        Guard::new(services, "basic-auth:1", Rules { failures: 3, window: 60 })
+        Guard::new(services, "basic-auth", Rules { failures: 3, window: 60 })
     }
 
     fn services() -> Arc<Services> {
@@ -284,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_outlive_a_reload_and_memory_is_bounded() {
+    fn counts_outlive_a_reload_and_are_those_of_all_instances_with_the_same_rules() {
         let services = services();
         let before = guard(&services);
         let here = from(&before, "ada", "192.0.2.1", 0);
@@ -292,10 +297,20 @@ mod tests {
         let after = guard(&services);
         drop(before);
         services.sweep();
-        for number in 0..100_000_u32 {
-            let address = IpAddr::from(number.to_be_bytes());
-            after.failed(&after.attempt(&number.to_be_bytes(), address, START_MS));
+        assert!(after.check(&here).is_err());
+        let others = Guard::new(&services, "basic-auth", Rules { failures: 4, window: 60 });
+        assert_eq!(others.check(&from(&others, "ada", "192.0.2.1", 0)), Ok(()));
+    }
+
+    #[test]
+    fn who_is_locked_out_gives_way_to_nobody_when_memory_is_full() {
+        let guard = Guard::bounded(&services(), "basic-auth", Rules { failures: 3, window: 60 }, 1);
+        let here = from(&guard, "ada", "192.0.2.1", 0);
+        (0..3).for_each(|_| guard.failed(&here));
+        for number in 0..2000_u32 {
+            let other = guard.attempt(&number.to_be_bytes(), IpAddr::from(number.to_be_bytes()), START_MS);
+            (0..4).for_each(|_| guard.failed(&other));
         }
-        assert!(after.check(&here).is_err(), "who is locked out gives way to nobody");
+        assert!(guard.check(&here).is_err());
     }
 }
