@@ -13,6 +13,7 @@ pub mod correlation_id;
 pub mod cors;
 pub mod fault_injection;
 pub mod file_log;
+pub mod hmac_auth;
 pub mod ip_restriction;
 pub mod jwt;
 pub mod key_auth;
@@ -48,6 +49,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<jwt::Jwt>(),
     plugin::room::<key_auth::KeyAuth>(),
     plugin::room::<basic_auth::BasicAuth>(),
+    plugin::room::<hmac_auth::HmacAuth>(),
     plugin::room::<tls_handshake_modifier::TlsHandshakeModifier>(),
     plugin::room::<ip_restriction::IpRestriction>(),
     plugin::room::<request_size_limiting::RequestSizeLimiting>(),

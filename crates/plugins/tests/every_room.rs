@@ -314,7 +314,13 @@ fn the_catalog_holds_every_schema_and_entity_once() {
     let entities: BTreeSet<&str> = catalog.entities.iter().map(|entity| entity.name).collect();
     assert_eq!(
         entities,
-        BTreeSet::from(["acls", "basicauth_credentials", "jwt_secrets", "keyauth_credentials"])
+        BTreeSet::from([
+            "acls",
+            "basicauth_credentials",
+            "hmacauth_credentials",
+            "jwt_secrets",
+            "keyauth_credentials"
+        ])
     );
     assert_eq!(entities.len(), catalog.entities.len());
 }
