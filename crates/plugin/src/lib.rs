@@ -10,6 +10,7 @@
 //! [`remember`] (keeping what they said).
 
 pub mod admin;
+pub mod authorization;
 pub mod build;
 pub mod claims;
 mod client;
@@ -29,10 +30,13 @@ pub mod hedge;
 pub mod identity;
 pub mod journal;
 pub mod limits;
+pub mod lockout;
 pub mod lru;
 pub mod multipart;
 pub mod object;
 pub mod outbound;
+pub mod principals;
+pub mod proven;
 pub mod query;
 pub mod redis;
 pub mod refusal;

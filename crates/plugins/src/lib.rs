@@ -4,6 +4,7 @@
 //! and an entry in [`ROOMS`].
 
 pub mod acl;
+pub mod basic_auth;
 pub mod bot_detection;
 pub mod canary;
 pub mod circuit_breaker;
@@ -12,6 +13,7 @@ pub mod correlation_id;
 pub mod cors;
 pub mod fault_injection;
 pub mod file_log;
+pub mod hmac_auth;
 pub mod ip_restriction;
 pub mod jwt;
 pub mod key_auth;
@@ -46,6 +48,8 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<cors::Cors>(),
     plugin::room::<jwt::Jwt>(),
     plugin::room::<key_auth::KeyAuth>(),
+    plugin::room::<basic_auth::BasicAuth>(),
+    plugin::room::<hmac_auth::HmacAuth>(),
     plugin::room::<tls_handshake_modifier::TlsHandshakeModifier>(),
     plugin::room::<ip_restriction::IpRestriction>(),
     plugin::room::<request_size_limiting::RequestSizeLimiting>(),

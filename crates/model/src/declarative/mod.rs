@@ -11,6 +11,7 @@ mod layout;
 mod migrate;
 mod prepare;
 mod resolve;
+mod transform;
 
 use std::sync::Arc;
 
@@ -43,8 +44,9 @@ pub fn load(file_name: &str, text: &str, catalog: &Catalog) -> Result<Config, Ve
     collector.document(root);
     let mut resolver = Resolver::new(&layout, collector);
     resolver.resolve();
-    let (rows, mut problems) = resolver.finish();
+    let (mut rows, mut problems) = resolver.finish();
     if problems.is_usable() {
+        transform::transform(&layout, &mut rows, &header, &mut problems);
         advice::advise(&layout, &rows, &mut problems);
     }
     sort_by_place(&file, &mut problems);

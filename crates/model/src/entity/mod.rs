@@ -16,6 +16,7 @@ mod target;
 mod upstream;
 mod vault;
 
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 pub use ca_certificate::CaCertificate;
@@ -62,8 +63,23 @@ pub struct EntitySchema {
     pub cache_key: &'static [&'static str],
     /// Whether an entity may expire (it has a field `ttl`).
     pub ttl: bool,
+    /// How values become the form they are kept in, where that is another than the document's.
+    pub transform: Option<Transform>,
     /// The fields and checks.
     pub record: RecordSchema,
+}
+
+/// Brings the fields of a valid entity, references resolved, into the form they are kept in. The form they are in already
+/// is the second argument; the error is the field that is wrong, and what is.
+pub type Transform = fn(&mut Map<String, Value>, Form) -> Result<(), (&'static str, String)>;
+
+/// The form that values of a document are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As people write them.
+    Written,
+    /// As they are kept and exported (`_transform: false`).
+    Kept,
 }
 
 impl EntitySchema {
@@ -139,6 +155,7 @@ macro_rules! entity {
         $(endpoint_key: $endpoint_key:literal)?
         $(cache_key: [$($cache_key:literal),* $(,)?])?
         $(times: $times:ident)?
+        $(transform: $transform:ident)?
         $(checks: [$($check:expr),* $(,)?])?
         $(shorthands: [$(($old:literal, $target:literal)),* $(,)?])?
     ) => {
@@ -173,6 +190,7 @@ macro_rules! entity {
                     endpoint_key: [$($endpoint_key)?].first().copied(),
                     cache_key: &[$($($cache_key),*)?],
                     ttl: record.field("ttl").is_some(),
+                    transform: [$($transform as $crate::entity::Transform)?].first().copied(),
                     record,
                 }
             }

@@ -78,7 +78,9 @@ impl Table {
         Self::bounded(limits, displaced, MOST_BUCKETS)
     }
 
-    fn bounded(limits: usize, displaced: Arc<Figure>, most_buckets: usize) -> Self {
+    /// The same, with so many buckets a shard at most, a power of two: each has room for 512 callers in all.
+    #[must_use]
+    pub fn bounded(limits: usize, displaced: Arc<Figure>, most_buckets: usize) -> Self {
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();
         let limits = limits.clamp(1, MOST_LIMITS);
         let hashers = [RandomState::new(), RandomState::new()];
@@ -167,6 +169,26 @@ impl Table {
             *pending = Pending { ordinal: cell.ordinal, count: std::mem::take(&mut cell.pending) };
         }
         Some(pending)
+    }
+
+    /// Takes back one request that has been counted against the limits, which do not make an even stream. Not for callers
+    /// who share a counter.
+    pub fn withdraw(&self, key: u128, demands: &[Demand]) {
+        let mut slots = self.shard(key).0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(slot) = slots.find(key) else { return };
+        for (cell, demand) in slots.group(slot, self.limits).iter_mut().zip(demands) {
+            cell.advance(demand);
+            cell.count = cell.count.saturating_sub(1);
+        }
+    }
+
+    /// Forgets everything that `key` has counted. Not for callers who share a counter.
+    pub fn forget(&self, key: u128) {
+        let mut slots = self.shard(key).0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.find(key) {
+            slots.keys[slot] = 0;
+            slots.group(slot, self.limits).fill(Cell::default());
+        }
     }
 
     /// Counts what could not be told elsewhere as not told.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use plugin::identity::Anonymous;
 use plugin::model::EntitySchema;
 use plugin::model::entity::Entity;
+use plugin::principals::Principals;
 use plugin::{Access, Build, BuildError, Flow, Method, Phase, Phases, Plugin, Scopes, query, record};
 
 use body::Form;
@@ -56,18 +57,6 @@ record! {
     }
 }
 
-record! {
-    /// Principals of a hosted directory.
-    pub struct Principals {
-        /// Whether keys are looked up in the directory.
-        enabled: bool = false;
-        /// Name of the directory.
-        directory: String = "default";
-        /// Whether a key that the directory does not know is refused.
-        error_on_miss: bool = true;
-    }
-}
-
 /// The room, ready to run.
 pub struct KeyAuth {
     names: Vec<String>,
@@ -111,10 +100,7 @@ impl Plugin for KeyAuth {
             let message = "realms of a hosted control plane are not available; remove the field";
             return Err(BuildError::new("config.identity_realms", message));
         }
-        if config.principals.enabled {
-            let message = "principals of a hosted directory are not available; set it to false";
-            return Err(BuildError::new("config.principals.enabled", message));
-        }
+        config.principals.refuse()?;
         if !(config.key_in_header || config.key_in_query || config.key_in_body) {
             let message = "no key could ever be found: enable key_in_header, key_in_query or key_in_body";
             return Err(BuildError::new("config.key_in_header", message));
