@@ -26,6 +26,7 @@ pub mod guard;
 pub mod harness;
 pub mod hedge;
 pub mod identity;
+pub mod jose;
 pub mod journal;
 pub mod limits;
 pub mod lru;
