@@ -28,6 +28,7 @@ pub mod hedge;
 pub mod identity;
 pub mod jose;
 pub mod journal;
+pub mod jwks;
 pub mod limits;
 pub mod lru;
 pub mod multipart;
