@@ -1,11 +1,9 @@
 #![doc = include_str!("doc.md")]
 
-mod algorithm;
 mod secrets;
 mod sources;
 mod times;
 mod token;
-mod verified;
 
 use std::sync::Arc;
 
@@ -16,11 +14,10 @@ use plugin::model::{EntitySchema, Value};
 use plugin::{Access, Build, BuildError, Flow, Method, Phase, Phases, Plugin, Scopes, record};
 use serde_json::json;
 
-use secrets::{Index, Secrets};
+use secrets::{Finding, Index, Secrets};
 use sources::Sources;
 use times::{Limits, TimeFault};
 use token::{Defect, KeyClaim, Token};
-use verified::Finding;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -159,15 +156,17 @@ impl Jwt {
     fn authenticate(&self, cx: &Access<'_>) -> Result<Finding, Refusal> {
         let token = self.sources.find(cx)?;
         let (known, worker) = (&self.secrets.verified, cx.worker.index);
-        let finding = match known.find(worker, &self.key_claim, &token) {
+        let now_s = cx.record.started_ms / 1000;
+        let finding = match known.find(worker, &self.key_claim, &token, now_s) {
             Some(finding) => finding,
             None => {
                 let finding = self.verify(&token)?;
-                known.remember(worker, &self.key_claim, &token, &finding);
+                // Whether its time matters is for the instance to say, at every use.
+                known.remember(worker, &self.key_claim, &token, &finding, u64::MAX);
                 finding
             }
         };
-        self.limits.check(finding.times, cx.record.started_ms / 1000).map_err(Refusal::Times)?;
+        self.limits.check(finding.times, now_s).map_err(Refusal::Times)?;
         Ok(finding)
     }
 

@@ -6,13 +6,14 @@ use ahash::AHashMap;
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use plugin::claims::Claims;
 use plugin::identity::{Caller, Credential};
+use plugin::jose::{Algorithm, NAMES, Remembered, Verifier};
 use plugin::model::schema::Faults;
 use plugin::model::{self, Reference, Value};
 use plugin::{Build, BuildError};
 
-use super::algorithm::{Algorithm, NAMES, Verifier};
-use super::verified::Verified;
+use super::times::Times;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
@@ -45,11 +46,22 @@ model::entity! {
 /// Credentials by key, and the tokens already verified with them.
 pub(super) struct Index {
     secrets: AHashMap<Box<str>, Arc<Secret>>,
-    pub(super) verified: Verified,
+    pub(super) verified: Remembered<Finding>,
 }
 
 /// The credentials with secrets as they are written (`false`) or as Base64 (`true`).
 pub(super) struct Secrets<const BASE64: bool>(pub(super) Arc<Index>);
+
+/// What stays true of a token.
+#[derive(Clone)]
+pub(super) struct Finding {
+    /// Whose it is.
+    pub(super) secret: Arc<Secret>,
+    /// What it says about time.
+    pub(super) times: Times,
+    /// What else it says, as far as a room wants to know.
+    pub(super) claims: Option<Arc<Claims>>,
+}
 
 /// One credential, ready to check tokens.
 pub(super) struct Secret {
@@ -77,7 +89,7 @@ impl<const BASE64: bool> Secrets<BASE64> {
             let secret = Secret { caller, algorithm, verifier };
             secrets.insert(row.key.into_boxed_str(), Arc::new(secret));
         }
-        Ok(Self(Arc::new(Index { secrets, verified: Verified::new(cx.services.workers) })))
+        Ok(Self(Arc::new(Index { secrets, verified: Remembered::new(cx.services.workers) })))
     }
 }
 

@@ -1,20 +1,12 @@
-//! A token taken apart (RFC 7515): three Base64 parts, two of them JSON objects, of which few fields matter.
+//! A token (RFC 7519) of which few fields matter.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use base64::Engine;
-use base64::alphabet::URL_SAFE;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use plugin::jose::{Algorithm, Parts};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::algorithm::Algorithm;
 use super::times::{Moment, Times};
-
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &URL_SAFE,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// A token whose signature has not been looked at.
 #[derive(Debug)]
@@ -62,26 +54,14 @@ impl Defect {
 impl<'a> Token<'a> {
     /// Takes `text` apart; `decoded` is memory for the parts.
     pub(super) fn decode(text: &'a [u8], key_claim: &str, decoded: &'a mut Vec<u8>) -> Result<Self, Defect> {
-        let mut parts = text.splitn(3, |&byte| byte == b'.');
-        let (Some(header), Some(claims), Some(signature)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(Defect::Json);
-        };
-        let signed = &text[..header.len() + 1 + claims.len()];
-        decoded.reserve(text.len());
-        BASE64.decode_vec(header, decoded).map_err(|_| Defect::Json)?;
-        let claims_start = decoded.len();
-        BASE64.decode_vec(claims, decoded).map_err(|_| Defect::Json)?;
-        let signature_start = decoded.len();
-        let signature = BASE64.decode_vec(signature, decoded);
-        let (rest, signature_bytes) = decoded.split_at(signature_start);
-        let (header, claims) = rest.split_at(claims_start);
-
+        let Parts { header, payload: claims, signature, signed } =
+            Parts::decode(text, decoded).ok_or(Defect::Json)?;
         let header = Selected::parse(header, key_claim).map_err(|_| Defect::Json)?;
         let selected = Selected::parse(claims, key_claim);
         let selected =
             selected.map_err(|error| if error.is_data() { Defect::Claims } else { Defect::Json })?;
         let algorithm = header.algorithm.text().and_then(Algorithm::named).ok_or(Defect::Algorithm)?;
-        signature.map_err(|_| Defect::Signature)?;
+        let signature = signature.ok_or(Defect::Signature)?;
         let key = match (selected.key, header.key) {
             (Scalar::Absent, Scalar::Absent) => KeyClaim::Absent,
             (Scalar::Text(key), _) | (Scalar::Absent, Scalar::Text(key)) if !key.is_empty() => {
@@ -89,7 +69,7 @@ impl<'a> Token<'a> {
             }
             _ => KeyClaim::Invalid,
         };
-        Ok(Self { key, algorithm, times: selected.times, claims, signed, signature: signature_bytes })
+        Ok(Self { key, algorithm, times: selected.times, claims, signed, signature })
     }
 }
 
@@ -234,10 +214,12 @@ impl<'de> Visitor<'de> for ScalarVisitor {
 
 #[cfg(test)]
 mod tests {
+    use plugin::jose::to_base64url;
+
     use super::*;
 
     fn decode(header: &[u8], claims: &[u8]) -> Result<(), Defect> {
-        let text = format!("{}.{}.AAAA", BASE64.encode(header), BASE64.encode(claims));
+        let text = format!("{}.{}.AAAA", to_base64url(header), to_base64url(claims));
         Token::decode(text.as_bytes(), "iss", &mut Vec::new()).map(|_| ())
     }
 
@@ -259,8 +241,8 @@ mod tests {
     fn escaped_names_and_values_count() {
         let text = format!(
             "{}.{}.",
-            BASE64.encode(br#"{"\u0061lg":"HS\u003256"}"#),
-            BASE64.encode(br#"{"i\u0073s":"\u00e9"}"#)
+            to_base64url(br#"{"\u0061lg":"HS\u003256"}"#),
+            to_base64url(br#"{"i\u0073s":"\u00e9"}"#)
         );
         let mut decoded = Vec::new();
         let token = Token::decode(text.as_bytes(), "iss", &mut decoded).unwrap();
@@ -272,7 +254,7 @@ mod tests {
         for (claims, outcome) in
             [("e30=", Ok(())), ("e30", Ok(())), ("e30==", Err(Defect::Json)), ("e3+/", Err(Defect::Json))]
         {
-            let text = format!("{}.{claims}.", BASE64.encode(br#"{"alg":"HS256"}"#));
+            let text = format!("{}.{claims}.", to_base64url(br#"{"alg":"HS256"}"#));
             assert_eq!(
                 Token::decode(text.as_bytes(), "iss", &mut Vec::new()).map(|_| ()),
                 outcome,

@@ -1,4 +1,4 @@
-//! The signature algorithms of tokens (RFC 7518, RFC 8037) and the keys that check them.
+//! The signature algorithms of tokens (RFC 7518, RFC 8037) and the keys that check them. `none` is not one of them.
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
@@ -12,14 +12,25 @@ macro_rules! algorithms {
     ($($variant:ident = $name:literal),+ $(,)?) => {
         /// A signature algorithm.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(super) enum Algorithm { $($variant),+ }
+        pub enum Algorithm {
+            $(#[doc = $name] $variant),+
+        }
 
         /// The names of all algorithms.
-        pub(super) const NAMES: &[&str] = &[$($name),+];
+        pub const NAMES: &[&str] = &[$($name),+];
 
         impl Algorithm {
+            /// What tokens call it.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+
             /// The algorithm that tokens call `name`.
-            pub(super) fn named(name: &str) -> Option<Self> {
+            #[must_use]
+            pub fn named(name: &str) -> Option<Self> {
                 match name {
                     $($name => Some(Self::$variant),)+
                     _ => None,
@@ -43,8 +54,10 @@ enum Method {
     PublicKey(&'static dyn VerificationAlgorithm),
 }
 
-/// A key, ready to check signatures.
-pub(super) enum Verifier {
+/// A key, ready to check signatures of one algorithm.
+pub struct Verifier(Checked);
+
+enum Checked {
     Secret(Box<hmac::Key>),
     PublicKey(Box<ParsedPublicKey>),
 }
@@ -68,51 +81,71 @@ impl Algorithm {
         }
     }
 
-    fn is_rsa(self) -> bool {
+    pub(super) fn is_rsa(self) -> bool {
         matches!(self, Self::Rs256 | Self::Rs384 | Self::Rs512 | Self::Ps256 | Self::Ps384 | Self::Ps512)
     }
 
     /// Whether both sides share a secret.
-    pub(super) fn is_symmetric(self) -> bool {
+    #[must_use]
+    pub fn is_symmetric(self) -> bool {
         matches!(self.method(), Method::Secret(_))
     }
 
     /// A verifier with a shared secret; none if the algorithm takes a public key.
-    pub(super) fn with_secret(self, secret: &[u8]) -> Option<Verifier> {
+    #[must_use]
+    pub fn with_secret(self, secret: &[u8]) -> Option<Verifier> {
         match self.method() {
-            Method::Secret(algorithm) => Some(Verifier::Secret(Box::new(hmac::Key::new(algorithm, secret)))),
+            Method::Secret(algorithm) => {
+                Some(Verifier(Checked::Secret(Box::new(hmac::Key::new(algorithm, secret)))))
+            }
             Method::PublicKey(_) => None,
         }
     }
 
     /// A verifier with a public key in PEM form; none if it is not one for the algorithm.
-    pub(super) fn with_public_key(self, pem: &str) -> Option<Verifier> {
+    #[must_use]
+    pub fn with_public_key(self, pem: &str) -> Option<Verifier> {
         let Method::PublicKey(algorithm) = self.method() else { return None };
         let der = public_key_der(pem, self.is_rsa())?;
-        if self.is_rsa() && der.len() < SHORTEST_RSA {
+        self.with_key_bytes(algorithm, &der)
+    }
+
+    /// A verifier with a public key: RSA as in RFC 8017 A.1.1, an uncompressed point of a curve, or the bytes of RFC 8032; none
+    /// if it is not one for the algorithm.
+    pub(super) fn with_raw_public_key(self, bytes: &[u8]) -> Option<Verifier> {
+        let Method::PublicKey(algorithm) = self.method() else { return None };
+        self.with_key_bytes(algorithm, bytes)
+    }
+
+    fn with_key_bytes(self, algorithm: &'static dyn VerificationAlgorithm, bytes: &[u8]) -> Option<Verifier> {
+        if self.is_rsa() && bytes.len() < SHORTEST_RSA {
             return None;
         }
-        ParsedPublicKey::new(algorithm, der).ok().map(|key| Verifier::PublicKey(Box::new(key)))
+        ParsedPublicKey::new(algorithm, bytes).ok().map(|key| Verifier(Checked::PublicKey(Box::new(key))))
     }
 }
 
 impl Verifier {
     /// Whether `signature` is right for `message`. Secrets are compared in constant time.
-    pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        match self {
-            Self::Secret(key) => hmac::verify(key, message, signature).is_ok(),
-            Self::PublicKey(key) => key.verify_sig(message, signature).is_ok(),
+    #[must_use]
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        match &self.0 {
+            Checked::Secret(key) => hmac::verify(key, message, signature).is_ok(),
+            Checked::PublicKey(key) => key.verify_sig(message, signature).is_ok(),
         }
     }
 }
 
-/// The content of a PEM block `PUBLIC KEY` (RFC 7468) or, for RSA, `RSA PUBLIC KEY` (RFC 8017).
+/// The content of the PEM block `label` (RFC 7468), if there is one.
+pub(super) fn pem_block(pem: &str, label: &str) -> Option<Vec<u8>> {
+    let (_, rest) = pem.split_once(&format!("-----BEGIN {label}-----"))?;
+    let (text, _) = rest.split_once(&format!("-----END {label}-----"))?;
+    let text: String = text.split_ascii_whitespace().collect();
+    BASE64_STANDARD.decode(text).ok()
+}
+
+/// The content of a PEM block `PUBLIC KEY` or, for RSA, `RSA PUBLIC KEY` (RFC 8017).
 fn public_key_der(pem: &str, rsa: bool) -> Option<Vec<u8>> {
-    let block = |label: &str| {
-        let (_, rest) = pem.split_once(&format!("-----BEGIN {label}-----"))?;
-        let (text, _) = rest.split_once(&format!("-----END {label}-----"))?;
-        let text: String = text.split_ascii_whitespace().collect();
-        BASE64_STANDARD.decode(text).ok()
-    };
-    block("PUBLIC KEY").or_else(|| if rsa { block("RSA PUBLIC KEY") } else { None })
+    let rsa_only = || if rsa { pem_block(pem, "RSA PUBLIC KEY") } else { None };
+    pem_block(pem, "PUBLIC KEY").or_else(rsa_only)
 }

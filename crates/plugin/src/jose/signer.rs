@@ -1,0 +1,188 @@
+//! Making tokens: a private key or a secret, with the algorithm it is used with. No form of it can be printed.
+
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, RsaEncoding, RsaKeyPair,
+};
+use serde_json::{Map, Value, json};
+
+use super::algorithm::{Algorithm, pem_block};
+use super::der;
+use super::key::{KeyProblem, bits, check_purpose, coordinate, curve, member};
+use super::parts::to_base64url;
+
+/// Bits of the shortest RSA key that signs.
+const SHORTEST_RSA_BITS: usize = 2048;
+
+/// Signs tokens with one key.
+pub struct Signer {
+    algorithm: Algorithm,
+    key_id: Option<Box<str>>,
+    key: SigningKey,
+}
+
+enum SigningKey {
+    Secret(Box<hmac::Key>),
+    Rsa(Box<RsaKeyPair>, &'static dyn RsaEncoding),
+    Ecdsa(Box<EcdsaKeyPair>),
+    Ed25519(Box<Ed25519KeyPair>),
+}
+
+/// How an algorithm signs.
+enum Method {
+    Secret(hmac::Algorithm),
+    Rsa(&'static dyn RsaEncoding),
+    Ecdsa(&'static EcdsaSigningAlgorithm),
+    Ed25519,
+}
+
+fn method(algorithm: Algorithm) -> Method {
+    match algorithm {
+        Algorithm::Hs256 => Method::Secret(hmac::HMAC_SHA256),
+        Algorithm::Hs384 => Method::Secret(hmac::HMAC_SHA384),
+        Algorithm::Hs512 => Method::Secret(hmac::HMAC_SHA512),
+        Algorithm::Rs256 => Method::Rsa(&signature::RSA_PKCS1_SHA256),
+        Algorithm::Rs384 => Method::Rsa(&signature::RSA_PKCS1_SHA384),
+        Algorithm::Rs512 => Method::Rsa(&signature::RSA_PKCS1_SHA512),
+        Algorithm::Ps256 => Method::Rsa(&signature::RSA_PSS_SHA256),
+        Algorithm::Ps384 => Method::Rsa(&signature::RSA_PSS_SHA384),
+        Algorithm::Ps512 => Method::Rsa(&signature::RSA_PSS_SHA512),
+        Algorithm::Es256 => Method::Ecdsa(&signature::ECDSA_P256_SHA256_FIXED_SIGNING),
+        Algorithm::Es384 => Method::Ecdsa(&signature::ECDSA_P384_SHA384_FIXED_SIGNING),
+        Algorithm::Es512 => Method::Ecdsa(&signature::ECDSA_P521_SHA512_FIXED_SIGNING),
+        Algorithm::EdDsa => Method::Ed25519,
+    }
+}
+
+impl Signer {
+    /// A signer with a shared secret; none if the algorithm takes a private key.
+    #[must_use]
+    pub fn with_secret(algorithm: Algorithm, secret: &[u8]) -> Option<Self> {
+        let Method::Secret(method) = method(algorithm) else { return None };
+        let key = SigningKey::Secret(Box::new(hmac::Key::new(method, secret)));
+        Some(Self { algorithm, key_id: None, key })
+    }
+
+    /// A signer with a private key in PEM form: `PRIVATE KEY` (RFC 5958) or, for RSA, `RSA PRIVATE KEY` (RFC 8017). None if it
+    /// is not one for the algorithm, or an RSA key of less than 2048 bits.
+    #[must_use]
+    pub fn with_private_key(algorithm: Algorithm, key_id: Option<&str>, pem: &str) -> Option<Self> {
+        let pkcs8 = || pem_block(pem, "PRIVATE KEY");
+        let key = match method(algorithm) {
+            Method::Secret(_) => return None,
+            Method::Rsa(encoding) => {
+                let pair = match pkcs8() {
+                    Some(der) => RsaKeyPair::from_pkcs8(&der),
+                    None => RsaKeyPair::from_der(&pem_block(pem, "RSA PRIVATE KEY")?),
+                };
+                rsa(pair.ok()?, encoding)?
+            }
+            Method::Ecdsa(curve) => {
+                SigningKey::Ecdsa(Box::new(EcdsaKeyPair::from_pkcs8(curve, &pkcs8()?).ok()?))
+            }
+            Method::Ed25519 => {
+                SigningKey::Ed25519(Box::new(Ed25519KeyPair::from_pkcs8_maybe_unchecked(&pkcs8()?).ok()?))
+            }
+        };
+        Some(Self { algorithm, key_id: key_id.map(Box::from), key })
+    }
+
+    /// A signer with a private JSON Web Key. Its `alg` counts, or else the first algorithm that its kind has.
+    ///
+    /// # Errors
+    /// Why it cannot sign.
+    pub fn from_jwk(jwk: &Value) -> Result<Self, KeyProblem> {
+        check_purpose(jwk, "sign")?;
+        let natural = match jwk["kty"].as_str().ok_or(KeyProblem::Malformed)? {
+            "RSA" => Algorithm::Rs256,
+            "EC" => curve(jwk)?.0,
+            "OKP" if jwk["crv"] == "Ed25519" => Algorithm::EdDsa,
+            "oct" => Algorithm::Hs256,
+            _ => return Err(KeyProblem::Kind),
+        };
+        let algorithm = match &jwk["alg"] {
+            Value::Null => natural,
+            name => name.as_str().and_then(Algorithm::named).ok_or(KeyProblem::Algorithm)?,
+        };
+        let key = match (method(algorithm), method(natural)) {
+            (Method::Secret(method), Method::Secret(_)) => {
+                SigningKey::Secret(Box::new(hmac::Key::new(method, &member(jwk, "k")?)))
+            }
+            (Method::Rsa(encoding), Method::Rsa(_)) => rsa_from_jwk(jwk, encoding)?,
+            (Method::Ecdsa(_), Method::Ecdsa(own)) if algorithm == natural => ecdsa_from_jwk(jwk, own)?,
+            (Method::Ed25519, Method::Ed25519) => {
+                let (seed, public) = (coordinate(jwk, "d", 32)?, coordinate(jwk, "x", 32)?);
+                let pair = Ed25519KeyPair::from_seed_and_public_key(&seed, &public);
+                SigningKey::Ed25519(Box::new(pair.map_err(|_| KeyProblem::Malformed)?))
+            }
+            _ => return Err(KeyProblem::Algorithm),
+        };
+        Ok(Self { algorithm, key_id: jwk["kid"].as_str().map(Box::from), key })
+    }
+
+    /// How it signs.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// A token with these claims; none if the cryptography library fails.
+    #[must_use]
+    pub fn sign(&self, claims: &Map<String, Value>) -> Option<String> {
+        let mut header = json!({ "alg": self.algorithm.name(), "typ": "JWT" });
+        if let Some(id) = &self.key_id {
+            header["kid"] = Value::from(&**id);
+        }
+        let claims = serde_json::to_vec(claims).ok()?;
+        let mut token = format!("{}.{}", to_base64url(header.to_string().as_bytes()), to_base64url(&claims));
+        let signature = self.key.sign(token.as_bytes())?;
+        token.push('.');
+        token.push_str(&to_base64url(&signature));
+        Some(token)
+    }
+}
+
+impl SigningKey {
+    fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
+        let random = SystemRandom::new();
+        match self {
+            Self::Secret(key) => Some(hmac::sign(key, message).as_ref().to_vec()),
+            Self::Rsa(pair, encoding) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(*encoding, &random, message, &mut signature).ok().map(|()| signature)
+            }
+            Self::Ecdsa(pair) => pair.sign(&random, message).ok().map(|made| made.as_ref().to_vec()),
+            Self::Ed25519(pair) => pair.try_sign(message).ok().map(|made| made.as_ref().to_vec()),
+        }
+    }
+}
+
+fn rsa(pair: RsaKeyPair, encoding: &'static dyn RsaEncoding) -> Option<SigningKey> {
+    let is_long_enough = pair.public_modulus_len() * 8 >= SHORTEST_RSA_BITS;
+    is_long_enough.then(|| SigningKey::Rsa(Box::new(pair), encoding))
+}
+
+/// RFC 7518 6.3.2, handed on as in RFC 8017 A.1.2.
+fn rsa_from_jwk(jwk: &Value, encoding: &'static dyn RsaEncoding) -> Result<SigningKey, KeyProblem> {
+    if bits(&member(jwk, "n")?) < SHORTEST_RSA_BITS {
+        return Err(KeyProblem::Size);
+    }
+    let mut content = Vec::new();
+    der::integer(&[], &mut content);
+    for name in ["n", "e", "d", "p", "q", "dp", "dq", "qi"] {
+        der::integer(&member(jwk, name)?, &mut content);
+    }
+    let pair = RsaKeyPair::from_der(&der::sequence(&content)).map_err(|_| KeyProblem::Malformed)?;
+    rsa(pair, encoding).ok_or(KeyProblem::Size)
+}
+
+/// RFC 7518 6.2.2.
+fn ecdsa_from_jwk(jwk: &Value, own: &'static EcdsaSigningAlgorithm) -> Result<SigningKey, KeyProblem> {
+    let (_, size) = curve(jwk)?;
+    let mut public = vec![4];
+    public.extend(coordinate(jwk, "x", size)?);
+    public.extend(coordinate(jwk, "y", size)?);
+    let pair = EcdsaKeyPair::from_private_key_and_public_key(own, &coordinate(jwk, "d", size)?, &public);
+    pair.map(|pair| SigningKey::Ecdsa(Box::new(pair))).map_err(|_| KeyProblem::Malformed)
+}
