@@ -294,6 +294,9 @@ impl Peer {
                     // h2load opens no new connection when one has had its requests, and says nothing of it.
                     command.env("KONG_NGINX_HTTP_KEEPALIVE_REQUESTS", "1000000000");
                 }
+                if let Peer::Policy(policy) = self {
+                    command.envs(policy.environment(folder));
+                }
                 if self == Peer::Tls {
                     command.env("KONG_SSL_CERT", folder.join("certificate.pem"));
                     command.env("KONG_SSL_CERT_KEY", folder.join("key.pem"));

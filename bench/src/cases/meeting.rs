@@ -132,17 +132,18 @@ fn policies(extent: &Extent) -> Vec<Meeting> {
     use Policy::{
         Breaker, BreakerWithWindow, Canary, Concurrency, ConsistentHashing, Fixed, Latency, LeastConnections,
         Local, MirrorAll, MirrorSome, Redis, RedisInIntervals, Retry, RoundRobin, Sliding,
-        SlidingInIntervals, SlidingInRedis, Smooth, StickySessions, TwoChoices, Untold,
+        SlidingInIntervals, SlidingInRedis, Smooth, StickySessions, TwoChoices, Untold, Usage,
     };
     let balancing =
         [RoundRobin, LeastConnections, Latency, ConsistentHashing, StickySessions, TwoChoices].as_slice();
     let others = [Peer::Haproxy, Peer::HaproxyLimited, Peer::Envoy, Peer::EnvoyLimited];
-    let all: [(_, &[Policy], &[Peer]); 5] = [
+    let all: [(_, &[Policy], &[Peer]); 6] = [
         ("balancing", balancing, &[]),
         ("limits", &[Local, Untold, Sliding, Fixed, Smooth], &others),
         ("limits in Redis", &[Redis, RedisInIntervals, SlidingInRedis, SlidingInIntervals], &[]),
         ("resilience", &[Breaker, BreakerWithWindow, Retry, Concurrency], &[]),
         ("releases", &[Canary, MirrorSome, MirrorAll], &[]),
+        ("accounts", &[Usage], &[]),
     ];
     let meeting = |(detail, policies, others): (_, &[Policy], &[Peer])| {
         let ours = policies.iter().map(|policy| Peer::Policy(*policy));
@@ -201,6 +202,21 @@ mod tests {
                 assert!(meeting.peers.contains(&bare), "{}: {bare:?}", meeting.detail);
             }
         }
+    }
+
+    #[test]
+    fn usage_is_measured_with_a_database_of_its_own() {
+        let meetings = Meeting::all(Case::Policies, &extent());
+        let policies = meetings.iter().flat_map(|meeting| &meeting.peers).filter_map(|peer| match peer {
+            Peer::Policy(policy) => Some(policy),
+            _ => None,
+        });
+        let backend = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let with_database: Vec<_> = policies
+            .filter(|policy| policy.environment(std::path::Path::new("x")).is_some())
+            .map(|policy| policy.file(backend, None).contains("\"usage\""))
+            .collect();
+        assert_eq!(with_database, [true]);
     }
 
     #[test]

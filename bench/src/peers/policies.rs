@@ -2,6 +2,7 @@
 //! the bare proxy in the same run.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -43,6 +44,8 @@ pub enum Policy {
     MirrorAll,
     /// canary, of half of the requests.
     Canary,
+    /// usage, in a database of its own.
+    Usage,
 }
 
 /// More than any load reaches.
@@ -74,6 +77,7 @@ impl Policy {
             Self::MirrorSome => "Biplane, mirror, 1 %",
             Self::MirrorAll => "Biplane, mirror, 100 %",
             Self::Canary => "Biplane, canary, 50 %",
+            Self::Usage => "Biplane, usage",
         }
     }
 
@@ -154,8 +158,14 @@ impl Policy {
                 let to = json!({"percentage": 50, "hash": "none", "upstream_host": "127.0.0.1", "upstream_port": backend.port()});
                 named("canary", to)
             }
+            Self::Usage => named("usage", json!({})),
             _ => named("rate-limiting", json!({"minute": NEVER, "limit_by": "ip", "policy": "local"})),
         }
+    }
+
+    /// What the gateway's environment has to say for it; `folder` is its own.
+    pub fn environment(self, folder: &Path) -> Option<(&'static str, PathBuf)> {
+        (self == Self::Usage).then(|| ("KONG_USAGE_DATABASE", folder.join("usage.db")))
     }
 
     /// Whether it counts in Redis.

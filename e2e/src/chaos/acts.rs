@@ -116,10 +116,32 @@ pub(super) const ACTS: &[Act] = &[
         holds: |_| Ok(()),
     },
     Act {
+        phase: Phase { name: "Consul is killed", excuses: &[] },
+        happens: |world| {
+            world.registry.kill();
+            Ok(())
+        },
+        // The last good list serves on.
+        holds: |world| {
+            world.wrote(&["targets are not listed; the last list is kept", "stock"], 1)?;
+            more_reach(world, |world| world.stocks[0].journal())
+        },
+    },
+    Act {
+        phase: Phase { name: "it comes back with another instance", excuses: &[] },
+        happens: |world| {
+            world.registry.come_back(&world.stocks[1])?;
+            world.wrote(&["targets are listed again", "stock"], 1)?;
+            more_reach(world, |world| world.stocks[1].journal())
+        },
+        holds: |_| Ok(()),
+    },
+    Act {
         phase: Phase { name: "all of them are killed at once", excuses: &[AT_THE_KILLED, DECLARED] },
         happens: |world| {
             world.redis.kill();
             world.names.kill();
+            world.registry.kill();
             world.orders[1].kill_at_work()
         },
         holds: |world| {
@@ -133,9 +155,11 @@ pub(super) const ACTS: &[Act] = &[
         happens: |world| {
             let address = world.shops[1].address;
             world.names.come_back(NAME, address)?;
+            world.registry.come_back(&world.stocks[0])?;
             world.orders[1].come_back()?;
             redis_comes_back(world, 2)?;
-            more_reach(world, |world| world.shops[1].journal())
+            more_reach(world, |world| world.shops[1].journal())?;
+            more_reach(world, |world| world.stocks[0].journal())
         },
         holds: |world| {
             health(world, &["HEALTHY"; 3])?;

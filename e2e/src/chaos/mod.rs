@@ -1,5 +1,5 @@
-//! Servers are killed while clients go on asking, and come back: backends, Redis, dnsmasq, one after the other and then all at
-//! once. What can be served is served, requests that must not be repeated are not, limits do as declared, and all is well again
+//! Servers are killed while clients go on asking, and come back: backends, Redis, dnsmasq, a stand-in for Consul, one after
+//! the other and then all at once. What can be served is served, requests that must not be repeated are not, limits do as declared, and all is well again
 //! with no hand on it. It prints what was lost, and why. `acts.rs` is the story; whoever adds a kind of server adds its acts.
 
 mod acts;
@@ -15,7 +15,7 @@ use crate::redis::{eventually, expect};
 use crate::{Settings, Target};
 use judge::{Moment, Phase};
 use serde_json::Value;
-use servers::{Backend, NameServer};
+use servers::{Backend, NameServer, Registry};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,7 +24,8 @@ use std::thread;
 use traffic::{CLIENTS, Kind, Traffic};
 
 /// What clients ask for. Their requests for `/orders` go to three backends, those for `/catalog` to an only one, those for
-/// `/shop` to a name; `/local` and `/closed` are limited in Redis, with these failure modes.
+/// `/shop` to a name, those for `/stock` to whom Consul lists; `/local` and `/closed` are limited in Redis, with these failure
+/// modes.
 const KINDS: &[Kind] = &[
     Kind { method: "GET", path: "/orders" },
     Kind { method: "POST", path: "/orders" },
@@ -32,6 +33,7 @@ const KINDS: &[Kind] = &[
     Kind { method: "GET", path: "/catalog" },
     Kind { method: "GET", path: "/shop" },
     Kind { method: "POST", path: "/shop" },
+    Kind { method: "GET", path: "/stock" },
     Kind { method: "GET", path: "/local" },
     Kind { method: "GET", path: "/closed" },
 ];
@@ -110,7 +112,10 @@ struct World {
     only: Backend,
     /// Those that the name may stand for, on the same port.
     shops: [Backend; 2],
+    /// Those that Consul may list.
+    stocks: [Backend; 2],
     names: NameServer,
+    registry: Registry,
     redis: Server,
     folder: std::path::PathBuf,
 }
@@ -128,20 +133,24 @@ impl World {
         let shops = [start("shop-2", 6, first.port)?, first];
         let [_, first] = &shops;
         let names = NameServer::start(folder, NAME, first.address)?;
+        let stocks = [start("stock-1", 7, 0)?, start("stock-2", 8, 0)?];
+        let registry = Registry::start(&settings.root, folder, &stocks[0])?;
         let redis = Server::start(folder, "")?;
-        let text = configuration(&orders, &only, first.port, redis.port);
+        let ports = Ports { shop: first.port, redis: redis.port, registry: registry.port };
+        let text = configuration(&orders, &only, &ports);
         let file = folder.join("kong.yml");
         std::fs::write(&file, text).map_err(|error| error.to_string())?;
         let resolver = ("KONG_DNS_RESOLVER".to_owned(), format!("127.0.0.1:{}", names.port));
         let lasting = ("KONG_NGINX_HTTP_KEEPALIVE_REQUESTS".to_owned(), "1000000000".to_owned());
         let gateway = Gateway::start(binary, &file, &[], &BTreeMap::from([resolver, lasting]))
             .map_err(|failed| format!("the gateway did not start:\n{}", failed.output))?;
-        Ok(Self { gateway, orders, only, shops, names, redis, folder: folder.to_owned() })
+        let folder = folder.to_owned();
+        Ok(Self { gateway, orders, only, shops, stocks, names, registry, redis, folder })
     }
 
     /// What reached the backends.
     fn arrived(&self) -> Result<Vec<(String, u64)>, String> {
-        let backends = self.orders.iter().chain([&self.only]).chain(&self.shops);
+        let backends = self.orders.iter().chain([&self.only]).chain(&self.shops).chain(&self.stocks);
         let journals: Result<Vec<_>, _> = backends.map(Backend::journal).collect();
         Ok(journals?.concat())
     }
@@ -187,7 +196,15 @@ impl World {
     }
 }
 
-fn configuration(orders: &[Backend], only: &Backend, shop: u16, redis: u16) -> String {
+/// Where servers are found that have no address of their own.
+struct Ports {
+    shop: u16,
+    redis: u16,
+    registry: u16,
+}
+
+fn configuration(orders: &[Backend], only: &Backend, ports: &Ports) -> String {
+    let Ports { shop, redis, registry } = ports;
     let targets: Vec<String> =
         orders.iter().map(|one| format!("{{target: \"{}:{}\"}}", one.address, one.port)).collect();
     let limit = |limits: &str, mode: &str| {
@@ -213,6 +230,8 @@ upstreams:
       unhealthy: {{interval: 0.1, tcp_failures: 1, timeouts: 2}}
     passive: {{unhealthy: {{tcp_failures: 2}}}}
   targets: [{}]
+- name: stock.upstream
+  discovery: {{source: consul, service: stock, address: 'http://127.0.0.1:{registry}'}}
 services:
 - name: orders
   host: orders.upstream
@@ -242,6 +261,10 @@ services:
   port: {shop}
   protocol: http
   routes: [{{name: shop, paths: [/shop]}}]
+- name: stock
+  host: stock.upstream
+  protocol: http
+  routes: [{{name: stock, paths: [/stock]}}]
 routes:
 - name: tenants
   paths: [/tenants]

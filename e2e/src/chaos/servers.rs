@@ -1,6 +1,7 @@
-//! Servers as processes of their own, so that they can be killed like real ones: backends, and dnsmasq.
+//! Servers as processes of their own, so that they can be killed like real ones: backends, dnsmasq, and a stand-in for Consul.
 
 use crate::redis::eventually;
+use serde_json::json;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -147,6 +148,46 @@ impl NameServer {
             Process(child.map_err(|error| format!("dnsmasq (Debian package dnsmasq-base): {error}"))?);
         let output = process.0.stderr.take().ok_or("no output")?;
         line_of(BufReader::new(output), "started").map_err(|output| format!("dnsmasq: {output}"))?;
+        self.process = Some(process);
+        Ok(())
+    }
+}
+
+/// The stand-in for Consul that the tests of the binary have, too; it was written from Consul's documentation.
+pub(super) struct Registry {
+    pub port: u16,
+    program: PathBuf,
+    instances: PathBuf,
+    process: Option<Process>,
+}
+
+impl Registry {
+    /// Starts one on a free port that lists `backend`.
+    pub fn start(root: &Path, folder: &Path, backend: &Backend) -> Result<Self, String> {
+        let program = root.join("../crates/biplane/tests/rig/consul.py");
+        let mut registry = Self { port: 0, program, instances: folder.join("instances.json"), process: None };
+        registry.come_back(backend)?;
+        Ok(registry)
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it again on its port, with this instance in place of others.
+    pub fn come_back(&mut self, backend: &Backend) -> Result<(), String> {
+        let service = json!({ "Address": backend.address.to_string(), "Port": backend.port });
+        let instances = json!([{ "Node": { "Address": "" }, "Service": service }]).to_string();
+        std::fs::write(&self.instances, instances).map_err(|error| error.to_string())?;
+        let mut command = Command::new("python3");
+        command.arg(&self.program).arg(self.port.to_string()).arg(&self.instances);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut process = Process(command.spawn().map_err(|error| format!("python3: {error}"))?);
+        let mut line = String::new();
+        let output = process.0.stdout.take().ok_or("no output")?;
+        BufReader::new(output).read_line(&mut line).map_err(|error| error.to_string())?;
+        self.port = line.trim().parse().map_err(|_| "the stand-in for Consul did not start".to_owned())?;
         self.process = Some(process);
         Ok(())
     }
