@@ -28,6 +28,7 @@ pub mod harness;
 pub mod hedge;
 pub mod identity;
 pub mod journal;
+pub mod ldap;
 pub mod limits;
 pub mod lockout;
 pub mod lru;
