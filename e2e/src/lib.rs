@@ -7,6 +7,7 @@ mod certificates;
 mod chaos;
 mod client;
 mod datagrams;
+mod directory;
 mod downgrade;
 mod echo;
 mod expect;
@@ -107,6 +108,11 @@ impl Settings {
         redis::run(path, self)
     }
 
+    /// Tells the story that `path` names, one of [`directory_stories`].
+    pub fn run_directory(&self, path: &Path) -> Result<(), String> {
+        directory::run(path, self)
+    }
+
     /// Plays the story that `path` names, one of [`chaos_stories`].
     pub fn run_chaos(&self, path: &Path) -> Result<(), String> {
         chaos::run(path, self)
@@ -131,6 +137,11 @@ pub fn attacks() -> impl Iterator<Item = &'static str> {
 /// The names of the ways to reload under traffic.
 pub fn reloads() -> impl Iterator<Item = &'static str> {
     reload::names()
+}
+
+/// The names of the stories of callers whom a directory knows.
+pub fn directory_stories() -> impl Iterator<Item = &'static str> {
+    directory::names()
 }
 
 /// The names of the stories of limits shared by Redis.

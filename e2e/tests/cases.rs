@@ -32,6 +32,14 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     for name in e2e::redis_stories() {
         trials.push(trial(&settings, "redis", Path::new("redis").join(name), Settings::run_redis));
     }
+    for name in e2e::directory_stories() {
+        trials.push(trial(
+            &settings,
+            "directory",
+            Path::new("directory").join(name),
+            Settings::run_directory,
+        ));
+    }
     for name in e2e::chaos_stories() {
         trials.push(trial(&settings, "chaos", Path::new("chaos").join(name), Settings::run_chaos));
     }

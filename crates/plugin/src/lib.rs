@@ -31,6 +31,7 @@ pub mod identity;
 pub mod jose;
 pub mod journal;
 pub mod jwks;
+pub mod ldap;
 pub mod limits;
 pub mod lockout;
 pub mod lru;

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use model::record;
 use smallvec::SmallVec;
 
 use crate::figures::{Family, Figure};
@@ -29,6 +30,26 @@ static REFUSED: Family = Family::count(
     "authentication_refused_total",
     "Attempts to authenticate that were not looked at because of failures before",
 );
+
+record! {
+    /// How many failures there may be, as configurations say it.
+    pub struct Bounds {
+        /// Failures of a username from a client's address after which it has to wait. Of a username from everywhere, and
+        /// of an address for whatever usernames, ten times as many.
+        failures: i64 = 3, [between(1, 10000), extension()];
+        /// Seconds in which they count.
+        window: i64 = 60, [between(1, 86400), extension()];
+    }
+}
+
+impl Bounds {
+    /// The rules that they are.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        let narrow = |number: i64| u32::try_from(number).unwrap_or(1);
+        Rules { failures: narrow(self.failures), window: narrow(self.window) }
+    }
+}
 
 /// How many failures there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,6 +17,7 @@ pub mod hmac_auth;
 pub mod ip_restriction;
 pub mod jwt;
 pub mod key_auth;
+pub mod ldap_auth;
 pub mod mirror;
 pub mod prometheus;
 pub mod proxy_cache;
@@ -48,6 +49,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<cors::Cors>(),
     plugin::room::<jwt::Jwt>(),
     plugin::room::<key_auth::KeyAuth>(),
+    plugin::room::<ldap_auth::LdapAuth>(),
     plugin::room::<basic_auth::BasicAuth>(),
     plugin::room::<hmac_auth::HmacAuth>(),
     plugin::room::<tls_handshake_modifier::TlsHandshakeModifier>(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use plugin::authorization::{self, Login};
 use plugin::identity::{Anonymous, Caller};
-use plugin::lockout::{Attempt, Guard, LockedOut, Rules};
+use plugin::lockout::{Attempt, Bounds, Guard, LockedOut};
 use plugin::model::EntitySchema;
 use plugin::model::entity::Entity;
 use plugin::principals::Principals;
@@ -45,13 +45,9 @@ record! {
 record! {
     /// What happens to who fails again and again.
     pub struct BruteForceProtection {
+        ..bounds: Bounds;
         /// Where failures are counted: nowhere, or in the memory of this gateway. `redis` and `cluster` are not available.
         strategy: String = "off", [one_of(&["cluster", "memory", "off", "redis"])];
-        /// Failures of a username from a client's address after which it has to wait. Of a username from everywhere, and
-        /// of an address for whatever usernames, ten times as many.
-        failures: i64 = 3, [between(1, 10000), extension()];
-        /// Seconds in which they count.
-        window: i64 = 60, [between(1, 86400), extension()];
         /// The server of the strategy `redis`.
         redis: Redis;
     }
@@ -118,11 +114,9 @@ impl Plugin for BasicAuth {
 
 impl BruteForceProtection {
     fn guard(&self, cx: &Build<'_>) -> Result<Option<Guard>, BuildError> {
-        let narrow = |number: i64| u32::try_from(number).unwrap_or(1);
-        let rules = Rules { failures: narrow(self.failures), window: narrow(self.window) };
         match self.strategy.as_str() {
             "off" => Ok(None),
-            "memory" => Ok(Some(Guard::new(cx.services, BasicAuth::NAME, rules))),
+            "memory" => Ok(Some(Guard::new(cx.services, BasicAuth::NAME, self.bounds.rules()))),
             other => {
                 let message =
                     format!("failures cannot be counted by '{other}' in this version; use 'memory' or 'off'");
