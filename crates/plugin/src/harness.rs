@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use model::{Catalog, Config};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use wire::h1::{Limits, Parsed, parse_request};
 use wire::{Headers, Known};
 
@@ -253,6 +253,16 @@ impl Harness {
             });
         }
         Ok(instances)
+    }
+
+    /// Lets time pass as it does outside, for rooms that wait for real servers. The clock that rooms see stands still.
+    ///
+    /// # Panics
+    /// If there is no runtime to be had.
+    #[must_use]
+    pub fn in_real_time(mut self) -> Self {
+        self.runtime = Builder::new_current_thread().enable_all().build().expect("there is a runtime");
+        self
     }
 
     /// Sends a raw request: a head with `\n` or `\r\n` line ends, an empty line, a body. `Host` and
@@ -547,5 +557,5 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn runtime() -> std::io::Result<Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()
+    Builder::new_current_thread().enable_all().start_paused(true).build()
 }

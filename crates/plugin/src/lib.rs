@@ -6,7 +6,8 @@
 //!
 //! Read in this order: [`room`] (what a plugin declares), [`flow`] (what a phase returns), [`views`] (what a
 //! phase may do), [`services`] (what outlives a request and a reload), [`identity`] (for authentication), [`limits`]
-//! (counting who may ask how often) on [`redis`](mod@redis) (what gateways share).
+//! (counting who may ask how often) on [`redis`](mod@redis) (what gateways share), [`outbound`] (asking other servers) and
+//! [`remember`] (keeping what they said).
 
 pub mod admin;
 pub mod build;
@@ -33,9 +34,11 @@ pub mod limits;
 pub mod lru;
 pub mod multipart;
 pub mod object;
+pub mod outbound;
 pub mod query;
 pub mod redis;
 pub mod refusal;
+pub mod remember;
 pub mod repeat;
 pub mod reply;
 pub mod room;

@@ -71,6 +71,14 @@ impl<K: Clone + Eq + Hash, V> Lru<K, V> {
         self.link(slot);
     }
 
+    /// Forgets those used least recently until there are no more than `most`.
+    pub fn shrink_to(&mut self, most: usize) {
+        while self.index.len() > most && self.oldest != NONE {
+            let oldest = self.slots[self.oldest].key.clone();
+            self.remove(&oldest);
+        }
+    }
+
     /// Forgets the entry under `key`; whether there was one.
     pub fn remove(&mut self, key: &K) -> bool {
         let Some(slot) = self.index.remove(key) else { return false };

@@ -1,0 +1,110 @@
+//! Connections to helpers: opened when needed, kept by the thread that opened them while they are idle.
+
+use std::cell::Cell;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::Fault;
+use super::address::Origin;
+
+/// Idle connections of a thread at most, over all servers; the oldest gives way.
+const MOST_IDLE: usize = 32;
+/// How long a connection may be idle. Servers commonly close theirs after a minute.
+const LONGEST_IDLE: Duration = Duration::from_secs(50);
+
+/// A connection that is ready for a request, or will be.
+pub(super) type Connection = SendRequest<Full<Bytes>>;
+
+struct Idle {
+    origin: Arc<Origin>,
+    connection: Connection,
+    since: Instant,
+}
+
+/// Idle connections, by thread: a worker meets no other one's lock.
+pub(super) struct Pool(Box<[Mutex<Vec<Idle>>]>);
+
+impl Pool {
+    /// For so many threads; where there are more, some of them share.
+    pub(super) fn new(threads: usize) -> Self {
+        Self((0..threads.max(1)).map(|_| Mutex::default()).collect())
+    }
+
+    /// An idle connection to `origin`, the one used last.
+    pub(super) fn take(&self, origin: &Arc<Origin>) -> Option<Connection> {
+        let mut idle = self.of_this_thread();
+        idle.retain(|one| one.since.elapsed() < LONGEST_IDLE && !one.connection.is_closed());
+        let found = idle.iter().rposition(|one| Arc::ptr_eq(&one.origin, origin) || one.origin == *origin)?;
+        Some(idle.remove(found).connection)
+    }
+
+    /// Keeps a connection whose answer has come whole.
+    pub(super) fn give_back(&self, origin: &Arc<Origin>, connection: Connection) {
+        if connection.is_closed() {
+            return;
+        }
+        let mut idle = self.of_this_thread();
+        if idle.len() >= MOST_IDLE {
+            idle.remove(0);
+        }
+        idle.push(Idle { origin: origin.clone(), connection, since: Instant::now() });
+    }
+
+    fn of_this_thread(&self) -> MutexGuard<'_, Vec<Idle>> {
+        let shard = &self.0[thread_number() % self.0.len()];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Threads by the order in which they first asked.
+fn thread_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+    NUMBER.with(|number| {
+        number.get().unwrap_or_else(|| {
+            let next = NEXT.fetch_add(1, Ordering::Relaxed);
+            number.set(Some(next));
+            next
+        })
+    })
+}
+
+/// Opens a connection, under TLS with `tls`.
+pub(super) async fn open(origin: &Origin, tls: Option<Arc<ClientConfig>>) -> Result<Connection, Fault> {
+    let failed = |error: io::Error| Fault::Unreachable(format!("{}:{}: {error}", origin.host, origin.port));
+    let stream = TcpStream::connect((origin.host.as_str(), origin.port)).await.map_err(failed)?;
+    stream.set_nodelay(true).map_err(failed)?;
+    let Some(tls) = tls else { return begin(stream).await };
+    let name = ServerName::try_from(origin.host.clone());
+    let name = name.map_err(|error| Fault::Unreachable(format!("{}: {error}", origin.host)))?;
+    begin(TlsConnector::from(tls).connect(name, stream).await.map_err(failed)?).await
+}
+
+async fn begin<S>(stream: S) -> Result<Connection, Fault>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let begun = handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = begun.map_err(|error| Fault::Unreachable(error.to_string()))?;
+    // It ends with the sender, or when the server closes.
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to a helper ended");
+        }
+    });
+    Ok(sender)
+}

@@ -1,0 +1,219 @@
+//! Questions and answers on a clock that is set.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Notify;
+
+use super::{Digest, Learned, Memory, Outcome, Settings};
+use crate::clock::Clock;
+use crate::services::Services;
+
+const START_MS: u64 = 1_000_000;
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Lab {
+    runtime: Runtime,
+    services: Arc<Services>,
+    memory: Arc<Memory<String>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Lab {
+    fn new(settings: Settings) -> Self {
+        let services = Services::new(1, Clock::fixed(START_MS), false);
+        let memory = Memory::open(&services, "test", &settings);
+        let runtime = Builder::new_current_thread().build().unwrap();
+        Self { runtime, services, memory, asked: Arc::default() }
+    }
+
+    fn fetch(&self, key: &str, answer: Result<Learned<String>, &str>) -> Outcome<String> {
+        let (asked, answer) = (self.asked.clone(), answer.map_err(str::to_owned));
+        self.runtime.block_on(self.memory.fetch(digest(key), async move {
+            asked.fetch_add(1, Ordering::Relaxed);
+            answer
+        }))
+    }
+
+    fn look(&self, key: &str) -> Option<String> {
+        self.memory.look(&digest(key)).map(|outcome| match outcome {
+            Ok(value) => value.to_string(),
+            Err(failure) => format!("failed: {failure}"),
+        })
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    fn pass(&self, time: Duration) {
+        self.services.clock.advance(super::milliseconds(time));
+    }
+
+    /// Hits, misses, calls and failures.
+    fn figures(&self) -> [u64; 4] {
+        let memory = &self.memory;
+        [&memory.hits, &memory.misses, &memory.calls, &memory.failures].map(|figure| figure.value())
+    }
+}
+
+fn digest(key: &str) -> Digest {
+    Digest::of([key.as_bytes()])
+}
+
+fn learned(value: &str) -> Learned<String> {
+    Learned::new(value.to_owned(), SECOND * 10)
+}
+
+#[test]
+fn what_was_learned_holds_for_its_time_and_not_longer() {
+    let lab = Lab::new(Settings::default());
+    assert_eq!(lab.look("a"), None);
+    assert_eq!(*lab.fetch("a", Ok(learned("one"))).unwrap(), "one");
+    lab.pass(Duration::from_millis(9_999));
+    assert_eq!(lab.look("a").as_deref(), Some("one"));
+    assert_eq!(*lab.fetch("a", Ok(learned("two"))).unwrap(), "one");
+    assert_eq!(lab.look("b"), None);
+    lab.pass(Duration::from_millis(1));
+    assert_eq!(lab.look("a"), None);
+    assert_eq!(*lab.fetch("a", Ok(learned("two"))).unwrap(), "two");
+    assert_eq!((lab.asked(), lab.figures()), (2, [2, 2, 2, 0]));
+    lab.memory.forget(&digest("a"));
+    assert_eq!(lab.look("a"), None);
+}
+
+#[test]
+fn nothing_holds_beyond_its_own_end() {
+    let lab = Lab::new(Settings::default());
+    let ends = learned("one").stale(SECOND * 100).until(START_MS + 3_000);
+    lab.fetch("a", Ok(ends)).unwrap();
+    lab.pass(Duration::from_millis(2_999));
+    assert_eq!(lab.look("a").as_deref(), Some("one"));
+    lab.pass(Duration::from_millis(1));
+    assert_eq!(lab.look("a"), None);
+    assert!(lab.fetch("a", Err("down")).is_err());
+    assert_eq!(*lab.fetch("b", Ok(Learned::new("now".to_owned(), Duration::ZERO))).unwrap(), "now");
+    assert_eq!(lab.look("b"), None);
+}
+
+#[test]
+fn a_failure_is_believed_for_a_moment() {
+    let lab = Lab::new(Settings::default());
+    assert_eq!(lab.fetch("a", Err("down")).unwrap_err().to_string(), "down");
+    assert_eq!(lab.look("a").as_deref(), Some("failed: down"));
+    assert!(lab.fetch("a", Ok(learned("one"))).is_err());
+    lab.pass(SECOND);
+    assert_eq!(*lab.fetch("a", Ok(learned("one"))).unwrap(), "one");
+    assert_eq!((lab.asked(), lab.figures()), (2, [2, 2, 2, 1]));
+}
+
+#[test]
+fn what_is_old_is_used_while_its_source_is_down_where_that_is_wanted() {
+    let lab = Lab::new(Settings::default());
+    lab.fetch("kept", Ok(learned("one").stale(SECOND * 20))).unwrap();
+    lab.fetch("not", Ok(learned("one"))).unwrap();
+    lab.pass(SECOND * 15);
+    assert_eq!(*lab.fetch("kept", Err("down")).unwrap(), "one");
+    assert!(lab.fetch("not", Err("down")).is_err());
+    // Nobody asks again for a moment.
+    assert_eq!(lab.look("kept").as_deref(), Some("one"));
+    lab.pass(SECOND);
+    assert_eq!(lab.look("kept"), None);
+    assert_eq!(*lab.fetch("kept", Err("down")).unwrap(), "one");
+    lab.pass(SECOND * 14);
+    assert!(lab.fetch("kept", Err("down")).is_err());
+}
+
+#[test]
+fn many_that_ask_at_once_make_one_call_even_if_the_first_leaves() {
+    let lab = Lab::new(Settings::default());
+    let (gate, begun) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let ask = |value: &'static str| {
+        let (asked, gate, begun) = (lab.asked.clone(), gate.clone(), begun.clone());
+        async move {
+            asked.fetch_add(1, Ordering::Relaxed);
+            begun.notify_one();
+            gate.notified().await;
+            Ok(learned(value))
+        }
+    };
+    lab.runtime.block_on(async {
+        let leaves = tokio::spawn({
+            let (memory, ask) = (lab.memory.clone(), ask("first"));
+            async move { memory.fetch(digest("a"), ask).await }
+        });
+        begun.notified().await;
+        leaves.abort();
+        let (second, third) =
+            (lab.memory.fetch(digest("a"), ask("2")), lab.memory.fetch(digest("a"), ask("3")));
+        let open = async { gate.notify_one() };
+        let (second, third, ()) = tokio::join!(second, third, open);
+        assert_eq!([second.unwrap().to_string(), third.unwrap().to_string()], ["first", "first"]);
+    });
+    assert_eq!((lab.asked(), lab.figures()), (1, [0, 3, 1, 0]));
+}
+
+#[test]
+fn a_question_that_is_given_up_can_be_asked_again() {
+    let lab = Lab::new(Settings { entries: 10, most_asked: 1, ..Settings::default() });
+    let gone = Builder::new_current_thread().build().unwrap();
+    gone.block_on(async {
+        let asking = lab.memory.fetch(digest("a"), std::future::pending());
+        tokio::select! { biased; _ = asking => {}, () = tokio::task::yield_now() => {} }
+        // While it is under way there is no room for another.
+        let other = lab.memory.fetch(digest("b"), async { Ok(learned("b")) }).await;
+        assert!(other.unwrap_err().to_string().contains("too many"));
+    });
+    drop(gone);
+    assert_eq!(*lab.fetch("c", Ok(learned("c"))).unwrap(), "c");
+    assert_eq!(*lab.fetch("a", Ok(learned("a"))).unwrap(), "a");
+}
+
+#[test]
+fn whoever_has_reason_to_can_have_it_renewed_but_not_at_will() {
+    let lab = Lab::new(Settings::default());
+    let renew = |value: &'static str| {
+        let renewed = lab.memory.renew(digest("a"), SECOND * 5, async move { Ok(learned(value)) });
+        lab.runtime.block_on(renewed).unwrap().to_string()
+    };
+    assert_eq!((renew("one"), renew("two")), ("one".to_owned(), "one".to_owned()));
+    lab.pass(Duration::from_millis(5_001));
+    assert_eq!(lab.look("a").as_deref(), Some("one"));
+    assert_eq!(renew("three"), "three");
+}
+
+#[test]
+fn a_memory_is_bounded_in_entries_and_in_bytes() {
+    let lab = Lab::new(Settings { entries: 3, bytes: 100_000, ..Settings::default() });
+    for key in ["a", "b", "c"] {
+        lab.fetch(key, Ok(learned(key))).unwrap();
+    }
+    assert!(lab.look("a").is_some());
+    lab.fetch("d", Ok(learned("d"))).unwrap();
+    let held = ["a", "b", "c", "d"].map(|key| lab.look(key).is_some());
+    assert_eq!(held, [true, false, true, true]);
+    lab.fetch("large", Ok(learned("large").holding(98_000))).unwrap();
+    let held = ["a", "b", "c", "d", "large"].map(|key| lab.look(key).is_some());
+    assert_eq!(held, [false, false, true, true, true]);
+    lab.fetch("more", Ok(learned("more").holding(50_000))).unwrap();
+    assert_eq!(["c", "d", "large", "more"].map(|key| lab.look(key).is_some()), [false, false, false, true]);
+}
+
+#[test]
+fn a_memory_outlives_a_reload() {
+    let lab = Lab::new(Settings::default());
+    lab.fetch("a", Ok(learned("one"))).unwrap();
+    let again = Memory::<String>::open(&lab.services, "test", &Settings::default());
+    assert!(again.look(&digest("a")).is_some());
+    let other = Memory::<String>::open(&lab.services, "other", &Settings::default());
+    assert!(other.look(&digest("a")).is_none());
+}
+
+#[test]
+fn parts_of_a_key_do_not_run_into_one_another() {
+    assert_ne!(Digest::of([&b"ab"[..], b"c"]), Digest::of([&b"a"[..], b"bc"]));
+    assert_ne!(Digest::of([&b"ab"[..]]), Digest::of([&b"ab"[..], b""]));
+    assert_eq!(Digest::of([&b"ab"[..], b"c"]), Digest::of([&b"ab"[..], b"c"]));
+}
