@@ -12,10 +12,12 @@ pub mod correlation_id;
 pub mod cors;
 pub mod fault_injection;
 pub mod file_log;
+pub mod forward_auth;
 pub mod ip_restriction;
 pub mod jwt;
 pub mod key_auth;
 pub mod mirror;
+pub mod oauth2_introspection;
 pub mod prometheus;
 pub mod proxy_cache;
 pub mod rate_limit_status;
@@ -44,12 +46,14 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<correlation_id::CorrelationId>(),
     plugin::room::<bot_detection::BotDetection>(),
     plugin::room::<cors::Cors>(),
+    plugin::room::<oauth2_introspection::Oauth2Introspection>(),
     plugin::room::<jwt::Jwt>(),
     plugin::room::<key_auth::KeyAuth>(),
     plugin::room::<tls_handshake_modifier::TlsHandshakeModifier>(),
     plugin::room::<ip_restriction::IpRestriction>(),
     plugin::room::<request_size_limiting::RequestSizeLimiting>(),
     plugin::room::<acl::Acl>(),
+    plugin::room::<forward_auth::ForwardAuth>(),
     plugin::room::<rate_limit_status::RateLimitStatus>(),
     plugin::room::<rate_limiting_advanced::RateLimitingAdvanced>(),
     plugin::room::<rate_limiting::RateLimiting>(),

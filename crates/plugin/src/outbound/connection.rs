@@ -21,8 +21,6 @@ use super::address::Origin;
 
 /// Idle connections of a thread at most, over all servers; the oldest gives way.
 const MOST_IDLE: usize = 32;
-/// How long a connection may be idle. Servers commonly close theirs after a minute.
-const LONGEST_IDLE: Duration = Duration::from_secs(50);
 
 /// A connection that is ready for a request, or will be.
 pub(super) type Connection = SendRequest<Full<Bytes>>;
@@ -34,18 +32,21 @@ struct Idle {
 }
 
 /// Idle connections, by thread: a worker meets no other one's lock.
-pub(super) struct Pool(Box<[Mutex<Vec<Idle>>]>);
+pub(super) struct Pool {
+    shards: Box<[Mutex<Vec<Idle>>]>,
+    longest_idle: Duration,
+}
 
 impl Pool {
     /// For so many threads; where there are more, some of them share.
-    pub(super) fn new(threads: usize) -> Self {
-        Self((0..threads.max(1)).map(|_| Mutex::default()).collect())
+    pub(super) fn new(threads: usize, longest_idle: Duration) -> Self {
+        Self { shards: (0..threads.max(1)).map(|_| Mutex::default()).collect(), longest_idle }
     }
 
     /// An idle connection to `origin`, the one used last.
     pub(super) fn take(&self, origin: &Arc<Origin>) -> Option<Connection> {
         let mut idle = self.of_this_thread();
-        idle.retain(|one| one.since.elapsed() < LONGEST_IDLE && !one.connection.is_closed());
+        idle.retain(|one| one.since.elapsed() < self.longest_idle && !one.connection.is_closed());
         let found = idle.iter().rposition(|one| Arc::ptr_eq(&one.origin, origin) || one.origin == *origin)?;
         Some(idle.remove(found).connection)
     }
@@ -63,7 +64,7 @@ impl Pool {
     }
 
     fn of_this_thread(&self) -> MutexGuard<'_, Vec<Idle>> {
-        let shard = &self.0[thread_number() % self.0.len()];
+        let shard = &self.shards[thread_number() % self.shards.len()];
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -51,10 +51,13 @@ pub struct Settings {
     pub largest_answer: usize,
     /// Calls at a time over all workers; more are not begun.
     pub most_at_once: usize,
+    /// How long a connection may be idle before it is not used again.
+    pub longest_idle: Duration,
 }
 
 impl Default for Settings {
-    /// Certificates are checked; 5 s to connect, 10 s in all; a mebibyte; 1024 calls at a time.
+    /// Certificates are checked; 5 s to connect, 10 s in all; a mebibyte; 1024 calls at a time. Connections are idle for 50 s
+    /// at most: servers commonly close theirs after a minute.
     fn default() -> Self {
         Self {
             verify: true,
@@ -62,6 +65,7 @@ impl Default for Settings {
             timeout: Duration::from_secs(10),
             largest_answer: 1 << 20,
             most_at_once: 1024,
+            longest_idle: Duration::from_secs(50),
         }
     }
 }
@@ -188,7 +192,7 @@ impl Client {
                 true => Err("a configuration that is only checked calls nobody".to_owned()),
                 false => services.client_tls(settings.verify),
             };
-            let (pool, under_way) = (Pool::new(services.workers), AtomicUsize::new(0));
+            let (pool, under_way) = (Pool::new(services.workers, settings.longest_idle), AtomicUsize::new(0));
             Self { settings, tls, pool, under_way }
         })
     }

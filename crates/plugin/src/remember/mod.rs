@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-pub use digest::Digest;
+pub use digest::{Digest, Parts};
 use shard::{Shard, Told};
 
 use crate::clock::Clock;
@@ -217,6 +217,25 @@ impl<V: Send + Sync + 'static> Memory<V> {
         self.go(way, key, ask).await
     }
 
+    /// What `ask` finds out, for the one who asks: nothing is shared or remembered, but counted.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn alone<A>(&self, ask: A) -> Outcome<V>
+    where
+        A: Future<Output = Result<Learned<V>, String>>,
+    {
+        self.misses.add(1);
+        self.calls.add(1);
+        match ask.await {
+            Ok(learned) => Ok(Arc::new(learned.value)),
+            Err(error) => {
+                self.count_failure(&error);
+                Err(Failure(error.into()))
+            }
+        }
+    }
+
     /// Forgets what is known under `key`.
     pub fn forget(&self, key: &Digest) {
         self.shard(key).forget(key);
@@ -266,14 +285,16 @@ impl<V: Send + Sync + 'static> Memory<V> {
         match answer {
             Ok(learned) => self.shard(&key).learn(key, learned, now_ms, &self.bounds),
             Err(error) => {
-                self.failures.add(1);
-                self.warn(&error, now_ms);
+                self.count_failure(&error);
                 self.shard(&key).fail(key, Failure(error.into()), now_ms, &self.bounds)
             }
         }
     }
 
-    fn warn(&self, error: &str, now_ms: u64) {
+    /// Counts a failure, and tells of it unless that has been done a moment ago.
+    fn count_failure(&self, error: &str) {
+        self.failures.add(1);
+        let now_ms = self.clock.now_ms();
         let warned_ms = self.warned_ms.load(Ordering::Relaxed);
         if now_ms.saturating_sub(warned_ms) >= BETWEEN_WARNINGS_MS {
             self.warned_ms.store(now_ms, Ordering::Relaxed);

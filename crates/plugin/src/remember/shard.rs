@@ -82,6 +82,10 @@ impl<V> Shard<V> {
         let fresh_until_ms = now_ms.saturating_add(milliseconds(learned.fresh)).min(learned.until_ms);
         let usable_until_ms =
             fresh_until_ms.saturating_add(milliseconds(learned.stale)).min(learned.until_ms);
+        if usable_until_ms <= now_ms {
+            self.known.remove(&key);
+            return outcome;
+        }
         let bytes = learned.bytes.saturating_add(OVERHEAD);
         let held =
             Held { outcome: outcome.clone(), learned_ms: now_ms, fresh_until_ms, usable_until_ms, bytes };

@@ -22,9 +22,9 @@ struct Lab {
 }
 
 impl Lab {
-    fn new(settings: Settings) -> Self {
+    fn new(settings: &Settings) -> Self {
         let services = Services::new(1, Clock::fixed(START_MS), false);
-        let memory = Memory::open(&services, "test", &settings);
+        let memory = Memory::open(&services, "test", settings);
         let runtime = Builder::new_current_thread().build().unwrap();
         Self { runtime, services, memory, asked: Arc::default() }
     }
@@ -69,7 +69,7 @@ fn learned(value: &str) -> Learned<String> {
 
 #[test]
 fn what_was_learned_holds_for_its_time_and_not_longer() {
-    let lab = Lab::new(Settings::default());
+    let lab = Lab::new(&Settings::default());
     assert_eq!(lab.look("a"), None);
     assert_eq!(*lab.fetch("a", Ok(learned("one"))).unwrap(), "one");
     lab.pass(Duration::from_millis(9_999));
@@ -86,7 +86,7 @@ fn what_was_learned_holds_for_its_time_and_not_longer() {
 
 #[test]
 fn nothing_holds_beyond_its_own_end() {
-    let lab = Lab::new(Settings::default());
+    let lab = Lab::new(&Settings::default());
     let ends = learned("one").stale(SECOND * 100).until(START_MS + 3_000);
     lab.fetch("a", Ok(ends)).unwrap();
     lab.pass(Duration::from_millis(2_999));
@@ -100,7 +100,7 @@ fn nothing_holds_beyond_its_own_end() {
 
 #[test]
 fn a_failure_is_believed_for_a_moment() {
-    let lab = Lab::new(Settings::default());
+    let lab = Lab::new(&Settings::default());
     assert_eq!(lab.fetch("a", Err("down")).unwrap_err().to_string(), "down");
     assert_eq!(lab.look("a").as_deref(), Some("failed: down"));
     assert!(lab.fetch("a", Ok(learned("one"))).is_err());
@@ -111,7 +111,7 @@ fn a_failure_is_believed_for_a_moment() {
 
 #[test]
 fn what_is_old_is_used_while_its_source_is_down_where_that_is_wanted() {
-    let lab = Lab::new(Settings::default());
+    let lab = Lab::new(&Settings::default());
     lab.fetch("kept", Ok(learned("one").stale(SECOND * 20))).unwrap();
     lab.fetch("not", Ok(learned("one"))).unwrap();
     lab.pass(SECOND * 15);
@@ -128,7 +128,7 @@ fn what_is_old_is_used_while_its_source_is_down_where_that_is_wanted() {
 
 #[test]
 fn many_that_ask_at_once_make_one_call_even_if_the_first_leaves() {
-    let lab = Lab::new(Settings::default());
+    let lab = Lab::new(&Settings::default());
     let (gate, begun) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let ask = |value: &'static str| {
         let (asked, gate, begun) = (lab.asked.clone(), gate.clone(), begun.clone());
@@ -157,7 +157,7 @@ fn many_that_ask_at_once_make_one_call_even_if_the_first_leaves() {
 
 #[test]
 fn a_question_that_is_given_up_can_be_asked_again() {
-    let lab = Lab::new(Settings { entries: 10, most_asked: 1, ..Settings::default() });
+    let lab = Lab::new(&Settings { entries: 10, most_asked: 1, ..Settings::default() });
     let gone = Builder::new_current_thread().build().unwrap();
     gone.block_on(async {
         let asking = lab.memory.fetch(digest("a"), std::future::pending());
@@ -173,7 +173,7 @@ fn a_question_that_is_given_up_can_be_asked_again() {
 
 #[test]
 fn whoever_has_reason_to_can_have_it_renewed_but_not_at_will() {
-    let lab = Lab::new(Settings::default());
+    let lab = Lab::new(&Settings::default());
     let renew = |value: &'static str| {
         let renewed = lab.memory.renew(digest("a"), SECOND * 5, async move { Ok(learned(value)) });
         lab.runtime.block_on(renewed).unwrap().to_string()
@@ -186,7 +186,7 @@ fn whoever_has_reason_to_can_have_it_renewed_but_not_at_will() {
 
 #[test]
 fn a_memory_is_bounded_in_entries_and_in_bytes() {
-    let lab = Lab::new(Settings { entries: 3, bytes: 100_000, ..Settings::default() });
+    let lab = Lab::new(&Settings { entries: 3, bytes: 100_000, ..Settings::default() });
     for key in ["a", "b", "c"] {
         lab.fetch(key, Ok(learned(key))).unwrap();
     }
@@ -203,12 +203,21 @@ fn a_memory_is_bounded_in_entries_and_in_bytes() {
 
 #[test]
 fn a_memory_outlives_a_reload() {
-    let lab = Lab::new(Settings::default());
+    let lab = Lab::new(&Settings::default());
     lab.fetch("a", Ok(learned("one"))).unwrap();
     let again = Memory::<String>::open(&lab.services, "test", &Settings::default());
     assert!(again.look(&digest("a")).is_some());
     let other = Memory::<String>::open(&lab.services, "other", &Settings::default());
     assert!(other.look(&digest("a")).is_none());
+}
+
+#[test]
+fn what_is_asked_alone_is_only_counted() {
+    let lab = Lab::new(&Settings::default());
+    let outcome = lab.runtime.block_on(lab.memory.alone(async { Ok(learned("one")) }));
+    assert_eq!((outcome.unwrap().as_str(), lab.figures()), ("one", [0, 1, 1, 0]));
+    let outcome = lab.runtime.block_on(lab.memory.alone(async { Err("down".to_owned()) }));
+    assert_eq!((outcome.unwrap_err().to_string().as_str(), lab.figures()), ("down", [0, 2, 2, 1]));
 }
 
 #[test]
