@@ -4,6 +4,7 @@
 //! and an entry in [`ROOMS`].
 
 pub mod acl;
+pub mod authorization;
 pub mod bot_detection;
 pub mod canary;
 pub mod circuit_breaker;
@@ -50,6 +51,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<ip_restriction::IpRestriction>(),
     plugin::room::<request_size_limiting::RequestSizeLimiting>(),
     plugin::room::<acl::Acl>(),
+    plugin::room::<authorization::Authorization>(),
     plugin::room::<rate_limit_status::RateLimitStatus>(),
     plugin::room::<rate_limiting_advanced::RateLimitingAdvanced>(),
     plugin::room::<rate_limiting::RateLimiting>(),
