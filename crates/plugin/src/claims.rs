@@ -12,38 +12,60 @@ use crate::build::{Build, BuildError};
 /// The claims that the rooms of one configuration want.
 #[derive(Default)]
 pub struct WantedClaims {
-    names: Mutex<Vec<Box<str>>>,
+    names: Mutex<Names>,
     /// The names once all rooms are made, so that requests need no lock.
-    settled: OnceLock<Box<[Box<str>]>>,
+    settled: OnceLock<Names>,
+}
+
+/// Names of claims by their numbers.
+#[derive(Default, Clone)]
+struct Names {
+    /// Those that are wanted as text.
+    texts: Vec<Box<str>>,
+    /// Those that are wanted as they are.
+    values: Vec<Box<str>>,
 }
 
 /// The wanted claims of one token, by their numbers.
 #[derive(Debug)]
-pub struct Claims(Box<[Option<Box<str>>]>);
+pub struct Claims {
+    texts: Box<[Option<Box<str>>]>,
+    values: Box<[Option<Value>]>,
+}
 
 impl WantedClaims {
-    /// Asks for the claim `name` while rooms are made ready, and tells the number it has in [`Claims`].
+    /// Asks for the claim `name`, as text, while rooms are made ready, and tells the number it has for [`Claims::value`].
     pub fn want(&self, name: &str) -> usize {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        names.iter().position(|known| **known == *name).unwrap_or_else(|| {
-            names.push(name.into());
-            names.len() - 1
-        })
+        number_of(name, &mut self.names.lock().unwrap_or_else(PoisonError::into_inner).texts)
+    }
+
+    /// Asks for the claim `name` as it is, lists and objects included, and tells the number it has for [`Claims::json`].
+    pub fn want_json(&self, name: &str) -> usize {
+        number_of(name, &mut self.names.lock().unwrap_or_else(PoisonError::into_inner).values)
     }
 
     /// What a verified token says, `json` being its claims (RFC 7519 4); none if nobody wants to know. For requests: what is
     /// asked for later is not read.
     #[must_use]
     pub fn read(&self, json: &[u8]) -> Option<Arc<Claims>> {
-        let names = self
-            .settled
-            .get_or_init(|| self.names.lock().unwrap_or_else(PoisonError::into_inner).as_slice().into());
-        if names.is_empty() {
+        let names =
+            self.settled.get_or_init(|| self.names.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        if names.texts.is_empty() && names.values.is_empty() {
             return None;
         }
         let claims: Map<String, Value> = serde_json::from_slice(json).unwrap_or_default();
-        Some(Arc::new(Claims(names.iter().map(|name| claims.get(&**name).and_then(text)).collect())))
+        Some(Arc::new(Claims {
+            texts: names.texts.iter().map(|name| claims.get(&**name).and_then(text)).collect(),
+            values: names.values.iter().map(|name| claims.get(&**name).cloned()).collect(),
+        }))
     }
+}
+
+fn number_of(name: &str, names: &mut Vec<Box<str>>) -> usize {
+    names.iter().position(|known| **known == *name).unwrap_or_else(|| {
+        names.push(name.into());
+        names.len() - 1
+    })
 }
 
 /// A claim as text: a string as it is, a number or a truth value as JSON has it. Lists, objects and empty strings are as
@@ -57,10 +79,16 @@ fn text(claim: &Value) -> Option<Box<str>> {
 }
 
 impl Claims {
-    /// The claim of that number, if the token has it.
+    /// The claim of that number, if the token has it and it has a text.
     #[must_use]
     pub fn value(&self, number: usize) -> Option<&str> {
-        self.0.get(number)?.as_deref()
+        self.texts.get(number)?.as_deref()
+    }
+
+    /// The claim that was asked for as it is, by its number, if the token has it.
+    #[must_use]
+    pub fn json(&self, number: usize) -> Option<&Value> {
+        self.values.get(number)?.as_ref()
     }
 }
 
@@ -89,5 +117,17 @@ mod tests {
         assert_eq!([0, 1, 2, 3].map(|number| claims.value(number)), [Some("acme"), Some("7"), None, None]);
         let claims = wanted.read(b"{\"tenant\":\"\",\"level\":true}").unwrap();
         assert_eq!([0, 1].map(|number| claims.value(number)), [None, Some("true")]);
+        assert!(claims.json(0).is_none());
+    }
+
+    #[test]
+    fn claims_are_kept_as_they_are_where_somebody_wants_that() {
+        let wanted = WantedClaims::default();
+        assert_eq!(["roles", "sub", "roles"].map(|name| wanted.want_json(name)), [0, 1, 0]);
+        assert_eq!(wanted.want("sub"), 0);
+        let claims = wanted.read(b"{\"roles\":[\"a\",\"b\"],\"sub\":\"x\",\"other\":1}").unwrap();
+        assert_eq!(claims.json(0), Some(&serde_json::json!(["a", "b"])));
+        assert_eq!((claims.json(1).and_then(|sub| sub.as_str()), claims.value(0)), (Some("x"), Some("x")));
+        assert_eq!((claims.json(2), claims.value(1)), (None, None));
     }
 }

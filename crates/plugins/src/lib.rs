@@ -5,6 +5,7 @@
 
 pub mod acl;
 pub mod basic_auth;
+pub mod authorization;
 pub mod bot_detection;
 pub mod canary;
 pub mod circuit_breaker;
@@ -60,6 +61,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<request_size_limiting::RequestSizeLimiting>(),
     plugin::room::<acl::Acl>(),
     plugin::room::<forward_auth::ForwardAuth>(),
+    plugin::room::<authorization::Authorization>(),
     plugin::room::<rate_limit_status::RateLimitStatus>(),
     plugin::room::<rate_limiting_advanced::RateLimitingAdvanced>(),
     plugin::room::<rate_limiting::RateLimiting>(),

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 const REFERENCE: &str = include_str!("reference.json");
 
 /// Plugins that Kong has none of.
-const OURS: [&str; 6] =
-    ["circuit-breaker", "concurrency-limit", "forward-auth", "rate-limit-status", "upstream-retry", "usage"];
+const OURS: [&str; 7] =
+    ["authorization", "circuit-breaker", "concurrency-limit", "forward-auth", "rate-limit-status", "upstream-retry", "usage"];
 
 const HEADINGS: [&str; 4] = ["## What it does", "## Example", "## Behaviour", "## Differences from Kong"];
 
