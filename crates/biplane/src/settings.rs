@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -44,10 +44,29 @@ pub struct FromEnvironment {
     pub dns_order: engine::DnsOrder,
     /// Where usage is kept, if anywhere.
     pub usage: Option<usage::Settings>,
+    /// Where secrets are looked up, and how often.
+    pub secrets: Secrets,
     /// Everything that was given, for `GET /`.
     pub given: Environment,
     /// What was given and is not honoured.
     pub warnings: Vec<String>,
+}
+
+/// How references to secrets are looked up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Secrets {
+    /// The folder of secrets where a vault names no other, if it is not the usual one.
+    pub folder: Option<PathBuf>,
+    /// Time between two look-ups where neither reference nor vault says; none of the default, zero is never.
+    pub interval: Option<Duration>,
+}
+
+impl Secrets {
+    /// Time between two look-ups; none is never.
+    pub fn interval(&self) -> Option<Duration> {
+        const USUAL: Duration = Duration::from_secs(60);
+        Some(self.interval.unwrap_or(USUAL)).filter(|interval| !interval.is_zero())
+    }
 }
 
 /// Reads the process's environment.
@@ -81,8 +100,18 @@ pub fn from_environment(
         return Err(reading.problems.join("\n"));
     }
     let usage = reading.usage(&given);
-    let Reading { settings, servers: dns_servers, order: dns_order, .. } = reading;
-    Ok(FromEnvironment { settings, admin_tls, status_tls, dns_servers, dns_order, usage, given, warnings })
+    let Reading { settings, servers: dns_servers, order: dns_order, secrets, .. } = reading;
+    Ok(FromEnvironment {
+        settings,
+        admin_tls,
+        status_tls,
+        dns_servers,
+        dns_order,
+        usage,
+        secrets,
+        given,
+        warnings,
+    })
 }
 
 fn unhonoured_values(given: &Environment) -> Vec<String> {
@@ -109,6 +138,7 @@ struct Reading {
     order: engine::DnsOrder,
     usage_interval: Option<Duration>,
     usage_retention_days: Option<u32>,
+    secrets: Secrets,
     problems: Vec<String>,
 }
 
@@ -181,6 +211,25 @@ impl Reading {
                 let mut days = 0;
                 self.value(name, value, &mut days);
                 self.usage_retention_days = Some(days);
+            }
+            _ => return self.apply_secrets(name, value),
+        }
+        true
+    }
+
+    /// Settings of secrets by reference.
+    fn apply_secrets(&mut self, name: &str, value: &str) -> bool {
+        match name {
+            "vault_file_path" if !value.starts_with('/') => {
+                self.wrong(name, value, "the full path of a folder")
+            }
+            "vault_file_path" => self.secrets.folder = Some(value.into()),
+            "secrets_interval" => {
+                let given = duration(value);
+                self.secrets.interval = given.filter(|given| given.is_zero() || given.as_millis() >= 1000);
+                if self.secrets.interval.is_none() {
+                    self.wrong(name, value, "a time from 1s on, or 0 for never");
+                }
             }
             _ => return false,
         }
@@ -404,6 +453,16 @@ mod tests {
             ("KONG_USAGE_RETENTION_DAYS", "-1"),
         ];
         assert_eq!(read(&wrong).unwrap_err().lines().count(), 3);
+    }
+
+    #[test]
+    fn secrets_are_looked_up_as_the_settings_say() {
+        let secrets = |variables: &[(&str, &str)]| read(variables).unwrap().secrets;
+        assert_eq!(secrets(&[]).interval(), Some(Duration::from_secs(60)));
+        let given = secrets(&[("KONG_SECRETS_INTERVAL", "0"), ("KONG_VAULT_FILE_PATH", "/secrets")]);
+        assert_eq!((given.interval(), given.folder.as_deref()), (None, Some(Path::new("/secrets"))));
+        let wrong = [("KONG_SECRETS_INTERVAL", "10ms"), ("KONG_VAULT_FILE_PATH", "secrets")];
+        assert_eq!(read(&wrong).unwrap_err().lines().count(), 2);
     }
 
     #[test]

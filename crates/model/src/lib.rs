@@ -13,6 +13,7 @@ pub mod pem;
 pub mod problem;
 mod render;
 pub mod schema;
+pub mod secret;
 pub mod targets;
 mod yaml;
 
