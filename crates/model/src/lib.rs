@@ -14,6 +14,7 @@ pub mod problem;
 mod render;
 pub mod schema;
 pub mod secret;
+pub mod subject;
 pub mod targets;
 mod yaml;
 

@@ -10,6 +10,7 @@
 
 pub mod admin;
 pub mod build;
+pub mod certificate;
 pub mod claims;
 mod client;
 pub mod clock;

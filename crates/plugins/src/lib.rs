@@ -12,10 +12,12 @@ pub mod correlation_id;
 pub mod cors;
 pub mod fault_injection;
 pub mod file_log;
+pub mod header_cert_auth;
 pub mod ip_restriction;
 pub mod jwt;
 pub mod key_auth;
 pub mod mirror;
+pub mod mtls_auth;
 pub mod prometheus;
 pub mod proxy_cache;
 pub mod rate_limit_status;
@@ -44,8 +46,10 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<correlation_id::CorrelationId>(),
     plugin::room::<bot_detection::BotDetection>(),
     plugin::room::<cors::Cors>(),
+    plugin::room::<mtls_auth::MtlsAuth>(),
     plugin::room::<jwt::Jwt>(),
     plugin::room::<key_auth::KeyAuth>(),
+    plugin::room::<header_cert_auth::HeaderCertAuth>(),
     plugin::room::<tls_handshake_modifier::TlsHandshakeModifier>(),
     plugin::room::<ip_restriction::IpRestriction>(),
     plugin::room::<request_size_limiting::RequestSizeLimiting>(),

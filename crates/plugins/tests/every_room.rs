@@ -312,6 +312,15 @@ fn the_catalog_holds_every_schema_and_entity_once() {
     let catalog = plugins::catalog();
     assert_eq!(catalog.plugins.len(), ROOMS.len());
     let entities: BTreeSet<&str> = catalog.entities.iter().map(|entity| entity.name).collect();
-    assert_eq!(entities, BTreeSet::from(["acls", "jwt_secrets", "keyauth_credentials"]));
+    assert_eq!(
+        entities,
+        BTreeSet::from([
+            "acls",
+            "header_cert_auth_credentials",
+            "jwt_secrets",
+            "keyauth_credentials",
+            "mtls_auth_credentials",
+        ])
+    );
     assert_eq!(entities.len(), catalog.entities.len());
 }

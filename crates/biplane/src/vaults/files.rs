@@ -6,8 +6,8 @@ use std::path::{Component, Path};
 
 use model::secret::Secret;
 
-/// The largest secret, in bytes: there is no certificate chain near it.
-const LARGEST: u64 = 1 << 20;
+/// The largest secret, in bytes. Lists of revoked certificates are the longest there are.
+const LARGEST: u64 = 4 << 20;
 
 /// The content of the file `resource` in `folder`, without the line end behind it.
 ///
