@@ -57,7 +57,8 @@ impl Certificates {
     }
 
     /// Writes them to `folder`, and returns the placeholders by which texts of the case name them: `cert.NAME` and
-    /// `cert_key.NAME` are PEM for double-quoted texts, `cert_file.NAME` and `cert_key_file.NAME` the files.
+    /// `cert_key.NAME` are PEM for double-quoted texts, `cert_file.NAME` and `cert_key_file.NAME` the files, `cert_url.NAME` is
+    /// percent-encoded PEM.
     pub fn placeholders(&self, folder: &Path) -> std::io::Result<Vec<(String, String)>> {
         let mut values = Vec::new();
         for (name, Made { certificate, key }) in &self.made {
@@ -67,6 +68,8 @@ impl Certificates {
                 values.push((format!("{kind}.{name}"), text.replace("\r\n", "\n").replace('\n', "\\n")));
                 values.push((format!("{kind}_file.{name}"), file.display().to_string()));
             }
+            let lines = certificate.lines().map(|line| line.replace(' ', "%20"));
+            values.push((format!("cert_url.{name}"), lines.collect::<Vec<_>>().join("%0A")));
         }
         Ok(values)
     }

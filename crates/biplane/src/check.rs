@@ -1,4 +1,5 @@
-//! `biplane check`: every problem of declarative files at once. It opens no port and touches no file but those.
+//! `biplane check`: every problem of declarative files at once. It opens no port and touches no file but those, and the
+//! secrets that they refer to.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -6,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use engine::{DnsSettings, Gateway, Resolver};
+use model::declarative::load_with;
 use model::{Catalog, Config, Problem, Severity, Source};
 use plugin::Services;
 use plugin::clock::Clock;
@@ -13,6 +15,7 @@ use serde_json::Value;
 
 use crate::cli::Check;
 use crate::run::say;
+use crate::vaults::ProcessVaults;
 use crate::{COULD_NOT_START, WRONG_INPUT};
 
 /// Checks the files.
@@ -44,6 +47,7 @@ pub fn run(arguments: &Check) -> ExitCode {
 
 struct Checker {
     catalog: Catalog,
+    vaults: ProcessVaults,
     services: Arc<Services>,
     resolver: Arc<Resolver>,
 }
@@ -52,6 +56,9 @@ impl Checker {
     fn new() -> io::Result<Self> {
         Ok(Self {
             catalog: plugins::catalog(),
+            vaults: ProcessVaults::of_process(
+                std::env::var_os("KONG_VAULT_FILE_PATH").as_deref().map(Path::new),
+            ),
             services: Services::new(1, Clock::default(), true),
             resolver: Resolver::start(DnsSettings::default())?,
         })
@@ -77,7 +84,7 @@ impl Checker {
     }
 
     fn check(&self, name: &str, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
-        let config = Arc::new(model::declarative::load(name, text, &self.catalog)?);
+        let config = Arc::new(load_with(name, text, &self.catalog, &self.vaults)?);
         let honoured = Gateway::check(config.clone(), plugins::ROOMS, &self.services, &self.resolver);
         honoured.map_err(|problems| [config.warnings.clone(), problems].concat())?;
         Ok(config)

@@ -15,6 +15,7 @@ mod settings;
 mod start;
 mod tls;
 mod upgrade;
+mod vaults;
 mod watch;
 
 use std::process::ExitCode;

@@ -1,18 +1,23 @@
 //! The configuration's text, whether it came from the file or by the Admin API, and how another one takes its place.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use control::Source;
 use engine::Gateway;
 use model::courtesy::courteously;
+use model::declarative::load_with;
 use model::node::Span;
 use model::{Catalog, Config, Place, Problem};
+
+use crate::vaults::{ProcessVaults, Renewal};
 
 /// Where the configuration comes from: the text now served, and how to serve another.
 pub struct Origin {
     file: String,
     catalog: Catalog,
+    vaults: Arc<ProcessVaults>,
     gateway: Arc<Gateway>,
     text: Mutex<Arc<String>>,
     /// The text came by the Admin API, and stands in no file.
@@ -27,10 +32,16 @@ pub struct Origin {
 
 impl Origin {
     /// What `gateway` serves, with its text and the name that problems are told with.
-    pub fn new(file: String, catalog: Catalog, gateway: Arc<Gateway>, text: String) -> Self {
+    pub fn new(
+        file: String,
+        (catalog, vaults): (Catalog, Arc<ProcessVaults>),
+        gateway: Arc<Gateway>,
+        text: String,
+    ) -> Self {
         Self {
             file,
             catalog,
+            vaults,
             gateway,
             text: Mutex::new(Arc::new(text)),
             posted: AtomicBool::default(),
@@ -45,13 +56,15 @@ impl Origin {
     /// # Errors
     /// Every problem of `text`; what was served stays.
     pub fn replace(&self, text: &Arc<String>) -> Result<Arc<Config>, Vec<Problem>> {
-        self.replace_with(text, false, |text| model::declarative::load(&self.file, text, &self.catalog))
+        self.replace_with(text, false, |text| self.load(text))
+    }
+
+    fn load(&self, text: &str) -> Result<Config, Vec<Problem>> {
+        load_with(&self.file, text, &self.catalog, &*self.vaults)
     }
 
     fn post(&self, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
-        self.replace_with(&Arc::new(text.to_owned()), true, |text| {
-            model::declarative::load(&self.file, text, &self.catalog)
-        })
+        self.replace_with(&Arc::new(text.to_owned()), true, |text| self.load(text))
     }
 
     fn replace_with(
@@ -60,19 +73,41 @@ impl Origin {
         posted: bool,
         load: impl FnOnce(&str) -> Result<Config, Vec<Problem>>,
     ) -> Result<Arc<Config>, Vec<Problem>> {
-        let _one_at_a_time = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let one_at_a_time = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.settled.load(Ordering::Acquire) {
             let problem = "the gateway is being upgraded: send the configuration again in a moment";
             return Err(vec![Problem::new(Place(Vec::new()), Span::default(), problem.to_owned())]);
         }
-        let config = courteously(|| {
-            let config = Arc::new(load(text)?);
-            self.gateway.reload(config.clone())?;
-            Ok::<_, Vec<Problem>>(config)
-        })?;
+        let config = courteously(|| self.serve(&one_at_a_time, load(text)?))?;
         *self.text.lock().unwrap_or_else(PoisonError::into_inner) = text.clone();
         self.posted.store(posted, Ordering::Release);
         Ok(config)
+    }
+
+    /// Only who has the right to replace may call it.
+    fn serve(&self, _right: &MutexGuard<'_, ()>, config: Config) -> Result<Arc<Config>, Vec<Problem>> {
+        let config = Arc::new(config);
+        self.gateway.reload(config.clone())?;
+        Ok(config)
+    }
+
+    /// Looks every secret up again, and serves the same text with those that have changed. Whether there were any.
+    ///
+    /// # Errors
+    /// What is wrong with the text now; what was served stays.
+    pub fn renew_secrets(&self) -> Result<bool, Vec<Problem>> {
+        let right = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let served = self.gateway.config();
+        if served.secrets.is_empty() || self.settled.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        let config = self.load(&self.text())?;
+        let values =
+            |config: &Config| config.secrets.iter().map(|found| found.value.clone()).collect::<Vec<_>>();
+        if values(&config) == values(&served) {
+            return Ok(false);
+        }
+        self.serve(&right, config).map(|_| true)
     }
 
     /// Takes no other text from now on, and tells the one that no file has. Nothing that was said to be served can be
@@ -105,6 +140,30 @@ impl Origin {
                 tracing::error!(count = problems.len(), "responses of OCSP could not be read again");
             }
         }
+    }
+
+    /// The secrets in use are looked up again when their time is over, by a thread of its own, which tells `changed` when
+    /// one has another value.
+    ///
+    /// # Errors
+    /// When there can be no such thread.
+    pub fn watch_secrets(
+        self: &Arc<Self>,
+        mut renewal: Renewal,
+        changed: impl Fn() -> bool + Send + 'static,
+    ) -> std::io::Result<()> {
+        let origin = Arc::clone(self);
+        std::thread::Builder::new().name("secrets".to_owned()).spawn(move || {
+            loop {
+                let config = origin.gateway.config();
+                if renewal.changed(&config.secrets, &*origin.vaults, Instant::now()) && !changed() {
+                    return;
+                }
+                drop(config);
+                std::thread::sleep(renewal.pause(Instant::now()));
+            }
+        })?;
+        Ok(())
     }
 
     /// Whether `text` is what is served.
@@ -161,7 +220,8 @@ mod tests {
         let services = Services::new(1, Clock::default(), true);
         let mut nothing = Inheritance::default();
         let gateway = start_gateway(&places, &environment, &services, config, &mut nothing).unwrap();
-        Origin::new("kong.yml".to_owned(), plugins::catalog(), gateway, text.to_string())
+        let sources = (plugins::catalog(), Arc::new(ProcessVaults::of_process(None)));
+        Origin::new("kong.yml".to_owned(), sources, gateway, text.to_string())
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::serve::Serving;
 use crate::settings::{self, Environment, FromEnvironment};
 use crate::start::{Failure, Options, Places, Started, start};
 use crate::upgrade::{Inheritance, Invocation, Word};
+use crate::vaults::Renewal;
 use crate::{COULD_NOT_START, WRONG_INPUT};
 use crate::{conf, listen, service_manager, tls, watch};
 
@@ -25,6 +26,8 @@ const EMPTY: &str = "_format_version: \"3.0\"\n";
 pub enum Event {
     /// A file may have changed, or somebody asks to read them again.
     Reload,
+    /// A secret has another value.
+    Secrets,
     /// Let another process take over.
     Upgrade,
     /// What that process has said.
@@ -95,6 +98,10 @@ fn begin<'a>(
         started.origin.mark_posted();
     }
     warn(&started);
+    let changes = events.0.clone();
+    let renewal = Renewal::new(environment.secrets.interval());
+    let watched = started.origin.watch_secrets(renewal, move || changes.send(Event::Secrets).is_ok());
+    watched.map_err(|error| Refusal::Start(error.to_string()))?;
     Ok(Serving::new(started, arguments, invocation, (places, environment), events))
 }
 

@@ -82,6 +82,9 @@ impl<'a> Serving<'a> {
             match self.events.recv() {
                 Ok(Event::Reload) if self.upgrade.successor.is_some() => self.upgrade.reload_waits = true,
                 Ok(Event::Reload) => self.reload(),
+                // The process that takes over looks them up itself.
+                Ok(Event::Secrets) if self.upgrade.successor.is_some() => {}
+                Ok(Event::Secrets) => self.renew_secrets(),
                 Ok(Event::Upgrade) => self.begin_upgrade(),
                 Ok(Event::Heard(Word::Ready)) => return self.leave(),
                 Ok(Event::Heard(word)) => self.end_upgrade(word),
@@ -151,9 +154,28 @@ impl<'a> Serving<'a> {
         self.reload_settings();
         match &self.arguments.file {
             Some(file) => self.reload_file(file),
-            None => self.started.origin.renew(),
+            None => self.renew(),
         }
         service_manager::ready();
+    }
+
+    /// Serves the same with files and secrets that may have changed.
+    fn renew(&self) {
+        self.started.origin.renew();
+        self.renew_secrets();
+    }
+
+    fn renew_secrets(&self) {
+        match self.started.origin.renew_secrets() {
+            Ok(true) => tracing::info!("reloaded: secrets have changed"),
+            Ok(false) => {}
+            Err(problems) => {
+                for problem in &problems {
+                    tracing::error!(place = %problem.place, "{}", problem.message);
+                }
+                tracing::error!("secrets not exchanged: the old configuration keeps serving");
+            }
+        }
     }
 
     fn reload_settings(&mut self) {
@@ -219,7 +241,7 @@ impl<'a> Serving<'a> {
         };
         if self.started.origin.serves(&text) {
             tracing::info!(file = %file.display(), "not reloaded: nothing has changed");
-            return self.started.origin.renew();
+            return self.renew();
         }
         match self.started.origin.replace(&text) {
             Ok(config) => {

@@ -46,10 +46,29 @@ pub struct FromEnvironment {
     pub discovery_folder: Option<PathBuf>,
     /// Where usage is kept, if anywhere.
     pub usage: Option<usage::Settings>,
+    /// Where secrets are looked up, and how often.
+    pub secrets: Secrets,
     /// Everything that was given, for `GET /`.
     pub given: Environment,
     /// What was given and is not honoured.
     pub warnings: Vec<String>,
+}
+
+/// How references to secrets are looked up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Secrets {
+    /// The folder of secrets where a vault names no other, if it is not the usual one.
+    pub folder: Option<PathBuf>,
+    /// Time between two look-ups where neither reference nor vault says; none of the default, zero is never.
+    pub interval: Option<Duration>,
+}
+
+impl Secrets {
+    /// Time between two look-ups; none is never.
+    pub fn interval(&self) -> Option<Duration> {
+        const USUAL: Duration = Duration::from_secs(60);
+        Some(self.interval.unwrap_or(USUAL)).filter(|interval| !interval.is_zero())
+    }
 }
 
 /// Reads the process's environment.
@@ -84,7 +103,7 @@ pub fn from_environment(
     }
     let usage = reading.usage(&given);
     let discovery_folder = place(&given, "discovery_folder", "discovery");
-    let Reading { settings, servers: dns_servers, order: dns_order, .. } = reading;
+    let Reading { settings, servers: dns_servers, order: dns_order, secrets, .. } = reading;
     Ok(FromEnvironment {
         settings,
         admin_tls,
@@ -93,6 +112,7 @@ pub fn from_environment(
         dns_order,
         discovery_folder,
         usage,
+        secrets,
         given,
         warnings,
     })
@@ -128,6 +148,7 @@ struct Reading {
     order: engine::DnsOrder,
     usage_interval: Option<Duration>,
     usage_retention_days: Option<u32>,
+    secrets: Secrets,
     problems: Vec<String>,
 }
 
@@ -202,6 +223,25 @@ impl Reading {
                 let mut days = 0;
                 self.value(name, value, &mut days);
                 self.usage_retention_days = Some(days);
+            }
+            _ => return self.apply_secrets(name, value),
+        }
+        true
+    }
+
+    /// Settings of secrets by reference.
+    fn apply_secrets(&mut self, name: &str, value: &str) -> bool {
+        match name {
+            "vault_file_path" if !value.starts_with('/') => {
+                self.wrong(name, value, "the full path of a folder")
+            }
+            "vault_file_path" => self.secrets.folder = Some(value.into()),
+            "secrets_interval" => {
+                let given = duration(value);
+                self.secrets.interval = given.filter(|given| given.is_zero() || given.as_millis() >= 1000);
+                if self.secrets.interval.is_none() {
+                    self.wrong(name, value, "a time from 1s on, or 0 for never");
+                }
             }
             _ => return false,
         }
@@ -433,6 +473,16 @@ mod tests {
         let both = [("KONG_PREFIX", "/var/lib/biplane"), ("KONG_DISCOVERY_FOLDER", "/data/lists")];
         assert_eq!(folder(&both), Some("/data/lists".into()));
         assert!(read(&[("KONG_DISCOVERY_FOLDER", "")]).is_err());
+    }
+
+    #[test]
+    fn secrets_are_looked_up_as_the_settings_say() {
+        let secrets = |variables: &[(&str, &str)]| read(variables).unwrap().secrets;
+        assert_eq!(secrets(&[]).interval(), Some(Duration::from_secs(60)));
+        let given = secrets(&[("KONG_SECRETS_INTERVAL", "0"), ("KONG_VAULT_FILE_PATH", "/secrets")]);
+        assert_eq!((given.interval(), given.folder.as_deref()), (None, Some(Path::new("/secrets"))));
+        let wrong = [("KONG_SECRETS_INTERVAL", "10ms"), ("KONG_VAULT_FILE_PATH", "secrets")];
+        assert_eq!(read(&wrong).unwrap_err().lines().count(), 2);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use control::Control;
 use engine::gateway::Parts;
 use engine::{Address, DnsSettings, Gateway, Listener, Resolver, StartError, TlsSettings};
+use model::declarative::load_with;
 use model::{Config, Problem};
 use plugin::Services;
 use plugin::clock::Clock;
@@ -20,6 +21,7 @@ use crate::secure;
 use crate::settings::FromEnvironment;
 use crate::tls;
 use crate::upgrade::{Given, Inheritance, Role};
+use crate::vaults::ProcessVaults;
 
 /// What to serve, and where.
 pub struct Options<'a> {
@@ -146,7 +148,8 @@ pub struct Started {
 pub fn start(options: Options<'_>, inheritance: &mut Inheritance) -> Result<Started, Failure> {
     let Options { file, text, places, environment } = options;
     let catalog = plugins::catalog();
-    let config = model::declarative::load(&file, &text, &catalog).map_err(Failure::Configuration)?;
+    let vaults = Arc::new(ProcessVaults::of_process(environment.secrets.folder.as_deref()));
+    let config = load_with(&file, &text, &catalog, &*vaults).map_err(Failure::Configuration)?;
     secure::add_default_certificates(places, environment).map_err(Failure::Certificate)?;
     let admin = bind(&places.admin, &environment.admin_tls, "--admin-listen", inheritance)?;
     let status = bind(&places.status, &environment.status_tls, "--status-listen", inheritance)?;
@@ -156,7 +159,7 @@ pub fn start(options: Options<'_>, inheritance: &mut Inheritance) -> Result<Star
         services.keep_usage(usage.clone());
     }
     let gateway = start_gateway(places, environment, &services, config, inheritance)?;
-    let mut origin = Origin::new(file, catalog, gateway.clone(), text);
+    let mut origin = Origin::new(file, (catalog, vaults), gateway.clone(), text);
     origin.has_staples = !tls::staples(&environment.settings.tls).is_empty();
     let origin = Arc::new(origin);
     let control = Arc::new(Control {

@@ -51,7 +51,14 @@ impl Drop for Folder {
 }
 
 fn check(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_biplane")).arg("check").args(arguments).output().unwrap()
+    let secrets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/secrets/files");
+    Command::new(env!("CARGO_BIN_EXE_biplane"))
+        .arg("check")
+        .args(arguments)
+        .env("KONG_VAULT_FILE_PATH", secrets)
+        .env("DEMO_REDIS", r#"{"host": "redis.test"}"#)
+        .output()
+        .unwrap()
 }
 
 fn stderr(output: &Output) -> String {

@@ -46,21 +46,30 @@ impl Compiler<'_> {
     /// # Errors
     /// Everything in the configuration that cannot be honoured.
     pub fn compile(&self, config: Arc<Config>) -> Result<Snapshot, Vec<Problem>> {
-        let matched = matched_routes(&config);
-        let mut problems = unsupported(&config);
+        self.attempt(&config).map_err(|problems| {
+            // Whoever found a problem may have told the value that is wrong, and it may be a secret.
+            let told =
+                |problem: Problem| Problem { message: config.without_secrets(problem.message), ..problem };
+            problems.into_iter().map(told).collect()
+        })
+    }
+
+    fn attempt(&self, config: &Arc<Config>) -> Result<Snapshot, Vec<Problem>> {
+        let matched = matched_routes(config);
+        let mut problems = unsupported(config);
         let purpose = if self.services.dry_run { Purpose::Check } else { Purpose::Serve };
-        let listings = discovery::compile(&config, self.resolver, self.tls, purpose, &mut problems);
-        let balancers = Balancers::with_listings(&config, self.resolver, &listings);
-        let (terminator, trusts) = self.prepare_tls(&config, &mut problems);
+        let listings = discovery::compile(config, self.resolver, self.tls, purpose, &mut problems);
+        let balancers = Balancers::with_listings(config, self.resolver, &listings);
+        let (terminator, trusts) = self.prepare_tls(config, &mut problems);
         let certificates = terminator.certificates();
-        let checks = Checks::compile(&config, &balancers, self.tls, certificates, &mut problems);
+        let checks = Checks::compile(config, &balancers, self.tls, certificates, &mut problems);
         let shared = Shared::default();
-        let instances = self.build_plugins(&config, &matched, &shared, &mut problems);
-        let streams = stream::Routes::compile(&config, routable(&config), self.services, &mut problems);
-        let of_requests = routable(&config).filter(|(_, route)| layer_of(route) == Layer::Requests);
+        let instances = self.build_plugins(config, &matched, &shared, &mut problems);
+        let streams = stream::Routes::compile(config, routable(config), self.services, &mut problems);
+        let of_requests = routable(config).filter(|(_, route)| layer_of(route) == Layer::Requests);
         let router = Router::compile(of_requests).map_err(|(ordinal, message)| {
             let entity = config.routes[ordinal].id;
-            at(&config, "routes", entity, "paths", &message)
+            at(config, "routes", entity, "paths", &message)
         });
         let router = match router {
             Ok(router) if problems.is_empty() => router,
@@ -70,9 +79,9 @@ impl Compiler<'_> {
                 return Err(problems);
             }
         };
-        let plugins = Plugins::new(self.definitions, &config);
+        let plugins = Plugins::new(self.definitions, config);
         let chain_of = |route: Option<Uuid>, service: Option<Uuid>| plugins.chain(route, service);
-        let detours = detour::compile(&config, &shared, &balancers, &trusts);
+        let detours = detour::compile(config, &shared, &balancers, &trusts);
         let ordinals: AHashMap<Uuid, usize> =
             config.services.iter().enumerate().map(|(ordinal, service)| (service.id, ordinal)).collect();
         let routes: Vec<CompiledRoute> = offering(3_000, matched.into_iter())
@@ -96,7 +105,7 @@ impl Compiler<'_> {
             warm,
             detours,
             terminator,
-            config,
+            config: config.clone(),
         })
     }
 

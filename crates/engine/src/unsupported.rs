@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use model::courtesy::offering;
 use model::entity::Upstream;
 use model::problem::Step;
-use model::{Config, Place, Problem, Value};
+use model::{Config, Place, Problem};
 use uuid::Uuid;
 
 use crate::balance;
@@ -15,7 +14,6 @@ use crate::stream::demands;
 pub fn unsupported(config: &Config) -> Vec<Problem> {
     let mut problems = demands::problems(config);
     problems.extend(upstreams(config));
-    problems.extend(secrets(config));
     problems
 }
 
@@ -34,37 +32,4 @@ fn upstreams(config: &Config) -> Vec<Problem> {
         found.map(problem).collect::<Vec<_>>()
     };
     config.upstreams.iter().flat_map(refused).collect()
-}
-
-/// References to vaults in plugin settings and credentials: used literally they would be well-known secrets.
-fn secrets(config: &Config) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let message = "references to vaults are not resolved by this version; write the value itself";
-    for schema in config.schemas() {
-        for entity in offering(200, config.entities(schema.name).iter()) {
-            if !entity.mentions("{vault://") {
-                continue;
-            }
-            if let Some(field) = reference_in(&entity.set_fields()) {
-                problems.push(at(config, schema.name, entity.id, &field, message));
-            }
-        }
-    }
-    problems
-}
-
-/// The dotted path of the first vault reference in a value.
-fn reference_in(value: &Value) -> Option<String> {
-    let join = |name: String, rest: String| if rest.is_empty() { name } else { format!("{name}.{rest}") };
-    match value {
-        Value::String(text) => (text.starts_with("{vault://") && text.ends_with('}')).then(String::new),
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .find_map(|(index, item)| Some(join(index.to_string(), reference_in(item)?))),
-        Value::Object(fields) => {
-            fields.iter().find_map(|(name, field)| Some(join(name.clone(), reference_in(field)?)))
-        }
-        _ => None,
-    }
 }

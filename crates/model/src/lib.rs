@@ -13,6 +13,8 @@ pub mod pem;
 pub mod problem;
 mod render;
 pub mod schema;
+pub mod secret;
+pub mod subject;
 pub mod targets;
 mod yaml;
 

@@ -16,7 +16,7 @@ use wire::{Headers, Known};
 use crate::build::{Build, Shared};
 use crate::clock::Clock;
 use crate::detour::Detours;
-use crate::exchange::{Client, Exchange, Matched, Scheme, Source, Timeouts, Trouble, Try};
+use crate::exchange::{Client, Exchange, Matched, Scheme, Source, Timeouts, Tls, Trouble, Try};
 use crate::flow::Flow;
 use crate::guard::{Instead, Nowhere};
 use crate::reply::Body;
@@ -72,6 +72,10 @@ pub struct Harness {
     runtime: Runtime,
     /// The address requests come from.
     pub peer: SocketAddr,
+    /// What the handshake of the connection came to; none in cleartext.
+    pub tls: Option<Rc<Tls>>,
+    /// Whether requests come from one of `trusted_ips`.
+    pub trusted: bool,
     /// Names of detours that lead to nobody, see [`Detour::name`](crate::Detour::name).
     pub unreachable: Arc<Mutex<Vec<String>>>,
     /// The healthy targets of every service; the first that may be chosen is asked.
@@ -197,6 +201,8 @@ impl Harness {
             routes: Vec::new(),
             runtime: runtime().map_err(|error| error.to_string())?,
             peer: SocketAddr::from(([127, 0, 0, 1], 40_000)),
+            tls: None,
+            trusted: false,
             unreachable: Arc::default(),
             targets: vec![SocketAddr::from(([127, 0, 0, 1], 9001))],
             upstream: UpstreamResponse::default(),
@@ -328,9 +334,9 @@ impl Harness {
             peer: self.peer,
             local: SocketAddr::from(([127, 0, 0, 1], 8000)),
             ip: self.peer.ip(),
-            trusted: false,
-            scheme: Scheme::Http,
-            tls: None,
+            trusted: self.trusted,
+            scheme: if self.tls.is_some() { Scheme::Https } else { Scheme::Http },
+            tls: self.tls.clone(),
             announced: None,
         };
         let mut text = head.to_owned();

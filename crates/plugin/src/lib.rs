@@ -12,6 +12,7 @@
 pub mod admin;
 pub mod authorization;
 pub mod build;
+pub mod certificate;
 pub mod claims;
 mod client;
 pub mod clock;

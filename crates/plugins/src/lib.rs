@@ -4,8 +4,8 @@
 //! and an entry in [`ROOMS`].
 
 pub mod acl;
-pub mod basic_auth;
 pub mod authorization;
+pub mod basic_auth;
 pub mod bot_detection;
 pub mod canary;
 pub mod circuit_breaker;
@@ -14,13 +14,15 @@ pub mod correlation_id;
 pub mod cors;
 pub mod fault_injection;
 pub mod file_log;
-pub mod hmac_auth;
 pub mod forward_auth;
+pub mod header_cert_auth;
+pub mod hmac_auth;
 pub mod ip_restriction;
 pub mod jwt;
 pub mod key_auth;
 pub mod ldap_auth;
 pub mod mirror;
+pub mod mtls_auth;
 pub mod oauth2_introspection;
 pub mod prometheus;
 pub mod proxy_cache;
@@ -51,11 +53,13 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<bot_detection::BotDetection>(),
     plugin::room::<cors::Cors>(),
     plugin::room::<oauth2_introspection::Oauth2Introspection>(),
+    plugin::room::<mtls_auth::MtlsAuth>(),
     plugin::room::<jwt::Jwt>(),
     plugin::room::<key_auth::KeyAuth>(),
     plugin::room::<ldap_auth::LdapAuth>(),
     plugin::room::<basic_auth::BasicAuth>(),
     plugin::room::<hmac_auth::HmacAuth>(),
+    plugin::room::<header_cert_auth::HeaderCertAuth>(),
     plugin::room::<tls_handshake_modifier::TlsHandshakeModifier>(),
     plugin::room::<ip_restriction::IpRestriction>(),
     plugin::room::<request_size_limiting::RequestSizeLimiting>(),

@@ -13,8 +13,15 @@ use serde_json::{Value, json};
 const REFERENCE: &str = include_str!("reference.json");
 
 /// Plugins that Kong has none of.
-const OURS: [&str; 7] =
-    ["authorization", "circuit-breaker", "concurrency-limit", "forward-auth", "rate-limit-status", "upstream-retry", "usage"];
+const OURS: [&str; 7] = [
+    "authorization",
+    "circuit-breaker",
+    "concurrency-limit",
+    "forward-auth",
+    "rate-limit-status",
+    "upstream-retry",
+    "usage",
+];
 
 const HEADINGS: [&str; 4] = ["## What it does", "## Example", "## Behaviour", "## Differences from Kong"];
 
@@ -316,10 +323,7 @@ fn the_catalog_holds_every_schema_and_entity_once() {
         entities,
         BTreeSet::from([
             "acls",
-            "basicauth_credentials",
-            "hmacauth_credentials",
-            "jwt_secrets",
-            "keyauth_credentials"
+    [];
         ])
     );
     assert_eq!(entities.len(), catalog.entities.len());

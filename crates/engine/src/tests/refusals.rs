@@ -32,14 +32,11 @@ services:
 - {name: plain, url: 'http://10.0.0.1'}
 upstreams:
 - {name: balanced, hash_on: cookie, hash_on_cookie: c, hash_on_cookie_path: '/;'}
-consumers:
-- {username: '{vault://env/name}'}
 ",
     );
-    assert_eq!(found.len(), 3, "{found:?}");
+    assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0].starts_with("routes.protocols: ") && found[0].contains("over 'tcp'"), "{found:?}");
     assert!(found[1].starts_with("upstreams.hash_on_cookie_path: "), "{found:?}");
-    assert!(found[2].starts_with("consumers.username: ") && found[2].contains("vaults"), "{found:?}");
 }
 
 #[test]

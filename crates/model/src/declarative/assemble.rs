@@ -8,9 +8,10 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::collect::Row;
-use super::config::{Collection, Config, Stored};
+use super::config::{Collection, Config, Sealed, Stored};
 use super::layout::Layout;
 use super::prepare::Header;
+use super::secrets::Resolved;
 use crate::courtesy::worked;
 use crate::entity::{EntitySchema, PluginRow};
 use crate::node::Span;
@@ -20,6 +21,7 @@ use crate::schema::{Kind, Record, ValueError};
 pub(super) fn assemble(
     layout: &Layout<'_>,
     rows: Vec<Row>,
+    mut secrets: Resolved,
     header: Header,
     warnings: Vec<Problem>,
     hash: String,
@@ -38,15 +40,22 @@ pub(super) fn assemble(
         ..Config::default()
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    for row in rows {
+    for (index, row) in rows.into_iter().enumerate() {
         worked(5_000);
+        let with_secrets = secrets.rows.remove(&index);
         let Value::Object(mut fields) = row.value else { continue };
         let schema = Arc::clone(&config.collections[row.collection].schema);
         complete(&mut fields, &schema, &header, now.as_millis());
         let value = Value::Object(fields);
-        keep_typed(&mut config, schema.name, &value, row.span).expect("validated by its own schema");
+        let with_secrets = with_secrets.map(|secrets| completed(secrets, &value));
+        let running = with_secrets.as_ref().unwrap_or(&value);
+        keep_typed(&mut config, schema.name, running, row.span).expect("validated by its own schema");
         config.collections[row.collection].add(&value, row.span);
+        if let Some(running) = with_secrets.filter(|_| schema.name != "plugins") {
+            config.with_secrets.insert(identity(&value), Sealed(running));
+        }
     }
+    config.secrets = secrets.found;
     for membership in &config.consumer_group_consumers {
         config.groups.entry(membership.consumer.0).or_default().push(membership.consumer_group.0);
     }
@@ -67,6 +76,17 @@ impl Collection {
             self.entities.push(Stored::new(id, span, &self.schema, fields));
         }
     }
+}
+
+/// The form with secrets, with what the loader has made up for the one that is shown.
+fn completed(mut with_secrets: Value, shown: &Value) -> Value {
+    for (name, value) in shown.as_object().into_iter().flatten() {
+        let slot = &mut with_secrets[name.as_str()];
+        if slot.is_null() || name == "tags" {
+            slot.clone_from(value);
+        }
+    }
+    with_secrets
 }
 
 fn identity(value: &Value) -> Uuid {

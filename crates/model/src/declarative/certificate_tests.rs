@@ -69,8 +69,6 @@ fn a_certificate_with_the_key_of_another_is_refused_in_kongs_words() {
     );
     let twice = pairs(&ec.0, &ec.1, &ec.0, &ec.1);
     assert!(twice[0].ends_with("the provided certificates were both of the same type 'ECDSA'"), "{twice:?}");
-    let vault = json!("{vault://env/key}");
-    good(&format!("_format_version: '3.0'\ncertificates: [{{cert: {}, key: {vault}}}]", ec.0));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A configuration that checked: typed entities, and every entity as the JSON that the Admin API shows.
 
+use std::fmt;
 use std::sync::Arc;
 
 use ahash::AHashMap;
@@ -15,6 +16,7 @@ use crate::entity::{
 use crate::node::Span;
 use crate::problem::Problem;
 use crate::schema::{Kind, RecordSchema};
+use crate::secret::{Found, without_secrets};
 
 /// A whole configuration. Entities stand in the order of the document.
 #[derive(Debug, Default)]
@@ -55,6 +57,10 @@ pub struct Config {
     pub keys: Vec<Arc<Key>>,
     /// Stores of secrets.
     pub vaults: Vec<Arc<Vault>>,
+    /// The secrets that its references stand for.
+    pub secrets: Vec<Found>,
+    /// Entities other than plugins that refer to secrets, as they run.
+    pub(super) with_secrets: AHashMap<Uuid, Sealed>,
     pub(super) groups: AHashMap<Uuid, Vec<Uuid>>,
     pub(super) collections: Vec<Collection>,
     pub(super) by_name: AHashMap<&'static str, usize>,
@@ -81,6 +87,15 @@ pub struct Stored {
     pub span: Span,
     schema: Arc<EntitySchema>,
     text: Box<str>,
+}
+
+/// An entity with its secrets, which are not printed.
+pub(super) struct Sealed(pub Value);
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("(with secrets)")
+    }
 }
 
 /// All entities of one kind.
@@ -186,6 +201,21 @@ impl Config {
     pub fn entity(&self, collection: &str, id: Uuid) -> Option<Entity> {
         let collection = self.collection(collection)?;
         collection.by_id.get(&id).map(|index| collection.entities[*index].complete())
+    }
+
+    /// The fields of an entity that are set, with secrets in place of references: what runs, and is never shown.
+    #[must_use]
+    pub fn running_fields(&self, entity: &Stored) -> Value {
+        match self.with_secrets.get(&entity.id) {
+            Some(Sealed(value)) => value.clone(),
+            None => entity.set_fields(),
+        }
+    }
+
+    /// A message about this configuration, with references in place of secrets.
+    #[must_use]
+    pub fn without_secrets(&self, message: String) -> String {
+        without_secrets(&self.secrets, message)
     }
 
     /// What is set of the entity of that id, as JSON text: the form of log lines.

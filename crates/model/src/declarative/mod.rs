@@ -11,6 +11,7 @@ mod layout;
 mod migrate;
 mod prepare;
 mod resolve;
+mod secrets;
 mod transform;
 
 use std::sync::Arc;
@@ -24,15 +25,30 @@ use self::collect::Collector;
 use self::layout::Layout;
 use self::prepare::Header;
 use self::resolve::Resolver;
+use self::secrets::Resolved;
 use crate::courtesy;
 use crate::node::{self, Node};
 use crate::problem::{Problem, Problems};
+use crate::secret::{NoVaults, Vaults};
 
-/// Reads a declarative document.
+/// Reads a declarative document that holds no reference to a secret.
 ///
 /// # Errors
 /// Everything that is wrong with it, in the order of the text.
 pub fn load(file_name: &str, text: &str, catalog: &Catalog) -> Result<Config, Vec<Problem>> {
+    load_with(file_name, text, catalog, &NoVaults)
+}
+
+/// Reads a declarative document, and looks up in `vaults` what its references to secrets mean.
+///
+/// # Errors
+/// Everything that is wrong with it, in the order of the text.
+pub fn load_with(
+    file_name: &str,
+    text: &str,
+    catalog: &Catalog,
+    vaults: &dyn Vaults,
+) -> Result<Config, Vec<Problem>> {
     let file: Arc<str> = Arc::from(file_name);
     let layout = Layout::new(catalog);
     let mut problems = Problems::default();
@@ -49,9 +65,15 @@ pub fn load(file_name: &str, text: &str, catalog: &Catalog) -> Result<Config, Ve
         transform::transform(&layout, &mut rows, &header, &mut problems);
         advice::advise(&layout, &rows, &mut problems);
     }
+    // Nobody is asked for secrets on behalf of a document that is wrong anyway.
+    let secrets = if problems.is_usable() {
+        secrets::resolve(&layout, &rows, vaults, &mut problems)
+    } else {
+        Resolved::default()
+    };
     sort_by_place(&file, &mut problems);
     if problems.is_usable() {
-        return Ok(assemble::assemble(&layout, rows, header, problems.list, digest(text)));
+        return Ok(assemble::assemble(&layout, rows, secrets, header, problems.list, digest(text)));
     }
     // Read once more, so that a document without errors need not stay in memory for this.
     if let Ok((root, _)) = read(file_name, text, &layout, &mut Problems::default()) {
@@ -76,7 +98,8 @@ fn read(
 /// The configuration without any entity, with which a gateway starts that has no document.
 pub fn empty(catalog: &Catalog) -> Config {
     let (layout, header) = (Layout::new(catalog), Header::default());
-    assemble::assemble(&layout, Vec::new(), header, Vec::new(), "0".repeat(32))
+    let secrets = Resolved::default();
+    assemble::assemble(&layout, Vec::new(), secrets, header, Vec::new(), "0".repeat(32))
 }
 
 /// The digest that Kong shows as `configuration_hash`: MD5 of the text, 32 hexadecimal digits.
@@ -102,5 +125,7 @@ mod advice_tests;
 mod certificate_tests;
 #[cfg(test)]
 mod config_tests;
+#[cfg(test)]
+mod secrets_tests;
 #[cfg(test)]
 mod tests;

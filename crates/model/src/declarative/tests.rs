@@ -551,7 +551,9 @@ fn what_follows_from_other_fields_is_filled_in() {
 fn references_may_point_forwards() {
     let id = "7fca84d6-7d37-4a74-a7b0-93e576089a41";
     let config = good(&format!(
-        "_format_version: '3.0'\nplugins: [{{name: cors, route: r}}]\nroutes: [{{name: r, service: s, paths: [/]}}]\nservices: [{{name: s, host: h, protocol: https, client_certificate: {id}}}]\ncertificates:\n- id: {id}\n  cert: '{{vault://env/cert}}'\n  key: '{{vault://env/key}}'\n"
+        "_format_version: '3.0'\nplugins: [{{name: cors, route: r}}]\nroutes: [{{name: r, service: s, paths: [/]}}]\nservices: [{{name: s, host: h, protocol: https, client_certificate: {id}}}]\ncertificates: [{{id: {id}, cert: {}, key: {}}}]\n",
+        json!(include_str!("../../testdata/certificates/ec.crt")),
+        json!(include_str!("../../testdata/certificates/ec.key")),
     ));
     assert_eq!(
         config.services[0].client_certificate.map(|Reference(id)| id),

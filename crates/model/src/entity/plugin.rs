@@ -1,5 +1,7 @@
 //! Plugins: a policy with its configuration, on the requests of some scope.
 
+use std::fmt;
+
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -35,7 +37,7 @@ crate::entity! {
 }
 
 /// A plugin's row, ready for whoever builds chains of plugins.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PluginRow {
     /// The row's identity.
     pub id: Uuid,
@@ -61,6 +63,17 @@ pub struct PluginRow {
     pub tags: Vec<String>,
     /// Where the row stands in the document.
     pub span: Span,
+}
+
+/// Settings may hold secrets.
+impl fmt::Debug for PluginRow {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("PluginRow")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .field("enabled", &self.enabled)
+            .finish_non_exhaustive()
+    }
 }
 
 impl PluginRow {

@@ -102,7 +102,7 @@ impl Faults {
 
 impl Check {
     /// Tests a record that has its defaults.
-    pub(super) fn test(&self, record: &Value, faults: &mut Faults) {
+    pub(crate) fn test(&self, record: &Value, faults: &mut Faults) {
         let set = |fields: &[&str]| fields.iter().filter(|field| is_set(at(record, field))).count();
         match self {
             Check::AtLeastOneOf(fields) if set(fields) == 0 => {

@@ -159,6 +159,13 @@ pub enum Kind {
     Record(Box<RecordSchema>),
 }
 
+/// What `Debug` of a record prints of a field: nothing of one that holds a secret, or may hold one in place of a
+/// reference.
+#[doc(hidden)]
+pub fn printable<'a>(schema: &RecordSchema, name: &str, value: &'a dyn fmt::Debug) -> &'a dyn fmt::Debug {
+    if schema.field(name).is_none_or(|field| field.element.is_secret()) { &"(secret)" } else { value }
+}
+
 impl RecordSchema {
     /// One record with the fields, checks and shorthands of all `parts`, and the text of the last.
     pub fn joined(parts: Vec<Self>) -> Self {
@@ -236,6 +243,16 @@ impl Element {
     /// A type without rules.
     pub fn of(kind: Kind) -> Self {
         Self { kind, rules: Vec::new(), referenceable: false, encrypted: false }
+    }
+
+    /// Whether a value, or a part of it that is no record, is a secret or may be one.
+    fn is_secret(&self) -> bool {
+        let within = match &self.kind {
+            Kind::Array(element) | Kind::Set(element) | Kind::Map(_, element) => element.is_secret(),
+            Kind::Any => true,
+            _ => false,
+        };
+        self.encrypted || self.referenceable || within
     }
 
     /// Adds a rule, or hands it to the elements, keys or values it is for.

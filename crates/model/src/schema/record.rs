@@ -80,7 +80,7 @@ macro_rules! record {
     ) => {
         $(#[doc = $record_doc])*
         $(#[allow($lint)])?
-        #[derive(Debug, Clone)]
+        #[derive(Clone)]
         $visibility struct $record {
             $(
                 /// Fields that other records have, too.
@@ -90,6 +90,19 @@ macro_rules! record {
                 $(#[doc = $doc])*
                 pub $field: $type,
             )*
+        }
+
+        impl ::std::fmt::Debug for $record {
+            fn fmt(&self, out: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                let _schema = <Self as $crate::schema::Record>::schema();
+                let mut _printed = out.debug_struct(stringify!($record));
+                $(_printed.field(stringify!($shared), &self.$shared);)*
+                $(
+                    let name = $crate::__field_name!($field $($rename)?);
+                    _printed.field(name, $crate::schema::printable(&_schema, name, &self.$field));
+                )*
+                _printed.finish()
+            }
         }
 
         impl $crate::schema::Record for $record {

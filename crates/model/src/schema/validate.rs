@@ -7,6 +7,7 @@ use super::rules_list::plain;
 use super::{Element, Field, Kind, RecordSchema, Rule, Shorthand};
 use crate::node::{Key, Node, NodeKind, Span};
 use crate::problem::{Problem, Problems, Trail, nearest};
+use crate::secret::{SecretReference, is_reference};
 
 impl RecordSchema {
     /// Validates plain JSON and fills in the defaults.
@@ -239,12 +240,15 @@ impl Field {
 impl Element {
     /// Validates one value; what comes back is null when it is wrong.
     pub(crate) fn validate(&self, node: &Node, trail: &Trail<'_>, problems: &mut Problems) -> Value {
+        if let Some(reference) = node.as_str().filter(|text| self.referenceable && is_reference(text)) {
+            if let Err(message) = SecretReference::parse(reference) {
+                problems.add(trail, node.span, message);
+            }
+            return Value::from(reference);
+        }
         let before = problems.list.len();
         let value = self.typed(node, trail, problems);
         if problems.list[before..].iter().any(|problem| problem.severity == crate::Severity::Error) {
-            return value;
-        }
-        if self.referenceable && value.as_str().is_some_and(is_vault_reference) {
             return value;
         }
         for rule in &self.rules {
@@ -255,6 +259,11 @@ impl Element {
             }
         }
         value
+    }
+
+    /// Whether `value`, which has the right type, satisfies the rules.
+    pub(crate) fn accepts(&self, value: &Value) -> bool {
+        self.rules.iter().all(|rule| rule.test(value).is_ok())
     }
 
     fn typed(&self, node: &Node, trail: &Trail<'_>, problems: &mut Problems) -> Value {
@@ -365,10 +374,6 @@ fn foreign(entries: &[(Key, Node)]) -> Option<Value> {
         }
         _ => None,
     }
-}
-
-fn is_vault_reference(text: &str) -> bool {
-    text.starts_with("{vault://") && text.ends_with('}')
 }
 
 /// The allowed value that is nearest to a wrong one, or what else was probably meant.

@@ -1,0 +1,145 @@
+//! When secrets are looked up again, so that one that has been exchanged counts without a restart.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use model::secret::{Found, Vaults};
+
+/// When each reference of a configuration is due. The environment of a process never changes and is not asked again.
+pub struct Renewal {
+    /// For references whose vault does not say; none: they are never due.
+    interval: Option<Duration>,
+    due: HashMap<String, Due>,
+}
+
+#[derive(Clone, Copy)]
+struct Due {
+    at: Instant,
+    /// The last time there was nothing to be found, and it has been said.
+    missing: bool,
+}
+
+/// Nobody is asked more often, and the thread sleeps no longer than the other: a new configuration may have other times.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+
+impl Renewal {
+    /// References are due each `interval`, where a vault does not say otherwise.
+    pub fn new(interval: Option<Duration>) -> Self {
+        Self { interval, due: HashMap::new() }
+    }
+
+    /// Looks up what is due in `found`, the secrets now in use. Whether any has changed.
+    pub fn changed(&mut self, found: &[Found], vaults: &dyn Vaults, now: Instant) -> bool {
+        self.due.retain(|reference, _| found.iter().any(|found| found.reference == *reference));
+        let mut changed = false;
+        for secret in found.iter().filter(|secret| secret.wanted.kind != "env") {
+            let Some(usual) = secret.time_to_live().or(self.interval) else { continue };
+            let first = Due { at: now + usual, missing: false };
+            let due = self.due.entry(secret.reference.clone()).or_insert(first);
+            if due.at > now {
+                continue;
+            }
+            match secret.again(vaults) {
+                Ok(value) => {
+                    *due = first;
+                    changed |= value != secret.value;
+                }
+                Err(reason) => {
+                    if !due.missing {
+                        tracing::warn!(
+                            reference = secret.reference,
+                            reason,
+                            "a secret is no longer there: the last value stays in use"
+                        );
+                    }
+                    *due = Due { at: now + secret.time_to_miss().unwrap_or(usual), missing: true };
+                }
+            }
+        }
+        changed
+    }
+
+    /// How long nothing is due.
+    pub fn pause(&self, now: Instant) -> Duration {
+        let next = self.due.values().map(|due| due.at.saturating_duration_since(now)).min();
+        next.unwrap_or(PAUSES.1).clamp(PAUSES.0, PAUSES.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use model::declarative::load_with;
+    use model::secret::{Secret, Wanted};
+    use model::{Catalog, Config};
+
+    use super::*;
+
+    struct Store {
+        value: RefCell<Option<&'static str>>,
+        asked: Cell<u32>,
+    }
+
+    impl Vaults for Store {
+        fn read(&self, _wanted: &Wanted) -> Result<Secret, String> {
+            self.asked.set(self.asked.get() + 1);
+            self.value.borrow().map(Secret::new).ok_or_else(|| "gone".to_owned())
+        }
+    }
+
+    const ONE: &str = r#"{"kid":"k","n":1}"#;
+    const TWO: &str = r#"{"kid":"k","n":2}"#;
+
+    fn start(reference: &str) -> (Store, Config) {
+        let store = Store { value: RefCell::new(Some(ONE)), asked: Cell::new(0) };
+        let text = format!("{{_format_version: '3.0', keys: [{{kid: k, jwk: '{reference}'}}]}}");
+        let config = load_with("kong.yml", &text, &Catalog::default(), &store).unwrap();
+        store.asked.set(0);
+        (store, config)
+    }
+
+    #[test]
+    fn a_secret_is_looked_up_when_its_time_is_over() {
+        let (store, config) = start("{vault://file/key?ttl=10&neg_ttl=2}");
+        let mut renewal = Renewal::new(Some(Duration::from_secs(60)));
+        let begin = Instant::now();
+        let mut at = |seconds| renewal.changed(&config.secrets, &store, begin + Duration::from_secs(seconds));
+        assert!(!at(0) && !at(9));
+        assert_eq!(store.asked.get(), 0, "nothing is due");
+        assert!(!at(10), "it is the same");
+        store.value.replace(Some(TWO));
+        assert!(!at(19));
+        assert_eq!(store.asked.get(), 1);
+        assert!(at(20), "it has changed");
+        store.value.replace(None);
+        assert!(!at(30) && !at(31));
+        assert_eq!(store.asked.get(), 3, "what is not there is asked for again after neg_ttl");
+        store.value.replace(Some(TWO));
+        assert!(at(32));
+    }
+
+    #[test]
+    fn the_setting_counts_where_no_time_is_given_and_may_be_never() {
+        let (store, config) = start("{vault://file/key}");
+        store.value.replace(Some(TWO));
+        let begin = Instant::now();
+        for (interval, expected) in [(Some(Duration::from_secs(60)), true), (None, false)] {
+            let mut renewal = Renewal::new(interval);
+            assert!(!renewal.changed(&config.secrets, &store, begin));
+            assert!(!renewal.changed(&config.secrets, &store, begin + Duration::from_secs(59)));
+            let changed = renewal.changed(&config.secrets, &store, begin + Duration::from_secs(60));
+            assert_eq!(changed, expected);
+        }
+    }
+
+    #[test]
+    fn the_environment_is_not_asked_again() {
+        let (store, config) = start("{vault://env/key?ttl=1}");
+        let mut renewal = Renewal::new(Some(Duration::from_secs(1)));
+        let begin = Instant::now();
+        renewal.changed(&config.secrets, &store, begin);
+        renewal.changed(&config.secrets, &store, begin + Duration::from_secs(100));
+        assert_eq!(store.asked.get(), 0);
+    }
+}

@@ -1,0 +1,249 @@
+//! Looks up what `{vault://...}` references mean. What is kept to be shown has the references; what runs has the secrets.
+
+use ahash::AHashMap;
+use serde_json::Value;
+
+use super::collect::{Row, place};
+use super::layout::Layout;
+use crate::courtesy::worked;
+use crate::entity::VaultConfig;
+use crate::problem::{Problem, Problems, Step};
+use crate::schema::{Element, Faults, Kind, Record, RecordSchema};
+use crate::secret::{
+    Found, KINDS, Secret, SecretReference, Vaults, Wanted, is_reference, member, without_secrets,
+};
+
+/// Secrets that were found, and what they make of the rows that refer to them.
+#[derive(Default)]
+pub(super) struct Resolved {
+    pub rows: AHashMap<usize, Value>,
+    pub found: Vec<Found>,
+}
+
+/// Different references that one configuration may hold: each is a look-up.
+const MOST: usize = 10_000;
+
+/// Looks up every reference in `rows`.
+pub(super) fn resolve(
+    layout: &Layout<'_>,
+    rows: &[Row],
+    vaults: &dyn Vaults,
+    problems: &mut Problems,
+) -> Resolved {
+    let mut search = Search {
+        layout,
+        vaults,
+        entities: AHashMap::new(),
+        known: AHashMap::new(),
+        resolved: Resolved::default(),
+    };
+    for row in rows.iter().filter(|row| layout.collections[row.collection].schema.name == "vaults") {
+        let kind = KINDS.into_iter().find(|kind| row.value["name"] == *kind);
+        if let (Some(prefix), Some(kind)) = (row.value["prefix"].as_str(), kind) {
+            search.entities.insert(prefix.to_owned(), (kind, row.value["config"].clone()));
+        }
+    }
+    for index in 0..rows.len() {
+        worked(500);
+        search.row(rows, index, problems);
+    }
+    search.resolved
+}
+
+/// Whether there is a reference anywhere in a value.
+fn mentions(value: &Value) -> bool {
+    match value {
+        Value::String(text) => is_reference(text),
+        Value::Array(elements) => elements.iter().any(mentions),
+        Value::Object(fields) => fields.values().any(mentions),
+        _ => false,
+    }
+}
+
+struct Search<'a> {
+    layout: &'a Layout<'a>,
+    vaults: &'a dyn Vaults,
+    /// Kind and settings of vaults that are entities, by prefix.
+    entities: AHashMap<String, (&'static str, Value)>,
+    /// Where in `found` a reference is, or why it is not there: each is looked up once.
+    known: AHashMap<String, Result<usize, String>>,
+    resolved: Resolved,
+}
+
+/// Where in a row one is, and what is wrong with it.
+#[derive(Default)]
+struct Inspection {
+    path: Vec<Step>,
+    wrongs: Vec<(Vec<Step>, String)>,
+}
+
+impl Inspection {
+    fn add(&mut self, message: String) {
+        self.wrongs.push((self.path.clone(), message));
+    }
+}
+
+impl Search<'_> {
+    /// Looks up everything that a row refers to, and checks what the row is with it.
+    fn row(&mut self, rows: &[Row], index: usize, problems: &mut Problems) {
+        let row = &rows[index];
+        if !mentions(&row.value) {
+            return;
+        }
+        let schema = &self.layout.collections[row.collection].schema;
+        let plugin = row.value["name"].as_str().filter(|_| schema.name == "plugins");
+        let plugin = plugin.and_then(|name| self.layout.plugin(name));
+        let mut value = row.value.clone();
+        let mut inspection = Inspection::default();
+        if let Some(plugin) = plugin {
+            let mut config = value["config"].take();
+            self.record(&schema.record, &mut value, &mut inspection);
+            inspection.path.push(Step::Field("config".to_owned()));
+            self.record(&plugin.config, &mut config, &mut inspection);
+            value["config"] = config;
+        } else {
+            self.record(&schema.record, &mut value, &mut inspection);
+        }
+        for (steps, message) in inspection.wrongs {
+            let span = match steps.first() {
+                Some(Step::Field(field)) => row.span_of(field),
+                _ => row.span,
+            };
+            let mut place = place(rows, index);
+            place.0.extend(steps);
+            problems.push(Problem::new(place, span, message));
+        }
+        self.resolved.rows.insert(index, value);
+    }
+
+    fn record(&mut self, record: &RecordSchema, value: &mut Value, inspection: &mut Inspection) {
+        let before = inspection.wrongs.len();
+        for field in &record.fields {
+            if let Some(value) = value.get_mut(field.name).filter(|value| mentions(value)) {
+                self.below(Step::Field(field.name.to_owned()), &field.element, value, inspection);
+            }
+        }
+        if inspection.wrongs.len() > before {
+            return;
+        }
+        let mut faults = Faults::default();
+        record.checks.iter().for_each(|check| check.test(value, &mut faults));
+        for (field, message) in faults.0 {
+            let mut steps = inspection.path.clone();
+            let names = field.iter().flat_map(|field| field.split('.'));
+            steps.extend(names.map(|name| Step::Field(name.to_owned())));
+            inspection.wrongs.push((steps, without_secrets(&self.resolved.found, message)));
+        }
+    }
+
+    fn below(&mut self, step: Step, element: &Element, value: &mut Value, inspection: &mut Inspection) {
+        inspection.path.push(step);
+        self.element(element, value, inspection);
+        inspection.path.pop();
+    }
+
+    fn element(&mut self, element: &Element, value: &mut Value, inspection: &mut Inspection) {
+        match (&element.kind, value) {
+            (_, value @ Value::String(_)) => {
+                match self.meaning(element, value.as_str().unwrap_or_default()) {
+                    Ok(secret) => *value = secret,
+                    Err(message) => inspection.add(message),
+                }
+            }
+            (Kind::Array(inner) | Kind::Set(inner), Value::Array(elements)) => {
+                for (index, value) in elements.iter_mut().enumerate().filter(|(_, value)| mentions(value)) {
+                    self.below(Step::Index(index), inner, value, inspection);
+                }
+            }
+            (Kind::Map(_, inner), Value::Object(fields)) => {
+                for (name, value) in fields.iter_mut().filter(|(_, value)| mentions(value)) {
+                    self.below(Step::Field(name.clone()), inner, value, inspection);
+                }
+            }
+            (Kind::Record(record), value) => self.record(record, value, inspection),
+            _ => inspection.add(NO_REFERENCE.to_owned()),
+        }
+    }
+
+    /// The value that a reference stands for.
+    fn meaning(&mut self, element: &Element, reference: &str) -> Result<Value, String> {
+        if !element.referenceable {
+            return Err(NO_REFERENCE.to_owned());
+        }
+        let found = self.secret(reference)?;
+        typed(element, &self.resolved.found[found])
+            .ok_or_else(|| format!("what {reference} stands for is not a value that is allowed here"))
+    }
+
+    fn secret(&mut self, reference: &str) -> Result<usize, String> {
+        if let Some(known) = self.known.get(reference) {
+            return known.clone();
+        }
+        let found = if self.known.len() >= MOST {
+            Err(format!("a configuration may hold {MOST} different references to secrets"))
+        } else {
+            self.look_up(reference).map_err(|reason| format!("{reference} stands for nothing: {reason}"))
+        };
+        let found = found.map(|found| {
+            self.resolved.found.push(found);
+            self.resolved.found.len() - 1
+        });
+        self.known.insert(reference.to_owned(), found.clone());
+        found
+    }
+
+    fn look_up(&self, reference: &str) -> Result<Found, String> {
+        let parsed = SecretReference::parse(reference)?;
+        let wanted = self.wanted(&parsed)?;
+        let text = self.vaults.read(&wanted)?;
+        let value = member(text, parsed.key.as_deref())?;
+        Ok(Found { reference: reference.to_owned(), wanted, key: parsed.key, value })
+    }
+
+    /// Which vault is meant, with which settings.
+    fn wanted(&self, reference: &SecretReference) -> Result<Wanted, String> {
+        let SecretReference { vault, resource, .. } = reference;
+        let plain = || KINDS.into_iter().find(|kind| kind == vault).map(|kind| (kind, Value::Null));
+        let (kind, mut config) = self.entities.get(vault).cloned().or_else(plain).ok_or_else(|| {
+            format!(
+                "there is no vault '{vault}': it is neither {} nor the prefix of one of 'vaults'",
+                KINDS.join(" nor ")
+            )
+        })?;
+        if reference.version.is_some() {
+            return Err(format!("a vault of the kind '{kind}' has no versions"));
+        }
+        for (name, value) in &reference.options {
+            let value = match (name.as_str(), kind) {
+                ("prefix", "env") => Value::from(value.as_str()),
+                ("ttl" | "neg_ttl", _) => value.parse::<f64>().map_or(Value::Null, Value::from),
+                _ => return Err(format!("the option '{name}' is not known to a vault of the kind '{kind}'")),
+            };
+            if value.is_null() {
+                return Err(format!("the option '{name}' is no number"));
+            }
+            if config.is_null() {
+                config = Value::Object(serde_json::Map::new());
+            }
+            config[name] = value;
+        }
+        let complete = VaultConfig::schema().check(&config);
+        let complete =
+            complete.map_err(|problems| format!("{}: {}", problems[0].place, problems[0].message))?;
+        let config = VaultConfig::from_value(&complete).map_err(|error| error.to_string())?;
+        Ok(Wanted { kind, config, resource: resource.clone() })
+    }
+}
+
+const NO_REFERENCE: &str = "this field takes no reference to a secret; write the value itself";
+
+/// A secret as a value of the element's type, unless it breaks the element's rules. What they say of it is not told.
+fn typed(element: &Element, found: &Found) -> Option<Value> {
+    let text = Secret::reveal(&found.value);
+    let value = match element.kind {
+        Kind::Integer => Value::from(text.trim().parse::<i64>().ok()?),
+        Kind::Number => Value::from(text.trim().parse::<f64>().ok()?),
+        _ => Value::from(text),
+    };
+    element.accepts(&value).then_some(value)
+}

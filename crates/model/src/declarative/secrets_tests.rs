@@ -1,0 +1,201 @@
+//! References in documents: looked up, checked like values that are written out, and never shown.
+
+use std::cell::RefCell;
+
+use super::{Catalog, PluginSchema, Scopes, load, load_with};
+use crate::schema::Record;
+use crate::secret::{Secret, Vaults, Wanted};
+use crate::{Config, Problem};
+
+crate::record! {
+    /// A server.
+    pub struct Server {
+        /// Port.
+        port: u16 = 1, [referenceable()];
+        /// Password.
+        password: Option<String>, [referenceable(), encrypted(), len_min(4)];
+    }
+    checks: [at_least_one_of(&["password"])]
+}
+
+crate::record! {
+    /// Settings of the plugin under test.
+    pub struct Settings {
+        /// Name.
+        name: Option<String>;
+        /// Where to.
+        server: Server;
+        /// Words.
+        words: Option<Vec<String>>, [each(referenceable())];
+    }
+}
+
+fn catalog() -> Catalog {
+    let plugin = PluginSchema {
+        name: "safe",
+        priority: 1,
+        config: Settings::schema(),
+        scopes: Scopes::NO_CONSUMER,
+        protocols: &["http", "https"],
+    };
+    Catalog { plugins: vec![plugin], entities: Vec::new() }
+}
+
+/// Holds what is named `env/NAME`, and writes down what it was asked for.
+#[derive(Default)]
+struct Store {
+    held: Vec<(&'static str, &'static str)>,
+    asked: RefCell<Vec<String>>,
+}
+
+impl Vaults for Store {
+    fn read(&self, wanted: &Wanted) -> Result<Secret, String> {
+        let prefix = wanted.config.prefix.as_deref().unwrap_or_default();
+        let name = format!("{}/{prefix}{}", wanted.kind, wanted.resource);
+        self.asked.borrow_mut().push(name.clone());
+        let held = self.held.iter().find(|(held, _)| *held == name);
+        held.map(|(_, value)| Secret::new(*value)).ok_or_else(|| format!("{name} is not set"))
+    }
+}
+
+fn loaded(store: &Store, config: &str) -> Result<Config, Vec<Problem>> {
+    let text = format!("_format_version: '3.0'\n{config}");
+    load_with("kong.yml", &text, &catalog(), store)
+}
+
+fn refused(store: &Store, config: &str) -> String {
+    let problems = loaded(store, config).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    format!("{}:{}", problems[0].span.line, problems[0]).replace("kong.yml:", "")
+}
+
+const SERVER: &str = "plugins:\n- name: safe\n  config: {server: {password: '{vault://env/word}', port: '{vault://env/all/port}'}, words: ['{vault://env/word}']}\n";
+
+fn store() -> Store {
+    Store { held: vec![("env/word", "hidden-word"), ("env/all", r#"{"port": 6380}"#)], ..Store::default() }
+}
+
+#[test]
+fn what_runs_has_the_secret_and_what_is_shown_the_reference() {
+    let config = loaded(&store(), SERVER).unwrap();
+    let settings = Settings::from_value(&config.plugins[0].config).unwrap();
+    assert_eq!(settings.server.password.as_deref(), Some("hidden-word"));
+    assert_eq!((settings.server.port, settings.words), (6380, Some(vec!["hidden-word".to_owned()])));
+    let shown = config.entities("plugins")[0].complete().value;
+    assert_eq!(shown["config"]["server"]["password"], "{vault://env/word}");
+    assert_eq!(shown["config"]["server"]["port"], "{vault://env/all/port}");
+    assert!(!config.entity_text("plugins", config.plugins[0].id).unwrap().contains("hidden-word"));
+}
+
+#[test]
+fn nothing_prints_a_secret() {
+    let config = loaded(&store(), SERVER).unwrap();
+    let settings = Settings::from_value(&config.plugins[0].config).unwrap();
+    for printed in [format!("{config:?}"), format!("{settings:?}"), format!("{:#?}", config.plugins[0])] {
+        assert!(!printed.contains("hidden-word"), "{printed}");
+    }
+    assert!(format!("{settings:?}").contains("name: None"), "other fields are printed");
+    let message = config.without_secrets("cannot connect with hidden-word".to_owned());
+    assert_eq!(message, "cannot connect with {vault://env/word}");
+}
+
+#[test]
+fn a_reference_is_looked_up_once() {
+    let store = store();
+    loaded(&store, SERVER).unwrap();
+    assert_eq!(*store.asked.borrow(), ["env/all", "env/word"]);
+}
+
+#[test]
+fn what_is_not_there_is_an_error_with_its_place() {
+    let missing = refused(
+        &Store::default(),
+        "plugins: [{name: safe, config: {server: {password: '{vault://env/word}'}}}]",
+    );
+    assert_eq!(
+        missing,
+        "2:2:33: plugins[0].config.server.password: {vault://env/word} stands for nothing: env/word is not set"
+    );
+}
+
+#[test]
+fn a_secret_keeps_the_rules_of_its_field_and_is_not_told_when_it_breaks_them() {
+    for (field, value) in [("password", "xyz"), ("port", "sixty"), ("port", "66000")] {
+        let store = Store { held: vec![("env/word", value)], ..Store::default() };
+        let other = if field == "password" { "" } else { ", password: long-enough" };
+        let document = format!(
+            "plugins: [{{name: safe, config: {{server: {{{field}: '{{vault://env/word}}'{other}}}}}}}]"
+        );
+        let refusal = refused(&store, &document);
+        assert!(
+            refusal.contains(&format!("server.{field}: what {{vault://env/word}} stands for")),
+            "{refusal}"
+        );
+        assert!(!refusal.contains(value), "{refusal}");
+    }
+}
+
+#[test]
+fn a_key_by_reference_has_to_fit_its_certificate() {
+    let certificate = serde_json::json!(include_str!("../../testdata/certificates/ec.crt"));
+    let document = format!("certificates: [{{cert: {certificate}, key: '{{vault://env/key}}'}}]");
+    let with = |key| Store { held: vec![("env/key", key)], ..Store::default() };
+    let fitting = include_str!("../../testdata/certificates/ec.key");
+    let config = loaded(&with(fitting), &document).unwrap();
+    assert_eq!(config.certificates[0].key, fitting);
+    let other = include_str!("../../testdata/certificates/ec-other.key");
+    assert!(refused(&with(other), &document).contains("certificates[0]: certificate does not match key"));
+    let refusal = refused(&with("hidden"), &document);
+    assert!(refusal.contains("certificates[0].key: what {vault://env/key}"), "{refusal}");
+}
+
+#[test]
+fn a_field_that_takes_no_reference_does_not_use_it_as_a_value() {
+    let refusal = refused(
+        &store(),
+        "plugins: [{name: safe, config: {name: '{vault://env/word}', server: {password: four}}}]",
+    );
+    assert!(refusal.contains("config.name: this field takes no reference"), "{refusal}");
+    let refusal = refused(&store(), "consumers: [{username: '{vault://env/word}'}]");
+    assert!(refusal.contains("consumers[0].username: this field takes no reference"), "{refusal}");
+}
+
+#[test]
+fn a_vault_has_a_prefix_and_settings_that_a_reference_may_change() {
+    let store = Store { held: vec![("env/A_word", "one-a"), ("env/B_word", "one-b")], ..Store::default() };
+    let vault = "vaults: [{prefix: mine, name: env, config: {prefix: A_, ttl: 7}}]\n";
+    let words = |words: &str| {
+        format!("{vault}plugins: [{{name: safe, config: {{words: [{words}], server: {{password: four}}}}}}]")
+    };
+    let config =
+        loaded(&store, &words("'{vault://mine/word}', '{vault://mine/word?prefix=B_&ttl=9}'")).unwrap();
+    assert_eq!(config.plugins[0].config["words"], serde_json::json!(["one-a", "one-b"]));
+    let lives = config.secrets.iter().map(|found| found.time_to_live().map(|time| time.as_secs()));
+    assert_eq!(lives.collect::<Vec<_>>(), [Some(7), Some(9)]);
+    for (reference, reason) in [
+        ("{vault://other/word}", "there is no vault 'other'"),
+        ("{vault://mine/word?path=/}", "the option 'path' is not known"),
+        ("{vault://mine/word?ttl=soon}", "the option 'ttl' is no number"),
+        ("{vault://mine/word?ttl=0}", "ttl: value should be between 1"),
+        ("{vault://mine/word#2}", "has no versions"),
+        ("{vault://mine/}", "names nothing in the vault"),
+    ] {
+        let refusal = refused(&store, &words(&format!("'{reference}'")));
+        assert!(refusal.contains("words[0]") && refusal.contains(reason), "{refusal}");
+    }
+}
+
+#[test]
+fn settings_of_a_vault_are_for_its_kind() {
+    let refusal = refused(&store(), "vaults: [{prefix: mine, name: env, config: {path: /run/secrets}}]");
+    assert!(refusal.contains("config.path: is a setting of vaults of the kind 'file'"), "{refusal}");
+    let refusal = refused(&store(), "vaults: [{prefix: mine, name: file, config: {prefix: A_}}]");
+    assert!(refusal.contains("config.prefix: is a setting of vaults of the kind 'env'"), "{refusal}");
+}
+
+#[test]
+fn without_vaults_no_reference_is_taken() {
+    let text = format!("_format_version: '3.0'\n{SERVER}");
+    let problems = load("kong.yml", &text, &catalog()).unwrap_err();
+    assert!(problems[0].message.contains("no secrets are looked up here"), "{problems:?}");
+}
