@@ -54,6 +54,7 @@ pub mod sessions;
 pub mod stats;
 pub mod usage;
 pub mod views;
+pub mod web_session;
 
 pub use build::{Build, BuildError};
 pub use detour::Detour;

@@ -37,6 +37,7 @@ pub mod response_ratelimiting;
 pub mod response_transformer;
 pub mod route_by_header;
 pub mod service_protection;
+pub mod session;
 pub mod tls_handshake_modifier;
 pub mod traffic_split;
 pub mod upstream_retry;
@@ -52,6 +53,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<correlation_id::CorrelationId>(),
     plugin::room::<bot_detection::BotDetection>(),
     plugin::room::<cors::Cors>(),
+    plugin::room::<session::Session>(),
     plugin::room::<oauth2_introspection::Oauth2Introspection>(),
     plugin::room::<mtls_auth::MtlsAuth>(),
     plugin::room::<jwt::Jwt>(),

@@ -323,7 +323,12 @@ fn the_catalog_holds_every_schema_and_entity_once() {
         entities,
         BTreeSet::from([
             "acls",
-    [];
+            "basicauth_credentials",
+            "header_cert_auth_credentials",
+            "hmacauth_credentials",
+            "jwt_secrets",
+            "keyauth_credentials",
+            "mtls_auth_credentials",
         ])
     );
     assert_eq!(entities.len(), catalog.entities.len());

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::load;
 use super::tests::{SEED_0, catalog, good};
 use crate::Set;
-use crate::entity::space_of_names;
+use crate::entity::stable_id;
 
 #[test]
 fn entities_are_complete_as_the_admin_api_shows_them() {
@@ -20,7 +20,7 @@ fn entities_are_complete_as_the_admin_api_shows_them() {
     service["updated_at"] = Value::Null;
     assert_eq!(
         service,
-        json!({"id": Uuid::new_v5(&space_of_names("services"), "a".as_bytes()).to_string(), "name": "a", "retries": 5, "protocol": "https", "host": "h.test",
+        json!({"id": stable_id("services", "a").to_string(), "name": "a", "retries": 5, "protocol": "https", "host": "h.test",
             "port": 443, "path": "/base", "connect_timeout": 60000, "write_timeout": 60000, "read_timeout": 60000,
             "client_certificate": null, "tls_verify": null, "tls_verify_depth": null, "ca_certificates": null,
             "enabled": true, "created_at": null, "updated_at": null, "tags": ["x"]})

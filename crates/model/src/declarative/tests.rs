@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Catalog, Config, PluginSchema, Scopes, load, problems_to_kong};
-use crate::entity::{Entity as _, space_of_names};
+use crate::entity::{Entity as _, stable_id};
 use crate::problem::{Problem, Severity};
 use crate::schema::{Field, Record as _, RecordSchema, checks};
 use crate::{Reference, Source};
@@ -171,7 +171,7 @@ fn names_and_scopes_are_unique() {
         found[0],
         "4:10 services[1]: uniqueness violation: 'services' entity with name set to 'x' already declared"
     );
-    let id = Uuid::new_v5(&space_of_names("plugins"), "plugins:*:jwt:::".as_bytes());
+    let id = stable_id("plugins", "plugins:*:jwt:::");
     assert_eq!(
         found[1],
         format!(
@@ -361,7 +361,7 @@ fn json_documents_load_like_yaml_ones() {
     let text = r#"{"_format_version":"3.0","services":[{"name":"a","url":"http://h","routes":[{"name":"r","paths":["/"]}]}]}"#;
     for name in ["kong.json", "", "kong.yaml"] {
         let config = load(name, text, &catalog()).unwrap();
-        assert_eq!(config.services[0].id, Uuid::new_v5(&space_of_names("services"), "a".as_bytes()));
+        assert_eq!(config.services[0].id, stable_id("services", "a"));
         assert_eq!(config.hash, super::digest(text));
     }
     assert_eq!(super::digest(""), "d41d8cd98f00b204e9800998ecf8427e");

@@ -123,6 +123,11 @@ pub fn space_of_names(collection: &str) -> Uuid {
     Uuid::new_v5(&NAMESPACE, collection.as_bytes())
 }
 
+/// The id that Kong gives an entity of that key.
+pub fn stable_id(collection: &str, key: &str) -> Uuid {
+    Uuid::new_v5(&space_of_names(collection), key.as_bytes())
+}
+
 const NAMESPACE: Uuid = Uuid::from_u128(0xfd02801f_0957_4a15_a55a_c8d9606f30b5);
 
 /// Declares an entity: a [`record!`](crate::record!) with `id`, `created_at`, `updated_at`, `tags` and a place in

@@ -1,0 +1,369 @@
+//! Sessions of browsers: who a request comes from, by a cookie that nobody else can make.
+//!
+//! A session has a random id, a subject, data that only its room understands, and three clocks: since it began, since it
+//! was renewed, and since it was used. It is sealed in its cookie, or kept in memory with its id sealed there. A login
+//! always begins a session with a new id, and so does a renewal; nothing of a cookie that does not open is ever used.
+//!
+//! In `access` a room opens the session; in `header_filter` it saves it, which writes cookies where something changed.
+
+pub mod cookie;
+mod sealed;
+mod session;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use wire::{Headers, Known};
+
+use crate::build::{Build, BuildError};
+use crate::exchange::Exchange;
+use crate::views::HeaderFilter;
+
+use cookie::Cookie;
+pub use sealed::{Sealer, random};
+use session::Session;
+pub use session::{Property, Timeouts};
+use store::{Kept, Store};
+
+/// What cookies are sealed for.
+const PURPOSE: &str = "biplane web session";
+/// Under which name the sessions in memory are kept.
+const STORE: &str = "web sessions";
+
+/// What a session must not be taken away from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bond {
+    /// The address of the client.
+    Ip,
+    /// The scheme of the request.
+    Scheme,
+    /// The browser's `User-Agent`.
+    UserAgent,
+}
+
+/// Where sessions are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// In their cookies.
+    Cookie,
+    /// In the memory of the process; their cookies name them.
+    Memory,
+}
+
+/// A second cookie, by which a session begins again when the first one is gone.
+pub struct Remembering {
+    /// Its name; everything else is as for the first one.
+    pub cookie_name: String,
+    /// Its times; idling has none.
+    pub timeouts: Timeouts,
+}
+
+/// How sessions are kept.
+pub struct Settings {
+    /// What their keys are made of; random, for the life of the process, without it.
+    pub secret: Option<String>,
+    /// Whom they are for: a session of one audience is none of another.
+    pub audience: String,
+    /// The cookie.
+    pub cookie: cookie::Settings,
+    /// When they end.
+    pub timeouts: Timeouts,
+    /// Whether they begin again.
+    pub remember: Option<Remembering>,
+    /// Where they are.
+    pub storage: Storage,
+    /// Seconds that a session in memory goes on under its old id once it has a new one.
+    pub stale_ttl: u64,
+    /// What they must not be taken away from.
+    pub bind: Vec<Bond>,
+    /// Whether only a hash of the subject (SHA-256, base64url) is kept and told.
+    pub hash_subject: bool,
+}
+
+/// The sessions of a room. See the module documentation.
+pub struct Sessions {
+    sealer: Sealer,
+    first: Keeping,
+    remember: Option<Keeping>,
+    store: Option<Arc<Store>>,
+    audience: String,
+    stale_ttl: u64,
+    bind: Vec<Bond>,
+    hash_subject: bool,
+}
+
+/// One of the two cookies.
+struct Keeping {
+    cookie: Cookie,
+    timeouts: Timeouts,
+    /// What its texts are sealed for, before what sessions are bound to.
+    context: Vec<u8>,
+    persistent: bool,
+}
+
+/// A session that a request has, or is given.
+pub struct Opened {
+    session: Session,
+    change: Change,
+    /// The session behind the second cookie, if that is how this one came about.
+    remembered: Option<Session>,
+}
+
+/// What has to be written of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Nothing,
+    Used,
+    Renewed([u8; 32]),
+    New,
+}
+
+impl Sessions {
+    /// Sessions with these settings. `prefix` stands before the names of fields in errors: `config.`.
+    ///
+    /// # Errors
+    /// The field that cannot be honoured.
+    pub fn new(settings: &Settings, prefix: &str, cx: &Build<'_>) -> Result<Self, BuildError> {
+        let remember = match &settings.remember {
+            Some(remember) if remember.cookie_name == settings.cookie.name => {
+                let message = "is the name of the session's own cookie: give it another one";
+                return Err(BuildError::new(format!("{prefix}remember_cookie_name"), message));
+            }
+            Some(remember) => Some(Keeping::remembering(settings, remember, prefix)?),
+            None => None,
+        };
+        Ok(Self {
+            sealer: sealer(settings.secret.as_deref(), prefix, cx)?,
+            first: Keeping::first(settings, prefix)?,
+            remember,
+            store: (settings.storage == Storage::Memory).then(|| cx.services.keep(STORE, Store::default)),
+            audience: settings.audience.clone(),
+            stale_ttl: settings.stale_ttl,
+            bind: settings.bind.clone(),
+            hash_subject: settings.hash_subject,
+        })
+    }
+
+    /// The session of the request, if it has one that has not ended.
+    #[must_use]
+    pub fn open(&self, exchange: &Exchange) -> Option<Opened> {
+        let now = exchange.record.started_ms / 1000;
+        if let Some(session) = self.read(&self.first, exchange, now) {
+            return Some(self.refreshed(session, now));
+        }
+        let remembered = self.read(self.remember.as_ref()?, exchange, now)?;
+        let session = Session::new(now, &remembered.subject, remembered.data.clone())?;
+        Some(Opened { session, change: Change::New, remembered: Some(remembered) })
+    }
+
+    /// A session that begins with this request, with an id that nobody knows. None if there are no random numbers.
+    #[must_use]
+    pub fn begin(&self, exchange: &Exchange, subject: &str, data: Vec<u8>) -> Option<Opened> {
+        let now = exchange.record.started_ms / 1000;
+        let session = if self.hash_subject {
+            let hash = digest(&SHA256, subject.as_bytes());
+            Session::new(now, &URL_SAFE_NO_PAD.encode(hash), data)?
+        } else {
+            Session::new(now, subject, data)?
+        };
+        Some(Opened { session, change: Change::New, remembered: None })
+    }
+
+    /// Keeps the session and writes its cookies, as far as something has changed.
+    ///
+    /// # Errors
+    /// Why the session is not kept; nothing has been written then.
+    pub fn save(&self, opened: &Opened, cx: &mut HeaderFilter<'_>) -> Result<(), &'static str> {
+        let now = cx.record.started_ms / 1000;
+        match (opened.change, &self.store) {
+            (Change::Nothing, _) => return Ok(()),
+            (Change::Used, Some(store)) => {
+                store.update(&opened.session.id, opened.session.to_bytes());
+                return Ok(());
+            }
+            (Change::Renewed(old), Some(store)) => store.shorten(&old, now.saturating_add(self.stale_ttl)),
+            _ => {}
+        }
+        self.write(&self.first, &opened.session, cx, now)?;
+        let Some(remember) = self.remember.as_ref().filter(|_| opened.change == Change::New) else {
+            return Ok(());
+        };
+        match &opened.remembered {
+            Some(before) => {
+                let again = before.renewed(before.created, now).ok_or(NO_RANDOM)?;
+                if let Some(store) = &self.store {
+                    store.shorten(&before.id, now.saturating_add(self.stale_ttl));
+                }
+                self.write(remember, &again, cx, now)
+            }
+            None => {
+                let first = opened.session.renewed(now, now).ok_or(NO_RANDOM)?;
+                self.write(remember, &first, cx, now)
+            }
+        }
+    }
+
+    /// Ends the session: what is in memory is forgotten, and the browser forgets its cookies.
+    pub fn end(&self, opened: &Opened, exchange: &Exchange, response: &mut Headers) {
+        self.discard(opened, exchange);
+        let request = &exchange.request.headers;
+        for keeping in [Some(&self.first), self.remember.as_ref()].into_iter().flatten() {
+            keeping.cookie.withdraw(request, response);
+        }
+    }
+
+    /// Forgets what is in memory of the session: another one takes its place.
+    pub fn discard(&self, opened: &Opened, exchange: &Exchange) {
+        let Some(store) = &self.store else { return };
+        store.remove(&opened.session.id);
+        if let Change::Renewed(old) = opened.change {
+            store.remove(&old);
+        }
+        let now = exchange.record.started_ms / 1000;
+        let remembered = self.remember.as_ref().and_then(|keeping| self.read(keeping, exchange, now));
+        if let Some(remembered) = remembered {
+            store.remove(&remembered.id);
+        }
+    }
+
+    /// Sets a field for each of `properties`, in place of any that the client has sent.
+    pub fn tell(&self, opened: &Opened, properties: &[Property], now: u64, headers: &mut Headers) {
+        for property in properties {
+            headers.remove(property.field());
+            if let Some(value) = property.of(&opened.session, &self.first.timeouts, &self.audience, now) {
+                headers.set(property.field(), value.as_bytes());
+            }
+        }
+    }
+
+    /// The session is used: its clocks go back where that is due.
+    fn refreshed(&self, mut session: Session, now: u64) -> Opened {
+        let timeouts = &self.first.timeouts;
+        let mut change = Change::Nothing;
+        if timeouts.want_renewal(&session, now) {
+            if let Some(renewed) = session.renewed(session.created, now) {
+                change = Change::Renewed(session.id);
+                session = renewed;
+            }
+        } else if timeouts.want_touch(&session, now) {
+            session.touched = now;
+            change = Change::Used;
+        }
+        Opened { session, change, remembered: None }
+    }
+
+    fn read(&self, keeping: &Keeping, exchange: &Exchange, now: u64) -> Option<Session> {
+        let text = keeping.cookie.read(&exchange.request.headers)?;
+        let content = self.sealer.open(&self.context(keeping, exchange), &text)?;
+        let session = match &self.store {
+            None => Session::from_bytes(&content)?,
+            Some(store) => {
+                Session::from_bytes(&store.find(content.as_slice().try_into().ok()?, now)?.content)?
+            }
+        };
+        keeping.timeouts.allow(&session, now).then_some(session)
+    }
+
+    fn write(
+        &self,
+        keeping: &Keeping,
+        session: &Session,
+        cx: &mut HeaderFilter<'_>,
+        now: u64,
+    ) -> Result<(), &'static str> {
+        let content = session.to_bytes();
+        let sealed = if self.store.is_some() { session.id.as_slice() } else { &content };
+        let text = self.sealer.seal(&self.context(keeping, cx), sealed).ok_or(NO_RANDOM)?;
+        let left = keeping.timeouts.left(session, now);
+        let age = left.filter(|_| keeping.persistent);
+        let (request, response) = cx.request_and_response();
+        if !keeping.cookie.write(request, &text, age, response) {
+            return Err("the session is too large for cookies");
+        }
+        if let Some(store) = &self.store {
+            // A session is good in the last second of its time, too.
+            let gone = left.map_or(u64::MAX, |left| now.saturating_add(left).saturating_add(1));
+            store.put(session.id, Kept { content, gone });
+        }
+        Ok(())
+    }
+
+    fn context(&self, keeping: &Keeping, exchange: &Exchange) -> Vec<u8> {
+        let mut context = keeping.context.clone();
+        for bond in &self.bind {
+            match bond {
+                Bond::Ip => push(&mut context, exchange.client.ip.to_string().as_bytes()),
+                Bond::Scheme => push(&mut context, exchange.scheme.as_str().as_bytes()),
+                Bond::UserAgent => {
+                    push(&mut context, exchange.request.headers.known(Known::UserAgent).unwrap_or_default());
+                }
+            }
+        }
+        context
+    }
+}
+
+impl Keeping {
+    fn first(settings: &Settings, prefix: &str) -> Result<Self, BuildError> {
+        let cookie = Cookie::new(&settings.cookie)
+            .map_err(|(field, problem)| BuildError::new(format!("{prefix}cookie_{field}"), problem))?;
+        let context = context_of(&settings.cookie.name, &settings.audience);
+        Ok(Self { cookie, timeouts: settings.timeouts, context, persistent: false })
+    }
+
+    fn remembering(settings: &Settings, remember: &Remembering, prefix: &str) -> Result<Self, BuildError> {
+        let named = cookie::Settings { name: remember.cookie_name.clone(), ..settings.cookie.clone() };
+        let cookie = Cookie::new(&named).map_err(|(field, problem)| {
+            let of = if field == "name" { "remember_" } else { "" };
+            BuildError::new(format!("{prefix}{of}cookie_{field}"), problem)
+        })?;
+        let context = context_of(&remember.cookie_name, &settings.audience);
+        Ok(Self { cookie, timeouts: remember.timeouts, context, persistent: true })
+    }
+}
+
+fn context_of(cookie_name: &str, audience: &str) -> Vec<u8> {
+    let mut context = Vec::new();
+    push(&mut context, cookie_name.as_bytes());
+    push(&mut context, audience.as_bytes());
+    context
+}
+
+fn sealer(secret: Option<&str>, prefix: &str, cx: &Build<'_>) -> Result<Sealer, BuildError> {
+    if let Some(secret) = secret.filter(|secret| !secret.is_empty()) {
+        return Ok(Sealer::new(secret.as_bytes(), PURPOSE));
+    }
+    tracing::warn!(
+        plugin = cx.row.name,
+        "sessions have a random secret: they end with the process, and other gateways do not know them; set `secret`"
+    );
+    let field = || format!("{prefix}secret");
+    Sealer::of_process(cx.services, PURPOSE).map_err(|problem| BuildError::new(field(), problem))
+}
+
+const NO_RANDOM: &str = "the system gives no random numbers";
+
+impl Opened {
+    /// What the room keeps in it.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        &self.session.data
+    }
+
+    /// Whom it is about.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.session.subject
+    }
+}
+
+/// Appends a text in such a way that no two lists of texts look alike.
+fn push(context: &mut Vec<u8>, text: &[u8]) {
+    context.extend_from_slice(&(text.len() as u64).to_be_bytes());
+    context.extend_from_slice(text);
+}
