@@ -207,12 +207,7 @@ fn configuration(orders: &[Backend], only: &Backend, ports: &Ports) -> String {
     let Ports { shop, redis, registry } = ports;
     let targets: Vec<String> =
         orders.iter().map(|one| format!("{{target: \"{}:{}\"}}", one.address, one.port)).collect();
-    let limit = |limits: &str, mode: &str| {
-        format!(
-            "{{name: rate-limiting, config: {{{limits}, policy: redis, {mode}, redis: {{host: 127.0.0.1, port: {redis}, \
-             timeout: 1000}}}}}}"
-        )
-    };
+    let limit = |limits: &str, mode: &str| limit(limits, mode, *redis);
     let (local, closed) = (
         limit("year: 1000000, limit_by: service", "failure_mode: local"),
         limit("year: 1000000, limit_by: service", "fault_tolerant: false"),
@@ -273,5 +268,13 @@ routes:
         targets.join(", "),
         only.address,
         only.port
+    )
+}
+
+/// A limit that is counted in Redis.
+fn limit(limits: &str, mode: &str, redis: u16) -> String {
+    format!(
+        "{{name: rate-limiting, config: {{{limits}, policy: redis, {mode}, redis: {{host: 127.0.0.1, port: {redis}, \
+         timeout: 1000}}}}}}"
     )
 }

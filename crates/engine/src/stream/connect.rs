@@ -57,11 +57,7 @@ pub async fn reach(
     for _ in 0..=plan.retries {
         let picked = plan.balancer.pick(tried, &asker, &mut Vec::new());
         let Picked { peer, in_flight } = picked.map_err(|_| SessionEnd::NoTarget)?;
-        let admitted = match &peer.gate {
-            Some(gate) => queue::seat(gate, timer).await.map(Some),
-            None => Ok(None),
-        };
-        let seat = match admitted {
+        let seat = match admit(&peer, timer).await {
             Ok(seat) => seat,
             Err(none) => {
                 complain(local, service, peer.address, &io::Error::other("no connection to it is free"));
@@ -88,6 +84,14 @@ pub async fn reach(
         end = SessionEnd::Unreachable;
     }
     Err(end)
+}
+
+/// A place for a connection to `peer`, where its upstream bounds how many there may be.
+async fn admit(peer: &Peer, timer: &mut Timer) -> Result<Option<Seat>, NoSeat> {
+    match &peer.gate {
+        Some(gate) => queue::seat(gate, timer).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Connects to a target, under TLS where the service is reached so. The server name is the upstream's `host_header`,

@@ -1,7 +1,6 @@
 //! What a loaded configuration holds, and in which form it is kept.
 
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::load;
 use super::tests::{SEED_0, catalog, good};
