@@ -102,10 +102,11 @@ fn run(configuration: &Path, [port, secure_port]: [u16; 2]) -> Result<Child, Str
     let mut child =
         command.spawn().map_err(|error| format!("slapd (Debian package of that name): {error}"))?;
     let ready = eventually(|| match child.try_wait() {
-        Ok(None) => Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(|error| error.to_string()))
-            .and_then(|it| it.map(drop)),
+        Ok(None) => {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map(drop).map_err(|error| error.to_string())
+        }
         // Trying on would be in vain.
-        ended => Ok(drop(ended)),
+        _ => Ok(()),
     });
     match (ready, child.try_wait()) {
         (Ok(()), Ok(None)) => Ok(child),
