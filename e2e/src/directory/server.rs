@@ -65,6 +65,7 @@ impl Drop for Server {
     }
 }
 
+/// Of an empty password, the server thinks what many do by default: whoever has none wants to be nobody, and may.
 fn configure(folder: &Path, certificates: &Path) -> Result<PathBuf, String> {
     let data = folder.join("data");
     std::fs::create_dir_all(&data).map_err(|error| error.to_string())?;
@@ -74,7 +75,7 @@ fn configure(folder: &Path, certificates: &Path) -> Result<PathBuf, String> {
         .collect();
     let of = |name: &str| certificates.join(name).display().to_string();
     let text = format!(
-        "{schemas}modulepath /usr/lib/ldap\nmoduleload back_mdb\npidfile {}\nTLSCACertificateFile {}\n\
+        "{schemas}modulepath /usr/lib/ldap\nmoduleload back_mdb\nallow bind_anon_cred\npidfile {}\nTLSCACertificateFile {}\n\
          TLSCertificateFile {}\nTLSCertificateKeyFile {}\ndatabase mdb\nsuffix \"dc=example,dc=com\"\n\
          rootdn \"cn=admin,dc=example,dc=com\"\nrootpw admin\ndirectory {}\nmaxsize 10485760\n",
         folder.join("slapd.pid").display(),
