@@ -75,7 +75,7 @@ fn configure(folder: &Path, certificates: &Path) -> Result<PathBuf, String> {
         .collect();
     let of = |name: &str| certificates.join(name).display().to_string();
     let text = format!(
-        "{schemas}modulepath /usr/lib/ldap\nmoduleload back_mdb\nallow bind_anon_cred\npidfile {}\nTLSCACertificateFile {}\n\
+        "{schemas}modulepath /usr/lib/ldap\nmoduleload back_mdb\nallow bind_anon_dn\npidfile {}\nTLSCACertificateFile {}\n\
          TLSCertificateFile {}\nTLSCertificateKeyFile {}\ndatabase mdb\nsuffix \"dc=example,dc=com\"\n\
          rootdn \"cn=admin,dc=example,dc=com\"\nrootpw admin\ndirectory {}\nmaxsize 10485760\n",
         folder.join("slapd.pid").display(),
