@@ -65,6 +65,7 @@ impl Drop for Server {
     }
 }
 
+/// Of an empty password, the server thinks what many do by default: whoever has none wants to be nobody, and may.
 fn configure(folder: &Path, certificates: &Path) -> Result<PathBuf, String> {
     let data = folder.join("data");
     std::fs::create_dir_all(&data).map_err(|error| error.to_string())?;
@@ -74,7 +75,7 @@ fn configure(folder: &Path, certificates: &Path) -> Result<PathBuf, String> {
         .collect();
     let of = |name: &str| certificates.join(name).display().to_string();
     let text = format!(
-        "{schemas}modulepath /usr/lib/ldap\nmoduleload back_mdb\npidfile {}\nTLSCACertificateFile {}\n\
+        "{schemas}modulepath /usr/lib/ldap\nmoduleload back_mdb\nallow bind_anon_dn\npidfile {}\nTLSCACertificateFile {}\n\
          TLSCertificateFile {}\nTLSCertificateKeyFile {}\ndatabase mdb\nsuffix \"dc=example,dc=com\"\n\
          rootdn \"cn=admin,dc=example,dc=com\"\nrootpw admin\ndirectory {}\nmaxsize 10485760\n",
         folder.join("slapd.pid").display(),
@@ -102,10 +103,11 @@ fn run(configuration: &Path, [port, secure_port]: [u16; 2]) -> Result<Child, Str
     let mut child =
         command.spawn().map_err(|error| format!("slapd (Debian package of that name): {error}"))?;
     let ready = eventually(|| match child.try_wait() {
-        Ok(None) => Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(|error| error.to_string()))
-            .and_then(|it| it.map(drop)),
+        Ok(None) => {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map(drop).map_err(|error| error.to_string())
+        }
         // Trying on would be in vain.
-        ended => Ok(drop(ended)),
+        _ => Ok(()),
     });
     match (ready, child.try_wait()) {
         (Ok(()), Ok(None)) => Ok(child),

@@ -58,11 +58,14 @@ pub struct Server {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unanswered;
 
+/// Connections of a worker without a question, and since when.
+type Kept = Mutex<Vec<(Connection, Instant)>>;
+
 /// A directory, with connections to it.
 pub struct Directory {
     server: Server,
     tls: Option<Arc<ClientConfig>>,
-    kept: Box<[Mutex<Vec<(Connection, Instant)>>]>,
+    kept: Box<[Kept]>,
     places: Semaphore,
     /// Whether the last question was not answered.
     fails: AtomicBool,
@@ -143,7 +146,7 @@ impl Directory {
         }
     }
 
-    fn of_worker(&self, worker: usize) -> &Mutex<Vec<(Connection, Instant)>> {
+    fn of_worker(&self, worker: usize) -> &Kept {
         &self.kept[worker % self.kept.len()]
     }
 }
