@@ -152,14 +152,15 @@ impl Origin {
         mut renewal: Renewal,
         changed: impl Fn() -> bool + Send + 'static,
     ) -> std::io::Result<()> {
-        let origin = Arc::clone(self);
+        let origin = Arc::downgrade(self);
         std::thread::Builder::new().name("secrets".to_owned()).spawn(move || {
-            loop {
+            while let Some(origin) = origin.upgrade() {
                 let config = origin.gateway.config();
                 if renewal.changed(&config.secrets, &*origin.vaults, Instant::now()) && !changed() {
                     return;
                 }
-                drop(config);
+                // Nothing is kept alive while nothing is due.
+                drop((config, origin));
                 std::thread::sleep(renewal.pause(Instant::now()));
             }
         })?;
