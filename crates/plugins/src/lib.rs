@@ -29,6 +29,7 @@ pub mod response_ratelimiting;
 pub mod response_transformer;
 pub mod route_by_header;
 pub mod service_protection;
+pub mod session;
 pub mod tls_handshake_modifier;
 pub mod traffic_split;
 pub mod upstream_retry;
@@ -44,6 +45,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<correlation_id::CorrelationId>(),
     plugin::room::<bot_detection::BotDetection>(),
     plugin::room::<cors::Cors>(),
+    plugin::room::<session::Session>(),
     plugin::room::<jwt::Jwt>(),
     plugin::room::<key_auth::KeyAuth>(),
     plugin::room::<tls_handshake_modifier::TlsHandshakeModifier>(),

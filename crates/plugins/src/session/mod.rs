@@ -1,0 +1,167 @@
+#![doc = include_str!("doc.md")]
+
+mod config;
+mod data;
+mod logout;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ahash::AHashMap;
+use plugin::identity::{Caller, Credential};
+use plugin::lru::Lru;
+use plugin::model::entity::Consumer;
+use plugin::web_session::{Opened, Property, Sessions};
+use plugin::{Access, Build, BuildError, Flow, HeaderFilter, Headers, Phase, Phases, Plugin, Scopes};
+use uuid::Uuid;
+
+use config::Config;
+use data::Data;
+use logout::Logout;
+
+#[cfg(test)]
+mod tests;
+
+/// Callers made ready per worker.
+const MOST_CALLERS: usize = 4096;
+
+/// The room, ready to run.
+pub struct Session {
+    sessions: Sessions,
+    logout: Logout,
+    request_properties: Vec<Property>,
+    response_properties: Vec<Property>,
+    consumers: Arc<Consumers>,
+    /// By worker: nobody else takes the lock.
+    callers: Box<[Mutex<Lru<(Uuid, Uuid), Caller>>]>,
+}
+
+/// All consumers of a snapshot.
+struct Consumers(AHashMap<Uuid, Arc<Consumer>>);
+
+/// What `access` found, for `header_filter`.
+enum Found {
+    /// A session, and whose it is.
+    Session(Opened, Data),
+    /// A session of somebody who is no consumer any more.
+    Orphan(Opened),
+}
+
+impl Plugin for Session {
+    const NAME: &'static str = "session";
+    const PRIORITY: i64 = 1900;
+    const RUNS: &'static [Phase] = &[Phase::Access, Phase::HeaderFilter];
+    const SCOPES: Scopes = Scopes::NO_CONSUMER;
+    const DOC: &'static str = include_str!("doc.md");
+
+    type Config = Config;
+
+    fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
+        let properties = |names: &Option<Vec<String>>| {
+            names.iter().flatten().filter_map(|name| Property::named(name)).collect()
+        };
+        Ok(Self {
+            sessions: Sessions::new(&config.settings()?, "config.", cx)?,
+            request_properties: properties(&config.request_headers),
+            response_properties: properties(&config.response_headers),
+            logout: Logout::new(&config),
+            consumers: cx.shared(|cx| {
+                let consumers = cx.config.consumers.iter();
+                Ok(Consumers(consumers.map(|consumer| (consumer.id, consumer.clone())).collect()))
+            })?,
+            callers: (0..cx.services.workers).map(|_| Mutex::default()).collect(),
+        })
+    }
+}
+
+impl Phases for Session {
+    fn access(&self, cx: &mut Access<'_>) -> Flow {
+        let Some(opened) = self.sessions.open(cx) else {
+            self.forget_properties(cx);
+            return Flow::Next;
+        };
+        if self.logout.needs_body(cx) {
+            return Flow::ReadBody;
+        }
+        if self.logout.is_wanted(cx) {
+            let mut withdrawn = Headers::new();
+            self.sessions.end(&opened, cx, &mut withdrawn);
+            return cx.answer(200).headers(&withdrawn).empty();
+        }
+        let data = Data::from_bytes(opened.data());
+        let known = data.and_then(|data| Some((self.caller(cx.worker.index, &data)?, data)));
+        let Some((caller, data)) = known else {
+            self.forget_properties(cx);
+            cx.remember(Some(Found::Orphan(opened)));
+            return Flow::Next;
+        };
+        cx.authenticate(caller);
+        if !data.groups.is_empty() {
+            cx.vouch_for_groups(data.groups.clone().into());
+        }
+        let now = cx.record.started_ms / 1000;
+        self.sessions.tell(&opened, &self.request_properties, now, cx.headers());
+        cx.remember(Some(Found::Session(opened, data)));
+        Flow::Next
+    }
+
+    fn header_filter(&self, cx: &mut HeaderFilter<'_>) {
+        let found = cx.state::<Option<Found>>().and_then(Option::take);
+        let Some(data) = Data::of(cx) else {
+            if let Some(Found::Orphan(opened)) = &found {
+                let mut withdrawn = Headers::new();
+                self.sessions.end(opened, cx, &mut withdrawn);
+                withdrawn.iter().for_each(|(name, value)| {
+                    cx.headers().append(name, value);
+                });
+            }
+            return;
+        };
+        let opened = match found {
+            Some(Found::Session(opened, before)) if before.is_of(&data) => Some(opened),
+            Some(Found::Session(other, _) | Found::Orphan(other)) => {
+                self.sessions.discard(&other, cx);
+                self.begin(cx, &data)
+            }
+            None => self.begin(cx, &data),
+        };
+        let Some(opened) = opened else { return };
+        match self.sessions.save(&opened, cx) {
+            Ok(()) => {
+                let now = cx.record.started_ms / 1000;
+                self.sessions.tell(&opened, &self.response_properties, now, cx.headers());
+            }
+            Err(error) => tracing::debug!(error, "a session is not kept"),
+        }
+    }
+}
+
+impl Session {
+    /// Whom the session says that its request comes from; none if that is no consumer.
+    fn caller(&self, worker: usize, data: &Data) -> Option<Arc<Caller>> {
+        let key = (data.consumer, data.credential);
+        let mut callers = self.callers.get(worker)?.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(caller) = callers.find(&key) {
+            return Some(caller);
+        }
+        let consumer = self.consumers.0.get(&data.consumer)?.clone();
+        let identifier = data.credential.hyphenated().to_string().into();
+        let caller = Caller::authenticated(Some(consumer), Credential { id: data.credential, identifier });
+        callers.put(key, caller.clone(), 1, MOST_CALLERS);
+        Some(caller)
+    }
+
+    /// A session for whoever another plugin has let in.
+    fn begin(&self, cx: &HeaderFilter<'_>, data: &Data) -> Option<Opened> {
+        let consumer = cx.identity.consumer()?;
+        let id = consumer.id.to_string();
+        let subject = consumer.username.as_deref().or(consumer.custom_id.as_deref()).unwrap_or(&id);
+        self.sessions.begin(cx, subject, data.to_bytes())
+    }
+
+    /// No client tells the upstream about a session.
+    fn forget_properties(&self, cx: &mut Access<'_>) {
+        for property in &self.request_properties {
+            cx.headers().remove(property.field());
+        }
+    }
+}
