@@ -1,6 +1,8 @@
 //! The endpoint that gives out codes, and tokens without them. The service that knows the users asks it, not their browsers: it
 //! is told where to send them.
 
+use std::sync::Arc;
+
 use plugin::{Access, Flow};
 use serde_json::json;
 use uuid::Uuid;
@@ -21,6 +23,13 @@ enum Wanted {
     Token,
 }
 
+/// An application, and where its user comes back to.
+struct Back {
+    client: Arc<Client>,
+    uri: String,
+    problem: Option<Problem>,
+}
+
 /// What is told to the application, by way of its redirect URI.
 struct Told {
     pairs: Vec<(&'static str, String)>,
@@ -37,14 +46,11 @@ pub(super) fn authorize(room: &Oauth2, cx: &mut Access<'_>) -> Flow {
     if let Err(problem) = room.may_authorize(cx, &parameters) {
         return room.answer(cx, Reply::problem(&problem, state));
     }
-    let (client, redirect_uri) = match redirect(room, &parameters) {
+    let Back { client, uri, problem } = match redirect(room, &parameters) {
         Ok(found) => found,
         Err(problem) => return room.answer(cx, Reply::problem(&problem, state)),
     };
-    let told = redirect_uri
-        .1
-        .map_or(Ok(()), Err)
-        .and_then(|()| grant(room, cx, &parameters, &client, &redirect_uri.0));
+    let told = problem.map_or(Ok(()), Err).and_then(|()| grant(room, cx, &parameters, &client, &uri));
     let (status, mut told) = match told {
         Ok(told) => (200, told),
         Err(problem) => {
@@ -53,28 +59,23 @@ pub(super) fn authorize(room: &Oauth2, cx: &mut Access<'_>) -> Flow {
         }
     };
     told.pairs.extend(state.map(|state| ("state", state)));
-    let uri = location(&redirect_uri.0, &told.pairs, told.in_fragment);
+    let uri = location(&uri, &told.pairs, told.in_fragment);
     let body = json!({ "redirect_uri": uri });
     room.answer(cx, Reply { status, body, challenge: None, changes: told.changes, undo: None })
 }
 
-/// The application, and where its user comes back to: the URI that was asked for, or the first one with a problem.
-#[allow(clippy::type_complexity)]
-fn redirect(
-    room: &Oauth2,
-    parameters: &Parameters<'_>,
-) -> Result<(std::sync::Arc<Client>, (String, Option<Problem>)), Problem> {
+/// Where the user of an application comes back to: the URI that was asked for, or the first one with a problem.
+fn redirect(room: &Oauth2, parameters: &Parameters<'_>) -> Result<Back, Problem> {
     let client_id = parameters.find("client_id")?;
     let client = client_id.and_then(|id| room.clients.named(&id).cloned()).ok_or_else(Problem::client)?;
     let first = client.redirect_uris.first().cloned().ok_or_else(Problem::redirect)?;
-    let wanted = parameters.find("redirect_uri")?;
-    let found = match wanted {
+    let (uri, problem) = match parameters.find("redirect_uri")? {
         None => (first, None),
         Some(uri) if client.redirect_uris.contains(&uri) => (uri, None),
         // Never to an address that is not the application's.
         Some(_) => (first, Some(Problem::redirect())),
     };
-    Ok((client, found))
+    Ok(Back { client, uri, problem })
 }
 
 fn grant(

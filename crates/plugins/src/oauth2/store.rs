@@ -217,7 +217,7 @@ impl Store {
             return Err(Full);
         }
         if let Some(old) = replaced {
-            if !book.families.get(&old.grant.family).is_some_and(|live| live.access == old.access) {
+            if book.families.get(&old.grant.family).is_none_or(|live| live.access != old.access) {
                 return Err(Full);
             }
             book.remove(old);
