@@ -76,6 +76,8 @@ pub struct Harness {
     pub tls: Option<Rc<Tls>>,
     /// Whether requests come from one of `trusted_ips`.
     pub trusted: bool,
+    /// What they come over.
+    pub scheme: Scheme,
     /// Names of detours that lead to nobody, see [`Detour::name`](crate::Detour::name).
     pub unreachable: Arc<Mutex<Vec<String>>>,
     /// The healthy targets of every service; the first that may be chosen is asked.
@@ -200,6 +202,7 @@ impl Harness {
             instances: Vec::new(),
             routes: Vec::new(),
             runtime: runtime().map_err(|error| error.to_string())?,
+            scheme: Scheme::Http,
             peer: SocketAddr::from(([127, 0, 0, 1], 40_000)),
             tls: None,
             trusted: false,
@@ -335,7 +338,7 @@ impl Harness {
             local: SocketAddr::from(([127, 0, 0, 1], 8000)),
             ip: self.peer.ip(),
             trusted: self.trusted,
-            scheme: if self.tls.is_some() { Scheme::Https } else { Scheme::Http },
+            scheme: if self.tls.is_some() { Scheme::Https } else { self.scheme },
             tls: self.tls.clone(),
             announced: None,
         };

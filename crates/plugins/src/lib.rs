@@ -23,6 +23,7 @@ pub mod key_auth;
 pub mod ldap_auth;
 pub mod mirror;
 pub mod mtls_auth;
+pub mod oauth2;
 pub mod oauth2_introspection;
 pub mod prometheus;
 pub mod proxy_cache;
@@ -57,6 +58,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<oauth2_introspection::Oauth2Introspection>(),
     plugin::room::<mtls_auth::MtlsAuth>(),
     plugin::room::<jwt::Jwt>(),
+    plugin::room::<oauth2::Oauth2>(),
     plugin::room::<key_auth::KeyAuth>(),
     plugin::room::<ldap_auth::LdapAuth>(),
     plugin::room::<basic_auth::BasicAuth>(),

@@ -329,6 +329,7 @@ fn the_catalog_holds_every_schema_and_entity_once() {
             "jwt_secrets",
             "keyauth_credentials",
             "mtls_auth_credentials",
+            "oauth2_credentials",
         ])
     );
     assert_eq!(entities.len(), catalog.entities.len());
