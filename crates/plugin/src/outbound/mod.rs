@@ -4,7 +4,7 @@
 //! the size of an answer, calls at a time. Redirections are not followed and proxies not used. The request of a client
 //! is never sent this way.
 //!
-//! ```ignore
+//! ```text
 //! let client = Client::open(cx.services, Settings::default());           // when the room is built
 //! let url = client.url(cx.services, &config.url).map_err(|wrong| BuildError::new("config.url", wrong))?;
 //! let answer = client.send(&url, &Call::get()).await?;                   // in the future of a `Flow::wait`

@@ -6,7 +6,7 @@
 //! source is down, where that is wanted. A memory serves the whole process and is kept over reloads. It is bounded in
 //! entries and in bytes: what was used least recently gives way.
 //!
-//! ```ignore
+//! ```text
 //! let memory = Memory::<Claims>::open(cx.services, "introspection", &Settings::default());    // when the room is built
 //!
 //! let key = Digest::of([url.as_bytes(), token]);
