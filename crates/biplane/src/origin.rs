@@ -161,7 +161,7 @@ impl Origin {
                 }
                 // Nothing is kept alive while nothing is due.
                 drop((config, origin));
-                std::thread::sleep(renewal.pause(Instant::now()));
+                std::thread::park_timeout(renewal.pause(Instant::now()));
             }
         })?;
         Ok(())

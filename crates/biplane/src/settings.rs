@@ -233,7 +233,7 @@ impl Reading {
     fn apply_secrets(&mut self, name: &str, value: &str) -> bool {
         match name {
             "vault_file_path" if !value.starts_with('/') => {
-                self.wrong(name, value, "the full path of a folder")
+                self.wrong(name, value, "the full path of a folder");
             }
             "vault_file_path" => self.secrets.folder = Some(value.into()),
             "secrets_interval" => {

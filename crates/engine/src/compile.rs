@@ -46,15 +46,17 @@ impl Compiler<'_> {
     /// # Errors
     /// Everything in the configuration that cannot be honoured.
     pub fn compile(&self, config: Arc<Config>) -> Result<Snapshot, Vec<Problem>> {
-        self.attempt(&config).map_err(|problems| {
+        let shown = config.clone();
+        self.attempt(config).map_err(|problems| {
             // Whoever found a problem may have told the value that is wrong, and it may be a secret.
             let told =
-                |problem: Problem| Problem { message: config.without_secrets(problem.message), ..problem };
+                |problem: Problem| Problem { message: shown.without_secrets(problem.message), ..problem };
             problems.into_iter().map(told).collect()
         })
     }
 
-    fn attempt(&self, config: &Arc<Config>) -> Result<Snapshot, Vec<Problem>> {
+    fn attempt(&self, owned: Arc<Config>) -> Result<Snapshot, Vec<Problem>> {
+        let config = &owned;
         let matched = matched_routes(config);
         let mut problems = unsupported(config);
         let purpose = if self.services.dry_run { Purpose::Check } else { Purpose::Serve };
@@ -105,7 +107,7 @@ impl Compiler<'_> {
             warm,
             detours,
             terminator,
-            config: config.clone(),
+            config: owned,
         })
     }
 

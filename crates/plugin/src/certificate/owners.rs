@@ -27,7 +27,7 @@ pub struct Mapping {
 /// Who has which certificate.
 pub(super) struct Owners {
     /// By name; those for one authority come first.
-    mappings: AHashMap<Box<str>, Vec<(Option<Uuid>, Arc<Caller>)>>,
+    mappings: AHashMap<Box<str>, Vec<Named>>,
     /// In the order of `consumer_by`.
     by_field: Vec<Arc<ByField>>,
     default: Option<Arc<Consumer>>,
@@ -36,6 +36,9 @@ pub(super) struct Owners {
     /// No consumer is looked for; this is the caller's group.
     group_by: Option<GroupBy>,
 }
+
+/// Whom a name stands for: in certificates of one authority, or in all.
+type Named = (Option<Uuid>, Arc<Caller>);
 
 /// Consumers by one of their fields.
 type ByField = AHashMap<Box<str>, Arc<Consumer>>;

@@ -33,7 +33,7 @@ fn root(name: &str) -> Authority {
     CertifiedIssuer::self_signed(authority_params(name), KeyPair::generate().unwrap()).unwrap()
 }
 
-fn signed(params: CertificateParams, authority: &Authority) -> Vec<u8> {
+fn signed(params: &CertificateParams, authority: &Authority) -> Vec<u8> {
     params.signed_by(&KeyPair::generate().unwrap(), authority).unwrap().der().to_vec()
 }
 
@@ -129,12 +129,12 @@ fn a_certificate_of_the_authority_names_its_consumer() {
     let mut harness = lab.trusting(&[ROOT], "");
     let forged =
         "GET / HTTP/1.1\nX-Client-Cert-Dn: CN=root\nX-Client-Cert-San: forged\nX-Consumer-Username: root\n\n";
-    let outcome = show_with(&mut harness, &[signed(leaf("alice", &[]), &lab.root)], forged);
+    let outcome = show_with(&mut harness, &[signed(&leaf("alice", &[]), &lab.root)], forged);
     assert_eq!(username(&outcome).as_deref(), Some("alice"));
     assert_eq!(outcome.upstream_header("X-Client-Cert-Dn").as_deref(), Some("CN=alice,O=Shop"));
     assert_eq!(outcome.upstream_header("X-Client-Cert-San"), None);
     assert_eq!(outcome.upstream_header("X-Credential-Identifier").as_deref(), Some("alice"));
-    let outcome = show(&mut harness, &[signed(leaf("x", &["a.test", "alice-id"]), &lab.root)]);
+    let outcome = show(&mut harness, &[signed(&leaf("x", &["a.test", "alice-id"]), &lab.root)]);
     assert_eq!(username(&outcome).as_deref(), Some("alice"));
     assert_eq!(outcome.upstream_header("X-Client-Cert-San").as_deref(), Some("a.test,alice-id"));
 }
@@ -158,17 +158,17 @@ fn what_is_not_believed_is_refused() {
     let mut of_servers = leaf("alice", &[]);
     of_servers.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let same_name = root("root.test");
-    let good = signed(leaf("alice", &[]), &lab.root);
+    let good = signed(&leaf("alice", &[]), &lab.root);
     let mut broken = good.clone();
     *broken.last_mut().unwrap() ^= 1;
     for chain in [
-        vec![signed(expired, &lab.root)],
-        vec![signed(early, &lab.root)],
-        vec![signed(of_servers, &lab.root)],
-        vec![signed(leaf("alice", &[]), &lab.other)],
-        vec![signed(leaf("alice", &[]), &same_name)],
-        vec![signed(leaf("alice", &[]), &lab.middle)],
-        vec![signed(leaf("mallory", &[]), &lab.root)],
+        vec![signed(&expired, &lab.root)],
+        vec![signed(&early, &lab.root)],
+        vec![signed(&of_servers, &lab.root)],
+        vec![signed(&leaf("alice", &[]), &lab.other)],
+        vec![signed(&leaf("alice", &[]), &same_name)],
+        vec![signed(&leaf("alice", &[]), &lab.middle)],
+        vec![signed(&leaf("mallory", &[]), &lab.root)],
         vec![broken],
         vec![b"no certificate".to_vec()],
         vec![good.clone(); 11],
@@ -181,12 +181,15 @@ fn what_is_not_believed_is_refused() {
 #[test]
 fn chains_lead_to_a_root_unless_a_part_is_enough() {
     let lab = Lab::new();
-    let own = signed(leaf("alice", &[]), &lab.middle);
+    let own = signed(&leaf("alice", &[]), &lab.middle);
     let whole = vec![own.clone(), lab.middle.der().to_vec()];
     assert!(username(&show(&mut lab.trusting(&[ROOT], ""), &whole)).is_some(), "the link is sent");
-    assert!(username(&show(&mut lab.trusting(&[ROOT, MIDDLE], ""), &[own.clone()])).is_some(), "it is known");
+    assert!(
+        username(&show(&mut lab.trusting(&[ROOT, MIDDLE], ""), std::slice::from_ref(&own))).is_some(),
+        "it is known"
+    );
     let partial = ", allow_partial_chain: true";
-    assert!(username(&show(&mut lab.trusting(&[MIDDLE], partial), &[own.clone()])).is_some());
+    assert!(username(&show(&mut lab.trusting(&[MIDDLE], partial), std::slice::from_ref(&own))).is_some());
     assert_eq!(refused(&show(&mut lab.trusting(&[OTHER, MIDDLE], ""), &[own])), FAILED);
     let refusal = lab.with(&format!("{{ca_certificates: [{MIDDLE}]}}"), "").err().unwrap();
     assert!(refusal.contains("none has signed itself"), "{refusal}");
@@ -200,7 +203,7 @@ fn a_credential_comes_before_a_consumers_name_and_one_for_the_authority_first() 
     );
     let mut harness = lab.with(&format!("{{ca_certificates: [{ROOT}, {OTHER}]}}"), &more).unwrap();
     let mut of =
-        |authority: &Authority| username(&show(&mut harness, &[signed(leaf("alice", &[]), authority)]));
+        |authority: &Authority| username(&show(&mut harness, &[signed(&leaf("alice", &[]), authority)]));
     assert_eq!(of(&lab.root).as_deref(), Some("bob"));
     assert_eq!(of(&lab.other).as_deref(), Some("guest"));
 }
@@ -209,12 +212,12 @@ fn a_credential_comes_before_a_consumers_name_and_one_for_the_authority_first() 
 fn the_common_name_counts_only_without_alternative_names() {
     let lab = Lab::new();
     let mut harness = lab.trusting(&[ROOT], "");
-    let both = signed(leaf("alice", &["somebody.test"]), &lab.root);
+    let both = signed(&leaf("alice", &["somebody.test"]), &lab.root);
     assert_eq!(refused(&show(&mut harness, &[both])), FAILED);
     let mail = |address: &str| {
         let mut params = leaf("x", &[]);
         params.subject_alt_names = vec![SanType::Rfc822Name(address.try_into().unwrap())];
-        signed(params, &lab.root)
+        signed(&params, &lab.root)
     };
     assert_eq!(username(&show(&mut harness, &[mail("bob")])).as_deref(), Some("bob"));
 }
@@ -223,10 +226,10 @@ fn the_common_name_counts_only_without_alternative_names() {
 fn consumers_are_looked_for_by_the_fields_that_are_named() {
     let lab = Lab::new();
     let mut by_id = lab.trusting(&[ROOT], ", consumer_by: [custom_id]");
-    assert_eq!(refused(&show(&mut by_id, &[signed(leaf("alice", &[]), &lab.root)])), FAILED);
-    assert!(username(&show(&mut by_id, &[signed(leaf("alice-id", &[]), &lab.root)])).is_some());
+    assert_eq!(refused(&show(&mut by_id, &[signed(&leaf("alice", &[]), &lab.root)])), FAILED);
+    assert!(username(&show(&mut by_id, &[signed(&leaf("alice-id", &[]), &lab.root)])).is_some());
     let mut by_none = lab.trusting(&[ROOT], ", consumer_by: [], default_consumer: guest");
-    let outcome = show(&mut by_none, &[signed(leaf("alice", &[]), &lab.root)]);
+    let outcome = show(&mut by_none, &[signed(&leaf("alice", &[]), &lab.root)]);
     assert_eq!(username(&outcome).as_deref(), Some("guest"));
     let missing = lab.with(&format!("{{ca_certificates: [{ROOT}], default_consumer: nobody}}"), "");
     assert!(missing.err().unwrap().contains("there is no consumer 'nobody'"));
@@ -241,10 +244,10 @@ fn without_consumers_the_name_is_a_group() {
         );
         let acl = format!("- name: acl\n  config: {{allow: ['{allowed}']}}");
         let mut harness = lab.with(&config, &acl).unwrap();
-        let outcome = show(&mut harness, &[signed(leaf("clerk", &[]), &lab.root)]);
+        let outcome = show(&mut harness, &[signed(&leaf("clerk", &[]), &lab.root)]);
         assert_eq!(username(&outcome), None);
         assert_eq!(outcome.upstream_header("X-Authenticated-Groups").as_deref(), Some(allowed));
-        let outcome = show(&mut harness, &[signed(leaf("alice", &[]), &lab.root)]);
+        let outcome = show(&mut harness, &[signed(&leaf("alice", &[]), &lab.root)]);
         assert_eq!(outcome.status, 403, "another group");
     }
 }
@@ -271,7 +274,7 @@ fn revoking(authority: &Authority, serial: u64, until: i32) -> String {
 #[test]
 fn a_revoked_certificate_is_refused() {
     let lab = Lab::new();
-    let own = [signed(leaf("alice", &[]), &lab.root)];
+    let own = [signed(&leaf("alice", &[]), &lab.root)];
     let status = |list: &str, mode: &str| {
         let rest = format!(", crls: [{}], revocation_check_mode: {mode}", json!(list));
         show(&mut lab.trusting(&[ROOT, OTHER], &rest), &own).status
@@ -295,7 +298,7 @@ fn what_is_known_of_a_certificate_ends_with_its_time() {
     let mut harness = lab.trusting(&[ROOT], ", cache_ttl: 1000000000, cert_cache_ttl: 1000000000000");
     let mut params = leaf("alice", &[]);
     params.not_after = date_time_ymd(2026, 1, 2);
-    let chain = [signed(params, &lab.root)];
+    let chain = [signed(&params, &lab.root)];
     assert!(username(&show(&mut harness, &chain)).is_some());
     harness.clock.advance(2 * 86_400_000);
     assert_eq!(refused(&show(&mut harness, &chain)), FAILED);
@@ -341,7 +344,7 @@ fn clients_are_asked_for_a_certificate() {
 fn no_bytes_make_it_panic() {
     let lab = Lab::new();
     let mut harness = lab.trusting(&[ROOT], "");
-    let good = signed(leaf("alice", &["a.test"]), &lab.root);
+    let good = signed(&leaf("alice", &["a.test"]), &lab.root);
     for at in 0..good.len() {
         let mut changed = good.clone();
         changed[at] = changed[at].wrapping_add(1);
