@@ -72,6 +72,8 @@ pub struct Harness {
     runtime: Runtime,
     /// The address requests come from.
     pub peer: SocketAddr,
+    /// What they come over.
+    pub scheme: Scheme,
     /// Names of detours that lead to nobody, see [`Detour::name`](crate::Detour::name).
     pub unreachable: Arc<Mutex<Vec<String>>>,
     /// The targets of every service; the first that may be chosen is asked.
@@ -196,6 +198,7 @@ impl Harness {
             instances: Vec::new(),
             routes: Vec::new(),
             runtime: runtime().map_err(|error| error.to_string())?,
+            scheme: Scheme::Http,
             peer: SocketAddr::from(([127, 0, 0, 1], 40_000)),
             unreachable: Arc::default(),
             targets: vec![SocketAddr::from(([127, 0, 0, 1], 9001))],
@@ -319,7 +322,7 @@ impl Harness {
             local: SocketAddr::from(([127, 0, 0, 1], 8000)),
             ip: self.peer.ip(),
             trusted: false,
-            scheme: Scheme::Http,
+            scheme: self.scheme,
             tls: None,
             announced: None,
         };

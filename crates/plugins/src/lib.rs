@@ -16,6 +16,7 @@ pub mod ip_restriction;
 pub mod jwt;
 pub mod key_auth;
 pub mod mirror;
+pub mod oauth2;
 pub mod prometheus;
 pub mod proxy_cache;
 pub mod rate_limit_status;
@@ -47,6 +48,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<cors::Cors>(),
     plugin::room::<session::Session>(),
     plugin::room::<jwt::Jwt>(),
+    plugin::room::<oauth2::Oauth2>(),
     plugin::room::<key_auth::KeyAuth>(),
     plugin::room::<tls_handshake_modifier::TlsHandshakeModifier>(),
     plugin::room::<ip_restriction::IpRestriction>(),

@@ -312,6 +312,9 @@ fn the_catalog_holds_every_schema_and_entity_once() {
     let catalog = plugins::catalog();
     assert_eq!(catalog.plugins.len(), ROOMS.len());
     let entities: BTreeSet<&str> = catalog.entities.iter().map(|entity| entity.name).collect();
-    assert_eq!(entities, BTreeSet::from(["acls", "jwt_secrets", "keyauth_credentials"]));
+    assert_eq!(
+        entities,
+        BTreeSet::from(["acls", "jwt_secrets", "keyauth_credentials", "oauth2_credentials"])
+    );
     assert_eq!(entities.len(), catalog.entities.len());
 }

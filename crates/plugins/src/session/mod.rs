@@ -32,8 +32,11 @@ pub struct Session {
     response_properties: Vec<Property>,
     consumers: Arc<Consumers>,
     /// By worker: nobody else takes the lock.
-    callers: Box<[Mutex<Lru<(Uuid, Uuid), Caller>>]>,
+    callers: Box<[Mutex<Callers>]>,
 }
+
+/// Callers by consumer and credential.
+type Callers = Lru<(Uuid, Uuid), Caller>;
 
 /// All consumers of a snapshot.
 struct Consumers(AHashMap<Uuid, Arc<Consumer>>);

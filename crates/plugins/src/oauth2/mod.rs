@@ -1,0 +1,499 @@
+#![doc = include_str!("doc.md")]
+
+mod admin;
+mod authorize;
+mod config;
+mod database;
+mod parameters;
+mod pkce;
+mod secret;
+mod store;
+mod token;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use plugin::admin::Endpoint;
+use plugin::flow::Resume;
+use plugin::identity::Anonymous;
+use plugin::model::EntitySchema;
+use plugin::model::entity::Entity;
+use plugin::{
+    Access, Build, BuildError, Exchange, Flow, Method, Phase, Phases, Plugin, Scheme, Scopes, query,
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use config::{Clients, Config, Oauth2Credential};
+use parameters::{Form, Parameters};
+use pkce::Pkce;
+use secret::{Hash, hash};
+use store::{Change, Grant, NEVER, Store, Token};
+
+#[cfg(test)]
+mod tests;
+
+/// Under which name the store is kept.
+const STORE: &str = "oauth2";
+/// The file of the database, beside that of usage.
+const FILE: &str = "oauth2.db";
+/// The argument that may hold a token.
+const ACCESS_TOKEN: &str = "access_token";
+const NO_DATABASE: &str = "oauth2 keeps its tokens beside the database of usage: set KONG_USAGE_DATABASE to a file that \
+                           outlives the process, or KONG_PREFIX to a folder that does";
+
+/// The room, ready to run.
+pub struct Oauth2 {
+    grants: Grants,
+    scopes: Option<Vec<String>>,
+    mandatory_scope: bool,
+    provision_key: Option<Hash>,
+    token_seconds: u64,
+    refresh_seconds: u64,
+    reuse_refresh_token: bool,
+    hide: bool,
+    terminated_elsewhere: bool,
+    global: bool,
+    auth_header: String,
+    pkce: Pkce,
+    challenge: String,
+    challenge_with_error: String,
+    anonymous: Anonymous,
+    clients: Arc<Clients>,
+    /// None where a configuration is only checked.
+    store: Option<Arc<Opened>>,
+}
+
+/// The store, or why there is none.
+struct Opened(Result<Store, String>);
+
+/// Which grants are given.
+struct Grants {
+    code: bool,
+    implicit: bool,
+    client: bool,
+    password: bool,
+}
+
+/// Why a request of an application is refused (RFC 6749 5.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Problem {
+    error: &'static str,
+    description: String,
+    status: u16,
+    /// The application proved itself in a header, and is told how.
+    basic: bool,
+}
+
+/// An answer of an endpoint, which goes out once its changes are written.
+struct Reply {
+    status: u16,
+    body: Value,
+    challenge: Option<&'static str>,
+    changes: Vec<Change>,
+    /// What is taken back if they cannot be.
+    undo: Option<Token>,
+}
+
+/// A token that has been made.
+struct Issued {
+    access: String,
+    refresh: Option<String>,
+    expires_in: u64,
+    changes: Vec<Change>,
+    token: Token,
+}
+
+impl Plugin for Oauth2 {
+    const NAME: &'static str = "oauth2";
+    const PRIORITY: i64 = 1400;
+    const RUNS: &'static [Phase] = &[Phase::Access];
+    const SCOPES: Scopes = Scopes::NO_CONSUMER;
+    const PROTOCOLS: &'static [&'static str] = &["grpc", "grpcs", "http", "https", "ws", "wss"];
+    const DOC: &'static str = include_str!("doc.md");
+    const ENDPOINTS: &'static [Endpoint] = admin::ENDPOINTS;
+
+    type Config = Config;
+
+    fn entities() -> Vec<EntitySchema> {
+        vec![Oauth2Credential::entity_schema()]
+    }
+
+    fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
+        config.check()?;
+        let realm = config.realm.as_ref().map(|realm| format!("realm=\"{realm}\""));
+        let error =
+            "error=\"invalid_token\", error_description=\"The access token is invalid or has expired\"";
+        let challenge = |parts: &[Option<&str>]| {
+            let parts: Vec<&str> = parts.iter().copied().flatten().collect();
+            format!("Bearer {}", parts.join(", ")).trim_end().to_owned()
+        };
+        Ok(Self {
+            challenge: challenge(&[realm.as_deref()]),
+            challenge_with_error: challenge(&[realm.as_deref(), Some(error)]),
+            grants: Grants {
+                code: config.enable_authorization_code,
+                implicit: config.enable_implicit_grant,
+                client: config.enable_client_credentials,
+                password: config.enable_password_grant,
+            },
+            scopes: config.scopes,
+            mandatory_scope: config.mandatory_scope,
+            provision_key: config.provision_key.filter(|key| !key.is_empty()).map(|key| hash(key.as_bytes())),
+            token_seconds: config.token_expiration as u64,
+            refresh_seconds: config.refresh_token_ttl as u64,
+            reuse_refresh_token: config.reuse_refresh_token,
+            hide: config.hide_credentials,
+            terminated_elsewhere: config.accept_http_if_already_terminated,
+            global: config.global_credentials,
+            auth_header: config.auth_header_name,
+            pkce: Pkce::named(&config.pkce),
+            anonymous: Anonymous::resolve(config.anonymous.as_deref(), cx),
+            clients: cx.shared(Clients::new)?,
+            store: if cx.services.dry_run { None } else { Some(open(cx)?) },
+        })
+    }
+}
+
+fn open(cx: &Build<'_>) -> Result<Arc<Opened>, BuildError> {
+    let Some(settings) = cx.services.usage() else { return Err(BuildError::new("name", NO_DATABASE)) };
+    let file = match settings.database.to_str() {
+        Some(":memory:") => PathBuf::from(":memory:"),
+        _ => settings.database.with_file_name(FILE),
+    };
+    let opened = cx.services.keep(STORE, || Opened(Store::open(&file, cx.services.clock.clone())));
+    match &opened.0 {
+        Ok(_) => Ok(opened),
+        Err(error) => Err(BuildError::new("name", format!("tokens cannot be kept: {error}"))),
+    }
+}
+
+impl Phases for Oauth2 {
+    fn access(&self, cx: &mut Access<'_>) -> Flow {
+        if self.anonymous.steps_back(cx) {
+            return Flow::Next;
+        }
+        let path = cx.request.path();
+        let is_token = path.ends_with(b"/oauth2/token");
+        if is_token || path.ends_with(b"/oauth2/authorize") {
+            return self.serve(cx, is_token);
+        }
+        // No client tells the upstream what it is allowed.
+        for field in ["X-Authenticated-Scope", "X-Authenticated-UserId"] {
+            cx.headers().remove(field);
+        }
+        if self.needs_body(cx) {
+            return Flow::ReadBody;
+        }
+        match self.authenticate(cx) {
+            Ok(()) => Flow::Next,
+            Err(refusal) => self.anonymous.or_refuse(cx, |cx| self.refuse(cx, refusal)),
+        }
+    }
+}
+
+/// Why a caller is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    Missing,
+    Invalid,
+}
+
+/// Where a token was found.
+enum Place {
+    Header,
+    Arguments,
+}
+
+impl Oauth2 {
+    fn serve(&self, cx: &mut Access<'_>, is_token: bool) -> Flow {
+        if cx.request.method != Method::Post {
+            let name = if is_token { "token" } else { "authorization" };
+            let method = String::from_utf8_lossy(cx.request.method.as_str().as_bytes()).into_owned();
+            let description = format!("The HTTP method {method} is invalid for the {name} endpoint");
+            let problem = Problem { status: 405, ..Problem::new("invalid_method", description) };
+            return self.answer(cx, Reply::problem(&problem, None));
+        }
+        if cx.body().is_none() && Form::of(&cx.request.headers).is_some() {
+            return Flow::ReadBody;
+        }
+        if is_token { token::token(self, cx) } else { authorize::authorize(self, cx) }
+    }
+
+    fn authenticate(&self, cx: &mut Access<'_>) -> Result<(), Refusal> {
+        let (place, text) = self.find(cx)?;
+        if self.hide {
+            self.hide(cx, &place);
+        }
+        let now = cx.record.started_ms / 1000;
+        let store = self.store().map_err(|_| Refusal::Invalid)?;
+        let token = store.find(&hash(text.as_bytes()), now).ok_or(Refusal::Invalid)?;
+        let service = cx.matched.as_ref().and_then(|matched| Some(matched.service.as_ref()?.id));
+        let applies = match token.grant.service {
+            Some(id) => Some(id) == service.or(Some(Uuid::nil())),
+            None => self.global,
+        };
+        let client = self.clients.find(token.grant.credential).filter(|_| applies);
+        cx.authenticate(client.ok_or(Refusal::Invalid)?.caller.clone());
+        let told =
+            [("X-Authenticated-Scope", &token.grant.scope), ("X-Authenticated-UserId", &token.grant.user)];
+        for (field, value) in told {
+            if let Some(value) = value {
+                cx.headers().set(field, value.as_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether only the body, which has not been read, can hold the token.
+    fn needs_body(&self, cx: &Access<'_>) -> bool {
+        cx.body().is_none()
+            && !cx.request.headers.contains(&self.auth_header)
+            && matches!(cx.request.method, Method::Post | Method::Put | Method::Patch)
+            && Form::of(&cx.request.headers).is_some()
+            && query::values(cx.request.query().unwrap_or_default(), ACCESS_TOKEN).next().is_none()
+    }
+
+    /// The token of a request (RFC 6750 2).
+    fn find(&self, cx: &Access<'_>) -> Result<(Place, String), Refusal> {
+        if let Some(value) = cx.request.headers.get(&self.auth_header) {
+            let text = std::str::from_utf8(value).map_err(|_| Refusal::Invalid)?;
+            let mut words = text.split_ascii_whitespace();
+            let (scheme, token) = (words.next().unwrap_or_default(), words.next());
+            let known = scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token");
+            return match (token, words.next()) {
+                (Some(token), None) if known => Ok((Place::Header, token.to_owned())),
+                _ => Err(Refusal::Invalid),
+            };
+        }
+        let found = Parameters::new(cx).find(ACCESS_TOKEN).map_err(|_| Refusal::Invalid)?;
+        Ok((Place::Arguments, found.ok_or(Refusal::Missing)?))
+    }
+
+    /// Takes the token out of the request.
+    fn hide(&self, cx: &mut Access<'_>, place: &Place) {
+        if let Place::Header = place {
+            cx.headers().remove(&self.auth_header);
+            return;
+        }
+        if let Some(rest) = query::without(&cx.upstream.query, ACCESS_TOKEN) {
+            cx.set_upstream_query((!rest.is_empty()).then_some(&rest));
+        }
+        let rest = match (Form::of(&cx.request.headers), cx.body()) {
+            (Some(Form::UrlEncoded), Some(body)) => query::without(body, ACCESS_TOKEN),
+            (Some(Form::Json), Some(body)) => plugin::object::Object::parse(body).and_then(|mut object| {
+                object.remove(ACCESS_TOKEN);
+                object.is_changed().then(|| object.to_json())
+            }),
+            _ => None,
+        };
+        if let Some(rest) = rest {
+            cx.set_body(rest);
+        }
+    }
+
+    fn refuse(&self, cx: &mut Access<'_>, refusal: Refusal) -> Flow {
+        let (error, description, challenge) = match refusal {
+            Refusal::Missing => ("invalid_request", "The access token is missing", &self.challenge),
+            Refusal::Invalid => {
+                ("invalid_token", "The access token is invalid or has expired", &self.challenge_with_error)
+            }
+        };
+        let body = json!({ "error": error, "error_description": description });
+        cx.answer(401).header("WWW-Authenticate", challenge.as_bytes()).json(&body)
+    }
+
+    fn store(&self) -> Result<&Store, Problem> {
+        self.store.as_ref().and_then(|opened| opened.0.as_ref().ok()).ok_or_else(Problem::full)
+    }
+
+    /// The service that tokens made for this request are for; none for all. A route without one has the nil id.
+    fn service(&self, exchange: &Exchange) -> Option<Uuid> {
+        let service = exchange.matched.as_ref().and_then(|matched| matched.service.as_ref());
+        (!self.global).then(|| service.map_or(Uuid::nil(), |service| service.id))
+    }
+
+    fn needs_tls(&self, exchange: &Exchange) -> Result<(), Problem> {
+        let here = exchange.client.scheme == Scheme::Https;
+        let before = self.terminated_elsewhere && exchange.scheme == Scheme::Https;
+        if here || before {
+            return Ok(());
+        }
+        Err(Problem::new("access_denied", "You must use HTTPS".to_owned()))
+    }
+
+    /// Whether who asks for codes knows the users, and names one.
+    fn may_authorize(&self, exchange: &Exchange, parameters: &Parameters<'_>) -> Result<(), Problem> {
+        self.needs_tls(exchange)?;
+        self.check_provision(parameters)?;
+        self.user(parameters).map(drop)
+    }
+
+    fn check_provision(&self, parameters: &Parameters<'_>) -> Result<(), Problem> {
+        let given = parameters.find("provision_key")?;
+        let right = self.provision_key.as_ref().zip(given);
+        if right.is_some_and(|(key, given)| secret::is(given.as_bytes(), key)) {
+            return Ok(());
+        }
+        Err(Problem::new("invalid_provision_key", "Invalid provision_key".to_owned()))
+    }
+
+    fn user(&self, parameters: &Parameters<'_>) -> Result<String, Problem> {
+        let refused = |message: &str| Problem::new("invalid_authenticated_userid", message.to_owned());
+        let user = parameters.find("authenticated_userid")?.filter(|user| !user.trim().is_empty());
+        let user = user.ok_or_else(|| refused("Missing authenticated_userid parameter"))?;
+        // It goes upstream in a header field.
+        if user.chars().any(char::is_control) {
+            return Err(refused("authenticated_userid has control characters"));
+        }
+        Ok(user)
+    }
+
+    /// The scope that is asked for, if all of it may be.
+    fn scope(&self, parameters: &Parameters<'_>) -> Result<Option<String>, Problem> {
+        let wanted = parameters.find("scope")?;
+        let invalid = |message: String| Problem::new("invalid_scope", message);
+        let (Some(wanted), Some(known)) = (&wanted, &self.scopes) else {
+            return match wanted {
+                None if self.mandatory_scope => Err(invalid("You must specify a scope".to_owned())),
+                _ => Ok(None),
+            };
+        };
+        let words: Vec<&str> = wanted.split_ascii_whitespace().collect();
+        if let Some(unknown) = words.iter().find(|word| !known.iter().any(|scope| scope == *word)) {
+            return Err(invalid(format!("\"{unknown}\" is an invalid scope")));
+        }
+        if words.is_empty() && self.mandatory_scope {
+            return Err(invalid("You must specify a scope".to_owned()));
+        }
+        Ok((!words.is_empty()).then(|| words.join(" ")))
+    }
+
+    /// Makes a token.
+    fn issue(
+        &self,
+        exchange: &Exchange,
+        grant: Grant,
+        replaced: Option<(&Token, Option<String>)>,
+        refreshable: bool,
+    ) -> Result<Issued, Problem> {
+        let now = exchange.record.started_ms / 1000;
+        let access = secret::make().ok_or_else(Problem::full)?;
+        let (old, same) = replaced.map_or((None, None), |(old, same)| (Some(old), same));
+        let refresh = match same {
+            Some(same) => Some(same),
+            None if refreshable && self.token_seconds > 0 => Some(secret::make().ok_or_else(Problem::full)?),
+            None => None,
+        };
+        let expires = if self.token_seconds == 0 { NEVER } else { now + self.token_seconds };
+        let gone = match (&refresh, self.refresh_seconds) {
+            (Some(_), 0) => NEVER,
+            (Some(_), seconds) => now + seconds,
+            (None, _) => expires.saturating_add(1).min(NEVER),
+        };
+        let token = Token {
+            access: hash(access.as_bytes()),
+            refresh: refresh.as_ref().map(|refresh| hash(refresh.as_bytes())),
+            grant,
+            created: now,
+            expires,
+            gone,
+        };
+        let changes = self.store()?.add(token.clone(), old).map_err(|_| Problem::full())?;
+        Ok(Issued { access, refresh, expires_in: self.token_seconds, changes, token })
+    }
+
+    /// Makes a token in place of `old`, with the same refresh token or a new one.
+    fn issue_again(&self, exchange: &Exchange, old: &Token, same: Option<String>) -> Result<Issued, Problem> {
+        self.issue(exchange, old.grant.clone(), Some((old, same)), true)
+    }
+
+    /// Answers once the changes are written.
+    fn answer(&self, cx: &mut Access<'_>, reply: Reply) -> Flow {
+        if reply.changes.is_empty() {
+            return send(cx, &reply);
+        }
+        let (Some(opened), Ok(store)) = (self.store.clone(), self.store()) else { return send(cx, &reply) };
+        let written = store.write(reply.changes.clone());
+        Flow::wait(async move {
+            let written = written.await.unwrap_or(false);
+            let resume: Resume = Box::new(move |cx| {
+                if written {
+                    return send(cx, &reply);
+                }
+                if let (Some(token), Ok(store)) = (&reply.undo, &opened.0) {
+                    store.revoke(token);
+                }
+                cx.answer(500).json(&json!({ "message": "An unexpected error occurred" }))
+            });
+            resume
+        })
+    }
+}
+
+fn send(cx: &mut Access<'_>, reply: &Reply) -> Flow {
+    let mut answer =
+        cx.answer(reply.status).header("Cache-Control", b"no-store").header("Pragma", b"no-cache");
+    if let Some(challenge) = reply.challenge {
+        answer = answer.header("WWW-Authenticate", challenge.as_bytes());
+    }
+    answer.json(&reply.body)
+}
+
+impl Problem {
+    fn new(error: &'static str, description: String) -> Self {
+        Self { error, description, status: 400, basic: false }
+    }
+
+    fn client() -> Self {
+        Self::new("invalid_client", "Invalid client authentication".to_owned())
+    }
+
+    fn redirect() -> Self {
+        let message =
+            "Invalid redirect_uri that does not match with any redirect_uri created with the application";
+        Self::new("invalid_request", message.to_owned())
+    }
+
+    /// There is no more room, or somebody else was faster.
+    fn full() -> Self {
+        let message = "No token can be given out now";
+        Self { status: 503, ..Self::new("temporarily_unavailable", message.to_owned()) }
+    }
+}
+
+impl Reply {
+    fn problem(problem: &Problem, state: Option<String>) -> Self {
+        let mut body = json!({ "error": problem.error, "error_description": problem.description });
+        if let Some(state) = state {
+            body["state"] = state.into();
+        }
+        let status = if problem.basic { 401 } else { problem.status };
+        let challenge = problem.basic.then_some("Basic realm=\"OAuth2.0\"");
+        Self { status, body, challenge, changes: Vec::new(), undo: None }
+    }
+}
+
+impl Issued {
+    fn reply(self, state: Option<String>) -> Reply {
+        let mut body = json!({ "access_token": self.access, "token_type": "bearer" });
+        if self.expires_in > 0 {
+            body["expires_in"] = self.expires_in.into();
+        }
+        for (name, value) in [("refresh_token", self.refresh), ("state", state)] {
+            if let Some(value) = value {
+                body[name] = value.into();
+            }
+        }
+        Reply { status: 200, body, challenge: None, changes: self.changes, undo: Some(self.token) }
+    }
+
+    /// The same as arguments of a URI.
+    fn pairs(&self) -> Vec<(&'static str, String)> {
+        let mut pairs = vec![("access_token", self.access.clone()), ("token_type", "bearer".to_owned())];
+        if self.expires_in > 0 {
+            pairs.push(("expires_in", self.expires_in.to_string()));
+        }
+        pairs
+    }
+}

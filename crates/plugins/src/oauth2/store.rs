@@ -1,0 +1,340 @@
+//! Tokens and codes: found in memory, written to the database by a thread of its own.
+//!
+//! Nothing is told to a client before it is written. All are named by their hashes, so neither the memory nor the database
+//! tells a token. Bounded in number; those whose time is over go once a minute.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ahash::AHashMap;
+use plugin::clock::Clock;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::database::Database;
+use super::secret::Hash;
+
+/// Most tokens, those that were replaced included.
+const MOST_TOKENS: usize = 500_000;
+/// Most codes.
+const MOST_CODES: usize = 100_000;
+/// Parts of the table of tokens, each with a lock of its own.
+const SHARDS: usize = 16;
+/// Changes that wait to be written.
+const MOST_WAITING: usize = 1024;
+/// Changes written at once.
+const MOST_AT_ONCE: usize = 64;
+/// Time between two looks for what is over.
+const SWEEP: Duration = Duration::from_secs(60);
+/// When a thing that never ends ends, in seconds since 1970.
+pub(super) const NEVER: u64 = i64::MAX as u64;
+
+/// What somebody is allowed. Times are seconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Grant {
+    /// All that goes back to the same consent.
+    pub(super) family: Uuid,
+    pub(super) credential: Uuid,
+    /// The only service it is for; none for all.
+    pub(super) service: Option<Uuid>,
+    pub(super) user: Option<String>,
+    pub(super) scope: Option<String>,
+}
+
+/// An access token, with its refresh token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Token {
+    pub(super) access: Hash,
+    pub(super) refresh: Option<Hash>,
+    pub(super) grant: Grant,
+    pub(super) created: u64,
+    /// When the access token ends.
+    pub(super) expires: u64,
+    /// When all of it is gone.
+    pub(super) gone: u64,
+}
+
+/// A code that stands for a grant until it is redeemed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Code {
+    pub(super) code: Hash,
+    pub(super) grant: Grant,
+    pub(super) redirect_uri: String,
+    pub(super) challenge: Option<String>,
+    pub(super) gone: u64,
+    pub(super) used: bool,
+}
+
+/// A refresh token that has been replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spent {
+    pub(super) refresh: Hash,
+    pub(super) family: Uuid,
+    pub(super) gone: u64,
+}
+
+/// A change of the database.
+#[derive(Debug, Clone)]
+pub(super) enum Change {
+    PutToken(Arc<Token>),
+    DropToken(Hash),
+    PutSpent(Spent),
+    PutCode(Code),
+}
+
+/// Why something cannot be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Full;
+
+/// What waits to be written, and who waits for that.
+struct Order {
+    changes: Vec<Change>,
+    done: oneshot::Sender<bool>,
+}
+
+/// The tokens of a process.
+pub(super) struct Store {
+    inner: Arc<Inner>,
+    orders: SyncSender<Order>,
+}
+
+struct Inner {
+    access: [Mutex<AHashMap<Hash, Arc<Token>>>; SHARDS],
+    book: Mutex<Book>,
+    clock: Clock,
+}
+
+#[derive(Default)]
+struct Book {
+    codes: AHashMap<Hash, Code>,
+    by_refresh: AHashMap<Hash, Arc<Token>>,
+    spent: AHashMap<Hash, Spent>,
+    /// The one living token of a family.
+    families: AHashMap<Uuid, Arc<Token>>,
+}
+
+/// What a refresh token stands for.
+pub(super) enum Refresh {
+    Good(Arc<Token>),
+    /// It had been replaced: somebody has a copy. What goes back to the same consent is revoked.
+    Spent(Vec<Change>),
+    Unknown,
+}
+
+/// What came of redeeming a code.
+pub(super) enum Redeemed {
+    Good(Code, Vec<Change>),
+    /// It had been redeemed before: what came of that is revoked.
+    Again(Vec<Change>),
+    Unknown,
+}
+
+impl Store {
+    /// Opens the store in the database `file`.
+    ///
+    /// # Errors
+    /// Why it cannot be opened.
+    pub(super) fn open(file: &Path, clock: Clock) -> Result<Self, String> {
+        let mut database = Database::open(file)?;
+        let inner = Arc::new(Inner { access: Default::default(), book: Mutex::default(), clock });
+        let known = database.load(inner.now(), MOST_TOKENS)?;
+        for token in known.tokens {
+            inner.insert(&Arc::new(token));
+        }
+        let mut book = inner.book();
+        book.spent.extend(known.spent.into_iter().map(|spent| (spent.refresh, spent)));
+        book.codes.extend(known.codes.into_iter().map(|code| (code.code, code)));
+        drop(book);
+        let (orders, waiting) = sync_channel(MOST_WAITING);
+        let theirs = inner.clone();
+        let body = move || write(&theirs, &waiting, &mut database);
+        thread::Builder::new().name("oauth2".to_owned()).spawn(body).map_err(|error| error.to_string())?;
+        Ok(Self { inner, orders })
+    }
+
+    /// The token with this hash, if it has not ended.
+    pub(super) fn find(&self, access: &Hash, now: u64) -> Option<Arc<Token>> {
+        let token = self.inner.shard(access).get(access)?.clone();
+        (now <= token.expires && now < token.gone).then_some(token)
+    }
+
+    /// Keeps a code.
+    pub(super) fn add_code(&self, code: Code) -> Result<Change, Full> {
+        let mut book = self.inner.book();
+        if book.codes.len() >= MOST_CODES {
+            return Err(Full);
+        }
+        book.codes.insert(code.code, code.clone());
+        Ok(Change::PutCode(code))
+    }
+
+    /// The code, as far as it can be seen without redeeming it.
+    pub(super) fn look_at(&self, code: &Hash, now: u64) -> Option<Code> {
+        self.inner.book().codes.get(code).filter(|code| now < code.gone).cloned()
+    }
+
+    /// Redeems a code. One of many who try at once succeeds.
+    pub(super) fn redeem(&self, code: &Hash, now: u64) -> Redeemed {
+        let mut book = self.inner.book();
+        let Some(known) = book.codes.get_mut(code).filter(|code| now < code.gone) else {
+            return Redeemed::Unknown;
+        };
+        if known.used {
+            let family = known.grant.family;
+            let revoked = book.families.get(&family).cloned();
+            drop(book);
+            return Redeemed::Again(revoked.map(|token| self.revoke(&token)).into_iter().collect());
+        }
+        known.used = true;
+        let code = known.clone();
+        Redeemed::Good(code.clone(), vec![Change::PutCode(code)])
+    }
+
+    /// What a refresh token stands for.
+    pub(super) fn refresh(&self, refresh: &Hash, now: u64) -> Refresh {
+        let book = self.inner.book();
+        if let Some(token) = book.by_refresh.get(refresh).filter(|token| now < token.gone) {
+            return Refresh::Good(token.clone());
+        }
+        let Some(spent) = book.spent.get(refresh).filter(|spent| now < spent.gone) else {
+            return Refresh::Unknown;
+        };
+        let revoked = book.families.get(&spent.family).cloned();
+        drop(book);
+        Refresh::Spent(revoked.map(|token| self.revoke(&token)).into_iter().collect())
+    }
+
+    /// Keeps a token, in place of `replaced`. None of both happens if that is not there any more: somebody else was
+    /// faster.
+    pub(super) fn add(&self, token: Token, replaced: Option<&Token>) -> Result<Vec<Change>, Full> {
+        let token = Arc::new(token);
+        let mut changes = vec![Change::PutToken(token.clone())];
+        let mut book = self.inner.book();
+        if book.families.len() + book.spent.len() >= MOST_TOKENS {
+            return Err(Full);
+        }
+        if let Some(old) = replaced {
+            if book.families.get(&old.grant.family).is_none_or(|live| live.access != old.access) {
+                return Err(Full);
+            }
+            book.remove(old);
+            self.inner.shard(&old.access).remove(&old.access);
+            changes.push(Change::DropToken(old.access));
+            if let Some(refresh) = old.refresh.filter(|_| old.refresh != token.refresh) {
+                let spent = Spent { refresh, family: old.grant.family, gone: old.gone };
+                book.spent.insert(refresh, spent);
+                changes.push(Change::PutSpent(spent));
+            }
+        }
+        book.insert(&token);
+        drop(book);
+        self.inner.shard(&token.access).insert(token.access, token.clone());
+        Ok(changes)
+    }
+
+    /// Takes a token back.
+    pub(super) fn revoke(&self, token: &Token) -> Change {
+        self.inner.forget(token);
+        Change::DropToken(token.access)
+    }
+
+    /// Has changes written; what comes says whether they are.
+    pub(super) fn write(&self, changes: Vec<Change>) -> oneshot::Receiver<bool> {
+        let (done, written) = oneshot::channel();
+        // When too many wait, `done` is dropped with the order, which says that nothing was written.
+        let _ = self.orders.try_send(Order { changes, done });
+        written
+    }
+}
+
+impl Book {
+    fn insert(&mut self, token: &Arc<Token>) {
+        if let Some(refresh) = token.refresh {
+            self.by_refresh.insert(refresh, token.clone());
+        }
+        self.families.insert(token.grant.family, token.clone());
+    }
+
+    fn remove(&mut self, token: &Token) {
+        if let Some(refresh) = token.refresh {
+            self.by_refresh.remove(&refresh);
+        }
+        if self.families.get(&token.grant.family).is_some_and(|live| live.access == token.access) {
+            self.families.remove(&token.grant.family);
+        }
+    }
+}
+
+impl Inner {
+    fn now(&self) -> u64 {
+        self.clock.now_ms() / 1000
+    }
+
+    fn shard(&self, hash: &Hash) -> MutexGuard<'_, AHashMap<Hash, Arc<Token>>> {
+        self.access[usize::from(hash[0]) % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn insert(&self, token: &Arc<Token>) {
+        self.book().insert(token);
+        self.shard(&token.access).insert(token.access, token.clone());
+    }
+
+    fn forget(&self, token: &Token) {
+        self.book().remove(token);
+        self.shard(&token.access).remove(&token.access);
+    }
+
+    /// Forgets what is over.
+    fn sweep(&self, now: u64) {
+        let mut book = self.book();
+        book.codes.retain(|_, code| now < code.gone);
+        book.spent.retain(|_, spent| now < spent.gone);
+        let over: Vec<_> = book.families.values().filter(|token| now >= token.gone).cloned().collect();
+        drop(book);
+        over.iter().for_each(|token| self.forget(token));
+    }
+}
+
+fn write(inner: &Inner, waiting: &Receiver<Order>, database: &mut Database) {
+    let mut due = Instant::now() + SWEEP;
+    loop {
+        let left = due.saturating_duration_since(Instant::now());
+        match waiting.recv_timeout(left) {
+            Ok(first) => carry_out(first, waiting, database),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if Instant::now() >= due {
+            due = Instant::now() + SWEEP;
+            sweep(inner, database);
+        }
+    }
+}
+
+fn carry_out(first: Order, waiting: &Receiver<Order>, database: &mut Database) {
+    let mut orders = vec![first];
+    orders.extend(waiting.try_iter().take(MOST_AT_ONCE - 1));
+    let written = database.write(orders.iter().flat_map(|order| &order.changes));
+    if let Err(error) = &written {
+        tracing::error!(error, "tokens cannot be written: none are given out");
+    }
+    for order in orders {
+        // Who waited may be gone.
+        let _ = order.done.send(written.is_ok());
+    }
+}
+
+fn sweep(inner: &Inner, database: &mut Database) {
+    let now = inner.now();
+    inner.sweep(now);
+    if let Err(error) = database.sweep(now) {
+        tracing::error!(error, "tokens whose time is over cannot be removed from their database");
+    }
+}
