@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 use plugin::clock::Clock;
@@ -303,28 +303,38 @@ impl Inner {
 }
 
 fn write(inner: &Inner, waiting: &Receiver<Order>, database: &mut Database) {
+    let mut due = Instant::now() + SWEEP;
     loop {
-        let first = match waiting.recv_timeout(SWEEP) {
-            Ok(order) => order,
-            Err(RecvTimeoutError::Timeout) => {
-                let now = inner.now();
-                inner.sweep(now);
-                if let Err(error) = database.sweep(now) {
-                    tracing::error!(error, "tokens whose time is over cannot be removed from their database");
-                }
-                continue;
-            }
+        let left = due.saturating_duration_since(Instant::now());
+        match waiting.recv_timeout(left) {
+            Ok(first) => carry_out(first, waiting, database),
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
-        };
-        let mut orders = vec![first];
-        orders.extend(waiting.try_iter().take(MOST_AT_ONCE - 1));
-        let written = database.write(orders.iter().flat_map(|order| &order.changes));
-        if let Err(error) = &written {
-            tracing::error!(error, "tokens cannot be written: none are given out");
         }
-        for order in orders {
-            // Who waited may be gone.
-            let _ = order.done.send(written.is_ok());
+        if Instant::now() >= due {
+            due = Instant::now() + SWEEP;
+            sweep(inner, database);
         }
+    }
+}
+
+fn carry_out(first: Order, waiting: &Receiver<Order>, database: &mut Database) {
+    let mut orders = vec![first];
+    orders.extend(waiting.try_iter().take(MOST_AT_ONCE - 1));
+    let written = database.write(orders.iter().flat_map(|order| &order.changes));
+    if let Err(error) = &written {
+        tracing::error!(error, "tokens cannot be written: none are given out");
+    }
+    for order in orders {
+        // Who waited may be gone.
+        let _ = order.done.send(written.is_ok());
+    }
+}
+
+fn sweep(inner: &Inner, database: &mut Database) {
+    let now = inner.now();
+    inner.sweep(now);
+    if let Err(error) = database.sweep(now) {
+        tracing::error!(error, "tokens whose time is over cannot be removed from their database");
     }
 }
