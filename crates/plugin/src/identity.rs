@@ -38,13 +38,22 @@ pub struct Caller {
     logged: Vec<u8>,
 }
 
-/// The fields by which the upstream learns who calls. A client's own never reach it on authenticated routes.
+/// The fields by which the upstream learns who calls, for every caller anew. A client's own never reach it on authenticated
+/// routes.
 const IDENTITY_FIELDS: [Known; 5] = [
     Known::XConsumerId,
     Known::XConsumerCustomId,
     Known::XConsumerUsername,
     Known::XCredentialIdentifier,
     Known::XAnonymousConsumer,
+];
+
+/// Those by which rooms tell it more. Removed before the first caller is known; what a room sets then, stays.
+const FIELDS_OF_ROOMS: [Known; 4] = [
+    Known::XConsumerGroups,
+    Known::XAuthenticatedGroups,
+    Known::XAuthenticatedScope,
+    Known::XAuthenticatedUserId,
 ];
 
 impl Caller {
@@ -136,10 +145,15 @@ impl Anonymous {
 
 /// Records who the caller is and tells the upstream, in place of whatever the client claimed.
 pub(crate) fn assume(exchange: &mut Exchange, caller: Arc<Caller>) {
-    let headers = &mut exchange.request.headers;
-    for name in IDENTITY_FIELDS {
-        headers.remove_known(name);
-    }
-    headers.append_all(&caller.headers);
+    disbelieve(exchange);
+    exchange.request.headers.append_all(&caller.headers);
     exchange.identity.caller = Some(caller);
+}
+
+/// Removes what the client claims about who it is.
+pub(crate) fn disbelieve(exchange: &mut Exchange) {
+    let of_rooms = if exchange.identity.caller.is_none() { &FIELDS_OF_ROOMS[..] } else { &[] };
+    for name in IDENTITY_FIELDS.iter().chain(of_rooms) {
+        exchange.request.headers.remove_known(*name);
+    }
 }

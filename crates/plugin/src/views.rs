@@ -129,6 +129,11 @@ impl Access<'_> {
         identity::assume(self.exchange, caller);
     }
 
+    /// The caller need not prove who it is. What it claims about that does not reach the upstream all the same.
+    pub fn disbelieve(&mut self) {
+        identity::disbelieve(self.exchange);
+    }
+
     /// The caller is in these groups, by the word of whoever authenticated it.
     pub fn vouch_for_groups(&mut self, groups: Arc<[Box<str>]>) {
         self.exchange.identity.groups = Some(groups);

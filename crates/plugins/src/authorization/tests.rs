@@ -110,6 +110,7 @@ fn roles_open_the_paths_they_are_for() {
         ("/api/admin/users/7", admin, "allow: /api/admin/*", 200),
         ("/api/admin/users", user, "deny: /api/admin/*", 403),
         ("/api/admin/", user, "deny: /api/admin/*", 403),
+        ("/api/admin", user, "allow: default", 200),
         ("/api/users/7/profile", user, "allow: /api/users/*/profile", 200),
         ("/api/users/7/profile/", other, "deny: /api/users/*/profile", 403),
         ("/api/users/7/8/profile", other, "allow: default", 200),

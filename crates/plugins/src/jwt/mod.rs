@@ -134,6 +134,7 @@ impl Plugin for Jwt {
 impl Phases for Jwt {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
         if !self.run_on_preflight && cx.request.method == Method::Options {
+            cx.disbelieve();
             return Flow::Next;
         }
         if self.anonymous.steps_back(cx) {

@@ -124,6 +124,7 @@ impl Plugin for KeyAuth {
 impl Phases for KeyAuth {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
         if !self.run_on_preflight && cx.request.method == Method::Options {
+            cx.disbelieve();
             return Flow::Next;
         }
         if self.anonymous.steps_back(cx) {
