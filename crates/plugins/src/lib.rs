@@ -18,6 +18,7 @@ pub mod jwt;
 pub mod key_auth;
 pub mod mirror;
 pub mod oauth2_introspection;
+pub mod openid_connect;
 pub mod prometheus;
 pub mod proxy_cache;
 pub mod rate_limit_status;
@@ -49,6 +50,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<oauth2_introspection::Oauth2Introspection>(),
     plugin::room::<jwt::Jwt>(),
     plugin::room::<key_auth::KeyAuth>(),
+    plugin::room::<openid_connect::OpenidConnect>(),
     plugin::room::<tls_handshake_modifier::TlsHandshakeModifier>(),
     plugin::room::<ip_restriction::IpRestriction>(),
     plugin::room::<request_size_limiting::RequestSizeLimiting>(),
