@@ -1,3 +1,5 @@
+//! A service on the loopback decides about requests.
+
 use plugin::harness::{Harness, Outcome, Subject};
 use plugin::outbound::loopback::{Given, Loopback};
 

@@ -1,3 +1,5 @@
+//! An authorization server on the loopback is asked about tokens.
+
 use plugin::harness::{Harness, Outcome, START_MS, Subject};
 use plugin::outbound::loopback::{Given, Loopback};
 use plugin::query;
