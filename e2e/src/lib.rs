@@ -20,7 +20,9 @@ mod judge;
 mod log_file;
 mod machine;
 mod message;
+mod openid;
 mod placeholders;
+mod program;
 mod reached;
 mod recorder;
 mod redis;
@@ -126,6 +128,11 @@ impl Settings {
     /// Runs the Python program at `path`, which calls a server of its own by gRPC through the gateway.
     pub fn run_grpc(&self, path: &Path) -> Result<(), String> {
         grpc::run(path, self)
+    }
+
+    /// Runs the program for Node at `path`, an OpenID Connect provider whose tokens it brings to the gateway.
+    pub fn run_openid(&self, path: &Path) -> Result<(), String> {
+        openid::run(path, self)
     }
 }
 

@@ -25,6 +25,7 @@ pub mod mirror;
 pub mod mtls_auth;
 pub mod oauth2;
 pub mod oauth2_introspection;
+pub mod openid_connect;
 pub mod prometheus;
 pub mod proxy_cache;
 pub mod rate_limit_status;
@@ -62,6 +63,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<key_auth::KeyAuth>(),
     plugin::room::<ldap_auth::LdapAuth>(),
     plugin::room::<basic_auth::BasicAuth>(),
+    plugin::room::<openid_connect::OpenidConnect>(),
     plugin::room::<hmac_auth::HmacAuth>(),
     plugin::room::<header_cert_auth::HeaderCertAuth>(),
     plugin::room::<tls_handshake_modifier::TlsHandshakeModifier>(),

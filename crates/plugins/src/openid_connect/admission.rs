@@ -1,0 +1,227 @@
+//! From what a token says to who the caller is, and what is told of that.
+
+use std::sync::Arc;
+
+use plugin::claims::WantedClaims;
+use plugin::identity::{Caller, Credential};
+use plugin::model::entity::Consumer;
+use plugin::{Access, Build, BuildError, Headers};
+use uuid::Uuid;
+
+use super::claims::{self, Claims, Reading, Requirement};
+use super::config::{self, ClaimHeader, Config};
+use super::consumers::Consumers;
+use super::refusal::Refusal;
+
+/// What a token must say, and what becomes of it.
+pub(super) struct Rules {
+    requirements: Vec<Requirement>,
+    forbidden: Vec<String>,
+    domains: Option<Vec<String>>,
+    consumer: Option<ConsumerRule>,
+    credential: Vec<String>,
+    groups: Option<Vec<String>>,
+    upstream: Vec<ClaimHeader>,
+    downstream: Vec<ClaimHeader>,
+    upstream_token: Option<TokenHeader>,
+    downstream_token: Option<TokenHeader>,
+    wanted: Arc<WantedClaims>,
+}
+
+struct ConsumerRule {
+    paths: Vec<Vec<String>>,
+    consumers: Consumers,
+    optional: bool,
+}
+
+/// A header with a token.
+struct TokenHeader {
+    name: String,
+    with_scheme: bool,
+}
+
+/// Who the caller is, with all that is told of it.
+pub(super) struct Admission {
+    caller: Arc<Caller>,
+    groups: Option<Arc<[Box<str>]>>,
+    claims: Option<Arc<plugin::claims::Claims>>,
+    upstream: Headers,
+    downstream: Headers,
+}
+
+impl Rules {
+    pub(super) fn new(config: &Config, cx: &Build<'_>) -> Result<Self, BuildError> {
+        let rules = &config.claims;
+        Ok(Self {
+            requirements: requirements(rules),
+            forbidden: rules.claims_forbidden.clone().unwrap_or_default(),
+            domains: config.tokens.domains.clone(),
+            consumer: ConsumerRule::new(config, cx)?,
+            credential: rules.credential_claim.clone(),
+            groups: rules.authenticated_groups_claim.clone().filter(|path| !path.is_empty()),
+            upstream: headers(
+                "upstream",
+                &rules.upstream_headers,
+                &rules.upstream_headers_claims,
+                &rules.upstream_headers_names,
+            )?,
+            downstream: headers(
+                "downstream",
+                &rules.downstream_headers,
+                &rules.downstream_headers_claims,
+                &rules.downstream_headers_names,
+            )?,
+            upstream_token: TokenHeader::new(Some(&rules.upstream_access_token_header)),
+            downstream_token: TokenHeader::new(rules.downstream_access_token_header.as_deref()),
+            wanted: cx.wanted_claims()?,
+        })
+    }
+
+    /// Who the caller is, if it may pass. `issuer` tells callers of several providers apart.
+    pub(super) fn admit(&self, claims: &Claims, token: &[u8], issuer: &str) -> Result<Admission, Refusal> {
+        if let Some(domains) = &self.domains {
+            let domain = claims.get("hd").and_then(|domain| domain.as_str());
+            if !domain.is_some_and(|domain| domains.iter().any(|listed| listed == domain)) {
+                return Err(Refusal::Invalid("not one of the domains"));
+            }
+        }
+        if self.forbidden.iter().any(|name| claims.contains_key(name)) {
+            return Err(Refusal::Forbidden("a claim that must not be there"));
+        }
+        if let Some(lacking) = self.requirements.iter().find(|requirement| !requirement.is_met(claims)) {
+            return Err(Refusal::Forbidden(lacking.lack));
+        }
+        let consumer = self.consumer.as_ref().map_or(Ok(None), |rule| rule.find(claims))?;
+        let identifier = claims::at(claims, &self.credential).and_then(claims::text);
+        let identifier = identifier.unwrap_or_else(|| issuer.into());
+        let id = Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{issuer} {identifier}").as_bytes());
+        let credential = Credential { id, identifier: identifier.as_ref().into() };
+        let groups = self.groups.as_ref().map(|path| claims::list(claims::at(claims, path), Reading::Words));
+        let json = serde_json::to_vec(claims).unwrap_or_default();
+        Ok(Admission {
+            caller: Caller::authenticated(consumer, credential),
+            groups: groups.map(|groups| groups.into_iter().map(Box::from).collect()),
+            claims: self.wanted.read(&json),
+            upstream: told(&self.upstream, self.upstream_token.as_ref(), claims, token),
+            downstream: told(&self.downstream, self.downstream_token.as_ref(), claims, token),
+        })
+    }
+
+    /// Takes out of the request what only this room may say.
+    pub(super) fn clear(&self, cx: &mut Access<'_>) {
+        for header in &self.upstream {
+            cx.headers().remove(&header.header);
+        }
+    }
+}
+
+impl Admission {
+    /// Records who the caller is, and tells the upstream and the client.
+    pub(super) fn apply(&self, cx: &mut Access<'_>) {
+        cx.authenticate(self.caller.clone());
+        if let Some(groups) = &self.groups {
+            cx.vouch_for_groups(groups.clone());
+        }
+        if let Some(claims) = &self.claims {
+            cx.vouch_for_claims(claims.clone());
+        }
+        for (name, value) in self.upstream.iter() {
+            cx.headers().set(name, value);
+        }
+        for (name, value) in self.downstream.iter() {
+            cx.decorate().set(name, value);
+        }
+    }
+}
+
+impl ConsumerRule {
+    fn new(config: &Config, cx: &Build<'_>) -> Result<Option<Self>, BuildError> {
+        let rules = &config.claims;
+        let single = config.consumer_claim.iter().cloned();
+        let paths: Vec<_> = rules.consumer_claims.iter().flatten().cloned().chain(single).collect();
+        if paths.is_empty() {
+            return Ok(None);
+        }
+        let consumers = Consumers::new(&rules.consumer_by, rules.by_username_ignore_case, cx)?;
+        Ok(Some(Self { paths, consumers, optional: rules.consumer_optional }))
+    }
+
+    fn find(&self, claims: &Claims) -> Result<Option<Arc<Consumer>>, Refusal> {
+        let names = self.paths.iter().filter_map(|path| claims::text(claims::at(claims, path)?));
+        let consumer = names.filter_map(|name| self.consumers.find(&name)).next();
+        match consumer {
+            None if !self.optional => Err(Refusal::Forbidden("no consumer")),
+            found => Ok(found.cloned()),
+        }
+    }
+}
+
+impl TokenHeader {
+    /// `name` or `name:bearer`; none for nothing.
+    fn new(setting: Option<&str>) -> Option<Self> {
+        let setting = setting.filter(|setting| !setting.is_empty())?;
+        let (name, with_scheme) =
+            setting.strip_suffix(":bearer").map_or((setting, false), |name| (name, true));
+        Some(Self { name: name.to_owned(), with_scheme })
+    }
+}
+
+fn requirements(rules: &config::Claims) -> Vec<Requirement> {
+    let require = |path: &[String], entries: &Option<Vec<String>>, reading, lack| {
+        Requirement::new(path, entries.as_deref(), reading, lack)
+    };
+    [
+        require(&rules.scopes_claim, &rules.scopes_required, Reading::Words, "a required scope is missing"),
+        require(
+            &rules.audience_claim,
+            &rules.audience_required,
+            Reading::Whole,
+            "a required audience is missing",
+        ),
+        require(&rules.groups_claim, &rules.groups_required, Reading::Words, "a required group is missing"),
+        require(&rules.roles_claim, &rules.roles_required, Reading::Words, "a required role is missing"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Headers for claims, from both ways to say so.
+fn headers(
+    direction: &str,
+    records: &Option<Vec<ClaimHeader>>,
+    claims: &Option<Vec<String>>,
+    names: &Option<Vec<String>>,
+) -> Result<Vec<ClaimHeader>, BuildError> {
+    let (claims, names) = (claims.as_deref().unwrap_or_default(), names.as_deref().unwrap_or_default());
+    if claims.len() != names.len() {
+        let field = format!("config.{direction}_headers_names");
+        return Err(BuildError::new(
+            field,
+            format!("needs one name for each of '{direction}_headers_claims'"),
+        ));
+    }
+    let pairs = claims.iter().zip(names);
+    let pairs = pairs.map(|(claim, name)| ClaimHeader { header: name.clone(), path: vec![claim.clone()] });
+    Ok(records.iter().flatten().cloned().chain(pairs).collect())
+}
+
+/// What is told. A value that cannot stand in a header is left out.
+fn told(
+    headers: &[ClaimHeader],
+    token_header: Option<&TokenHeader>,
+    claims: &Claims,
+    token: &[u8],
+) -> Headers {
+    let mut told = Headers::new();
+    for header in headers {
+        if let Some(value) = claims::at(claims, &header.path).and_then(claims::text) {
+            told.set(&header.header, value.as_bytes());
+        }
+    }
+    if let Some(header) = token_header {
+        let scheme: &[u8] = if header.with_scheme { b"Bearer " } else { b"" };
+        told.set(&header.name, &[scheme, token].concat());
+    }
+    told
+}

@@ -1,0 +1,110 @@
+//! How the gateway signs in to the provider (OpenID Connect Core 9).
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use plugin::BuildError;
+use plugin::jose::{Algorithm, Signer};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::config;
+use super::http::{Address, Pairs, encode};
+
+/// Seconds that an assertion is good for.
+const ASSERTION_S: u64 = 60;
+/// RFC 7523 2.2.
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// The gateway's credentials at the provider. No form of them can be printed.
+pub(super) struct SignIn {
+    id: String,
+    method: Method,
+}
+
+enum Method {
+    /// The value of `Authorization`.
+    Basic(String),
+    Post(String),
+    Assertion(Box<Signer>),
+    Nothing,
+}
+
+impl SignIn {
+    /// `method` is what the configuration wants at one endpoint, in place of `client_auth`.
+    pub(super) fn new(config: &config::Introspection, method: Option<&str>) -> Result<Self, BuildError> {
+        let first = |list: &Option<Vec<String>>| list.as_ref().and_then(|list| list.first()).cloned();
+        let id = first(&config.client_id).ok_or_else(|| {
+            BuildError::new("config.client_id", "is needed to ask the provider about tokens")
+        })?;
+        let usual = first(&config.client_auth);
+        let method = method.or(usual.as_deref()).unwrap_or("client_secret_basic");
+        let secret = || {
+            first(&config.client_secret)
+                .ok_or_else(|| BuildError::new("config.client_secret", format!("is needed for '{method}'")))
+        };
+        let method = match method {
+            "client_secret_basic" => Method::Basic(basic(&id, &secret()?)),
+            "client_secret_post" => Method::Post(secret()?),
+            "client_secret_jwt" => {
+                let name = first(&config.client_alg);
+                let algorithm = Algorithm::named(name.as_deref().unwrap_or("HS256"));
+                let signer =
+                    algorithm.and_then(|algorithm| Signer::with_secret(algorithm, secret().ok()?.as_bytes()));
+                let message = "'client_secret_jwt' needs one of HS256, HS384 and HS512, and a secret";
+                Method::Assertion(Box::new(
+                    signer.ok_or_else(|| BuildError::new("config.client_alg", message))?,
+                ))
+            }
+            "none" => Method::Nothing,
+            other => {
+                let message = format!("'{other}' cannot be honoured in this version");
+                return Err(BuildError::new("config.client_auth", message));
+            }
+        };
+        Ok(Self { id, method })
+    }
+
+    /// Adds the credentials to what is sent to `endpoint`.
+    pub(super) fn add(&self, endpoint: &Address, now_s: u64, form: &mut Pairs, headers: &mut Pairs) {
+        let mut argument = |name: &str, value: &str| form.push((name.to_owned(), value.to_owned()));
+        match &self.method {
+            Method::Basic(value) => headers.push(("Authorization".to_owned(), value.clone())),
+            Method::Post(secret) => {
+                argument("client_id", &self.id);
+                argument("client_secret", secret);
+            }
+            Method::Assertion(signer) => {
+                let assertion = signer.sign(&self.assertion(endpoint, now_s)).unwrap_or_default();
+                argument("client_id", &self.id);
+                argument("client_assertion_type", ASSERTION_TYPE);
+                argument("client_assertion", &assertion);
+            }
+            Method::Nothing => argument("client_id", &self.id),
+        }
+    }
+
+    /// RFC 7523 3.
+    fn assertion(&self, endpoint: &Address, now_s: u64) -> Map<String, Value> {
+        let claims = json!({
+            "iss": self.id,
+            "sub": self.id,
+            "aud": endpoint.to_string(),
+            "jti": Uuid::new_v4().to_string(),
+            "iat": now_s,
+            "exp": now_s + ASSERTION_S,
+        });
+        match claims {
+            Value::Object(claims) => claims,
+            _ => Map::new(),
+        }
+    }
+}
+
+/// RFC 6749 2.3.1: both are encoded as in a form before they are joined.
+fn basic(id: &str, secret: &str) -> String {
+    let mut pair = String::new();
+    encode(id, &mut pair);
+    pair.push(':');
+    encode(secret, &mut pair);
+    format!("Basic {}", BASE64_STANDARD.encode(pair))
+}

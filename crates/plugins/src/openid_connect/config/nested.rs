@@ -1,0 +1,207 @@
+//! Records inside of fields.
+
+use plugin::record;
+use plugin::redis::fields::FullRedis;
+
+record! {
+    /// A header and where its value is.
+    pub struct ClaimHeader {
+        /// Name of the header.
+        header: String;
+        /// Path of the claim.
+        path: Vec<String>, [len_min(1)];
+    }
+}
+
+record! {
+    /// A private JSON Web Key.
+    #[allow(dead_code)]
+    pub struct ClientKey {
+        /// Its algorithm.
+        alg: Option<String>;
+        /// Its curve.
+        crv: Option<String>;
+        /// Private part.
+        d: Option<String>, [referenceable(), encrypted()];
+        /// Private part.
+        dp: Option<String>, [referenceable(), encrypted()];
+        /// Private part.
+        dq: Option<String>, [referenceable(), encrypted()];
+        /// Public exponent.
+        e: Option<String>;
+        /// Issuer of the key.
+        issuer: Option<String>, [len_min(1)];
+        /// The secret.
+        k: Option<String>, [referenceable(), encrypted()];
+        /// What it is for.
+        key_ops: Option<Vec<String>>;
+        /// Its id.
+        kid: Option<String>;
+        /// Its kind.
+        kty: Option<String>;
+        /// Modulus.
+        n: Option<String>;
+        /// Further primes.
+        oth: Option<String>, [referenceable(), encrypted()];
+        /// Private part.
+        p: Option<String>, [referenceable(), encrypted()];
+        /// Private part.
+        q: Option<String>, [referenceable(), encrypted()];
+        /// Private part.
+        qi: Option<String>, [referenceable(), encrypted()];
+        /// Private part.
+        r: Option<String>, [referenceable(), encrypted()];
+        /// Private part.
+        t: Option<String>, [referenceable(), encrypted()];
+        /// What it is for.
+        r#use: Option<String>;
+        /// First coordinate.
+        x: Option<String>;
+        /// Certificates.
+        x5c: Option<Vec<String>>;
+        /// Digest of a certificate.
+        x5t: Option<String>;
+        /// Digest of a certificate.
+        #[rename = "x5t#S256"]
+        x5t_s256: Option<String>;
+        /// Address of certificates.
+        x5u: Option<String>;
+        /// Second coordinate.
+        y: Option<String>;
+    }
+}
+
+record! {
+    /// Principals in place of consumers.
+    #[allow(dead_code)]
+    pub struct Principals {
+        /// Where principals are.
+        directory: String = "default";
+        /// Use principals.
+        enabled: bool = false;
+        /// Refuse who is no principal.
+        error_on_miss: bool = true;
+        /// Find the consumer of the principal.
+        match_consumer: bool = true;
+        /// Find the groups of the principal.
+        match_consumer_groups: bool = true;
+        /// What principals are found by.
+        principal_by: Option<String>, [len_min(1)];
+        /// Path of the claim that names the principal.
+        principal_claim: Option<Vec<String>>, [each(len_min(1)), len_min(1)];
+    }
+}
+
+record! {
+    /// The header with a client's certificate.
+    #[allow(dead_code)]
+    pub struct CertificateHeader {
+        /// The chain need not end at a root.
+        allow_partial_chain: bool = false;
+        /// Authorities that are believed.
+        ca_certificates: Vec<String>;
+        /// Milliseconds that certificates are remembered.
+        cert_cache_ttl: f64 = 60000;
+        /// How the certificate is written.
+        certificate_header_format: String = "url_encoded", [one_of(&["base64_encoded", "url_encoded"])];
+        /// Name of the header.
+        certificate_header_name: String;
+        /// Host of a proxy.
+        http_proxy_host: Option<String>;
+        /// Port of that proxy.
+        http_proxy_port: Option<i64>, [between(0, 65535)];
+        /// Milliseconds to wait.
+        http_timeout: f64 = 30000;
+        /// Host of a proxy for TLS.
+        https_proxy_host: Option<String>;
+        /// Port of that proxy.
+        https_proxy_port: Option<i64>, [between(0, 65535)];
+        /// What follows where revocation cannot be checked.
+        revocation_check_mode: String = "IGNORE_CA_ERROR", [one_of(&["IGNORE_CA_ERROR", "SKIP", "STRICT"])];
+        /// Only trusted peers may send the header.
+        secure_source: bool = true;
+        /// Check certificates of responders.
+        ssl_verify: bool = true;
+    }
+}
+
+record! {
+    /// What exchanged tokens are remembered for.
+    #[allow(dead_code)]
+    pub struct ExchangeCache {
+        /// Remember them.
+        enabled: bool = true;
+        /// Seconds.
+        ttl: Option<i64>;
+    }
+}
+
+record! {
+    /// What is asked for in an exchange.
+    #[allow(dead_code)]
+    pub struct ExchangeRequest {
+        /// Audiences.
+        audience: Option<Vec<String>>;
+        /// Ask for no audience.
+        empty_audience: bool = false;
+        /// Ask for no scopes.
+        empty_scopes: bool = false;
+        /// Scopes.
+        scopes: Option<Vec<String>>;
+    }
+}
+
+record! {
+    /// When a token is exchanged.
+    #[allow(dead_code)]
+    pub struct ExchangeConditions {
+        /// It has one of these audiences.
+        has_audience: Option<Vec<String>>;
+        /// It has one of these scopes.
+        has_scopes: Option<Vec<String>>;
+        /// It lacks these audiences.
+        missing_audience: Option<Vec<String>>;
+        /// It lacks these scopes.
+        missing_scopes: Option<Vec<String>>;
+    }
+}
+
+record! {
+    /// Whose tokens are exchanged.
+    #[allow(dead_code)]
+    pub struct ExchangeIssuer {
+        /// When they are.
+        conditions: Option<ExchangeConditions>;
+        /// The issuer.
+        issuer: String, [len_min(1)];
+        /// Address of its keys.
+        jwks_uri: Option<String>;
+        /// Check signatures.
+        verify_signature: bool = false;
+    }
+}
+
+record! {
+    /// Exchange of tokens.
+    #[allow(dead_code)]
+    pub struct TokenExchange {
+        /// What exchanged tokens are remembered for.
+        cache: ExchangeCache;
+        /// What is asked for.
+        request: ExchangeRequest;
+        /// Whose tokens are exchanged.
+        subject_token_issuers: Vec<ExchangeIssuer>, [len_min(1)];
+    }
+}
+
+record! {
+    /// The Redis server with sessions.
+    #[allow(dead_code)]
+    pub struct SessionRedis {
+        ..redis: FullRedis;
+        /// What stands before keys.
+        prefix: Option<String>;
+        /// Unix socket of the server.
+        socket: Option<String>;
+    }
+}

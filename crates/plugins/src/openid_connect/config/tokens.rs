@@ -1,0 +1,196 @@
+//! Fields about who issues tokens, how they come, and what they must say.
+
+use plugin::jose::NAMES;
+use plugin::model::schema::Value;
+use plugin::record;
+
+use super::nested::ClaimHeader;
+use super::{CLIENT_AUTH, METHODS};
+
+record! {
+    /// Who issues tokens, and how it is asked.
+    pub struct Provider {
+        /// The provider: its issuer identifier, or the address of its discovery document. Where the address does not end
+        /// in `/.well-known/openid-configuration`, that is added.
+        issuer: String, [len_min(1), referenceable()];
+        /// The `issuer` is only a name: no discovery document is asked for, and `issuers_allowed` and `jwks_endpoint` or
+        /// `extra_jwks_uris` say what it would.
+        using_pseudo_issuer: bool = false;
+        /// Issuers whose tokens are accepted. Without it, the one that the discovery document names.
+        issuers_allowed: Option<Vec<String>>;
+        /// Address of the provider's keys, in place of the one that the discovery document names.
+        jwks_endpoint: Option<String>;
+        /// Addresses of further keys that sign tokens.
+        extra_jwks_uris: Option<Vec<String>>;
+        /// Fewest seconds between two requests for keys that are made because a token names an unknown one.
+        rediscovery_lifetime: f64 = 30, [between(0, 31_536_000)];
+        /// Names of headers sent with requests for the discovery document and the keys.
+        discovery_headers_names: Option<Vec<String>>;
+        /// Values of those headers, in the same order.
+        discovery_headers_values: Option<Vec<String>>;
+        /// Seconds that the discovery document and the provider's keys, and answers of introspection that do not say how
+        /// long they hold, are used before they are asked for again.
+        cache_ttl: f64 = 3600, [between(1, 31_536_000)];
+        /// Most seconds that an answer of introspection is used.
+        cache_ttl_max: Option<f64>, [between(0, 31_536_000)];
+        /// Fewest seconds that an answer of introspection is used, as long as the token is valid.
+        cache_ttl_min: Option<f64>, [between(0, 31_536_000)];
+        /// Seconds that an answer of introspection which says that a token is not valid is remembered; 10 where it is not
+        /// given.
+        cache_ttl_neg: Option<f64>, [between(0, 31_536_000)];
+        /// Milliseconds to wait for the provider.
+        timeout: f64 = 10000, [timeout()];
+        /// Check the provider's certificate by the authorities of `KONG_LUA_SSL_TRUSTED_CERTIFICATE`.
+        ssl_verify: bool = true;
+        /// Keep connections to the provider open between requests.
+        keepalive: bool = true;
+        /// Version of HTTP that the provider is spoken to in.
+        http_version: f64 = 1.1, [custom_value(only_http_1)];
+    }
+}
+
+record! {
+    /// How callers prove who they are.
+    pub struct Tokens {
+        /// How callers may prove who they are.
+        auth_methods: Vec<String> = ["authorization_code", "bearer", "client_credentials", "introspection", "kong_oauth2", "password", "refresh_token", "session", "userinfo"], [each(one_of(METHODS))];
+        /// Where a bearer token is looked for.
+        bearer_token_param_type: Vec<String> = ["body", "header", "query"], [each(one_of(&["body", "cookie", "header", "query"]))];
+        /// Cookie with the bearer token, where `bearer_token_param_type` has `cookie`.
+        bearer_token_cookie_name: Option<String>;
+        /// Header with the bearer token, in place of `Authorization`; the word `Bearer` before it is optional there.
+        bearer_token_header_name: Option<String>, [len_min(1)];
+        /// Do not send on what the caller proved itself with. `upstream_access_token_header` may send the token
+        /// nevertheless.
+        hide_credentials: bool = true;
+        /// Check the signatures of tokens. Without it anybody can make one: only for tokens that were checked before they
+        /// came here.
+        verify_signature: bool = true;
+        /// Accept tokens that are signed with a shared secret: one of `client_secret`.
+        enable_hs_signatures: bool = false;
+        /// Check the times of tokens and their issuer.
+        verify_claims: bool = true;
+        /// Seconds by which clocks may differ, where times of tokens are checked.
+        leeway: f64 = 0, [between(0, 86_400)];
+        /// Domains of which the claim `hd` must be one.
+        domains: Option<Vec<String>>;
+        /// Remember tokens whose signature was right, so that checking one again is cheap.
+        cache_tokens: bool = true;
+        /// Whether `OPTIONS` requests need a token too. Browsers send none with a CORS preflight.
+        run_on_preflight: bool = true;
+        /// Id or username of a consumer that stands for callers who prove nothing. Without it they are refused.
+        anonymous: Option<String>;
+        /// Message for callers who prove nothing.
+        unauthorized_error_message: String = "Unauthorized";
+        /// Message for callers who may not do what they ask for.
+        forbidden_error_message: String = "Forbidden";
+        /// Tell callers why they are refused.
+        display_errors: bool = false;
+        /// Name the error code of RFC 6750 in the `WWW-Authenticate` header.
+        expose_error_code: bool = true;
+    }
+}
+
+record! {
+    /// What tokens must say, and what becomes of it.
+    pub struct Claims {
+        /// Scopes of which one entry must be had; an entry may name several, separated by spaces, which must all be had.
+        scopes_required: Option<Vec<String>>;
+        /// Path of the claim with the scopes.
+        scopes_claim: Vec<String> = ["scope"];
+        /// Audiences, as in `scopes_required`.
+        audience_required: Option<Vec<String>>;
+        /// Path of the claim with the audiences.
+        audience_claim: Vec<String> = ["aud"];
+        /// Groups, as in `scopes_required`.
+        groups_required: Option<Vec<String>>;
+        /// Path of the claim with the groups.
+        groups_claim: Vec<String> = ["groups"];
+        /// Roles, as in `scopes_required`.
+        roles_required: Option<Vec<String>>;
+        /// Path of the claim with the roles.
+        roles_claim: Vec<String> = ["roles"];
+        /// Claims that a token must not have.
+        claims_forbidden: Option<Vec<String>>;
+        /// Paths of claims that name the consumer; the first that finds one counts. A caller without is refused.
+        consumer_claims: Option<Vec<Vec<String>>>;
+        /// What the claim may be of the consumer.
+        consumer_by: Vec<String> = ["custom_id", "username"], [each(one_of(&["custom_id", "id", "username"]))];
+        /// Consumers are found by their username whatever the case of its letters.
+        by_username_ignore_case: bool = false;
+        /// A caller for whom there is no consumer passes nevertheless.
+        consumer_optional: bool = false;
+        /// Path of the claim that identifies the caller, to limits for instance, where there is no consumer.
+        credential_claim: Vec<String> = ["sub"];
+        /// Path of the claim with the groups that the `acl` plugin sees.
+        authenticated_groups_claim: Option<Vec<String>>;
+        /// Headers sent upstream, each with the path of the claim it takes its value from.
+        upstream_headers: Option<Vec<ClaimHeader>>;
+        /// Claims sent upstream, by their names.
+        upstream_headers_claims: Option<Vec<String>>;
+        /// Headers for those claims, in the same order.
+        upstream_headers_names: Option<Vec<String>>;
+        /// Header in which the token goes upstream; `:bearer` puts the word `Bearer` before it. Empty sends none.
+        upstream_access_token_header: String = "authorization:bearer";
+        /// Headers of responses, each with the path of the claim it takes its value from.
+        downstream_headers: Option<Vec<ClaimHeader>>;
+        /// Claims sent to the client, by their names.
+        downstream_headers_claims: Option<Vec<String>>;
+        /// Headers for those claims, in the same order.
+        downstream_headers_names: Option<Vec<String>>;
+        /// Header in which the client gets its token back; `:bearer` puts the word `Bearer` before it.
+        downstream_access_token_header: Option<String>;
+    }
+}
+
+record! {
+    /// How the provider is asked about tokens.
+    pub struct Introspection {
+        /// The gateway's name at the provider. The first one counts.
+        client_id: Option<Vec<String>>, [encrypted()];
+        /// The gateway's secret at the provider. The first one counts.
+        client_secret: Option<Vec<String>>, [encrypted()];
+        /// How the gateway signs in to the provider. The first one counts; `client_secret_basic` without one.
+        client_auth: Option<Vec<String>>, [each(one_of(CLIENT_AUTH))];
+        /// How the gateway signs its assertions with `client_secret_jwt`. The first one counts; HS256 without one.
+        client_alg: Option<Vec<String>>, [each(one_of(NAMES))];
+        /// Address where the provider is asked about tokens, in place of the one that the discovery document names.
+        introspection_endpoint: Option<String>, [referenceable()];
+        /// How the gateway signs in there, in place of `client_auth`.
+        introspection_endpoint_auth_method: Option<String>, [one_of(CLIENT_AUTH)];
+        /// What the provider is told about the kind of token; empty tells nothing.
+        introspection_hint: String = "access_token";
+        /// Name of the argument with the token.
+        introspection_token_param_name: String = "token";
+        /// What kind of answer is asked for.
+        introspection_accept: String = "application/json", [one_of(&["application/json", "application/jwt", "application/token-introspection+jwt"])];
+        /// A token is valid only if the answer says `active`.
+        introspection_check_active: bool = true;
+        /// Names of headers sent with the question.
+        introspection_headers_names: Option<Vec<String>>;
+        /// Values of those headers, in the same order.
+        introspection_headers_values: Option<Vec<String>>, [encrypted()];
+        /// Headers of the caller that are sent with the question.
+        introspection_headers_client: Option<Vec<String>>;
+        /// Names of arguments sent with the question.
+        introspection_post_args_names: Option<Vec<String>>;
+        /// Values of those arguments, in the same order.
+        introspection_post_args_values: Option<Vec<String>>;
+        /// Arguments of the caller's query that are sent with the question.
+        introspection_post_args_client: Option<Vec<String>>;
+        /// Headers of the caller that are sent as arguments, under their names.
+        introspection_post_args_client_headers: Option<Vec<String>>;
+        /// Ask about JSON Web Tokens, too, after their signature was found right.
+        introspect_jwt_tokens: bool = false;
+        /// Remember answers about tokens.
+        cache_introspection: bool = true;
+    }
+}
+
+fn only_http_1(version: &Value) -> Result<(), String> {
+    if version.as_f64() == Some(1.1) {
+        Ok(())
+    } else {
+        Err("only 1.1 is spoken with the provider".to_owned())
+    }
+}

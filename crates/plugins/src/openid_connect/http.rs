@@ -1,0 +1,121 @@
+//! Calls to the provider.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use plugin::outbound::{Answer, Call, Client, Settings};
+use plugin::{Build, BuildError, Services};
+use serde_json::Value;
+
+use super::config;
+
+/// An address of the provider.
+pub(super) use plugin::outbound::Url as Address;
+
+/// Names with their values.
+pub(super) type Pairs = Vec<(String, String)>;
+
+/// Most bytes of a document of the provider.
+const LARGEST_ANSWER: usize = 1 << 20;
+
+/// Speaks with the provider.
+pub(super) struct Http {
+    client: Arc<Client>,
+}
+
+impl Http {
+    pub(super) fn new(config: &config::Provider, services: &Services) -> Result<Self, BuildError> {
+        if !config.keepalive {
+            let message = "connections are always kept open between requests: leave it out";
+            return Err(BuildError::new("config.keepalive", message));
+        }
+        let timeout = Duration::from_millis((config.timeout as u64).max(1));
+        let defaults = Settings::default();
+        let settings = Settings {
+            verify: config.ssl_verify,
+            connect_timeout: defaults.connect_timeout.min(timeout),
+            timeout,
+            largest_answer: LARGEST_ANSWER,
+            ..defaults
+        };
+        Ok(Self { client: Client::open(services, settings) })
+    }
+
+    /// An address that the field `field` of the configuration names.
+    pub(super) fn address(&self, cx: &Build<'_>, field: &str, text: &str) -> Result<Address, BuildError> {
+        self.client
+            .url(cx.services, text)
+            .map_err(|message| BuildError::new(format!("config.{field}"), message))
+    }
+
+    /// The document at `address`.
+    pub(super) async fn get(&self, address: &Address, headers: &Pairs) -> Result<Vec<u8>, String> {
+        self.send(address, with_headers(Call::get(), headers)).await
+    }
+
+    /// The JSON document at `address`.
+    pub(super) async fn json(&self, address: &Address, headers: &Pairs) -> Result<Value, String> {
+        let text = self.get(address, headers).await?;
+        serde_json::from_slice(&text).map_err(|error| format!("no JSON at {address}: {error}"))
+    }
+
+    /// What comes back for a form, as JSON.
+    pub(super) async fn post(
+        &self,
+        address: &Address,
+        form: &Pairs,
+        headers: &Pairs,
+    ) -> Result<Value, String> {
+        let call = Call::post("application/x-www-form-urlencoded", form_encoded(form));
+        let text = self.send(address, with_headers(call, headers)).await?;
+        serde_json::from_slice(&text).map_err(|error| format!("no JSON from {address}: {error}"))
+    }
+
+    async fn send(&self, address: &Address, call: Call) -> Result<Vec<u8>, String> {
+        let answer: Answer = self.client.send(address, &call).await.map_err(|fault| fault.to_string())?;
+        match answer.is_success() {
+            true => Ok(answer.body.to_vec()),
+            false => Err(format!("{address} answers {}", answer.status)),
+        }
+    }
+}
+
+fn with_headers(call: Call, headers: &Pairs) -> Call {
+    headers.iter().fold(call, |call, (name, value)| call.with(name, value.as_bytes()))
+}
+
+/// `application/x-www-form-urlencoded` (WHATWG URL 5.2).
+fn form_encoded(pairs: &Pairs) -> String {
+    let mut form = String::new();
+    for (name, value) in pairs {
+        if !form.is_empty() {
+            form.push('&');
+        }
+        encode(name, &mut form);
+        form.push('=');
+        encode(value, &mut form);
+    }
+    form
+}
+
+/// Appends `text` as a name or a value of a form.
+pub(super) fn encode(text: &str, out: &mut String) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in text.bytes() {
+        match byte {
+            b' ' => out.push('+'),
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'*' | b'-' | b'.' | b'_' => out.push(char::from(byte)),
+            _ => {
+                out.push('%');
+                out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+                out.push(char::from(DIGITS[usize::from(byte & 15)]));
+            }
+        }
+    }
+}
+
+/// The host of an address, or all of a text that is none.
+pub(super) fn host(address: &str) -> &str {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    rest.split(['/', '?', '#', ':']).next().unwrap_or(rest)
+}

@@ -1,0 +1,117 @@
+//! What the provider is asked, and how often. A server on the loopback plays it.
+
+use plugin::outbound::loopback::{Given, Loopback};
+
+use super::*;
+
+/// A provider that answers about tokens: those that begin with `good` are.
+fn asked_about_tokens() -> Loopback {
+    Loopback::answering(|asked| {
+        let form = asked.text();
+        match (asked.target.as_str(), form.contains("token=good")) {
+            ("/introspect", true) => {
+                Given::json(r#"{"active":true,"sub":"bob","scope":"read","exp":9999999999}"#)
+            }
+            ("/introspect", false) => Given::json(r#"{"active":false,"sub":"bob"}"#),
+            _ => Given::answer(500, &[], ""),
+        }
+    })
+}
+
+fn introspecting(provider: &Loopback, fields: &str) -> Harness {
+    Subject(plugin::room::<OpenidConnect>())
+        .with(&format!(
+            "{{issuer: 'http://issuer.test', auth_methods: [introspection], introspection_endpoint: '{}', \
+         client_id: ['the gateway'], client_secret: ['s:cret'], display_errors: true, {fields}}}",
+            provider.url("/introspect")
+        ))
+        .in_real_time()
+}
+
+#[test]
+fn the_provider_is_asked_about_a_token_once() {
+    let provider = asked_about_tokens();
+    let mut harness = introspecting(&provider, "scopes_required: [read]");
+    for _ in 0..3 {
+        let outcome = harness.send(&bearer("good"));
+        assert_passes(&outcome);
+        assert_eq!(outcome.upstream_header("X-Credential-Identifier").as_deref(), Some("bob"));
+        assert_refused(&harness.send(&bearer("bad")), "token is not active");
+    }
+    assert_eq!(provider.seen().len(), 2);
+    let asked = &provider.seen()[0];
+    assert_eq!(asked.text(), "token=good&token_type_hint=access_token");
+    // RFC 6749 2.3.1: "the+gateway:s%3Acret".
+    assert_eq!(asked.header("Authorization").as_deref(), Some("Basic dGhlK2dhdGV3YXk6cyUzQWNyZXQ="));
+    harness.clock.advance(10_000);
+    assert_refused(&harness.send(&bearer("bad")), "token is not active");
+    assert_eq!(provider.seen().len(), 3, "a bad token may become good");
+    assert_forbidden(
+        &introspecting(&provider, "scopes_required: [admin]").send(&bearer("good")),
+        "a required scope is missing",
+    );
+}
+
+#[test]
+fn the_gateway_signs_in_as_the_configuration_says() {
+    let provider = asked_about_tokens();
+    let ask = |fields: &str| {
+        introspecting(&provider, fields).send(&bearer("good"));
+        provider.last()
+    };
+    let post = ask("client_auth: [client_secret_post]");
+    assert!(post.text().ends_with("&client_id=the+gateway&client_secret=s%3Acret"), "{}", post.text());
+    assert_eq!(post.header("Authorization"), None);
+    assert!(ask("client_auth: [none]").text().ends_with("&client_id=the+gateway"));
+    let signed = ask("client_auth: [client_secret_jwt]").text();
+    let (_, assertion) = signed.rsplit_once("client_assertion=").unwrap();
+    let claims = plugin::jose::Token::without_verification(assertion.as_bytes()).unwrap().claims;
+    assert_eq!(claims["aud"], json!(provider.url("/introspect")));
+    assert_eq!((&claims["iss"], &claims["exp"]), (&json!("the gateway"), &json!(NOW + 60)));
+    let room = Subject(plugin::room::<OpenidConnect>());
+    for (fields, name) in [
+        ("client_id: [a], client_secret: [b], client_auth: [private_key_jwt]", "config.client_auth"),
+        ("client_id: [a]", "config.client_secret"),
+        ("client_secret: [a]", "config.client_id"),
+        (
+            "client_id: [a], client_secret: [b], introspection_accept: application/jwt",
+            "config.introspection_accept",
+        ),
+    ] {
+        let config = format!("{{issuer: 'http://issuer.test', auth_methods: [introspection], {fields}}}");
+        let refusal = room.refuses(&config);
+        assert!(refusal.contains(name), "{name}: {refusal}");
+    }
+}
+
+#[test]
+fn a_provider_that_does_not_answer_about_tokens_lets_nobody_pass() {
+    let provider = Loopback::answering(|_| Given::answer(503, &[], ""));
+    assert_eq!(introspecting(&provider, "").send(&bearer("good")).status, 500);
+}
+
+#[test]
+fn discovery_leads_to_the_keys() {
+    let keys = json!({"keys": [key(P256, "one")]}).to_string();
+    let provider = Loopback::answering(move |asked| match asked.target.as_str() {
+        "/.well-known/openid-configuration" => {
+            let host = asked.header("Host").unwrap_or_default();
+            Given::json(&json!({"issuer": ISSUER, "jwks_uri": format!("http://{host}/keys")}).to_string())
+        }
+        "/keys" => Given::json(&keys),
+        _ => Given::answer(404, &[], ""),
+    });
+    let config = format!("{{issuer: '{}', auth_methods: [bearer]}}", provider.url("/"));
+    let mut harness = Subject(plugin::room::<OpenidConnect>()).with(&config).in_real_time();
+    for _ in 0..3 {
+        assert_passes(&harness.send(&bearer(&token(json!({})))));
+        assert_eq!(harness.send(&bearer(&sign(&key(ED25519, "two"), &claims(json!({}))))).status, 401);
+    }
+    let asked: Vec<String> = provider.seen().iter().map(|asked| asked.target.clone()).collect();
+    assert_eq!(asked, ["/.well-known/openid-configuration", "/keys"], "unknown keys reach nobody so soon");
+    harness.clock.advance(30_000);
+    for _ in 0..3 {
+        assert_eq!(harness.send(&bearer(&sign(&key(ED25519, "two"), &claims(json!({}))))).status, 401);
+    }
+    assert_eq!(provider.seen().len(), 4, "one more look after the cool-down");
+}

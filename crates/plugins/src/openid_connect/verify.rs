@@ -1,0 +1,215 @@
+//! JSON Web Tokens: whether the provider has made them, for now (RFC 9068, RFC 8725).
+
+use std::sync::Arc;
+
+use plugin::jose::{Defect, Key, KeySet, Remembered, Token};
+use plugin::{Build, BuildError};
+
+use super::admission::{Admission, Rules};
+use super::claims::{self, Claims};
+use super::config::Config;
+use super::provider::{Known, Provider};
+use super::refusal::Refusal;
+
+/// What becomes of a caller.
+pub(super) type Outcome = Result<Arc<Admission>, Refusal>;
+
+/// What a look at a token came to.
+pub(super) enum Verdict {
+    Known(Outcome),
+    /// It may be signed with a key that is not known yet.
+    UnknownKey,
+}
+
+/// How tokens are verified, and those that were.
+pub(super) struct Verification {
+    pub(super) provider: Provider,
+    pub(super) rules: Rules,
+    is_on: bool,
+    checks_signature: bool,
+    checks_claims: bool,
+    leeway_s: f64,
+    /// Whose tokens are accepted, in place of the provider's own.
+    issuers: Option<Vec<String>>,
+    /// What tokens are signed with that the provider shares a secret for.
+    secrets: KeySet,
+    issuer: Box<str>,
+    remembers: bool,
+    lifetime_s: u64,
+    remembered: Remembered<Finding>,
+    reading: Arc<str>,
+}
+
+/// What was found out about a token.
+#[derive(Clone)]
+struct Finding {
+    /// The keys it was found out with; none where the provider said so itself.
+    edition: Option<u64>,
+    outcome: Outcome,
+}
+
+impl Verification {
+    pub(super) fn new(
+        config: &Config,
+        is_on: bool,
+        provider: Provider,
+        rules: Rules,
+        cx: &Build<'_>,
+    ) -> Result<Self, BuildError> {
+        Ok(Self {
+            rules,
+            is_on,
+            checks_signature: config.tokens.verify_signature,
+            checks_claims: config.tokens.verify_claims,
+            leeway_s: config.tokens.leeway,
+            issuers: issuers(config)?,
+            secrets: secrets(config)?,
+            issuer: config.provider.issuer.as_str().into(),
+            remembers: config.tokens.cache_tokens,
+            lifetime_s: config.provider.cache_ttl as u64,
+            remembered: Remembered::new(cx.services.workers),
+            reading: "".into(),
+            provider,
+        })
+    }
+
+    /// Whether JSON Web Tokens are accepted on their own.
+    pub(super) fn is_on(&self) -> bool {
+        self.is_on
+    }
+
+    /// What was found out about a token, if that is still so.
+    pub(super) fn remembered(&self, worker: usize, token: &[u8], now_ms: u64) -> Option<Outcome> {
+        let finding = self.remembered.find(worker, &self.reading, token, now_ms / 1_000)?;
+        let is_so = finding.edition.is_none_or(|edition| edition == self.provider.number());
+        is_so.then_some(finding.outcome)
+    }
+
+    /// Remembers what the provider itself said about a token, until `until_s` (seconds since 1970).
+    pub(super) fn remember(&self, worker: usize, token: &[u8], outcome: &Outcome, until_s: u64) {
+        let finding = Finding { edition: None, outcome: outcome.clone() };
+        self.remembered.remember(worker, &self.reading, token, &finding, until_s);
+    }
+
+    /// What is to be said of a token, once all keys are known that can be.
+    pub(super) async fn settle(&self, worker: usize, token: &[u8], now_ms: u64) -> Outcome {
+        let known = self.provider.obtain().await.map_err(|_| Refusal::Unavailable)?;
+        if let Verdict::Known(outcome) = self.verify(worker, token, &known, now_ms) {
+            return outcome;
+        }
+        let unknown = Err(Refusal::Invalid(Defect::UnknownKey.as_str()));
+        let Some(newer) = self.provider.newer_than(known.number).await else { return unknown };
+        match self.verify(worker, token, &newer, now_ms) {
+            Verdict::Known(outcome) => outcome,
+            Verdict::UnknownKey => unknown,
+        }
+    }
+
+    /// Looks at a token with the keys of `known`, and remembers what it sees.
+    pub(super) fn verify(&self, worker: usize, token: &[u8], known: &Known, now_ms: u64) -> Verdict {
+        let claims = match self.claims(token, known) {
+            Ok(claims) => claims,
+            Err(Defect::UnknownKey) => return Verdict::UnknownKey,
+            Err(defect) => return Verdict::Known(Err(Refusal::Invalid(defect.as_str()))),
+        };
+        if let Some(fault) = self.fault(&claims, known, now_ms) {
+            return Verdict::Known(Err(Refusal::Invalid(fault)));
+        }
+        let outcome = self.admit(&claims, token);
+        if self.remembers {
+            let finding = Finding { edition: Some(known.number), outcome: outcome.clone() };
+            let until_s = self.until_s(&claims, now_ms);
+            self.remembered.remember(worker, &self.reading, token, &finding, until_s);
+        }
+        Verdict::Known(outcome)
+    }
+
+    /// What a token says, if it was made by the provider.
+    fn claims(&self, token: &[u8], known: &Known) -> Result<Claims, Defect> {
+        if !self.checks_signature {
+            return Token::without_verification(token).map(|token| token.claims);
+        }
+        let header = plugin::jose::Header::of(token)?;
+        if !header.kind.as_deref().is_none_or(is_access_token) {
+            return Err(Defect::Malformed);
+        }
+        match header.algorithm.is_symmetric() {
+            true if self.secrets.is_empty() => Err(Defect::Algorithm),
+            true => {
+                Token::verify(token, &self.secrets).map(|token| token.claims).map_err(|defect| match defect {
+                    // No provider has further secrets to publish.
+                    Defect::UnknownKey => Defect::Signature,
+                    other => other,
+                })
+            }
+            false => Token::verify(token, &known.content.keys).map(|token| token.claims),
+        }
+    }
+
+    fn fault(&self, claims: &Claims, known: &Known, now_ms: u64) -> Option<&'static str> {
+        if !self.checks_claims {
+            return None;
+        }
+        let issuer = claims.get("iss").and_then(|issuer| issuer.as_str());
+        let is_expected = issuer.is_some_and(|issuer| match (&self.issuers, &known.content.name) {
+            (Some(allowed), _) => allowed.iter().any(|allowed| allowed == issuer),
+            (None, Some(name)) => **name == *issuer,
+            (None, None) => false,
+        });
+        if !is_expected {
+            return Some("not an accepted issuer");
+        }
+        self.untimely(claims, now_ms).or_else(|| claims.get("exp").is_none().then_some("no expiry"))
+    }
+
+    /// What is wrong with the times of a token or of an answer about one.
+    pub(super) fn untimely(&self, claims: &Claims, now_ms: u64) -> Option<&'static str> {
+        let now_s = now_ms as f64 / 1_000.0;
+        if self.checks_claims { claims::untimely(claims, now_s, self.leeway_s) } else { None }
+    }
+
+    /// Who the caller is, by what was said of its token.
+    pub(super) fn admit(&self, claims: &Claims, token: &[u8]) -> Outcome {
+        self.rules.admit(claims, token, &self.issuer).map(Arc::new)
+    }
+
+    fn until_s(&self, claims: &Claims, now_ms: u64) -> u64 {
+        let latest = (now_ms / 1_000).saturating_add(self.lifetime_s);
+        let exp = claims.get("exp").and_then(serde_json::Value::as_f64);
+        exp.map_or(latest, |exp| latest.min((exp + self.leeway_s).ceil() as u64))
+    }
+}
+
+/// Kinds of tokens that are for asking an API (RFC 8725 3.11, RFC 9068 2.1).
+fn is_access_token(kind: &str) -> bool {
+    let kind = kind.to_ascii_lowercase();
+    matches!(kind.strip_prefix("application/").unwrap_or(&kind), "jwt" | "at+jwt")
+}
+
+fn issuers(config: &Config) -> Result<Option<Vec<String>>, BuildError> {
+    let issuers = config.provider.issuers_allowed.clone().filter(|issuers| !issuers.is_empty());
+    if config.provider.using_pseudo_issuer && config.tokens.verify_claims && issuers.is_none() {
+        let message = "a pseudo issuer does not say who makes its tokens: list them";
+        return Err(BuildError::new("config.issuers_allowed", message));
+    }
+    Ok(issuers)
+}
+
+fn secrets(config: &Config) -> Result<KeySet, BuildError> {
+    if !config.tokens.enable_hs_signatures {
+        return Ok(KeySet::default());
+    }
+    let secrets = config.introspection.client_secret.iter().flatten();
+    let long_enough: Vec<Key> = secrets
+        .filter(|secret| secret.len() >= SHORTEST_SECRET)
+        .map(|secret| Key::secret(None, secret.as_bytes()))
+        .collect();
+    if long_enough.is_empty() {
+        let message = "'enable_hs_signatures' needs a secret of 32 bytes or more (RFC 7518 3.2)";
+        return Err(BuildError::new("config.client_secret", message));
+    }
+    Ok(KeySet::new(long_enough))
+}
+
+/// Bytes of the shortest secret that tokens may be signed with (RFC 7518 3.2).
+const SHORTEST_SECRET: usize = 32;

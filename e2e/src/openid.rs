@@ -1,0 +1,51 @@
+//! Tokens of a real OpenID Connect provider: a program for Node is the provider and the client, and the real binary stands before
+//! an upstream that answers whatever it is asked.
+
+use crate::gateway::Gateway;
+use crate::program::{Folder, Program, environment};
+use crate::{Settings, Target};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+/// Runs the checks of the program at `path`.
+pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
+    let Target::Binary(binary) = &settings.target else { return Err("needs a binary".to_owned()) };
+    let packages = environment(&settings.root.join("openid/environment"))?;
+    let folder = Folder::make(settings, "openid")?;
+    let mut command = Command::new("node");
+    command.arg(path).arg(packages);
+    let mut program = Program::start(command)?;
+    let port = program.port()?;
+    let config = folder.0.join("kong.yml");
+    std::fs::write(&config, configuration(port)).map_err(|error| error.to_string())?;
+    let listen = ["--proxy-listen".to_owned(), "127.0.0.1:0".to_owned()];
+    let gateway = Gateway::start(binary, &config, &listen, &BTreeMap::new())
+        .map_err(|failed| format!("the gateway did not start:\n{}", failed.output))?;
+    let (passed, report) = program.check(&gateway.addresses.proxy.to_string())?;
+    let output = gateway.output();
+    if passed && !output.contains("panicked") {
+        return Ok(());
+    }
+    Err(format!("{report}\nthe gateway wrote:\n{output}"))
+}
+
+/// Two routes, answered by the gateway itself: one for tokens that it checks, one for those it asks about.
+fn configuration(port: u16) -> String {
+    let route = |method: &str, fields: &str| {
+        format!(
+            "- name: {method}\n  paths: [/{method}]\n  plugins:\n  - name: openid-connect\n    config:\n      \
+             issuer: http://127.0.0.1:{port}\n      auth_methods: [{method}]\n{fields}  \
+             - {{name: request-termination, config: {{status_code: 200}}}}\n"
+        )
+    };
+    let bearer = "      scopes_required: [orders.read]\n      audience_required: [orders]\n      \
+                  rediscovery_lifetime: 0\n";
+    let introspection =
+        "      client_id: [gateway]\n      client_secret: ['a secret: of the gateway & more']\n";
+    format!(
+        "_format_version: \"3.0\"\nroutes:\n{}{}",
+        route("bearer", bearer),
+        route("introspection", introspection)
+    )
+}
