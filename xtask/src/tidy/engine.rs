@@ -3,8 +3,9 @@
 use super::Finding;
 use super::source::Tree;
 
-/// Words that are the engine's own, although a plugin's name sounds like them: a failure, and what a certificate's key is for.
-const OWN: &[&str] = &["upstreamtimeout", "usage"];
+/// Words that are the engine's own, although a plugin's name sounds like them: a failure, what a certificate's key is
+/// for, and a connection that is served.
+const OWN: &[&str] = &["session", "upstreamtimeout", "usage"];
 
 /// Names of plugins in the engine's code or comments outside tests.
 pub fn check(tree: &Tree, plugins: &[&str]) -> Vec<Finding> {

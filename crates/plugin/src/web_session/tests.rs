@@ -1,3 +1,5 @@
+//! What holds of sealed texts, cookies and sessions.
+
 use wire::Headers;
 
 use super::cookie::{Cookie, Settings};

@@ -31,6 +31,8 @@ use secret::{Hash, hash};
 use store::{Change, Grant, NEVER, Store, Token};
 
 #[cfg(test)]
+mod store_tests;
+#[cfg(test)]
 mod tests;
 
 /// Under which name the store is kept.

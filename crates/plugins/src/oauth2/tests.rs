@@ -1,18 +1,11 @@
 //! What the oauth2 room does, seen from outside.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use plugin::clock::Clock;
-use plugin::harness::{Harness, Outcome, START_MS};
+use plugin::harness::{Harness, Outcome};
 use plugin::{Scheme, query};
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::Oauth2;
-use super::database::Database;
-use super::secret::{challenge, hash};
-use super::store::{Change, Code, Grant, NEVER, Redeemed, Refresh, Spent, Store, Token};
+use super::secret::challenge;
 
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const ALL: &str = "enable_authorization_code: true, enable_implicit_grant: true, \
@@ -548,85 +541,6 @@ fn what_cannot_be_honoured_is_refused_by_name() {
     );
 }
 
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("biplane-oauth2-{}", Uuid::new_v4()));
-        std::fs::create_dir(&folder).unwrap();
-        Self(folder)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn grant() -> Grant {
-    Grant {
-        family: Uuid::from_u128(1),
-        credential: Uuid::from_u128(2),
-        service: Some(Uuid::from_u128(3)),
-        user: Some("u".to_owned()),
-        scope: None,
-    }
-}
-
-fn a_token(number: u8) -> Token {
-    let (access, refresh) = (hash(&[number]), Some(hash(&[number, 1])));
-    Token { access, refresh, grant: grant(), created: 1, expires: NEVER, gone: NEVER }
-}
-
-#[test]
-fn tokens_survive_a_restart() {
-    let folder = Folder::new();
-    let file = folder.0.join("oauth2.db");
-    let clock = Clock::fixed(START_MS);
-    let now = START_MS / 1000;
-    let open = || Store::open(&file, clock.clone()).unwrap();
-    let store = open();
-    let code = Code {
-        code: hash(b"c"),
-        grant: grant(),
-        redirect_uri: "https://a/".to_owned(),
-        challenge: None,
-        gone: NEVER,
-        used: false,
-    };
-    let mut changes = vec![store.add_code(code).unwrap()];
-    let Redeemed::Good(_, used) = store.redeem(&hash(b"c"), now) else { panic!("the code is good") };
-    changes.extend(used);
-    changes.extend(store.add(a_token(1), None).unwrap());
-    changes.extend(store.add(a_token(2), Some(&a_token(1))).unwrap());
-    assert!(store.write(changes).blocking_recv().unwrap());
-    drop(store);
-    let store = open();
-    assert_eq!(store.find(&hash(&[2]), now).as_deref(), Some(&a_token(2)));
-    assert_eq!(store.find(&hash(&[1]), now), None);
-    assert!(matches!(store.refresh(&hash(&[2, 1]), now), Refresh::Good(_)));
-    assert!(matches!(store.redeem(&hash(b"c"), now), Redeemed::Again(changes) if changes.len() == 1));
-    assert_eq!(store.find(&hash(&[2]), now), None, "the code was redeemed before the restart");
-}
-
-#[test]
-fn what_is_spent_stays_spent_over_a_restart() {
-    let folder = Folder::new();
-    let file = folder.0.join("oauth2.db");
-    let now = START_MS / 1000;
-    let open = || Store::open(&file, Clock::fixed(START_MS)).unwrap();
-    let store = open();
-    let mut changes = store.add(a_token(1), None).unwrap();
-    changes.extend(store.add(a_token(2), Some(&a_token(1))).unwrap());
-    assert!(store.add(a_token(3), Some(&a_token(1))).is_err(), "of two who refresh at once one gets a token");
-    assert!(store.write(changes).blocking_recv().unwrap());
-    drop(store);
-    let store = open();
-    assert!(matches!(store.refresh(&hash(&[1, 1]), now), Refresh::Spent(changes) if changes.len() == 1));
-    assert_eq!(store.find(&hash(&[2]), now), None);
-}
-
 #[test]
 fn a_token_is_shown_and_revoked_by_hand() {
     let mut harness = harness("");
@@ -644,21 +558,4 @@ fn a_token_is_shown_and_revoked_by_hand() {
     assert_eq!(ask(&harness, 1, &access).status, 404);
     let body: Value = serde_json::from_slice(&shown.body).unwrap();
     assert_eq!((&body["token_type"], &body["scope"]), (&"bearer".into(), &Value::Null));
-}
-
-#[test]
-fn what_is_over_leaves_the_database() {
-    let mut database = Database::open(Path::new(":memory:")).unwrap();
-    let spent = |number: u8, gone| Spent { refresh: [number; 32], family: Uuid::nil(), gone };
-    let token = |number: u8, gone| Arc::new(Token { gone, ..a_token(number) });
-    let changes = [
-        Change::PutSpent(spent(1, 10)),
-        Change::PutSpent(spent(2, 11)),
-        Change::PutToken(token(1, 10)),
-        Change::PutToken(token(2, NEVER)),
-    ];
-    database.write(changes.iter()).unwrap();
-    database.sweep(10).unwrap();
-    let known = database.load(0, 100).unwrap();
-    assert_eq!((known.spent, known.tokens), (vec![spent(2, 11)], vec![a_token(2)]));
 }
