@@ -6,10 +6,10 @@
 mod rig;
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
-use rig::{BINARY, Folder, Gateway, backend, connect, dnsmasq, eventually, get, read_head};
+use rig::{BINARY, Folder, Gateway, backend, connect, dnsmasq_somewhere, eventually, get, read_head};
 
 /// A backend that serves one host only, and answers 421 to requests for others.
 fn backend_of(host: &'static str) -> SocketAddr {
@@ -35,12 +35,11 @@ fn backend_of(host: &'static str) -> SocketAddr {
 #[test]
 fn a_target_sees_the_host_of_its_srv_record_where_the_upstream_says_so() {
     let folder = Folder::new("srv-names");
-    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let records = format!(
         "host-record=node.test,127.0.0.1\nsrv-host=_orders._tcp.test,node.test,{},1,10\n",
         backend_of("node.test").port()
     );
-    let _server = dnsmasq(&folder, port, &records);
+    let (_server, port) = dnsmasq_somewhere(&folder, &records);
     for (use_srv_name, status) in [(true, "200"), (false, "421")] {
         let document = format!(
             "_format_version: '3.0'\nservices:\n- name: one\n  host: orders\n  routes:\n  - {{name: all, paths: ['/']}}\n\
@@ -61,13 +60,12 @@ fn a_target_sees_the_host_of_its_srv_record_where_the_upstream_says_so() {
 #[test]
 fn a_host_with_srv_records_is_reached_at_their_port() {
     let folder = Folder::new("names");
-    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let records = format!(
         "host-record=node.test,127.0.0.1\nsrv-host=_orders._tcp.test,node.test,{},1,10\n\
          srv-host=_orders._tcp.test,node.test,9,2,10\n",
         backend().port()
     );
-    let _server = dnsmasq(&folder, port, &records);
+    let (_server, port) = dnsmasq_somewhere(&folder, &records);
     let file = folder.write(
         "kong.yml",
         "_format_version: '3.0'\nservices:\n- name: one\n  host: _orders._tcp.test\n  port: 9\n  routes:\n  \

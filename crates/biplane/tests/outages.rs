@@ -6,13 +6,15 @@
 mod rig;
 
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use rig::{BINARY, Folder, Gateway, Other, backend, connect, dnsmasq, eventually, fetch, get};
+use rig::{
+    BINARY, Folder, Gateway, Other, backend, connect, dnsmasq, dnsmasq_somewhere, eventually, fetch, get,
+};
 
 /// Clients who ask all the while.
 const CLIENTS: usize = 4;
@@ -153,13 +155,12 @@ fn a_gateway_starts_while_its_registry_is_away() {
 #[test]
 fn dnsmasq_is_killed_while_requests_come() {
     let folder = Folder::new("dnsmasq");
-    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let service = backend().port();
     let records = format!(
         "local-ttl=1\nhost-record=plain.test,127.0.0.1\nhost-record=node.test,127.0.0.1\n\
          srv-host=_orders._tcp.test,node.test,{service},1,10\n"
     );
-    let mut server = dnsmasq(&folder, port, &records);
+    let (mut server, port) = dnsmasq_somewhere(&folder, &records);
     let file = folder.write(
         "kong.yml",
         &format!(

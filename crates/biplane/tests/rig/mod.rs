@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -272,6 +272,17 @@ pub fn dnsmasq(folder: &Folder, port: u16, records: &str) -> Other {
     command.arg("--keep-in-foreground").arg("--pid-file=").stderr(Stdio::null());
     command.arg(format!("--conf-file={}", folder.write("dnsmasq.conf", &settings).display()));
     Other(command.spawn().expect("dnsmasq is installed"))
+}
+
+/// The same on a port that is free. One at a time, until it listens: two must not find the same port free.
+pub fn dnsmasq_somewhere(folder: &Folder, records: &str) -> (Other, u16) {
+    static STARTING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let server = dnsmasq(folder, port, records);
+    let socket = format!(" 0100007F:{port:04X} ");
+    eventually("dnsmasq listens", || fs::read_to_string("/proc/net/udp").unwrap().contains(&socket));
+    (server, port)
 }
 
 /// Waits until `holds`, and fails when it never does.

@@ -189,7 +189,11 @@ fn form(config: &Config) -> Vec<u8> {
 impl Phases for Oauth2Introspection {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
         let room = &self.0;
-        if !room.run_on_preflight && cx.request.method == Method::Options || room.anonymous.steps_back(cx) {
+        if !room.run_on_preflight && cx.request.method == Method::Options {
+            cx.disbelieve();
+            return Flow::Next;
+        }
+        if room.anonymous.steps_back(cx) {
             return Flow::Next;
         }
         let token = match tokens::find(cx) {

@@ -103,6 +103,7 @@ impl Phases for OpenidConnect {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
         let inner = &self.0;
         if !inner.run_on_preflight && cx.request.method == Method::Options {
+            cx.disbelieve();
             return Flow::Next;
         }
         if inner.anonymous.steps_back(cx) {
