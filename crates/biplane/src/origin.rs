@@ -60,7 +60,7 @@ impl Origin {
     }
 
     fn load(&self, text: &str) -> Result<Config, Vec<Problem>> {
-        load_with(&self.file, text, &self.catalog, &*self.vaults)
+        courteously(|| load_with(&self.file, text, &self.catalog, &*self.vaults))
     }
 
     fn post(&self, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
@@ -78,7 +78,7 @@ impl Origin {
             let problem = "the gateway is being upgraded: send the configuration again in a moment";
             return Err(vec![Problem::new(Place(Vec::new()), Span::default(), problem.to_owned())]);
         }
-        let config = courteously(|| self.serve(&one_at_a_time, load(text)?))?;
+        let config = self.serve(&one_at_a_time, load(text)?)?;
         *self.text.lock().unwrap_or_else(PoisonError::into_inner) = text.clone();
         self.posted.store(posted, Ordering::Release);
         Ok(config)
@@ -87,7 +87,7 @@ impl Origin {
     /// Only who has the right to replace may call it.
     fn serve(&self, _right: &MutexGuard<'_, ()>, config: Config) -> Result<Arc<Config>, Vec<Problem>> {
         let config = Arc::new(config);
-        self.gateway.reload(config.clone())?;
+        courteously(|| self.gateway.reload(config.clone()))?;
         Ok(config)
     }
 
