@@ -9,10 +9,6 @@ use serde_json::{Map, Value};
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
-
-/// How long a reply may take.
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A connection to the gateway with the methods still to be answered.
 #[derive(Debug)]
@@ -43,10 +39,10 @@ pub(crate) struct Exchange {
 
 impl Connection {
     pub fn open(address: SocketAddr, secure: Option<&Secure>) -> io::Result<Connection> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        let stream = TcpStream::connect_timeout(&address, crate::PATIENCE)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(crate::PATIENCE))?;
+        stream.set_write_timeout(Some(crate::PATIENCE))?;
         let socket = match secure {
             Some(secure) => Socket::connect(stream, secure)?,
             None => Socket::clear(stream),

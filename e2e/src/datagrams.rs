@@ -8,10 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(15);
 /// What the upstream puts before what it sends back.
 const MARK: &[u8] = b"echo: ";
 
@@ -71,7 +68,7 @@ impl Client {
 
 fn connect(gateway: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(crate::PATIENCE))?;
     socket.connect(gateway)?;
     Ok(socket)
 }

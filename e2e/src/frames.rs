@@ -3,10 +3,6 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
-
-/// How long a frame may take to come.
-const PATIENCE: Duration = Duration::from_secs(15);
 
 // Types of frames (RFC 9113 6).
 pub(crate) const DATA: u8 = 0;
@@ -145,10 +141,10 @@ impl Raw {
     /// Connects; `more` is the payload of more settings than that of a table without room, which allows to read each
     /// response head by itself.
     pub fn connect(address: SocketAddr, more: &[u8]) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        let stream = TcpStream::connect_timeout(&address, crate::PATIENCE)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(crate::PATIENCE))?;
+        stream.set_write_timeout(Some(crate::PATIENCE))?;
         let mut raw = Raw(stream);
         let settings = [&[0, 1, 0, 0, 0, 0], more].concat();
         let greeting = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frame(SETTINGS, 0, 0, &settings)[..]].concat();

@@ -9,9 +9,6 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a start, a stop or a line may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// The addresses a case talks to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Addresses {
@@ -174,7 +171,7 @@ impl Gateway {
 
     /// Waits for a line that fits.
     pub fn wait_for_line(&self, fits: impl Fn(&str) -> bool) -> bool {
-        self.output.wait(PATIENCE, |lines| lines.iter().any(|line| fits(line)).then_some(())).is_some()
+        self.output.wait(crate::PATIENCE, |lines| lines.iter().any(|line| fits(line)).then_some(())).is_some()
     }
 
     /// Sends a signal by name, such as HUP.
@@ -188,7 +185,7 @@ impl Gateway {
 
     /// Waits for the end of the process.
     pub fn exit_code(&mut self) -> Result<Option<i32>, String> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + crate::PATIENCE;
         loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => return Ok(status.code()),
@@ -230,7 +227,7 @@ fn command(binary: &Path, env: &BTreeMap<String, String>) -> Command {
 
 /// The addresses once `ready` was written; `None` when the process ends first or takes too long.
 fn addresses(output: &Output, child: &mut Child) -> Option<Addresses> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + crate::PATIENCE;
     while Instant::now() < deadline {
         let found = output.wait(Duration::from_millis(100), |lines| {
             lines.iter().any(|line| line == "ready").then(|| lines.to_vec())

@@ -38,6 +38,11 @@ mod tokens;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long anything may take that has to come in the end, on a machine that has much else to do: whoever waits so long
+/// waits in vain.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Which gateway to judge, and where files lie.
 #[derive(Clone, Debug)]

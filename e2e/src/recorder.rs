@@ -6,7 +6,7 @@ use crate::socket::Socket;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 /// What an upstream does beside writing down. `false` ends the connection.
@@ -50,6 +50,8 @@ struct State {
 #[derive(Clone)]
 pub(crate) struct Recorder {
     state: Arc<Mutex<State>>,
+    /// A request has been recorded.
+    recorded: Arc<Condvar>,
     behaviour: Arc<dyn Behaviour>,
     pub address: SocketAddr,
 }
@@ -58,7 +60,12 @@ impl Recorder {
     /// Listens on a free port of the loopback interface.
     pub fn start(behaviour: Arc<dyn Behaviour>) -> io::Result<Recorder> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let recorder = Recorder { state: Arc::default(), behaviour, address: listener.local_addr()? };
+        let recorder = Recorder {
+            state: Arc::default(),
+            recorded: Arc::default(),
+            behaviour,
+            address: listener.local_addr()?,
+        };
         let server = recorder.clone();
         thread::spawn(move || {
             for (connection, stream) in listener.incoming().flatten().enumerate() {
@@ -71,6 +78,14 @@ impl Recorder {
             }
         });
         Ok(recorder)
+    }
+
+    /// Waits until `count` whole requests have been recorded since the last call of [`Recorder::take`], as far as they
+    /// come at all: a client may be gone before its request has been read here.
+    pub fn wait_for(&self, count: usize) {
+        let too_few = |state: &mut State| state.requests.iter().filter(|one| one.whole).count() < count;
+        let waited = self.recorded.wait_timeout_while(self.lock(), crate::PATIENCE, too_few);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Takes what was recorded since the last call: requests, and what was wrong with them.
@@ -140,6 +155,7 @@ impl Recorder {
             Some(place) => *place = whole,
             None => state.requests.push(whole),
         }
+        self.recorded.notify_all();
     }
 }
 

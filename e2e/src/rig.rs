@@ -86,6 +86,11 @@ impl Rig {
         Ok(probe(&mut connection, path))
     }
 
+    /// Waits until `count` whole requests have reached the upstream, as far as they come at all.
+    pub fn wait_for(&self, count: usize) {
+        self.recorder.wait_for(count);
+    }
+
     pub fn take(&self) -> (Vec<Recorded>, Vec<String>) {
         self.recorder.take()
     }

@@ -18,8 +18,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long `eventually` keeps trying.
-const PATIENCE: Duration = Duration::from_secs(15);
 /// The pause between two tries.
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
@@ -247,7 +245,7 @@ impl<'a> Running<'a> {
         if !step.is_exchange() {
             return Ok(());
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + crate::PATIENCE;
         loop {
             let outcome = self.exchange(&step);
             if outcome.is_ok() || !step.eventually || Instant::now() > deadline {
@@ -293,13 +291,13 @@ impl<'a> Running<'a> {
             self.datagram_client.exchange(gateway, step, datagram)?;
         }
         match &step.log {
-            Some(log) => crate::log_file::expect_line(log, PATIENCE),
+            Some(log) => crate::log_file::expect_line(log, crate::PATIENCE),
             None => Ok(()),
         }
     }
 
     fn expect_refusal(&self) -> Result<(), String> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + crate::PATIENCE;
         let address = self.address(Listener::Proxy)?;
         while Connection::open(address, None).is_ok() {
             if Instant::now() > deadline {
@@ -343,7 +341,7 @@ impl<'a> Running<'a> {
             self.set(&format!("saved.{name}"), value);
         }
         if step.read == Some(false) && step.upstream.is_some() {
-            self.echo.wait_for(1, PATIENCE);
+            self.echo.wait_for(1, crate::PATIENCE);
         }
         let seen = self.echo.seen();
         self.certificates.check_shown(step, &exchange)?;

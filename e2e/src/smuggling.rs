@@ -150,6 +150,7 @@ fn judge(rig: &Rig, case: &Case, number: usize) -> Result<Vec<String>, String> {
         wanted.push(format!("GET {path} HTTP/1.1"));
     }
     drop(connection);
+    rig.wait_for(wanted.len());
     let path = format!("/canary/{number}");
     problems.extend(rig.probe(&path)?);
     wanted.push(format!("GET {path} HTTP/1.1"));

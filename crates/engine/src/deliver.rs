@@ -96,6 +96,7 @@ pub async fn reply(parts: &mut Parts<'_>, filters: &Filters<'_>, failure: Option
     if let Some(stream) = parts.channel.stream.as_http2() {
         stream.ends_after(parts.work.to_client.len());
     }
+    parts.work.exchange.end_response();
     // Nobody is left to read it; it is logged all the same.
     let written = match failure {
         Some(failure) if failure.status() == 499 => Err(failure),

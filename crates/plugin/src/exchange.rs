@@ -315,6 +315,8 @@ pub struct Exchange {
     pub chosen: Vec<u32>,
     /// Rooms' own state per slot.
     pub states: Vec<Option<Box<dyn Any>>>,
+    /// The slots whose state goes with the end of the response, and not with that of the request.
+    pub passing: Vec<usize>,
 }
 
 /// A slot whose variant has not been chosen.
@@ -356,6 +358,7 @@ impl Exchange {
             log_fields: Headers::new(),
             chosen: Vec::new(),
             states: Vec::new(),
+            passing: Vec::new(),
         }
     }
 
@@ -385,6 +388,7 @@ impl Exchange {
         self.log_fields.clear();
         self.chosen.clear();
         self.states.clear();
+        self.passing.clear();
     }
 
     /// Lets go of what the last request referred to and keeps the memory. For a connection that falls idle.
@@ -398,6 +402,7 @@ impl Exchange {
         self.body = None;
         self.reply.clear();
         self.states.clear();
+        self.passing.clear();
     }
 
     /// The service the request is for: the route's own, unless a room sends it to another one.
@@ -417,6 +422,16 @@ impl Exchange {
     #[must_use]
     pub fn wants_trailers(&self) -> bool {
         self.request.headers.known_all(Known::TE).any(|value| wire::media::has_token(value, "trailers"))
+    }
+
+    /// The response has ended, whether or not its last bytes have gone out: drops what rooms keep no longer, so that
+    /// whoever has received it finds it given back.
+    pub fn end_response(&mut self) {
+        for slot in self.passing.drain(..) {
+            if let Some(state) = self.states.get_mut(slot) {
+                *state = None;
+            }
+        }
     }
 
     /// Makes room for the choices and states of a chain of `slots` slots.

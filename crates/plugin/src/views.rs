@@ -101,6 +101,14 @@ impl Rewrite<'_> {
     }
 }
 
+impl Access<'_> {
+    /// Remembers `state` until the response has ended: it is dropped before the response's last bytes go out.
+    pub fn remember_until_end<T: Any>(&mut self, state: T) {
+        self.remember(state);
+        self.exchange.passing.push(self.slot);
+    }
+}
+
 impl<'a> Access<'a> {
     /// The view of whoever has no slot, a guard for instance: it remembers nothing. For the engine and the harness.
     pub fn apart(exchange: &'a mut Exchange) -> Self {

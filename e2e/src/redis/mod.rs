@@ -18,8 +18,6 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long `eventually` keeps trying.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// The pause between two tries.
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
@@ -121,7 +119,7 @@ impl Client {
 
 /// Tries again until it succeeds.
 pub(crate) fn eventually<T>(mut attempt: impl FnMut() -> Result<T, String>) -> Result<T, String> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + crate::PATIENCE;
     loop {
         match attempt() {
             Err(_) if Instant::now() < deadline => thread::park_timeout(BETWEEN_TRIES),

@@ -5,10 +5,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-/// How long an answer of a server may take.
-const PATIENCE: Duration = Duration::from_secs(15);
 /// Starts before it is given up: between finding a free port and taking it, somebody else may take it.
 const STARTS: usize = 5;
 
@@ -107,7 +104,7 @@ impl Server {
 
     fn try_ask(&self, commands: &[&[&str]]) -> io::Result<Vec<String>> {
         let mut stream = BufReader::new(TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?);
-        stream.get_ref().set_read_timeout(Some(PATIENCE))?;
+        stream.get_ref().set_read_timeout(Some(crate::PATIENCE))?;
         let mut lines = Vec::new();
         for command in commands {
             let mut text = format!("*{}\r\n", command.len());

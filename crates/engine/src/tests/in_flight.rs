@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::lab::{Lab, Peer, with};
+use super::lab::{Lab, PIPE, Peer, with};
 use super::trouble::troubled;
 use crate::settings::Settings;
 use crate::worker::Spoken;
@@ -195,6 +195,40 @@ async fn a_client_that_leaves_within_a_response_does_not_speak_against_its_targe
         assert_eq!(upstream.rest().await, "");
         settle().await;
         assert_eq!(lab.failing_targets(), 0);
+    })
+    .await;
+}
+
+/// A route whose requests run one at a time, and another whose requests are answered by a plugin behind the limit.
+const ONE_AT_A_TIME: &str = r#"
+_format_version: "3.0"
+services:
+- {name: one, url: "http://10.0.0.1", routes: [{name: all, paths: [/]}, {name: answered, paths: [/answered]}]}
+plugins:
+- {name: concurrency-limit, config: {limit: 1, per: plugin}}
+- {name: request-termination, route: answered, config: {status_code: 200, content_type: text/plain, body: BODY}}
+"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_place_is_free_again_before_the_client_has_the_end_of_its_response() {
+    // Fits between gateway and client without the fields that the gateway adds, and no longer with them.
+    let body = "x".repeat(PIPE - 100);
+    let document = ONE_AT_A_TIME.replace("BODY", &body);
+    with(&document, Settings::default(), |lab| async move {
+        let (slow, mut upstream) = asked(&lab, GET).await;
+        let mut second = lab.client();
+        second.send(GET).await;
+        assert_eq!(second.response().await.0, 503, "the place is taken");
+        upstream.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
+        settle().await;
+
+        let mut answered = lab.client();
+        answered.send("GET /answered HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        settle().await;
+        let (mut third, mut upstream) = asked(&lab, GET).await;
+        upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        assert_eq!(third.response().await.0, 200, "two clients still take what has ended");
+        drop((slow, answered));
     })
     .await;
 }

@@ -50,7 +50,7 @@ services:
 "#;
 
 /// Bytes a pipe holds before its writer has to wait.
-const PIPE: usize = 32 << 10;
+pub const PIPE: usize = 32 << 10;
 
 /// A worker under test.
 pub struct Lab {

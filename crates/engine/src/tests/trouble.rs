@@ -10,7 +10,9 @@ pub const ROOMS: &[&dyn Definition] = &[
     room::<Trouble>(),
     room::<Witness>(),
     room::<Sender>(),
+    room::<plugins::concurrency_limit::ConcurrencyLimit>(),
     room::<plugins::mirror::Mirror>(),
+    room::<plugins::request_termination::RequestTermination>(),
     room::<plugins::upstream_retry::UpstreamRetry>(),
     room::<plugins::tls_handshake_modifier::TlsHandshakeModifier>(),
 ];

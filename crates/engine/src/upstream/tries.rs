@@ -42,8 +42,8 @@ pub(super) async fn at(
 /// Chooses a target for the next attempt, not one that was tried if there is another, and enters it into the record.
 /// The request counts among those of the target until the next attempt, or until its end.
 pub(super) fn pick(parts: &mut Parts<'_>, plan: &Plan) -> Result<Peer, Failure> {
-    mark_ended(parts);
     let work = &mut *parts.work;
+    work.in_flight = InFlight::default();
     let mut tried = smallvec::SmallVec::<[_; 8]>::new();
     tried.extend(work.exchange.record.tries.iter().map(|attempt| attempt.address));
     let asker = Asker { client: work.exchange.client.ip, exchange: Some(&work.exchange) };
@@ -85,6 +85,7 @@ pub(super) fn mark_answered(parts: &Parts<'_>) {
 /// work of the target's.
 pub fn mark_ended(parts: &mut Parts<'_>) {
     parts.work.in_flight = InFlight::default();
+    parts.work.exchange.end_response();
 }
 
 /// Enters that a response broke off after its head, if that was the failure, and tells the target. To the target silence

@@ -214,7 +214,7 @@ impl Phases for ConcurrencyLimit {
         let priority = self.queue.priorities.of(cx);
         match gate.enter(priority, self.queue.room) {
             Entry::In(place) => {
-                cx.remember(place);
+                cx.remember_until_end(place);
                 Flow::Next
             }
             Entry::Full => refuse(cx, &self.refusal),
@@ -227,7 +227,7 @@ impl Phases for ConcurrencyLimit {
                     });
                     let resume: Resume = Box::new(move |cx: &mut Access<'_>| match place {
                         Some(place) => {
-                            cx.remember(place);
+                            cx.remember_until_end(place);
                             Flow::Next
                         }
                         None => refuse(cx, &refusal),
