@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ahash::{AHashMap, AHashSet};
 use model::courtesy::offering;
-use model::entity::Route;
+use model::entity::{Route, Service};
 use model::{Config, PluginRow, Problem};
 use plugin::build::{Build, Shared};
 use plugin::exchange::Matched;
@@ -19,7 +19,7 @@ use crate::discovery::{self, Purpose};
 use crate::dns::Resolver;
 use crate::health::Checks;
 use crate::route::Router;
-use crate::snapshot::{CompiledRoute, Plan, Snapshot, Speaks, Versions};
+use crate::snapshot::{CompiledRoute, CompiledService, Plan, Snapshot, Speaks, Versions};
 use crate::stream;
 use crate::stream::demands::{Layer, layer_of};
 use crate::tls::{Keeper, Terminator, Trust};
@@ -82,18 +82,18 @@ impl Compiler<'_> {
             }
         };
         let plugins = Plugins::new(self.definitions, config);
-        let chain_of = |route: Option<Uuid>, service: Option<Uuid>| plugins.chain(route, service);
         let detours = detour::compile(config, &shared, &balancers, &trusts);
-        let ordinals: AHashMap<Uuid, usize> =
-            config.services.iter().enumerate().map(|(ordinal, service)| (service.id, ordinal)).collect();
-        let routes: Vec<CompiledRoute> = offering(3_000, matched.into_iter())
+        let mut services = CompiledServices::new(config, &balancers, &trusts);
+        let mut chains = Chains::new(&plugins);
+        let routes: Vec<CompiledRoute> = offering(500, matched.into_iter())
             .map(|matched| {
-                let chain = chain_of(Some(matched.route.id), matched.service.as_ref().map(|found| found.id));
-                compile_route(matched, chain, &balancers, &trusts, &ordinals)
+                let chain = chains.of(matched.route.id, matched.service.as_ref().map(|service| service.id));
+                let service = matched.service.as_ref().and_then(|service| services.of(service));
+                compile_route(matched, chain, service)
             })
             .collect();
         let warm = warm(&routes);
-        let globals = chain_of(None, None);
+        let globals = plugins.chain(None, None);
         let slots = plugins.names.len();
         Ok(Snapshot {
             router,
@@ -179,21 +179,41 @@ fn entity_json(config: &Config, collection: &str, id: Uuid) -> Box<str> {
     config.entity_text(collection, id).unwrap_or("{}").into()
 }
 
+/// The services that routes lead to, each made ready once.
+struct CompiledServices<'a> {
+    ordinals: AHashMap<Uuid, usize>,
+    balancers: &'a Balancers,
+    trusts: &'a Trusts,
+    ready: AHashMap<Uuid, Arc<CompiledService>>,
+}
+
+impl<'a> CompiledServices<'a> {
+    fn new(config: &Config, balancers: &'a Balancers, trusts: &'a Trusts) -> Self {
+        let services = config.services.iter().enumerate();
+        let ordinals = services.map(|(ordinal, service)| (service.id, ordinal)).collect();
+        Self { ordinals, balancers, trusts, ready: AHashMap::new() }
+    }
+
+    fn of(&mut self, service: &Service) -> Option<Arc<CompiledService>> {
+        let ordinal = *self.ordinals.get(&service.id)?;
+        let make = || {
+            let trust = self.trusts.get(&service.id).cloned();
+            let plan = Plan::new(service, self.balancers.for_service(service), trust);
+            Arc::new(CompiledService { plan, path: service.path.clone(), ordinal })
+        };
+        Some(self.ready.entry(service.id).or_insert_with(make).clone())
+    }
+}
+
 fn compile_route(
     matched: Arc<Matched>,
-    chain: Chain,
-    balancers: &Balancers,
-    trusts: &Trusts,
-    ordinals: &AHashMap<Uuid, usize>,
+    chain: Arc<Chain>,
+    service: Option<Arc<CompiledService>>,
 ) -> CompiledRoute {
-    let plan = matched
-        .service
-        .as_ref()
-        .map(|service| Plan::new(service, balancers.for_service(service), trusts.get(&service.id).cloned()));
-    let service_ordinal = matched.service.as_ref().and_then(|service| ordinals.get(&service.id).copied());
-    let service_path = matched.service.as_ref().and_then(|service| service.path.clone());
-    let speaks = speaks(&matched.route);
-    CompiledRoute { matched, chain, plan, service_ordinal, service_path, speaks }
+    let route = &matched.route;
+    let (strip_path, preserve_host) = (route.strip_path, route.preserve_host);
+    let (speaks, request_buffering) = (speaks(route), route.request_buffering);
+    CompiledRoute { matched, chain, service, speaks, strip_path, preserve_host, request_buffering }
 }
 
 /// The services to whose targets connections are kept ready, each once. Of HTTP/2, one connection serves many requests,
@@ -201,13 +221,16 @@ fn compile_route(
 fn warm(routes: &[CompiledRoute]) -> Box<[Plan]> {
     let mut seen = AHashSet::new();
     let ready = |route: &&CompiledRoute| {
-        let plan = route.plan.as_ref();
-        plan.is_some_and(|plan| {
-            plan.balancer.keeps_ready() && plan.versions == Versions::Http1 && plan.announcing.is_none()
-        }) && layer_of(&route.matched.route) == Layer::Requests
-            && seen.insert(route.service_ordinal)
+        route.service.as_ref().is_some_and(|service| {
+            let plan = &service.plan;
+            plan.balancer.keeps_ready()
+                && plan.versions == Versions::Http1
+                && plan.announcing.is_none()
+                && layer_of(&route.matched.route) == Layer::Requests
+                && seen.insert(service.ordinal)
+        })
     };
-    routes.iter().filter(ready).filter_map(|route| route.plan.clone()).collect()
+    routes.iter().filter(ready).filter_map(|route| route.plan().cloned()).collect()
 }
 
 fn speaks(route: &Route) -> Speaks {
@@ -283,7 +306,35 @@ impl<'a> Plugins<'a> {
     }
 }
 
+/// The chains of routes. Routes without plugins of their own share that of their service.
+struct Chains<'a> {
+    plugins: &'a Plugins<'a>,
+    with_own: AHashSet<Uuid>,
+    by_service: AHashMap<Option<Uuid>, Arc<Chain>>,
+}
+
+impl<'a> Chains<'a> {
+    fn new(plugins: &'a Plugins<'a>) -> Self {
+        let with_own = plugins.by_name.values().flat_map(Rows::routes).collect();
+        Self { plugins, with_own, by_service: AHashMap::new() }
+    }
+
+    fn of(&mut self, route: Uuid, service: Option<Uuid>) -> Arc<Chain> {
+        if self.with_own.contains(&route) {
+            return Arc::new(self.plugins.chain(Some(route), service));
+        }
+        let shared = self.by_service.entry(service);
+        shared.or_insert_with(|| Arc::new(self.plugins.chain(None, service))).clone()
+    }
+}
+
 impl Rows {
+    /// The routes that have a row of their own.
+    fn routes(&self) -> impl Iterator<Item = Uuid> {
+        let keys = self.by_consumer.keys().chain(self.by_group.keys()).chain(self.plain.keys());
+        keys.filter_map(|(route, _)| *route)
+    }
+
     fn add(&mut self, row: &PluginRow, instance: u32, members: &AHashMap<Uuid, Vec<Uuid>>) {
         let key = (row.route, row.service);
         if let Some(consumer) = row.consumer {

@@ -78,10 +78,10 @@ pub fn plan<'s>(
     route: &'s CompiledRoute,
 ) -> Result<&'s Plan, Failure> {
     match &parts.work.exchange.detour {
-        None => route.plan.as_ref().ok_or(Failure::NoService),
+        None => route.plan().ok_or(Failure::NoService),
         Some(detour) => {
             let (number, path) = (detour.number(), &mut parts.work.exchange.upstream.path);
-            take(number, path, snapshot, route, route.service_path.as_deref())
+            take(number, path, snapshot, route, route.service_path())
         }
     }
 }
@@ -93,14 +93,14 @@ pub fn plan_again<'s>(
     route: &'s CompiledRoute,
     to: Option<Detour>,
 ) -> Result<&'s Plan, Failure> {
-    let own = route.service_path.as_deref();
+    let own = route.service_path();
     let went = exchange.detour.as_ref().and_then(|detour| snapshot.detours.get(detour.number()));
     let went = went.and_then(|compiled| compiled.service_path.as_ref()).map_or(own, Option::as_deref);
     if to.is_some() {
         exchange.detour = to;
     }
     match &exchange.detour {
-        None => route.plan.as_ref().ok_or(Failure::NoService),
+        None => route.plan().ok_or(Failure::NoService),
         Some(detour) => take(detour.number(), &mut exchange.upstream.path, snapshot, route, went),
     }
 }
@@ -139,7 +139,7 @@ fn take<'s>(
     match &compiled.plans {
         Plans::One(plan) => Ok(plan),
         Plans::Each(plans) => {
-            let plan = route.service_ordinal.and_then(|ordinal| plans.get(ordinal)?.as_ref());
+            let plan = route.service.as_ref().and_then(|service| plans.get(service.ordinal)?.as_ref());
             plan.ok_or(Failure::NoService)
         }
     }

@@ -290,11 +290,11 @@ fn find_route<'s>(parts: &mut Parts<'_>, snapshot: &'s Snapshot) -> Result<&'s C
     };
     let found = snapshot.router.find(&lookup, &mut exchange.captures).ok_or(Failure::NoRoute)?;
     let route = &snapshot.routes[found.ordinal];
-    let strip = route.matched.route.strip_path && found.by_path;
+    let strip = route.strip_path && found.by_path;
     let upstream = &mut exchange.upstream;
     upstream_path(
         &mut upstream.path,
-        route.service_path.as_deref(),
+        route.service_path(),
         &exchange.normalized_path,
         found.matched_len,
         strip,
@@ -354,7 +354,7 @@ pub async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) ->
         parts.work.upload.carry_call();
     }
     // Calls may go both ways at once: their requests are never waited for.
-    let buffering = route.matched.route.request_buffering && !plan.calls;
+    let buffering = route.request_buffering && !plan.calls;
     request_body::make_ready(parts, buffering).await?;
     parts.work.timeouts = plan.timeouts.with(&parts.work.exchange.timeouts);
     if let Some(policy) = parts.work.exchange.repeat.clone() {

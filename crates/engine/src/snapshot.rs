@@ -49,20 +49,48 @@ pub struct Snapshot {
     pub(crate) terminator: Terminator,
 }
 
-/// A route ready to run.
+/// A route ready to run: one line of the processor's cache, as there may be thousands and each request has another. What
+/// many routes have in common they share.
+#[repr(align(64))]
 pub struct CompiledRoute {
     /// The entities.
     pub matched: Arc<Matched>,
     /// Its plugins.
-    pub chain: Chain,
-    /// How to reach its service, if it has one.
-    pub plan: Option<Plan>,
-    /// Position of its service among the configuration's services.
-    pub service_ordinal: Option<usize>,
-    /// Path of the service.
-    pub service_path: Option<String>,
+    pub chain: Arc<Chain>,
+    /// Its service, if it has one.
+    pub service: Option<Arc<CompiledService>>,
     /// What its clients have to speak.
     pub speaks: Speaks,
+    /// The part of the path that matched is not passed on.
+    pub strip_path: bool,
+    /// The upstream sees the host that the client asked for.
+    pub preserve_host: bool,
+    /// A request is waited for before it is passed on.
+    pub request_buffering: bool,
+}
+
+const _: () = assert!(size_of::<CompiledRoute>() == 64);
+
+/// A service ready to be asked.
+pub struct CompiledService {
+    /// How it is reached.
+    pub plan: Plan,
+    /// Its path.
+    pub path: Option<String>,
+    /// Its position among the configuration's services.
+    pub ordinal: usize,
+}
+
+impl CompiledRoute {
+    /// How its service is reached, if it has one.
+    pub fn plan(&self) -> Option<&Plan> {
+        self.service.as_ref().map(|service| &service.plan)
+    }
+
+    /// The path of its service.
+    pub fn service_path(&self) -> Option<&str> {
+        self.service.as_ref()?.path.as_deref()
+    }
 }
 
 /// What the clients of a route have to speak. What it does not ask for is left to them.

@@ -167,12 +167,12 @@ impl Hosts {
         if let Some(root) = self.suffixes {
             let reversed: SmallVec<[u8; INLINE_HOST]> = name.iter().rev().copied().collect();
             for number in forest.prefixes(root, &reversed) {
-                self.patterns[number].visit(port, visit);
+                self.patterns[number as usize].visit(port, visit);
             }
         }
         if let Some(root) = self.prefixes {
             for number in forest.prefixes(root, name) {
-                self.patterns[number].visit(port, visit);
+                self.patterns[number as usize].visit(port, visit);
             }
         }
     }

@@ -7,7 +7,7 @@ use model::courtesy::{offering, worked};
 
 use super::Lookup;
 use super::draft::Draft;
-use super::forest::{Forest, Root};
+use super::forest::{Forest, Root, index};
 use super::keyed::{Keyed, Selector, frequencies};
 
 /// From this many sub-routes on that a leaf can find by what they ask for, it does so.
@@ -19,6 +19,34 @@ pub(super) struct Bucket {
     pub root: Root,
     /// The best rank inside.
     pub best: u32,
+}
+
+/// What a path leads to: one sub-route, as nearly all do, or a leaf with several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fruit {
+    /// The sub-route of this rank.
+    One(u32),
+    /// The leaf in this place.
+    Several(usize),
+}
+
+impl Fruit {
+    /// Set in the value of a path that leads to one sub-route.
+    const ONE: u32 = 1 << 31;
+
+    /// What the value of a path stands for.
+    pub fn of(value: u32) -> Self {
+        if value & Self::ONE != 0 { Self::One(value & !Self::ONE) } else { Self::Several(value as usize) }
+    }
+
+    fn value(self) -> u32 {
+        let (number, mark) = match self {
+            Self::One(rank) => (rank, Self::ONE),
+            Self::Several(place) => (index(place), 0),
+        };
+        assert!(number < Self::ONE - 1, "a configuration has far fewer routes");
+        number | mark
+    }
 }
 
 /// Sub-routes that a request for one host and one prefix may belong to, by rank, best first.
@@ -73,7 +101,7 @@ impl<'a> Planter<'a> {
         self.forest
     }
 
-    /// All leaves; the values of path trees are places in here.
+    /// All leaves; the values of path trees are [`Fruit`]s.
     pub fn into_leaves(self) -> Vec<Leaf> {
         self.leaves
     }
@@ -95,9 +123,14 @@ impl<'a> Planter<'a> {
         keys.dedup();
         let mut seeds = Vec::new();
         for group in offering(300, keys.chunk_by(|one, other| one.0 == other.0)) {
-            let place = u32::try_from(self.leaves.len()).expect("a configuration has far fewer paths");
-            seeds.push((group[0].0, place));
-            self.leaves.push(Leaf::new(group.iter().map(|key| key.1).collect(), drafts));
+            let fruit = match group {
+                [(_, rank)] => Fruit::One(*rank),
+                _ => {
+                    self.leaves.push(Leaf::new(group.iter().map(|key| key.1).collect(), drafts));
+                    Fruit::Several(self.leaves.len() - 1)
+                }
+            };
+            seeds.push((group[0].0, fruit.value()));
         }
         let bucket = Bucket { root: self.forest.plant(&seeds), best: ranks[0] };
         self.known.insert(ranks, bucket);

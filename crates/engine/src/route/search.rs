@@ -3,7 +3,7 @@
 use plugin::exchange::Captures;
 
 use super::draft::PathRule;
-use super::leaf::Bucket;
+use super::leaf::{Bucket, Fruit};
 use super::pattern::Pattern;
 use super::{Found, Lookup, Router};
 
@@ -55,7 +55,7 @@ impl<'a, 'request> Search<'a, 'request> {
         }
         let rule = self.router.rules.get(self.best as usize)?;
         let by_path = !matches!(rule.path, PathRule::Any);
-        Some(Found { ordinal: rule.ordinal, matched_len: self.matched_len, by_path })
+        Some(Found { ordinal: rule.ordinal as usize, matched_len: self.matched_len, by_path })
     }
 
     fn enter(&mut self, bucket: Bucket) {
@@ -63,8 +63,13 @@ impl<'a, 'request> Search<'a, 'request> {
         if bucket.best >= self.best {
             return;
         }
-        for place in router.forest.prefixes(bucket.root, self.lookup.path) {
-            router.leaves[place].visit(self.lookup, &mut |ranks| self.test_all(ranks));
+        for value in router.forest.prefixes(bucket.root, self.lookup.path) {
+            match Fruit::of(value) {
+                Fruit::One(rank) => self.test_all(&[rank]),
+                Fruit::Several(place) => {
+                    router.leaves[place].visit(self.lookup, &mut |ranks| self.test_all(ranks));
+                }
+            }
         }
     }
 
@@ -91,11 +96,11 @@ impl<'a, 'request> Search<'a, 'request> {
         }
         let (matched_len, pattern) = match &rule.path {
             PathRule::Any => (0, None),
-            PathRule::Prefix(length) => (*length, None),
+            PathRule::Prefix(length) => (*length as usize, None),
             PathRule::Patterns(patterns) => {
                 let path = self.lookup.path;
                 let groups = &mut self.captures.groups;
-                let matching = patterns.iter().find_map(|one| Some((one.match_start(path, groups)?, one)));
+                let matching = patterns.0.iter().find_map(|one| Some((one.match_start(path, groups)?, one)));
                 let Some((end, pattern)) = matching else { return false };
                 (end, Some(pattern))
             }

@@ -80,7 +80,7 @@ impl Way {
     /// What `found` leads to.
     pub fn of(snapshot: &Snapshot, found: Found) -> Option<Self> {
         let series = snapshot.streams.series(found)?;
-        Some(Self { plan: snapshot.routes[found.ordinal].plan.clone(), series })
+        Some(Self { plan: snapshot.routes[found.ordinal].plan().cloned(), series })
     }
 }
 

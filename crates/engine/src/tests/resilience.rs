@@ -159,7 +159,7 @@ impl World {
         let now = Instant::now();
         let tried: Vec<_> = exchange.record.tries.iter().map(|attempt| attempt.address).collect();
         let asker = Asker { client: IpAddr::from([192, 0, 2, 1]), exchange: Some(&exchange) };
-        let plan = self.snapshot.routes[0].plan.as_ref().unwrap();
+        let plan = self.snapshot.routes[0].plan().unwrap();
         let Ok(Picked { peer, in_flight }) = plan.balancer.pick(&tried, &asker, &mut Vec::new()) else {
             self.seen.refused += 1;
             return;

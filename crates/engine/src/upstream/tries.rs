@@ -33,7 +33,7 @@ pub(super) async fn at(
     (peer, fresh): (&Peer, bool),
 ) -> Result<Upstream, Missed> {
     let body = request_body::framing(parts);
-    let preserve_host = route.matched.route.preserve_host;
+    let preserve_host = route.preserve_host;
     let destination = Destination::new(peer.address, plan.announcing, &parts.work.exchange.client);
     let destination = destination.through(peer.gate.clone());
     attempt(parts, &Message { plan, peer, destination, preserve_host, body, fresh }).await

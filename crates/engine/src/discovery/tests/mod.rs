@@ -323,6 +323,7 @@ fn lists_of_the_last_run_are_used_until_there_are_others() {
     let second = world();
     let balancers = second.balancers(&json!({}), &consul(&registry));
     assert_eq!(reached(&balancers), ["10.0.0.2:80 10.0.0.2"], "it is there from the beginning");
+    eventually("the registry is found in trouble", || report(&balancers).trouble.is_some());
     let told = report(&balancers);
     assert_eq!((told.up, told.restored, told.targets), (false, true, 1));
     assert!(told.age.unwrap() < PATIENCE && told.trouble.unwrap().contains("500"));
