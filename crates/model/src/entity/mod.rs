@@ -125,7 +125,12 @@ pub fn space_of_names(collection: &str) -> Uuid {
 
 /// The id that Kong gives an entity of that key.
 pub fn stable_id(collection: &str, key: &str) -> Uuid {
-    Uuid::new_v5(&space_of_names(collection), key.as_bytes())
+    identity_of(&space_of_names(collection), key)
+}
+
+/// The same in a space of names.
+pub(crate) fn identity_of(names: &Uuid, key: &str) -> Uuid {
+    Uuid::new_v5(names, key.as_bytes())
 }
 
 const NAMESPACE: Uuid = Uuid::from_u128(0xfd02801f_0957_4a15_a55a_c8d9606f30b5);

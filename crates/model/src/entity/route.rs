@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::service::PROTOCOLS;
 use crate::path;
-use crate::schema::{Faults, Map, Reference, Rule, Set, check_percent, last_line};
+use crate::schema::{Faults, Fields, Map, Reference, Rule, Set, check_percent, last_line};
 
 crate::record! {
     /// One end of a connection; at least one of both fields is set.
@@ -57,7 +57,7 @@ crate::entity! {
         path_handling: String = "v0", [one_of(&["v0", "v1"])];
     }
     endpoint_key: "name"
-    checks: [custom_fields(check_protocols)]
+    checks: [custom_entity(check_protocols)]
 }
 
 /// Protocols that go together on one route.
@@ -80,7 +80,7 @@ fn check_family(protocols: &Value) -> Result<(), String> {
 }
 
 /// What each family of protocols needs and forbids.
-fn check_protocols(route: &Value, faults: &mut Faults) {
+fn check_protocols(route: &Fields<'_>, faults: &mut Faults) {
     let protocols = &route["protocols"];
     let tls = has_any(protocols, &["grpcs", "https", "tls", "tls_passthrough"]);
     if !tls && is_set(route, "snis") {
@@ -111,13 +111,13 @@ fn check_protocols(route: &Value, faults: &mut Faults) {
     }
 }
 
-fn refuse(route: &Value, faults: &mut Faults, fields: &[&str], protocols: &str) {
+fn refuse(route: &Fields<'_>, faults: &mut Faults, fields: &[&str], protocols: &str) {
     for field in fields.iter().filter(|field| is_set(route, field)) {
         faults.field(*field, format!("cannot set '{field}' when 'protocols' is {protocols}"));
     }
 }
 
-fn need_one(route: &Value, faults: &mut Faults, fields: &[&str], snis: bool, protocols: &str) {
+fn need_one(route: &Fields<'_>, faults: &mut Faults, fields: &[&str], snis: bool, protocols: &str) {
     let mut fields = fields.to_vec();
     if snis {
         fields.push("snis");
@@ -132,7 +132,7 @@ fn has_any(protocols: &Value, names: &[&str]) -> bool {
     present.any(|protocol| names.contains(&protocol))
 }
 
-fn is_set(route: &Value, field: &str) -> bool {
+fn is_set(route: &Fields<'_>, field: &str) -> bool {
     match &route[field] {
         Value::Null => false,
         Value::Array(elements) => !elements.is_empty(),

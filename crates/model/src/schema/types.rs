@@ -7,7 +7,8 @@ use std::ops::Deref;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Element, FieldType, Kind, ValueError};
+use super::packed::{Entries, Packed, Part};
+use super::{Blueprint, Element, FieldType, Held, Kind, ValueError};
 
 /// A list whose order has no meaning; it keeps the order of the document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,15 +32,23 @@ pub fn read_field<T: FieldType>(record: &Value, name: &str) -> Result<T, ValueEr
 
 /// Reads the fields of a record in the order of its schema, in which they stand: the next one is at hand, without a
 /// search by name.
-pub struct Reading<'a> {
-    record: &'a Value,
-    ahead: Option<Peekable<serde_json::map::Iter<'a>>>,
+pub struct Reading<'a>(Source<'a>);
+
+enum Source<'a> {
+    Value { record: &'a Value, ahead: Option<Peekable<serde_json::map::Iter<'a>>> },
+    Kept { blueprint: &'a Blueprint, id: Uuid, packed: &'a Packed, ahead: Peekable<Entries<'a>>, next: usize },
 }
 
 impl<'a> Reading<'a> {
     /// Begins to read `record`.
     pub fn of(record: &'a Value) -> Self {
-        Self { record, ahead: record.as_object().map(|fields| fields.iter().peekable()) }
+        let ahead = record.as_object().map(|fields| fields.iter().peekable());
+        Self(Source::Value { record, ahead })
+    }
+
+    /// Begins to read an entity in the form it is kept in.
+    pub(crate) fn kept(blueprint: &'a Blueprint, id: Uuid, packed: &'a Packed) -> Self {
+        Self(Source::Kept { blueprint, id, packed, ahead: packed.entries().peekable(), next: 0 })
     }
 
     /// Reads one field; a missing one reads as null.
@@ -47,9 +56,35 @@ impl<'a> Reading<'a> {
     /// # Errors
     /// When the value has another type than `T`.
     pub fn field<T: FieldType>(&mut self, name: &str) -> Result<T, ValueError> {
-        match self.ahead.as_mut().and_then(|ahead| ahead.next_if(|(next, _)| *next == name)) {
-            Some((_, value)) => T::from_value(value).map_err(|error| error.inside(name)),
-            None => read_field(self.record, name),
+        match &mut self.0 {
+            Source::Value { record, ahead } => {
+                match ahead.as_mut().and_then(|ahead| ahead.next_if(|(next, _)| *next == name)) {
+                    Some((_, value)) => T::from_value(value).map_err(|error| error.inside(name)),
+                    None => read_field(record, name),
+                }
+            }
+            Source::Kept { blueprint, id, packed, ahead, next } => {
+                let fields = &blueprint.schema.record.fields;
+                let expected = fields.get(*next).is_some_and(|field| field.name == name);
+                let index = if expected { Some(*next) } else { blueprint.schema.record.index(name) };
+                let Some(index) = index else { return read_field(&Value::Null, name) };
+                *next = index + 1;
+                while ahead.next_if(|(at, _)| *at < index).is_some() {}
+                let held = match ahead.next_if(|(at, _)| *at == index && expected) {
+                    Some((_, part)) => Held::Given(part),
+                    None => blueprint.held(*id, packed, index),
+                };
+                held.read().map_err(|error| error.inside(name))
+            }
+        }
+    }
+}
+
+impl Held<'_> {
+    fn read<T: FieldType>(self) -> Result<T, ValueError> {
+        match self {
+            Held::Given(part) => T::from_part(part),
+            Held::Absent(value) => T::from_value(value),
         }
     }
 }
@@ -90,6 +125,13 @@ impl FieldType for bool {
     fn from_value(value: &Value) -> Result<Self, ValueError> {
         value.as_bool().ok_or_else(|| ValueError::expected("a boolean"))
     }
+
+    fn from_part(part: Part<'_>) -> Result<Self, ValueError> {
+        match part {
+            Part::Bool(flag) => Ok(flag),
+            _ => Err(ValueError::expected("a boolean")),
+        }
+    }
 }
 
 impl FieldType for String {
@@ -99,6 +141,13 @@ impl FieldType for String {
 
     fn from_value(value: &Value) -> Result<Self, ValueError> {
         value.as_str().map(str::to_owned).ok_or_else(|| ValueError::expected("a string"))
+    }
+
+    fn from_part(part: Part<'_>) -> Result<Self, ValueError> {
+        match part {
+            Part::Text(text) => Ok(text.to_owned()),
+            other => Self::from_value(&other.to_value()),
+        }
     }
 }
 
@@ -121,6 +170,13 @@ impl FieldType for Uuid {
         let text = value.as_str().unwrap_or_default();
         Uuid::try_parse(text).map_err(|_| ValueError::expected("a valid UUID"))
     }
+
+    fn from_part(part: Part<'_>) -> Result<Self, ValueError> {
+        match part {
+            Part::Id(id) => Ok(id),
+            other => Self::from_value(&other.to_value()),
+        }
+    }
 }
 
 impl FieldType for Reference {
@@ -130,6 +186,13 @@ impl FieldType for Reference {
 
     fn from_value(value: &Value) -> Result<Self, ValueError> {
         Uuid::from_value(value.get("id").unwrap_or(value)).map(Reference)
+    }
+
+    fn from_part(part: Part<'_>) -> Result<Self, ValueError> {
+        match part {
+            Part::Reference(id) => Ok(Reference(id)),
+            other => Self::from_value(&other.to_value()),
+        }
     }
 }
 
@@ -159,6 +222,10 @@ impl<T: FieldType> FieldType for Option<T> {
     fn from_value(value: &Value) -> Result<Self, ValueError> {
         if value.is_null() { Ok(None) } else { T::from_value(value).map(Some) }
     }
+
+    fn from_part(part: Part<'_>) -> Result<Self, ValueError> {
+        if part == Part::Null { Ok(None) } else { T::from_part(part).map(Some) }
+    }
 }
 
 impl<T: FieldType> FieldType for Vec<T> {
@@ -176,6 +243,15 @@ impl<T: FieldType> FieldType for Vec<T> {
             })
             .collect()
     }
+
+    fn from_part(part: Part<'_>) -> Result<Self, ValueError> {
+        let Part::List(parts) = part else { return Err(ValueError::expected("an array")) };
+        let mut elements = Vec::with_capacity(parts.count());
+        for (index, element) in parts.enumerate() {
+            elements.push(T::from_part(element).map_err(|error| error.inside(&format!("[{index}]")))?);
+        }
+        Ok(elements)
+    }
 }
 
 impl<T: FieldType> FieldType for Set<T> {
@@ -185,6 +261,10 @@ impl<T: FieldType> FieldType for Set<T> {
 
     fn from_value(value: &Value) -> Result<Self, ValueError> {
         Vec::from_value(value).map(Set)
+    }
+
+    fn from_part(part: Part<'_>) -> Result<Self, ValueError> {
+        Vec::from_part(part).map(Set)
     }
 }
 
@@ -224,6 +304,10 @@ impl FieldType for i64 {
     fn from_value(value: &Value) -> Result<Self, ValueError> {
         value.as_i64().ok_or_else(|| ValueError::expected("an integer"))
     }
+
+    fn from_part(part: Part<'_>) -> Result<Self, ValueError> {
+        part.as_integer().ok_or_else(|| ValueError::expected("an integer"))
+    }
 }
 
 macro_rules! integer_fields {
@@ -239,6 +323,11 @@ macro_rules! integer_fields {
 
             fn from_value(value: &Value) -> Result<Self, ValueError> {
                 let number = value.as_i64().and_then(|number| <$type>::try_from(number).ok());
+                number.ok_or_else(|| ValueError::expected("an integer"))
+            }
+
+            fn from_part(part: Part<'_>) -> Result<Self, ValueError> {
+                let number = part.as_integer().and_then(|number| <$type>::try_from(number).ok());
                 number.ok_or_else(|| ValueError::expected("an integer"))
             }
         }
