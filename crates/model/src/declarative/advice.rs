@@ -11,7 +11,7 @@ use super::collect::{Row, place};
 use super::layout::Layout;
 use crate::courtesy::worked;
 use crate::problem::{Problem, Problems, Severity, Step};
-use crate::schema::Held;
+use crate::schema::{Blueprint, Held, Part};
 
 /// What to know about plugins of routes that carry bytes.
 pub(super) const STREAMS_WITHOUT_PLUGINS: &str =
@@ -83,13 +83,18 @@ impl<'a> Advisor<'a> {
     fn twins(&mut self, services: &[usize], routes: &[usize]) {
         let disabled = services.iter().filter(|service| *self.field(**service, "enabled") == false);
         let disabled: AHashSet<Uuid> = disabled.filter_map(|service| self.rows[*service].id).collect();
-        let (criteria, mut first) = (Criteria::default(), AHashMap::<u64, usize>::new());
+        let Some(route) = routes.first() else { return };
+        let collection = &self.layout.collections[self.rows[*route].collection()];
+        let service = collection.blueprint.index("service").unwrap_or_default();
+        let mut criteria = Criteria::new(&collection.blueprint);
+        let mut first = AHashMap::<u64, usize>::with_capacity(routes.len());
         for route in routes {
             worked(1_000);
-            if self.reference(*route, "service").is_some_and(|service| disabled.contains(&service)) {
+            let service = self.rows[*route].fields.part(service);
+            if matches!(service, Some(Part::Reference(service)) if disabled.contains(&service)) {
                 continue;
             }
-            let twin = *first.entry(criteria.of(|field| self.field(*route, field))).or_insert(*route);
+            let twin = *first.entry(criteria.of(&self.rows[*route])).or_insert(*route);
             if twin != *route {
                 self.twin(*route, twin);
             }
@@ -143,56 +148,102 @@ fn have_common(left: &Value, right: &Value) -> bool {
 }
 
 /// What routes ask of a request, as a number: the same for those that ask the same in other words.
-#[derive(Default)]
-struct Criteria(RandomState);
+struct Criteria<'a> {
+    blueprint: &'a Blueprint,
+    hasher: RandomState,
+    /// The numbers of the fields, and how their elements are compared.
+    lists: Vec<(usize, fn(&RandomState, Part<'_>) -> u64)>,
+    headers: Option<usize>,
+    /// Numbers of elements: made anew for each field, in the same memory.
+    numbers: Vec<u64>,
+}
 
-impl Criteria {
-    fn of<'v>(&self, field_of: impl Fn(&str) -> Cow<'v, Value>) -> u64 {
-        let mut hasher = self.0.build_hasher();
-        for field in ["protocols", "methods", "paths", "sources", "destinations"] {
-            as_set(field, list(&field_of(field)).map(|value| self.exact(value))).hash(&mut hasher);
+/// The fields that are compared to the letter.
+const EXACT: [&str; 5] = ["protocols", "methods", "paths", "sources", "destinations"];
+/// Those whose case does not matter.
+const CASELESS: [&str; 2] = ["hosts", "snis"];
+
+impl<'a> Criteria<'a> {
+    fn new(blueprint: &'a Blueprint) -> Self {
+        let exact = EXACT.iter().map(|name| (*name, exact as fn(&RandomState, Part<'_>) -> u64));
+        let caseless =
+            CASELESS.iter().map(|name| (*name, caseless_part as fn(&RandomState, Part<'_>) -> u64));
+        let lists = exact.chain(caseless);
+        Self {
+            blueprint,
+            hasher: RandomState::new(),
+            lists: lists.filter_map(|(name, number)| Some((blueprint.index(name)?, number))).collect(),
+            headers: blueprint.index("headers"),
+            numbers: Vec::new(),
         }
-        for field in ["hosts", "snis"] {
-            let names = field_of(field);
-            let names = list(&names).filter_map(Value::as_str);
-            as_set(field, names.map(|name| self.caseless(name))).hash(&mut hasher);
+    }
+
+    fn of(&mut self, route: &Row) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        for (index, number) in &self.lists {
+            self.numbers.clear();
+            match route.fields.part(*index) {
+                Some(Part::List(parts)) => {
+                    self.numbers.extend(parts.map(|part| number(&self.hasher, part)));
+                }
+                // What is not given asks what the default asks.
+                _ => self.numbers.extend(
+                    list(self.blueprint.absent(*index))
+                        .map(|value| number(&self.hasher, value.as_str().map_or(Part::Null, Part::Text))),
+                ),
+            }
+            hash_as_set(*index, &mut self.numbers, &mut hasher);
         }
-        let headers = field_of("headers");
-        let headers = headers.as_object().into_iter().flatten();
-        let headers = headers.map(|(name, values)| {
-            let values = list(values).filter_map(Value::as_str).map(|value| self.header_value(value));
-            self.0.hash_one((self.caseless(name), as_set("", values)))
-        });
-        as_set("headers", headers).hash(&mut hasher);
+        let headers = self.headers.and_then(|index| route.fields.part(index)).map(Part::to_value);
+        let headers = headers.as_ref().and_then(Value::as_object).into_iter().flatten();
+        let mut numbers: Vec<u64> = headers.map(|(name, values)| self.header(name, values)).collect();
+        hash_as_set(usize::MAX, &mut numbers, &mut hasher);
         hasher.finish()
     }
 
-    fn exact(&self, value: &Value) -> u64 {
-        match value {
-            Value::String(text) => self.0.hash_one(text),
-            other => self.0.hash_one(other.to_string()),
-        }
-    }
-
-    fn caseless(&self, text: &str) -> u64 {
-        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return self.0.hash_one(text.to_ascii_lowercase());
-        }
-        self.0.hash_one(text)
-    }
-
-    /// Values are compared whatever their case; expressions are not, since `\S` is not `\s`.
-    fn header_value(&self, text: &str) -> u64 {
-        if text.starts_with("~*") { self.0.hash_one(text) } else { self.caseless(text) }
+    fn header(&self, name: &str, values: &Value) -> u64 {
+        let values = list(values).filter_map(Value::as_str);
+        let mut values: Vec<u64> = values.map(|value| header_value(&self.hasher, value)).collect();
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u64(caseless(&self.hasher, name));
+        hash_as_set(0, &mut values, &mut hasher);
+        hasher.finish()
     }
 }
 
-/// Numbers whose order and repetitions do not matter, under a name.
-fn as_set(name: &str, numbers: impl Iterator<Item = u64>) -> (&str, Vec<u64>) {
-    let mut numbers: Vec<u64> = numbers.collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    (name, numbers)
+/// Hashes numbers whose order and repetitions do not matter, if there are any.
+fn hash_as_set(field: usize, numbers: &mut Vec<u64>, hasher: &mut impl Hasher) {
+    if !numbers.is_empty() {
+        numbers.sort_unstable();
+        numbers.dedup();
+        (field, numbers).hash(hasher);
+    }
+}
+
+fn exact(hasher: &RandomState, part: Part<'_>) -> u64 {
+    match part {
+        Part::Text(text) => hasher.hash_one(text),
+        other => hasher.hash_one(other.to_value().to_string()),
+    }
+}
+
+fn caseless_part(hasher: &RandomState, part: Part<'_>) -> u64 {
+    match part {
+        Part::Text(text) => caseless(hasher, text),
+        other => exact(hasher, other),
+    }
+}
+
+fn caseless(hasher: &RandomState, text: &str) -> u64 {
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return hasher.hash_one(text.to_ascii_lowercase());
+    }
+    hasher.hash_one(text)
+}
+
+/// Values are compared whatever their case; expressions are not, since `\S` is not `\s`.
+fn header_value(hasher: &RandomState, text: &str) -> u64 {
+    if text.starts_with("~*") { hasher.hash_one(text) } else { caseless(hasher, text) }
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {

@@ -33,6 +33,9 @@ pub(super) fn assemble(
         hash,
         ..Config::default()
     };
+    let mut counts = vec![0; layout.collections.len()];
+    rows.iter().for_each(|row| counts[row.collection()] += 1);
+    config.collections.iter_mut().zip(counts).for_each(|(collection, count)| collection.reserve(count));
     for (index, row) in rows.into_iter().enumerate() {
         worked(2_000);
         let with_secrets = secrets.rows.remove(&index);

@@ -113,6 +113,15 @@ pub(super) struct Collection {
 }
 
 impl Collection {
+    /// Makes room for so many entities.
+    pub fn reserve(&mut self, count: usize) {
+        self.entities.reserve_exact(count);
+        self.by_id.reserve(count, |_| 0);
+        if self.endpoint.is_some() {
+            self.by_endpoint_key.reserve(count, |_| 0);
+        }
+    }
+
     pub fn add(&mut self, entity: Stored) {
         let place = self.entities.len() as u32;
         self.entities.push(entity);
@@ -120,7 +129,7 @@ impl Collection {
         let entity = &entities[place as usize];
         let hash = |place: &u32| hasher.hash_one(entities[*place as usize].id);
         by_id.insert_unique(hasher.hash_one(entity.id), place, hash);
-        let key = |place: u32| entities[place as usize].fields.text((*endpoint)?);
+        let key = |place: u32| entities[place as usize].fields.text_bytes((*endpoint)?);
         let Some(own) = key(place) else { return };
         let hash = |place: &u32| hasher.hash_one(key(*place).unwrap_or_default());
         match by_endpoint_key.find_mut(hasher.hash_one(own), |other| key(*other) == Some(own)) {
@@ -140,7 +149,8 @@ impl Collection {
 
     fn by_endpoint_key(&self, key: &str) -> Option<usize> {
         let endpoint = self.endpoint?;
-        let same = |place: &u32| self.entities[*place as usize].fields.text(endpoint) == Some(key);
+        let key = key.as_bytes();
+        let same = |place: &u32| self.entities[*place as usize].fields.text_bytes(endpoint) == Some(key);
         self.by_endpoint_key.find(self.hasher.hash_one(key), same).map(|place| *place as usize)
     }
 }
@@ -157,14 +167,14 @@ impl Stored {
     /// One field; null when it is not set, or there is no such field.
     #[must_use]
     pub fn field(&self, name: &str) -> Value {
-        let index = self.blueprint.schema.record.index(name);
+        let index = self.blueprint.index(name);
         index.map_or(Value::Null, |index| self.blueprint.held(self.id, &self.fields, index).to_value())
     }
 
     /// Whether the foreign key in `field` is `id`.
     #[must_use]
     pub fn refers_to(&self, field: &str, id: Uuid) -> bool {
-        let index = self.blueprint.schema.record.index(field);
+        let index = self.blueprint.index(field);
         index.and_then(|index| self.fields.part(index)) == Some(Part::Reference(id))
     }
 

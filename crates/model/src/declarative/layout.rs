@@ -114,13 +114,13 @@ impl<'c> Layout<'c> {
     /// A field of an entity; none where the collection has no such field.
     pub fn held<'r>(&'r self, row: &'r Row, field: &str) -> Option<Held<'r>> {
         let blueprint = &self.collections[row.collection()].blueprint;
-        let index = blueprint.schema.record.index(field)?;
+        let index = blueprint.index(field)?;
         Some(blueprint.held(row.id.unwrap_or_default(), &row.fields, index))
     }
 
     /// Where `field` of an entity stands, or the entity where it is not given.
     pub fn span_of(&self, row: &Row, field: &str) -> Span {
-        let index = self.collections[row.collection()].schema().record.index(field);
+        let index = self.collections[row.collection()].blueprint.index(field);
         index.and_then(|index| row.given(index)).unwrap_or(row.span)
     }
 

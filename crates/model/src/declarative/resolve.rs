@@ -34,6 +34,7 @@ const COMPARISONS: usize = 1_000_000;
 #[derive(Default)]
 struct Known {
     ids: HashTable<u32>,
+    /// By the key that may stand for the id, where that is not unique anyway.
     keys: HashTable<u32>,
     /// In the order of [`super::layout::Keys::unique`].
     unique: Vec<HashTable<u32>>,
@@ -41,17 +42,34 @@ struct Known {
     cache_keys: HashTable<(u64, u32)>,
 }
 
+impl Known {
+    /// Room for what `count` rows take.
+    fn of(collection: &Collection, count: usize) -> Self {
+        let keys = &collection.keys;
+        let has_cache_keys = !keys.cache.is_empty() && !keys.is_cache_unique();
+        Self {
+            ids: HashTable::with_capacity(count),
+            keys: HashTable::new(),
+            unique: keys.unique.iter().map(|_| HashTable::with_capacity(count)).collect(),
+            cache_keys: HashTable::with_capacity(if has_cache_keys { count } else { 0 }),
+        }
+    }
+
+    /// The rows by the key that may stand for the id.
+    fn by_key(&self, collection: &Collection) -> &HashTable<u32> {
+        let endpoint = collection.keys.endpoint;
+        let position = collection.keys.unique.iter().position(|field| Some(*field) == endpoint);
+        position.map_or(&self.keys, |position| &self.unique[position])
+    }
+}
+
 impl<'l> Resolver<'l> {
     pub fn new(layout: &'l Layout<'l>, collector: Collector<'l>) -> Self {
-        let known = |collection: &Collection| {
-            let unique = collection.keys.unique.iter().map(|_| HashTable::new()).collect();
-            Known { unique, ..Known::default() }
-        };
         Self {
             layout,
             rows: collector.rows,
             problems: collector.problems,
-            known: layout.collections.iter().map(known).collect(),
+            known: Vec::new(),
             comparisons: COMPARISONS,
             hasher: RandomState::new(),
             packer: Packer::default(),
@@ -67,6 +85,8 @@ impl<'l> Resolver<'l> {
             by_collection[row.collection()].push(index as u32);
         }
         let layout = self.layout;
+        let collections = layout.collections.iter().zip(&by_collection);
+        self.known = collections.map(|(collection, rows)| Known::of(collection, rows.len())).collect();
         for collection in &layout.order {
             for row in &by_collection[*collection] {
                 worked(1_000);
@@ -108,14 +128,14 @@ impl<'l> Resolver<'l> {
     fn replace(&mut self, row: usize) {
         let mut references = self.references.iter().peekable();
         let fields = &mut self.rows[row].fields;
-        for (index, part) in fields.entries() {
+        for (index, raw) in fields.entries() {
             let mut is_reference = false;
             while let Some((at, id)) = references.next_if(|(at, _)| *at <= index) {
                 is_reference |= *at == index;
                 id.iter().for_each(|id| self.packer.add_reference(*at, *id));
             }
             if !is_reference {
-                self.packer.add_part(index, part);
+                self.packer.add_raw(index, raw);
             }
         }
         for (at, id) in references {
@@ -147,9 +167,11 @@ impl<'l> Resolver<'l> {
     }
 
     fn id_by_key(&self, collection: usize, key: &str) -> Option<Uuid> {
+        let known = self.known[collection].by_key(&self.layout.collections[collection]);
         let field = self.layout.collections[collection].keys.endpoint?;
-        let same = |row: &u32| self.rows[*row as usize].fields.text(field) == Some(key);
-        let row = self.known[collection].keys.find(self.hasher.hash_one(key), same)?;
+        let key = key.as_bytes();
+        let same = |row: &u32| self.rows[*row as usize].fields.text_bytes(field) == Some(key);
+        let row = known.find(self.hasher.hash_one(key), same)?;
         self.rows[*row as usize].id
     }
 
@@ -161,7 +183,7 @@ impl<'l> Resolver<'l> {
     }
 
     fn meant(&mut self, wanted: &str, target: usize) -> Option<String> {
-        let known = &self.known[target].keys;
+        let known = self.known[target].by_key(&self.layout.collections[target]);
         self.comparisons = self.comparisons.checked_sub(known.len())?;
         let field = self.layout.collections[target].keys.endpoint?;
         let names = known.iter().filter_map(|row| self.rows[*row as usize].fields.text(field));
@@ -180,7 +202,8 @@ impl<'l> Resolver<'l> {
         self.rows[own].id = Some(id);
         let (rows, hasher) = (&self.rows, &self.hasher);
         let known = &mut self.known[rows[own].collection()];
-        if let Some(field) = collection.keys.endpoint {
+        if let Some(field) = collection.keys.endpoint.filter(|field| !collection.keys.unique.contains(field))
+        {
             take_text(&mut known.keys, row, field, rows, hasher);
         }
         let hash = |row: &u32| hasher.hash_one(rows[*row as usize].id.unwrap_or_default());
@@ -267,7 +290,7 @@ fn take<T>(
 
 /// Takes the text of a field, if there is one. False when it is another row's already.
 fn take_text(table: &mut HashTable<u32>, row: u32, field: usize, rows: &[Row], hasher: &RandomState) -> bool {
-    let text = |row: u32| rows[row as usize].fields.text(field);
+    let text = |row: u32| rows[row as usize].fields.text_bytes(field);
     let Some(own) = text(row) else { return true };
     let hash = |row: &u32| hasher.hash_one(text(*row).unwrap_or_default());
     take(table, hasher.hash_one(own), row, |other| text(*other) == Some(own), hash)

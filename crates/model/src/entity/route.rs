@@ -118,13 +118,14 @@ fn refuse(route: &Fields<'_>, faults: &mut Faults, fields: &[&str], protocols: &
 }
 
 fn need_one(route: &Fields<'_>, faults: &mut Faults, fields: &[&str], snis: bool, protocols: &str) {
+    if fields.iter().any(|field| is_set(route, field)) || (snis && is_set(route, "snis")) {
+        return;
+    }
     let mut fields = fields.to_vec();
     if snis {
         fields.push("snis");
     }
-    if !fields.iter().any(|field| is_set(route, field)) {
-        faults.record(format!("must set one of {} when 'protocols' is {protocols}", quoted(&fields)));
-    }
+    faults.record(format!("must set one of {} when 'protocols' is {protocols}", quoted(&fields)));
 }
 
 fn has_any(protocols: &Value, names: &[&str]) -> bool {
@@ -146,6 +147,9 @@ fn quoted(names: &[&str]) -> String {
 }
 
 fn check_router_path(text: &str) -> Result<(), String> {
+    if is_plain(text) {
+        return Ok(());
+    }
     if let Some(pattern) = text.strip_prefix('~') {
         if !pattern.starts_with('/') {
             return Err("should start with: / (fixed path) or ~/ (regex path)".to_owned());
@@ -169,6 +173,18 @@ fn check_router_path(text: &str) -> Result<(), String> {
         return Err(format!("non-normalized path, consider use '{normal}' instead"));
     }
     Ok(())
+}
+
+/// Whether a path is right at a glance, as almost all are: only letters, digits and what never means anything else, so
+/// that there is nothing to normalize.
+fn is_plain(path: &str) -> bool {
+    let mut last = b' ';
+    path.starts_with('/')
+        && path.bytes().all(|byte| {
+            let empty = byte == b'/' && last == b'/';
+            last = byte;
+            !empty && (byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'~'))
+        })
 }
 
 /// Characters that no URI holds. Spaces and letters beyond ASCII are no URI characters either, but they do stand in

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ahash::AHashMap;
 use serde::ser::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -19,6 +20,8 @@ use crate::problem::{Problems, Trail};
 pub struct Blueprint {
     /// The schema.
     pub schema: EntitySchema,
+    /// The numbers of the fields.
+    by_name: AHashMap<&'static str, usize>,
     /// What each field is when it is not given.
     absent: Box<[Absent]>,
     /// The fields that are something when they are not given.
@@ -52,8 +55,20 @@ impl Blueprint {
             schema.record.fields.iter().map(|field| absent(field, now.as_millis())).collect();
         let filled = absent.iter().enumerate().filter(|(_, absent)| !absent.value.is_null());
         let filled = filled.map(|(index, _)| index).collect();
-        let id = schema.record.index("id").unwrap_or(usize::MAX);
-        Self { schema, absent, filled, id }
+        let by_name: AHashMap<_, _> =
+            schema.record.fields.iter().enumerate().map(|(index, field)| (field.name, index)).collect();
+        let id = by_name.get("id").copied().unwrap_or(usize::MAX);
+        Self { schema, by_name, absent, filled, id }
+    }
+
+    /// The number of the field of that name.
+    pub(crate) fn index(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Whether the field of that number is the identity.
+    pub(super) fn is_id(&self, index: usize) -> bool {
+        index == self.id
     }
 
     /// What the field of that number is when it is not given.
@@ -88,7 +103,7 @@ impl Blueprint {
     ) -> impl Iterator<Item = (&'a Field, Held<'a>)> {
         let mut given = packed.entries().peekable();
         self.schema.record.fields.iter().enumerate().map(move |(index, field)| {
-            let part = given.next_if(|(at, _)| *at == index).map(|(_, part)| part);
+            let part = given.next_if(|(at, _)| *at == index).and_then(|(_, raw)| raw.part());
             let part = if index == self.id { Some(Part::Id(id)) } else { part };
             (field, part.map_or_else(|| Held::Absent(self.absent(index)), Held::Given))
         })

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::blueprint::drop_unset_extensions;
 use super::packed::{Packed, Packer};
 use super::validate::{Surroundings, add_faults, has_errors, refuse_given};
-use super::{Blueprint, Faults, Fields, Kind, RecordSchema};
+use super::{Blueprint, Faults, Fields, Kind};
 use crate::node::{Key, Node, NodeKind, Span};
 use crate::problem::{Problems, Trail};
 
@@ -37,7 +37,7 @@ impl Draft {
 
     /// Sets a field by its name.
     pub fn set_named(&mut self, blueprint: &Blueprint, name: &str, value: Value) {
-        if let Some(index) = blueprint.schema.record.index(name) {
+        if let Some(index) = blueprint.index(name) {
             self.set(index, value);
         }
     }
@@ -75,7 +75,7 @@ impl Blueprint {
         let record = &self.schema.record;
         let moved = record.expand_shorthands(entries, trail, problems);
         let entries = moved.as_deref().unwrap_or(entries);
-        draft.begin(record, entries, trail, surroundings, problems);
+        draft.begin(self, entries, trail, surroundings, problems);
         let before = problems.list.len();
         for index in 0..record.fields.len() {
             let entry = draft.entries[index].map(|position| &entries[position]);
@@ -125,7 +125,7 @@ impl Draft {
     /// Finds out which entry is about which field.
     fn begin(
         &mut self,
-        record: &RecordSchema,
+        blueprint: &Blueprint,
         entries: &[(Key, Node)],
         trail: &Trail<'_>,
         surroundings: &Surroundings<'_>,
@@ -134,10 +134,11 @@ impl Draft {
         self.values.clear();
         self.given.clear();
         self.entries.clear();
+        let record = &blueprint.schema.record;
         self.entries.resize(record.fields.len(), None);
         for (position, (key, _)) in entries.iter().enumerate() {
             let name = key.name.as_str();
-            if let Some(index) = record.index(name) {
+            if let Some(index) = blueprint.index(name) {
                 self.entries[index] = Some(position);
             } else if !surroundings.others.contains(&name) {
                 record.refuse_unknown(key, trail, surroundings.others, problems);

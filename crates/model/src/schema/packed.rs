@@ -79,21 +79,25 @@ impl Packed {
 
     /// The field of that number.
     pub(crate) fn part(&self, index: usize) -> Option<Part<'_>> {
-        self.entries().take_while(|(at, _)| *at <= index).find(|(at, _)| *at == index).map(|(_, part)| part)
+        self.raw(index).and_then(Raw::part)
+    }
+
+    fn raw(&self, index: usize) -> Option<Raw<'_>> {
+        self.entries().take_while(|(at, _)| *at <= index).find(|(at, _)| *at == index).map(|(_, raw)| raw)
     }
 
     /// The same with other values for some fields, whose numbers are in order.
     pub(crate) fn with(&self, changed: Vec<(usize, Value)>) -> Self {
         let mut packer = Packer::default();
         let mut changed = changed.into_iter().peekable();
-        for (index, part) in self.entries() {
+        for (index, raw) in self.entries() {
             let mut is_changed = false;
             while let Some((at, value)) = changed.next_if(|(at, _)| *at <= index) {
                 is_changed |= at == index;
                 packer.add(at, &value);
             }
             if !is_changed {
-                packer.add_part(index, part);
+                packer.add_raw(index, raw);
             }
         }
         changed.for_each(|(at, value)| packer.add(at, &value));
@@ -102,10 +106,13 @@ impl Packed {
 
     /// The text of the field of that number.
     pub(crate) fn text(&self, index: usize) -> Option<&str> {
-        match self.part(index)? {
-            Part::Text(text) => Some(text),
-            _ => None,
-        }
+        std::str::from_utf8(self.text_bytes(index)?).ok()
+    }
+
+    /// The same as bytes, for whoever only compares it.
+    pub(crate) fn text_bytes(&self, index: usize) -> Option<&[u8]> {
+        let Raw([TEXT, rest @ ..]) = self.raw(index)? else { return None };
+        Some(Sequence(rest).bytes())
     }
 }
 
@@ -114,14 +121,24 @@ impl Packed {
 pub(crate) struct Entries<'a>(Sequence<'a>);
 
 impl<'a> Iterator for Entries<'a> {
-    type Item = (usize, Part<'a>);
+    type Item = (usize, Raw<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.0.is_empty() {
             return None;
         }
         let index = usize::try_from(self.0.number()).ok()?;
-        Some((index, self.0.next()?))
+        Some((index, self.0.raw()?))
+    }
+}
+
+/// A value that is not looked at yet.
+#[derive(Clone, Copy)]
+pub(crate) struct Raw<'a>(&'a [u8]);
+
+impl<'a> Raw<'a> {
+    pub fn part(self) -> Option<Part<'a>> {
+        Sequence(self.0).next()
     }
 }
 
@@ -149,9 +166,29 @@ impl<'a> Sequence<'a> {
         number
     }
 
-    fn text(&mut self) -> &'a str {
+    fn bytes(&mut self) -> &'a [u8] {
         let length = usize::try_from(self.number()).unwrap_or(usize::MAX);
-        std::str::from_utf8(self.take(length)).unwrap_or_default()
+        self.take(length)
+    }
+
+    fn text(&mut self) -> &'a str {
+        std::str::from_utf8(self.bytes()).unwrap_or_default()
+    }
+
+    /// The next value as it lies there.
+    fn raw(&mut self) -> Option<Raw<'a>> {
+        let all = self.0;
+        let [tag] = self.array();
+        match tag {
+            _ if all.is_empty() => return None,
+            UNSIGNED => drop(self.number()),
+            NEGATIVE | FLOAT => drop(self.take(size_of::<u64>())),
+            TEXT => drop(self.bytes()),
+            REFERENCE => drop(self.take(size_of::<Uuid>())),
+            LIST | OBJECT => drop(self.within()),
+            _ => {}
+        }
+        Some(Raw(&all[..all.len() - self.0.len()]))
     }
 
     fn within(&mut self) -> Self {
@@ -287,26 +324,10 @@ impl Packer {
         self.bytes.extend_from_slice(id.as_bytes());
     }
 
-    /// Adds a field that has been packed before.
-    pub fn add_part(&mut self, index: usize, part: Part<'_>) {
-        match part {
-            Part::Null => self.add(index, &Value::Null),
-            Part::Text(text) => {
-                self.number(index as u64);
-                self.text_value(text);
-            }
-            Part::Reference(id) => self.add_reference(index, id),
-            Part::List(Sequence(bytes)) => self.add_bytes(index, LIST, bytes),
-            Part::Object(Sequence(bytes)) => self.add_bytes(index, OBJECT, bytes),
-            other => self.add(index, &other.to_value()),
-        }
-    }
-
-    fn add_bytes(&mut self, index: usize, tag: u8, bytes: &[u8]) {
+    /// Adds a field that has been packed before. Whether it refers to a secret is not looked at again.
+    pub fn add_raw(&mut self, index: usize, Raw(bytes): Raw<'_>) {
         self.number(index as u64);
-        let start = self.begin(tag);
         self.bytes.extend_from_slice(bytes);
-        self.end(start);
     }
 
     /// What was added, after which this is as new.
@@ -405,11 +426,13 @@ mod tests {
         packer.add_reference(201, id);
         let packed = packer.finish();
         let mut again = Packer::default();
-        packed.entries().for_each(|(index, part)| again.add_part(index, part));
+        packed.entries().for_each(|(index, raw)| again.add_raw(index, raw));
         assert_eq!(again.finish(), packed);
-        let unpacked: Vec<_> = packed.entries().map(|(index, part)| (index, part.to_value())).collect();
+        let unpacked: Vec<_> =
+            packed.entries().map(|(index, raw)| (index, raw.part().unwrap().to_value())).collect();
         assert_eq!(unpacked, values);
-        for ((index, value), (_, part)) in values.iter().zip(packed.entries()) {
+        for ((index, value), (_, raw)) in values.iter().zip(packed.entries()) {
+            let part = raw.part().unwrap();
             assert_eq!(serde_json::to_string(&part).unwrap(), value.to_string());
             assert_eq!(packed.part(*index), Some(part));
         }
@@ -432,7 +455,7 @@ mod tests {
         for bytes in [&[0xff; 40][..], &[0, TEXT, 200, 1, b'x'], &[0, LIST, 255, 255, 255, 255, OBJECT], &[7]]
         {
             let packed = Packed(bytes.into());
-            assert!(packed.entries().map(|(_, part)| part.to_value()).count() < 50);
+            assert!(packed.entries().filter_map(|(_, raw)| raw.part()).map(Part::to_value).count() < 50);
         }
     }
 }

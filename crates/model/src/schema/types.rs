@@ -66,12 +66,13 @@ impl<'a> Reading<'a> {
             Source::Kept { blueprint, id, packed, ahead, next } => {
                 let fields = &blueprint.schema.record.fields;
                 let expected = fields.get(*next).is_some_and(|field| field.name == name);
-                let index = if expected { Some(*next) } else { blueprint.schema.record.index(name) };
+                let index = if expected { Some(*next) } else { blueprint.index(name) };
                 let Some(index) = index else { return read_field(&Value::Null, name) };
                 *next = index + 1;
                 while ahead.next_if(|(at, _)| *at < index).is_some() {}
-                let held = match ahead.next_if(|(at, _)| *at == index && expected) {
-                    Some((_, part)) => Held::Given(part),
+                let held = match ahead.next_if(|(at, _)| *at == index).and_then(|(_, raw)| raw.part()) {
+                    Some(part) => Held::Given(part),
+                    None if expected && !blueprint.is_id(index) => Held::Absent(blueprint.absent(index)),
                     None => blueprint.held(*id, packed, index),
                 };
                 held.read().map_err(|error| error.inside(name))
@@ -90,6 +91,7 @@ impl Held<'_> {
 }
 
 /// A field's name without the `r#` of a raw identifier.
+#[inline]
 pub fn plain_name(identifier: &'static str) -> &'static str {
     identifier.strip_prefix("r#").unwrap_or(identifier)
 }
