@@ -147,9 +147,10 @@ fn quoted(names: &[&str]) -> String {
 }
 
 fn check_router_path(text: &str) -> Result<(), String> {
-    if is_plain(text) {
-        return Ok(());
-    }
+    if is_plain(text) { Ok(()) } else { look_closely(text) }
+}
+
+fn look_closely(text: &str) -> Result<(), String> {
     if let Some(pattern) = text.strip_prefix('~') {
         if !pattern.starts_with('/') {
             return Err("should start with: / (fixed path) or ~/ (regex path)".to_owned());
@@ -211,4 +212,32 @@ fn refuse_host_header(name: &Value) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_plain, look_closely};
+
+    #[test]
+    fn what_is_right_at_a_glance_is_right_when_looked_at_closely() {
+        let alphabet =
+            ["/", "a", "Z", "9", "-", "_", "~", ".", "%2", "%41", "\\", "{", " ", "\u{e9}", "//", "/.", ":"];
+        let (mut plain, mut number) = (0, 1_u64);
+        for _ in 0..20_000 {
+            let mut text = if number & 7 == 0 { String::new() } else { "/".to_owned() };
+            for _ in 0..number % 7 {
+                number =
+                    number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                text.push_str(alphabet[(number >> 33) as usize % alphabet.len()]);
+            }
+            number = number.wrapping_add(1);
+            plain += u32::from(is_plain(&text));
+            assert!(!is_plain(&text) || look_closely(&text).is_ok(), "{text}");
+        }
+        assert!(plain > 1000, "{plain}");
+        assert!(is_plain("/") && is_plain("/team-1/a_b~c/"));
+        for closely in ["", "a", "//", "/a//", "/a.b", "/%41", "~/a"] {
+            assert!(!is_plain(closely), "{closely}");
+        }
+    }
 }
