@@ -1,7 +1,7 @@
 //! Entities: lists, single ones, and those below another, for every collection alike. Nothing can be written.
 
 use model::{Config, Entity, EntitySchema, Field, Stored, Uuid};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::call::Call;
 use crate::page::{page, tagged};

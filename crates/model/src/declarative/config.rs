@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use ahash::{AHashMap, RandomState};
 use hashbrown::HashTable;
-use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -188,9 +187,7 @@ impl Stored {
     /// The same as JSON text: the form of log lines.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let mut text = Vec::with_capacity(USUAL_TEXT);
-        serde_json::to_writer(&mut text, &SetFields(self)).expect("JSON can always be written to memory");
-        String::from_utf8(text).expect("JSON is UTF-8")
+        self.blueprint.text(self.id, &self.fields)
     }
 
     /// All its fields.
@@ -199,22 +196,6 @@ impl Stored {
         let shown = self.all().filter(|(field, held)| !field.extension || !held.is_null());
         let fields = shown.map(|(field, held)| (field.name.to_owned(), held.to_value())).collect();
         Entity { id: self.id, value: Value::Object(fields), span: self.span }
-    }
-}
-
-/// Room for the text of most entities, in bytes.
-const USUAL_TEXT: usize = 512;
-
-/// An entity without what is not set.
-struct SetFields<'a>(&'a Stored);
-
-impl Serialize for SetFields<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for (field, held) in self.0.all().filter(|(_, held)| !held.is_null()) {
-            map.serialize_entry(field.name, &held)?;
-        }
-        map.end()
     }
 }
 

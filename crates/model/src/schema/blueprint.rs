@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ahash::AHashMap;
-use serde::ser::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -34,6 +33,8 @@ pub struct Blueprint {
 #[derive(Debug)]
 struct Absent {
     value: Value,
+    /// The field as JSON text, with its name; empty when it is null.
+    member: Box<str>,
     /// A record that must not be empty, so that leaving it out is a fault of its fields.
     faulty: bool,
 }
@@ -125,6 +126,30 @@ impl Blueprint {
         packer.finish()
     }
 
+    /// The fields of an entity that are set, as JSON text.
+    pub(crate) fn text(&self, id: Uuid, packed: &Packed) -> String {
+        let mut text = Vec::with_capacity(USUAL_TEXT);
+        text.push(b'{');
+        let fields = self.all(id, packed).zip(&self.absent).filter(|((_, held), _)| !held.is_null());
+        for ((field, held), absent) in fields {
+            if text.len() > 1 {
+                text.push(b',');
+            }
+            match held {
+                Held::Given(part) => {
+                    // A field's name needs no escape.
+                    text.push(b'"');
+                    text.extend_from_slice(field.name.as_bytes());
+                    text.extend_from_slice(b"\":");
+                    serde_json::to_writer(&mut text, &part).expect("JSON can always be written to memory");
+                }
+                Held::Absent(_) => text.extend_from_slice(absent.member.as_bytes()),
+            }
+        }
+        text.push(b'}');
+        String::from_utf8(text).expect("JSON is UTF-8")
+    }
+
     /// An entity with all its fields.
     pub(crate) fn whole(&self, id: Uuid, packed: &Packed) -> Map<String, Value> {
         let mut whole = Map::with_capacity(self.schema.record.fields.len());
@@ -162,17 +187,18 @@ impl<'a> Held<'a> {
     }
 }
 
-impl Serialize for Held<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Held::Given(part) => part.serialize(serializer),
-            Held::Absent(value) => value.serialize(serializer),
-        }
-    }
-}
+/// Room for the text of most entities, in bytes.
+const USUAL_TEXT: usize = 512;
 
 fn absent(field: &Field, milliseconds: u128) -> Absent {
-    let plain = |value: Value| Absent { value, faulty: false };
+    let (value, faulty) = absent_value(field, milliseconds);
+    let member = if value.is_null() { String::new() } else { format!("\"{}\":{value}", field.name) };
+    Absent { value, member: member.into(), faulty }
+}
+
+/// What a field is that is not given, and whether that is a fault.
+fn absent_value(field: &Field, milliseconds: u128) -> (Value, bool) {
+    let plain = |value: Value| (value, false);
     if let Some(default) = &field.default {
         return plain(default.clone());
     }
@@ -185,7 +211,7 @@ fn absent(field: &Field, milliseconds: u128) -> Absent {
             let mut problems = Problems::default();
             let mut value = record.validate(&Node::bare(NodeKind::Null), &Trail::Root, &mut problems);
             drop_unset_extensions(&mut value, record);
-            Absent { value, faulty: !problems.list.is_empty() }
+            (value, !problems.list.is_empty())
         }
         _ => plain(Value::Null),
     }

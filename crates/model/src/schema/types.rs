@@ -7,7 +7,7 @@ use std::ops::Deref;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::packed::{Entries, Packed, Part};
+use super::packed::{Entries, Packed, Part, Raw};
 use super::{Blueprint, Element, FieldType, Held, Kind, ValueError};
 
 /// A list whose order has no meaning; it keeps the order of the document.
@@ -36,7 +36,19 @@ pub struct Reading<'a>(Source<'a>);
 
 enum Source<'a> {
     Value { record: &'a Value, ahead: Option<Peekable<serde_json::map::Iter<'a>>> },
-    Kept { blueprint: &'a Blueprint, id: Uuid, packed: &'a Packed, ahead: Peekable<Entries<'a>>, next: usize },
+    Kept(Kept<'a>),
+}
+
+/// An entity in the form it is kept in.
+struct Kept<'a> {
+    blueprint: &'a Blueprint,
+    id: Uuid,
+    packed: &'a Packed,
+    rest: Entries<'a>,
+    /// The next field that is set.
+    ahead: Option<(usize, Raw<'a>)>,
+    /// The number of the next field.
+    next: usize,
 }
 
 impl<'a> Reading<'a> {
@@ -48,7 +60,9 @@ impl<'a> Reading<'a> {
 
     /// Begins to read an entity in the form it is kept in.
     pub(crate) fn kept(blueprint: &'a Blueprint, id: Uuid, packed: &'a Packed) -> Self {
-        Self(Source::Kept { blueprint, id, packed, ahead: packed.entries().peekable(), next: 0 })
+        let mut rest = packed.entries();
+        let ahead = rest.next();
+        Self(Source::Kept(Kept { blueprint, id, packed, rest, ahead, next: 0 }))
     }
 
     /// Reads one field; a missing one reads as null.
@@ -63,21 +77,31 @@ impl<'a> Reading<'a> {
                     None => read_field(record, name),
                 }
             }
-            Source::Kept { blueprint, id, packed, ahead, next } => {
-                let fields = &blueprint.schema.record.fields;
-                let expected = fields.get(*next).is_some_and(|field| field.name == name);
-                let index = if expected { Some(*next) } else { blueprint.index(name) };
-                let Some(index) = index else { return read_field(&Value::Null, name) };
-                *next = index + 1;
-                while ahead.next_if(|(at, _)| *at < index).is_some() {}
-                let held = match ahead.next_if(|(at, _)| *at == index).and_then(|(_, raw)| raw.part()) {
-                    Some(part) => Held::Given(part),
-                    None if expected && !blueprint.is_id(index) => Held::Absent(blueprint.absent(index)),
-                    None => blueprint.held(*id, packed, index),
-                };
-                held.read().map_err(|error| error.inside(name))
-            }
+            Source::Kept(kept) => kept.field(name).read().map_err(|error| error.inside(name)),
         }
+    }
+}
+
+impl<'a> Kept<'a> {
+    fn field(&mut self, name: &str) -> Held<'a> {
+        let index = self.next;
+        if self.blueprint.schema.record.fields.get(index).is_none_or(|field| field.name != name) {
+            let found = self.blueprint.index(name);
+            return found.map_or(Held::Absent(&Value::Null), |index| {
+                self.blueprint.held(self.id, self.packed, index)
+            });
+        }
+        self.next += 1;
+        if let Some((at, raw)) = self.ahead
+            && at == index
+        {
+            self.ahead = self.rest.next();
+            return Held::Given(raw.part().unwrap_or(Part::Null));
+        }
+        if self.blueprint.is_id(index) {
+            return Held::Given(Part::Id(self.id));
+        }
+        Held::Absent(self.blueprint.absent(index))
     }
 }
 
