@@ -1,7 +1,7 @@
 //! Entities: lists, single ones, and those below another, for every collection alike. Nothing can be written.
 
 use model::{Config, Entity, EntitySchema, Field, Stored, Uuid};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::call::Call;
 use crate::page::{page, tagged};
@@ -205,7 +205,7 @@ fn among<'c>(schema: &EntitySchema, children: Vec<&'c Stored>, key: &str) -> Opt
 fn children<'c>(config: &'c Config, nested: &Nested<'_>) -> Option<Vec<&'c Stored>> {
     let parent = find(config, nested.parent, &nested.key)?.id;
     let entities = config.entities(nested.child.name).iter();
-    Some(entities.filter(|entity| refers_to(entity, nested.field.name, parent)).collect())
+    Some(entities.filter(|entity| entity.refers_to(nested.field.name, parent)).collect())
 }
 
 fn members_of(config: &Config, schema: &EntitySchema, key: &str, of: &'static str) -> Option<Vec<Entity>> {
@@ -215,19 +215,13 @@ fn members_of(config: &Config, schema: &EntitySchema, key: &str, of: &'static st
         _ => ("consumer", "consumer_group"),
     };
     let rows = config.entities("consumer_group_consumers").iter();
-    let rows = rows.filter(|row| refers_to(row, own, id));
-    Some(rows.filter_map(|row| config.entity(of, id_of(&row.set_fields()[other])?)).collect())
+    let rows = rows.filter(|row| row.refers_to(own, id));
+    Some(rows.filter_map(|row| config.entity(of, id_of(&row.field(other))?)).collect())
 }
 
 /// Whether a field of an entity is this text.
 fn has_text(entity: &Stored, field: &str, text: &str) -> bool {
-    let quoted = Value::from(text).to_string();
-    entity.mentions(&quoted) && entity.set_fields()[field] == *text
-}
-
-/// Whether a foreign key of an entity is this id.
-pub fn refers_to(entity: &Stored, field: &str, id: Uuid) -> bool {
-    entity.mentions(&id.to_string()) && id_of(&entity.set_fields()[field]) == Some(id)
+    entity.field(field) == *text
 }
 
 fn id_of(reference: &Value) -> Option<Uuid> {
@@ -238,8 +232,8 @@ fn id_of(reference: &Value) -> Option<Uuid> {
 fn shown(config: &Config, schema: &EntitySchema, mut entity: Entity) -> Entity {
     if schema.name == "certificates" {
         let snis = config.entities("snis").iter();
-        let own = snis.filter(|sni| refers_to(sni, "certificate", entity.id));
-        entity.value["snis"] = own.map(|sni| json!(sni.set_fields()["name"])).collect();
+        let own = snis.filter(|sni| sni.refers_to("certificate", entity.id));
+        entity.value["snis"] = own.map(|sni| sni.field("name")).collect();
     }
     entity
 }

@@ -7,7 +7,7 @@ use plugin::services::{HealthOrder, TargetHealth};
 use serde_json::{Value, json};
 
 use crate::call::{Call, Door};
-use crate::entities::{self, refers_to};
+use crate::entities;
 use crate::page::page;
 use crate::reply::Reply;
 
@@ -22,7 +22,7 @@ pub fn of_upstream(call: &Call, config: &Config, key: &str) -> Reply {
         return Reply::ok(&json!({ "data": health, "next": null, "node_id": node(call) }));
     }
     let targets = config.entities("targets").iter();
-    let own = targets.filter(|target| refers_to(target, "upstream", upstream.id));
+    let own = targets.filter(|target| target.refers_to("upstream", upstream.id));
     let told = own.map(|target| with_health(target.complete(), &reports));
     let told = told.chain(discovered(&upstream, &reports));
     let mut reply = page(call, &told.collect::<Vec<_>>());
@@ -52,7 +52,7 @@ pub fn set(
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let Some(found) = config.find("upstreams", upstream) else { return Reply::not_found() };
     let name = &*text(&found.value["name"]);
-    let own = entities::target(config, upstream, target).map(|target| text(&target.set_fields()["target"]));
+    let own = entities::target(config, upstream, target).map(|target| text(&target.field("target")));
     let listed = || {
         let mut reports = call.control.services.target_health().into_iter();
         reports

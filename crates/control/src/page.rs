@@ -120,11 +120,8 @@ pub fn tagged<'e>(call: &Call, entities: Vec<&'e Stored>) -> Result<Vec<&'e Stor
 
 /// The tags of an entity.
 pub fn tags_of(entity: &Stored) -> Vec<String> {
-    if !entity.mentions("\"tags\":") {
-        return Vec::new();
-    }
-    let fields = entity.set_fields();
-    let tags = fields["tags"].as_array().into_iter().flatten();
+    let tags = entity.field("tags");
+    let tags = tags.as_array().into_iter().flatten();
     tags.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 

@@ -157,10 +157,14 @@ fn enabled(config: &Config) -> impl Iterator<Item = &PluginRow> {
 }
 
 fn matched_routes(config: &Config) -> Vec<Arc<Matched>> {
+    let mut services: AHashMap<Uuid, Arc<str>> = AHashMap::new();
     let matched = |(ordinal, route): (usize, &Arc<Route>)| {
         let service = route.service.and_then(|reference| config.service(reference.0)).cloned();
-        let service_json = service.as_ref().map(|service| entity_json(config, "services", service.id));
-        let route_json = entity_json(config, "routes", route.id);
+        let service_json = service.as_ref().map(|service| {
+            let json = services.entry(service.id);
+            json.or_insert_with(|| entity_json(config, "services", service.id).into()).clone()
+        });
+        let route_json = entity_json(config, "routes", route.id).into();
         Arc::new(Matched { route: route.clone(), service, ordinal, route_json, service_json })
     };
     offering(2_000, config.routes.iter().enumerate()).map(matched).collect()
@@ -175,8 +179,8 @@ fn routable(config: &Config) -> impl Iterator<Item = (usize, &Route)> {
 }
 
 /// An entity as log lines show it: without what is not set (kong.md 5.4).
-fn entity_json(config: &Config, collection: &str, id: Uuid) -> Box<str> {
-    config.entity_text(collection, id).unwrap_or("{}").into()
+fn entity_json(config: &Config, collection: &str, id: Uuid) -> String {
+    config.entity_text(collection, id).unwrap_or_else(|| "{}".to_owned())
 }
 
 /// The services that routes lead to, each made ready once.

@@ -10,7 +10,15 @@ use crate::node::{Budget, Key, Node, NodeKind, Span, Syntax};
 /// # Errors
 /// The first thing that is not JSON, with its place.
 pub(crate) fn parse(text: &str, budget: &mut Budget) -> Result<Node, Syntax> {
-    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, line: 1, line_start: 0 };
+    let mut reader = Reader {
+        text,
+        bytes: text.as_bytes(),
+        at: 0,
+        line: 1,
+        line_start: 0,
+        entries: Vec::new(),
+        elements: Vec::new(),
+    };
     reader.skip_space();
     let node = reader.value(0, budget)?;
     reader.skip_space();
@@ -26,6 +34,10 @@ struct Reader<'t> {
     at: usize,
     line: u32,
     line_start: usize,
+    /// Entries of the objects, and elements of the lists, that are being read: what belongs to one is taken out when it
+    /// ends, in memory that is no larger than needed.
+    entries: Vec<(Key, Node)>,
+    elements: Vec<Node>,
 }
 
 impl Reader<'_> {
@@ -51,10 +63,10 @@ impl Reader<'_> {
 
     fn object(&mut self, depth: usize, budget: &mut Budget) -> Result<NodeKind, Syntax> {
         self.at += 1;
-        let mut entries = Vec::new();
+        let first = self.entries.len();
         self.skip_space();
         if self.take(b'}') {
-            return Ok(NodeKind::Object(entries));
+            return Ok(NodeKind::Object(Vec::new()));
         }
         loop {
             self.skip_space();
@@ -70,9 +82,10 @@ impl Reader<'_> {
             }
             self.skip_space();
             let value = self.value(depth + 1, budget)?;
-            entries.push((Key { name, span }, value));
+            self.entries.push((Key { name, span }, value));
             self.skip_space();
             if self.take(b'}') {
+                let mut entries = end_of(&mut self.entries, first);
                 budget.refuse_duplicates(&mut entries);
                 return Ok(NodeKind::Object(entries));
             }
@@ -84,17 +97,18 @@ impl Reader<'_> {
 
     fn array(&mut self, depth: usize, budget: &mut Budget) -> Result<NodeKind, Syntax> {
         self.at += 1;
-        let mut elements = Vec::new();
+        let first = self.elements.len();
         self.skip_space();
         if self.take(b']') {
-            return Ok(NodeKind::Array(elements));
+            return Ok(NodeKind::Array(Vec::new()));
         }
         loop {
             self.skip_space();
-            elements.push(self.value(depth + 1, budget)?);
+            let element = self.value(depth + 1, budget)?;
+            self.elements.push(element);
             self.skip_space();
             if self.take(b']') {
-                return Ok(NodeKind::Array(elements));
+                return Ok(NodeKind::Array(end_of(&mut self.elements, first)));
             }
             if !self.take(b',') {
                 return Err(self.fault("expected ',' or ']'"));
@@ -226,6 +240,14 @@ impl Reader<'_> {
     fn fault(&self, message: &str) -> Syntax {
         Syntax { span: self.span(1), message: message.to_owned() }
     }
+}
+
+/// A list of so many things is taken as it is: to copy it would take more memory than it is too large.
+const MANY: usize = 1000;
+
+/// What was put on `stack` since it held `first` things.
+fn end_of<T>(stack: &mut Vec<T>, first: usize) -> Vec<T> {
+    if first == 0 && stack.len() > MANY { std::mem::take(stack) } else { stack.drain(first..).collect() }
 }
 
 fn count(length: usize) -> u32 {

@@ -100,8 +100,8 @@ impl Build<'_> {
     /// When an entity is not what its schema says, which loading rules out.
     pub fn entities<T: Entity>(&self) -> Result<impl Iterator<Item = T>, BuildError> {
         let name = T::entity_schema().name;
-        let stored = offering(2_000, self.config.entities(name).iter());
-        let typed = stored.map(|entity| T::from_value(&self.config.running_fields(entity)));
+        let stored = offering(500, self.config.entities(name).iter());
+        let typed = stored.map(|entity| self.config.typed::<T>(entity));
         let typed = typed.map(|entity| entity.map_err(|problem| BuildError::new(name, problem.to_string())));
         // What a room does with one takes about as long as reading it.
         Ok(offering(1_000, typed.collect::<Result<Vec<_>, _>>()?.into_iter()))

@@ -153,7 +153,7 @@ impl Build<'_> {
         }
         let name = service.name.clone().unwrap_or_else(|| service.id.to_string());
         let json = self.config.entity_text("services", service.id);
-        Ok(self.detours()?.add(To::Service(service), Base::Every, &name, json))
+        Ok(self.detours()?.add(To::Service(service), Base::Every, &name, json.as_deref()))
     }
 
     /// A way to another host, upstream or port than those of the route's own service, which still says protocol,

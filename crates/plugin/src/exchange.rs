@@ -45,7 +45,7 @@ pub struct Matched {
     /// The route as JSON, for log lines.
     pub route_json: Box<str>,
     /// The service as JSON, for log lines.
-    pub service_json: Option<Box<str>>,
+    pub service_json: Option<Arc<str>>,
 }
 
 /// Captures of the regular expression that matched the path.

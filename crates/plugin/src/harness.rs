@@ -548,7 +548,7 @@ fn matched_routes(config: &Config) -> Vec<Arc<Matched>> {
         let service = route.service.and_then(|reference| config.service(reference.0)).cloned();
         Arc::new(Matched {
             route: route.clone(),
-            service_json: service.as_ref().map(|service| Box::from(format!("{{\"id\":\"{}\"}}", service.id))),
+            service_json: service.as_ref().map(|service| Arc::from(format!("{{\"id\":\"{}\"}}", service.id))),
             service,
             ordinal,
             route_json: Box::from(format!("{{\"id\":\"{}\"}}", route.id)),

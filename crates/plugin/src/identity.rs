@@ -12,7 +12,6 @@ use wire::{Headers, Known};
 use crate::build::Build;
 use crate::exchange::Exchange;
 use crate::flow::Flow;
-use crate::serialize;
 use crate::views::Access;
 
 /// How the caller proved who it is.
@@ -24,7 +23,7 @@ pub struct Credential {
     pub identifier: Arc<str>,
 }
 
-/// A consumer or the holder of a credential, with all that is ever told of it. Made at reload where that is possible,
+/// A consumer or the holder of a credential, with what the upstream is told of it. Made at reload where that is possible,
 /// so that a request only points to it.
 #[derive(Debug)]
 pub struct Caller {
@@ -34,8 +33,6 @@ pub struct Caller {
     pub credential: Option<Credential>,
     /// The fields that tell the upstream (kong.md 3.4).
     headers: Headers,
-    /// The members of its log line, each with a comma before it (kong.md 5.4).
-    logged: Vec<u8>,
 }
 
 /// The fields by which the upstream learns who calls, for every caller anew. A client's own never reach it on authenticated
@@ -84,16 +81,14 @@ impl Caller {
         }
         tell(Known::XCredentialIdentifier, credential.as_ref().map(|credential| &*credential.identifier));
         tell(Known::XAnonymousConsumer, credential.is_none().then_some("true"));
-        let mut logged = Vec::new();
-        if let Some(consumer) = &consumer {
-            serialize::write_identity(consumer, credential.as_ref(), &mut logged);
-        }
-        Arc::new(Self { consumer, credential, headers, logged })
+        // There may be a million of them.
+        headers.shrink();
+        Arc::new(Self { consumer, credential, headers })
     }
 
-    /// The members of its log line, each with a comma before it.
-    pub(crate) fn logged(&self) -> &[u8] {
-        &self.logged
+    /// The text of the consumer's id, as the upstream is told it.
+    pub(crate) fn consumer_id(&self) -> &[u8] {
+        self.headers.known(Known::XConsumerId).unwrap_or_default()
     }
 }
 

@@ -6,14 +6,13 @@ use std::io::Write;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use model::entity::Consumer;
 use uuid::Uuid;
 use wire::h1::encode;
 use wire::{Field, Headers, Known};
 
 use crate::detour::Detour;
 use crate::exchange::{Exchange, Record, Source, Try};
-use crate::identity::Credential;
+use crate::identity::Caller;
 use crate::views::Log;
 
 /// The id of the one implicit workspace (kong.md 1.8).
@@ -77,7 +76,7 @@ pub fn write(log: &Log<'_>, out: &mut Vec<u8>) {
     write_latencies(exchange.record.latencies(), out);
     write_tries(&exchange.record.tries, out);
     if let Some(caller) = &exchange.identity.caller {
-        out.extend_from_slice(caller.logged());
+        write_caller(caller, out);
     }
     write_match(exchange, out);
     out.extend_from_slice(b",\"client_ip\":\"");
@@ -197,21 +196,20 @@ fn write_tries(tries: &[Try], out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-/// Appends what is logged of a caller.
-pub(crate) fn write_identity(consumer: &Consumer, credential: Option<&Credential>, out: &mut Vec<u8>) {
-    if let Some(credential) = credential {
+/// Appends what is logged of a caller who is a consumer (kong.md 5.4).
+fn write_caller(caller: &Caller, out: &mut Vec<u8>) {
+    let Some(consumer) = &caller.consumer else { return };
+    let id = caller.consumer_id();
+    if let Some(credential) = &caller.credential {
         out.extend_from_slice(b",\"authenticated_entity\":{\"id\":");
         uuid(out, credential.id);
-        out.extend_from_slice(b",\"consumer_id\":");
-        uuid(out, consumer.id);
-        out.push(b'}');
+        out.extend_from_slice(b",\"consumer_id\":\"");
+        out.extend_from_slice(id);
+        out.extend_from_slice(b"\"}");
     }
-    write_consumer(consumer, out);
-}
-
-fn write_consumer(consumer: &Consumer, out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"consumer\":{\"id\":");
-    uuid(out, consumer.id);
+    out.extend_from_slice(b",\"consumer\":{\"id\":\"");
+    out.extend_from_slice(id);
+    out.push(b'"');
     if let Some(username) = &consumer.username {
         member(out, "username", username.as_bytes());
     }

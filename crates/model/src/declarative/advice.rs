@@ -1,14 +1,17 @@
 //! What works but is hardly meant: warnings about entities that are each right and do not go together.
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use ahash::{AHashMap, AHashSet, RandomState};
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::collect::{Row, place};
 use super::layout::Layout;
 use crate::courtesy::worked;
 use crate::problem::{Problem, Problems, Severity, Step};
+use crate::schema::{Blueprint, Held, Part};
 
 /// What to know about plugins of routes that carry bytes.
 pub(super) const STREAMS_WITHOUT_PLUGINS: &str =
@@ -16,10 +19,10 @@ pub(super) const STREAMS_WITHOUT_PLUGINS: &str =
 
 /// Warns about `rows`, which are without errors and resolved.
 pub(super) fn advise(layout: &Layout<'_>, rows: &[Row], problems: &mut Problems) {
-    let mut advisor = Advisor { rows, problems };
+    let mut advisor = Advisor { layout, rows, problems };
     let of = |name: &str| {
         let collection = layout.collection(name);
-        (0..rows.len()).filter(|row| Some(rows[*row].collection) == collection).collect::<Vec<_>>()
+        (0..rows.len()).filter(|row| Some(rows[*row].collection()) == collection).collect::<Vec<_>>()
     };
     let (services, routes) = (of("services"), of("routes"));
     advisor.protocols(&of("plugins"), &routes);
@@ -27,6 +30,7 @@ pub(super) fn advise(layout: &Layout<'_>, rows: &[Row], problems: &mut Problems)
 }
 
 struct Advisor<'a> {
+    layout: &'a Layout<'a>,
     rows: &'a [Row],
     problems: &'a mut Problems,
 }
@@ -35,10 +39,13 @@ impl<'a> Advisor<'a> {
     /// Plugins that have no protocol in common with what they are for. Kong's Admin API refuses them in these words;
     /// without a database Kong takes them and runs them.
     fn protocols(&mut self, plugins: &[usize], routes: &[usize]) {
-        let (mut by_id, mut by_service) = (AHashMap::new(), AHashMap::<&str, Vec<usize>>::new());
+        if plugins.is_empty() {
+            return;
+        }
+        let (mut by_id, mut by_service) = (AHashMap::new(), AHashMap::<Uuid, Vec<usize>>::new());
         for route in routes {
             worked(1_000);
-            by_id.insert(self.field(*route, "id").as_str(), *route);
+            by_id.insert(self.rows[*route].id, *route);
             if let Some(service) = self.reference(*route, "service") {
                 by_service.entry(service).or_default().push(*route);
             }
@@ -46,11 +53,11 @@ impl<'a> Advisor<'a> {
         let streams = serde_json::json!(["tcp", "tls", "tls_passthrough", "udp"]);
         for plugin in plugins {
             worked(1_000);
-            let own = self.field(*plugin, "protocols");
-            let carried = |route: &usize| have_common(&self.rows[*route].value["protocols"], &streams);
-            let shared = |route: &usize| have_common(own, &self.rows[*route].value["protocols"]);
+            let own = &*self.field(*plugin, "protocols");
+            let carried = |route: &usize| have_common(&self.field(*route, "protocols"), &streams);
+            let shared = |route: &usize| have_common(own, &self.field(*route, "protocols"));
             let route = self.reference(*plugin, "route").and_then(|id| by_id.get(&Some(id)));
-            let service = self.reference(*plugin, "service").and_then(|id| by_service.get(id));
+            let service = self.reference(*plugin, "service").and_then(|id| by_service.get(&id));
             let misses_route = route.is_some_and(|route| !shared(route));
             let misses_service = service.is_some_and(|routes| !routes.iter().any(shared));
             let of_streams =
@@ -74,16 +81,20 @@ impl<'a> Advisor<'a> {
 
     /// Routes that match the same requests as another one. Those of disabled services match nothing.
     fn twins(&mut self, services: &[usize], routes: &[usize]) {
-        let disabled = services.iter().filter(|service| self.field(**service, "enabled") == false);
-        let disabled: AHashSet<&str> =
-            disabled.filter_map(|service| self.field(*service, "id").as_str()).collect();
-        let (criteria, mut first) = (Criteria::default(), AHashMap::<u64, usize>::new());
+        let disabled = services.iter().filter(|service| *self.field(**service, "enabled") == false);
+        let disabled: AHashSet<Uuid> = disabled.filter_map(|service| self.rows[*service].id).collect();
+        let Some(route) = routes.first() else { return };
+        let collection = &self.layout.collections[self.rows[*route].collection()];
+        let service = collection.blueprint.index("service").unwrap_or_default();
+        let mut criteria = Criteria::new(&collection.blueprint);
+        let mut first = AHashMap::<u64, usize>::with_capacity(routes.len());
         for route in routes {
             worked(1_000);
-            if self.reference(*route, "service").is_some_and(|service| disabled.contains(service)) {
+            let service = self.rows[*route].fields.part(service);
+            if matches!(service, Some(Part::Reference(service)) if disabled.contains(&service)) {
                 continue;
             }
-            let twin = *first.entry(criteria.of(&self.rows[*route].value)).or_insert(*route);
+            let twin = *first.entry(criteria.of(&self.rows[*route])).or_insert(*route);
             if twin != *route {
                 self.twin(*route, twin);
             }
@@ -97,7 +108,10 @@ impl<'a> Advisor<'a> {
             "has the same criteria as the route{} on line {line}: a request is given to one of them only",
             other_name.unwrap_or_default()
         );
-        let is_random = |row: usize| self.field(row, "name").is_null() && !self.rows[row].gives("id");
+        let is_random = |row: usize| {
+            let id = &self.layout.collections[self.rows[row].collection()].keys.id;
+            self.field(row, "name").is_null() && self.rows[row].given(*id).is_none()
+        };
         let anew =
             if is_random(route) || is_random(other) { ", which is another one after each load" } else { "" };
         let suggestion = format!(
@@ -106,13 +120,13 @@ impl<'a> Advisor<'a> {
         self.warn(route, "", message).suggestion = Some(suggestion);
     }
 
-    fn field(&self, row: usize, field: &str) -> &'a Value {
-        &self.rows[row].value[field]
+    fn field(&self, row: usize, field: &str) -> Cow<'a, Value> {
+        self.layout.held(&self.rows[row], field).map_or(Cow::Owned(Value::Null), Held::value)
     }
 
     /// The id that a foreign key holds.
-    fn reference(&self, row: usize, field: &str) -> Option<&'a str> {
-        self.field(row, field)["id"].as_str()
+    fn reference(&self, row: usize, field: &str) -> Option<Uuid> {
+        self.layout.held(&self.rows[row], field)?.reference()
     }
 
     /// Warns about a field of a row, or about the row itself if it is not given.
@@ -121,7 +135,8 @@ impl<'a> Advisor<'a> {
         if !field.is_empty() {
             place.0.push(Step::Field(field.to_owned()));
         }
-        let problem = self.problems.push(Problem::new(place, self.rows[row].span_of(field), message));
+        let problem =
+            self.problems.push(Problem::new(place, self.layout.span_of(&self.rows[row], field), message));
         problem.severity = Severity::Warning;
         problem
     }
@@ -133,54 +148,102 @@ fn have_common(left: &Value, right: &Value) -> bool {
 }
 
 /// What routes ask of a request, as a number: the same for those that ask the same in other words.
-#[derive(Default)]
-struct Criteria(RandomState);
+struct Criteria<'a> {
+    blueprint: &'a Blueprint,
+    hasher: RandomState,
+    /// The numbers of the fields, and how their elements are compared.
+    lists: Vec<(usize, fn(&RandomState, Part<'_>) -> u64)>,
+    headers: Option<usize>,
+    /// Numbers of elements: made anew for each field, in the same memory.
+    numbers: Vec<u64>,
+}
 
-impl Criteria {
-    fn of(&self, route: &Value) -> u64 {
-        let mut hasher = self.0.build_hasher();
-        for field in ["protocols", "methods", "paths", "sources", "destinations"] {
-            as_set(field, list(&route[field]).map(|value| self.exact(value))).hash(&mut hasher);
+/// The fields that are compared to the letter.
+const EXACT: [&str; 5] = ["protocols", "methods", "paths", "sources", "destinations"];
+/// Those whose case does not matter.
+const CASELESS: [&str; 2] = ["hosts", "snis"];
+
+impl<'a> Criteria<'a> {
+    fn new(blueprint: &'a Blueprint) -> Self {
+        let exact = EXACT.iter().map(|name| (*name, exact as fn(&RandomState, Part<'_>) -> u64));
+        let caseless =
+            CASELESS.iter().map(|name| (*name, caseless_part as fn(&RandomState, Part<'_>) -> u64));
+        let lists = exact.chain(caseless);
+        Self {
+            blueprint,
+            hasher: RandomState::new(),
+            lists: lists.filter_map(|(name, number)| Some((blueprint.index(name)?, number))).collect(),
+            headers: blueprint.index("headers"),
+            numbers: Vec::new(),
         }
-        for field in ["hosts", "snis"] {
-            let names = list(&route[field]).filter_map(Value::as_str);
-            as_set(field, names.map(|name| self.caseless(name))).hash(&mut hasher);
+    }
+
+    fn of(&mut self, route: &Row) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        for (index, number) in &self.lists {
+            self.numbers.clear();
+            match route.fields.part(*index) {
+                Some(Part::List(parts)) => {
+                    self.numbers.extend(parts.map(|part| number(&self.hasher, part)));
+                }
+                // What is not given asks what the default asks.
+                _ => self.numbers.extend(
+                    list(self.blueprint.absent(*index))
+                        .map(|value| number(&self.hasher, value.as_str().map_or(Part::Null, Part::Text))),
+                ),
+            }
+            hash_as_set(*index, &mut self.numbers, &mut hasher);
         }
-        let headers = route["headers"].as_object().into_iter().flatten();
-        let headers = headers.map(|(name, values)| {
-            let values = list(values).filter_map(Value::as_str).map(|value| self.header_value(value));
-            self.0.hash_one((self.caseless(name), as_set("", values)))
-        });
-        as_set("headers", headers).hash(&mut hasher);
+        let headers = self.headers.and_then(|index| route.fields.part(index)).map(Part::to_value);
+        let headers = headers.as_ref().and_then(Value::as_object).into_iter().flatten();
+        let mut numbers: Vec<u64> = headers.map(|(name, values)| self.header(name, values)).collect();
+        hash_as_set(usize::MAX, &mut numbers, &mut hasher);
         hasher.finish()
     }
 
-    fn exact(&self, value: &Value) -> u64 {
-        match value {
-            Value::String(text) => self.0.hash_one(text),
-            other => self.0.hash_one(other.to_string()),
-        }
-    }
-
-    fn caseless(&self, text: &str) -> u64 {
-        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return self.0.hash_one(text.to_ascii_lowercase());
-        }
-        self.0.hash_one(text)
-    }
-
-    /// Values are compared whatever their case; expressions are not, since `\S` is not `\s`.
-    fn header_value(&self, text: &str) -> u64 {
-        if text.starts_with("~*") { self.0.hash_one(text) } else { self.caseless(text) }
+    fn header(&self, name: &str, values: &Value) -> u64 {
+        let values = list(values).filter_map(Value::as_str);
+        let mut values: Vec<u64> = values.map(|value| header_value(&self.hasher, value)).collect();
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u64(caseless(&self.hasher, name));
+        hash_as_set(0, &mut values, &mut hasher);
+        hasher.finish()
     }
 }
 
-/// Numbers whose order and repetitions do not matter, under a name.
-fn as_set(name: &str, numbers: impl Iterator<Item = u64>) -> (&str, Vec<u64>) {
-    let mut numbers: Vec<u64> = numbers.collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    (name, numbers)
+/// Hashes numbers whose order and repetitions do not matter, if there are any.
+fn hash_as_set(field: usize, numbers: &mut Vec<u64>, hasher: &mut impl Hasher) {
+    if !numbers.is_empty() {
+        numbers.sort_unstable();
+        numbers.dedup();
+        (field, numbers).hash(hasher);
+    }
+}
+
+fn exact(hasher: &RandomState, part: Part<'_>) -> u64 {
+    match part {
+        Part::Text(text) => hasher.hash_one(text),
+        other => hasher.hash_one(other.to_value().to_string()),
+    }
+}
+
+fn caseless_part(hasher: &RandomState, part: Part<'_>) -> u64 {
+    match part {
+        Part::Text(text) => caseless(hasher, text),
+        other => exact(hasher, other),
+    }
+}
+
+fn caseless(hasher: &RandomState, text: &str) -> u64 {
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return hasher.hash_one(text.to_ascii_lowercase());
+    }
+    hasher.hash_one(text)
+}
+
+/// Values are compared whatever their case; expressions are not, since `\S` is not `\s`.
+fn header_value(hasher: &RandomState, text: &str) -> u64 {
+    if text.starts_with("~*") { hasher.hash_one(text) } else { caseless(hasher, text) }
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {

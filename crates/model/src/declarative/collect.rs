@@ -1,40 +1,56 @@
 //! Walks a prepared document and validates every entity, each on its own.
 
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::PluginSchema;
-use super::layout::{Child, Layout};
+use super::layout::{Child, Collection, Foreign, Layout};
 use crate::courtesy::worked;
 use crate::node::{Key, Node, NodeKind, Span};
 use crate::pem;
 use crate::problem::{Place, Problems, Step, Trail, nearest};
-use crate::schema::{Field, RecordSchema, Surroundings};
+use crate::schema::{Blueprint, Draft, Packed, Surroundings};
 
 /// One entity of the document.
 pub(super) struct Row {
-    pub collection: usize,
+    collection: u16,
     /// Where it stands in the text.
     pub span: Span,
-    /// The fields that the document gives, and where.
-    given: Box<[(&'static str, Span)]>,
-    /// The row this one is nested in, and the field that points there.
-    pub parent: Option<(usize, &'static str)>,
+    /// The numbers of the fields that the document gives, and where.
+    given: Box<[(u16, Span)]>,
+    parent: Option<Parent>,
     /// The key its list stands under.
-    pub key: &'static str,
-    pub index: usize,
-    /// The validated fields.
-    pub value: Value,
+    key: &'static str,
+    index: u32,
+    /// Who it is; as given, until references are resolved.
+    pub id: Option<Uuid>,
+    /// The fields that are set, without the identity.
+    pub fields: Packed,
+    /// Whether there is a reference to a secret among them.
+    pub refers: bool,
+}
+
+/// The row that another one is nested in, and the number of the field that points there.
+#[derive(Clone, Copy)]
+struct Parent {
+    row: u32,
+    field: u16,
 }
 
 impl Row {
-    /// Whether the document itself says what `field` is.
-    pub fn gives(&self, field: &str) -> bool {
-        self.given.iter().any(|(name, _)| *name == field)
+    pub fn collection(&self) -> usize {
+        usize::from(self.collection)
     }
 
-    /// Where `field` stands, or the entity where it is not given.
-    pub fn span_of(&self, field: &str) -> Span {
-        self.given.iter().find(|(name, _)| *name == field).map_or(self.span, |(_, span)| *span)
+    /// The row this one is nested in, if the field of number `field` points there.
+    pub fn parent(&self, field: usize) -> Option<usize> {
+        let parent = self.parent.filter(|parent| usize::from(parent.field) == field)?;
+        Some(parent.row as usize)
+    }
+
+    /// Where the document says what the field of that number is.
+    pub fn given(&self, field: usize) -> Option<Span> {
+        self.given.iter().find(|(index, _)| usize::from(*index) == field).map(|(_, span)| *span)
     }
 }
 
@@ -42,6 +58,7 @@ pub(super) struct Collector<'l> {
     layout: &'l Layout<'l>,
     pub rows: Vec<Row>,
     pub problems: Problems,
+    draft: Draft,
 }
 
 /// Where the list of a row stands.
@@ -49,12 +66,13 @@ pub(super) struct Collector<'l> {
 struct List {
     key: &'static str,
     collection: usize,
-    parent: Option<(usize, &'static str)>,
+    /// The row that it is nested in, and the field that points there.
+    parent: Option<(usize, Foreign)>,
 }
 
 impl<'l> Collector<'l> {
     pub fn new(layout: &'l Layout<'l>, problems: Problems) -> Self {
-        Self { layout, rows: Vec::new(), problems }
+        Self { layout, rows: Vec::new(), problems, draft: Draft::default() }
     }
 
     /// Takes the document apart, so that each entity's part is gone before the next one is validated: both forms of a
@@ -71,7 +89,7 @@ impl<'l> Collector<'l> {
         for (key, node) in entries {
             match self.layout.collection(&key.name) {
                 Some(collection) => {
-                    let key = self.layout.collections[collection].schema.name;
+                    let key = self.layout.collections[collection].schema().name;
                     self.list(List { key, collection, parent: None }, node, &Trail::Root);
                 }
                 None => self.header_field(&key, &node),
@@ -126,41 +144,45 @@ impl<'l> Collector<'l> {
     fn row(&mut self, list: List, index: usize, node: Node, trail: &Trail<'_>) {
         worked(3_000);
         let collection = &self.layout.collections[list.collection];
-        let given = list.parent.map(|(_, field)| field);
+        let given = list.parent.map(|(_, foreign)| foreign.field);
         let surroundings = Surroundings { others: &collection.others, given };
-        if node.is_null() {
-            self.problems.add(trail, node.span, "expected a record");
+        let (problems, draft) = (&mut self.problems, &mut self.draft);
+        if !collection.blueprint.validate(&node, trail, &surroundings, problems, draft) {
             return;
         }
-        let record = &collection.schema.record;
-        let value = record.validate_within(&node, trail, &surroundings, &mut self.problems);
-        if value.is_null() {
-            return;
-        }
-        let List { key, collection, parent } = list;
-        let mut row = Row {
-            collection,
-            span: node.span,
-            given: given_fields(record, &node),
-            parent,
-            key,
-            index,
-            value,
-        };
-        self.check(&mut row, &node, trail);
+        self.check(collection, given, &node, trail);
+        let id = self.draft.take(collection.keys.id);
+        let (fields, refers) = self.draft.pack();
         let own = self.rows.len();
-        self.rows.push(row);
+        self.rows.push(Row {
+            collection: list.collection as u16,
+            span: node.span,
+            given: self.draft.given.as_slice().into(),
+            parent: list.parent.map(|(row, foreign)| Parent { row: row as u32, field: foreign.index as u16 }),
+            key: list.key,
+            index: index as u32,
+            id: id.and_then(|id| Uuid::try_parse(id.as_str()?).ok()),
+            fields,
+            refers,
+        });
         self.nested(list.collection, own, node, trail);
     }
 
     /// What the schema of one collection cannot say.
-    fn check(&mut self, row: &mut Row, node: &Node, trail: &Trail<'_>) {
-        match self.layout.collections[row.collection].schema.name {
-            "plugins" => self.plugin(row, node, trail),
-            "ca_certificates" => self.digest(row, trail),
-            "routes" if row.value["path_handling"] == "v1" => {
+    fn check(
+        &mut self,
+        collection: &'l Collection,
+        parent: Option<&'static str>,
+        node: &Node,
+        trail: &Trail<'_>,
+    ) {
+        let blueprint = &collection.blueprint;
+        match blueprint.schema.name {
+            "plugins" => self.plugin(blueprint, parent, node, trail),
+            "ca_certificates" => self.digest(blueprint, node, trail),
+            "routes" if self.draft.fields(blueprint)["path_handling"] == "v1" => {
                 let message = "path_handling='v1' is deprecated and treated as 'v0'";
-                self.problems.warn(&trail.field("path_handling"), row.span_of("path_handling"), message);
+                self.problems.warn(&trail.field("path_handling"), span_of(node, "path_handling"), message);
             }
             _ => {}
         }
@@ -188,44 +210,54 @@ impl<'l> Collector<'l> {
     }
 
     /// The digest of an authority's certificate, which says who it is. As in Kong, that of the certificate counts.
-    fn digest(&mut self, row: &mut Row, trail: &Trail<'_>) {
-        let Some(digest) = row.value["cert"].as_str().and_then(pem::digest) else { return };
-        let given = row.value["cert_digest"].as_str();
+    fn digest(&mut self, blueprint: &Blueprint, node: &Node, trail: &Trail<'_>) {
+        let fields = self.draft.fields(blueprint);
+        let Some(digest) = fields["cert"].as_str().and_then(pem::digest) else { return };
+        let given = fields["cert_digest"].as_str();
         if given.is_some_and(|given| !given.eq_ignore_ascii_case(&digest)) {
             let message = format!("is not the digest of the certificate, which is {digest}");
-            self.problems.warn(&trail.field("cert_digest"), row.span_of("cert_digest"), message);
+            self.problems.warn(&trail.field("cert_digest"), span_of(node, "cert_digest"), message);
         }
-        row.value["cert_digest"] = Value::String(digest);
+        self.draft.set_named(blueprint, "cert_digest", Value::String(digest));
     }
 
     /// What depends on which plugin it is: the settings, the scopes, the protocols.
-    fn plugin(&mut self, row: &mut Row, node: &Node, trail: &Trail<'_>) {
-        let Some(name) = row.value["name"].as_str() else { return };
+    fn plugin(
+        &mut self,
+        blueprint: &Blueprint,
+        parent: Option<&'static str>,
+        node: &Node,
+        trail: &Trail<'_>,
+    ) {
+        let fields = self.draft.fields(blueprint);
+        let Some(name) = fields["name"].as_str() else { return };
         let Some(plugin) = self.layout.plugin(name) else {
             let message =
                 format!("plugin '{name}' not enabled; add it to the 'plugins' configuration property");
-            let problem = self.problems.add(&trail.field("name"), row.span_of("name"), message);
+            let problem = self.problems.add(&trail.field("name"), span_of(node, "name"), message);
             problem.suggestion =
                 nearest(name, self.layout.plugin_names()).map(|name| format!("did you mean '{name}'?"));
             return;
         };
         let absent = Node { kind: NodeKind::Null, span: node.span };
         let config = node.field("config").unwrap_or(&absent);
-        row.value["config"] = plugin.config.validate(config, &trail.field("config"), &mut self.problems);
+        let config = plugin.config.validate(config, &trail.field("config"), &mut self.problems);
         for (field, allowed) in scopes(plugin) {
-            let given = row.parent.is_some_and(|(_, parent)| parent == field);
-            if !allowed && (given || !row.value[field].is_null()) {
-                self.problems.add(&trail.field(field), row.span_of(field), "value must be null");
+            if !allowed && (parent == Some(field) || !fields[field].is_null()) {
+                self.problems.add(&trail.field(field), span_of(node, field), "value must be null");
             }
         }
-        self.protocols(plugin, row, node, trail);
+        let has_protocols = !fields["protocols"].is_null();
+        self.draft.set_named(blueprint, "config", config);
+        if has_protocols {
+            self.protocols(plugin, node, trail);
+        } else {
+            let protocols = plugin.protocols.iter().copied().collect();
+            self.draft.set_named(blueprint, "protocols", protocols);
+        }
     }
 
-    fn protocols(&mut self, plugin: &PluginSchema, row: &mut Row, node: &Node, trail: &Trail<'_>) {
-        if row.value["protocols"].is_null() {
-            row.value["protocols"] = plugin.protocols.iter().copied().collect();
-            return;
-        }
+    fn protocols(&mut self, plugin: &PluginSchema, node: &Node, trail: &Trail<'_>) {
         let trail = trail.field("protocols");
         let nodes = node.field("protocols").and_then(Node::as_array).unwrap_or_default();
         for (index, node) in nodes.iter().enumerate() {
@@ -258,20 +290,16 @@ fn scopes(plugin: &PluginSchema) -> [(&'static str, bool); 4] {
     ]
 }
 
-/// The fields of a record that `node` gives, in the order of the schema.
-fn given_fields(record: &RecordSchema, node: &Node) -> Box<[(&'static str, Span)]> {
-    let given = |field: &Field| {
-        let node = node.field(field.name).filter(|node| !node.is_null())?;
-        Some((field.name, node.span))
-    };
-    record.fields.iter().filter_map(given).collect()
+/// Where `field` of an entity stands, or the entity where it is not given.
+fn span_of(entity: &Node, field: &str) -> Span {
+    entity.field(field).filter(|node| !node.is_null()).unwrap_or(entity).span
 }
 
 /// Where a row stands in the document.
 pub(super) fn place(rows: &[Row], row: usize) -> Place {
     let Row { parent, key, index, .. } = &rows[row];
-    let mut place = parent.map_or_else(Place::default, |(parent, _)| place(rows, parent));
+    let mut place = parent.map_or_else(Place::default, |parent| place(rows, parent.row as usize));
     place.0.push(Step::Field((*key).to_owned()));
-    place.0.push(Step::Index(*index));
+    place.0.push(Step::Index(*index as usize));
     place
 }

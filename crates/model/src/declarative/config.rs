@@ -3,19 +3,19 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ahash::AHashMap;
-use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::{Map, Value};
+use ahash::{AHashMap, RandomState};
+use hashbrown::HashTable;
+use serde_json::Value;
 use uuid::Uuid;
 
-use crate::courtesy::{free, offering};
+use crate::courtesy::free;
 use crate::entity::{
     CaCertificate, Certificate, Consumer, ConsumerGroup, ConsumerGroupConsumer, EntitySchema, Key, KeySet,
     PluginRow, Route, Service, Sni, Target, Upstream, Vault,
 };
 use crate::node::Span;
 use crate::problem::Problem;
-use crate::schema::{Kind, RecordSchema};
+use crate::schema::{Blueprint, Field, Held, Packed, Part, Reading, Record, ValueError};
 use crate::secret::{Found, without_secrets};
 
 /// A whole configuration. Entities stand in the order of the document.
@@ -77,16 +77,16 @@ pub struct Entity {
     pub span: Span,
 }
 
-/// An entity as it is kept: the fields that are set, as JSON text. The complete form takes many times the memory, and
-/// only a few are looked at together.
+/// An entity as it is kept: the fields that are set, packed. The complete form takes many times the memory, and only a
+/// few are looked at together.
 #[derive(Debug)]
 pub struct Stored {
     /// Its identity.
     pub id: Uuid,
     /// Where it stands in the document.
     pub span: Span,
-    schema: Arc<EntitySchema>,
-    text: Box<str>,
+    blueprint: Arc<Blueprint>,
+    fields: Packed,
 }
 
 /// An entity with its secrets, which are not printed.
@@ -101,79 +101,101 @@ impl fmt::Debug for Sealed {
 /// All entities of one kind.
 #[derive(Debug)]
 pub(super) struct Collection {
-    pub schema: Arc<EntitySchema>,
+    pub blueprint: Arc<Blueprint>,
     pub entities: Vec<Stored>,
-    pub by_id: AHashMap<Uuid, usize>,
-    pub by_endpoint_key: AHashMap<String, usize>,
+    /// The number of the field that may stand for the id.
+    pub endpoint: Option<usize>,
+    /// Places among the entities.
+    pub by_id: HashTable<u32>,
+    pub by_endpoint_key: HashTable<u32>,
+    pub hasher: RandomState,
+}
+
+impl Collection {
+    /// Makes room for so many entities.
+    pub fn reserve(&mut self, count: usize) {
+        self.entities.reserve_exact(count);
+        self.by_id.reserve(count, |_| 0);
+        if self.endpoint.is_some() {
+            self.by_endpoint_key.reserve(count, |_| 0);
+        }
+    }
+
+    pub fn add(&mut self, entity: Stored) {
+        let place = self.entities.len() as u32;
+        self.entities.push(entity);
+        let Self { entities, endpoint, by_id, by_endpoint_key, hasher, .. } = self;
+        let entity = &entities[place as usize];
+        let hash = |place: &u32| hasher.hash_one(entities[*place as usize].id);
+        by_id.insert_unique(hasher.hash_one(entity.id), place, hash);
+        let key = |place: u32| entities[place as usize].fields.text_bytes((*endpoint)?);
+        let Some(own) = key(place) else { return };
+        let hash = |place: &u32| hasher.hash_one(key(*place).unwrap_or_default());
+        match by_endpoint_key.find_mut(hasher.hash_one(own), |other| key(*other) == Some(own)) {
+            // Where a key may repeat, it means the last one.
+            Some(other) => *other = place,
+            None => {
+                by_endpoint_key.insert_unique(hasher.hash_one(own), place, hash);
+            }
+        }
+    }
+
+    fn by_id(&self, id: Uuid) -> Option<usize> {
+        let place =
+            self.by_id.find(self.hasher.hash_one(id), |place| self.entities[*place as usize].id == id);
+        place.map(|place| *place as usize)
+    }
+
+    fn by_endpoint_key(&self, key: &str) -> Option<usize> {
+        let endpoint = self.endpoint?;
+        let key = key.as_bytes();
+        let same = |place: &u32| self.entities[*place as usize].fields.text_bytes(endpoint) == Some(key);
+        self.by_endpoint_key.find(self.hasher.hash_one(key), same).map(|place| *place as usize)
+    }
 }
 
 impl Stored {
-    /// Keeps an entity of which `fields` is the complete form.
-    pub(super) fn new(id: Uuid, span: Span, schema: &Arc<EntitySchema>, fields: &Map<String, Value>) -> Self {
-        let mut text = Vec::with_capacity(USUAL_TEXT);
-        serde_json::to_writer(&mut text, &SetFields { fields, record: &schema.record, within: false })
-            .expect("JSON can always be written to memory");
-        let text = String::from_utf8(text).expect("JSON is UTF-8").into_boxed_str();
-        Self { id, span, schema: Arc::clone(schema), text }
+    pub(super) fn new(id: Uuid, span: Span, blueprint: &Arc<Blueprint>, fields: Packed) -> Self {
+        Self { id, span, blueprint: Arc::clone(blueprint), fields }
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&Field, Held<'_>)> {
+        self.blueprint.all(self.id, &self.fields)
+    }
+
+    /// One field; null when it is not set, or there is no such field.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Value {
+        let index = self.blueprint.index(name);
+        index.map_or(Value::Null, |index| self.blueprint.held(self.id, &self.fields, index).to_value())
+    }
+
+    /// Whether the foreign key in `field` is `id`.
+    #[must_use]
+    pub fn refers_to(&self, field: &str, id: Uuid) -> bool {
+        let index = self.blueprint.index(field);
+        index.and_then(|index| self.fields.part(index)) == Some(Part::Reference(id))
     }
 
     /// The fields that are set.
     #[must_use]
     pub fn set_fields(&self) -> Value {
-        serde_json::from_str(&self.text).expect("written from a value")
+        let set = self.all().filter(|(_, held)| !held.is_null());
+        Value::Object(set.map(|(field, held)| (field.name.to_owned(), held.to_value())).collect())
     }
 
-    /// Whether `text`, which holds nothing that JSON escapes, occurs anywhere in the entity. To look is much cheaper
-    /// than to read.
+    /// The same as JSON text: the form of log lines.
     #[must_use]
-    pub fn mentions(&self, text: &str) -> bool {
-        self.text.contains(text)
+    pub fn to_text(&self) -> String {
+        self.blueprint.text(self.id, &self.fields)
     }
 
     /// All its fields.
     #[must_use]
     pub fn complete(&self) -> Entity {
-        let mut set = self.set_fields();
-        let mut fields = Map::with_capacity(self.schema.record.fields.len());
-        for field in &self.schema.record.fields {
-            let value = set.get_mut(field.name).map_or(Value::Null, Value::take);
-            if field.extension && value.is_null() {
-                continue;
-            }
-            fields.insert(field.name.to_owned(), value);
-        }
+        let shown = self.all().filter(|(field, held)| !field.extension || !held.is_null());
+        let fields = shown.map(|(field, held)| (field.name.to_owned(), held.to_value())).collect();
         Entity { id: self.id, value: Value::Object(fields), span: self.span }
-    }
-}
-
-/// Room for the text of most entities, in bytes.
-const USUAL_TEXT: usize = 512;
-
-/// A record as it is kept: an entity without what is not set; within one, without fields that Kong does not have where
-/// nobody has set them.
-struct SetFields<'a> {
-    fields: &'a Map<String, Value>,
-    record: &'a RecordSchema,
-    within: bool,
-}
-
-impl Serialize for SetFields<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for (name, value) in self.fields {
-            let field = || self.record.fields.iter().find(|field| field.name == name);
-            match value {
-                Value::Null if !self.within || field().is_some_and(|field| field.extension) => {}
-                Value::Object(fields) => match field().map(|field| &field.element.kind) {
-                    Some(Kind::Record(record)) => {
-                        map.serialize_entry(name, &SetFields { fields, record, within: true })?;
-                    }
-                    _ => map.serialize_entry(name, value)?,
-                },
-                _ => map.serialize_entry(name, value)?,
-            }
-        }
-        map.end()
     }
 }
 
@@ -188,7 +210,6 @@ impl Config {
         free(self.plugins);
         for collection in self.collections {
             free(collection.entities);
-            offering(100, collection.by_endpoint_key.into_iter()).for_each(drop);
         }
     }
 
@@ -200,15 +221,17 @@ impl Config {
     /// The entity of that id, complete.
     pub fn entity(&self, collection: &str, id: Uuid) -> Option<Entity> {
         let collection = self.collection(collection)?;
-        collection.by_id.get(&id).map(|index| collection.entities[*index].complete())
+        collection.by_id(id).map(|index| collection.entities[index].complete())
     }
 
-    /// The fields of an entity that are set, with secrets in place of references: what runs, and is never shown.
-    #[must_use]
-    pub fn running_fields(&self, entity: &Stored) -> Value {
+    /// An entity in its typed form, with secrets in place of references: what runs, and is never shown.
+    ///
+    /// # Errors
+    /// When the entity is not what its type says, which loading rules out.
+    pub fn typed<T: Record>(&self, entity: &Stored) -> Result<T, ValueError> {
         match self.with_secrets.get(&entity.id) {
-            Some(Sealed(value)) => value.clone(),
-            None => entity.set_fields(),
+            Some(Sealed(value)) => T::from_value(value),
+            None => T::read(&mut Reading::kept(&entity.blueprint, entity.id, &entity.fields)),
         }
     }
 
@@ -219,9 +242,9 @@ impl Config {
     }
 
     /// What is set of the entity of that id, as JSON text: the form of log lines.
-    pub fn entity_text(&self, collection: &str, id: Uuid) -> Option<&str> {
+    pub fn entity_text(&self, collection: &str, id: Uuid) -> Option<String> {
         let collection = self.collection(collection)?;
-        collection.by_id.get(&id).map(|index| &*collection.entities[*index].text)
+        collection.by_id(id).map(|index| collection.entities[index].to_text())
     }
 
     /// The entity that `key` means, complete: its id or its endpoint key (a name, in most collections).
@@ -230,17 +253,17 @@ impl Config {
             return Some(entity);
         }
         let collection = self.collection(collection)?;
-        collection.by_endpoint_key.get(key).map(|index| collection.entities[*index].complete())
+        collection.by_endpoint_key(key).map(|index| collection.entities[index].complete())
     }
 
     /// The schemas of all collections, those of plugins included.
     pub fn schemas(&self) -> impl Iterator<Item = &EntitySchema> {
-        self.collections.iter().map(|collection| &*collection.schema)
+        self.collections.iter().map(|collection| &collection.blueprint.schema)
     }
 
     /// The schema of a collection.
     pub fn schema(&self, collection: &str) -> Option<&EntitySchema> {
-        self.collection(collection).map(|collection| &*collection.schema)
+        self.collection(collection).map(|collection| &collection.blueprint.schema)
     }
 
     /// The service of that id.
@@ -261,7 +284,7 @@ impl Config {
     /// The upstream of that name, which services use as host.
     pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
         let collection = self.collection("upstreams")?;
-        collection.by_endpoint_key.get(name).map(|index| &self.upstreams[*index])
+        collection.by_endpoint_key(name).map(|index| &self.upstreams[index])
     }
 
     /// The groups that a consumer belongs to, in the order of the document.
@@ -270,7 +293,7 @@ impl Config {
     }
 
     fn position(&self, collection: &str, id: Uuid) -> Option<usize> {
-        self.collection(collection)?.by_id.get(&id).copied()
+        self.collection(collection)?.by_id(id)
     }
 
     fn collection(&self, name: &str) -> Option<&Collection> {

@@ -77,3 +77,66 @@ fn whatever_a_document_may_hold_can_be_kept() {
     assert!(deepest > 115, "{deepest}");
     assert!(good(SEED_0).entities("plugins").iter().all(|row| row.set_fields().get("consumer").is_none()));
 }
+
+#[test]
+fn a_consumer_with_a_key_takes_little_memory_once_it_is_loaded() {
+    let load_many = |count: usize| {
+        let mut text = "_format_version: '3.0'\nconsumers:\n".to_owned();
+        for index in 0..count {
+            text +=
+                &format!("- {{username: user-{index:07}, keyauth_credentials: [{{key: key-{index:07}}}]}}\n");
+        }
+        let mut config = None;
+        let held = allocation_counter::measure(|| config = Some(good(&text)));
+        assert_eq!(config.unwrap().consumers.len(), count);
+        held
+    };
+    // Just below where tables grow, as sixteen times more would be.
+    let [few, many] = [896, 14_336].map(load_many);
+    let each = |few: i64, many: i64| (many - few) / (14_336 - 896);
+    let kept = each(few.bytes_current, many.bytes_current);
+    assert!(kept <= 400, "{kept} bytes are kept");
+    let peak = each(few.bytes_max as i64, many.bytes_max as i64);
+    assert!(peak <= 1500, "{peak} bytes are in use while it is read");
+}
+
+#[test]
+fn entities_are_found_by_what_names_them() {
+    let config = good(
+        "_format_version: '3.0'\nupstreams:\n- name: a.test\n  targets: [{target: 'h.test:1'}]\n\
+         - name: b.test\n  targets: [{target: 'h.test:1'}, {target: 'h.test:2'}]\n\
+         consumers: [{username: ada, keyauth_credentials: [{}, {key: k}]}]\n",
+    );
+    let [_, second, third] = [0, 1, 2].map(|index| config.entities("targets")[index].id);
+    assert_eq!(
+        config.find("targets", "h.test:1").unwrap().id,
+        second,
+        "the last of those with the same name"
+    );
+    assert_eq!(config.find("targets", "h.test:2").unwrap().id, third);
+    assert_eq!(config.upstream("b.test").unwrap().id, config.upstreams[1].id);
+    assert!(config.find("targets", "h.test").is_none() && config.find("nothing", "k").is_none());
+    let [random, given] = [0, 1].map(|index| &config.entities("keyauth_credentials")[index]);
+    let key = random.field("key");
+    assert_eq!(key.as_str().unwrap().len(), 32);
+    assert_eq!(config.find("keyauth_credentials", key.as_str().unwrap()).unwrap().id, random.id);
+    assert_eq!(given.id, stable_id("keyauth_credentials", "keyauth_credentials:*:k"));
+    assert!(given.refers_to("consumer", config.consumers[0].id) && !given.refers_to("key", given.id));
+    assert!(given.field("ttl").is_null() && given.field("nothing").is_null());
+    assert_eq!(given.field("id"), json!(given.id.to_string()));
+}
+
+#[test]
+fn the_text_of_an_entity_is_what_its_set_fields_print() {
+    let config = good(SEED_0);
+    let mut texts = 0;
+    for schema in config.schemas() {
+        for entity in config.entities(schema.name) {
+            let text = entity.to_text();
+            assert_eq!(text, entity.set_fields().to_string());
+            assert_eq!(config.entity_text(schema.name, entity.id), Some(text));
+            texts += 1;
+        }
+    }
+    assert!(texts > 10);
+}

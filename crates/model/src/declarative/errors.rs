@@ -177,7 +177,7 @@ fn describe(node: &Node, layout: &Layout<'_>, collection: usize, depth: usize) -
     let own =
         node.as_object().unwrap_or_default().iter().filter(|(key, _)| collection.child(&key.name).is_none());
     let kind = NodeKind::Object(own.cloned().collect());
-    let name = collection.schema.name;
+    let name = collection.schema().name;
     let entity_type = name.strip_suffix('s').unwrap_or(name).to_owned();
     Owner { depth, entity_type, entity: Node { kind, span: node.span }.to_value() }
 }

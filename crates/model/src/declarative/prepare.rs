@@ -96,11 +96,11 @@ fn list(
         worked(1_000);
         let trail = trail.index(index);
         let span = element.span;
-        if schema.schema.name == "consumer_group_consumers" {
+        if schema.schema().name == "consumer_group_consumers" {
             membership(element);
         }
         let NodeKind::Object(entries) = &mut element.kind else { continue };
-        rewrite(schema.schema.name, entries, span, header, &trail, problems);
+        rewrite(schema.schema().name, entries, span, header, &trail, problems);
         for (key, node) in entries {
             if let Some(child) = schema.child(&key.name) {
                 list(node, layout, child.collection, header, &trail.field(&key.name), problems);

@@ -8,7 +8,7 @@ use super::layout::Layout;
 use crate::courtesy::worked;
 use crate::entity::VaultConfig;
 use crate::problem::{Problem, Problems, Step};
-use crate::schema::{Element, Faults, Kind, Record, RecordSchema};
+use crate::schema::{Element, Faults, Fields, Kind, Record, RecordSchema};
 use crate::secret::{
     Found, KINDS, Secret, SecretReference, Vaults, Wanted, is_reference, member, without_secrets,
 };
@@ -37,17 +37,25 @@ pub(super) fn resolve(
         known: AHashMap::new(),
         resolved: Resolved::default(),
     };
-    for row in rows.iter().filter(|row| layout.collections[row.collection].schema.name == "vaults") {
-        let kind = KINDS.into_iter().find(|kind| row.value["name"] == *kind);
-        if let (Some(prefix), Some(kind)) = (row.value["prefix"].as_str(), kind) {
-            search.entities.insert(prefix.to_owned(), (kind, row.value["config"].clone()));
+    let vaults = layout.collection("vaults");
+    for row in rows.iter().filter(|row| Some(row.collection()) == vaults) {
+        let vault = whole(layout, row);
+        let kind = KINDS.into_iter().find(|kind| vault["name"] == *kind);
+        if let (Some(prefix), Some(kind)) = (vault["prefix"].as_str(), kind) {
+            search.entities.insert(prefix.to_owned(), (kind, vault["config"].clone()));
         }
     }
-    for index in 0..rows.len() {
-        worked(500);
+    for index in (0..rows.len()).filter(|index| rows[*index].refers) {
+        worked(10_000);
         search.row(rows, index, problems);
     }
     search.resolved
+}
+
+/// An entity with all its fields.
+fn whole(layout: &Layout<'_>, row: &Row) -> Value {
+    let blueprint = &layout.collections[row.collection()].blueprint;
+    Value::Object(blueprint.whole(row.id.unwrap_or_default(), &row.fields))
 }
 
 /// Whether there is a reference anywhere in a value.
@@ -87,13 +95,13 @@ impl Search<'_> {
     /// Looks up everything that a row refers to, and checks what the row is with it.
     fn row(&mut self, rows: &[Row], index: usize, problems: &mut Problems) {
         let row = &rows[index];
-        if !mentions(&row.value) {
+        let mut value = whole(self.layout, row);
+        if !mentions(&value) {
             return;
         }
-        let schema = &self.layout.collections[row.collection].schema;
-        let plugin = row.value["name"].as_str().filter(|_| schema.name == "plugins");
+        let schema = self.layout.collections[row.collection()].schema();
+        let plugin = value["name"].as_str().filter(|_| schema.name == "plugins");
         let plugin = plugin.and_then(|name| self.layout.plugin(name));
-        let mut value = row.value.clone();
         let mut inspection = Inspection::default();
         if let Some(plugin) = plugin {
             let mut config = value["config"].take();
@@ -106,7 +114,7 @@ impl Search<'_> {
         }
         for (steps, message) in inspection.wrongs {
             let span = match steps.first() {
-                Some(Step::Field(field)) => row.span_of(field),
+                Some(Step::Field(field)) => self.layout.span_of(row, field),
                 _ => row.span,
             };
             let mut place = place(rows, index);
@@ -127,7 +135,8 @@ impl Search<'_> {
             return;
         }
         let mut faults = Faults::default();
-        record.checks.iter().for_each(|check| check.test(value, &mut faults));
+        let fields = Fields::of(value);
+        record.checks.iter().for_each(|check| check.test(&fields, &mut faults));
         for (field, message) in faults.0 {
             let mut steps = inspection.path.clone();
             let names = field.iter().flat_map(|field| field.split('.'));

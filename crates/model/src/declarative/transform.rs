@@ -1,7 +1,5 @@
 //! Values that are not kept as they are written, such as passwords, of which only hashes are.
 
-use serde_json::Value;
-
 use super::collect::{Row, place};
 use super::layout::Layout;
 use super::prepare::Header;
@@ -13,13 +11,17 @@ use crate::problem::{Problem, Problems, Step};
 pub(super) fn transform(layout: &Layout<'_>, rows: &mut [Row], header: &Header, problems: &mut Problems) {
     let form = if header.transform { Form::Written } else { Form::Kept };
     for row in 0..rows.len() {
-        let Some(transform) = layout.collections[rows[row].collection].schema.transform else { continue };
-        worked(1_000);
-        let Value::Object(fields) = &mut rows[row].value else { continue };
-        if let Err((field, message)) = transform(fields, form) {
-            let mut place = place(rows, row);
-            place.0.push(Step::Field(field.to_owned()));
-            problems.push(Problem::new(place, rows[row].span_of(field), message));
+        let blueprint = &layout.collections[rows[row].collection()].blueprint;
+        let Some(transform) = blueprint.schema.transform else { continue };
+        worked(3_000);
+        let mut fields = blueprint.whole(rows[row].id.unwrap_or_default(), &rows[row].fields);
+        match transform(&mut fields, form) {
+            Ok(()) => rows[row].fields = blueprint.pack(&fields),
+            Err((field, message)) => {
+                let mut place = place(rows, row);
+                place.0.push(Step::Field(field.to_owned()));
+                problems.push(Problem::new(place, layout.span_of(&rows[row], field), message));
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::service::PROTOCOLS;
 use crate::node::Span;
-use crate::schema::{FieldType, Record, Reference, Set, ValueError};
+use crate::schema::{Reference, Set};
 
 crate::entity! {
     /// A policy with its configuration, on the requests of a scope: those of a route, a service, a consumer, a group
@@ -77,14 +77,10 @@ impl fmt::Debug for PluginRow {
 }
 
 impl PluginRow {
-    /// The row of a complete entity.
-    ///
-    /// # Errors
-    /// When the value is not a complete plugin entity.
-    pub fn new(value: &Value, span: Span) -> Result<Self, ValueError> {
-        let entity = <PluginEntity as Record>::from_value(value)?;
+    /// The row of an entity that stands at `span`.
+    pub fn new(entity: PluginEntity, span: Span) -> Self {
         let scope = |reference: Option<Reference>| reference.map(|Reference(id)| id);
-        Ok(Self {
+        Self {
             id: entity.id,
             name: entity.name,
             instance_name: entity.instance_name,
@@ -92,11 +88,11 @@ impl PluginRow {
             service: scope(entity.service),
             consumer: scope(entity.consumer),
             consumer_group: scope(entity.consumer_group),
-            config: <Value as FieldType>::from_value(&entity.config)?,
+            config: entity.config,
             enabled: entity.enabled,
             protocols: entity.protocols.0,
             tags: entity.tags.map(|Set(tags)| tags).unwrap_or_default(),
             span,
-        })
+        }
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::service::PROTOCOLS;
 use crate::path;
-use crate::schema::{Faults, Map, Reference, Rule, Set, check_percent, last_line};
+use crate::schema::{Faults, Fields, Map, Reference, Rule, Set, check_percent, last_line};
 
 crate::record! {
     /// One end of a connection; at least one of both fields is set.
@@ -57,7 +57,7 @@ crate::entity! {
         path_handling: String = "v0", [one_of(&["v0", "v1"])];
     }
     endpoint_key: "name"
-    checks: [custom_fields(check_protocols)]
+    checks: [custom_entity(check_protocols)]
 }
 
 /// Protocols that go together on one route.
@@ -80,7 +80,7 @@ fn check_family(protocols: &Value) -> Result<(), String> {
 }
 
 /// What each family of protocols needs and forbids.
-fn check_protocols(route: &Value, faults: &mut Faults) {
+fn check_protocols(route: &Fields<'_>, faults: &mut Faults) {
     let protocols = &route["protocols"];
     let tls = has_any(protocols, &["grpcs", "https", "tls", "tls_passthrough"]);
     if !tls && is_set(route, "snis") {
@@ -111,20 +111,21 @@ fn check_protocols(route: &Value, faults: &mut Faults) {
     }
 }
 
-fn refuse(route: &Value, faults: &mut Faults, fields: &[&str], protocols: &str) {
+fn refuse(route: &Fields<'_>, faults: &mut Faults, fields: &[&str], protocols: &str) {
     for field in fields.iter().filter(|field| is_set(route, field)) {
         faults.field(*field, format!("cannot set '{field}' when 'protocols' is {protocols}"));
     }
 }
 
-fn need_one(route: &Value, faults: &mut Faults, fields: &[&str], snis: bool, protocols: &str) {
+fn need_one(route: &Fields<'_>, faults: &mut Faults, fields: &[&str], snis: bool, protocols: &str) {
+    if fields.iter().any(|field| is_set(route, field)) || (snis && is_set(route, "snis")) {
+        return;
+    }
     let mut fields = fields.to_vec();
     if snis {
         fields.push("snis");
     }
-    if !fields.iter().any(|field| is_set(route, field)) {
-        faults.record(format!("must set one of {} when 'protocols' is {protocols}", quoted(&fields)));
-    }
+    faults.record(format!("must set one of {} when 'protocols' is {protocols}", quoted(&fields)));
 }
 
 fn has_any(protocols: &Value, names: &[&str]) -> bool {
@@ -132,7 +133,7 @@ fn has_any(protocols: &Value, names: &[&str]) -> bool {
     present.any(|protocol| names.contains(&protocol))
 }
 
-fn is_set(route: &Value, field: &str) -> bool {
+fn is_set(route: &Fields<'_>, field: &str) -> bool {
     match &route[field] {
         Value::Null => false,
         Value::Array(elements) => !elements.is_empty(),
@@ -146,6 +147,10 @@ fn quoted(names: &[&str]) -> String {
 }
 
 fn check_router_path(text: &str) -> Result<(), String> {
+    if is_plain(text) { Ok(()) } else { look_closely(text) }
+}
+
+fn look_closely(text: &str) -> Result<(), String> {
     if let Some(pattern) = text.strip_prefix('~') {
         if !pattern.starts_with('/') {
             return Err("should start with: / (fixed path) or ~/ (regex path)".to_owned());
@@ -169,6 +174,18 @@ fn check_router_path(text: &str) -> Result<(), String> {
         return Err(format!("non-normalized path, consider use '{normal}' instead"));
     }
     Ok(())
+}
+
+/// Whether a path is right at a glance, as almost all are: only letters, digits and what never means anything else, so
+/// that there is nothing to normalize.
+fn is_plain(path: &str) -> bool {
+    let mut last = b' ';
+    path.starts_with('/')
+        && path.bytes().all(|byte| {
+            let empty = byte == b'/' && last == b'/';
+            last = byte;
+            !empty && (byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'~'))
+        })
 }
 
 /// Characters that no URI holds. Spaces and letters beyond ASCII are no URI characters either, but they do stand in
@@ -195,4 +212,32 @@ fn refuse_host_header(name: &Value) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_plain, look_closely};
+
+    #[test]
+    fn what_is_right_at_a_glance_is_right_when_looked_at_closely() {
+        let alphabet =
+            ["/", "a", "Z", "9", "-", "_", "~", ".", "%2", "%41", "\\", "{", " ", "\u{e9}", "//", "/.", ":"];
+        let (mut plain, mut number) = (0, 1_u64);
+        for _ in 0..20_000 {
+            let mut text = if number & 7 == 0 { String::new() } else { "/".to_owned() };
+            for _ in 0..number % 7 {
+                number =
+                    number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                text.push_str(alphabet[(number >> 33) as usize % alphabet.len()]);
+            }
+            number = number.wrapping_add(1);
+            plain += u32::from(is_plain(&text));
+            assert!(!is_plain(&text) || look_closely(&text).is_ok(), "{text}");
+        }
+        assert!(plain > 1000, "{plain}");
+        assert!(is_plain("/") && is_plain("/team-1/a_b~c/"));
+        for closely in ["", "a", "//", "/a//", "/a.b", "/%41", "~/a"] {
+            assert!(!is_plain(closely), "{closely}");
+        }
+    }
 }

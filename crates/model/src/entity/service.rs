@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::schema::{Faults, Reference};
+use crate::schema::{Faults, Fields, Reference};
 
 crate::entity! {
     /// An upstream application: the address requests are sent to, and how patiently.
@@ -49,7 +49,7 @@ crate::entity! {
         conditional("protocol", not_one_of(&["https", "tls"]), "tls_verify", equals(Value::Null)),
         conditional("protocol", not_one_of(&["https", "tls"]), "tls_verify_depth", equals(Value::Null)),
         conditional("protocol", not_one_of(&["https", "tls"]), "ca_certificates", equals(Value::Null)),
-        custom_fields(fit_of_extensions),
+        custom_entity(fit_of_extensions),
     ]
 }
 
@@ -58,7 +58,7 @@ pub(crate) const PROTOCOLS: [&str; 8] =
     ["grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp"];
 
 /// The fields that Kong lacks, and the protocols they have a meaning for.
-fn fit_of_extensions(service: &Value, faults: &mut Faults) {
+fn fit_of_extensions(service: &Fields<'_>, faults: &mut Faults) {
     let protocol = service["protocol"].as_str().unwrap_or_default();
     if service["http2"] == true && !matches!(protocol, "http" | "https") {
         faults.field("http2", "only services of 'http' and 'https' have a choice of HTTP versions");

@@ -314,3 +314,11 @@ fn every_entity_describes_all_its_fields_and_prints_itself() {
     assert_eq!(services["fields"][0]["id"]["auto"], json!(true));
     assert_eq!(services["fields"][10]["client_certificate"]["reference"], json!("certificates"));
 }
+
+#[test]
+fn ids_are_those_of_version_5() {
+    for key in ["", "a", &"x".repeat(200)] {
+        let space = super::space_of_names("routes");
+        assert_eq!(super::stable_id("routes", key), uuid::Uuid::new_v5(&space, key.as_bytes()), "{key}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Rule;
+use super::{Fields, Rule};
 
 /// What the fields of a record must satisfy together. Made by the functions in [`super::checks`].
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub enum Check {
     Custom(fn(&Value) -> Result<(), String>),
     /// Whatever the function says about single fields or the record as a whole.
     Fields(fn(&Value, &mut Faults)),
+    /// The same, for a function that does without the complete form of an entity.
+    Entity(fn(&Fields<'_>, &mut Faults)),
 }
 
 /// "If this field is so, that field must be so."
@@ -45,7 +47,7 @@ pub mod constructors {
     use serde_json::Value;
 
     use super::{Check, Condition, Faults};
-    use crate::schema::Rule;
+    use crate::schema::{Fields, Rule};
 
     /// At least one of the fields is set.
     pub fn at_least_one_of(fields: &'static [&'static str]) -> Check {
@@ -86,6 +88,11 @@ pub mod constructors {
     pub fn custom_fields(check: fn(&Value, &mut Faults)) -> Check {
         Check::Fields(check)
     }
+
+    /// The same for entities of which there may be very many: no complete form is made for the function.
+    pub fn custom_entity(check: fn(&Fields<'_>, &mut Faults)) -> Check {
+        Check::Entity(check)
+    }
 }
 
 impl Faults {
@@ -102,8 +109,8 @@ impl Faults {
 
 impl Check {
     /// Tests a record that has its defaults.
-    pub(crate) fn test(&self, record: &Value, faults: &mut Faults) {
-        let set = |fields: &[&str]| fields.iter().filter(|field| is_set(at(record, field))).count();
+    pub(crate) fn test(&self, record: &Fields<'_>, faults: &mut Faults) {
+        let set = |fields: &[&str]| fields.iter().filter(|field| is_set(record.at(field))).count();
         match self {
             Check::AtLeastOneOf(fields) if set(fields) == 0 => {
                 faults.record(format!("at least one of these fields must be non-empty: {}", quoted(fields)));
@@ -120,25 +127,26 @@ impl Check {
             }
             Check::Conditional(condition) => condition.test(record, faults),
             Check::Custom(check) => {
-                if let Err(message) = check(record) {
+                if let Err(message) = check(&record.whole()) {
                     faults.record(message);
                 }
             }
-            Check::Fields(check) => check(record, faults),
+            Check::Fields(check) => check(&record.whole(), faults),
+            Check::Entity(check) => check(record, faults),
             _ => {}
         }
     }
 }
 
 impl Condition {
-    fn test(&self, record: &Value, faults: &mut Faults) {
-        let deciding = at(record, self.if_field);
+    fn test(&self, record: &Fields<'_>, faults: &mut Faults) {
+        let deciding = record.at(self.if_field);
         let applies = self.if_match.test(deciding).is_ok()
             && (!deciding.is_null() || matches!(&self.if_match, Rule::Equals(Value::Null)));
         if !applies {
             return;
         }
-        let bound = at(record, self.then_field);
+        let bound = record.at(self.then_field);
         if bound.is_null() && !matches!(self.then_match, Rule::Required) {
             return;
         }
@@ -164,9 +172,9 @@ fn is_set(value: &Value) -> bool {
     }
 }
 
-fn repeats(record: &Value, fields: &[&str]) -> bool {
+fn repeats(record: &Fields<'_>, fields: &[&str]) -> bool {
     let values: Vec<&Value> =
-        fields.iter().map(|field| at(record, field)).filter(|value| is_set(value)).collect();
+        fields.iter().map(|field| record.at(field)).filter(|value| is_set(value)).collect();
     values.iter().enumerate().any(|(index, value)| values[..index].contains(value))
 }
 

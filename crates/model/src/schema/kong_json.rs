@@ -160,7 +160,7 @@ impl Check {
                     "then_match": { then_name: then_value },
                 } })
             }
-            Check::Custom(_) | Check::Fields(_) => return None,
+            Check::Custom(_) | Check::Fields(_) | Check::Entity(_) => return None,
         })
     }
 }

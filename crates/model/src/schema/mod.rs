@@ -1,10 +1,14 @@
 //! The schema machinery: one description of a record that validates, fills defaults, prints itself in Kong's
 //! and JSON Schema's form, and feeds typed structs. Plugin configurations and entities use the same one.
 
+mod blueprint;
 mod checks_list;
+mod draft;
+mod fields;
 mod formats;
 mod json_schema;
 mod kong_json;
+mod packed;
 mod record;
 mod rules_list;
 mod types;
@@ -12,8 +16,14 @@ mod validate;
 
 use std::fmt::{self, Display, Formatter};
 
+pub use blueprint::Blueprint;
+pub(crate) use blueprint::Held;
 pub use checks_list::{Check, Condition, Faults, at};
+pub(crate) use draft::Draft;
+pub use fields::Fields;
 pub(crate) use formats::{check_percent, last_line};
+pub use packed::Part;
+pub(crate) use packed::{Packed, Packer};
 pub use rules_list::Rule;
 pub use serde_json::Value;
 pub use types::{Map, Reference, Set};
@@ -42,7 +52,16 @@ pub trait Record: Sized {
     ///
     /// # Errors
     /// When `value` does not have the record's shape, which validation rules out.
-    fn from_value(value: &Value) -> Result<Self, ValueError>;
+    fn from_value(value: &Value) -> Result<Self, ValueError> {
+        Self::read(&mut Reading::of(value))
+    }
+
+    /// The typed form of the record that is being read.
+    ///
+    /// # Errors
+    /// When it does not have the record's shape.
+    #[doc(hidden)]
+    fn read(reading: &mut Reading<'_>) -> Result<Self, ValueError>;
 }
 
 /// A type that a field of a record may have.
@@ -63,6 +82,14 @@ pub trait FieldType: Sized {
     /// # Errors
     /// When the value has another shape.
     fn from_value(value: &Value) -> Result<Self, ValueError>;
+
+    /// The typed form of a value in the form it is kept in.
+    ///
+    /// # Errors
+    /// When the value has another shape.
+    fn from_part(part: Part<'_>) -> Result<Self, ValueError> {
+        Self::from_value(&part.to_value())
+    }
 }
 
 /// A value that does not have the shape its schema promised.
@@ -182,6 +209,11 @@ impl RecordSchema {
     /// The field of that name.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// The number of the field of that name.
+    pub(crate) fn index(&self, name: &str) -> Option<usize> {
+        self.fields.iter().position(|field| field.name == name)
     }
 
     /// The field under a dotted name, through nested records.

@@ -128,10 +128,11 @@ macro_rules! record {
                 ])
             }
 
-            fn from_value(value: &$crate::serde_json::Value) -> Result<Self, $crate::schema::ValueError> {
-                let mut reading = $crate::schema::Reading::of(value);
+            fn read(
+                reading: &mut $crate::schema::Reading<'_>,
+            ) -> Result<Self, $crate::schema::ValueError> {
                 Ok(Self {
-                    $($shared: <$shared_type as $crate::schema::Record>::from_value(value)?,)*
+                    $($shared: <$shared_type as $crate::schema::Record>::read(reading)?,)*
                     $($field: reading.field($crate::__field_name!($field $($rename)?))?,)*
                 })
             }

@@ -7,7 +7,8 @@ use std::ops::Deref;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Element, FieldType, Kind, ValueError};
+use super::packed::{Entries, Packed, Part, Raw};
+use super::{Blueprint, Element, FieldType, Held, Kind, ValueError};
 
 /// A list whose order has no meaning; it keeps the order of the document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,15 +32,37 @@ pub fn read_field<T: FieldType>(record: &Value, name: &str) -> Result<T, ValueEr
 
 /// Reads the fields of a record in the order of its schema, in which they stand: the next one is at hand, without a
 /// search by name.
-pub struct Reading<'a> {
-    record: &'a Value,
-    ahead: Option<Peekable<serde_json::map::Iter<'a>>>,
+pub struct Reading<'a>(Source<'a>);
+
+enum Source<'a> {
+    Value { record: &'a Value, ahead: Option<Peekable<serde_json::map::Iter<'a>>> },
+    Kept(Kept<'a>),
+}
+
+/// An entity in the form it is kept in.
+struct Kept<'a> {
+    blueprint: &'a Blueprint,
+    id: Uuid,
+    packed: &'a Packed,
+    rest: Entries<'a>,
+    /// The next field that is set.
+    ahead: Option<(usize, Raw<'a>)>,
+    /// The number of the next field.
+    next: usize,
 }
 
 impl<'a> Reading<'a> {
     /// Begins to read `record`.
     pub fn of(record: &'a Value) -> Self {
-        Self { record, ahead: record.as_object().map(|fields| fields.iter().peekable()) }
+        let ahead = record.as_object().map(|fields| fields.iter().peekable());
+        Self(Source::Value { record, ahead })
+    }
+
+    /// Begins to read an entity in the form it is kept in.
+    pub(crate) fn kept(blueprint: &'a Blueprint, id: Uuid, packed: &'a Packed) -> Self {
+        let mut rest = packed.entries();
+        let ahead = rest.next();
+        Self(Source::Kept(Kept { blueprint, id, packed, rest, ahead, next: 0 }))
     }
 
     /// Reads one field; a missing one reads as null.
@@ -47,14 +70,52 @@ impl<'a> Reading<'a> {
     /// # Errors
     /// When the value has another type than `T`.
     pub fn field<T: FieldType>(&mut self, name: &str) -> Result<T, ValueError> {
-        match self.ahead.as_mut().and_then(|ahead| ahead.next_if(|(next, _)| *next == name)) {
-            Some((_, value)) => T::from_value(value).map_err(|error| error.inside(name)),
-            None => read_field(self.record, name),
+        match &mut self.0 {
+            Source::Value { record, ahead } => {
+                match ahead.as_mut().and_then(|ahead| ahead.next_if(|(next, _)| *next == name)) {
+                    Some((_, value)) => T::from_value(value).map_err(|error| error.inside(name)),
+                    None => read_field(record, name),
+                }
+            }
+            Source::Kept(kept) => kept.field(name).read().map_err(|error| error.inside(name)),
+        }
+    }
+}
+
+impl<'a> Kept<'a> {
+    fn field(&mut self, name: &str) -> Held<'a> {
+        let index = self.next;
+        if self.blueprint.schema.record.fields.get(index).is_none_or(|field| field.name != name) {
+            let found = self.blueprint.index(name);
+            return found.map_or(Held::Absent(&Value::Null), |index| {
+                self.blueprint.held(self.id, self.packed, index)
+            });
+        }
+        self.next += 1;
+        if let Some((at, raw)) = self.ahead
+            && at == index
+        {
+            self.ahead = self.rest.next();
+            return Held::Given(raw.part().unwrap_or(Part::Null));
+        }
+        if self.blueprint.is_id(index) {
+            return Held::Given(Part::Id(self.id));
+        }
+        Held::Absent(self.blueprint.absent(index))
+    }
+}
+
+impl Held<'_> {
+    fn read<T: FieldType>(self) -> Result<T, ValueError> {
+        match self {
+            Held::Given(part) => T::from_part(part),
+            Held::Absent(value) => T::from_value(value),
         }
     }
 }
 
 /// A field's name without the `r#` of a raw identifier.
+#[inline]
 pub fn plain_name(identifier: &'static str) -> &'static str {
     identifier.strip_prefix("r#").unwrap_or(identifier)
 }
@@ -90,6 +151,13 @@ impl FieldType for bool {
     fn from_value(value: &Value) -> Result<Self, ValueError> {
         value.as_bool().ok_or_else(|| ValueError::expected("a boolean"))
     }
+
+    fn from_part(part: Part<'_>) -> Result<Self, ValueError> {
+        match part {
+            Part::Bool(flag) => Ok(flag),
+            _ => Err(ValueError::expected("a boolean")),
+        }
+    }
 }
 
 impl FieldType for String {
@@ -99,6 +167,13 @@ impl FieldType for String {
 
     fn from_value(value: &Value) -> Result<Self, ValueError> {
         value.as_str().map(str::to_owned).ok_or_else(|| ValueError::expected("a string"))
+    }
+
+    fn from_part(part: Part<'_>) -> Result<Self, ValueError> {
+        match part {
+            Part::Text(text) => Ok(text.to_owned()),
+            other => Self::from_value(&other.to_value()),
+        }
     }
 }
 
@@ -121,6 +196,13 @@ impl FieldType for Uuid {
         let text = value.as_str().unwrap_or_default();
         Uuid::try_parse(text).map_err(|_| ValueError::expected("a valid UUID"))
     }
+
+    fn from_part(part: Part<'_>) -> Result<Self, ValueError> {
+        match part {
+            Part::Id(id) => Ok(id),
+            other => Self::from_value(&other.to_value()),
+        }
+    }
 }
 
 impl FieldType for Reference {
@@ -130,6 +212,13 @@ impl FieldType for Reference {
 
     fn from_value(value: &Value) -> Result<Self, ValueError> {
         Uuid::from_value(value.get("id").unwrap_or(value)).map(Reference)
+    }
+
+    fn from_part(part: Part<'_>) -> Result<Self, ValueError> {
+        match part {
+            Part::Reference(id) => Ok(Reference(id)),
+            other => Self::from_value(&other.to_value()),
+        }
     }
 }
 
@@ -159,6 +248,10 @@ impl<T: FieldType> FieldType for Option<T> {
     fn from_value(value: &Value) -> Result<Self, ValueError> {
         if value.is_null() { Ok(None) } else { T::from_value(value).map(Some) }
     }
+
+    fn from_part(part: Part<'_>) -> Result<Self, ValueError> {
+        if part == Part::Null { Ok(None) } else { T::from_part(part).map(Some) }
+    }
 }
 
 impl<T: FieldType> FieldType for Vec<T> {
@@ -176,6 +269,15 @@ impl<T: FieldType> FieldType for Vec<T> {
             })
             .collect()
     }
+
+    fn from_part(part: Part<'_>) -> Result<Self, ValueError> {
+        let Part::List(parts) = part else { return Err(ValueError::expected("an array")) };
+        let mut elements = Vec::with_capacity(parts.count());
+        for (index, element) in parts.enumerate() {
+            elements.push(T::from_part(element).map_err(|error| error.inside(&format!("[{index}]")))?);
+        }
+        Ok(elements)
+    }
 }
 
 impl<T: FieldType> FieldType for Set<T> {
@@ -185,6 +287,10 @@ impl<T: FieldType> FieldType for Set<T> {
 
     fn from_value(value: &Value) -> Result<Self, ValueError> {
         Vec::from_value(value).map(Set)
+    }
+
+    fn from_part(part: Part<'_>) -> Result<Self, ValueError> {
+        Vec::from_part(part).map(Set)
     }
 }
 
@@ -224,6 +330,10 @@ impl FieldType for i64 {
     fn from_value(value: &Value) -> Result<Self, ValueError> {
         value.as_i64().ok_or_else(|| ValueError::expected("an integer"))
     }
+
+    fn from_part(part: Part<'_>) -> Result<Self, ValueError> {
+        part.as_integer().ok_or_else(|| ValueError::expected("an integer"))
+    }
 }
 
 macro_rules! integer_fields {
@@ -239,6 +349,11 @@ macro_rules! integer_fields {
 
             fn from_value(value: &Value) -> Result<Self, ValueError> {
                 let number = value.as_i64().and_then(|number| <$type>::try_from(number).ok());
+                number.ok_or_else(|| ValueError::expected("an integer"))
+            }
+
+            fn from_part(part: Part<'_>) -> Result<Self, ValueError> {
+                let number = part.as_integer().and_then(|number| <$type>::try_from(number).ok());
                 number.ok_or_else(|| ValueError::expected("an integer"))
             }
         }

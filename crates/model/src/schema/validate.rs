@@ -4,7 +4,7 @@ use serde_json::{Map, Number, Value};
 
 use super::checks_list::Faults;
 use super::rules_list::plain;
-use super::{Element, Field, Kind, RecordSchema, Rule, Shorthand};
+use super::{Element, Field, Fields, Kind, RecordSchema, Rule, Shorthand};
 use crate::node::{Key, Node, NodeKind, Span};
 use crate::problem::{Problem, Problems, Trail, nearest};
 use crate::secret::{SecretReference, is_reference};
@@ -23,17 +23,6 @@ impl RecordSchema {
     /// Validates a record and fills in its defaults; a null node reads as an empty record. What comes back is
     /// complete, with null for what is unset or wrong.
     pub fn validate(&self, node: &Node, trail: &Trail<'_>, problems: &mut Problems) -> Value {
-        self.validate_within(node, trail, &Surroundings::default(), problems)
-    }
-
-    /// The same for a record that stands among names of its surroundings.
-    pub(crate) fn validate_within(
-        &self,
-        node: &Node,
-        trail: &Trail<'_>,
-        surroundings: &Surroundings<'_>,
-        problems: &mut Problems,
-    ) -> Value {
         let entries = match &node.kind {
             NodeKind::Object(entries) => entries.as_slice(),
             NodeKind::Null => &[],
@@ -44,67 +33,42 @@ impl RecordSchema {
         };
         let moved = self.expand_shorthands(entries, trail, problems);
         let entries = moved.as_deref().unwrap_or(entries);
-        self.refuse_unknown(entries, trail, surroundings, problems);
+        for (key, _) in entries {
+            let name = key.name.as_str();
+            if self.field(name).is_none() {
+                self.refuse_unknown(key, trail, &[], problems);
+            }
+        }
         let before = problems.list.len();
         let mut record = Map::with_capacity(self.fields.len());
         for field in &self.fields {
             let entry = entries.iter().find(|(key, _)| key.name == field.name);
-            let value = if surroundings.given == Some(field.name) {
-                refuse_given(entry, trail, problems)
-            } else {
-                field.validate(entry, node.span, trail, problems)
-            };
-            record.insert(field.name.to_owned(), value);
+            record.insert(field.name.to_owned(), field.validate(entry, node.span, trail, problems));
         }
         let record = Value::Object(record);
-        if problems.list[before..].iter().all(|problem| problem.severity == crate::Severity::Warning) {
-            self.test_checks(&record, entries, node.span, trail, problems);
+        if !has_errors(&problems.list[before..]) {
+            let mut faults = Faults::default();
+            let fields = Fields::of(&record);
+            self.checks.iter().for_each(|check| check.test(&fields, &mut faults));
+            add_faults(faults, entries, node.span, trail, problems);
         }
         record
     }
 
-    fn refuse_unknown(
+    pub(super) fn refuse_unknown(
         &self,
-        entries: &[(Key, Node)],
+        key: &Key,
         trail: &Trail<'_>,
-        surroundings: &Surroundings<'_>,
+        others: &[&'static str],
         problems: &mut Problems,
     ) {
-        for (key, _) in entries {
-            let name = key.name.as_str();
-            if self.field(name).is_none() && !surroundings.others.contains(&name) {
-                let problem = problems.add(&trail.field(name), key.span, "unknown field");
-                let known =
-                    self.fields.iter().map(|field| field.name).chain(surroundings.others.iter().copied());
-                problem.suggestion = nearest(name, known).map(|name| format!("did you mean '{name}'?"));
-            }
-        }
-    }
-
-    fn test_checks(
-        &self,
-        record: &Value,
-        entries: &[(Key, Node)],
-        span: Span,
-        trail: &Trail<'_>,
-        problems: &mut Problems,
-    ) {
-        let mut faults = Faults::default();
-        for check in &self.checks {
-            check.test(record, &mut faults);
-        }
-        for (field, message) in faults.0 {
-            match field {
-                None => {
-                    problems.add_entity(trail, span, message);
-                }
-                Some(field) => add_below(entries, span, trail, &field, &message, problems),
-            }
-        }
+        let problem = problems.add(&trail.field(&key.name), key.span, "unknown field");
+        let known = self.fields.iter().map(|field| field.name).chain(others.iter().copied());
+        problem.suggestion = nearest(&key.name, known).map(|name| format!("did you mean '{name}'?"));
     }
 
     /// The entries with older spellings replaced, or `None` when there are none.
-    fn expand_shorthands(
+    pub(super) fn expand_shorthands(
         &self,
         entries: &[(Key, Node)],
         trail: &Trail<'_>,
@@ -144,11 +108,34 @@ pub(crate) struct Surroundings<'a> {
     pub given: Option<&'a str>,
 }
 
-fn refuse_given(entry: Option<&(Key, Node)>, trail: &Trail<'_>, problems: &mut Problems) -> Value {
+/// Whether something is worse than a warning.
+pub(super) fn has_errors(problems: &[Problem]) -> bool {
+    problems.iter().any(|problem| problem.severity == crate::Severity::Error)
+}
+
+/// Notes what checks have found about a record.
+pub(super) fn add_faults(
+    faults: Faults,
+    entries: &[(Key, Node)],
+    span: Span,
+    trail: &Trail<'_>,
+    problems: &mut Problems,
+) {
+    for (field, message) in faults.0 {
+        match field {
+            None => {
+                problems.add_entity(trail, span, message);
+            }
+            Some(field) => add_below(entries, span, trail, &field, &message, problems),
+        }
+    }
+}
+
+/// Refuses the field whose value follows from where the record stands.
+pub(super) fn refuse_given(entry: Option<&(Key, Node)>, trail: &Trail<'_>, problems: &mut Problems) {
     if let Some((key, node)) = entry.filter(|(_, node)| !node.is_null()) {
         problems.add(&trail.field(&key.name), node.span, "value must be null");
     }
-    Value::Null
 }
 
 /// Puts `node` under the dotted `target`; returns the value that was there already if it differs.
@@ -201,7 +188,12 @@ fn add_below(
 }
 
 impl Field {
-    fn validate(
+    /// Whether leaving it out is wrong.
+    pub(super) fn is_missed(&self) -> bool {
+        self.required && self.default.is_none() && !matches!(self.element.kind, Kind::Record(_))
+    }
+
+    pub(super) fn validate(
         &self,
         entry: Option<&(Key, Node)>,
         parent: Span,
@@ -248,7 +240,7 @@ impl Element {
         }
         let before = problems.list.len();
         let value = self.typed(node, trail, problems);
-        if problems.list[before..].iter().any(|problem| problem.severity == crate::Severity::Error) {
+        if has_errors(&problems.list[before..]) {
             return value;
         }
         for rule in &self.rules {

@@ -56,6 +56,12 @@ impl Headers {
         self.present = 0;
     }
 
+    /// Gives memory back that is not in use, for a list that is kept for long.
+    pub fn shrink(&mut self) {
+        self.arena.shrink_to_fit();
+        self.entries.shrink_to_fit();
+    }
+
     /// How many fields there are.
     #[inline]
     pub fn len(&self) -> usize {
