@@ -3,6 +3,7 @@
 //! The configuration is a declarative document as users write it; the request is a raw HTTP/1.1 message. Instances
 //! run by priority and then in the order of the document, all of them on every request, as if each were global.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,7 @@ use crate::guard::{Instead, Nowhere};
 use crate::reply::Body;
 use crate::room::{Definition, Phase, Phases};
 use crate::services::{Services, Worker};
+use crate::sessions::{Admission, Session, SessionRecord};
 use crate::usage;
 use crate::views::{Access, BodyFilter, BodyMode, HeaderFilter, Log, Rewrite};
 
@@ -382,6 +384,39 @@ impl Harness {
             .map(|(slot, instance)| (slot, instance.room.as_ref()))
     }
 
+    /// Begins a session of layer 4 on the first route, with what rooms want to be held meanwhile. None if one refuses it.
+    ///
+    /// # Panics
+    /// If there is no route.
+    #[must_use]
+    pub fn begin_session(&self) -> Option<(Session, Vec<Box<dyn Any>>)> {
+        let session = Session {
+            client: self.peer,
+            listener: SocketAddr::from(([127, 0, 0, 1], 9000)),
+            tls: None,
+            matched: self.routes.first().expect("the document has a route").clone(),
+            started: Instant::now(),
+            started_ms: self.clock.now_ms(),
+            worker: self.worker.index,
+        };
+        let mut held = Vec::new();
+        for (_, room) in self.rooms(Phase::Session) {
+            match room.admit(&session) {
+                Admission::Pass => {}
+                Admission::Hold(what) => held.push(what),
+                Admission::Refuse => return None,
+            }
+        }
+        Some((session, held))
+    }
+
+    /// Reports a session of layer 4 that has ended.
+    pub fn end_session(&self, session: &Session, record: &SessionRecord<'_>) {
+        for (_, room) in self.rooms(Phase::SessionLog) {
+            room.log_session(session, record);
+        }
+    }
+
     fn access(&self, exchange: &mut Exchange, body: &[u8]) -> bool {
         for (slot, room) in self.rooms(Phase::Access) {
             let mut flow = room.access(&mut Access::new(exchange, slot));
@@ -422,10 +457,13 @@ impl Harness {
         let tries = exchange.record.tries.len();
         exchange.reply.clear();
         exchange.reply.status = if tries == 0 { 503 } else { 502 };
-        if tries > 0 && tries == self.targets.len() {
-            return true;
-        }
-        let why = if self.targets.is_empty() { Nowhere::NoTarget } else { Nowhere::Barred };
+        let trouble = exchange.record.tries.last().and_then(|attempt| attempt.trouble);
+        let why = match trouble {
+            None if self.targets.is_empty() => Nowhere::NoTarget,
+            Some(Trouble::Unreachable) if tries == self.targets.len() => Nowhere::Unreachable,
+            Some(_) if tries == self.targets.len() => return true,
+            _ => Nowhere::Barred,
+        };
         let guard = exchange.guard.take();
         let instead = guard.and_then(|guard| guard.stand_in(&mut Access::apart(exchange), why));
         instead != Some(Instead::SentElsewhere)

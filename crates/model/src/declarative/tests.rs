@@ -63,7 +63,7 @@ crate::entity! {
 const HTTP: &[&str] = &["grpc", "grpcs", "http", "https"];
 
 fn plugin(name: &'static str, config: RecordSchema, scopes: Scopes) -> PluginSchema {
-    PluginSchema { name, priority: 1, config, scopes, protocols: HTTP }
+    PluginSchema { name, priority: 1, config, scopes, protocols: HTTP, streams: &[] }
 }
 
 /// A schema with free fields.
