@@ -3,7 +3,6 @@
 //! The configuration is a declarative document as users write it; the request is a raw HTTP/1.1 message. Instances
 //! run by priority and then in the order of the document, all of them on every request, as if each were global.
 
-use std::any::Any;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,9 +22,10 @@ use crate::guard::{Instead, Nowhere};
 use crate::reply::Body;
 use crate::room::{Definition, Phase, Phases};
 use crate::services::{Services, Worker};
-use crate::sessions::{Admission, Session, SessionRecord};
 use crate::usage;
 use crate::views::{Access, BodyFilter, BodyMode, HeaderFilter, Log, Rewrite};
+
+mod sessions;
 
 /// The time the harness's clock shows at first: 2026-01-01 00:00:00 UTC, in milliseconds.
 pub const START_MS: u64 = 1_767_225_600_000;
@@ -382,39 +382,6 @@ impl Harness {
         instances
             .filter(move |(_, instance)| instance.runs.contains(&phase))
             .map(|(slot, instance)| (slot, instance.room.as_ref()))
-    }
-
-    /// Begins a session of layer 4 on the first route, with what rooms want to be held meanwhile. None if one refuses it.
-    ///
-    /// # Panics
-    /// If there is no route.
-    #[must_use]
-    pub fn begin_session(&self) -> Option<(Session, Vec<Box<dyn Any>>)> {
-        let session = Session {
-            client: self.peer,
-            listener: SocketAddr::from(([127, 0, 0, 1], 9000)),
-            tls: None,
-            matched: self.routes.first().expect("the document has a route").clone(),
-            started: Instant::now(),
-            started_ms: self.clock.now_ms(),
-            worker: self.worker.index,
-        };
-        let mut held = Vec::new();
-        for (_, room) in self.rooms(Phase::Session) {
-            match room.admit(&session) {
-                Admission::Pass => {}
-                Admission::Hold(what) => held.push(what),
-                Admission::Refuse => return None,
-            }
-        }
-        Some((session, held))
-    }
-
-    /// Reports a session of layer 4 that has ended.
-    pub fn end_session(&self, session: &Session, record: &SessionRecord<'_>) {
-        for (_, room) in self.rooms(Phase::SessionLog) {
-            room.log_session(session, record);
-        }
     }
 
     fn access(&self, exchange: &mut Exchange, body: &[u8]) -> bool {
