@@ -236,6 +236,10 @@ fn speaks(route: &Route) -> Speaks {
         Speaks::Https
     } else if lists("grpc") {
         Speaks::Grpc
+    } else if lists("ws") {
+        Speaks::WebSocket
+    } else if lists("wss") {
+        Speaks::SecureWebSocket
     } else {
         Speaks::Grpcs
     }
