@@ -11,7 +11,6 @@ import os
 import queue
 import sys
 import threading
-import time
 import traceback
 
 import grpc
@@ -46,22 +45,11 @@ class Origin:
         self.server = grpc.server(threads, options=OPTIONS)
         generic = grpc.method_handlers_generic_handler("check.Calls", handlers)
         self.server.add_generic_rpc_handlers((generic,))
-        watched = {"Unary": grpc.unary_unary_rpc_method_handler(self.unary)}
-        health = {"Check": grpc.unary_unary_rpc_method_handler(self.health)}
-        for name, methods in (("check.Watched", watched), ("grpc.health.v1.Health", health)):
-            self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
-        self.serving = True
         self.port = self.server.add_insecure_port("127.0.0.1:0")
         self.server.start()
 
     def unary(self, request, context):
         return b"re: " + request
-
-    def health(self, request, context):
-        """The gateway asks for one service; the answer is SERVING (1) or NOT_SERVING (2)."""
-        if request != b"\x0a\x0dcheck.Watched":
-            context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
-        return b"\x08\x01" if self.serving else b"\x08\x02"
 
     def count(self, request, context):
         for number in range(int(request)):
@@ -238,24 +226,6 @@ def check_compressed_messages(client, origin, address):
     squeezing = Client(address, grpc.Compression.Gzip)
     message = b"a" * 100_000
     equal(squeezing.unary("Squeezed")(message, timeout=PATIENCE), message + message)
-
-
-def check_a_service_that_says_it_does_not_serve_gets_no_calls(client, origin, address):
-    watched = client.channel.unary_unary("/check.Watched/Unary")
-
-    def code():
-        try:
-            watched(b"hello", timeout=PATIENCE)
-            return grpc.StatusCode.OK
-        except grpc.RpcError as error:
-            return error.code()
-
-    for serving, wanted in ((True, grpc.StatusCode.OK), (False, grpc.StatusCode.UNAVAILABLE), (True, grpc.StatusCode.OK)):
-        origin.serving = serving
-        end = time.monotonic() + PATIENCE
-        while code() != wanted and time.monotonic() < end:
-            time.sleep(0.02)
-        equal(code(), wanted)
 
 
 def check_an_upstream_that_is_gone(client, origin, address):

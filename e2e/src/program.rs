@@ -52,10 +52,16 @@ impl Program {
 
     /// Where its server listens.
     pub(crate) fn port(&mut self) -> Result<u16, String> {
+        self.ports()?.first().copied().ok_or_else(|| "the program has no server".to_owned())
+    }
+
+    /// Where its servers listen.
+    pub(crate) fn ports(&mut self) -> Result<Vec<u16>, String> {
         let mut line = String::new();
         self.output.read_line(&mut line).map_err(|error| error.to_string())?;
-        let port = line.trim().strip_prefix("port ").and_then(|port| port.parse().ok());
-        port.ok_or_else(|| format!("the program's server did not start: {line:?}"))
+        let ports = line.trim().strip_prefix("port ");
+        let ports = ports.and_then(|ports| ports.split(' ').map(|port| port.parse().ok()).collect());
+        ports.ok_or_else(|| format!("the program's server did not start: {line:?}"))
     }
 
     /// Lets it call through `gateway`: whether all went well, and what it says.

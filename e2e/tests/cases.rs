@@ -43,7 +43,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     for name in e2e::chaos_stories() {
         trials.push(trial(&settings, "chaos", Path::new("chaos").join(name), Settings::run_chaos));
     }
-    trials.push(trial(&settings, "grpc", settings.root.join("grpc/calls.py"), Settings::run_grpc));
+    for name in ["calls.py", "health.py"] {
+        trials.push(trial(&settings, "grpc", settings.root.join("grpc").join(name), Settings::run_grpc));
+    }
     let provider = settings.root.join("openid/provider.mjs");
     trials.push(trial(&settings, "openid", provider, Settings::run_openid));
     Ok(libtest_mimic::run(&arguments, trials).exit_code())

@@ -44,6 +44,8 @@ pub struct FromEnvironment {
     pub dns_order: engine::DnsOrder,
     /// The folder in which lists of discovered targets outlive the process, if they do.
     pub discovery_folder: Option<PathBuf>,
+    /// How old such a list may become, if not as old as it likes.
+    pub discovery_max_age: Option<Duration>,
     /// Where usage is kept, if anywhere.
     pub usage: Option<usage::Settings>,
     /// Where secrets are looked up, and how often.
@@ -103,6 +105,8 @@ pub fn from_environment(
     }
     let usage = reading.usage(&given);
     let discovery_folder = place(&given, "discovery_folder", "discovery");
+    let discovery_max_age = reading.discovery_max_age.unwrap_or(engine::DISCOVERY_MAX_AGE);
+    let discovery_max_age = Some(discovery_max_age).filter(|age| !age.is_zero());
     let Reading { settings, servers: dns_servers, order: dns_order, secrets, .. } = reading;
     Ok(FromEnvironment {
         settings,
@@ -111,6 +115,7 @@ pub fn from_environment(
         dns_servers,
         dns_order,
         discovery_folder,
+        discovery_max_age,
         usage,
         secrets,
         given,
@@ -146,6 +151,8 @@ struct Reading {
     settings: Settings,
     servers: Vec<std::net::SocketAddr>,
     order: engine::DnsOrder,
+    /// Zero is none.
+    discovery_max_age: Option<Duration>,
     usage_interval: Option<Duration>,
     usage_retention_days: Option<u32>,
     secrets: Secrets,
@@ -203,6 +210,12 @@ impl Reading {
             },
             "discovery_folder" if value.is_empty() => self.wrong(name, value, "the path of a folder"),
             "discovery_folder" => {}
+            "discovery_max_age" => {
+                self.discovery_max_age = duration(value);
+                if self.discovery_max_age.is_none() {
+                    self.wrong(name, value, "a time such as 24h, or 0 for any age");
+                }
+            }
             _ => return self.apply_own(settings, name, value) || self.apply_usage(name, value),
         }
         true
@@ -473,6 +486,11 @@ mod tests {
         let both = [("KONG_PREFIX", "/var/lib/biplane"), ("KONG_DISCOVERY_FOLDER", "/data/lists")];
         assert_eq!(folder(&both), Some("/data/lists".into()));
         assert!(read(&[("KONG_DISCOVERY_FOLDER", "")]).is_err());
+        let max_age = |variables: &[(&str, &str)]| read(variables).map(|all| all.discovery_max_age);
+        assert_eq!(max_age(&[]), Ok(Some(Duration::from_secs(24 * 3600))));
+        assert_eq!(max_age(&[("KONG_DISCOVERY_MAX_AGE", "90m")]), Ok(Some(Duration::from_secs(5400))));
+        assert_eq!(max_age(&[("KONG_DISCOVERY_MAX_AGE", "0")]), Ok(None));
+        assert!(max_age(&[("KONG_DISCOVERY_MAX_AGE", "soon")]).is_err());
     }
 
     #[test]

@@ -263,6 +263,7 @@ pub fn resolver(environment: &FromEnvironment) -> std::io::Result<Arc<Resolver>>
         servers: environment.dns_servers.clone(),
         order: environment.dns_order.clone(),
         lists: environment.discovery_folder.clone(),
+        lists_max_age: environment.discovery_max_age,
         ..DnsSettings::default()
     })
 }

@@ -150,6 +150,15 @@ fn a_gateway_starts_while_its_registry_is_away() {
         assert!(fetch(&admin, "/status").contains("\"restored\":false"));
     });
     assert!(asked > 0);
+    drop(gateway);
+    registry.kill();
+    let gateway = Gateway::start(Path::new(BINARY), &folder, |command| {
+        command.arg(&file).args(["--proxy-listen", "127.0.0.1:0"]);
+        command.env("KONG_PREFIX", folder.path("")).env("KONG_DISCOVERY_MAX_AGE", "1ms");
+    });
+    assert!(gateway.has_said("targets of the last run are too old to be used"));
+    let status = fetch(&gateway.admin.to_string(), "/status");
+    assert!(status.contains("\"expired\":true") && status.contains("\"targets\":0"), "{status}");
 }
 
 #[test]

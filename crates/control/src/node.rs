@@ -117,6 +117,7 @@ fn source(report: &SourceReport) -> Value {
         "targets": report.targets,
         "age": report.age.map(|age| age.as_secs()),
         "restored": report.restored,
+        "expired": report.expired,
         "problem": report.trouble,
     })
 }

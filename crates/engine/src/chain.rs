@@ -18,7 +18,7 @@ pub type Instances = [Arc<dyn Phases>];
 #[derive(Default)]
 pub struct Chain {
     slots: Vec<Slot>,
-    by_phase: [Vec<u16>; Phase::ALL.len()],
+    by_phase: [Vec<u16>; Phase::OF_REQUESTS.len()],
 }
 
 /// One plugin in a chain: where its configuration comes from, most specific first (kong.md 1.9).
@@ -40,11 +40,13 @@ pub enum Tier {
 impl Chain {
     /// A chain of `slots`, which are in execution order; `runs` tells the phases of a slot's number.
     pub fn new(slots: Vec<Slot>, runs: impl Fn(u16) -> &'static [Phase]) -> Self {
-        let mut by_phase: [Vec<u16>; Phase::ALL.len()] = Default::default();
+        let mut by_phase: [Vec<u16>; Phase::OF_REQUESTS.len()] = Default::default();
         for (index, slot) in slots.iter().enumerate() {
             let index = u16::try_from(index).expect("a chain has fewer slots than there are plugins");
             for phase in runs(slot.number) {
-                by_phase[*phase as usize].push(index);
+                if let Some(slots) = by_phase.get_mut(*phase as usize) {
+                    slots.push(index);
+                }
             }
         }
         Self { slots, by_phase }

@@ -9,7 +9,7 @@ use model::entity::{Route, Service};
 use model::{Config, PluginRow, Problem};
 use plugin::build::{Build, Shared};
 use plugin::exchange::Matched;
-use plugin::{Definition, Phases, Services};
+use plugin::{Definition, Phase, Phases, Services};
 use uuid::Uuid;
 
 use crate::balance::Balancers;
@@ -21,7 +21,7 @@ use crate::health::Checks;
 use crate::route::Router;
 use crate::snapshot::{CompiledRoute, CompiledService, Plan, Snapshot, Speaks, Versions};
 use crate::stream;
-use crate::stream::demands::{Layer, layer_of};
+use crate::stream::demands::{Layer, layer, layer_of};
 use crate::tls::{Keeper, Terminator, Trust};
 use crate::unsupported::{at, unsupported};
 
@@ -67,7 +67,7 @@ impl Compiler<'_> {
         let checks = Checks::compile(config, &balancers, self.tls, certificates, &mut problems);
         let shared = Shared::default();
         let instances = self.build_plugins(config, &matched, &shared, &mut problems);
-        let streams = stream::Routes::compile(config, routable(config), self.services, &mut problems);
+        let streams = self.compile_streams(config, &instances, &mut problems);
         let of_requests = routable(config).filter(|(_, route)| layer_of(route) == Layer::Requests);
         let router = Router::compile(of_requests).map_err(|(ordinal, message)| {
             let entity = config.routes[ordinal].id;
@@ -81,7 +81,7 @@ impl Compiler<'_> {
                 return Err(problems);
             }
         };
-        let plugins = Plugins::new(self.definitions, config);
+        let plugins = Plugins::new(self.definitions, config, Layer::Requests);
         let detours = detour::compile(config, &shared, &balancers, &trusts);
         let mut services = CompiledServices::new(config, &balancers, &trusts);
         let mut chains = Chains::new(&plugins);
@@ -109,6 +109,24 @@ impl Compiler<'_> {
             terminator,
             config: owned,
         })
+    }
+
+    fn compile_streams(
+        &self,
+        config: &Config,
+        instances: &[Arc<dyn Phases>],
+        problems: &mut Vec<Problem>,
+    ) -> stream::Routes {
+        let mut routes = routable(config).filter(|(_, route)| layer_of(route) == Layer::Streams).peekable();
+        if routes.peek().is_none() {
+            return stream::Routes::default();
+        }
+        let plugins = Plugins::new(self.definitions, config, Layer::Streams);
+        let rooms = |route: &Route| {
+            let of = |phase| plugins.rooms(phase, route, instances);
+            stream::Rooms { admitting: of(Phase::Session), logging: of(Phase::SessionLog) }
+        };
+        stream::Routes::compile(config, routes, rooms, self.services, problems)
     }
 
     fn prepare_tls(&self, config: &Config, problems: &mut Vec<Problem>) -> (Terminator, Trusts) {
@@ -245,12 +263,16 @@ fn speaks(route: &Route) -> Speaks {
         Speaks::Https
     } else if lists("grpc") {
         Speaks::Grpc
+    } else if lists("ws") {
+        Speaks::WebSocket
+    } else if lists("wss") {
+        Speaks::SecureWebSocket
     } else {
         Speaks::Grpcs
     }
 }
 
-/// The plugin rows of a configuration, sorted by what they apply to.
+/// The plugin rows of a configuration that run on one layer, sorted by what they apply to.
 struct Plugins<'a> {
     definitions: AHashMap<&'a str, &'static dyn Definition>,
     /// Names in use, in execution order; the position is the slot's number.
@@ -278,10 +300,13 @@ struct Rows {
 }
 
 impl<'a> Plugins<'a> {
-    fn new(definitions: &'a [&'static dyn Definition], config: &'a Config) -> Self {
+    fn new(definitions: &'a [&'static dyn Definition], config: &'a Config, of: Layer) -> Self {
         let members = members_by_group(config);
         let mut by_name: AHashMap<&str, Rows> = AHashMap::new();
         for (instance, row) in offering(500, enabled(config)).enumerate() {
+            if !row.protocols.iter().any(|protocol| layer(protocol) == of) {
+                continue;
+            }
             let instance = u32::try_from(instance).unwrap_or(u32::MAX);
             by_name.entry(row.name.as_str()).or_default().add(row, instance, &members);
         }
@@ -329,6 +354,21 @@ impl<'a> Chains<'a> {
         }
         let shared = self.by_service.entry(service);
         shared.or_insert_with(|| Arc::new(self.plugins.chain(None, service))).clone()
+    }
+}
+
+impl Plugins<'_> {
+    /// What runs in a phase of the sessions of a route. Nobody is known there, so that only rows for everybody count.
+    fn rooms(&self, phase: Phase, route: &Route, instances: &[Arc<dyn Phases>]) -> Box<[Arc<dyn Phases>]> {
+        let (route, service) = (Some(route.id), route.service.map(|reference| reference.0));
+        let runs = |name: &&&str| {
+            self.definitions.get(**name).is_some_and(|definition| definition.runs().contains(&phase))
+        };
+        let room = |name: &&str| match self.by_name[*name].tiers(route, service).last() {
+            Some(Tier::Fixed(instance)) => instances.get(*instance as usize).cloned(),
+            _ => None,
+        };
+        self.names.iter().filter(runs).filter_map(room).collect()
     }
 }
 

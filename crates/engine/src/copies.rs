@@ -102,7 +102,7 @@ impl CopiedRequest for Copy {
         Box::pin(async move {
             let answer = tokio::time::timeout(bounds.timeout, self.ask(to, bounds)).await;
             answer.unwrap_or(Err(Failure::UpstreamTimeout)).map_err(|failure| match failure {
-                Failure::UpstreamTimeout => "timeout",
+                Failure::ConnectTimeout | Failure::UpstreamTimeout => "timeout",
                 Failure::ResponseTooLarge => "too large",
                 _ => "failed",
             })

@@ -105,7 +105,7 @@ pub fn plan_again<'s>(
     }
 }
 
-/// How a request is carried that found nobody to ask: as its guard says; none if that has answered.
+/// How a request is carried that has reached nobody: as its guard says; none if that has answered.
 ///
 /// # Errors
 /// The failure that has brought it here, if there is no guard or it has nothing to say.
@@ -113,11 +113,10 @@ pub fn plan_instead<'s>(
     exchange: &mut Exchange,
     snapshot: &'s Snapshot,
     route: &'s CompiledRoute,
-    failure: Failure,
+    (failure, why): (Failure, Nowhere),
 ) -> Result<Option<&'s Plan>, Failure> {
     let guard = exchange.guard.take().ok_or(failure)?;
     let went = exchange.detour.clone();
-    let why = if failure == Failure::Barred { Nowhere::Barred } else { Nowhere::NoTarget };
     if guard.stand_in(&mut Access::apart(exchange), why).ok_or(failure)? == Instead::Answered {
         return Ok(None);
     }

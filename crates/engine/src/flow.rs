@@ -225,10 +225,11 @@ async fn prepare(parts: &mut Parts<'_>, snapshot: &Snapshot) -> Result<Outcome, 
     route.chain.settle(&mut parts.work.exchange);
     let plan = detour::plan(parts, snapshot, route)?;
     let failure = match proxy(parts, route, plan).await {
-        Err(failure) if failure.found_nobody() => failure,
-        outcome => return outcome.map(Outcome::Proxied),
+        Ok(upstream) => return Ok(Outcome::Proxied(upstream)),
+        Err(failure) => failure,
     };
-    match detour::plan_instead(&mut parts.work.exchange, snapshot, route, failure)? {
+    let why = failure.nowhere().ok_or(failure)?;
+    match detour::plan_instead(&mut parts.work.exchange, snapshot, route, (failure, why))? {
         // Apart, so that requests that get through stay small.
         Some(plan) => Box::pin(proxy(parts, route, plan)).await.map(Outcome::Proxied),
         None => Ok(Outcome::Answered),

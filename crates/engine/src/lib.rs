@@ -63,6 +63,7 @@ mod websocket;
 
 pub use bounds::variables as variables_of_bounds;
 pub use caught::report_panics;
+pub use discovery::MAX_AGE as DISCOVERY_MAX_AGE;
 pub use dns::{DnsSettings, Order as DnsOrder, Resolver};
 pub use gateway::{Gateway, StartError};
 pub use listen::{Address, Bound, Carries, Inherited, Listener};

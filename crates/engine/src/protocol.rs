@@ -6,7 +6,7 @@ use std::time::Duration;
 use plugin::Exchange;
 use plugin::exchange::{Client, Scheme};
 use plugin::reply::Body;
-use wire::{Headers, Known, Version};
+use wire::{Headers, Known, Upgrade, Version};
 
 use crate::respond::Failure;
 use crate::route::split_host;
@@ -46,6 +46,17 @@ pub fn refuse(exchange: &mut Exchange, route: &CompiledRoute) -> bool {
         Speaks::Http => return false,
         Speaks::Https if exchange.scheme == Scheme::Https => return false,
         Speaks::Https => demand_tls(exchange, route),
+        Speaks::WebSocket | Speaks::SecureWebSocket => {
+            if route.speaks == Speaks::SecureWebSocket && exchange.scheme != Scheme::Https {
+                demand_tls(exchange, route);
+            } else if exchange.request.upgrade != Some(Upgrade::WebSocket) {
+                message(exchange, 426, "Please use WebSocket protocol");
+                exchange.reply.headers.set("Connection", b"Upgrade");
+                exchange.reply.headers.set("Upgrade", b"websocket");
+            } else {
+                return false;
+            }
+        }
         Speaks::Grpc | Speaks::Grpcs => {
             if !is_grpc(&exchange.request.headers) {
                 message(exchange, 415, "Non-gRPC request matched gRPC route");

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use plugin::Exchange;
+use plugin::guard::Nowhere;
 use plugin::reply::Body;
 use wire::{Headers, Known, Limit, Reject};
 
@@ -71,7 +72,9 @@ pub enum Failure {
     },
     /// No connection to the upstream came about.
     ConnectRefused,
-    /// The upstream was too slow to connect, to take the request or to answer.
+    /// The upstream was too slow to connect.
+    ConnectTimeout,
+    /// The upstream was too slow to take the request or to answer.
     UpstreamTimeout,
     /// The upstream closed or broke the connection before its response.
     UpstreamClosed,
@@ -120,7 +123,7 @@ impl Failure {
             | Self::UpstreamClosed
             | Self::UpstreamMalformed { .. }
             | Self::ResponseTooLarge => 502,
-            Self::UpstreamTimeout => 504,
+            Self::ConnectTimeout | Self::UpstreamTimeout => 504,
         }
     }
 
@@ -158,9 +161,15 @@ impl Failure {
         }
     }
 
-    /// There was nobody that the request could go to.
-    pub fn found_nobody(self) -> bool {
-        matches!(self, Self::NoPeer | Self::Barred | Self::NameResolution)
+    /// Why the request has reached nobody, and so has been sent to nobody; none if it was.
+    pub fn nowhere(self) -> Option<Nowhere> {
+        match self {
+            Self::Barred => Some(Nowhere::Barred),
+            Self::NoPeer | Self::NameResolution => Some(Nowhere::NoTarget),
+            Self::NoConnection { .. } => Some(Nowhere::NoConnection),
+            Self::ConnectRefused | Self::ConnectTimeout => Some(Nowhere::Unreachable),
+            _ => None,
+        }
     }
 
     /// The failure came from an upstream that was asked: the response counts as proxied (kong.md 3.5).
@@ -168,6 +177,7 @@ impl Failure {
         matches!(
             self,
             Self::ConnectRefused
+                | Self::ConnectTimeout
                 | Self::UpstreamTimeout
                 | Self::UpstreamClosed
                 | Self::UpstreamMalformed { .. }

@@ -104,6 +104,10 @@ pub enum Speaks {
     Grpc,
     /// gRPC over TLS.
     Grpcs,
+    /// WebSocket, with or without TLS.
+    WebSocket,
+    /// WebSocket over TLS.
+    SecureWebSocket,
 }
 
 /// The versions of HTTP that are spoken to a service.
@@ -174,7 +178,7 @@ pub struct Plan {
 impl Plan {
     /// How `service` is reached through `balancer`, believing whom `trust` says. Not for the data path.
     pub fn new(service: &Service, balancer: Arc<Balancer>, trust: Option<Arc<Trust>>) -> Self {
-        let tls = matches!(service.protocol.as_str(), "https" | "grpcs");
+        let tls = matches!(service.protocol.as_str(), "https" | "grpcs" | "wss");
         Self {
             balancer,
             scheme: if tls { Scheme::Https } else { Scheme::Http },

@@ -33,6 +33,10 @@ pub enum Nowhere {
     Barred,
     /// There is no target that could take it: none is healthy, none is known, or no name resolves.
     NoTarget,
+    /// There are as many connections to its target as its upstream allows, and none has become free in time.
+    NoConnection,
+    /// No connection to a target came about, however often that was tried.
+    Unreachable,
 }
 
 /// What becomes of a request that goes nowhere.

@@ -25,6 +25,8 @@ use crate::services::{Services, Worker};
 use crate::usage;
 use crate::views::{Access, BodyFilter, BodyMode, HeaderFilter, Log, Rewrite};
 
+mod sessions;
+
 /// The time the harness's clock shows at first: 2026-01-01 00:00:00 UTC, in milliseconds.
 pub const START_MS: u64 = 1_767_225_600_000;
 
@@ -422,10 +424,13 @@ impl Harness {
         let tries = exchange.record.tries.len();
         exchange.reply.clear();
         exchange.reply.status = if tries == 0 { 503 } else { 502 };
-        if tries > 0 && tries == self.targets.len() {
-            return true;
-        }
-        let why = if self.targets.is_empty() { Nowhere::NoTarget } else { Nowhere::Barred };
+        let trouble = exchange.record.tries.last().and_then(|attempt| attempt.trouble);
+        let why = match trouble {
+            None if self.targets.is_empty() => Nowhere::NoTarget,
+            Some(Trouble::Unreachable) if tries == self.targets.len() => Nowhere::Unreachable,
+            Some(_) if tries == self.targets.len() => return true,
+            _ => Nowhere::Barred,
+        };
         let guard = exchange.guard.take();
         let instead = guard.and_then(|guard| guard.stand_in(&mut Access::apart(exchange), why));
         instead != Some(Instead::SentElsewhere)

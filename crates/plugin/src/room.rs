@@ -11,9 +11,10 @@ pub use model::Scopes;
 use crate::admin::Endpoint;
 use crate::build::{Build, BuildError};
 use crate::flow::Flow;
+use crate::sessions::{Admission, Session, SessionRecord};
 use crate::views::{Access, BodyFilter, HeaderFilter, Log, Rewrite};
 
-/// The phases of a request, in order.
+/// The phases of a request, in order, and those of a session on layer 4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Before routing; only globally configured instances run.
@@ -26,11 +27,16 @@ pub enum Phase {
     BodyFilter,
     /// The response is finished, or given up.
     Log,
+    /// A session on layer 4 is about to begin: its route is known, and nothing has been sent to anybody.
+    Session,
+    /// A session on layer 4 has ended.
+    SessionLog,
 }
 
 impl Phase {
-    /// All phases in order.
-    pub const ALL: [Self; 5] = [Self::Rewrite, Self::Access, Self::HeaderFilter, Self::BodyFilter, Self::Log];
+    /// The phases of a request.
+    pub const OF_REQUESTS: [Self; 5] =
+        [Self::Rewrite, Self::Access, Self::HeaderFilter, Self::BodyFilter, Self::Log];
 }
 
 /// What a room does. Only the phases named in [`Plugin::RUNS`] are called.
@@ -47,6 +53,12 @@ pub trait Phases: Send + Sync + 'static {
     fn body_filter(&self, _cx: &mut BodyFilter<'_>) {}
     /// Report what happened. Must not block.
     fn log(&self, _cx: &Log<'_>) {}
+    /// Decide about a session on layer 4, at once.
+    fn admit(&self, _session: &Session) -> Admission {
+        Admission::Pass
+    }
+    /// Report what a session on layer 4 was. Must not block.
+    fn log_session(&self, _session: &Session, _record: &SessionRecord<'_>) {}
 }
 
 /// What a room is: its facts, its configuration, and how to make it ready to run.
@@ -59,8 +71,10 @@ pub trait Plugin: Phases + Sized {
     const RUNS: &'static [Phase];
     /// What it may be attached to besides the whole gateway.
     const SCOPES: Scopes;
-    /// Protocols it may run on.
+    /// Protocols it runs on, unless the configuration names some of them.
     const PROTOCOLS: &'static [&'static str] = &["grpc", "grpcs", "http", "https"];
+    /// Protocols of layer 4 that it runs on where the configuration names them.
+    const STREAMS: &'static [&'static str] = &[];
     /// The user's page, in Markdown: `include_str!("doc.md")`.
     const DOC: &'static str;
     /// Endpoints it adds to the Admin API.
@@ -151,6 +165,7 @@ impl<P: Plugin> Definition for Entry<P> {
             config,
             scopes: P::SCOPES,
             protocols: P::PROTOCOLS,
+            streams: P::STREAMS,
         }
     }
 

@@ -11,8 +11,9 @@ use wire::h1::encode;
 use wire::{Field, Headers, Known};
 
 use crate::detour::Detour;
-use crate::exchange::{Exchange, Record, Source, Try};
+use crate::exchange::{Exchange, Record, Source, Tls, Try};
 use crate::identity::Caller;
+use crate::sessions::{Session, SessionRecord};
 use crate::views::Log;
 
 /// The id of the one implicit workspace (kong.md 1.8).
@@ -90,6 +91,52 @@ pub fn write(log: &Log<'_>, out: &mut Vec<u8>) {
     for (name, value) in exchange.log_fields.iter() {
         member(out, name, value);
     }
+    write_workspace(out);
+}
+
+/// Appends the log object of a session on layer 4, without a line end.
+pub fn write_session(session: &Session, record: &SessionRecord<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"session\":{");
+    if let Some(tls) = &session.tls {
+        out.extend_from_slice(b"\"tls\":");
+        write_tls(tls, out);
+        out.push(b',');
+    }
+    out.extend_from_slice(b"\"received\":");
+    number(out, record.received);
+    out.extend_from_slice(b",\"sent\":");
+    number(out, record.sent);
+    out.extend_from_slice(b",\"status\":");
+    number(out, u64::from(record.end.code()));
+    out.extend_from_slice(b",\"server_port\":");
+    number(out, u64::from(session.listener.port()));
+    // What a client is sent comes from the upstream, and the other way round.
+    out.extend_from_slice(b"},\"upstream\":{\"received\":");
+    number(out, record.sent);
+    out.extend_from_slice(b",\"sent\":");
+    number(out, record.received);
+    let total = millis(record.finished.saturating_duration_since(session.started));
+    let own = record.tries.first().map_or(total, |first| first.started_ms.saturating_sub(session.started_ms));
+    out.extend_from_slice(b"},\"latencies\":{\"kong\":");
+    number(out, own.min(total));
+    out.extend_from_slice(b",\"session\":");
+    number(out, total);
+    out.push(b'}');
+    write_tries(record.tries, out);
+    out.extend_from_slice(b",\"route\":");
+    out.extend_from_slice(session.matched.route_json.as_bytes());
+    if let Some(service) = &session.matched.service_json {
+        out.extend_from_slice(b",\"service\":");
+        out.extend_from_slice(service.as_bytes());
+    }
+    out.extend_from_slice(b",\"client_ip\":\"");
+    encode::address(out, session.client.ip());
+    out.extend_from_slice(b"\",\"started_at\":");
+    number(out, session.started_ms);
+    write_workspace(out);
+}
+
+fn write_workspace(out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"workspace\":\"");
     out.extend_from_slice(WORKSPACE_ID.as_bytes());
     out.extend_from_slice(b"\",\"workspace_name\":\"default\"}");
@@ -117,16 +164,21 @@ fn write_request(exchange: &Exchange, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"size\":");
     number(out, exchange.record.request_bytes);
     if let Some(tls) = &exchange.client.tls {
-        out.extend_from_slice(b",\"tls\":{\"version\":\"");
-        out.extend_from_slice(tls.version.as_bytes());
-        out.extend_from_slice(b"\",\"cipher\":\"");
-        out.extend_from_slice(tls.cipher.as_bytes());
-        out.extend_from_slice(b"\",\"client_verify\":\"");
-        let (word, reason) = tls.client_verify();
-        out.extend_from_slice(word.as_bytes());
-        out.extend_from_slice(reason.as_bytes());
-        out.extend_from_slice(b"\"}");
+        out.extend_from_slice(b",\"tls\":");
+        write_tls(tls, out);
     }
+}
+
+fn write_tls(tls: &Tls, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"version\":\"");
+    out.extend_from_slice(tls.version.as_bytes());
+    out.extend_from_slice(b"\",\"cipher\":\"");
+    out.extend_from_slice(tls.cipher.as_bytes());
+    out.extend_from_slice(b"\",\"client_verify\":\"");
+    let (word, reason) = tls.client_verify();
+    out.extend_from_slice(word.as_bytes());
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\"}");
 }
 
 fn write_upstream(exchange: &Exchange, out: &mut Vec<u8>) {

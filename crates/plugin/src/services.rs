@@ -49,6 +49,8 @@ pub struct SourceReport {
     pub age: Option<Duration>,
     /// The list is of the last run: in this one the source has given none yet.
     pub restored: bool,
+    /// That of the last run is too old to be used, and the source has given no other.
+    pub expired: bool,
     /// Why it gives none.
     pub trouble: Option<String>,
 }

@@ -1,13 +1,67 @@
-//! Counts of sessions on layer 4. No room sees a session; the engine counts, and who shows metrics finds the counts
+//! Sessions on layer 4, as rooms see them, and counts of them: the engine counts, and who shows metrics finds the counts
 //! with [`Services::all_kept`](crate::Services::all_kept).
 
+use std::any::Any;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::exchange::{Matched, Tls, Try};
+
+/// A session on layer 4: a connection, or the datagrams of one client.
+#[derive(Debug)]
+pub struct Session {
+    /// Who began it: the peer, or whom a trusted peer makes the connection for.
+    pub client: SocketAddr,
+    /// Where the connection was made to, or the datagrams are sent.
+    pub listener: SocketAddr,
+    /// What the handshake with the client came to, once there was one; none where TLS does not end here.
+    pub tls: Option<Tls>,
+    /// Its route and its service.
+    pub matched: Arc<Matched>,
+    /// When it began.
+    pub started: Instant,
+    /// The same in milliseconds since 1970.
+    pub started_ms: u64,
+    /// The worker that carries it.
+    pub worker: usize,
+}
+
+/// What came of a session.
+#[derive(Debug)]
+pub struct SessionRecord<'a> {
+    /// How it ended.
+    pub end: SessionEnd,
+    /// Bytes received from the client.
+    pub received: u64,
+    /// Bytes sent to the client.
+    pub sent: u64,
+    /// The targets that were tried, in order.
+    pub tries: &'a [Try],
+    /// When it ended.
+    pub finished: Instant,
+}
+
+/// What a room says to a session that is about to begin.
+pub enum Admission {
+    /// It may.
+    Pass,
+    /// It may, and holds this until it ends.
+    Hold(Box<dyn Any>),
+    /// It may not: the connection is closed, a datagram dropped.
+    Refuse,
+}
 
 /// How a session ended, as Kong's status codes have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionEnd {
     /// It had been carried to a service, however it ended then.
     Carried,
+    /// A plugin has refused it.
+    Refused,
+    /// The client has left before there was a target for it.
+    Left,
     /// No target could be reached.
     Unreachable,
     /// There was no target to reach, or as many connections to it as its upstream allows.
@@ -16,13 +70,15 @@ pub enum SessionEnd {
 
 impl SessionEnd {
     /// All ends, in the order of their codes.
-    pub const ALL: [Self; 3] = [Self::Carried, Self::Unreachable, Self::NoTarget];
+    pub const ALL: [Self; 5] = [Self::Carried, Self::Refused, Self::Left, Self::Unreachable, Self::NoTarget];
 
     /// The status code.
     #[must_use]
     pub fn code(self) -> u16 {
         match self {
             Self::Carried => 200,
+            Self::Refused => 403,
+            Self::Left => 499,
             Self::Unreachable => 502,
             Self::NoTarget => 503,
         }

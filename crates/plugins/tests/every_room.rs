@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plugin::Definition;
 use plugin::harness::Harness;
 use plugin::model::schema::{Element, Field, Kind, RecordSchema, Rule};
+use plugin::{Definition, Phase};
 use plugins::ROOMS;
 use serde_json::{Value, json};
 
@@ -148,6 +148,18 @@ fn priorities_scopes_and_protocols_are_kongs() {
         let mut protocols = schema.protocols.to_vec();
         protocols.sort_unstable();
         assert_eq!(json!(protocols), reference["protocols"], "{name}");
+    }
+}
+
+#[test]
+fn rooms_take_part_in_sessions_if_their_protocols_say_so() {
+    const STREAMS: [&str; 4] = ["tcp", "tls", "tls_passthrough", "udp"];
+    for room in ROOMS {
+        let (name, schema) = (room.name(), room.schema());
+        let takes_part = room.runs().iter().any(|phase| matches!(phase, Phase::Session | Phase::SessionLog));
+        let says_so = schema.all_protocols().any(|protocol| STREAMS.contains(&protocol));
+        assert_eq!(takes_part, says_so, "{name}");
+        assert!(schema.streams.iter().all(|protocol| STREAMS.contains(protocol)), "{name}");
     }
 }
 

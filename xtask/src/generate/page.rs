@@ -83,6 +83,10 @@ fn facts(room: &dyn Definition) -> String {
         format!("May be limited to: {limited}."),
         format!("Protocols: {}.", code(room.schema().protocols.to_vec())),
     ];
+    let streams = room.schema().streams;
+    if !streams.is_empty() {
+        facts.push(format!("Where `protocols` names them, also: {}.", code(streams.to_vec())));
+    }
     facts.extend(room.endpoints().iter().map(|endpoint| {
         let also = if endpoint.on_status_listener { " and of the status listener" } else { "" };
         format!("`{} {}` of the Admin API{also}.", endpoint.method, endpoint.path)
@@ -97,6 +101,8 @@ fn phase_name(phase: Phase) -> &'static str {
         Phase::HeaderFilter => "header_filter",
         Phase::BodyFilter => "body_filter",
         Phase::Log => "log",
+        Phase::Session => "beginning of a session (layer 4)",
+        Phase::SessionLog => "end of a session (layer 4)",
     }
 }
 

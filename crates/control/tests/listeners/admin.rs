@@ -314,6 +314,7 @@ fn the_status_listener_shows_health_and_metrics_only() {
         "targets": 1,
         "age": 70,
         "restored": true,
+        "expired": false,
         "problem": "no answer in time",
     });
     assert_eq!(status["discovery"], json!([source]));

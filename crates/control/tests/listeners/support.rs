@@ -158,7 +158,16 @@ impl Plane {
             let (age, trouble) = (Some(Duration::from_secs(70)), Some("no answer in time".to_owned()));
             let upstream = "u.test".to_owned();
             let (source, restored) = ("consul", true);
-            let source = SourceReport { upstream, source, up: false, targets: 1, age, restored, trouble };
+            let source = SourceReport {
+                upstream,
+                source,
+                up: false,
+                targets: 1,
+                age,
+                restored,
+                expired: false,
+                trouble,
+            };
             DiscoveryReport { sources: vec![source], ..DiscoveryReport::default() }
         });
         let (told, orders) = std::sync::mpsc::channel();

@@ -20,6 +20,8 @@ use super::{Listed, MOST_TARGETS};
 
 /// Files that are kept; beyond that, those go at a start that were written the longest ago.
 const MOST_FILES: usize = 1024;
+/// How old a list becomes before it is no longer used, unless set.
+pub const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Most bytes of a file that are read.
 const LARGEST: u64 = 4 << 20;
 /// A list that stays the same is written anew after this time, so that its age is known.
@@ -31,8 +33,10 @@ const NAMESPACE: Uuid = Uuid::from_bytes(*b"biplane-archive.");
 
 /// The folder of all lists. It is made, and looked through, when the first list wants it.
 #[derive(Clone)]
-pub(super) struct Archive {
+pub(crate) struct Archive {
     folder: Arc<Path>,
+    /// How old a list may become.
+    max_age: Option<Duration>,
     ready: Arc<Once>,
 }
 
@@ -53,12 +57,27 @@ pub(super) struct Restored {
     pub(super) list: Vec<Listed>,
     /// When its source gave it.
     pub(super) given: SystemTime,
+    /// How old it may become.
+    pub(super) max_age: Option<Duration>,
+}
+
+impl Restored {
+    /// How old it is, by the clock of the system.
+    pub(super) fn age(&self) -> Duration {
+        self.given.elapsed().unwrap_or_default()
+    }
+
+    /// Whether it is older than it may become.
+    pub(super) fn is_too_old(&self) -> bool {
+        self.max_age.is_some_and(|most| self.age() > most)
+    }
 }
 
 impl Archive {
-    /// That in `folder`, which is made when it is missing, but not the one it is in.
-    pub(super) fn new(folder: &Path) -> Self {
-        Self { folder: folder.into(), ready: Arc::new(Once::new()) }
+    /// That in `folder`, which is made when it is missing, but not the one it is in. Lists older than `max_age` are no
+    /// longer used.
+    pub fn new(folder: &Path, max_age: Option<Duration>) -> Self {
+        Self { folder: folder.into(), max_age, ready: Arc::new(Once::new()) }
     }
 
     fn make_ready(&self) {
@@ -95,7 +114,7 @@ impl Entry {
         let late = || Ok(Err(io::Error::from(io::ErrorKind::TimedOut)));
         let restored =
             match text.unwrap_or_else(|_| late()).unwrap_or_else(|error| Err(io::Error::other(error))) {
-                Ok(text) => understand(&text, &self.identity),
+                Ok(text) => understand(&text, &self.identity, self.archive.max_age),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
                 Err(error) => Err(error.to_string()),
             };
@@ -181,7 +200,7 @@ fn express(identity: &Value, list: &[Listed], given: SystemTime) -> String {
 }
 
 /// The list in `text`, which others may have written.
-fn understand(text: &[u8], identity: &Value) -> Result<Restored, String> {
+fn understand(text: &[u8], identity: &Value, max_age: Option<Duration>) -> Result<Restored, String> {
     let kept: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     if kept["of"] != *identity {
         return Err("it is another list".to_owned());
@@ -190,7 +209,7 @@ fn understand(text: &[u8], identity: &Value) -> Result<Restored, String> {
     let given = given.and_then(|given| SystemTime::UNIX_EPOCH.checked_add(given)).ok_or("it has no time")?;
     let targets = kept["targets"].as_array().filter(|targets| targets.len() <= MOST_TARGETS);
     let list: Option<Vec<Listed>> = targets.and_then(|targets| targets.iter().map(listed).collect());
-    Ok(Restored { list: list.ok_or("it holds something else than targets")?, given })
+    Ok(Restored { list: list.ok_or("it holds something else than targets")?, given, max_age })
 }
 
 fn listed(target: &Value) -> Option<Listed> {
@@ -213,9 +232,14 @@ mod tests {
     fn a_list_is_understood_as_it_was_expressed() {
         let (identity, given) = (json!({"source": "file"}), SystemTime::UNIX_EPOCH + Duration::from_secs(9));
         let text = express(&identity, &list(), given);
-        let restored = understand(text.as_bytes(), &identity).unwrap();
-        assert_eq!((restored.list, restored.given), (list(), given));
-        assert_eq!(understand(text.as_bytes(), &json!(null)).err().as_deref(), Some("it is another list"));
+        let restored = understand(text.as_bytes(), &identity, None).unwrap();
+        assert_eq!((&restored.list, restored.given), (&list(), given));
+        let other = understand(text.as_bytes(), &json!(null), None);
+        assert_eq!(other.err().as_deref(), Some("it is another list"));
+        assert!(!restored.is_too_old(), "it may be as old as it likes");
+        let is_too_old = |max_age| understand(text.as_bytes(), &identity, max_age).unwrap().is_too_old();
+        let age = restored.age();
+        assert!(is_too_old(Some(age - Duration::from_secs(1))) && !is_too_old(Some(2 * age)));
     }
 
     #[test]
@@ -233,9 +257,9 @@ mod tests {
             r#"{"of":1,"given":1,"targets":[{"host":"a","port":0,"weight":1}]}"#,
             r#"{"of":1,"given":1,"targets":[{"host":"a","port":65536,"weight":1}]}"#,
         ] {
-            assert!(understand(wrong.as_bytes(), &identity).is_err(), "{wrong}");
+            assert!(understand(wrong.as_bytes(), &identity, None).is_err(), "{wrong}");
         }
-        assert!(understand(br#"{"of":1,"given":1,"targets":[]}"#, &identity).is_ok());
+        assert!(understand(br#"{"of":1,"given":1,"targets":[]}"#, &identity, None).is_ok());
     }
 
     #[test]
@@ -250,7 +274,7 @@ mod tests {
         (0..MOST_FILES + 2).for_each(|number| write(format!("{}.json", id(number)), number as u64));
         write(format!("{}.123.new", id(1)), 5);
         write("notes.json".to_owned(), 0);
-        Archive::new(&folder).make_ready();
+        Archive::new(&folder, None).make_ready();
         let left = |name: String| folder.join(name).exists();
         let first = (0..).find(|number| left(format!("{}.json", id(*number))));
         let [half, others] = [format!("{}.123.new", id(1)), "notes.json".to_owned()].map(left);

@@ -1,7 +1,6 @@
 //! All lists that are wanted, and the thread that keeps them up to date.
 
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -62,10 +61,10 @@ struct Job {
 }
 
 impl Directory {
-    /// One that has names looked up by `lookups`. Lists outlive the process in the folder `archive`.
-    pub fn new(lookups: Lookups, archive: Option<&Path>) -> Self {
+    /// One that has names looked up by `lookups`. Lists outlive the process in the `archive`.
+    pub fn new(lookups: Lookups, archive: Option<Archive>) -> Self {
         let (listings, progress, running) = Default::default();
-        Self { lookups, archive: archive.map(Archive::new), listings, progress, running }
+        Self { lookups, archive, listings, progress, running }
     }
 
     /// The list that is `sought`, kept up to date from now on for as long as it is held. What is the same is shared.
@@ -191,6 +190,7 @@ async fn keep(mut job: Job, lookups: Lookups) {
             }
             Err(trouble) => {
                 listing.fail(&trouble);
+                listing.expire();
                 if trouble.again == Again::AtOnce { PACE } else { backoff.next() }
             }
         };

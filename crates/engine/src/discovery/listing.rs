@@ -1,7 +1,6 @@
 //! One list of targets: the last good one, and how its source is doing.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, Guard};
 use plugin::services::SourceReport;
@@ -33,8 +32,10 @@ pub(crate) struct Now {
     listed: Arc<[Listed]>,
     /// When the source last gave a list.
     answered: Option<Instant>,
-    /// When it gave the list that is used in place of its own, which it has not given yet.
-    restored: Option<SystemTime>,
+    /// The list of the last run, in place of its own, which the source has not given yet.
+    restored: Option<Arc<Restored>>,
+    /// The list of the last run has become too old to be used, and there is no other yet.
+    expired: bool,
     /// Why it gives none now.
     trouble: Option<Arc<str>>,
 }
@@ -43,7 +44,7 @@ impl Listing {
     /// The list that is `sought`, empty as yet.
     pub(super) fn new(sought: &Sought) -> Arc<Self> {
         let (spots, listed) = (Arc::default(), Arc::default());
-        let nothing = Now { spots, listed, answered: None, restored: None, trouble: None };
+        let nothing = Now { spots, listed, answered: None, restored: None, expired: false, trouble: None };
         Arc::new(Self {
             kind: sought.kind(),
             subject: sought.subject().into(),
@@ -73,11 +74,12 @@ impl Listing {
             source: self.kind,
             up: now.trouble.is_none() && now.answered.is_some(),
             targets: now.listed.len(),
-            age: match now.restored {
-                Some(given) => Some(given.elapsed().unwrap_or_default()),
+            age: match &now.restored {
+                Some(restored) => Some(restored.age()),
                 None => now.answered.map(|answered| answered.elapsed()),
             },
-            restored: now.restored.is_some(),
+            restored: now.restored.is_some() && !now.expired,
+            expired: now.expired,
             trouble: now.trouble.as_deref().map(str::to_owned),
         }
     }
@@ -89,14 +91,14 @@ impl Listing {
         list.dedup_by(|one, other| one.host == other.host && one.port == other.port);
         let before = self.now.load_full();
         let (source, subject, targets) = (self.kind, &*self.subject, list.len());
-        let (answered, restored, trouble) = (Some(Instant::now()), None, None);
+        let (answered, restored, expired, trouble) = (Some(Instant::now()), None, false, None);
         let is_new = !before.is_known() || *before.listed != *list;
         if is_new {
             let spots = spots(&list, lookups);
-            self.replace(Now { spots, listed: list.into(), answered, restored, trouble });
+            self.replace(Now { spots, listed: list.into(), answered, restored, expired, trouble });
             tracing::debug!(source, subject, targets, "the list of targets has changed");
         } else {
-            self.now.store(Arc::new(Now { answered, restored, trouble, ..(*before).clone() }));
+            self.now.store(Arc::new(Now { answered, restored, expired, trouble, ..(*before).clone() }));
         }
         // Told when it can be seen.
         if before.trouble.is_some() || before.restored.is_some() {
@@ -105,15 +107,20 @@ impl Listing {
         is_new
     }
 
-    /// Takes the list of the last run, if there is none yet.
+    /// Takes the list of the last run, if there is none yet. One that is too old is not used.
     pub(super) fn restore(&self, restored: Restored, lookups: &Lookups) {
         let before = self.now.load_full();
         if before.is_known() {
             return;
         }
-        let Restored { list, given } = restored;
-        let (source, subject, targets) = (self.kind, &*self.subject, list.len());
-        let age = given.elapsed().unwrap_or_default().as_secs();
+        let (spots, listed) = (spots(&restored.list, lookups), restored.list.as_slice().into());
+        let restored = Some(Arc::new(restored));
+        if self.let_go(restored.as_ref()) {
+            self.replace(Now { restored, expired: true, ..(*before).clone() });
+            return;
+        }
+        let (source, subject, targets) = (self.kind, &*self.subject, spots.len());
+        let age = restored.as_ref().map(|restored| restored.age().as_secs());
         tracing::warn!(
             source,
             subject,
@@ -121,8 +128,32 @@ impl Listing {
             age,
             "targets are those of the last run until they are listed"
         );
-        let spots = spots(&list, lookups);
-        self.replace(Now { spots, listed: list.into(), restored: Some(given), ..(*before).clone() });
+        self.replace(Now { spots, listed, restored, ..(*before).clone() });
+    }
+
+    /// Lets the list of the last run go if it has become too old.
+    pub(super) fn expire(&self) {
+        let before = self.now.load_full();
+        if !before.expired && self.let_go(before.restored.as_ref()) {
+            let (spots, listed) = (Arc::default(), Arc::default());
+            self.replace(Now { spots, listed, expired: true, ..(*before).clone() });
+        }
+    }
+
+    /// Whether the list of the last run is too old to be used, which is told.
+    fn let_go(&self, restored: Option<&Arc<Restored>>) -> bool {
+        let Some(restored) = restored.filter(|restored| restored.is_too_old()) else { return false };
+        let (source, subject, targets) = (self.kind, &*self.subject, restored.list.len());
+        let (age, max_age) = (restored.age().as_secs(), restored.max_age.map(|age| age.as_secs()));
+        tracing::error!(
+            source,
+            subject,
+            targets,
+            age,
+            max_age,
+            "targets of the last run are too old to be used"
+        );
+        true
     }
 
     /// The targets as they were listed.

@@ -24,6 +24,8 @@ use crate::dns::Resolver;
 use crate::tls::Keeper;
 use crate::unsupported::at;
 
+pub(crate) use archive::Archive;
+pub use archive::MAX_AGE;
 pub(crate) use directory::Directory;
 pub(crate) use listing::Listing;
 use sought::Sought;

@@ -26,7 +26,7 @@ use plugin::services::NameCounts;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::balance::{Rotations, Standings};
-use crate::discovery::Directory;
+use crate::discovery::{Archive, Directory, MAX_AGE};
 use crate::health::Book;
 use crate::upstream::gate::Gates;
 
@@ -61,6 +61,8 @@ pub struct DnsSettings {
     pub timeout: Option<Duration>,
     /// The folder in which lists of discovered targets outlive the process, if they do.
     pub lists: Option<PathBuf>,
+    /// How old such a list may become, if not as old as it likes.
+    pub lists_max_age: Option<Duration>,
 }
 
 /// The process's resolver. Survives reloads; its thread ends with it.
@@ -110,6 +112,7 @@ impl Default for DnsSettings {
             error_ttl: Duration::from_secs(1),
             timeout: None,
             lists: None,
+            lists_max_age: Some(MAX_AGE),
         }
     }
 }
@@ -120,7 +123,7 @@ impl Resolver {
     /// # Errors
     /// When the thread or its runtime cannot be made.
     pub fn start(mut settings: DnsSettings) -> io::Result<Arc<Self>> {
-        let lists = settings.lists.take();
+        let archive = settings.lists.take().map(|folder| Archive::new(&folder, settings.lists_max_age));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (inbox, watches) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel();
@@ -131,7 +134,7 @@ impl Resolver {
         })?;
         let lookups = Lookups { registry, inbox };
         Ok(Arc::new(Self {
-            directory: Directory::new(lookups.clone(), lists.as_deref()),
+            directory: Directory::new(lookups.clone(), archive),
             lookups,
             stop: Some(stop),
             thread: Some(thread),

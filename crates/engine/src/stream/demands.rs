@@ -46,7 +46,12 @@ fn mismatch(route: &Route, service: &Service) -> Option<String> {
     let speaks = service.protocol.as_str();
     let lists = |protocol: &str| route.protocols.iter().any(|listed| listed == protocol);
     match (layer_of(route), layer(speaks)) {
-        (Layer::Requests, Layer::Requests) => None,
+        (Layer::Requests, Layer::Requests) => {
+            let is_of_websockets = matches!(speaks, "ws" | "wss");
+            (is_of_websockets && !lists("ws") && !lists("wss")).then(|| {
+                format!("requests cannot be sent to a service over '{speaks}'; a route to it lists 'ws' or 'wss'")
+            })
+        }
         (Layer::Requests, Layer::Streams) => Some(format!(
             "requests cannot be sent to a service over '{speaks}'; a route to it lists 'tcp', 'tls', 'udp' or 'tls_passthrough'"
         )),

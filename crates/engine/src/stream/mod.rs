@@ -1,6 +1,7 @@
 //! Layer 4: routes of `tcp`, `tls`, `tls_passthrough` and `udp`, whose bytes are carried and not looked into.
 //!
-//! [`Routes`] are compiled at reload. [`session`] is the life of a connection, [`udp`] that of datagrams.
+//! [`Routes`] are compiled at reload. [`session`] is the life of a connection, [`udp`] that of datagrams; both ask the
+//! plugins of their route by a [`visit::Visit`].
 
 mod connect;
 pub mod demands;
@@ -14,10 +15,12 @@ mod session;
 mod tallies;
 pub mod udp;
 mod udp_table;
+mod visit;
 
 pub use routes::Routes;
 pub use session::start;
 pub use tallies::Tallies;
+pub use visit::Rooms;
 
 #[cfg(test)]
 mod tests;

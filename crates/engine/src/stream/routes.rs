@@ -11,6 +11,7 @@ use plugin::sessions::SessionSeries;
 use super::demands::{Layer, layer_of};
 use super::draft::{Arrival, Draft};
 use super::index::Index;
+use super::visit::Rooms;
 use crate::unsupported::at;
 
 /// The routes by what listens, each kind with an index of its own.
@@ -26,7 +27,16 @@ pub struct Routes {
     datagrams: Index,
     /// Where a listener without TLS looks whether a client speaks TLS.
     looks: Looks,
-    series: AHashMap<usize, Arc<SessionSeries>>,
+    known: AHashMap<usize, Known>,
+}
+
+/// What there is to a route of streams.
+#[derive(Clone)]
+pub struct Known {
+    /// Its counts.
+    pub series: Arc<SessionSeries>,
+    /// Its plugins, if it has any.
+    pub rooms: Option<Arc<Rooms>>,
 }
 
 /// Ports at which routes pass TLS through.
@@ -51,15 +61,17 @@ pub struct Found {
 }
 
 impl Routes {
-    /// Indexes `routes`, which are numbered by their places in `config`. Those of requests are left out.
+    /// Indexes `routes`, which are numbered by their places in `config`. Those of requests are left out. `rooms` are the
+    /// plugins of a route.
     pub fn compile<'a>(
         config: &Config,
         routes: impl Iterator<Item = (usize, &'a Route)>,
+        rooms: impl Fn(&Route) -> Rooms,
         services: &Services,
         problems: &mut Vec<Problem>,
     ) -> Self {
         let [mut clear, mut secure, mut passthrough, mut datagrams] = [const { Vec::new() }; 4];
-        let mut series = AHashMap::new();
+        let mut known = AHashMap::new();
         for (ordinal, route) in routes.filter(|(_, route)| layer_of(route) == Layer::Streams) {
             let draft = match Draft::read(ordinal, route) {
                 Ok(draft) => draft,
@@ -79,7 +91,8 @@ impl Routes {
                     }
                 }
             }
-            series.insert(ordinal, series_of(config, route, services));
+            let rooms = Some(rooms(route)).filter(|rooms| !rooms.is_empty()).map(Arc::new);
+            known.insert(ordinal, Known { series: series_of(config, route, services), rooms });
         }
         let looks = Looks::of(&passthrough);
         Self {
@@ -88,7 +101,7 @@ impl Routes {
             passthrough: Index::new(passthrough, true),
             datagrams: Index::new(datagrams, false),
             looks,
-            series,
+            known,
         }
     }
 
@@ -131,9 +144,9 @@ impl Routes {
         self.secure.candidates(arrival)
     }
 
-    /// The counts of a route.
-    pub fn series(&self, found: Found) -> Option<Arc<SessionSeries>> {
-        self.series.get(&found.ordinal).cloned()
+    /// What there is to a route.
+    pub fn known(&self, found: Found) -> Option<Known> {
+        self.known.get(&found.ordinal).cloned()
     }
 }
 

@@ -1,8 +1,8 @@
 //! The life of a connection on layer 4, from top to bottom.
 //!
 //! What a proxy in front says about it is read, and its ClientHello where TLS matters; the route is found once, with
-//! the newest snapshot, which is let go then: a session may outlive many. Its service is connected to, and bytes are
-//! relayed until the end. No plugin runs.
+//! the newest snapshot, which is let go then: a session may outlive many. Plugins may refuse it, before any handshake. Its
+//! service is connected to, and bytes are relayed until the end, which plugins report. No plugin is named here.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,16 +10,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plugin::exchange::Client;
-use plugin::sessions::{SessionEnd, SessionSeries};
+use plugin::exchange::{Client, Matched, Tls, Try};
+use plugin::sessions::{SessionEnd, SessionRecord, SessionSeries};
 use tokio::time::Instant;
 use wire::proxy_protocol::Origin;
 
-use super::connect::{Reached, Target, Tried, reach};
+use super::connect::{Reached, Target, reach};
 use super::draft::Arrival;
 use super::hello;
 use super::relay::{End, Patience, Relayed, relay};
-use super::routes::{Found, Routes};
+use super::routes::{Found, Known, Routes};
+use super::visit::{Rooms, Visit};
 use crate::announcement;
 use crate::bounds::Bound;
 use crate::channel::Channel;
@@ -74,51 +75,66 @@ pub struct Way {
     pub plan: Option<Plan>,
     /// The counts of the route.
     pub series: Arc<SessionSeries>,
+    /// Its TLS is carried on as it is.
+    passthrough: bool,
+    /// The plugins of the route, if it has any, and what they are shown of it.
+    rooms: Option<(Arc<Rooms>, Arc<Matched>)>,
 }
 
 impl Way {
     /// What `found` leads to.
     pub fn of(snapshot: &Snapshot, found: Found) -> Option<Self> {
-        let series = snapshot.streams.series(found)?;
-        Some(Self { plan: snapshot.routes[found.ordinal].plan().cloned(), series })
+        let Known { series, rooms } = snapshot.streams.known(found)?;
+        let route = &snapshot.routes[found.ordinal];
+        let rooms = rooms.map(|rooms| (rooms, route.matched.clone()));
+        Some(Self { plan: route.plan().cloned(), series, passthrough: found.passthrough, rooms })
+    }
+
+    /// Shows a session that begins to the plugins of the route, if it has any.
+    ///
+    /// # Errors
+    /// The same, where one of them refuses it.
+    pub fn visit(&self, local: &Local, ends: (SocketAddr, SocketAddr)) -> Result<Option<Visit>, Visit> {
+        let Some((rooms, matched)) = &self.rooms else { return Ok(None) };
+        let visit = Visit::begin(local, rooms, matched.clone(), ends);
+        if visit.is_admitted { Ok(Some(visit)) } else { Err(visit) }
     }
 }
 
 /// Carries a session from its first byte to its last.
 async fn carry(mut session: Session, channel: Channel) {
     let begun = Instant::now();
-    let (mut channel, way) = match session.open(channel).await {
-        Ok(opened) => opened,
-        Err(reason) => {
-            let (client, listener) = (session.source, session.client.local);
-            tracing::debug!(%client, %listener, %reason, "a connection is closed");
-            return;
+    let mut channel = channel;
+    let way = match session.way(&mut channel).await {
+        Ok(way) => way,
+        Err(reason) => return session.close(&reason),
+    };
+    let mut tries = Vec::new();
+    let ends = (session.source, session.client.local);
+    let (visit, end, relayed) = match way.visit(&session.local, ends) {
+        Err(visit) => (Some(visit), SessionEnd::Refused, None),
+        Ok(mut visit) => {
+            match session.shake_hands(channel, &way).await {
+                Ok((secured, known)) => {
+                    channel = secured;
+                    if let (Some(visit), Some(known)) = (&mut visit, known) {
+                        visit.note_tls(known);
+                    }
+                }
+                Err(reason) => return session.close(&reason),
+            }
+            session.idle.work();
+            let (end, relayed) = session.serve(&mut channel, &way, &mut tries).await;
+            (visit, end, relayed)
         }
     };
-    session.idle.work();
-    let mut tried = Tried::new();
-    let (end, relayed) = session.serve(&mut channel, &way, &mut tried).await;
-    let (received, sent) = relayed.map_or((0, 0), |relayed| (relayed.received, relayed.sent));
-    way.series.count(end, received, sent);
-    tracing::debug!(
-        client = %session.source,
-        listener = %session.client.local,
-        route = way.series.route,
-        service = way.series.service,
-        target = tried.last().map(ToString::to_string),
-        code = end.code(),
-        end = relayed.map(|relayed| relayed.end.name()),
-        received,
-        sent,
-        milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        "a session has ended"
-    );
+    session.tell(&way, visit.as_ref(), (end, relayed), &tries, begun);
 }
 
 impl Session {
-    /// Finds the route, and ends TLS where that is for the gateway to do.
-    async fn open(&mut self, mut channel: Channel) -> io::Result<(Channel, Way)> {
-        let found = match self.find(&mut channel).await {
+    /// Where the connection leads.
+    async fn way(&mut self, channel: &mut Channel) -> io::Result<Way> {
+        let found = match self.find(channel).await {
             Ok(Some(found)) => found,
             missed => {
                 self.local.streams.unrouted.add(1);
@@ -126,14 +142,54 @@ impl Session {
             }
         };
         let way = Way::of(&self.local.snapshot(), found);
-        let way = way.ok_or_else(|| io::Error::other("the route has just been removed"))?;
+        way.ok_or_else(|| io::Error::other("the route has just been removed"))
+    }
+
+    /// Ends TLS where that is for the gateway to do.
+    async fn shake_hands(&mut self, channel: Channel, way: &Way) -> io::Result<(Channel, Option<Tls>)> {
         let pending = self.pending.take();
-        if let Some(pending) = pending.filter(|_| self.spoken.tls && !found.passthrough) {
-            // In a box, which goes before the session is carried.
-            let accepted = Box::pin(tls::accept(pending, channel.into_stream(), Offer::Nothing)).await?;
-            channel = Channel::new(accepted.stream, self.local.buffers.clone());
+        let Some(pending) = pending.filter(|_| self.spoken.tls && !way.passthrough) else {
+            return Ok((channel, None));
+        };
+        // In a box, which goes before the session is carried.
+        let accepted = Box::pin(tls::accept(pending, channel.into_stream(), Offer::Nothing)).await?;
+        Ok((Channel::new(accepted.stream, self.local.buffers.clone()), Some(accepted.known)))
+    }
+
+    /// Nothing comes of the connection.
+    fn close(&self, reason: &io::Error) {
+        let (client, listener) = (self.source, self.client.local);
+        tracing::debug!(%client, %listener, %reason, "a connection is closed");
+    }
+
+    /// Counts and reports what the session was.
+    fn tell(
+        &self,
+        way: &Way,
+        visit: Option<&Visit>,
+        (end, relayed): (SessionEnd, Option<Relayed>),
+        tries: &[Try],
+        begun: Instant,
+    ) {
+        let (received, sent) = relayed.map_or((0, 0), |relayed| (relayed.received, relayed.sent));
+        way.series.count(end, received, sent);
+        let now = Instant::now();
+        if let Some(visit) = visit {
+            visit.end(&SessionRecord { end, received, sent, tries, finished: now.into_std() });
         }
-        Ok((channel, way))
+        tracing::debug!(
+            client = %self.source,
+            listener = %self.client.local,
+            route = way.series.route,
+            service = way.series.service,
+            target = tries.last().map(|attempt| attempt.address.to_string()),
+            code = end.code(),
+            end = relayed.map(|relayed| relayed.end.name()),
+            received,
+            sent,
+            milliseconds = u64::try_from(now.duration_since(begun).as_millis()).unwrap_or(u64::MAX),
+            "a session has ended"
+        );
     }
 
     /// The route, with the newest snapshot. None when none matches.
@@ -181,13 +237,16 @@ impl Session {
         &self,
         channel: &mut Channel,
         way: &Way,
-        tried: &mut Tried,
+        tries: &mut Vec<Try>,
     ) -> (SessionEnd, Option<Relayed>) {
         let Some(plan) = &way.plan else { return (SessionEnd::NoTarget, None) };
         let service = &way.series.service;
         let client = Client { peer: self.source, ip: self.source.ip(), ..self.client.clone() };
-        let target = Target { plan, service, client: &client };
-        let connected = reach(&self.local, &target, &mut channel.timer, tried).await;
+        // Whoever has said something may have ended only its own side, but nobody begins TLS to do that.
+        let heeds_end =
+            !self.local.settings.ignore_client_abort && (channel.input.is_empty() || way.passthrough);
+        let target = Target { plan, service, client: &client, heeds_end };
+        let connected = reach(&self.local, &target, channel, tries).await;
         let (stream, _held) = match connected {
             Ok(Reached { stream, in_flight, seat }) => (stream, (in_flight, seat)),
             Err(end) => return (end, None),

@@ -8,9 +8,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdSocket};
 use std::pin::pin;
 use std::rc::Rc;
+use std::slice;
 use std::time::Duration;
 
-use plugin::sessions::SessionEnd;
+use plugin::exchange::Try;
+use plugin::sessions::{SessionEnd, SessionRecord};
 use socket2::SockRef;
 use tokio::io::{Interest, Ready};
 use tokio::net::UdpSocket;
@@ -18,9 +20,11 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::connect;
 use super::draft::Arrival;
 use super::session::Way;
 use super::udp_table::Table;
+use super::visit::Visit;
 use crate::balance::{Asker, InFlight, Outcome, Picked, Trouble};
 use crate::connections::Idle;
 use crate::load;
@@ -79,9 +83,11 @@ struct Session {
     client: SocketAddr,
     /// Connected to the target.
     socket: UdpSocket,
-    target: SocketAddr,
+    /// The target.
+    attempt: Try,
     in_flight: InFlight,
     way: Way,
+    visit: Option<Visit>,
     silence: Duration,
     begun: Instant,
     /// When a datagram passed last, either way.
@@ -152,10 +158,18 @@ impl Listener {
             tracing::debug!(%client, listener = %self.here, "no route matches a datagram");
             return None;
         };
-        match open(local, &way, client.ip()) {
-            Ok((socket, picked)) => Some(self.enter(client, socket, picked, way)),
+        let (visit, opened) = match way.visit(local, (client, self.here)) {
+            Ok(visit) => (visit, open(local, &way, client.ip())),
+            Err(refused) => (Some(refused), Err(SessionEnd::Refused)),
+        };
+        match opened {
+            Ok((socket, picked)) => Some(self.enter(client, (socket, picked), way, visit)),
             Err(end) => {
                 way.series.count(end, 0, 0);
+                if let Some(visit) = visit {
+                    let finished = Instant::now().into_std();
+                    visit.end(&SessionRecord { end, received: 0, sent: 0, tries: &[], finished });
+                }
                 tracing::debug!(%client, route = way.series.route, code = end.code(), "a datagram is not sent on");
                 None
             }
@@ -165,9 +179,9 @@ impl Listener {
     fn enter(
         self: &Rc<Self>,
         client: SocketAddr,
-        socket: UdpSocket,
-        picked: Picked,
+        (socket, picked): (UdpSocket, Picked),
         way: Way,
+        visit: Option<Visit>,
     ) -> Rc<Session> {
         self.make_room();
         let local = &self.local;
@@ -177,10 +191,11 @@ impl Listener {
         let session = Rc::new(Session {
             client,
             socket,
-            target: picked.peer.address,
+            attempt: connect::begun(local, picked.peer.address, None),
             in_flight: picked.in_flight,
             silence: way.plan.as_ref().map_or(Duration::ZERO, |plan| plan.timeouts.read),
             way,
+            visit,
             begun: now,
             last: Cell::new(now),
             idle: idle.clone(),
@@ -222,7 +237,7 @@ fn open(local: &Local, way: &Way, client: IpAddr) -> Result<(UdpSocket, Picked),
     let asker = Asker { client, exchange: None };
     let picked = plan.balancer.pick(&[], &asker, &mut Vec::new()).map_err(|_| SessionEnd::NoTarget)?;
     let target = picked.peer.address;
-    match connect(target) {
+    match socket_to(target) {
         Ok(socket) => Ok((socket, picked)),
         Err(error) => {
             if let Some(left_out) = local.complaints.now() {
@@ -233,7 +248,7 @@ fn open(local: &Local, way: &Way, client: IpAddr) -> Result<(UdpSocket, Picked),
     }
 }
 
-fn connect(target: SocketAddr) -> io::Result<UdpSocket> {
+fn socket_to(target: SocketAddr) -> io::Result<UdpSocket> {
     let any: SocketAddr = match target {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -360,12 +375,16 @@ impl Drop for Leaving {
         let failed = session.refused.get() && sent == 0;
         let end = if failed { SessionEnd::Unreachable } else { SessionEnd::Carried };
         session.way.series.count(end, received, sent);
+        if let Some(visit) = &session.visit {
+            let (tries, finished) = (slice::from_ref(&session.attempt), Instant::now().into_std());
+            visit.end(&SessionRecord { end, received, sent, tries, finished });
+        }
         tracing::debug!(
             client = %session.client,
             listener = %listener.here,
             route = session.way.series.route,
             service = session.way.series.service,
-            target = %session.target,
+            target = %session.attempt.address,
             code = end.code(),
             received,
             sent,

@@ -139,6 +139,78 @@ async fn sessions_are_no_more_than_their_upstream_allows_and_wait_for_each_other
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_leaves_while_it_waits_for_a_place_gives_its_own_up_at_once() {
+    let document = bounded("max_connections: 1, queue_size: 1, queue_timeout: 3600");
+    with(&document, Settings::default(), |lab| async move {
+        let mut first = lab.stream_client(Spoken::default());
+        first.send("first").await;
+        let mut service = lab.upstream().await;
+        service.expect("first").await;
+        let left = lab.stream_client(Spoken::default());
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(lab.gate("pool.test").counts(), (1, 1));
+        drop(left);
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(series(&lab).ended(SessionEnd::Left), 1);
+        let mut second = lab.stream_client(Spoken::default());
+        second.send("second").await;
+        // Who has something to be carried stays, even if nothing follows.
+        second.finish().await;
+        sleep(Duration::from_millis(1)).await;
+        drop((first, service));
+        let mut service = lab.upstream().await;
+        service.expect("second").await;
+        assert_eq!(series(&lab).ended(SessionEnd::Left), 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_ends_its_side_while_it_waits_is_served_where_that_says_nothing() {
+    let document = bounded("max_connections: 1, queue_size: 1, queue_timeout: 3600");
+    let settings = Settings { ignore_client_abort: true, ..Settings::default() };
+    with(&document, settings, |lab| async move {
+        let first = lab.stream_client(Spoken::default());
+        let service = lab.upstream().await;
+        let mut second = lab.stream_client(Spoken::default());
+        second.finish().await;
+        sleep(Duration::from_millis(1)).await;
+        drop((first, service));
+        let mut service = lab.upstream().await;
+        service.send("welcome").await;
+        second.expect("welcome").await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_panics_over_a_session_costs_that_session_only() {
+    let troubled = |place: &str| {
+        format!("{TCP}plugins:\n- {{name: trouble, protocols: [tcp], config: {{header: {place}}}}}\n")
+    };
+    with(&troubled("admit"), Settings::default(), |lab| async move {
+        let mut client = lab.stream_client(Spoken::default());
+        assert_eq!(client.rest().await, "");
+        assert!(lab.opened_no_more());
+        assert_eq!(series(&lab).ended(SessionEnd::Refused), 1);
+    })
+    .await;
+    with(&troubled("log_session"), Settings::default(), |lab| async move {
+        for number in 1..=2 {
+            let mut client = lab.stream_client(Spoken::default());
+            client.send("hello").await;
+            let mut service = lab.upstream().await;
+            service.expect("hello").await;
+            drop((client, service));
+            sleep(Duration::from_millis(1)).await;
+            assert_eq!(series(&lab).ended(SessionEnd::Carried), number);
+        }
+        assert_eq!(lab.local.connections.count(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_connections_of_requests_are_kept_ready_for_sessions() {
     with(&bounded("max_connections: 1, min_idle: 1"), Settings::default(), |lab| async move {
         worker::tidy_up(&lab.local);

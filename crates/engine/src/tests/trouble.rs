@@ -1,5 +1,6 @@
 //! The plugins of the lab. One of them does what plugins should not, when a request asks for it.
 
+use plugin::sessions::{Admission, Session, SessionRecord};
 use plugin::{
     Access, BodyFilter, BodyMode, Build, BuildError, Flow, HeaderFilter, Log, Phase, Phases, Plugin,
 };
@@ -13,6 +14,7 @@ pub const ROOMS: &[&dyn Definition] = &[
     room::<plugins::concurrency_limit::ConcurrencyLimit>(),
     room::<plugins::mirror::Mirror>(),
     room::<plugins::request_termination::RequestTermination>(),
+    room::<plugins::circuit_breaker::CircuitBreaker>(),
     room::<plugins::upstream_retry::UpstreamRetry>(),
     room::<plugins::tls_handshake_modifier::TlsHandshakeModifier>(),
 ];
@@ -37,7 +39,15 @@ pub struct Trouble {
 impl Plugin for Trouble {
     const NAME: &'static str = "trouble";
     const PRIORITY: i64 = 1000;
-    const RUNS: &'static [Phase] = &[Phase::Access, Phase::HeaderFilter, Phase::BodyFilter, Phase::Log];
+    const RUNS: &'static [Phase] = &[
+        Phase::Access,
+        Phase::HeaderFilter,
+        Phase::BodyFilter,
+        Phase::Log,
+        Phase::Session,
+        Phase::SessionLog,
+    ];
+    const STREAMS: &'static [&'static str] = &["tcp"];
     const SCOPES: Scopes = Scopes { consumer: true, consumer_group: true, route: true, service: true };
     const DOC: &'static str = "";
 
@@ -59,6 +69,15 @@ impl Trouble {
 }
 
 impl Phases for Trouble {
+    fn admit(&self, _: &Session) -> Admission {
+        assert!(self.header != "admit", "trouble in admit");
+        Admission::Pass
+    }
+
+    fn log_session(&self, _: &Session, _: &SessionRecord<'_>) {
+        assert!(self.header != "log_session", "trouble in log_session");
+    }
+
     fn access(&self, cx: &mut Access<'_>) -> Flow {
         self.at(cx, "access");
         if self.has(cx, "wait") {

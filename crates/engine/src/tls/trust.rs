@@ -60,7 +60,7 @@ impl Trust {
     ) -> Option<Arc<Self>> {
         let protocols = match service.protocol.as_str() {
             "https" if service.http2 == Some(true) => Offer::Http2.protocols(),
-            "https" | "tls" => Vec::new(),
+            "https" | "tls" | "wss" => Vec::new(),
             "grpcs" => vec![HTTP2.to_vec()],
             _ => return None,
         };

@@ -182,7 +182,7 @@ async fn connect(
             }
             Failure::ConnectRefused
         }
-        Err(Fault::Timeout) => Failure::UpstreamTimeout,
+        Err(Fault::Timeout) => Failure::ConnectTimeout,
         Err(Fault::Closed) => Failure::ClientGone,
     };
     Err(Missed { failure, unsent: true, stale: false })

@@ -165,6 +165,7 @@ fn is_of_upstream(missed: &Missed) -> bool {
     matches!(
         missed.failure,
         Failure::ConnectRefused
+            | Failure::ConnectTimeout
             | Failure::UpstreamTimeout
             | Failure::UpstreamClosed
             | Failure::UpstreamMalformed { .. }

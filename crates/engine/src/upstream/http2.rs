@@ -126,7 +126,7 @@ async fn connect(parts: &mut Parts<'_>, message: &Message<'_>, now: Instant) -> 
             }
             Err(refused)
         }
-        Err(Fault::Timeout) => Err(Missed { failure: Failure::UpstreamTimeout, ..refused }),
+        Err(Fault::Timeout) => Err(Missed { failure: Failure::ConnectTimeout, ..refused }),
         Err(Fault::Closed) => Err(Missed { failure: Failure::ClientGone, ..refused }),
     }
 }

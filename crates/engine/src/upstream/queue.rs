@@ -59,11 +59,16 @@ pub async fn in_line<T>(
     }
 }
 
-/// Waits for a seat, in line with others of all workers: for what uses no connection that is there already.
+/// Waits for a seat, in line with others of all workers: for what uses no connection that is there already. It is waited for
+/// no longer once `gone` is ready.
 ///
 /// # Errors
-/// When too many wait already, or this one has waited for as long as it may.
-pub async fn seat(gate: &Arc<Gate>, timer: &mut Timer) -> Result<Seat, NoSeat> {
+/// When too many wait already, or this one has waited for as long as it may; when nobody wants the seat any more.
+pub async fn seat(
+    gate: &Arc<Gate>,
+    timer: &mut Timer,
+    gone: impl Future<Output = ()>,
+) -> Result<Seat, NoSeat> {
     if let Some(seat) = gate.try_seat() {
         return Ok(seat);
     }
@@ -77,7 +82,14 @@ pub async fn seat(gate: &Arc<Gate>, timer: &mut Timer) -> Result<Seat, NoSeat> {
             place.take_again();
         }
     };
-    timer.within(patience, waiting).await.map_err(|_| NoSeat::Late)
+    let either = async {
+        tokio::select! {
+            biased;
+            seat = waiting => Ok(seat),
+            () = gone => Err(NoSeat::Unwanted),
+        }
+    };
+    timer.within(patience, either).await.unwrap_or(Err(NoSeat::Late))
 }
 
 /// Why there is no seat.
@@ -87,4 +99,6 @@ pub enum NoSeat {
     Full,
     /// The time is over.
     Late,
+    /// Nobody wants it any more.
+    Unwanted,
 }

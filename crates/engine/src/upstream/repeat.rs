@@ -116,8 +116,9 @@ fn is_unwelcome(parts: &Parts<'_>, policy: &Policy) -> bool {
 /// Whether the policy lets the request be sent again after such a failure.
 fn may_repeat(parts: &Parts<'_>, policy: &Policy, missed: &Missed) -> bool {
     let wanted = match missed.failure {
-        Failure::ConnectRefused | Failure::NoConnection { waited: false } => policy.on_unreachable,
-        Failure::UpstreamTimeout if missed.unsent => policy.on_unreachable,
+        Failure::ConnectRefused | Failure::ConnectTimeout | Failure::NoConnection { waited: false } => {
+            policy.on_unreachable
+        }
         Failure::UpstreamTimeout => policy.on_timeout,
         Failure::UpstreamClosed => policy.on_reset,
         _ => false,

@@ -113,7 +113,7 @@ pub(super) fn fail(work: &mut Workspace, missed: &Missed) {
     let in_flight = std::mem::take(&mut work.in_flight);
     let (trouble, of_target) = match missed.failure {
         Failure::ConnectRefused => (Trouble::Unreachable, balance::Trouble::Unreachable),
-        Failure::UpstreamTimeout if missed.unsent => (Trouble::Unreachable, balance::Trouble::Late),
+        Failure::ConnectTimeout => (Trouble::Unreachable, balance::Trouble::Late),
         Failure::UpstreamTimeout => (Trouble::Timeout, balance::Trouble::Late),
         Failure::UpstreamClosed => (Trouble::Reset, balance::Trouble::Broken),
         Failure::UpstreamMalformed { .. } => (Trouble::Malformed, balance::Trouble::Broken),
@@ -136,8 +136,10 @@ pub fn mark(exchange: &mut Exchange, status: u16, trouble: Trouble) {
 /// silent is not asked again: it is at work, and each further try would cost the client the same wait.
 pub fn may_repeat(parts: &Parts<'_>, missed: &Missed) -> bool {
     let unanswered = match missed.failure {
-        Failure::ConnectRefused | Failure::UpstreamClosed | Failure::NoConnection { waited: false } => true,
-        Failure::UpstreamTimeout => missed.unsent,
+        Failure::ConnectRefused
+        | Failure::ConnectTimeout
+        | Failure::UpstreamClosed
+        | Failure::NoConnection { waited: false } => true,
         _ => false,
     };
     let harmless = missed.unsent || parts.work.exchange.upstream_method().is_idempotent();

@@ -14,8 +14,7 @@ use crate::problem::{Problem, Problems, Severity, Step};
 use crate::schema::{Blueprint, Held, Part};
 
 /// What to know about plugins of routes that carry bytes.
-pub(super) const STREAMS_WITHOUT_PLUGINS: &str =
-    "plugins run on requests only, not on the sessions of layer 4";
+pub(super) const ON_STREAMS: &str = "on the sessions of layer 4 run only plugins that can, where their `protocols` name 'tcp', 'tls', 'udp' or the like";
 
 /// Warns about `rows`, which are without errors and resolved.
 pub(super) fn advise(layout: &Layout<'_>, rows: &[Row], problems: &mut Problems) {
@@ -62,7 +61,7 @@ impl<'a> Advisor<'a> {
             let misses_service = service.is_some_and(|routes| !routes.iter().any(shared));
             let of_streams =
                 route.is_some_and(carried) || service.is_some_and(|routes| routes.iter().any(carried));
-            let suggestion = of_streams.then(|| STREAMS_WITHOUT_PLUGINS.to_owned());
+            let suggestion = of_streams.then(|| ON_STREAMS.to_owned());
             if misses_route {
                 let message = "must match the associated route's protocols";
                 self.warn(*plugin, "protocols", message.to_owned()).suggestion.clone_from(&suggestion);
@@ -70,10 +69,6 @@ impl<'a> Advisor<'a> {
             if misses_service {
                 let message =
                     "must match the protocols of at least one route pointing to this Plugin's service";
-                self.warn(*plugin, "protocols", message.to_owned()).suggestion.clone_from(&suggestion);
-            }
-            if of_streams && have_common(own, &streams) {
-                let message = "has no effect on the routes of 'tcp', 'tls', 'udp' or 'tls_passthrough' here";
                 self.warn(*plugin, "protocols", message.to_owned()).suggestion = suggestion;
             }
         }

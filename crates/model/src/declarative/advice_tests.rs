@@ -1,6 +1,6 @@
 //! Tests of the module `advice`.
 
-use super::advice::STREAMS_WITHOUT_PLUGINS;
+use super::advice::ON_STREAMS;
 use super::load;
 use super::tests::catalog;
 
@@ -54,10 +54,10 @@ plugins:
 }
 
 #[test]
-fn a_plugin_that_would_have_to_see_bytes_is_told_to_have_no_effect_on_them() {
+fn a_plugin_that_does_not_run_on_the_bytes_it_is_for_is_told() {
     let mut catalog = catalog();
     for plugin in &mut catalog.plugins {
-        plugin.protocols = if plugin.name == "file-log" { &["http", "tcp"] } else { &["http"] };
+        plugin.streams = if plugin.name == "file-log" { &["tcp"] } else { &[] };
     }
     let text = "_format_version: '3.0'
 services:
@@ -65,21 +65,25 @@ services:
   host: h
   routes:
   - {name: bytes, protocols: [tcp], sources: [{port: 1}]}
-  - {name: requests, protocols: [http], paths: [/]}
+- {name: both, host: h, routes: [{name: x, protocols: [tcp], sources: [{port: 2}]}, {name: y, paths: [/]}]}
 plugins:
-- {name: file-log, route: bytes}
-- {name: cors, route: bytes}
+- {name: file-log, route: bytes, protocols: [tcp]}
 - {name: file-log, service: s}
-- {name: cors, service: s}
-- {name: file-log, route: requests}
+- {name: cors, route: bytes}
+- {name: cors, service: both}
 - {name: file-log}
 ";
     let config = load("kong.yml", text, &catalog).unwrap();
     let told: Vec<_> = config.warnings.iter().map(|one| (one.span.line, one.message.as_str())).collect();
-    let no_effect = "has no effect on the routes of 'tcp', 'tls', 'udp' or 'tls_passthrough' here";
-    let mismatch = "must match the associated route's protocols";
-    assert_eq!(told, [(9, no_effect), (10, mismatch), (11, no_effect)]);
-    assert!(config.warnings.iter().all(|one| one.suggestion.as_deref() == Some(STREAMS_WITHOUT_PLUGINS)));
+    let (route, service) = (
+        "must match the associated route's protocols",
+        "must match the protocols of at least one route pointing to this Plugin's service",
+    );
+    assert_eq!(told, [(10, service), (11, route)]);
+    assert!(config.warnings.iter().all(|one| one.suggestion.as_deref() == Some(ON_STREAMS)));
+    let text = text.replace("cors, route: bytes", "cors, route: bytes, protocols: [tcp]");
+    let refusal = load("kong.yml", &text, &catalog).unwrap_err();
+    assert!(refusal[0].message.starts_with("expected one of: "), "{refusal:?}");
 }
 
 #[test]

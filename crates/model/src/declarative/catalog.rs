@@ -25,8 +25,10 @@ pub struct PluginSchema {
     pub config: RecordSchema,
     /// What a row may be limited to.
     pub scopes: Scopes,
-    /// The protocols it works on.
+    /// The protocols it works on, unless a row names some of them.
     pub protocols: &'static [&'static str],
+    /// Further ones that a row may name: those of layer 4.
+    pub streams: &'static [&'static str],
 }
 
 /// What rows of a plugin may be limited to.
@@ -50,6 +52,11 @@ impl Scopes {
 }
 
 impl PluginSchema {
+    /// The protocols that a row may name.
+    pub fn all_protocols(&self) -> impl Iterator<Item = &'static str> {
+        self.protocols.iter().chain(self.streams).copied()
+    }
+
     /// The schema of a row of this plugin as Kong's Admin API prints it under `/schemas/plugins/{name}`.
     pub fn to_kong_json(&self) -> Value {
         let scope = |allowed: bool, collection: &str| match allowed {
@@ -59,13 +66,14 @@ impl PluginSchema {
         let mut config = self.config.to_kong_json();
         config["type"] = json!("record");
         config["required"] = json!(true);
+        let protocols: Vec<&str> = self.all_protocols().collect();
         json!({ "fields": [
             { "route": scope(self.scopes.route, "routes") },
             { "service": scope(self.scopes.service, "services") },
             { "consumer": scope(self.scopes.consumer, "consumers") },
             { "consumer_group": scope(self.scopes.consumer_group, "consumer_groups") },
             { "protocols": { "type": "set", "required": true, "default": self.protocols,
-                "elements": { "type": "string", "one_of": self.protocols } } },
+                "elements": { "type": "string", "one_of": protocols } } },
             { "config": config },
         ] })
     }

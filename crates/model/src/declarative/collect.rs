@@ -261,8 +261,10 @@ impl<'l> Collector<'l> {
         let trail = trail.field("protocols");
         let nodes = node.field("protocols").and_then(Node::as_array).unwrap_or_default();
         for (index, node) in nodes.iter().enumerate() {
-            if node.as_str().is_some_and(|protocol| !plugin.protocols.contains(&protocol)) {
-                let message = format!("expected one of: {}", plugin.protocols.join(", "));
+            let is_known = |protocol: &str| plugin.all_protocols().any(|known| known == protocol);
+            if node.as_str().is_some_and(|protocol| !is_known(protocol)) {
+                let known: Vec<&str> = plugin.all_protocols().collect();
+                let message = format!("expected one of: {}", known.join(", "));
                 self.problems.add(&trail.index(index), node.span, message);
             }
         }

@@ -199,7 +199,7 @@ impl UrlParts {
         if host.is_empty() {
             return None;
         }
-        let secure = scheme == Some("https") || (scheme.is_none() && port == Some(443));
+        let secure = matches!(scheme, Some("https" | "wss")) || (scheme.is_none() && port == Some(443));
         Some(Self {
             protocol: scheme
                 .map_or(if secure { "https" } else { "http" }, |scheme| scheme)

@@ -37,6 +37,7 @@ fn catalog() -> Catalog {
         config: Settings::schema(),
         scopes: Scopes::NO_CONSUMER,
         protocols: &["http", "https"],
+        streams: &[],
     };
     Catalog { plugins: vec![plugin], entities: Vec::new() }
 }

@@ -63,7 +63,7 @@ crate::entity! {
 const HTTP: &[&str] = &["grpc", "grpcs", "http", "https"];
 
 fn plugin(name: &'static str, config: RecordSchema, scopes: Scopes) -> PluginSchema {
-    PluginSchema { name, priority: 1, config, scopes, protocols: HTTP }
+    PluginSchema { name, priority: 1, config, scopes, protocols: HTTP, streams: &[] }
 }
 
 /// A schema with free fields.
@@ -252,7 +252,7 @@ plugins:
             "10:15 services[0].routes[0].methods[0]: invalid value: get",
             "11:5 services[0].routes[0].strip_paths: unknown field",
             "12:3 services[1].host: required field missing",
-            "13:13 services[1].protocol: expected one of: grpc, grpcs, http, https, tcp, tls, tls_passthrough, udp",
+            "13:13 services[1].protocol: expected one of: grpc, grpcs, http, https, tcp, tls, tls_passthrough, udp, ws, wss",
             "15:9 plugins[0].name: plugin 'rate-limitting' not enabled; add it to the 'plugins' configuration property",
             "17:12 plugins[1].config: The limit for hour(3.0) cannot be lower than the limit for minute(5.0)",
             "17:32 plugins[1].config.polcy: unknown field",

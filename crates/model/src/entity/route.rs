@@ -61,8 +61,8 @@ crate::entity! {
 }
 
 /// Protocols that go together on one route.
-const FAMILIES: [&[&str]; 4] =
-    [&["http", "https"], &["tcp", "tls", "udp"], &["tls_passthrough"], &["grpc", "grpcs"]];
+const FAMILIES: [&[&str]; 5] =
+    [&["http", "https"], &["tcp", "tls", "udp"], &["tls_passthrough"], &["grpc", "grpcs"], &["ws", "wss"]];
 
 /// Every protocol belongs to the same family.
 fn one_family() -> Rule {
@@ -82,11 +82,11 @@ fn check_family(protocols: &Value) -> Result<(), String> {
 /// What each family of protocols needs and forbids.
 fn check_protocols(route: &Fields<'_>, faults: &mut Faults) {
     let protocols = &route["protocols"];
-    let tls = has_any(protocols, &["grpcs", "https", "tls", "tls_passthrough"]);
+    let tls = has_any(protocols, &["grpcs", "https", "tls", "tls_passthrough", "wss"]);
     if !tls && is_set(route, "snis") {
         faults.field(
             "snis",
-            "'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' or 'tls_passthrough'",
+            "'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls', 'tls_passthrough' or 'wss'",
         );
     }
     if has_any(protocols, FAMILIES[0]) {
@@ -99,6 +99,10 @@ fn check_protocols(route: &Fields<'_>, faults: &mut Faults) {
             faults.field("strip_path", "cannot set 'strip_path' when 'protocols' is 'grpc' or 'grpcs'");
         }
         let shown = if tls { "'grpcs'" } else { "'grpc'" };
+        need_one(route, faults, &["hosts", "headers", "paths"], tls, shown);
+    } else if has_any(protocols, FAMILIES[4]) {
+        refuse(route, faults, &["methods", "sources", "destinations"], "'ws' or 'wss'");
+        let shown = if tls { "'wss'" } else { "'ws'" };
         need_one(route, faults, &["hosts", "headers", "paths"], tls, shown);
     } else if has_any(protocols, FAMILIES[1]) {
         refuse(route, faults, &["methods", "hosts", "paths", "headers"], "'tcp', 'tls' or 'udp'");

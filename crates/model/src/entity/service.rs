@@ -45,17 +45,17 @@ crate::entity! {
     endpoint_key: "name"
     checks: [
         conditional("protocol", one_of(&["tcp", "tls", "udp", "grpc", "grpcs"]), "path", equals(Value::Null)),
-        conditional("protocol", not_one_of(&["https", "tls"]), "client_certificate", equals(Value::Null)),
-        conditional("protocol", not_one_of(&["https", "tls"]), "tls_verify", equals(Value::Null)),
-        conditional("protocol", not_one_of(&["https", "tls"]), "tls_verify_depth", equals(Value::Null)),
-        conditional("protocol", not_one_of(&["https", "tls"]), "ca_certificates", equals(Value::Null)),
+        conditional("protocol", not_one_of(&["https", "tls", "wss"]), "client_certificate", equals(Value::Null)),
+        conditional("protocol", not_one_of(&["https", "tls", "wss"]), "tls_verify", equals(Value::Null)),
+        conditional("protocol", not_one_of(&["https", "tls", "wss"]), "tls_verify_depth", equals(Value::Null)),
+        conditional("protocol", not_one_of(&["https", "tls", "wss"]), "ca_certificates", equals(Value::Null)),
         custom_entity(fit_of_extensions),
     ]
 }
 
-/// Every protocol that Kong knows.
-pub(crate) const PROTOCOLS: [&str; 8] =
-    ["grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp"];
+/// Every protocol that Kong knows, those of its paid edition included.
+pub(crate) const PROTOCOLS: [&str; 10] =
+    ["grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp", "ws", "wss"];
 
 /// The fields that Kong lacks, and the protocols they have a meaning for.
 fn fit_of_extensions(service: &Fields<'_>, faults: &mut Faults) {
@@ -63,7 +63,10 @@ fn fit_of_extensions(service: &Fields<'_>, faults: &mut Faults) {
     if service["http2"] == true && !matches!(protocol, "http" | "https") {
         faults.field("http2", "only services of 'http' and 'https' have a choice of HTTP versions");
     }
-    if !service["proxy_protocol"].is_null() && !matches!(protocol, "http" | "https" | "tcp" | "tls") {
-        faults.field("proxy_protocol", "only services of 'http', 'https', 'tcp' and 'tls' can be told so");
+    if !service["proxy_protocol"].is_null()
+        && !matches!(protocol, "http" | "https" | "tcp" | "tls" | "ws" | "wss")
+    {
+        let message = "only services of 'http', 'https', 'tcp', 'tls', 'ws' and 'wss' can be told so";
+        faults.field("proxy_protocol", message);
     }
 }

@@ -178,16 +178,7 @@ impl Inner {
         }
     }
 
-    /// Finds something for a request that no target could take: to clients it is all the same why nobody answers.
-    fn stand_in_for_targets(
-        &self,
-        cx: &mut Access<'_>,
-        key: Option<&stored::Key>,
-        now: u64,
-    ) -> Option<Instead> {
-        self.fall_back(cx, key, b"no-target", now)
-    }
-
+    /// Finds something for a request that gets to nobody: to clients it is all the same why nobody answers.
     fn fall_back(
         &self,
         cx: &mut Access<'_>,

@@ -294,6 +294,22 @@ fn where_no_target_is_healthy_the_fallback_stands_in_and_nothing_counts() {
 }
 
 #[test]
+fn the_fallback_stands_in_for_who_cannot_be_reached_and_it_counts() {
+    for (trouble, told) in [(Trouble::Unreachable, Some("unreachable")), (Trouble::Reset, None)] {
+        let mut harness = targets("{consecutive_failures: 2, fallback: {type: static, status: 203}}");
+        harness.targets.truncate(1);
+        harness.upstream.down = vec![(harness.targets[0], trouble)];
+        for number in 1..=2 {
+            let answer = get(&mut harness, 200);
+            assert_eq!(answer.status, if told.is_some() { 203 } else { 502 }, "{trouble:?} {number}");
+            assert_eq!(answer.header("X-Circuit-Breaker").as_deref(), told);
+        }
+        assert_eq!(state(&harness), "open", "{trouble:?}: both count");
+        assert_eq!(get(&mut harness, 200).header("X-Circuit-Breaker").as_deref(), Some("open"));
+    }
+}
+
+#[test]
 fn what_must_not_be_stored_is_not_repeated() {
     for (name, value) in [
         ("Cache-Control", "max-age=5, private"),

@@ -185,7 +185,9 @@ impl Guard for Through {
         let (key, now) = (self.key.take(), self.clock.now_ms());
         match why {
             Nowhere::Barred => Some(self.room.stand_in(cx, key.as_ref(), self.wait.get(), now)),
-            Nowhere::NoTarget => self.room.stand_in_for_targets(cx, key.as_ref(), now),
+            Nowhere::NoTarget => self.room.fall_back(cx, key.as_ref(), b"no-target", now),
+            Nowhere::NoConnection => self.room.fall_back(cx, key.as_ref(), b"no-connection", now),
+            Nowhere::Unreachable => self.room.fall_back(cx, key.as_ref(), b"unreachable", now),
         }
     }
 }

@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use ahash::AHashMap;
 use plugin::exchange::Trouble;
 use plugin::figures::{Family, Kind};
+use plugin::model::entity::Consumer;
+use plugin::sessions::{Admission, Session};
 use plugin::{
-    Access, BodyLength, Build, BuildError, Exchange, Flow, HeaderFilter, Known, Phase, Phases, Plugin,
-    Resume, Scopes, Services,
+    Access, BodyLength, Build, BuildError, Exchange, Flow, HeaderFilter, Known, Matched, Phase, Phases,
+    Plugin, Resume, Scopes, Services,
 };
 use uuid::Uuid;
 
@@ -125,7 +127,8 @@ impl Gates {
 impl Plugin for ConcurrencyLimit {
     const NAME: &'static str = "concurrency-limit";
     const PRIORITY: i64 = 90;
-    const RUNS: &'static [Phase] = &[Phase::Access, Phase::HeaderFilter];
+    const RUNS: &'static [Phase] = &[Phase::Access, Phase::HeaderFilter, Phase::Session];
+    const STREAMS: &'static [&'static str] = &["tcp", "tls", "tls_passthrough", "udp"];
     const SCOPES: Scopes = Scopes { consumer: true, consumer_group: true, route: true, service: true };
     const DOC: &'static str = include_str!("doc.md");
     type Config = Config;
@@ -210,7 +213,9 @@ impl Phases for ConcurrencyLimit {
         if cx.is_barred() {
             return Flow::Next;
         }
-        let Some(gate) = self.gate(cx) else { return Flow::Next };
+        let matched = cx.matched.as_deref();
+        let gate = matched.and_then(|matched| self.gate(matched, cx.identity.consumer()));
+        let Some(gate) = gate else { return Flow::Next };
         let priority = self.queue.priorities.of(cx);
         match gate.enter(priority, self.queue.room) {
             Entry::In(place) => {
@@ -235,6 +240,15 @@ impl Phases for ConcurrencyLimit {
                     resume
                 })
             }
+        }
+    }
+
+    /// Sessions do not wait: who finds no place is refused.
+    fn admit(&self, session: &Session) -> Admission {
+        let Some(gate) = self.gate(&session.matched, None) else { return Admission::Pass };
+        match gate.enter(0, 0) {
+            Entry::In(place) => Admission::Hold(Box::new(place)),
+            Entry::Full | Entry::Wait(_) => Admission::Refuse,
         }
     }
 
@@ -276,8 +290,7 @@ fn refuse(cx: &mut Access<'_>, refusal: &Refusal) -> Flow {
 }
 
 impl ConcurrencyLimit {
-    fn gate(&self, cx: &Access<'_>) -> Option<Arc<Gate>> {
-        let matched = cx.matched.as_ref()?;
+    fn gate(&self, matched: &Matched, consumer: Option<&Arc<Consumer>>) -> Option<Arc<Gate>> {
         Some(match self.per {
             Per::Plugin => self.gates.of(Uuid::nil(), String::new),
             Per::Route => {
@@ -288,7 +301,7 @@ impl ConcurrencyLimit {
                 let service = matched.service.as_ref()?;
                 self.gates.of(service.id, || service.name.clone().unwrap_or_else(|| service.id.to_string()))
             }
-            Per::Consumer => match cx.identity.consumer() {
+            Per::Consumer => match consumer {
                 Some(consumer) => self
                     .gates
                     .of(consumer.id, || consumer.username.clone().unwrap_or_else(|| consumer.id.to_string())),

@@ -47,6 +47,19 @@ fn poll(waiting: &mut Waiting) -> Poll<Option<Place>> {
 }
 
 #[test]
+fn no_more_sessions_begin_than_may_and_none_waits() {
+    let document = "_format_version: '3.0'\nservices:\n- {name: db, url: 'tcp://db:1', routes: [{name: db, protocols: [tcp], \
+                    destinations: [{port: 1}]}]}\nplugins:\n- {name: concurrency-limit, service: db, protocols: [tcp], \
+                    config: {limit: 2, queue: {size: 9}}}\n";
+    let harness = Harness::new(ROOM, document).unwrap();
+    let one = harness.begin_session().unwrap();
+    let _two = harness.begin_session().unwrap();
+    assert!(harness.begin_session().is_none());
+    drop(one);
+    assert!(harness.begin_session().is_some(), "the place of one that has ended");
+}
+
+#[test]
 fn no_more_run_than_may_and_no_more_wait_than_there_is_room() {
     let gate = gate(2);
     let (one, _two) = (place(&gate), place(&gate));

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use plugin::journal::Journal;
 use plugin::model::Map;
 use plugin::model::schema::Value;
+use plugin::sessions::{Session, SessionRecord};
 use plugin::views::Log;
 use plugin::{Build, BuildError, Phase, Phases, Plugin, Scopes, record, serialize};
 
 use sink::FileSink;
 
 record! {
-    /// Writes a line of JSON for each request into a file.
+    /// Writes a line of JSON for each request, or session of layer 4, into a file.
     pub struct Config {
         /// Path of the file. It is made where it is missing, and so is its folder.
         path: String, [custom_value(file_name)];
@@ -49,7 +50,8 @@ pub struct FileLog {
 impl Plugin for FileLog {
     const NAME: &'static str = "file-log";
     const PRIORITY: i64 = 9;
-    const RUNS: &'static [Phase] = &[Phase::Log];
+    const RUNS: &'static [Phase] = &[Phase::Log, Phase::SessionLog];
+    const STREAMS: &'static [&'static str] = &["tcp", "tls", "tls_passthrough", "udp"];
     const SCOPES: Scopes = Scopes { consumer: true, consumer_group: false, route: true, service: true };
     const DOC: &'static str = include_str!("doc.md");
     type Config = Config;
@@ -69,6 +71,15 @@ impl Phases for FileLog {
         if let Some(journal) = &self.journal {
             journal.append(cx.worker.index, |out| {
                 serialize::write(cx, out);
+                out.push(b'\n');
+            });
+        }
+    }
+
+    fn log_session(&self, session: &Session, record: &SessionRecord<'_>) {
+        if let Some(journal) = &self.journal {
+            journal.append(session.worker, |out| {
+                serialize::write_session(session, record, out);
                 out.push(b'\n');
             });
         }

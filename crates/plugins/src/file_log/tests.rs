@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use plugin::exchange::{Demand, Tls, Try};
 use plugin::harness::Harness;
+use plugin::sessions::{SessionEnd, SessionRecord};
 use serde_json::Value;
 
 use super::FileLog;
@@ -57,6 +60,55 @@ fn each_request_is_one_line_with_kongs_keys() {
     assert_eq!(lines[0]["response"]["status"], 200);
     assert_eq!((&lines[0]["source"], &lines[0]["client_ip"]), (&"upstream".into(), &"127.0.0.1".into()));
     assert_eq!(lines[1]["request"]["method"], "POST");
+}
+
+#[test]
+fn each_session_is_one_line_with_kongs_keys() {
+    let folder = Folder::new();
+    let path = folder.path("sessions.log");
+    let document = format!(
+        "_format_version: '3.0'\nservices:\n- {{name: db, url: 'tcp://db:1', routes: [{{name: db, protocols: [tls], snis: [a]}}]}}\n\
+         plugins:\n- {{name: file-log, protocols: [tls], config: {{path: {path}}}}}\n"
+    );
+    let harness = Harness::new(room(), &document).unwrap();
+    let (mut session, _held) = harness.begin_session().unwrap();
+    session.tls = Some(Tls {
+        server_name: None,
+        version: "TLSv1.3",
+        cipher: "TLS_AES_128_GCM_SHA256",
+        demand: Demand::Nothing,
+        certificate: None,
+    });
+    let target = "192.0.2.1:1".parse().unwrap();
+    let mut attempt = Try { address: target, started_ms: 7, balancer_us: 0, failed: None, trouble: None };
+    attempt.started_ms += session.started_ms;
+    harness.end_session(
+        &session,
+        &SessionRecord {
+            end: SessionEnd::Carried,
+            received: 12,
+            sent: 34,
+            tries: &[attempt],
+            finished: session.started + Duration::from_millis(1500),
+        },
+    );
+    harness.services.flush();
+    let [line] = <[Value; 1]>::try_from(lines(&path)).unwrap();
+    let expected = serde_json::json!({
+        "session": {"tls": {"version": "TLSv1.3", "cipher": "TLS_AES_128_GCM_SHA256", "client_verify": "NONE"},
+            "received": 12, "sent": 34, "status": 200, "server_port": session.listener.port()},
+        "upstream": {"received": 34, "sent": 12},
+        "latencies": {"kong": 7, "session": 1500},
+        "client_ip": "127.0.0.1",
+        "started_at": session.started_ms,
+        "workspace_name": "default",
+    });
+    for (key, value) in expected.as_object().unwrap() {
+        assert_eq!(line[key], *value, "{key}");
+    }
+    assert_eq!((&line["tries"][0]["ip"], &line["tries"][0]["port"]), (&"192.0.2.1".into(), &1.into()));
+    assert!(line["route"]["id"].is_string() && line["service"]["id"].is_string(), "{line}");
+    assert!(line.get("request").is_none() && line.get("source").is_none(), "{line}");
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 mod addresses;
 
+use std::net::IpAddr;
+
 use plugin::model::Value;
+use plugin::sessions::{Admission, Session};
 use plugin::{Access, Build, BuildError, Flow, Phase, Phases, Plugin, Scopes, record};
 
 use addresses::Addresses;
@@ -46,15 +49,14 @@ pub struct IpRestriction {
 impl Plugin for IpRestriction {
     const NAME: &'static str = "ip-restriction";
     const PRIORITY: i64 = 990;
-    const RUNS: &'static [Phase] = &[Phase::Access];
+    const RUNS: &'static [Phase] = &[Phase::Access, Phase::Session];
     const SCOPES: Scopes = Scopes::ALL;
     const PROTOCOLS: &'static [&'static str] = &["grpc", "grpcs", "http", "https", "tcp", "tls"];
     const DOC: &'static str = include_str!("doc.md");
 
     type Config = Config;
 
-    fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
-        refuse_streams(cx)?;
+    fn build(config: Config, _: &Build<'_>) -> Result<Self, BuildError> {
         let allow = read("config.allow", config.allow.as_deref())?;
         Ok(Self {
             allow: Some(allow).filter(|allow| !allow.is_empty()),
@@ -71,32 +73,16 @@ fn read(field: &str, entries: Option<&[String]>) -> Result<Addresses, BuildError
         .map_err(|entry| BuildError::new(field, format!("invalid ip or cidr range: '{entry}'")))
 }
 
-/// A restriction that would not be enforced is an open door.
-fn refuse_streams(cx: &Build<'_>) -> Result<(), BuildError> {
-    if cx.row.consumer.is_some() || cx.row.consumer_group.is_some() {
-        // Nobody is known on a stream: there such a row would not run in any case.
-        return Ok(());
+impl IpRestriction {
+    fn lets_in(&self, address: IpAddr) -> bool {
+        !self.deny.contain(address) && self.allow.as_ref().is_none_or(|allow| allow.contain(address))
     }
-    let of_streams = |protocol: &&String| matches!(protocol.as_str(), "tcp" | "tls");
-    for matched in cx.routes_in_scope() {
-        let mut common = matched.route.protocols.iter().filter(of_streams);
-        if let Some(protocol) = common.find(|protocol| cx.row.protocols.contains(protocol)) {
-            let route = matched.route.name.as_deref().unwrap_or("without a name");
-            let message = format!(
-                "'{protocol}' is carried by the route {route}, and plugins do not run on streams in this version: \
-                 leave tcp and tls out of `protocols`, and restrict that route by its `sources`"
-            );
-            return Err(BuildError::new("protocols", message));
-        }
-    }
-    Ok(())
 }
 
 impl Phases for IpRestriction {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
         let address = cx.client.ip;
-        let denied = self.deny.contain(address);
-        if !denied && self.allow.as_ref().is_none_or(|allow| allow.contain(address)) {
+        if self.lets_in(address) {
             return Flow::Next;
         }
         let message = match &self.message {
@@ -104,5 +90,9 @@ impl Phases for IpRestriction {
             None => format!("IP address not allowed: {}", address.to_canonical()),
         };
         cx.answer(self.status).message(message)
+    }
+
+    fn admit(&self, session: &Session) -> Admission {
+        if self.lets_in(session.client.ip()) { Admission::Pass } else { Admission::Refuse }
     }
 }

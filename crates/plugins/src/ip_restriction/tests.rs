@@ -71,29 +71,27 @@ fn what_cannot_be_enforced_is_refused() {
     }
 }
 
-fn beside_a_stream(plugin: &str) -> Result<Harness, String> {
-    let document = format!(
-        r#"
-_format_version: "3.0"
-services:
-- {{name: web, url: "http://web:80", routes: [{{name: web, paths: [/]}}]}}
-- {{name: db, url: "tcp://db:5432", routes: [{{name: db, protocols: [tcp], destinations: [{{port: 5432}}]}}]}}
-consumers: [{{username: ann}}]
-plugins:
-- {{name: ip-restriction, config: {{deny: [127.0.0.1]}}, {plugin}}}
-"#
-    );
-    Harness::new(plugin::room::<IpRestriction>(), &document)
-}
-
 #[test]
-fn a_restriction_of_streams_is_refused() {
-    for plugin in ["enabled: true", "service: db", "route: db", "route: db, protocols: [tcp]"] {
-        let refusal = beside_a_stream(plugin).err().unwrap_or_default();
-        assert!(refusal.starts_with("protocols: 'tcp' is carried by the route db"), "{plugin}: {refusal}");
-    }
-    // Nobody is known on a stream, so that a consumer's would not run there in any case.
-    for plugin in ["protocols: [http, https]", "service: web", "route: web", "consumer: ann"] {
-        assert!(beside_a_stream(plugin).is_ok(), "{plugin}");
+fn sessions_are_let_in_or_kept_out_as_requests_are() {
+    let document = |config: &str| {
+        format!(
+            "_format_version: '3.0'\nservices:\n- {{name: db, url: 'tcp://db:1', routes: [{{name: db, protocols: [tcp], \
+             destinations: [{{port: 1}}]}}]}}\nplugins:\n- {{name: ip-restriction, config: {config}}}\n"
+        )
+    };
+    let admits = |config: &str, client: &str| {
+        let mut harness = Harness::new(plugin::room::<IpRestriction>(), &document(config)).unwrap();
+        harness.peer = client.parse().unwrap();
+        harness.begin_session().is_some()
+    };
+    for (config, client, expected) in [
+        ("{deny: [10.0.0.0/8]}", "10.0.0.1:1", false),
+        ("{deny: [10.0.0.0/8]}", "11.0.0.1:1", true),
+        ("{allow: [10.0.0.0/8]}", "10.0.0.1:1", true),
+        ("{allow: [10.0.0.0/8]}", "[::ffff:10.0.0.1]:1", true),
+        ("{allow: [10.0.0.0/8]}", "11.0.0.1:1", false),
+        ("{allow: [10.0.0.0/8], deny: [10.0.0.1]}", "10.0.0.1:1", false),
+    ] {
+        assert_eq!(admits(config, client), expected, "{config} {client}");
     }
 }

@@ -177,6 +177,8 @@ fn discovery(services: &Services, page: &mut Page) {
     figure("biplane_discovery_targets", targets, &|source| Some(source.targets as u64));
     let restored = "Whether the list of a source is that of the last run, which it has not renewed yet";
     figure("biplane_discovery_restored", restored, &|source| Some(source.restored.into()));
+    let expired = "Whether the list of the last run is too old to be used, and the source has given no other";
+    figure("biplane_discovery_expired", expired, &|source| Some(source.expired.into()));
     let age = "Seconds since a source last gave a list";
     figure("biplane_discovery_age_seconds", age, &|source| source.age.map(|age| age.as_secs()));
 }

@@ -238,6 +238,7 @@ fn sources_of_targets_and_names_are_shown_where_there_are_any() {
             targets,
             age: age.map(Duration::from_secs),
             restored: upstream == "a",
+            expired: upstream == "b",
             trouble: None,
         };
         DiscoveryReport {
@@ -257,6 +258,7 @@ fn sources_of_targets_and_names_are_shown_where_there_are_any() {
     assert_eq!((value("discovery_up", a), value("discovery_up", b)), (Some(0), Some(1)));
     assert_eq!((value("discovery_targets", a), value("discovery_targets", b)), (Some(3), Some(0)));
     assert_eq!((value("discovery_restored", a), value("discovery_restored", b)), (Some(1), Some(0)));
+    assert_eq!((value("discovery_expired", a), value("discovery_expired", b)), (Some(0), Some(1)));
     assert_eq!((value("discovery_age_seconds", a), value("discovery_age_seconds", b)), (Some(70), None));
     let pool = "upstream=\"a\",address=\"10.0.0.1:80\"";
     assert_eq!(value("upstream_connections", pool), Some(8));

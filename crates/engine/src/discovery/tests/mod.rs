@@ -4,14 +4,14 @@ mod registry;
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use model::Config;
 use model::declarative::{self, Catalog};
-use model::serde_json::{Value, json};
+use model::serde_json::{self, Value, json};
 use plugin::services::SourceReport;
 
 use super::{Purpose, compile};
@@ -39,9 +39,15 @@ impl World {
 
     /// One whose lists outlive it in a folder.
     fn keeping(lists: Option<PathBuf>) -> Self {
+        Self::keeping_for(lists, None)
+    }
+
+    /// One that has no use for lists older than `lists_max_age`.
+    fn keeping_for(lists: Option<PathBuf>, lists_max_age: Option<Duration>) -> Self {
         let server = NameServer::start();
         let settings = DnsSettings {
             lists,
+            lists_max_age,
             hosts_file: PathBuf::from("/nonexistent/hosts"),
             servers: vec![server.address],
             min_ttl: Duration::from_millis(10),
@@ -309,15 +315,11 @@ fn lists_of_the_last_run_are_used_until_there_are_others() {
     registry.set(7, vec![instance("10.0.0.1", 80, 1), instance("10.0.0.2", 80, 1)]);
     let first = world();
     let balancers = first.balancers(&json!({}), &consul(&registry));
-    let kept = || fs::read_dir(folder.0.join("lists")).map(|files| files.count()).unwrap_or_default();
-    eventually("it is kept", || kept() == 1 && !report(&balancers).restored);
+    let text = || fs::read_to_string(kept(&folder.0.join("lists"))?).ok();
+    eventually("it is kept", || text().is_some() && !report(&balancers).restored);
     registry.set(8, vec![instance("10.0.0.2", 80, 1)]);
     eventually("the change is taken", || reached(&balancers).len() == 1);
-    let text = || {
-        let file = fs::read_dir(folder.0.join("lists")).unwrap().next().unwrap().unwrap();
-        fs::read_to_string(file.path()).unwrap_or_default()
-    };
-    eventually("the change is kept", || !text().contains("10.0.0.1"));
+    eventually("the change is kept", || text().is_some_and(|text| !text.contains("10.0.0.1")));
     drop((balancers, first));
     registry.behave(Manner::Status(500));
     let second = world();
@@ -336,6 +338,55 @@ fn lists_of_the_last_run_are_used_until_there_are_others() {
     assert_eq!((report(&balancers).up, report(&balancers).restored), (true, false));
 }
 
+/// The one list in a folder, once it is written.
+fn kept(folder: &Path) -> Option<PathBuf> {
+    let mut files = fs::read_dir(folder).ok()?.flatten().map(|file| file.path());
+    files.find(|file| file.extension().is_some_and(|ending| ending == "json"))
+}
+
+/// Makes the one list in a folder this old.
+fn make_older(folder: &Path, age: Duration) {
+    let file = kept(folder).unwrap();
+    let mut kept: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    kept["given"] =
+        json!((SystemTime::now() - age).duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
+    fs::write(file, kept.to_string()).unwrap();
+}
+
+#[test]
+fn lists_of_the_last_run_are_used_as_long_as_they_are_not_too_old() {
+    let (folder, registry) = (Folder::new(), Registry::start());
+    let path = folder.0.join("lists");
+    registry.set(7, vec![instance("10.0.0.1", 80, 1)]);
+    let first = World::keeping(Some(path.clone()));
+    let balancers = first.balancers(&json!({}), &consul(&registry));
+    eventually("it is kept", || kept(&path).is_some());
+    drop((balancers, first));
+    registry.behave(Manner::Status(500));
+    let hour = Duration::from_secs(3600);
+    let standing = |balancers: &Balancers| {
+        let told = report(balancers);
+        (told.up, told.restored, told.expired, told.targets)
+    };
+
+    make_older(&path, hour);
+    let second = World::keeping_for(Some(path.clone()), Some(hour - Duration::from_secs(5)));
+    let balancers = second.balancers(&json!({}), &consul(&registry));
+    assert_eq!(standing(&balancers), (false, false, true, 0));
+    assert!(report(&balancers).age.unwrap() >= hour && reached(&balancers).is_empty());
+    registry.behave(Manner::Well);
+    eventually("the newest list counts", || standing(&balancers) == (true, false, false, 1));
+    drop((balancers, second));
+
+    registry.behave(Manner::Status(500));
+    make_older(&path, hour);
+    let third = World::keeping_for(Some(path), Some(hour + Duration::from_secs(3)));
+    let balancers = third.balancers(&json!({}), &consul(&registry));
+    assert_eq!(standing(&balancers), (false, true, false, 1), "it is used while it is not too old");
+    eventually("it is let go", || standing(&balancers) == (false, false, true, 0));
+    assert!(reached(&balancers).is_empty());
+}
+
 #[test]
 fn a_registry_that_says_nothing_is_waited_for_with_the_list_of_the_last_run() {
     let (folder, registry) = (Folder::new(), Registry::start());
@@ -343,8 +394,7 @@ fn a_registry_that_says_nothing_is_waited_for_with_the_list_of_the_last_run() {
     registry.set(7, vec![instance("10.0.0.1", 80, 1)]);
     let first = World::keeping(Some(path.clone()));
     let balancers = first.balancers(&json!({}), &consul(&registry));
-    let is_kept = || fs::read_dir(&path).is_ok_and(|files| files.flatten().count() == 1);
-    eventually("it is kept", is_kept);
+    eventually("it is kept", || kept(&path).is_some());
     drop((balancers, first));
     registry.behave(Manner::Silence);
     let second = World::keeping(Some(path.clone()));

@@ -11,6 +11,7 @@ use plugin::clock::Clock;
 
 use super::draft::Arrival;
 use super::routes::{Found, Routes};
+use super::visit::Rooms;
 
 /// Routes as a document has them, compiled.
 struct Table {
@@ -27,7 +28,7 @@ impl Table {
         let mut problems = Vec::new();
         let services = Services::new(1, Clock::default(), true);
         let numbered = config.routes.iter().map(AsRef::as_ref).enumerate();
-        let routes = Routes::compile(&config, numbered, &services, &mut problems);
+        let routes = Routes::compile(&config, numbered, |_| Rooms::default(), &services, &mut problems);
         assert!(problems.is_empty(), "{:?}", problems[0].message);
         Self { config, routes }
     }

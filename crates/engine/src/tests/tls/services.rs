@@ -240,6 +240,31 @@ async fn a_service_that_has_said_farewell_is_not_written_to() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_never_connected_gets_what_stands_in_and_who_was_sent_to_does_not() {
+    let server = server(&Authority::root().issue(&["x.test"]));
+    let breaker =
+        "plugins:\n- {name: circuit-breaker, config: {fallback: {type: static, status: 203, body: '[]'}}}\n";
+    let document = Document::new("secure.test").text() + breaker;
+    with(&document, Settings::default(), |lab| async move {
+        let mut client = lab.client();
+        client.send(GET).await;
+        let mut silent = Vec::new();
+        for _ in 0..3 {
+            silent.push(lab.upstream().await);
+        }
+        let (status, head, _) = client.response().await;
+        assert_eq!(status, 203, "no handshake has ended");
+        assert!(head.contains("X-Circuit-Breaker: unreachable\r\n"), "{head}");
+        client.send(GET).await;
+        let mut service = accept(lab.upstream().await, &server).await.unwrap();
+        service.head().await;
+        let (status, ..) = client.response().await;
+        assert_eq!(status, 504, "it may be at work");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn sessions_with_a_service_are_resumed_and_not_by_another_identity() {
     let root = Authority::root();
     let server = server(&root.issue(&["secure.test"]));
