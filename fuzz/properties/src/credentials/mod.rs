@@ -7,8 +7,11 @@ pub mod keys;
 use std::cell::RefCell;
 use std::thread::LocalKey;
 
+use base64::Engine;
+use plugin::authorization::BASE64;
+use plugin::certificate::chain_of_pem;
 use plugin::harness::{Harness, Outcome};
-use plugin::{Definition, Scheme};
+use plugin::{Definition, Scheme, target};
 use plugins::ROOMS;
 
 /// Pieces of fields with credentials.
@@ -197,7 +200,20 @@ pub fn certificate(bytes: &[u8]) {
             assert_eq!(outcome.status, 401, "neither in nor refused");
         } else {
             assert_eq!(outcome.upstream_header("X-Consumer-Username").as_deref(), Some("alice"));
-            assert_eq!(outcome.upstream_header("X-Client-Cert-Dn").as_deref(), Some("CN=alice"));
+            let caller = chain_of_pem(include_bytes!("caller.pem")).unwrap();
+            assert_eq!(first(*pick, value), caller.first().cloned(), "in with another certificate");
         }
     });
+}
+
+/// The first certificate in a value, in DER form.
+fn first(pick: u8, value: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if pick == b'u' {
+        target::percent_decode(value, &mut bytes);
+    } else {
+        let item = value.strip_prefix(b":").and_then(|rest| rest.strip_suffix(b":"));
+        bytes = BASE64.decode(item.unwrap_or(value)).ok()?;
+    }
+    if bytes.starts_with(b"0") { Some(bytes) } else { chain_of_pem(&bytes)?.into_iter().next() }
 }
