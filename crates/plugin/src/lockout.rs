@@ -42,6 +42,23 @@ record! {
     }
 }
 
+record! {
+    /// What happens to who fails again and again.
+    pub struct Protection {
+        ..bounds: Bounds;
+        /// Where failures are counted: nowhere, or in the memory of this gateway.
+        strategy: String = "off", [one_of(&["memory", "off"])];
+    }
+}
+
+impl Protection {
+    /// The guard of an instance of `plugin`; none where nothing is counted.
+    #[must_use]
+    pub fn guard(&self, services: &Services, plugin: &str) -> Option<Guard> {
+        (self.strategy == "memory").then(|| Guard::new(services, plugin, self.bounds.rules()))
+    }
+}
+
 impl Bounds {
     /// The rules that they are.
     #[must_use]
@@ -81,8 +98,9 @@ pub struct Guard {
 /// Somebody tries to prove a credential.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt {
-    /// The credential at the address, the credential, the address.
-    keys: [u128; 3],
+    /// The credential at the address, the credential, the address. Where credentials are not told apart, the address alone
+    /// is the first.
+    keys: [Option<u128>; 3],
     now_ms: u64,
 }
 
@@ -122,7 +140,16 @@ impl Guard {
         let mut both = SmallVec::<[u8; 80]>::from_slice(&place);
         both.extend_from_slice(credential);
         let table = &self.lockout.table;
-        Attempt { keys: [table.key(0, &both), table.key(1, credential), table.key(2, &place)], now_ms }
+        let keys = [table.key(0, &both), table.key(1, credential), table.key(2, &place)].map(Some);
+        Attempt { keys, now_ms }
+    }
+
+    /// An attempt from `address` at `now_ms` to prove one of so many credentials that each guess is of another, a key for
+    /// instance. Only the address counts, and bears the failures of a credential at an address.
+    #[must_use]
+    pub fn attempt_of(&self, address: IpAddr, now_ms: u64) -> Attempt {
+        let key = self.lockout.table.key(3, &network(address).octets());
+        Attempt { keys: [Some(key), None, None], now_ms }
     }
 
     /// Whether nothing has failed of late, so that no attempt need be made of a request.
@@ -141,7 +168,7 @@ impl Guard {
             let wait_ms = limit.wait_ms(&verdict, 0, limit.window(attempt.now_ms), attempt.now_ms);
             if verdict.admitted { 0 } else { wait_ms.max(1) }
         });
-        match waits.into_iter().max() {
+        match waits.into_iter().flatten().max() {
             None | Some(0) => Ok(()),
             Some(wait_ms) => {
                 self.lockout.refused.add(1);
@@ -168,10 +195,10 @@ impl Guard {
         let table = &self.lockout.table;
         let counted =
             self.each(attempt, |key, _, demand| table.take(key, &[demand], 1, Refused::Forgotten).admitted);
-        if counted == [true; 3] {
+        if !counted.contains(&Some(false)) {
             return Ok(());
         }
-        let mut counted = counted.into_iter();
+        let mut counted = counted.into_iter().flatten();
         self.each(attempt, |key, _, demand| {
             if counted.next() == Some(true) {
                 table.withdraw(key, &[demand]);
@@ -188,7 +215,9 @@ impl Guard {
 
     /// Forgets what has failed for the credential at the address.
     pub fn succeeded(&self, attempt: &Attempt) {
-        self.lockout.table.forget(attempt.keys[0]);
+        if let Some(near) = attempt.keys[0] {
+            self.lockout.table.forget(near);
+        }
     }
 
     /// Takes back what has been counted in advance, and forgets what has failed for the credential at the address.
@@ -197,11 +226,11 @@ impl Guard {
         self.succeeded(attempt);
     }
 
-    fn each<T>(&self, attempt: &Attempt, mut look: impl FnMut(u128, &Limit, Demand) -> T) -> [T; 3] {
+    fn each<T>(&self, attempt: &Attempt, mut look: impl FnMut(u128, &Limit, Demand) -> T) -> [Option<T>; 3] {
         let now_ms = attempt.now_ms;
         let [near, credential, address] = attempt.keys;
         [(near, &self.near), (credential, &self.wide), (address, &self.wide)]
-            .map(|(key, limit)| look(key, limit, limit.demand(limit.window(now_ms), now_ms)))
+            .map(|(key, limit)| Some(look(key?, limit, limit.demand(limit.window(now_ms), now_ms))))
     }
 }
 
@@ -307,6 +336,25 @@ mod tests {
             Ok(()),
             "what succeeded counts nowhere"
         );
+    }
+
+    #[test]
+    fn where_each_guess_is_of_another_credential_the_address_counts() {
+        let guard = guard(&services());
+        let of = |address: &str| guard.attempt_of(address.parse().unwrap(), START_MS);
+        for _ in 0..3 {
+            assert_eq!(guard.check(&of("2001:db8::1")), Ok(()));
+            guard.failed(&of("2001:db8::1"));
+        }
+        assert_eq!(guard.check(&of("2001:db8::2")), Err(LockedOut(80)), "the same network");
+        assert_eq!(guard.begin(&of("2001:db8::2")), Err(LockedOut(80)));
+        assert_eq!(guard.check(&of("2001:db8:0:1::1")), Ok(()));
+        for _ in 0..3 {
+            assert_eq!(guard.begin(&of("192.0.2.1")), Ok(()));
+        }
+        assert_eq!(guard.begin(&of("192.0.2.1")), Err(LockedOut(80)));
+        guard.withdraw(&of("192.0.2.1"));
+        assert_eq!(guard.check(&of("192.0.2.1")), Ok(()));
     }
 
     #[test]

@@ -20,7 +20,9 @@ pub mod hmac_auth;
 pub mod ip_restriction;
 pub mod jwt;
 pub mod key_auth;
+pub mod key_auth_enc;
 pub mod ldap_auth;
+pub mod ldap_auth_advanced;
 pub mod mirror;
 pub mod mtls_auth;
 pub mod oauth2;
@@ -61,7 +63,9 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<jwt::Jwt>(),
     plugin::room::<oauth2::Oauth2>(),
     plugin::room::<key_auth::KeyAuth>(),
+    plugin::room::<key_auth_enc::KeyAuthEnc>(),
     plugin::room::<ldap_auth::LdapAuth>(),
+    plugin::room::<ldap_auth_advanced::LdapAuthAdvanced>(),
     plugin::room::<basic_auth::BasicAuth>(),
     plugin::room::<openid_connect::OpenidConnect>(),
     plugin::room::<hmac_auth::HmacAuth>(),

@@ -340,6 +340,7 @@ fn the_catalog_holds_every_schema_and_entity_once() {
             "hmacauth_credentials",
             "jwt_secrets",
             "keyauth_credentials",
+            "keyauth_enc_credentials",
             "mtls_auth_credentials",
             "oauth2_credentials",
         ])

@@ -1,5 +1,7 @@
 //! Callers whose passwords a directory knows, with a real OpenLDAP and the real binary.
 
+mod groups;
+mod search;
 mod server;
 
 use std::collections::BTreeMap;
@@ -27,6 +29,15 @@ const STORIES: &[Story] = &[
     ("tls", tls),
     ("outage", outage),
     ("guessing", guessing),
+    ("search", search::search),
+    ("search-injection", search::injection),
+    ("search-account", search::account),
+    ("search-limits", search::limits),
+    ("search-outage", search::outage),
+    ("search-guessing", search::guessing),
+    ("groups", groups::groups),
+    ("groups-required", groups::required),
+    ("groups-as-users", groups::as_users),
 ];
 
 /// The names of all stories.
@@ -47,43 +58,8 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
     story(&Lab { settings, folder, server })
 }
 
-/// Two people, one of whom has a name that means something in distinguished names, and one elsewhere.
-const ENTRIES: &str = "\
-dn: dc=example,dc=com
-objectClass: dcObject
-objectClass: organization
-dc: example
-o: Example
-
-dn: ou=people,dc=example,dc=com
-objectClass: organizationalUnit
-ou: people
-
-dn: ou=others,dc=example,dc=com
-objectClass: organizationalUnit
-ou: others
-
-dn: uid=alice,ou=people,dc=example,dc=com
-objectClass: inetOrgPerson
-uid: alice
-cn: Alice
-sn: A
-userPassword: pass:word
-
-dn: uid=o\\2cbrien\\2b (x)*,ou=people,dc=example,dc=com
-objectClass: inetOrgPerson
-uid: o,brien+ (x)*
-cn: O
-sn: B
-userPassword: odd
-
-dn: uid=mallory,ou=others,dc=example,dc=com
-objectClass: inetOrgPerson
-uid: mallory
-cn: Mallory
-sn: M
-userPassword: elsewhere
-";
+/// People, some with names that mean something in distinguished names or in filters, and groups.
+const ENTRIES: &str = include_str!("entries.ldif");
 
 /// What stories are made in.
 struct Lab<'a> {
@@ -96,11 +72,26 @@ impl Lab<'_> {
     /// A gateway with a route `/NAME` for each of `routes`: what the plugin's configuration has besides the users' place.
     /// Whoever comes in is answered 200 by the gateway itself.
     fn gateway(&self, routes: &[(&str, &str)], env: &[(&str, String)]) -> Result<Gateway, String> {
+        let plugins: Vec<(&str, String)> = routes
+            .iter()
+            .map(|(name, more)| {
+                let place = "base_dn: \"ou=people,dc=example,dc=com\", attribute: uid";
+                (*name, format!("  - name: ldap-auth\n    config: {{{place}, {more}}}\n"))
+            })
+            .collect();
+        self.serve(&plugins, env)
+    }
+
+    /// A gateway with a route `/NAME` for each of `routes`, which has these plugins, and answers whoever comes in with the
+    /// request as it would go upstream.
+    fn serve(&self, routes: &[(&str, String)], env: &[(&str, String)]) -> Result<Gateway, String> {
         let Target::Binary(binary) = &self.settings.target else { return Err("needs a binary".to_owned()) };
-        let mut text = "_format_version: \"3.0\"\nconsumers: [{username: anybody}]\nroutes:\n".to_owned();
-        for (name, more) in routes {
+        let mut text =
+            "_format_version: \"3.0\"\nconsumers:\n- {username: anybody}\n- {username: alice, custom_id: a-1}\n- {custom_id: bob}\nroutes:\n"
+                .to_owned();
+        for (name, plugins) in routes {
             text += &format!(
-                "- name: {name}\n  paths: [/{name}]\n  plugins:\n  - {{name: request-termination, config: {{status_code: 200}}}}\n  - name: ldap-auth\n    config: {{base_dn: \"ou=people,dc=example,dc=com\", attribute: uid, {more}}}\n"
+                "- name: {name}\n  paths: [/{name}]\n  plugins:\n  - {{name: request-termination, config: {{status_code: 200, echo: true}}}}\n{plugins}"
             );
         }
         let file = self.folder.0.join("kong.yml");
@@ -127,7 +118,7 @@ fn ask(gateway: &Gateway, route: &str, username: &str, password: &str) -> Result
     let mut connection =
         Connection::open(gateway.addresses.proxy, None).map_err(|error| error.to_string())?;
     connection.send(
-        format!("GET /{route} HTTP/1.1\r\nHost: directory\r\nX-Consumer-ID: forged\r\nAuthorization: ldap {login}\r\n\r\n").as_bytes(),
+        format!("GET /{route} HTTP/1.1\r\nHost: directory\r\nX-Consumer-ID: forged\r\nX-Authenticated-Groups: forged\r\nAuthorization: ldap {login}\r\n\r\n").as_bytes(),
     );
     match connection.answer("GET") {
         Ok(Some(reply)) => Ok(reply.message),

@@ -65,19 +65,22 @@ impl Drop for Server {
     }
 }
 
-/// Of an empty password, the server thinks what many do by default: whoever has none wants to be nobody, and may.
+/// Of an empty password, the server thinks what many do by default: whoever has none wants to be nobody, and may. Nobody may
+/// search, and one account not find much.
 fn configure(folder: &Path, certificates: &Path) -> Result<PathBuf, String> {
     let data = folder.join("data");
     std::fs::create_dir_all(&data).map_err(|error| error.to_string())?;
-    let schemas: String = ["core", "cosine", "inetorgperson"]
+    let schemas: String = ["core", "cosine", "nis", "inetorgperson"]
         .iter()
         .map(|name| format!("include /etc/ldap/schema/{name}.schema\n"))
         .collect();
     let of = |name: &str| certificates.join(name).display().to_string();
     let text = format!(
-        "{schemas}modulepath /usr/lib/ldap\nmoduleload back_mdb\nallow bind_anon_dn\npidfile {}\nTLSCACertificateFile {}\n\
+        "{schemas}modulepath /usr/lib/ldap\nmoduleload back_mdb\nmoduleload memberof\nallow bind_anon_dn\npidfile {}\nTLSCACertificateFile {}\n\
          TLSCertificateFile {}\nTLSCertificateKeyFile {}\ndatabase mdb\nsuffix \"dc=example,dc=com\"\n\
-         rootdn \"cn=admin,dc=example,dc=com\"\nrootpw admin\ndirectory {}\nmaxsize 10485760\n",
+         rootdn \"cn=admin,dc=example,dc=com\"\nrootpw admin\ndirectory {}\nmaxsize 10485760\n\
+         limits dn.exact=\"cn=narrow,dc=example,dc=com\" size=1\noverlay memberof\naccess to attrs=userPassword by anonymous auth\n\
+         access to * by users read by anonymous auth\n",
         folder.join("slapd.pid").display(),
         of("ca.crt"),
         of("directory.crt"),

@@ -3,6 +3,7 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a breach is to end the run")]
 
+pub mod credentials;
 pub mod declarative;
 pub mod path;
 pub mod router;
@@ -50,4 +51,22 @@ pub static TARGETS: &[Target] = &[
     Target { name: "declarative", run: declarative::run, tokens: declarative::TOKENS, mutants: 1500 },
     Target { name: "path", run: path::run, tokens: path::TOKENS, mutants: 20_000 },
     Target { name: "router", run: router::run, tokens: router::TOKENS, mutants: 1500 },
+    Target { name: "basic_credentials", run: credentials::basic, tokens: credentials::TOKENS, mutants: 3000 },
+    Target { name: "hmac_authorization", run: credentials::hmac, tokens: credentials::TOKENS, mutants: 3000 },
+    Target { name: "jwt_token", run: credentials::jwt, tokens: credentials::TOKENS, mutants: 3000 },
+    Target { name: "session_cookie", run: credentials::session, tokens: credentials::TOKENS, mutants: 3000 },
+    Target { name: "oauth2_form", run: credentials::oauth2, tokens: credentials::TOKENS, mutants: 3000 },
+    Target {
+        name: "header_certificate",
+        run: credentials::certificate,
+        tokens: credentials::TOKENS,
+        mutants: 2000,
+    },
+    Target { name: "jwk_set", run: credentials::keys::run, tokens: credentials::keys::TOKENS, mutants: 3000 },
+    Target {
+        name: "ldap_answer",
+        run: credentials::directory::run,
+        tokens: credentials::directory::TOKENS,
+        mutants: 10000,
+    },
 ];

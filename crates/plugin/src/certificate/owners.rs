@@ -10,6 +10,7 @@ use model::subject::Subject;
 use super::Accepted;
 use super::fields::Fields;
 use crate::build::{Build, BuildError};
+use crate::consumers::Consumers;
 use crate::identity::{Caller, Credential};
 
 /// A credential: a name in certificates that stands for a consumer.
@@ -28,8 +29,8 @@ pub struct Mapping {
 pub(super) struct Owners {
     /// By name; those for one authority come first.
     mappings: AHashMap<Box<str>, Vec<Named>>,
-    /// In the order of `consumer_by`.
-    by_field: Vec<Arc<ByField>>,
+    /// By the fields of `consumer_by`.
+    consumers: Option<Consumers>,
     default: Option<Arc<Consumer>>,
     /// Attributes of alternative names that are distinguished names which count as names.
     attributes: Vec<String>,
@@ -39,15 +40,6 @@ pub(super) struct Owners {
 
 /// Whom a name stands for: in certificates of one authority, or in all.
 type Named = (Option<Uuid>, Arc<Caller>);
-
-/// Consumers by one of their fields.
-type ByField = AHashMap<Box<str>, Arc<Consumer>>;
-
-/// The consumers of a snapshot by custom id.
-struct ByCustomId(Arc<ByField>);
-
-/// The consumers of a snapshot by username.
-struct ByUsername(Arc<ByField>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum GroupBy {
@@ -75,7 +67,7 @@ impl Owners {
         };
         let mut owners = Self {
             mappings: AHashMap::new(),
-            by_field: Vec::new(),
+            consumers: None,
             default,
             attributes,
             group_by: fields.skip_consumer_lookup.then_some(group_by),
@@ -86,20 +78,7 @@ impl Owners {
         for mapping in mappings {
             owners.add(mapping, cx);
         }
-        for field in &fields.consumer_by {
-            owners.by_field.push(match field.as_str() {
-                "custom_id" => {
-                    let made =
-                        cx.shared(|cx| Ok(ByCustomId(index(cx, |consumer| consumer.custom_id.as_deref()))))?;
-                    made.0.clone()
-                }
-                _ => {
-                    let made =
-                        cx.shared(|cx| Ok(ByUsername(index(cx, |consumer| consumer.username.as_deref()))))?;
-                    made.0.clone()
-                }
-            });
-        }
+        owners.consumers = Some(Consumers::new(&fields.consumer_by, false, cx)?);
         Ok(owners)
     }
 
@@ -151,9 +130,8 @@ impl Owners {
 
     /// By the name of a consumer, or the one that stands for all others.
     fn named(&self, names: &[&str]) -> Option<Arc<Caller>> {
-        let found = names
-            .iter()
-            .find_map(|name| self.by_field.iter().find_map(|field| Some((field.get(*name)?.clone(), *name))));
+        let consumers = self.consumers.as_ref();
+        let found = names.iter().find_map(|name| Some((consumers?.find(name)?.clone(), *name)));
         match found {
             Some((consumer, name)) => Some(Accepted::identified(Some(consumer), name)),
             None => {
@@ -162,9 +140,4 @@ impl Owners {
             }
         }
     }
-}
-
-fn index(cx: &Build<'_>, field: impl Fn(&Consumer) -> Option<&str>) -> Arc<ByField> {
-    let consumers = model::courtesy::offering(2_000, cx.config.consumers.iter());
-    Arc::new(consumers.filter_map(|consumer| Some((field(consumer)?.into(), consumer.clone()))).collect())
 }

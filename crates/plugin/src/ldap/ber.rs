@@ -1,10 +1,12 @@
 //! The part of BER (X.690) that LDAP needs (RFC 4511 5.1): elements of definite length with one byte of tag.
 
 /// Tags of the universal class.
+pub(super) const BOOLEAN: u8 = 0x01;
 pub(super) const INTEGER: u8 = 0x02;
 pub(super) const OCTETS: u8 = 0x04;
 pub(super) const ENUMERATED: u8 = 0x0a;
 pub(super) const SEQUENCE: u8 = 0x30;
+pub(super) const SET: u8 = 0x31;
 
 /// Appends an element.
 pub(super) fn push(out: &mut Vec<u8>, tag: u8, content: &[u8]) {

@@ -1,6 +1,7 @@
 //! One connection to a directory (RFC 4511): a question at a time, and its answer, of bounded length.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -8,23 +9,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::ber::{ENUMERATED, Elements, INTEGER, OCTETS, SEQUENCE, head, push, push_number};
+use super::ber::{SEQUENCE, head};
+use super::message::{self, Answer, Entry, Operation, Search};
 use super::{Security, Server};
 
 /// Bytes of an answer at most.
 const LONGEST_ANSWER: usize = 256 * 1024;
-/// RFC 4511 4.14.
-const START_TLS: &[u8] = b"1.3.6.1.4.1.1466.20037";
-
-/// Tags of operations (RFC 4511 4.2, 4.12).
-const BIND: u8 = 0x60;
-const BIND_ANSWER: u8 = 0x61;
-const EXTENDED: u8 = 0x77;
-const EXTENDED_ANSWER: u8 = 0x78;
-/// A password, among the ways to bind.
-const SIMPLE: u8 = 0x80;
-/// The name of an extended operation.
-const OPERATION: u8 = 0x80;
+/// Bytes of all answers to one search at most.
+const LONGEST_SEARCH: usize = 1024 * 1024;
 const SUCCESS: u32 = 0;
 /// Numbers of questions go from 1 to this.
 const LAST_NUMBER: u32 = 0x7fff_ffff;
@@ -40,24 +32,44 @@ pub(super) struct Connection {
     last: u32,
 }
 
+/// What a search came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub entries: Vec<Entry>,
+    pub code: u32,
+}
+
 impl Connection {
-    /// Opens a connection, under TLS where it is to be.
+    /// Opens a connection, under TLS where it is to be, and becomes who searches on it.
     pub async fn open(server: &Server, tls: Option<&Arc<ClientConfig>>) -> Result<Self, String> {
+        let mut connection = Self::secure(server, tls).await?;
+        if let Some(account) = &server.account {
+            let code = connection.bind(&account.dn, account.password.reveal().as_bytes()).await?;
+            if code != SUCCESS {
+                return Err(format!("{} may not sign in, with the result {code}", account.dn));
+            }
+        }
+        Ok(connection)
+    }
+
+    async fn secure(server: &Server, tls: Option<&Arc<ClientConfig>>) -> Result<Self, String> {
         let stream = TcpStream::connect((server.host.as_str(), server.port)).await;
         let mut stream = stream.map_err(|error| error.to_string())?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         let Some(tls) = tls else { return Ok(Self { stream: Box::new(stream), last: 0 }) };
         let mut last = 0;
         if server.security == Security::StartTls {
-            let mut operation = Vec::new();
-            push(&mut operation, OPERATION, START_TLS);
+            last = 1;
+            send(&mut stream, last, &message::start_tls()).await?;
             // Not a byte beyond the answer is read before the handshake, so that nothing from before it is taken for what
             // has come under its protection.
-            let code = ask(&mut stream, 1, EXTENDED, &operation, EXTENDED_ANSWER).await?;
-            if code != SUCCESS {
-                return Err(format!("STARTTLS is refused with the result {code}"));
+            match answer(&mut stream, last).await?.1 {
+                Answer::Done(Operation::Extended, SUCCESS) => {}
+                Answer::Done(Operation::Extended, code) => {
+                    return Err(format!("STARTTLS is refused with the result {code}"));
+                }
+                _ => return Err(ANOTHER_QUESTION.to_owned()),
             }
-            last = 1;
         }
         let name = ServerName::try_from(server.host.clone()).map_err(|error| error.to_string())?;
         let stream = TlsConnector::from(tls.clone()).connect(name, stream).await;
@@ -66,36 +78,54 @@ impl Connection {
 
     /// Asks to be `dn`, with its password; the code of the answer (RFC 4511 A.1).
     pub async fn bind(&mut self, dn: &str, password: &[u8]) -> Result<u32, String> {
-        let mut content = Vec::new();
-        push_number(&mut content, INTEGER, 3);
-        push(&mut content, OCTETS, dn.as_bytes());
-        push(&mut content, SIMPLE, password);
+        let number = self.ask(&message::bind(dn, password)).await?;
+        match answer(&mut self.stream, number).await?.1 {
+            Answer::Done(Operation::Bind, code) => Ok(code),
+            _ => Err(ANOTHER_QUESTION.to_owned()),
+        }
+    }
+
+    /// Looks for entries. Servers that other ones may know more are not asked about (RFC 4511 4.5.3).
+    pub async fn search(&mut self, search: &Search<'_>, time: Duration) -> Result<Found, String> {
+        let number = self.ask(&message::search(search, time)).await?;
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        loop {
+            let (length, answer) = answer(&mut self.stream, number).await?;
+            bytes += length;
+            match answer {
+                Answer::Done(Operation::Search, code) => return Ok(Found { entries, code }),
+                _ if bytes > LONGEST_SEARCH => return Err("an answer that is too long".to_owned()),
+                Answer::Entry(entry) if entries.len() < search.most => entries.push(entry),
+                Answer::Entry(_) => return Err("more entries than were asked for".to_owned()),
+                Answer::Reference => {}
+                Answer::Done(..) => return Err(ANOTHER_QUESTION.to_owned()),
+            }
+        }
+    }
+
+    async fn ask(&mut self, operation: &[u8]) -> Result<u32, String> {
         self.last = self.last % LAST_NUMBER + 1;
-        ask(&mut self.stream, self.last, BIND, &content, BIND_ANSWER).await
+        send(&mut self.stream, self.last, operation).await?;
+        Ok(self.last)
     }
 }
 
-/// Asks a question that has one answer, and reads its code.
-async fn ask<S>(stream: &mut S, id: u32, tag: u8, content: &[u8], answer: u8) -> Result<u32, String>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let (mut body, mut message) = (Vec::new(), Vec::new());
-    push_number(&mut body, INTEGER, id);
-    push(&mut body, tag, content);
-    push(&mut message, SEQUENCE, &body);
+const ANOTHER_QUESTION: &str = "an answer to another question";
+
+async fn send<S: AsyncWrite + Unpin>(stream: &mut S, number: u32, operation: &[u8]) -> Result<(), String> {
+    let message = message::message(number, operation);
     stream.write_all(&message).await.map_err(|error| error.to_string())?;
-    stream.flush().await.map_err(|error| error.to_string())?;
+    stream.flush().await.map_err(|error| error.to_string())
+}
+
+/// The next answer to a question, and its length.
+async fn answer<S: AsyncRead + Unpin>(stream: &mut S, number: u32) -> Result<(usize, Answer), String> {
     let received = receive(stream).await?;
-    let mut parts = Elements(&received);
-    let (number, operation) = (parts.number(INTEGER), parts.next());
-    match operation {
-        Some((tag, content)) if tag == answer && number == Some(id) => {
-            Elements(content).number(ENUMERATED).ok_or_else(|| "an answer without a result".to_owned())
-        }
+    match Answer::read(&received)? {
+        (known, answer) if known == number => Ok((received.len(), answer)),
         // RFC 4511 4.4.1: the server is about to leave.
-        Some((EXTENDED_ANSWER, _)) if number == Some(0) => Err("the server disconnects".to_owned()),
-        _ => Err("an answer to another question".to_owned()),
+        (0, Answer::Done(Operation::Extended, _)) => Err("the server disconnects".to_owned()),
+        _ => Err(ANOTHER_QUESTION.to_owned()),
     }
 }
 

@@ -1,27 +1,39 @@
-//! Asking a directory whether a password is right (RFC 4511, RFC 4513 5.1.3).
+//! Asking a directory whether a password is right (RFC 4511, RFC 4513 5.1.3), and which entries it has.
 //!
 //! Connections are kept for each worker, bounded in number, and every question has an end in time. What callers say never
-//! becomes part of a name without being escaped ([`escaped`]).
+//! becomes part of a name without being escaped ([`escaped`]), nor of a filter's text, as filters have none ([`Search`]).
 
 mod ber;
 mod connection;
+mod fields;
+mod gatekeeper;
+mod message;
+mod name;
 
-use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use model::secret::Secret;
 use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 
+use crate::remember::Digest;
 use crate::services::Services;
-use connection::Connection;
+use connection::{Connection, Found};
+pub use fields::Fields;
+pub use gatekeeper::{Admission, Gatekeeper, Groups, Inquiry, Refusal};
+pub use message::{Answer, Entry, Operation, Scope, Search};
+pub use name::{Name, canonical, escaped};
 
 /// Questions that all workers together may have open; others wait for a place, within their time.
 const MOST_QUESTIONS: usize = 64;
 /// Connections that a worker keeps.
 const MOST_KEPT: usize = 4;
+/// Results (RFC 4511 A.1).
 const SUCCESS: u32 = 0;
+const SIZE_LIMIT_EXCEEDED: u32 = 4;
+const REFERRAL: u32 = 10;
 /// Results that say that there is no such user, that the password is wrong, or that the user may not sign in: noSuchObject,
 /// invalidDNSyntax, inappropriateAuthentication, invalidCredentials, insufficientAccessRights, unwillingToPerform.
 const REFUSALS: [u32; 6] = [32, 34, 48, 49, 50, 53];
@@ -52,6 +64,17 @@ pub struct Server {
     pub timeout: Duration,
     /// How long a connection is kept without a question.
     pub keepalive: Duration,
+    /// Who searches on its connections; without, they are for questions that say themselves who asks.
+    pub account: Option<Account>,
+}
+
+/// Somebody who may search.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The distinguished name.
+    pub dn: String,
+    /// The password.
+    pub password: Secret,
 }
 
 /// The directory has not answered, or not in a way that tells anything.
@@ -80,7 +103,9 @@ impl Directory {
         let secure = server.security != Security::Plain && !services.dry_run;
         let tls = secure.then(|| services.client_tls(server.verify)).transpose()?;
         let kept = (0..services.workers).map(|_| Mutex::default()).collect();
-        let key = format!("{server:?}");
+        // The password is not part of what is printed.
+        let password = server.account.as_ref().map(|account| account.password.reveal().as_bytes());
+        let key = format!("{server:?}:{:?}", Digest::of(password));
         Ok(services.keep(&key, || Self {
             server,
             tls,
@@ -96,14 +121,47 @@ impl Directory {
     /// # Errors
     /// That it could not be found out. Why is logged when it begins.
     pub async fn knows(&self, worker: usize, dn: &str, password: &[u8]) -> Result<bool, Unanswered> {
-        if password.is_empty() {
-            return Ok(false);
+        let question = Question { who: Some((dn, password)), search: None };
+        Ok(self.ask(worker, &question).await?.is_some())
+    }
+
+    /// The entries that `search` finds for the account of the connections.
+    ///
+    /// # Errors
+    /// That it could not be found out, or that there are more than the search asks for where `whole`. Why is logged when it
+    /// begins.
+    pub async fn search(
+        &self,
+        worker: usize,
+        search: &Search<'_>,
+        whole: bool,
+    ) -> Result<Vec<Entry>, Unanswered> {
+        let question = Question { who: None, search: Some((search, whole)) };
+        Ok(self.ask(worker, &question).await?.unwrap_or_default())
+    }
+
+    /// The entries that `dn`, with its password, finds; none where the password is wrong, or empty.
+    ///
+    /// # Errors
+    /// As of [`Directory::search`].
+    pub async fn search_as(
+        &self,
+        worker: usize,
+        (dn, password): (&str, &[u8]),
+        search: &Search<'_>,
+        whole: bool,
+    ) -> Result<Option<Vec<Entry>>, Unanswered> {
+        self.ask(worker, &Question { who: Some((dn, password)), search: Some((search, whole)) }).await
+    }
+
+    /// What is found; none where the password is wrong.
+    async fn ask(&self, worker: usize, question: &Question<'_>) -> Result<Option<Vec<Entry>>, Unanswered> {
+        if question.who.is_some_and(|(_, password)| password.is_empty()) {
+            return Ok(None);
         }
         let timeout = self.server.timeout;
-        let outcome = match tokio::time::timeout(timeout, self.bind(worker, dn, password)).await {
-            Ok(Ok(SUCCESS)) => Ok(true),
-            Ok(Ok(code)) if REFUSALS.contains(&code) => Ok(false),
-            Ok(Ok(code)) => Err(format!("the result is {code}")),
+        let outcome = match tokio::time::timeout(timeout, self.put(worker, question)).await {
+            Ok(Ok(reply)) => question.judge(reply),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(format!("no answer within {timeout:?}")),
         };
@@ -117,19 +175,19 @@ impl Directory {
         outcome.map_err(|_| Unanswered)
     }
 
-    async fn bind(&self, worker: usize, dn: &str, password: &[u8]) -> Result<u32, String> {
+    async fn put(&self, worker: usize, question: &Question<'_>) -> Result<Reply, String> {
         let _place = self.places.acquire().await.map_err(|error| error.to_string())?;
         if let Some(mut connection) = self.take(worker)
-            && let Ok(code) = connection.bind(dn, password).await
+            && let Ok(reply) = question.put(&mut connection, self.server.timeout).await
         {
             self.keep(worker, connection);
-            return Ok(code);
+            return Ok(reply);
         }
         // A kept connection may have been closed long ago; a new one tells for certain.
         let mut connection = Connection::open(&self.server, self.tls.as_ref()).await?;
-        let code = connection.bind(dn, password).await?;
+        let reply = question.put(&mut connection, self.server.timeout).await?;
         self.keep(worker, connection);
-        Ok(code)
+        Ok(reply)
     }
 
     /// The connection that was used last.
@@ -151,30 +209,49 @@ impl Directory {
     }
 }
 
-/// `value` as it stands in a distinguished name (RFC 4514 2.4): whatever might mean something there is in hexadecimal digits.
-#[must_use]
-pub fn escaped(value: &str) -> String {
-    let mut out = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            let _ = write!(out, "\\{byte:02x}");
-        }
-    }
-    out
+/// What is asked of a directory at once.
+struct Question<'q> {
+    /// Who asks, with the password; otherwise the account of the connection.
+    who: Option<(&'q str, &'q [u8])>,
+    /// What is searched, and whether what is found counts only if it is all.
+    search: Option<(&'q Search<'q>, bool)>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What a directory says.
+struct Reply {
+    bound: u32,
+    found: Option<Found>,
+}
 
-    #[test]
-    fn nothing_in_a_value_can_end_it() {
-        assert_eq!(escaped("ada.l@x-y_z"), "ada.l@x-y_z");
-        assert_eq!(escaped("a,dc=evil"), "a\\2cdc\\3devil");
-        assert_eq!(escaped(" #\"+;<>\\\0"), "\\20\\23\\22\\2b\\3b\\3c\\3e\\5c\\00");
-        assert_eq!(escaped("é*"), "\\c3\\a9\\2a");
+impl Question<'_> {
+    async fn put(&self, connection: &mut Connection, time: Duration) -> Result<Reply, String> {
+        let bound = match self.who {
+            Some((dn, password)) => connection.bind(dn, password).await?,
+            None => SUCCESS,
+        };
+        let found = match self.search {
+            Some((search, _)) if bound == SUCCESS => Some(connection.search(search, time).await?),
+            _ => None,
+        };
+        Ok(Reply { bound, found })
+    }
+
+    /// What was found; none where whoever asks is refused.
+    fn judge(&self, reply: Reply) -> Result<Option<Vec<Entry>>, String> {
+        match reply.bound {
+            SUCCESS => {}
+            code if REFUSALS.contains(&code) => return Ok(None),
+            code => return Err(format!("the result is {code}")),
+        }
+        let (Some(found), Some((search, whole))) = (reply.found, self.search) else {
+            return Ok(Some(Vec::new()));
+        };
+        match found.code {
+            SUCCESS => Ok(Some(found.entries)),
+            SIZE_LIMIT_EXCEEDED if !whole && found.entries.len() >= search.most => Ok(Some(found.entries)),
+            SIZE_LIMIT_EXCEEDED => Err(format!("there is more below {} than may be told", search.base)),
+            REFERRAL => Err(format!("{} is on another server, which is not asked", search.base)),
+            code => Err(format!("the result of a search below {} is {code}", search.base)),
+        }
     }
 }

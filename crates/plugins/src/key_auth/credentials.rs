@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 use plugin::identity::{Caller, Credential};
+use plugin::keys;
 use plugin::model::{self, Reference};
 use plugin::{Build, BuildError};
 
@@ -29,8 +30,8 @@ model::entity! {
 pub(super) struct Keys(AHashMap<Box<[u8]>, Known>);
 
 /// Whom a key belongs to.
-pub(super) struct Known {
-    pub(super) caller: Arc<Caller>,
+struct Known {
+    caller: Arc<Caller>,
     expires_ms: u64,
 }
 
@@ -42,20 +43,15 @@ impl Keys {
             let identifier = credential.id.hyphenated().to_string().into();
             let proof = Credential { id: credential.id, identifier };
             let caller = Caller::authenticated(Some(consumer), proof);
-            let known = Known { caller, expires_ms: expiry_ms(&credential) };
+            let known = Known { caller, expires_ms: keys::expiry_ms(credential.created_at, credential.ttl) };
             keys.insert(credential.key.into_bytes().into_boxed_slice(), known);
         }
         Ok(Self(keys))
     }
-
-    /// Whom `key` belongs to, if it works at `now_ms`.
-    pub(super) fn find(&self, key: &[u8], now_ms: u64) -> Option<&Known> {
-        self.0.get(key).filter(|known| now_ms < known.expires_ms)
-    }
 }
 
-fn expiry_ms(credential: &KeyAuthCredential) -> u64 {
-    let Some(ttl) = credential.ttl else { return u64::MAX };
-    let seconds = credential.created_at.saturating_add(ttl);
-    u64::try_from(seconds).unwrap_or(0).saturating_mul(1000)
+impl keys::Keys for Keys {
+    fn find(&self, key: &[u8], now_ms: u64) -> Option<&Arc<Caller>> {
+        self.0.get(key).filter(|known| now_ms < known.expires_ms).map(|known| &known.caller)
+    }
 }

@@ -286,3 +286,35 @@ fn two_consumers_cannot_have_the_same_key() {
     let refusal = Harness::new(plugin::room::<KeyAuth>(), &document).err().unwrap();
     assert!(refusal.contains("uniqueness violation"), "{refusal}");
 }
+
+#[test]
+fn who_guesses_has_to_wait_and_nobody_else() {
+    let mut guarded = harness("{brute_force_protection: {strategy: memory, failures: 3, window: 60}}");
+    let (right, wrong) = ("GET / HTTP/1.1\napikey: k1", "GET / HTTP/1.1\napikey: no");
+    for _ in 0..5 {
+        assert_bob(&guarded.send(right));
+        assert_refused(&guarded.send("GET / HTTP/1.1"), "No API key found in request");
+        assert_refused(&guarded.send("GET / HTTP/1.1\napikey: a\napikey: b"), "Duplicate API key found");
+    }
+    for number in 0..3 {
+        assert_refused(&guarded.send(&format!("{wrong}{number}")), "Unauthorized");
+        assert_eq!(guarded.send(right).answered, number == 2, "a right key clears nothing");
+    }
+    let outcome = guarded.send(right);
+    assert_eq!((outcome.status, outcome.message.as_deref()), (429, Some("Too many failed attempts")));
+    assert_eq!(outcome.header("Retry-After").as_deref(), Some("80"));
+    guarded.peer.set_ip([127, 0, 0, 2].into());
+    assert_bob(&guarded.send(right));
+    guarded.peer.set_ip([127, 0, 0, 1].into());
+    guarded.clock.advance(80_000);
+    assert_bob(&guarded.send(right));
+}
+
+#[test]
+fn without_being_asked_nobody_has_to_wait() {
+    let mut usual = harness("{}");
+    for number in 0..200 {
+        assert_refused(&usual.send(&format!("GET / HTTP/1.1\napikey: no{number}")), "Unauthorized");
+    }
+    assert_bob(&usual.send("GET / HTTP/1.1\napikey: k1"));
+}

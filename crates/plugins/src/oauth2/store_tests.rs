@@ -42,6 +42,11 @@ fn a_token(number: u8) -> Token {
     Token { access, refresh, grant: grant(), created: 1, expires: NEVER, gone: NEVER }
 }
 
+fn code(number: u8, gone: u64) -> Code {
+    let redirect_uri = "https://a/".to_owned();
+    Code { code: hash(&[number]), grant: grant(), redirect_uri, challenge: None, gone, used: false }
+}
+
 #[test]
 fn tokens_survive_a_restart() {
     let folder = Folder::new();
@@ -50,16 +55,8 @@ fn tokens_survive_a_restart() {
     let now = START_MS / 1000;
     let open = || Store::open(&file, clock.clone()).unwrap();
     let store = open();
-    let code = Code {
-        code: hash(b"c"),
-        grant: grant(),
-        redirect_uri: "https://a/".to_owned(),
-        challenge: None,
-        gone: NEVER,
-        used: false,
-    };
-    let mut changes = vec![store.add_code(code).unwrap()];
-    let Redeemed::Good(_, used) = store.redeem(&hash(b"c"), now) else { panic!("the code is good") };
+    let mut changes = vec![store.add_code(code(7, NEVER)).unwrap()];
+    let Redeemed::Good(_, used) = store.redeem(&hash(&[7]), now) else { panic!("the code is good") };
     changes.extend(used);
     changes.extend(store.add(a_token(1), None).unwrap());
     changes.extend(store.add(a_token(2), Some(&a_token(1))).unwrap());
@@ -69,7 +66,7 @@ fn tokens_survive_a_restart() {
     assert_eq!(store.find(&hash(&[2]), now).as_deref(), Some(&a_token(2)));
     assert_eq!(store.find(&hash(&[1]), now), None);
     assert!(matches!(store.refresh(&hash(&[2, 1]), now), Refresh::Good(_)));
-    assert!(matches!(store.redeem(&hash(b"c"), now), Redeemed::Again(changes) if changes.len() == 1));
+    assert!(matches!(store.redeem(&hash(&[7]), now), Redeemed::Again(changes) if changes.len() == 1));
     assert_eq!(store.find(&hash(&[2]), now), None, "the code was redeemed before the restart");
 }
 
@@ -100,9 +97,12 @@ fn what_is_over_leaves_the_database() {
         Change::PutSpent(spent(2, 11)),
         Change::PutToken(token(1, 10)),
         Change::PutToken(token(2, NEVER)),
+        Change::PutCode(code(1, 10)),
+        Change::PutCode(code(2, 11)),
     ];
     database.write(changes.iter()).unwrap();
     database.sweep(10).unwrap();
     let known = database.load(0, 100).unwrap();
     assert_eq!((known.spent, known.tokens), (vec![spent(2, 11)], vec![a_token(2)]));
+    assert_eq!(known.codes, [code(2, 11)]);
 }

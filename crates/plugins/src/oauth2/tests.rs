@@ -173,11 +173,14 @@ fn a_token_is_found_and_hidden_in_every_place() {
 #[test]
 fn a_token_ends() {
     let mut harness = harness(", token_expiration: 60");
-    let access = text(&token(&mut harness, &format!("grant_type=client_credentials&{SHOP}")), "access_token");
+    let code = code(&mut harness, "");
+    // With a refresh token, which lasts longer, and without.
+    let tokens = ["client_credentials".to_owned(), format!("authorization_code&code={code}")]
+        .map(|grant| text(&token(&mut harness, &format!("grant_type={grant}&{SHOP}")), "access_token"));
     harness.clock.advance(60_000);
-    assert!(!call(&mut harness, &access).answered);
+    tokens.iter().for_each(|access| assert!(!call(&mut harness, access).answered));
     harness.clock.advance(1_000);
-    assert_problem(&call(&mut harness, &access), 401, "invalid_token");
+    tokens.iter().for_each(|access| assert_problem(&call(&mut harness, access), 401, "invalid_token"));
 }
 
 #[test]
@@ -502,13 +505,20 @@ fn whatever_comes_to_the_endpoints_is_survived() {
         "Basic ",
         "Og==",
     ];
+    let names =
+        ["grant_type", "client_id", "client_secret", "code", "refresh_token", "response_type", "scope"];
+    let values = ["1", "null", "[]", "{}", "\"shop\"", "\"password\"", "\"\\u0000\"", "\"\\ud800\"", "1e999"];
     let mut state = 5_u64;
     let mut noise = |bound: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % bound
     };
     for _ in 0..3000 {
-        let body: String = (0..noise(14)).map(|_| words[noise(words.len())]).collect();
+        let mut body: String = (0..noise(14)).map(|_| words[noise(words.len())]).collect();
+        if noise(2) == 0 {
+            let mut member = || format!("\"{}\":{}", names[noise(names.len())], values[noise(values.len())]);
+            body = format!("{{{},{}}}", member(), member());
+        }
         let kind = ["application/json", "application/x-www-form-urlencoded", "text/plain"][noise(3)];
         let path = ["/oauth2/token", "/oauth2/authorize", "/x"][noise(3)];
         let head = format!(

@@ -4,7 +4,6 @@ mod admission;
 mod claims;
 mod client;
 mod config;
-mod consumers;
 mod http;
 mod introspection;
 mod provider;

@@ -1,12 +1,13 @@
-//! The consumers of a configuration, by what claims may name them.
+//! The consumers of a configuration, by the names that those who prove who callers are have for them.
 
 use std::sync::Arc;
 
 use ahash::AHashMap;
-use plugin::model::entity::Consumer;
-use plugin::{Build, BuildError};
+use model::entity::Consumer;
 
-/// What a claim may be of a consumer.
+use crate::build::{Build, BuildError};
+
+/// What a name may be of a consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum By {
     Username,
@@ -21,7 +22,7 @@ type Names = AHashMap<Box<str>, Arc<Consumer>>;
 struct Index<const BY: usize>(Arc<Names>);
 
 /// How a consumer is found.
-pub(super) struct Consumers(Vec<(By, Arc<Names>)>);
+pub struct Consumers(Vec<(By, Arc<Names>)>);
 
 impl By {
     fn name(self, consumer: &Consumer) -> Option<Box<str>> {
@@ -44,13 +45,17 @@ impl By {
 
     fn names(self, cx: &Build<'_>) -> Arc<Names> {
         let named = |consumer: &Arc<Consumer>| Some((self.name(consumer)?, consumer.clone()));
-        let consumers = plugin::model::courtesy::offering(1_000, cx.config.consumers.iter());
+        let consumers = model::courtesy::offering(1_000, cx.config.consumers.iter());
         Arc::new(consumers.filter_map(named).collect())
     }
 }
 
 impl Consumers {
-    pub(super) fn new(by: &[String], ignore_case: bool, cx: &Build<'_>) -> Result<Self, BuildError> {
+    /// Consumers by the fields `by`, of `id`, `custom_id` and `username`, in this order.
+    ///
+    /// # Errors
+    /// None; the signature is that of [`Build::shared`].
+    pub fn new(by: &[String], ignore_case: bool, cx: &Build<'_>) -> Result<Self, BuildError> {
         let kind = |name: &String| match name.as_str() {
             "id" => By::Id,
             "custom_id" => By::CustomId,
@@ -62,7 +67,8 @@ impl Consumers {
     }
 
     /// The consumer that `name` names, in the order of the configuration.
-    pub(super) fn find(&self, name: &str) -> Option<&Arc<Consumer>> {
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Arc<Consumer>> {
         self.0.iter().find_map(|(by, names)| match by {
             By::UsernameInAnyCase => names.get(name.to_lowercase().as_str()),
             _ => names.get(name),

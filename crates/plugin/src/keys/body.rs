@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-use plugin::object::{self, Object};
-use plugin::{Headers, media, multipart, query};
+use wire::{Headers, media};
 
 use super::{Refusal, single};
+use crate::object::{self, Object};
+use crate::{multipart, query};
 
 /// How a body that may hold a key is to be read.
 pub(super) enum Form {
@@ -16,7 +17,7 @@ pub(super) enum Form {
 
 impl Form {
     /// The form of the body with these headers; none for media types that hold no named fields.
-    pub(super) fn of(headers: &Headers) -> Option<Self> {
+    pub fn of(headers: &Headers) -> Option<Self> {
         let content_type = headers.get("Content-Type")?;
         let is = |media_type: &str| media::essence(content_type).eq_ignore_ascii_case(media_type.as_bytes());
         if is("application/x-www-form-urlencoded") {
@@ -31,7 +32,7 @@ impl Form {
     }
 
     /// The key under `name`. A body that cannot be read has none.
-    pub(super) fn find<'a>(&self, body: &'a [u8], name: &str) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
+    pub fn find<'a>(&self, body: &'a [u8], name: &str) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
         match self {
             Self::UrlEncoded => single(query::values(body, name)),
             Self::Multipart { content_type } => {
@@ -50,7 +51,7 @@ impl Form {
     }
 
     /// The body without the field `name`; `None` when there is no such field.
-    pub(super) fn without(&self, body: &[u8], name: &str) -> Option<Vec<u8>> {
+    pub fn without(&self, body: &[u8], name: &str) -> Option<Vec<u8>> {
         match self {
             Self::UrlEncoded => query::without(body, name),
             Self::Multipart { content_type } => {

@@ -1,0 +1,233 @@
+//! Callers who know a key: the part that is the same for all rooms that let callers in by one, however keys are kept.
+//!
+//! A room takes in [`Fields`], says what a key stands for ([`Keys`]), and leaves requests to a [`Gatekeeper`].
+
+mod body;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use model::record;
+use wire::Method;
+
+use crate::authorization::challenge;
+use crate::build::{Build, BuildError};
+use crate::flow::Flow;
+use crate::identity::{Anonymous, Caller};
+use crate::lockout::{Attempt, Guard, LockedOut, Rules};
+use crate::query;
+use crate::services::Services;
+use crate::views::Access;
+use body::Form;
+
+record! {
+    /// How callers are known by a key.
+    pub struct Fields {
+        /// Names under which a key is looked for: of a header, a query argument or a field of the body. The first name
+        /// that has a value decides.
+        key_names: Vec<String> = ["apikey"], [each(header_name()), len_min(1)];
+        /// Whether the key is taken out of the request before it goes upstream.
+        hide_credentials: bool = true;
+        /// Id or username of a consumer that stands for callers without a valid key. Without it they are refused.
+        anonymous: Option<String>;
+        /// Whether headers are searched.
+        key_in_header: bool = true;
+        /// Whether the query is searched.
+        key_in_query: bool = true;
+        /// Whether form, multipart and JSON bodies are searched. They are then held in memory.
+        key_in_body: bool = false;
+        /// Whether `OPTIONS` requests need a key too. Browsers send none with a CORS preflight.
+        run_on_preflight: bool = true;
+        /// Protection space named in the `WWW-Authenticate` header of a refusal.
+        realm: Option<String>, [matches(r#"^[^"\\[:cntrl:]]*$"#)];
+        /// What happens to who sends one wrong key after the other.
+        brute_force_protection: Protection, [extension()];
+    }
+}
+
+record! {
+    /// What happens to who sends one wrong key after the other.
+    pub struct Protection {
+        /// Wrong keys from a client's address after which it has to wait.
+        failures: i64 = 30, [between(1, 100_000), extension()];
+        /// Seconds in which they count.
+        window: i64 = 60, [between(1, 86400), extension()];
+        /// Where they are counted: nowhere, or in the memory of this gateway.
+        strategy: String = "off", [one_of(&["memory", "off"])];
+    }
+}
+
+impl Protection {
+    fn guard(&self, services: &Services, plugin: &str) -> Option<Guard> {
+        let narrow = |number: i64| u32::try_from(number).unwrap_or(1);
+        let rules = Rules { failures: narrow(self.failures), window: narrow(self.window) };
+        (self.strategy == "memory").then(|| Guard::new(services, plugin, rules))
+    }
+}
+
+/// The keys of a configuration.
+pub trait Keys: Send + Sync + 'static {
+    /// Whom `key` belongs to, if it works at `now_ms`.
+    fn find(&self, key: &[u8], now_ms: u64) -> Option<&Arc<Caller>>;
+}
+
+/// When a key stops working that does so `ttl` seconds after it was made, in milliseconds since 1970. Without a `ttl` it
+/// works forever.
+#[must_use]
+pub fn expiry_ms(created_at: i64, ttl: Option<i64>) -> u64 {
+    let Some(ttl) = ttl else { return u64::MAX };
+    u64::try_from(created_at.saturating_add(ttl)).unwrap_or(0).saturating_mul(1000)
+}
+
+/// Decides by a key who gets in.
+pub struct Gatekeeper<K> {
+    names: Vec<String>,
+    in_header: bool,
+    in_query: bool,
+    in_body: bool,
+    hide: bool,
+    run_on_preflight: bool,
+    challenge: String,
+    anonymous: Anonymous,
+    guard: Option<Guard>,
+    keys: Arc<K>,
+}
+
+/// Why a caller is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    Missing,
+    Duplicate,
+    Unknown,
+    LockedOut(LockedOut),
+}
+
+/// What a search came to: a key under one of the names, or a reason to refuse.
+type Found<'a> = Result<(usize, Cow<'a, [u8]>), Refusal>;
+
+impl<K: Keys> Gatekeeper<K> {
+    /// Makes ready what the fields of `plugin` say.
+    ///
+    /// # Errors
+    /// That a key could be nowhere.
+    pub fn new(fields: Fields, plugin: &str, keys: Arc<K>, cx: &Build<'_>) -> Result<Self, BuildError> {
+        if !(fields.key_in_header || fields.key_in_query || fields.key_in_body) {
+            let message = "no key could ever be found: enable key_in_header, key_in_query or key_in_body";
+            return Err(BuildError::new("config.key_in_header", message));
+        }
+        Ok(Self {
+            names: fields.key_names,
+            in_header: fields.key_in_header,
+            in_query: fields.key_in_query,
+            in_body: fields.key_in_body,
+            hide: fields.hide_credentials,
+            run_on_preflight: fields.run_on_preflight,
+            challenge: challenge("Key", fields.realm.as_deref()),
+            anonymous: Anonymous::resolve(fields.anonymous.as_deref(), cx),
+            guard: fields.brute_force_protection.guard(cx.services, plugin),
+            keys,
+        })
+    }
+
+    /// Lets the caller in or refuses it, in the phase `access`.
+    pub fn decide(&self, cx: &mut Access<'_>) -> Flow {
+        if !self.run_on_preflight && cx.request.method == Method::Options {
+            cx.disbelieve();
+            return Flow::Next;
+        }
+        if self.anonymous.steps_back(cx) {
+            return Flow::Next;
+        }
+        let form = if self.in_body { Form::of(&cx.request.headers) } else { None };
+        if form.is_some() && cx.body().is_none() {
+            return Flow::ReadBody;
+        }
+        match self.authenticate(cx, form.as_ref()) {
+            Ok(()) => Flow::Next,
+            Err(refusal) => self.anonymous.or_refuse(cx, |cx| self.refuse(cx, refusal)),
+        }
+    }
+
+    fn authenticate(&self, cx: &mut Access<'_>, form: Option<&Form>) -> Result<(), Refusal> {
+        let (name, key) = self.find(cx, form)?;
+        let found = self.judge(cx, &key);
+        // A wrong key is hidden as well: the anonymous consumer may still let the request pass.
+        if self.hide {
+            self.hide(cx, &self.names[name], form);
+        }
+        cx.authenticate(found?);
+        Ok(())
+    }
+
+    /// Whom the key belongs to. While nobody has sent a wrong one of late, the guard costs a load.
+    fn judge(&self, cx: &Access<'_>, key: &[u8]) -> Result<Arc<Caller>, Refusal> {
+        let now_ms = cx.record.started_ms;
+        if let Some(guard) = self.guard.as_ref().filter(|guard| !guard.is_quiet(now_ms)) {
+            guard.check(&attempt(guard, cx)).map_err(Refusal::LockedOut)?;
+        }
+        if let Some(caller) = self.keys.find(key, now_ms) {
+            return Ok(caller.clone());
+        }
+        if let Some(guard) = &self.guard {
+            guard.failed(&attempt(guard, cx));
+        }
+        Err(Refusal::Unknown)
+    }
+
+    /// The key under the first name that has one: in a header, else the query, else the body.
+    fn find<'a>(&self, cx: &'a Access<'_>, form: Option<&Form>) -> Found<'a> {
+        for (index, name) in self.names.iter().enumerate() {
+            let mut key = None;
+            if self.in_header {
+                key = single(cx.request.headers.all(name).map(Cow::Borrowed))?;
+            }
+            if key.is_none() && self.in_query {
+                key = single(query::values(cx.request.query().unwrap_or_default(), name))?;
+            }
+            if let (None, Some(form), Some(body)) = (&key, form, cx.body()) {
+                key = form.find(body, name)?;
+            }
+            match key {
+                None => {}
+                Some(empty) if empty.is_empty() => return Err(Refusal::Missing),
+                Some(key) => return Ok((index, key)),
+            }
+        }
+        Err(Refusal::Missing)
+    }
+
+    /// Takes whatever stands under `name` out of all places that are searched.
+    fn hide(&self, cx: &mut Access<'_>, name: &str, form: Option<&Form>) {
+        cx.headers().remove(name);
+        if let Some(rest) = query::without(&cx.upstream.query, name) {
+            cx.set_upstream_query((!rest.is_empty()).then_some(&rest));
+        }
+        if let Some(rest) = form.and_then(|form| form.without(cx.body()?, name)) {
+            cx.set_body(rest);
+        }
+    }
+
+    fn refuse(&self, cx: &mut Access<'_>, refusal: Refusal) -> Flow {
+        let message = match refusal {
+            Refusal::Missing => "No API key found in request",
+            Refusal::Duplicate => "Duplicate API key found",
+            Refusal::Unknown => "Unauthorized",
+            Refusal::LockedOut(LockedOut(seconds)) => {
+                let answer = cx.answer(429).header("Retry-After", seconds.to_string().as_bytes());
+                return answer.message("Too many failed attempts");
+            }
+        };
+        cx.answer(401).header("WWW-Authenticate", self.challenge.as_bytes()).message(message)
+    }
+}
+
+fn attempt(guard: &Guard, cx: &Access<'_>) -> Attempt {
+    // Every guess is of another key: only who guesses can be counted.
+    guard.attempt_of(cx.client.ip, cx.record.started_ms)
+}
+
+/// The only one of several values.
+fn single<T>(mut values: impl Iterator<Item = T>) -> Result<Option<T>, Refusal> {
+    let first = values.next();
+    if values.next().is_some() { Err(Refusal::Duplicate) } else { Ok(first) }
+}

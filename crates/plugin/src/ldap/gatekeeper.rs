@@ -1,0 +1,246 @@
+//! Lets in whom a directory knows: the part that is the same for all rooms that ask one.
+//!
+//! What a directory has said is remembered for a while by a keyed digest of the login, over reloads. What a configuration
+//! makes of it, the consumer for instance, is remembered in the instance and so forgotten with it.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use model::entity::stable_id;
+use wire::Headers;
+
+use super::{Fields, Unanswered, canonical};
+use crate::authorization::{self, Login};
+use crate::build::Build;
+use crate::flow::{Flow, Resume};
+use crate::identity::{Anonymous, Caller, Credential};
+use crate::lockout::{Attempt, Guard, LockedOut};
+use crate::proven::{Digest, Proven};
+use crate::views::Access;
+
+/// Names of groups.
+pub type Groups = Arc<[Box<str>]>;
+
+/// What a room asks a directory, and what follows from the answer.
+pub trait Inquiry: Send + Sync + 'static {
+    /// Asks about a login: the groups of the user, or none where the login is wrong.
+    fn ask(
+        &self,
+        worker: usize,
+        username: &str,
+        password: &[u8],
+    ) -> impl Future<Output = Result<Option<Groups>, Unanswered>>;
+
+    /// What follows for the user, whose login is right.
+    ///
+    /// # Errors
+    /// Why it does not get in all the same.
+    fn admit(&self, username: &str, groups: &Groups) -> Result<Admission, Refusal>;
+}
+
+/// A caller who gets in.
+pub struct Admission {
+    /// Who it is.
+    pub caller: Arc<Caller>,
+    /// The groups that the directory vouches for.
+    pub groups: Option<Groups>,
+    /// What the upstream is told beside.
+    pub headers: Headers,
+}
+
+/// Why a caller does not get in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// No login, one that is wrong, or one that stands for nobody here.
+    Wrong,
+    /// A right one of somebody who is not in the groups that are asked for.
+    Group,
+    /// Too many were wrong before.
+    LockedOut(LockedOut),
+    /// The directory cannot be asked.
+    Unanswered,
+}
+
+/// What a directory has said.
+struct Finding {
+    groups: Groups,
+    found_ms: u64,
+}
+
+/// Decides by a directory who gets in.
+pub struct Gatekeeper<I>(Arc<Gate<I>>);
+
+struct Gate<I> {
+    inquiry: I,
+    findings: Arc<Proven<Arc<Finding>>>,
+    admissions: Proven<Arc<Admission>>,
+    cache_ttl_ms: u64,
+    hide: bool,
+    scheme: String,
+    challenge: String,
+    anonymous: Anonymous,
+    guard: Option<Guard>,
+}
+
+impl Caller {
+    /// Who proved to `plugin` to be the user of a directory, and may be a consumer. How the username is written makes no
+    /// difference to what is counted by credential, as it makes none to directories.
+    #[must_use]
+    pub fn of_directory(
+        plugin: &str,
+        consumer: Option<Arc<model::entity::Consumer>>,
+        username: &str,
+    ) -> Arc<Self> {
+        let id = stable_id(plugin, &canonical(username));
+        Self::authenticated(consumer, Credential { id, identifier: username.into() })
+    }
+}
+
+impl<I: Inquiry> Gatekeeper<I> {
+    /// Makes ready what `fields` say. What is remembered is shared by the instances of `plugin` whose `question` is the same.
+    #[must_use]
+    pub fn new(
+        fields: &Fields,
+        anonymous: Option<&str>,
+        inquiry: I,
+        (plugin, question): (&str, &str),
+        cx: &Build<'_>,
+    ) -> Self {
+        let scheme = if fields.header_type == "ldap" { "LDAP" } else { &fields.header_type };
+        Self(Arc::new(Gate {
+            inquiry,
+            findings: cx.services.keep(&format!("{plugin}:{question}"), Proven::default),
+            admissions: Proven::default(),
+            cache_ttl_ms: (fields.cache_ttl * 1000.0) as u64,
+            hide: fields.hide_credentials,
+            challenge: authorization::challenge(scheme, fields.realm.as_deref()),
+            scheme: fields.header_type.clone(),
+            anonymous: Anonymous::resolve(anonymous, cx),
+            guard: fields.brute_force_protection.guard(cx.services, plugin),
+        }))
+    }
+
+    /// Lets the caller in or refuses it, in the phase `access`.
+    pub fn decide(&self, cx: &mut Access<'_>) -> Flow {
+        let gate = &self.0;
+        if gate.anonymous.steps_back(cx) {
+            return Flow::Next;
+        }
+        let login = Login::find(&cx.request.headers, &gate.scheme);
+        if gate.hide {
+            // Wrong ones are hidden as well: the anonymous consumer may still let the request pass.
+            authorization::hide(cx.headers(), &gate.scheme);
+        }
+        let Some(login) = login else { return gate.end(cx, Err(Refusal::Wrong)) };
+        match gate.look_up(cx, &login) {
+            Ok(Some(admission)) => gate.end(cx, Ok(admission)),
+            Ok(None) => Gate::ask(gate, cx, &login),
+            Err(refusal) => gate.end(cx, Err(refusal)),
+        }
+    }
+}
+
+impl<I: Inquiry> Gate<I> {
+    /// The caller, where the directory need not be asked.
+    fn look_up(&self, cx: &Access<'_>, login: &Login) -> Result<Option<Arc<Admission>>, Refusal> {
+        let now_ms = cx.record.started_ms;
+        if let Some(guard) = self.guard.as_ref().filter(|guard| !guard.is_quiet(now_ms)) {
+            guard.check(&attempt(guard, cx, login)).map_err(Refusal::LockedOut)?;
+        }
+        let digest = self.digest(login);
+        if let Some(admission) = self.admissions.find(&digest, now_ms, self.cache_ttl_ms) {
+            return Ok(Some(admission));
+        }
+        let Some(finding) = self.findings.find(&digest, now_ms, self.cache_ttl_ms) else { return Ok(None) };
+        self.admit(digest, &String::from_utf8_lossy(login.username()), &finding).map(Some)
+    }
+
+    fn digest(&self, login: &Login) -> Digest {
+        self.findings.digest(&[login.username(), login.password()])
+    }
+
+    fn admit(&self, digest: Digest, username: &str, finding: &Finding) -> Result<Arc<Admission>, Refusal> {
+        let admission = Arc::new(self.inquiry.admit(username, &finding.groups)?);
+        self.admissions.remember(digest, admission.clone(), finding.found_ms);
+        Ok(admission)
+    }
+
+    fn ask(gate: &Arc<Self>, cx: &mut Access<'_>, login: &Login) -> Flow {
+        // A name that is no text is nobody's.
+        let Ok(username) = String::from_utf8(login.username().to_vec()) else {
+            if let Some(guard) = &gate.guard {
+                guard.failed(&attempt(guard, cx, login));
+            }
+            return gate.end(cx, Err(Refusal::Wrong));
+        };
+        let attempt = gate.guard.as_ref().map(|guard| (guard, attempt(guard, cx, login)));
+        if let Some((guard, attempt)) = &attempt
+            && let Err(locked_out) = guard.begin(attempt)
+        {
+            return gate.end(cx, Err(Refusal::LockedOut(locked_out)));
+        }
+        let attempt = attempt.map(|(_, attempt)| attempt);
+        let (password, digest) = (login.password().to_vec(), gate.digest(login));
+        let (gate, worker) = (gate.clone(), cx.worker.index);
+        Flow::wait(async move {
+            let answer = gate.inquiry.ask(worker, &username, &password).await;
+            let resume: Resume = Box::new(move |cx| gate.settle(cx, answer, &username, digest, attempt));
+            resume
+        })
+    }
+
+    fn settle(
+        &self,
+        cx: &mut Access<'_>,
+        answer: Result<Option<Groups>, Unanswered>,
+        username: &str,
+        digest: Digest,
+        attempt: Option<Attempt>,
+    ) -> Flow {
+        if let (Some(guard), Some(attempt), true) = (&self.guard, &attempt, answer != Ok(None)) {
+            guard.withdraw(attempt);
+        }
+        let outcome = match answer {
+            Ok(Some(groups)) => {
+                let finding = Arc::new(Finding { groups, found_ms: cx.record.started_ms });
+                self.findings.remember(digest, finding.clone(), finding.found_ms);
+                self.admit(digest, username, &finding)
+            }
+            Ok(None) => Err(Refusal::Wrong),
+            Err(Unanswered) => Err(Refusal::Unanswered),
+        };
+        self.end(cx, outcome)
+    }
+
+    fn end(&self, cx: &mut Access<'_>, outcome: Result<Arc<Admission>, Refusal>) -> Flow {
+        let refusal = match outcome {
+            Ok(admission) => {
+                cx.authenticate(admission.caller.clone());
+                cx.headers().append_all(&admission.headers);
+                if let Some(groups) = &admission.groups {
+                    cx.vouch_for_groups(groups.clone());
+                }
+                return Flow::Next;
+            }
+            // Neither right nor wrong, so that nobody can stand in.
+            Err(Refusal::Unanswered) => return cx.answer(500).message("An unexpected error occurred"),
+            Err(refusal) => refusal,
+        };
+        self.anonymous.or_refuse(cx, |cx| match refusal {
+            Refusal::LockedOut(LockedOut(seconds)) => {
+                let answer = cx.answer(429).header("Retry-After", seconds.to_string().as_bytes());
+                answer.message("Too many failed attempts")
+            }
+            Refusal::Group => cx.answer(403).message("User not in authorized LDAP Group"),
+            Refusal::Wrong | Refusal::Unanswered => {
+                cx.answer(401).header("WWW-Authenticate", self.challenge.as_bytes()).message("Unauthorized")
+            }
+        })
+    }
+}
+
+fn attempt(guard: &Guard, cx: &Access<'_>, login: &Login) -> Attempt {
+    // As many attempts, however the username is written.
+    let username = canonical(&String::from_utf8_lossy(login.username()));
+    guard.attempt(username.as_bytes(), cx.client.ip, cx.record.started_ms)
+}
