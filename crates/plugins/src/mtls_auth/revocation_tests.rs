@@ -147,7 +147,12 @@ impl Lab {
 
     /// A response that was made before anybody asked.
     fn made(&self, index: &'static str, arguments: &str) -> Vec<u8> {
-        std::fs::write(self.folder.join("own.crt"), pem(&self.own())).unwrap();
+        self.made_about(&self.own(), index, arguments)
+    }
+
+    /// The same about another certificate.
+    fn made_about(&self, certificate: &[u8], index: &'static str, arguments: &str) -> Vec<u8> {
+        std::fs::write(self.folder.join("own.crt"), pem(certificate)).unwrap();
         std::fs::write(self.folder.join("index"), index).unwrap();
         let arguments = format!(
             "ocsp -index index -rsigner root.crt -rkey root.key -CA root.crt -issuer root.crt -cert own.crt -respout made {arguments}"
@@ -266,7 +271,10 @@ fn an_answer_is_one_to_the_question_and_of_now() {
     assert_eq!([strict(endless.clone(), 0), strict(endless, 6 * minute)], [200, 401], "it is for now only");
     let of_another_question = lab.made(GOOD, "-nmin 10");
     assert_eq!(strict(of_another_question, 0), 401, "its nonce is another");
-    std::fs::write(lab.folder.join("other.pem"), pem(&signed(&leaf("other", &[]), &lab.root))).unwrap();
+    let mut other = leaf("other", &[]);
+    other.serial_number = Some(SerialNumber::from(1));
+    let about_another = lab.made_about(&signed(&other, &lab.root), UNKNOWN, "-no_nonce -nmin 10");
+    assert_eq!(strict(about_another, 0), 401);
     assert_eq!(strict(b"nonsense".to_vec(), 0), 401);
 }
 
@@ -295,7 +303,10 @@ fn an_answer_is_remembered_and_lasts_while_the_responder_is_down() {
 fn lists_at_urls_are_fetched_and_believed_if_they_are_the_issuers() {
     let lab = Lab::new();
     let own = lab.certificate(None, Some(&lab.server.url("/list")));
+    let namesake =
+        CertifiedIssuer::self_signed(authority_params("root.test"), KeyPair::generate().unwrap()).unwrap();
     for (list, expected) in [
+        (revoking(&namesake, SERIAL + 1, 2090), [200, 401]),
         (revoking(&lab.root, SERIAL, 2090), [401, 401]),
         (revoking(&lab.root, SERIAL + 1, 2090), [200, 200]),
         (revoking(&lab.other, SERIAL, 2090), [200, 401]),
