@@ -2,6 +2,7 @@
 
 use crate::case::{Case, CertificateSpec, Step, Tls};
 use crate::client::Exchange;
+use crate::socket::Known;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256,
     PKCS_RSA_SHA256, RsaKeySize, date_time_ymd,
@@ -77,13 +78,14 @@ impl Certificates {
     /// Whether the gateway showed the certificate that a step expects.
     pub fn check_shown(&self, step: &Step, exchange: &Exchange) -> Result<(), String> {
         let Some(wanted) = step.tls.as_ref().and_then(|tls| tls.shows.as_ref()) else { return Ok(()) };
-        let shown = exchange.tls.as_ref().and_then(|known| known.certificate.as_ref());
+        self.check_known(exchange.tls.as_ref(), wanted)
+    }
+
+    /// Whether a handshake has shown the certificate `wanted`.
+    pub fn check_known(&self, known: Option<&Known>, wanted: &str) -> Result<(), String> {
+        let shown = known.and_then(|known| known.certificate.as_ref());
         let shown = shown.map(|certificate| self.name_of(certificate)).unwrap_or_default();
-        if shown == *wanted {
-            Ok(())
-        } else {
-            Err(format!("certificate: expected '{wanted}', got '{shown}'"))
-        }
+        if shown == wanted { Ok(()) } else { Err(format!("certificate: expected '{wanted}', got '{shown}'")) }
     }
 
     /// How a step speaks TLS; none in cleartext.

@@ -50,10 +50,15 @@ impl Connection {
         Ok(Connection { reader: Reader::new(socket), waiting: VecDeque::new() })
     }
 
+    /// What the TLS handshake came to.
+    pub fn known(&self) -> Option<Known> {
+        self.reader.stream.known()
+    }
+
     /// Sends the step's bytes and reads what the step expects.
     pub fn perform(&mut self, step: &Step) -> Exchange {
         let (sent, methods) = bytes(step);
-        let mut exchange = Exchange { sent, tls: self.reader.stream.known(), ..Exchange::default() };
+        let mut exchange = Exchange { sent, tls: self.known(), ..Exchange::default() };
         self.waiting.extend(methods);
         // A gateway may answer and close before it took everything: the reply decides, not this write.
         let written = self.reader.stream.write_all(&exchange.sent);

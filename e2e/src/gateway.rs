@@ -206,7 +206,16 @@ impl Drop for Gateway {
 
 /// Runs `biplane check` on a file: how it ended and all it wrote.
 pub(crate) fn check(binary: &Path, config: &Path) -> Result<(ExitStatus, String), String> {
-    let output = command(binary, &BTreeMap::new()).arg("check").arg(config).output();
+    check_with(binary, config, &BTreeMap::new())
+}
+
+/// The same with this environment.
+pub(crate) fn check_with(
+    binary: &Path,
+    config: &Path,
+    env: &BTreeMap<String, String>,
+) -> Result<(ExitStatus, String), String> {
+    let output = command(binary, env).arg("check").arg(config).output();
     let output = output.map_err(|error| format!("{}: {error}", binary.display()))?;
     let text =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

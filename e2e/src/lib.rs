@@ -34,6 +34,7 @@ mod run;
 mod smuggling;
 mod socket;
 mod tokens;
+mod vault;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -120,6 +121,11 @@ impl Settings {
         directory::run(path, self)
     }
 
+    /// Tells the story that `path` names, one of [`vault_stories`].
+    pub fn run_vault(&self, path: &Path) -> Result<(), String> {
+        vault::run(path, self)
+    }
+
     /// Plays the story that `path` names, one of [`chaos_stories`].
     pub fn run_chaos(&self, path: &Path) -> Result<(), String> {
         chaos::run(path, self)
@@ -154,6 +160,11 @@ pub fn reloads() -> impl Iterator<Item = &'static str> {
 /// The names of the stories of callers whom a directory knows.
 pub fn directory_stories() -> impl Iterator<Item = &'static str> {
     directory::names()
+}
+
+/// The names of the stories of secrets that a server keeps.
+pub fn vault_stories() -> impl Iterator<Item = &'static str> {
+    vault::names()
 }
 
 /// The names of the stories of limits shared by Redis.

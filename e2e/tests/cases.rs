@@ -40,6 +40,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             Settings::run_directory,
         ));
     }
+    for name in e2e::vault_stories() {
+        trials.push(trial(&settings, "vault", Path::new("vault").join(name), Settings::run_vault));
+    }
     for name in e2e::chaos_stories() {
         trials.push(trial(&settings, "chaos", Path::new("chaos").join(name), Settings::run_chaos));
     }

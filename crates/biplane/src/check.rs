@@ -15,16 +15,17 @@ use serde_json::Value;
 
 use crate::cli::Check;
 use crate::run::say;
+use crate::settings::about_secrets;
 use crate::vaults::ProcessVaults;
-use crate::{COULD_NOT_START, WRONG_INPUT};
+use crate::{COULD_NOT_START, WRONG_INPUT, WRONG_SETTINGS};
 
 /// Checks the files.
 pub fn run(arguments: &Check) -> ExitCode {
     let checker = match Checker::new() {
         Ok(checker) => checker,
-        Err(error) => {
-            say(&format!("error: {error}"));
-            return ExitCode::from(COULD_NOT_START);
+        Err((problems, exit)) => {
+            problems.lines().for_each(|problem| say(&format!("error: {problem}")));
+            return ExitCode::from(exit);
         }
     };
     let mut found = Vec::new();
@@ -53,14 +54,17 @@ struct Checker {
 }
 
 impl Checker {
-    fn new() -> io::Result<Self> {
+    /// The error is what is wrong, and the exit code for it.
+    fn new() -> Result<Self, (String, u8)> {
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let (secrets, tls) = about_secrets(variables).map_err(|problems| (problems, WRONG_SETTINGS))?;
+        let resolver = Resolver::start(DnsSettings::default());
         Ok(Self {
             catalog: plugins::catalog(),
-            vaults: ProcessVaults::of_process(
-                std::env::var_os("KONG_VAULT_FILE_PATH").as_deref().map(Path::new),
-            ),
+            vaults: ProcessVaults::of_process(&secrets, &tls),
             services: Services::new(1, Clock::default(), true),
-            resolver: Resolver::start(DnsSettings::default())?,
+            resolver: resolver.map_err(|error| (error.to_string(), COULD_NOT_START))?,
         })
     }
 

@@ -26,6 +26,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// The input is wrong.
 const WRONG_INPUT: u8 = 1;
+/// Arguments or settings are wrong.
+const WRONG_SETTINGS: u8 = 2;
 /// The gateway could not start: a port is taken, a file cannot be read.
 const COULD_NOT_START: u8 = 3;
 

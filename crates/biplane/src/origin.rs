@@ -11,7 +11,7 @@ use model::declarative::load_with;
 use model::node::Span;
 use model::{Catalog, Config, Place, Problem};
 
-use crate::vaults::{ProcessVaults, Renewal};
+use crate::vaults::{ProcessVaults, Renewal, Unaided};
 
 /// Where the configuration comes from: the text now served, and how to serve another.
 pub struct Origin {
@@ -156,9 +156,11 @@ impl Origin {
         std::thread::Builder::new().name("secrets".to_owned()).spawn(move || {
             while let Some(origin) = origin.upgrade() {
                 let config = origin.gateway.config();
-                if renewal.changed(&config.secrets, &*origin.vaults, Instant::now()) && !changed() {
+                let vaults = Unaided(&origin.vaults);
+                if renewal.changed(&config.secrets, &vaults, Instant::now()) && !changed() {
                     return;
                 }
+                origin.vaults.keep_up(&config.secrets);
                 // Nothing is kept alive while nothing is due.
                 drop((config, origin));
                 std::thread::park_timeout(renewal.pause(Instant::now()));
@@ -221,7 +223,10 @@ mod tests {
         let services = Services::new(1, Clock::default(), true);
         let mut nothing = Inheritance::default();
         let gateway = start_gateway(&places, &environment, &services, config, &mut nothing).unwrap();
-        let sources = (plugins::catalog(), Arc::new(ProcessVaults::of_process(None)));
+        let sources = (
+            plugins::catalog(),
+            Arc::new(ProcessVaults::of_process(&environment.secrets, &environment.settings.tls)),
+        );
         Origin::new("kong.yml".to_owned(), sources, gateway, text.to_string())
     }
 

@@ -16,7 +16,7 @@ use crate::settings::{self, Environment, FromEnvironment};
 use crate::start::{Failure, Options, Places, Started, start};
 use crate::upgrade::{Inheritance, Invocation, Word};
 use crate::vaults::Renewal;
-use crate::{COULD_NOT_START, WRONG_INPUT};
+use crate::{COULD_NOT_START, WRONG_INPUT, WRONG_SETTINGS};
 use crate::{conf, listen, service_manager, tls, watch};
 
 /// A configuration without entities, for a gateway that is given one later by the Admin API.
@@ -157,7 +157,7 @@ impl Refusal {
         match self {
             Self::Settings(problems) => {
                 problems.lines().for_each(|problem| say(&format!("error: {problem}")));
-                ExitCode::from(2)
+                ExitCode::from(WRONG_SETTINGS)
             }
             Self::Start(problem) => {
                 say(&format!("error: {problem}"));

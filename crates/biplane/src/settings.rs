@@ -10,6 +10,7 @@ use engine::{Settings, TlsSettings};
 use plugin::usage;
 
 use crate::tls;
+use crate::vaults::Secrets;
 
 /// `KONG_*` variables, without the prefix, in lower case.
 pub type Environment = BTreeMap<String, String>;
@@ -56,23 +57,6 @@ pub struct FromEnvironment {
     pub warnings: Vec<String>,
 }
 
-/// How references to secrets are looked up.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Secrets {
-    /// The folder of secrets where a vault names no other, if it is not the usual one.
-    pub folder: Option<PathBuf>,
-    /// Time between two look-ups where neither reference nor vault says; none of the default, zero is never.
-    pub interval: Option<Duration>,
-}
-
-impl Secrets {
-    /// Time between two look-ups; none is never.
-    pub fn interval(&self) -> Option<Duration> {
-        const USUAL: Duration = Duration::from_secs(60);
-        Some(self.interval.unwrap_or(USUAL)).filter(|interval| !interval.is_zero())
-    }
-}
-
 /// Reads the process's environment.
 ///
 /// # Errors
@@ -99,6 +83,7 @@ pub fn from_environment(
         tls
     });
     reading.settings.tls = tls;
+    reading.problems.extend(reading.secrets.problems());
     warnings.extend(unhonoured_values(&given));
     if !reading.problems.is_empty() {
         return Err(reading.problems.join("\n"));
@@ -121,6 +106,21 @@ pub fn from_environment(
         given,
         warnings,
     })
+}
+
+/// Reads only how secrets are looked up, and whose servers are believed.
+///
+/// # Errors
+/// Everything that is wrong, one line each.
+pub fn about_secrets(
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<(Secrets, TlsSettings), String> {
+    let concerns = |name: &str| Secrets::concerns(name) || name == "lua_ssl_trusted_certificate";
+    let needed = variables.filter(|(name, _)| {
+        name.strip_prefix("KONG_").is_some_and(|name| concerns(&name.to_ascii_lowercase()))
+    });
+    let FromEnvironment { secrets, settings, .. } = from_environment(needed)?;
+    Ok((secrets, settings.tls))
 }
 
 /// Where something is kept: as a setting of its own says, else under `usual` in the gateway's folder, if there is one.
@@ -244,19 +244,10 @@ impl Reading {
 
     /// Settings of secrets by reference.
     fn apply_secrets(&mut self, name: &str, value: &str) -> bool {
-        match name {
-            "vault_file_path" if !value.starts_with('/') => {
-                self.wrong(name, value, "the full path of a folder");
-            }
-            "vault_file_path" => self.secrets.folder = Some(value.into()),
-            "secrets_interval" => {
-                let given = duration(value);
-                self.secrets.interval = given.filter(|given| given.is_zero() || given.as_millis() >= 1000);
-                if self.secrets.interval.is_none() {
-                    self.wrong(name, value, "a time from 1s on, or 0 for never");
-                }
-            }
-            _ => return false,
+        match self.secrets.apply(name, value) {
+            None => return false,
+            Some(Ok(())) => {}
+            Some(Err(expected)) => self.wrong(name, value, expected),
         }
         true
     }
@@ -501,6 +492,43 @@ mod tests {
         assert_eq!((given.interval(), given.folder.as_deref()), (None, Some(Path::new("/secrets"))));
         let wrong = [("KONG_SECRETS_INTERVAL", "10ms"), ("KONG_VAULT_FILE_PATH", "secrets")];
         assert_eq!(read(&wrong).unwrap_err().lines().count(), 2);
+    }
+
+    #[test]
+    fn a_server_of_secrets_is_set_as_in_kong() {
+        let given = [
+            ("KONG_VAULT_HCV_HOST", "vault.test"),
+            ("KONG_VAULT_HCV_PORT", "8201"),
+            ("KONG_VAULT_HCV_TOKEN", "hidden"),
+            ("KONG_VAULT_HCV_TTL", "30"),
+            ("KONG_VAULT_HCV_APPROLE_RESPONSE_WRAPPING", "off"),
+        ];
+        let secrets = read(&given).unwrap().secrets;
+        let usual = secrets.usual.of("hcv");
+        assert_eq!(
+            (&usual["host"], &usual["port"], &usual["ttl"]),
+            (&"vault.test".into(), &8201.into(), &30.0.into())
+        );
+        assert_eq!(usual["approle_response_wrapping"], false);
+        assert!(!format!("{secrets:?}").contains("hidden"));
+        let warnings =
+            read(&[("KONG_VAULT_HCV_PATH", "x"), ("KONG_VAULT_AWS_REGION", "x")]).unwrap().warnings;
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        for (given, expected) in [
+            (
+                vec![("KONG_VAULT_HCV_HOST", "h")],
+                "KONG_VAULT_HCV_TOKEN: is required with auth_method 'token'",
+            ),
+            (vec![("KONG_VAULT_HCV_TOKEN", "hidden word")], "KONG_VAULT_HCV_TOKEN: holds a blank"),
+            (
+                vec![("KONG_VAULT_HCV_TOKEN", "t"), ("KONG_VAULT_HCV_PORT", "x")],
+                "KONG_VAULT_HCV_PORT: 'x' is not a number",
+            ),
+            (vec![("KONG_VAULT_HCV_TOKEN", "t"), ("KONG_VAULT_HCV_KV", "v3")], "KONG_VAULT_HCV_KV: "),
+        ] {
+            let problems = read(&given).unwrap_err();
+            assert!(problems.contains(expected) && !problems.contains("hidden"), "{problems}");
+        }
     }
 
     #[test]

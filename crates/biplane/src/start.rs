@@ -148,7 +148,7 @@ pub struct Started {
 pub fn start(options: Options<'_>, inheritance: &mut Inheritance) -> Result<Started, Failure> {
     let Options { file, text, places, environment } = options;
     let catalog = plugins::catalog();
-    let vaults = Arc::new(ProcessVaults::of_process(environment.secrets.folder.as_deref()));
+    let vaults = Arc::new(ProcessVaults::of_process(&environment.secrets, &environment.settings.tls));
     let config = load_with(&file, &text, &catalog, &*vaults).map_err(Failure::Configuration)?;
     secure::add_default_certificates(places, environment).map_err(Failure::Certificate)?;
     let admin = bind(&places.admin, &environment.admin_tls, "--admin-listen", inheritance)?;

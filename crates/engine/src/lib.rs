@@ -68,10 +68,12 @@ pub use dns::{DnsSettings, Order as DnsOrder, Resolver};
 pub use gateway::{Gateway, StartError};
 pub use listen::{Address, Bound, Carries, Inherited, Listener};
 /// How a server speaks TLS.
-pub use rustls::ServerConfig;
+pub use rustls::{ClientConfig, ServerConfig};
 pub use settings::Settings;
 pub use snapshot::Snapshot;
-pub use tls::{Authorities, Offer, Pair, TlsSettings, Trusted, Versions, default_pairs, server_config};
+pub use tls::{
+    Authorities, Offer, Pair, TlsSettings, Trusted, Versions, client_config, default_pairs, server_config,
+};
 
 /// The version of Kong whose behaviour clients see and tools ask for.
 pub const KONG_VERSION: &str = "3.9.3";

@@ -12,6 +12,7 @@ pub mod path;
 pub mod pem;
 pub mod problem;
 mod render;
+pub mod revocation;
 pub mod schema;
 pub mod secret;
 pub mod subject;

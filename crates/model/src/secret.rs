@@ -5,6 +5,9 @@
 use std::fmt::{self, Debug, Formatter};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::entity::VaultConfig;
 
 /// A text that no message, log line or `Debug` shows.
@@ -31,7 +34,10 @@ impl Debug for Secret {
 }
 
 /// The kinds of vaults there are; each may be referred to by its name, with its usual settings.
-pub const KINDS: [&str; 2] = ["env", "file"];
+pub const KINDS: [&str; 3] = ["env", "file", "hcv"];
+
+/// The kind whose settings may themselves be secrets, held by vaults of the other kinds.
+pub const HASHICORP: &str = "hcv";
 
 /// What a reference names: `{vault://<vault>/<resource>[/<key>][?prefix=...&ttl=...][#<version>]}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +50,7 @@ pub struct SecretReference {
     pub key: Option<String>,
     /// Which version of it.
     pub version: Option<u32>,
-    /// Settings that differ from the vault's: `prefix`, `ttl` and `neg_ttl`.
+    /// Settings that differ from the vault's: `prefix`, `ttl`, `neg_ttl` and `resurrect_ttl`.
     pub options: Vec<(String, String)>,
 }
 
@@ -57,15 +63,22 @@ pub struct Wanted {
     pub config: VaultConfig,
     /// What is looked up.
     pub resource: String,
+    /// Which version of it; the newest without one.
+    pub version: Option<u32>,
 }
 
 /// Whoever can look secrets up.
 pub trait Vaults {
-    /// The text of a resource.
+    /// The texts of resources, in their order. Whoever has to ask somebody does so for all of them at once.
     ///
     /// # Errors
-    /// Why there is none; never with anything of a secret in it.
-    fn read(&self, wanted: &Wanted) -> Result<Secret, String>;
+    /// Why there is none, for each; never with anything of a secret in it.
+    fn read(&self, wanted: &[&Wanted]) -> Vec<Result<Secret, String>>;
+
+    /// The settings of a vault that is named by its kind, in the form of those of an entity.
+    fn usual(&self, _kind: &str) -> serde_json::Value {
+        serde_json::Value::Null
+    }
 }
 
 /// No vault at all: every reference is wrong.
@@ -73,8 +86,8 @@ pub trait Vaults {
 pub struct NoVaults;
 
 impl Vaults for NoVaults {
-    fn read(&self, _wanted: &Wanted) -> Result<Secret, String> {
-        Err("no secrets are looked up here".to_owned())
+    fn read(&self, wanted: &[&Wanted]) -> Vec<Result<Secret, String>> {
+        wanted.iter().map(|_| Err("no secrets are looked up here".to_owned())).collect()
     }
 }
 
@@ -92,12 +105,12 @@ pub struct Found {
 }
 
 impl Found {
-    /// What the reference means now.
+    /// What the reference means when the resource it names is `text`.
     ///
     /// # Errors
-    /// Why nothing was found; never with anything of a secret in it.
-    pub fn again(&self, vaults: &dyn Vaults) -> Result<Secret, String> {
-        vaults.read(&self.wanted).and_then(|text| member(text, self.key.as_deref()))
+    /// Why it means nothing; never with anything of a secret in it.
+    pub fn meaning(&self, text: Secret) -> Result<Secret, String> {
+        meaning(&self.wanted, self.key.as_deref(), text)
     }
 
     /// How long the value holds; none where that is for the gateway to say.
@@ -129,8 +142,22 @@ pub(crate) fn without_secrets(found: &[Found], mut message: String) -> String {
     message
 }
 
+/// What a reference means: the member `key` of what was read, or all of it without one; decoded where the vault says so.
+pub(crate) fn meaning(wanted: &Wanted, key: Option<&str>, text: Secret) -> Result<Secret, String> {
+    let value = member(text, key)?;
+    if wanted.config.base64_decode != Some(true) {
+        return Ok(value);
+    }
+    // Encoders break long lines.
+    let encoded: String = value.reveal().split_ascii_whitespace().collect();
+    let bytes = STANDARD.decode(encoded).map_err(|_| "it is not base64, as base64_decode says".to_owned())?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| "what its base64 encodes is not text in UTF-8".to_owned())?;
+    Ok(Secret::new(text))
+}
+
 /// The member of a JSON object, or all of `text` without a key.
-pub(crate) fn member(text: Secret, key: Option<&str>) -> Result<Secret, String> {
+fn member(text: Secret, key: Option<&str>) -> Result<Secret, String> {
     let Some(key) = key else { return Ok(text) };
     match serde_json::from_str::<serde_json::Value>(text.reveal()) {
         Ok(serde_json::Value::Object(fields)) => match fields.get(key) {

@@ -17,6 +17,8 @@ pub struct Subject {
     pub common_name: Option<String>,
     /// The distinguished name (DN) as RFC 4514 writes it.
     pub distinguished_name: String,
+    /// The distinguished name of its issuer, in the same form.
+    pub issuer_name: String,
     /// Alternative names: those of hosts, mail addresses, URIs, IP addresses. None where there is no such extension.
     pub alternatives: Option<Vec<String>>,
     /// Attributes of alternative names that are distinguished names: short name and value.
@@ -50,6 +52,7 @@ impl Subject {
         Some(Self {
             common_name: common_name.map(|(_, value)| value),
             distinguished_name: subject.to_string(),
+            issuer_name: body.issuer().to_string(),
             alternatives,
             directories,
             is_self_issued: same(subject, body.issuer()),

@@ -43,6 +43,7 @@ pub mod route_by_header;
 pub mod service_protection;
 pub mod session;
 pub mod tls_handshake_modifier;
+pub mod tls_metadata_headers;
 pub mod traffic_split;
 pub mod upstream_retry;
 pub mod upstream_timeout;
@@ -71,6 +72,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<hmac_auth::HmacAuth>(),
     plugin::room::<header_cert_auth::HeaderCertAuth>(),
     plugin::room::<tls_handshake_modifier::TlsHandshakeModifier>(),
+    plugin::room::<tls_metadata_headers::TlsMetadataHeaders>(),
     plugin::room::<ip_restriction::IpRestriction>(),
     plugin::room::<request_size_limiting::RequestSizeLimiting>(),
     plugin::room::<acl::Acl>(),

@@ -134,6 +134,6 @@ pub(crate) fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wante
 }
 
 /// Tells what the gateway wrote if a story fails.
-fn told(gateway: &Gateway, outcome: Result<(), String>) -> Result<(), String> {
+pub(crate) fn told(gateway: &Gateway, outcome: Result<(), String>) -> Result<(), String> {
     outcome.map_err(|problem| format!("{problem}\nthe gateway wrote:\n{}", gateway.output()))
 }

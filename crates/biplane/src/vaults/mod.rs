@@ -1,16 +1,23 @@
-//! Where references to secrets are looked up: the environment of the process, and files.
+//! Where references to secrets are looked up: the environment of the process, files, and servers that keep them.
 //!
 //! What is found is told to nobody but the configuration; refusals name the place and never a value.
 
 mod files;
+mod hashicorp;
 mod renewal;
+mod settings;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use model::secret::{Secret, Vaults, Wanted};
+use engine::TlsSettings;
+use model::secret::{Found, HASHICORP, Secret, Vaults, Wanted};
+use serde_json::Value;
 
+use hashicorp::{HashiCorp, StandIn};
 pub use renewal::Renewal;
+pub use settings::Secrets;
+use settings::Usual;
 
 /// Folder of secrets where nobody names another: the one in which containers find theirs.
 const USUAL_FOLDER: &str = "/run/secrets";
@@ -19,21 +26,56 @@ const USUAL_FOLDER: &str = "/run/secrets";
 pub struct ProcessVaults {
     variables: HashMap<String, Secret>,
     folder: PathBuf,
+    usual: Usual,
+    servers: HashiCorp,
 }
 
+/// The same, but nothing stands in for what cannot be read now.
+pub struct Unaided<'a>(pub &'a ProcessVaults);
+
 impl ProcessVaults {
-    /// Secrets of this process: its environment, and files in `folder` where a vault names no other.
-    pub fn of_process(folder: Option<&Path>) -> Self {
+    /// Secrets of this process: its environment, files, and those of servers that are reached with the settings of TLS.
+    pub fn of_process(secrets: &Secrets, tls: &TlsSettings) -> Self {
         let variables = std::env::vars_os();
         let texts =
             variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Self::new(texts, folder)
+        Self::new(texts, secrets, tls)
     }
 
-    fn new(variables: impl Iterator<Item = (String, String)>, folder: Option<&Path>) -> Self {
+    fn new(variables: impl Iterator<Item = (String, String)>, secrets: &Secrets, tls: &TlsSettings) -> Self {
         Self {
             variables: variables.map(|(name, value)| (name, Secret::new(value))).collect(),
-            folder: folder.unwrap_or(Path::new(USUAL_FOLDER)).to_owned(),
+            folder: secrets.folder.clone().unwrap_or_else(|| USUAL_FOLDER.into()),
+            usual: secrets.usual.clone(),
+            servers: HashiCorp::new(tls.clone()),
+        }
+    }
+
+    /// Keeps the servers of `found`, the secrets in use, willing to answer.
+    pub fn keep_up(&self, found: &[Found]) {
+        self.servers.keep_up(found);
+    }
+
+    fn read_all(&self, wanted: &[&Wanted], stand_in: StandIn) -> Vec<Result<Secret, String>> {
+        let (of_servers, near): (Vec<usize>, Vec<usize>) =
+            (0..wanted.len()).partition(|index| wanted[*index].kind == HASHICORP);
+        let asked: Vec<&Wanted> = of_servers.iter().map(|index| wanted[*index]).collect();
+        let mut outcomes: Vec<(usize, Result<Secret, String>)> =
+            of_servers.into_iter().zip(self.servers.read(&asked, stand_in)).collect();
+        outcomes.extend(near.into_iter().map(|index| (index, self.near(wanted[index]))));
+        outcomes.sort_unstable_by_key(|(index, _)| *index);
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    /// What is in the environment or in files.
+    fn near(&self, wanted: &Wanted) -> Result<Secret, String> {
+        let config = &wanted.config;
+        match wanted.kind {
+            "file" => {
+                let folder = config.path.as_deref().map_or(self.folder.as_path(), Path::new);
+                files::read(folder, &wanted.resource)
+            }
+            _ => self.variable(config.prefix.as_deref(), &wanted.resource),
         }
     }
 
@@ -46,15 +88,22 @@ impl ProcessVaults {
 }
 
 impl Vaults for ProcessVaults {
-    fn read(&self, wanted: &Wanted) -> Result<Secret, String> {
-        let config = &wanted.config;
-        match wanted.kind {
-            "file" => {
-                let folder = config.path.as_deref().map_or(self.folder.as_path(), Path::new);
-                files::read(folder, &wanted.resource)
-            }
-            _ => self.variable(config.prefix.as_deref(), &wanted.resource),
-        }
+    fn usual(&self, kind: &str) -> Value {
+        self.usual.of(kind)
+    }
+
+    fn read(&self, wanted: &[&Wanted]) -> Vec<Result<Secret, String>> {
+        self.read_all(wanted, StandIn::Allowed)
+    }
+}
+
+impl Vaults for Unaided<'_> {
+    fn usual(&self, kind: &str) -> Value {
+        self.0.usual(kind)
+    }
+
+    fn read(&self, wanted: &[&Wanted]) -> Vec<Result<Secret, String>> {
+        self.0.read_all(wanted, StandIn::Never)
     }
 }
 
@@ -80,10 +129,16 @@ mod tests {
     fn variables_have_the_names_that_kong_gives_them() {
         let variables = [("SIGNING_KEY", r#"{"kid":"k","n":1}"#), ("MY_SIGNING_KEY", r#"{"kid":"k","n":2}"#)];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let vaults = ProcessVaults::new(variables.into_iter(), None);
+        let mut secrets = Secrets::default();
+        let new = |secrets: &Secrets| {
+            ProcessVaults::new(variables.clone().into_iter(), secrets, &TlsSettings::default())
+        };
+        let vaults = new(&secrets);
         assert_eq!(key(&vaults, "{vault://env/signing-key}").unwrap(), r#"{"kid":"k","n":1}"#);
         assert_eq!(key(&vaults, "{vault://mine/signing-key}").unwrap(), r#"{"kid":"k","n":2}"#);
         let missing = key(&vaults, "{vault://mine/other}").unwrap_err();
         assert!(missing.contains("the environment has no variable MY_OTHER"), "{missing}");
+        secrets.apply("vault_env_prefix", "my_").unwrap().unwrap();
+        assert_eq!(key(&new(&secrets), "{vault://env/signing-key}").unwrap(), r#"{"kid":"k","n":2}"#);
     }
 }

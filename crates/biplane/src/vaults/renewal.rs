@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use model::secret::{Found, Vaults};
+use model::secret::{Found, Secret, Vaults};
 
 /// When each reference of a configuration is due. The environment of a process never changes and is not asked again.
 pub struct Renewal {
@@ -31,32 +31,43 @@ impl Renewal {
     /// Looks up what is due in `found`, the secrets now in use. Whether any has changed.
     pub fn changed(&mut self, found: &[Found], vaults: &dyn Vaults, now: Instant) -> bool {
         self.due.retain(|reference, _| found.iter().any(|found| found.reference == *reference));
+        let due: Vec<&Found> = found.iter().filter(|secret| self.is_due(secret, now)).collect();
+        let texts = vaults.read(&due.iter().map(|secret| &secret.wanted).collect::<Vec<_>>());
         let mut changed = false;
-        for secret in found.iter().filter(|secret| secret.wanted.kind != "env") {
-            let Some(usual) = secret.time_to_live().or(self.interval) else { continue };
-            let first = Due { at: now + usual, missing: false };
-            let due = self.due.entry(secret.reference.clone()).or_insert(first);
-            if due.at > now {
-                continue;
-            }
-            match secret.again(vaults) {
-                Ok(value) => {
-                    *due = first;
-                    changed |= value != secret.value;
-                }
-                Err(reason) => {
-                    if !due.missing {
-                        tracing::warn!(
-                            reference = secret.reference,
-                            reason,
-                            "a secret is no longer there: the last value stays in use"
-                        );
-                    }
-                    *due = Due { at: now + secret.time_to_miss().unwrap_or(usual), missing: true };
-                }
-            }
+        for (secret, text) in due.into_iter().zip(texts) {
+            changed |= self.take_in(secret, text.and_then(|text| secret.meaning(text)), now);
         }
         changed
+    }
+
+    /// Whether a secret is to be looked up now.
+    fn is_due(&mut self, secret: &Found, now: Instant) -> bool {
+        let Some(usual) = secret.time_to_live().or(self.interval) else { return false };
+        let first = Due { at: now + usual, missing: false };
+        secret.wanted.kind != "env" && self.due.entry(secret.reference.clone()).or_insert(first).at <= now
+    }
+
+    /// Says when a secret is due next, by what was found. Whether it has changed.
+    fn take_in(&mut self, secret: &Found, found: Result<Secret, String>, now: Instant) -> bool {
+        let usual = secret.time_to_live().or(self.interval).unwrap_or(PAUSES.1);
+        let Some(due) = self.due.get_mut(&secret.reference) else { return false };
+        match found {
+            Ok(value) => {
+                *due = Due { at: now + usual, missing: false };
+                value != secret.value
+            }
+            Err(reason) => {
+                if !due.missing {
+                    tracing::warn!(
+                        reference = secret.reference,
+                        reason,
+                        "a secret is no longer there: the last value stays in use"
+                    );
+                }
+                *due = Due { at: now + secret.time_to_miss().unwrap_or(usual), missing: true };
+                false
+            }
+        }
     }
 
     /// How long nothing is due.
@@ -71,7 +82,7 @@ mod tests {
     use std::cell::{Cell, RefCell};
 
     use model::declarative::load_with;
-    use model::secret::{Secret, Wanted};
+    use model::secret::Wanted;
     use model::{Catalog, Config};
 
     use super::*;
@@ -82,9 +93,12 @@ mod tests {
     }
 
     impl Vaults for Store {
-        fn read(&self, _wanted: &Wanted) -> Result<Secret, String> {
-            self.asked.set(self.asked.get() + 1);
-            self.value.borrow().map(Secret::new).ok_or_else(|| "gone".to_owned())
+        fn read(&self, wanted: &[&Wanted]) -> Vec<Result<Secret, String>> {
+            self.asked.set(self.asked.get() + wanted.len() as u32);
+            wanted
+                .iter()
+                .map(|_| self.value.borrow().map(Secret::new).ok_or_else(|| "gone".to_owned()))
+                .collect()
         }
     }
 

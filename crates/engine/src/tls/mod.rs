@@ -33,6 +33,7 @@ pub use certificate::Pair;
 pub use default_certificate::default_pairs;
 pub use keeper::Keeper;
 pub use offer::Offer;
+pub use roots::client_config;
 pub use seldom::Seldom;
 pub use settings::{Authorities, TlsSettings, Trusted, Versions};
 pub use stream::Secure;

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::provider;
-use super::settings::{Trusted, Versions};
+use super::settings::{TlsSettings, Trusted, Versions};
 use super::verify::Verifier;
 
 /// The authorities. Read when first needed: the system's are a large file.
@@ -52,6 +52,14 @@ impl Roots {
             .with_no_client_auth();
         Ok(Arc::new(config))
     }
+}
+
+/// How a server is spoken with before there is a gateway, believing those that the settings trust about servers.
+///
+/// # Errors
+/// When TLS cannot be spoken.
+pub fn client_config(settings: &TlsSettings) -> Result<Arc<ClientConfig>, String> {
+    Roots::new(settings.trusted.clone()).client_config(true).map_err(|error| error.to_string())
 }
 
 fn add_system(store: &mut RootCertStore) {

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use model::ocsp::statements;
+use model::ocsp::{Status, statements};
 use model::pem::Certificate;
 
 /// Largest response that is shown; usual ones have one or two thousand bytes.
@@ -49,9 +49,9 @@ fn bytes(file: &Path) -> io::Result<Vec<u8>> {
 fn staple(response: Vec<u8>, own: &[u8], now: Duration) -> Result<Staple, String> {
     let serial = Certificate::serial(own).ok_or("its certificate cannot be read")?;
     let statements = statements(&response)?;
-    let about = statements.iter().find(|statement| statement.serial == serial);
+    let about = statements.iter().find(|statement| statement.certificate.serial == serial);
     let about = about.ok_or("it is about another certificate")?;
-    if !about.is_good {
+    if about.status != Status::Good {
         return Err("the certificate is revoked, or not known to the responder".to_owned());
     }
     let until = about.until.ok_or("it does not say until when it holds")?;

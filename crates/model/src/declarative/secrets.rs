@@ -1,6 +1,6 @@
 //! Looks up what `{vault://...}` references mean. What is kept to be shown has the references; what runs has the secrets.
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use serde_json::Value;
 
 use super::collect::{Row, place};
@@ -10,7 +10,7 @@ use crate::entity::VaultConfig;
 use crate::problem::{Problem, Problems, Step};
 use crate::schema::{Element, Faults, Fields, Kind, Record, RecordSchema};
 use crate::secret::{
-    Found, KINDS, Secret, SecretReference, Vaults, Wanted, is_reference, member, without_secrets,
+    Found, HASHICORP, KINDS, Secret, SecretReference, Vaults, Wanted, is_reference, meaning, without_secrets,
 };
 
 /// Secrets that were found, and what they make of the rows that refer to them.
@@ -34,20 +34,24 @@ pub(super) fn resolve(
         layout,
         vaults,
         entities: AHashMap::new(),
+        texts: AHashMap::new(),
         known: AHashMap::new(),
         resolved: Resolved::default(),
     };
     let vaults = layout.collection("vaults");
-    for row in rows.iter().filter(|row| Some(row.collection()) == vaults) {
-        let vault = whole(layout, row);
-        let kind = KINDS.into_iter().find(|kind| vault["name"] == *kind);
-        if let (Some(prefix), Some(kind)) = (vault["prefix"].as_str(), kind) {
-            search.entities.insert(prefix.to_owned(), (kind, vault["config"].clone()));
-        }
+    let is_vault = |index: &usize| Some(rows[*index].collection()) == vaults;
+    for index in (0..rows.len()).filter(is_vault) {
+        search.vault(&whole(layout, &rows[index]));
     }
-    for index in (0..rows.len()).filter(|index| rows[*index].refers) {
-        worked(10_000);
-        search.row(rows, index, problems);
+    // What a vault needs itself is looked up before anything in it.
+    let referring = (0..rows.len()).filter(|index| rows[*index].refers);
+    let (of_vaults, others): (Vec<_>, Vec<_>) = referring.partition(is_vault);
+    for referring in [of_vaults, others] {
+        search.read(referring.iter().map(|index| whole(layout, &rows[*index])));
+        for index in referring {
+            worked(10_000);
+            search.row(rows, index, problems);
+        }
     }
     search.resolved
 }
@@ -68,11 +72,31 @@ fn mentions(value: &Value) -> bool {
     }
 }
 
+/// Adds the references in a value to `found`.
+fn collect(value: Value, found: &mut AHashSet<String>) {
+    match value {
+        Value::String(text) if is_reference(&text) => _ = found.insert(text),
+        Value::Array(elements) => elements.into_iter().for_each(|value| collect(value, found)),
+        Value::Object(fields) => fields.into_iter().for_each(|(_, value)| collect(value, found)),
+        _ => {}
+    }
+}
+
+/// A vault that is an entity.
+#[derive(Clone)]
+struct Known {
+    kind: &'static str,
+    /// None where they refer to secrets that have not been looked up, or are not there.
+    config: Option<Value>,
+}
+
 struct Search<'a> {
     layout: &'a Layout<'a>,
     vaults: &'a dyn Vaults,
-    /// Kind and settings of vaults that are entities, by prefix.
-    entities: AHashMap<String, (&'static str, Value)>,
+    /// Vaults that are entities, by prefix.
+    entities: AHashMap<String, Known>,
+    /// What has been read, by reference, and how.
+    texts: AHashMap<String, Result<(SecretReference, Wanted, Secret), String>>,
     /// Where in `found` a reference is, or why it is not there: each is looked up once.
     known: AHashMap<String, Result<usize, String>>,
     resolved: Resolved,
@@ -92,6 +116,37 @@ impl Inspection {
 }
 
 impl Search<'_> {
+    /// Takes a vault in, if it is one: what else is wrong with it is told elsewhere.
+    fn vault(&mut self, value: &Value) {
+        let kind = KINDS.into_iter().find(|kind| value["name"] == *kind);
+        if let (Some(prefix), Some(kind)) = (value["prefix"].as_str(), kind) {
+            let config = Some(value["config"].clone()).filter(|config| !mentions(config));
+            self.entities.insert(prefix.to_owned(), Known { kind, config });
+        }
+    }
+
+    /// Reads what the references in `values` name, all at once.
+    fn read(&mut self, values: impl Iterator<Item = Value>) {
+        let mut references = AHashSet::new();
+        values.for_each(|value| collect(value, &mut references));
+        references.retain(|one| !self.known.contains_key(one) && !self.texts.contains_key(one));
+        let left = MOST.saturating_sub(self.texts.len() + self.known.len());
+        let mut asked = Vec::new();
+        for reference in references.into_iter().take(left) {
+            let parsed = SecretReference::parse(&reference);
+            match parsed.and_then(|parsed| self.wanted(&parsed).map(|wanted| (parsed, wanted))) {
+                Ok((parsed, wanted)) => asked.push((reference, parsed, wanted)),
+                Err(reason) => _ = self.texts.insert(reference, Err(reason)),
+            }
+        }
+        // In an order that is the same each time.
+        asked.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
+        let texts = self.vaults.read(&asked.iter().map(|(.., wanted)| wanted).collect::<Vec<_>>());
+        for ((reference, parsed, wanted), text) in asked.into_iter().zip(texts) {
+            self.texts.insert(reference, text.map(|text| (parsed, wanted, text)));
+        }
+    }
+
     /// Looks up everything that a row refers to, and checks what the row is with it.
     fn row(&mut self, rows: &[Row], index: usize, problems: &mut Problems) {
         let row = &rows[index];
@@ -120,6 +175,9 @@ impl Search<'_> {
             let mut place = place(rows, index);
             place.0.extend(steps);
             problems.push(Problem::new(place, span, message));
+        }
+        if schema.name == "vaults" {
+            self.vault(&value);
         }
         self.resolved.rows.insert(index, value);
     }
@@ -188,11 +246,8 @@ impl Search<'_> {
         if let Some(known) = self.known.get(reference) {
             return known.clone();
         }
-        let found = if self.known.len() >= MOST {
-            Err(format!("a configuration may hold {MOST} different references to secrets"))
-        } else {
-            self.look_up(reference).map_err(|reason| format!("{reference} stands for nothing: {reason}"))
-        };
+        let found =
+            self.look_up(reference).map_err(|reason| format!("{reference} stands for nothing: {reason}"));
         let found = found.map(|found| {
             self.resolved.found.push(found);
             self.resolved.found.len() - 1
@@ -201,31 +256,43 @@ impl Search<'_> {
         found
     }
 
-    fn look_up(&self, reference: &str) -> Result<Found, String> {
-        let parsed = SecretReference::parse(reference)?;
-        let wanted = self.wanted(&parsed)?;
-        let text = self.vaults.read(&wanted)?;
-        let value = member(text, parsed.key.as_deref())?;
-        Ok(Found { reference: reference.to_owned(), wanted, key: parsed.key, value })
+    fn look_up(&mut self, reference: &str) -> Result<Found, String> {
+        let read = self.texts.remove(reference);
+        let read =
+            read.ok_or_else(|| format!("a configuration may hold {MOST} different references to secrets"))?;
+        let (SecretReference { key, .. }, wanted, text) = read?;
+        let value = meaning(&wanted, key.as_deref(), text)?;
+        Ok(Found { reference: reference.to_owned(), wanted, key, value })
     }
 
     /// Which vault is meant, with which settings.
     fn wanted(&self, reference: &SecretReference) -> Result<Wanted, String> {
-        let SecretReference { vault, resource, .. } = reference;
-        let plain = || KINDS.into_iter().find(|kind| kind == vault).map(|kind| (kind, Value::Null));
-        let (kind, mut config) = self.entities.get(vault).cloned().or_else(plain).ok_or_else(|| {
+        let SecretReference { vault, resource, version, .. } = reference;
+        let plain = || {
+            let kind = KINDS.into_iter().find(|kind| kind == vault)?;
+            Some(Known { kind, config: Some(self.vaults.usual(kind)) })
+        };
+        let known = self.entities.get(vault).cloned().or_else(plain).ok_or_else(|| {
             format!(
                 "there is no vault '{vault}': it is neither {} nor the prefix of one of 'vaults'",
                 KINDS.join(" nor ")
             )
         })?;
-        if reference.version.is_some() {
+        let kind = known.kind;
+        let mut config = known.config.ok_or_else(|| {
+            format!(
+                "the settings of the vault '{vault}' refer to a secret that is not there; they may only name vaults whose settings hold no references"
+            )
+        })?;
+        if version.is_some() && kind != HASHICORP {
             return Err(format!("a vault of the kind '{kind}' has no versions"));
         }
         for (name, value) in &reference.options {
             let value = match (name.as_str(), kind) {
                 ("prefix", "env") => Value::from(value.as_str()),
-                ("ttl" | "neg_ttl", _) => value.parse::<f64>().map_or(Value::Null, Value::from),
+                ("resurrect_ttl", HASHICORP) | ("ttl" | "neg_ttl", _) => {
+                    value.parse::<f64>().map_or(Value::Null, Value::from)
+                }
                 _ => return Err(format!("the option '{name}' is not known to a vault of the kind '{kind}'")),
             };
             if value.is_null() {
@@ -240,7 +307,7 @@ impl Search<'_> {
         let complete =
             complete.map_err(|problems| format!("{}: {}", problems[0].place, problems[0].message))?;
         let config = VaultConfig::from_value(&complete).map_err(|error| error.to_string())?;
-        Ok(Wanted { kind, config, resource: resource.clone() })
+        Ok(Wanted { kind, config, resource: resource.clone(), version: *version })
     }
 }
 

@@ -42,17 +42,29 @@ fn catalog() -> Catalog {
     Catalog { plugins: vec![plugin], entities: Vec::new() }
 }
 
-/// Holds what is named `env/NAME`, and writes down what it was asked for.
+/// Holds what is named `env/NAME` (and a vault of the kind `hcv` by its token, `hcv/TOKEN/NAME`), and writes down what it was asked for.
 #[derive(Default)]
 struct Store {
     held: Vec<(&'static str, &'static str)>,
+    usual: Vec<(&'static str, serde_json::Value)>,
     asked: RefCell<Vec<String>>,
 }
 
 impl Vaults for Store {
-    fn read(&self, wanted: &Wanted) -> Result<Secret, String> {
+    fn read(&self, wanted: &[&Wanted]) -> Vec<Result<Secret, String>> {
+        wanted.iter().map(|wanted| self.one(wanted)).collect()
+    }
+
+    fn usual(&self, kind: &str) -> serde_json::Value {
+        self.usual.iter().find(|(of, _)| *of == kind).map(|(_, config)| config.clone()).unwrap_or_default()
+    }
+}
+
+impl Store {
+    fn one(&self, wanted: &Wanted) -> Result<Secret, String> {
         let prefix = wanted.config.prefix.as_deref().unwrap_or_default();
-        let name = format!("{}/{prefix}{}", wanted.kind, wanted.resource);
+        let token = wanted.config.token.as_ref().map(|token| format!("{token}/")).unwrap_or_default();
+        let name = format!("{}/{prefix}{token}{}", wanted.kind, wanted.resource);
         self.asked.borrow_mut().push(name.clone());
         let held = self.held.iter().find(|(held, _)| *held == name);
         held.map(|(_, value)| Secret::new(*value)).ok_or_else(|| format!("{name} is not set"))
@@ -199,4 +211,90 @@ fn without_vaults_no_reference_is_taken() {
     let text = format!("_format_version: '3.0'\n{SERVER}");
     let problems = load("kong.yml", &text, &catalog()).unwrap_err();
     assert!(problems[0].message.contains("no secrets are looked up here"), "{problems:?}");
+}
+
+/// A vault whose token is a secret of another one.
+const TOKEN: &str =
+    "vaults: [{prefix: inner, name: hcv, config: {token: '{vault://env/token}', host: vault.test}}]\n";
+
+#[test]
+fn what_a_vault_needs_may_be_a_secret_of_another() {
+    let held = vec![("env/token", "t0ken"), ("hcv/t0ken/db", r#"{"word": "hidden-word"}"#)];
+    let store = Store { held, ..Store::default() };
+    let reference = "plugins: [{name: safe, config: {server: {password: '{vault://inner/db/word}'}}}]";
+    let config = loaded(&store, &format!("{TOKEN}{reference}")).unwrap();
+    let settings = Settings::from_value(&config.plugins[0].config).unwrap();
+    assert_eq!(settings.server.password.as_deref(), Some("hidden-word"));
+    assert_eq!(config.entities("vaults")[0].complete().value["config"]["token"], "{vault://env/token}");
+    assert!(!format!("{config:?}").contains("t0ken"));
+}
+
+#[test]
+fn a_vault_whose_secret_is_not_there_is_not_asked() {
+    let reference = "plugins: [{name: safe, config: {server: {password: '{vault://inner/db/word}'}}}]";
+    let store = Store::default();
+    let problems = loaded(&store, &format!("{TOKEN}{reference}")).unwrap_err();
+    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(problems.len(), 2, "{told:?}");
+    assert!(told[0].contains("vaults[0].config.token: {vault://env/token} stands for nothing"), "{told:?}");
+    assert!(told[1].contains("plugins[0].config.server.password: "), "{told:?}");
+    assert!(
+        told[1].contains("the settings of the vault 'inner' refer to a secret that is not there"),
+        "{told:?}"
+    );
+    assert_eq!(*store.asked.borrow(), ["env/token"], "nobody is asked with a reference for a token");
+    let own = refused(
+        &Store::default(),
+        "vaults: [{prefix: inner, name: hcv, config: {token: '{vault://inner/a/b}'}}]",
+    );
+    assert!(own.contains("refer to a secret that is not there"), "{own}");
+}
+
+#[test]
+fn a_vault_named_by_its_kind_has_the_settings_of_the_process() {
+    let usual = vec![
+        ("hcv", serde_json::json!({"token": "usual", "ttl": 5})),
+        ("env", serde_json::json!({"prefix": "p_"})),
+    ];
+    let held = vec![("hcv/usual/db", r#"{"word": "aGlkZGVuLXdvcmQ="}"#), ("env/p_word", "long-enough")];
+    let store = Store { usual, held, ..Store::default() };
+    let vault = "vaults: [{prefix: coded, name: hcv, config: {token: usual, base64_decode: true}}]\n";
+    let words = "plugins: [{name: safe, config: {server: {password: '{vault://env/word}'}, words: ['{vault://hcv/db/word?ttl=9#3}', '{vault://coded/db/word}']}}]";
+    let config = loaded(&store, &format!("{vault}{words}")).unwrap();
+    let settings = Settings::from_value(&config.plugins[0].config).unwrap();
+    let expected = ["aGlkZGVuLXdvcmQ=", "hidden-word"].map(str::to_owned);
+    assert_eq!(settings.words.unwrap(), expected, "one is decoded, as its vault says");
+    let found = config.secrets.iter().find(|found| found.reference.contains("?ttl=9")).unwrap();
+    assert_eq!((found.wanted.version, found.time_to_live().unwrap().as_secs()), (Some(3), 9));
+}
+
+#[test]
+fn settings_of_a_vault_fit_its_kind_and_its_way_to_log_in() {
+    for (vault, wrong) in [
+        ("name: env, config: {token: t}", "config.token: is a setting of vaults of the kind 'hcv'"),
+        ("name: hcv, config: {path: /a, token: t}", "config.path: is a setting of vaults of the kind 'file'"),
+        ("name: hcv, config: {host: h}", "config.token: is required with auth_method 'token'"),
+        (
+            "name: hcv, config: {auth_method: approle, approle_secret_id: s}",
+            "config.approle_role_id: is required",
+        ),
+        (
+            "name: hcv, config: {auth_method: approle, approle_role_id: r}",
+            "config.approle_secret_id: exactly one of",
+        ),
+        ("name: hcv, config: {token: 'two words'}", "config.token: holds a blank"),
+        ("name: hcv, config: {token: t, host: 'h/x'}", "config.host: is neither a host name nor an address"),
+        ("name: hcv, config: {token: t, kv: v3}", "config.kv: "),
+    ] {
+        let refusal = refused(&Store::default(), &format!("vaults: [{{prefix: mine, {vault}}}]"));
+        assert!(refusal.contains(wrong), "{refusal}");
+    }
+    for config in [
+        "auth_method: kubernetes",
+        "token: t",
+        "auth_method: approle, approle_role_id: r, approle_secret_id_file: /f",
+    ] {
+        loaded(&Store::default(), &format!("vaults: [{{prefix: mine, name: hcv, config: {{{config}}}}}]"))
+            .unwrap();
+    }
 }

@@ -39,7 +39,7 @@ pub use upstream::{
     Active, ActiveHealthy, ActiveUnhealthy, Healthchecks, Outliers, Passive, PassiveHealthy,
     PassiveUnhealthy, Upstream,
 };
-pub use vault::{Vault, VaultConfig};
+pub use vault::{Vault, VaultConfig, lacking as lacking_in_vault};
 
 use crate::schema::{Field, Kind, Record, RecordSchema};
 

@@ -3,6 +3,7 @@
 use model::record;
 
 use crate::build::BuildError;
+use crate::outbound::Proxies;
 
 record! {
     /// How callers are known by their certificate.
@@ -20,56 +21,53 @@ record! {
         authenticated_group_by: String = "CN", [one_of(&["CN", "DN"])];
         /// Seconds for which it is remembered who a certificate stands for. Never longer than `cert_cache_ttl`.
         cache_ttl: f64 = 60;
-        /// Milliseconds after which a certificate is verified again.
+        /// Milliseconds after which a certificate is verified again, and it is asked again whether it has been revoked.
         cert_cache_ttl: f64 = 60000;
         /// Fields of a consumer that a certificate's names are compared with, in this order. Empty: only credentials
         /// count.
         consumer_by: Vec<String> = ["custom_id", "username"], [each(one_of(&["custom_id", "username"]))];
         /// Id or username of the consumer that certificates stand for which are valid and nobody's.
         default_consumer: Option<String>;
-        /// A proxy to fetch revocation lists through. Not available: nothing is fetched.
+        /// A proxy through which responders and lists at `http` URLs are asked.
         http_proxy_host: Option<String>;
-        /// Its port. Not available.
+        /// Its port.
         http_proxy_port: Option<i64>, [between(0, 65535)];
-        /// Milliseconds to fetch a revocation list in. Nothing is fetched: leave it as it is.
+        /// Milliseconds in which a responder has to answer, or a list to be there.
         http_timeout: f64 = 30000;
-        /// A proxy to fetch revocation lists through under TLS. Not available: nothing is fetched.
+        /// A proxy through which responders and lists at `https` URLs are asked.
         https_proxy_host: Option<String>;
-        /// Its port. Not available.
+        /// Its port.
         https_proxy_port: Option<i64>, [between(0, 65535)];
-        /// What follows where `crls` say nothing about a certificate, or are out of date: `STRICT` refuses it,
-        /// `IGNORE_CA_ERROR` lets it in. `SKIP` does not look into them at all.
+        /// What follows where nobody says whether a certificate has been revoked: `STRICT` refuses it, `IGNORE_CA_ERROR` lets
+        /// it in. `SKIP` asks nobody and looks into no list.
         revocation_check_mode: String = "IGNORE_CA_ERROR", [one_of(&["IGNORE_CA_ERROR", "SKIP", "STRICT"])];
         /// Lists of revoked certificates, PEM, one or more in each text. A reference such as `{vault://file/ca.crl}`
         /// takes them from a file, which is read again when it changes.
         crls: Option<Vec<String>>, [extension(), each(referenceable())];
         /// Whether certificates are only verified, and stand for no consumer.
         skip_consumer_lookup: bool = false;
-        /// Whether servers of revocation lists are verified. Nothing is fetched: it has no effect.
+        /// Whether the certificates of responders and of servers with lists are verified, where they are at `https` URLs.
         ssl_verify: bool = true;
     }
 }
 
 impl Fields {
-    /// Fields that ask for what there is not.
-    pub(super) fn refuse_unavailable(&self) -> Result<(), BuildError> {
-        let asked = [
-            ("http_proxy_host", self.http_proxy_host.is_some()),
-            ("http_proxy_port", self.http_proxy_port.is_some()),
-            ("https_proxy_host", self.https_proxy_host.is_some()),
-            ("https_proxy_port", self.https_proxy_port.is_some()),
-            ("http_timeout", self.http_timeout != 30000.0),
-            ("ssl_verify", !self.ssl_verify),
-        ];
-        if let Some((field, _)) = asked.iter().find(|(_, asked)| *asked) {
-            let message = "revocation lists are not fetched and responders not asked; give lists in crls, and remove this field";
-            return Err(BuildError::new(format!("config.{field}"), message));
-        }
-        if self.revocation_check_mode == "STRICT" && self.crls.as_deref().unwrap_or_default().is_empty() {
-            let message = "STRICT refuses every certificate without lists in crls, as none are fetched";
-            return Err(BuildError::new("config.revocation_check_mode", message));
-        }
-        Ok(())
+    /// The proxies.
+    pub(super) fn proxies(&self) -> Result<Proxies, BuildError> {
+        let proxy = |name: &str, host: &Option<String>, port: Option<i64>| match (host, port) {
+            (None, None) => Ok(None),
+            (Some(host), Some(port @ 1..)) => Ok(Some((host.clone(), u16::try_from(port).unwrap_or(0)))),
+            (Some(_), _) => {
+                Err(BuildError::new(format!("config.{name}_port"), "the proxy needs a port".to_owned()))
+            }
+            (None, Some(_)) => {
+                Err(BuildError::new(format!("config.{name}_host"), "the proxy needs a host".to_owned()))
+            }
+        };
+        Ok(Proxies {
+            plain: proxy("http_proxy", &self.http_proxy_host, self.http_proxy_port)?,
+            secure: proxy("https_proxy", &self.https_proxy_host, self.https_proxy_port)?,
+        })
     }
 
     /// How long a judgement holds.

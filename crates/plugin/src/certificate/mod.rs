@@ -1,11 +1,14 @@
 //! Callers who are known by a certificate, wherever it comes from: a handshake, or a header of a proxy in front.
 //!
 //! A room takes in [`Fields`], makes a [`Gatekeeper`] of them at reload, and asks it about chains of certificates. A chain
-//! that has been judged is remembered for a while, per worker and bounded, so that it is not judged for each request.
+//! that has been judged is remembered for a while, per worker and bounded, so that it is not judged for each request. Where
+//! somebody has to be asked whether a certificate has been revoked, the request waits.
 
 mod fields;
 mod owners;
+mod proof;
 mod remembered;
+mod revocation;
 mod trust;
 
 use std::sync::Arc;
@@ -19,12 +22,13 @@ use wire::Headers;
 
 pub use fields::Fields;
 pub use owners::Mapping;
+pub use remembered::Remembered;
 
 use self::owners::Owners;
-use self::remembered::Remembered;
+use self::revocation::{Link, Revocation, Standing};
 use self::trust::Authorities;
 use crate::build::{Build, BuildError};
-use crate::flow::Flow;
+use crate::flow::{Flow, Resume};
 use crate::identity::{Anonymous, Caller, Credential};
 use crate::views::Access;
 
@@ -36,9 +40,13 @@ const ALTERNATIVE_NAMES: &str = "X-Client-Cert-San";
 /// Certificates in a chain; longer ones are refused.
 const MOST_CERTIFICATES: usize = 10;
 
+/// How long it holds that a caller is refused because nobody says anything about the certificate, in milliseconds.
+const DOUBT_MS: u64 = 1000;
+
 /// Decides who a certificate stands for.
 pub struct Gatekeeper {
     authorities: Authorities,
+    revocation: Arc<Revocation>,
     owners: Owners,
     anonymous: Anonymous,
     remembered: Remembered<Judgement>,
@@ -56,8 +64,18 @@ pub enum Refusal {
 }
 
 /// What was found out about a chain; a refusal without.
-#[derive(Clone)]
-pub struct Judgement(Option<Arc<Accepted>>);
+type Judgement = Option<Arc<Accepted>>;
+
+/// What is known of a proof, or how to find it out.
+pub struct Verdict(Result<Judgement, Flow>);
+
+/// What comes of a chain that is believed if it has not been revoked.
+struct Candidate {
+    accepted: Arc<Accepted>,
+    /// When the first of its certificates ends, in milliseconds since 1970.
+    expires_ms: u64,
+    links: Vec<Link>,
+}
 
 /// A caller that has been let in.
 struct Accepted {
@@ -78,15 +96,15 @@ impl Gatekeeper {
         mappings: impl Iterator<Item = Mapping>,
         attributes: Vec<String>,
         cx: &Build<'_>,
-    ) -> Result<Self, BuildError> {
-        fields.refuse_unavailable()?;
-        Ok(Self {
+    ) -> Result<Arc<Self>, BuildError> {
+        Ok(Arc::new(Self {
             authorities: Authorities::read(fields, cx)?,
+            revocation: Revocation::new(fields, cx)?,
             owners: Owners::new(fields, mappings, attributes, cx)?,
             anonymous: Anonymous::resolve(fields.anonymous.as_deref(), cx),
             remembered: Remembered::new(cx.services.workers),
             lifetime_ms: fields.lifetime_ms(),
-        })
+        }))
     }
 
     /// Whether another plugin has authenticated the caller, and this one leaves it at that.
@@ -97,32 +115,67 @@ impl Gatekeeper {
     /// Finds out who `proof` stands for. `read` makes the chain of it, the caller's own certificate first; it is asked only
     /// where `proof` is not remembered.
     pub fn look<P: AsRef<[u8]>>(
-        &self,
+        self: &Arc<Self>,
         cx: &Access<'_>,
         proof: &[P],
         read: impl FnOnce() -> Option<Vec<Vec<u8>>>,
-    ) -> Judgement {
+    ) -> Verdict {
         let (worker, now_ms) = (cx.worker.index, cx.record.started_ms);
-        self.remembered.find(worker, proof, now_ms).unwrap_or_else(|| {
-            let (judgement, until_ms) = self.judge(&read().unwrap_or_default(), now_ms);
-            self.remembered.remember(worker, proof, until_ms, judgement.clone());
-            judgement
-        })
+        if let Some(judgement) = self.remembered.find(worker, proof, now_ms) {
+            return Verdict(Ok(judgement));
+        }
+        let Some(candidate) = self.candidate(&read().unwrap_or_default(), now_ms) else {
+            self.remembered.remember(worker, proof, now_ms.saturating_add(self.lifetime_ms), None);
+            return Verdict(Ok(None));
+        };
+        if let Some(standing) = self.revocation.at_hand(&candidate.links) {
+            return Verdict(Ok(self.settle(worker, proof, now_ms, candidate, standing)));
+        }
+        let gatekeeper = self.clone();
+        let proof: Vec<Vec<u8>> = proof.iter().map(|part| part.as_ref().to_vec()).collect();
+        Verdict(Err(Flow::wait(async move {
+            let standing = gatekeeper.revocation.found_out(&candidate.links).await;
+            let judgement = gatekeeper.settle(worker, &proof, now_ms, candidate, standing);
+            let resume: Resume = Box::new(move |cx| gatekeeper.carry_out(cx, judgement));
+            resume
+        })))
     }
 
-    /// Lets in whom a certificate stands for.
-    ///
-    /// # Errors
-    /// When it stands for nobody.
-    pub fn admit(&self, cx: &mut Access<'_>, judgement: Judgement) -> Result<(), Refusal> {
-        let accepted = judgement.0.ok_or(Refusal::Failed)?;
+    /// Lets in whom a certificate stands for, refuses, or waits until that is known.
+    pub fn conclude(&self, cx: &mut Access<'_>, verdict: Verdict) -> Flow {
+        match verdict.0 {
+            Ok(judgement) => self.carry_out(cx, judgement),
+            Err(wait) => wait,
+        }
+    }
+
+    /// Decides about a chain whose standing is known, and remembers that.
+    fn settle<P: AsRef<[u8]>>(
+        &self,
+        worker: usize,
+        proof: &[P],
+        now_ms: u64,
+        candidate: Candidate,
+        standing: Standing,
+    ) -> Judgement {
+        let is_admitted = self.revocation.admits(standing);
+        let doubtful = standing == Standing::Unknown && !is_admitted;
+        let lifetime_ms = if doubtful { self.lifetime_ms.min(DOUBT_MS) } else { self.lifetime_ms };
+        let until_ms = now_ms.saturating_add(lifetime_ms).min(candidate.expires_ms);
+        let judgement = is_admitted.then_some(candidate.accepted);
+        self.remembered.remember(worker, proof, until_ms, judgement.clone());
+        judgement
+    }
+
+    fn carry_out(&self, cx: &mut Access<'_>, judgement: Judgement) -> Flow {
+        let Some(accepted) = judgement else { return self.refuse(cx, Refusal::Failed) };
         forget_claims(cx);
         cx.headers().append_all(&accepted.headers);
         cx.authenticate(accepted.caller.clone());
         if let Some(groups) = &accepted.groups {
             cx.vouch_for_groups(groups.clone());
         }
-        Ok(())
+        Flow::Next
     }
 
     /// Answers a caller who is not let in, unless an anonymous consumer stands in.
@@ -135,26 +188,22 @@ impl Gatekeeper {
         self.anonymous.or_refuse(cx, |cx| cx.answer(401).message(message))
     }
 
-    /// What is to be thought of a chain, and until when, in milliseconds since 1970.
-    fn judge(&self, chain: &[Vec<u8>], now_ms: u64) -> (Judgement, u64) {
-        let until_ms = now_ms.saturating_add(self.lifetime_ms);
-        match self.accept(chain, now_ms) {
-            Some((accepted, expires_ms)) => (Judgement(Some(accepted)), until_ms.min(expires_ms)),
-            None => (Judgement(None), until_ms),
-        }
-    }
-
-    fn accept(&self, chain: &[Vec<u8>], now_ms: u64) -> Option<(Arc<Accepted>, u64)> {
+    /// Who a chain stands for, if it is believed.
+    fn candidate(&self, chain: &[Vec<u8>], now_ms: u64) -> Option<Candidate> {
         if chain.is_empty() || chain.len() > MOST_CERTIFICATES {
             return None;
         }
         let subjects: Vec<Subject> = chain.iter().map(|one| Subject::of(one)).collect::<Option<_>>()?;
         let chain: Vec<CertificateDer<'_>> = chain.iter().map(|one| CertificateDer::from(&one[..])).collect();
         let now = UnixTime::since_unix_epoch(Duration::from_millis(now_ms));
-        let issuers = self.authorities.judge(&chain, now)?;
+        let way = self.authorities.judge(&chain, now)?;
         let expires = subjects.iter().map(|subject| subject.expires).min()?;
-        let accepted = self.owners.accept(&subjects[0], &issuers)?;
-        Some((Arc::new(accepted), u64::try_from(expires.as_millis()).unwrap_or(u64::MAX)))
+        let accepted = self.owners.accept(&subjects[0], &way.issuers)?;
+        Some(Candidate {
+            accepted: Arc::new(accepted),
+            expires_ms: u64::try_from(expires.as_millis()).unwrap_or(u64::MAX),
+            links: way.links,
+        })
     }
 }
 

@@ -10,7 +10,7 @@ const SLOTS: usize = 512;
 const LONGEST: usize = 16 << 10;
 
 /// What was found out about proofs, in a table per worker. A new one takes the place of whichever had its slot.
-pub(super) struct Remembered<V> {
+pub struct Remembered<V> {
     hasher: RandomState,
     tables: Box<[Table<V>]>,
 }
@@ -26,13 +26,15 @@ struct Entry<V> {
 }
 
 impl<V: Clone> Remembered<V> {
-    pub(super) fn new(workers: usize) -> Self {
+    /// Nothing yet, for so many workers.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
         let tables = (0..workers.max(1)).map(|_| Table(Mutex::default())).collect();
         Self { hasher: RandomState::new(), tables }
     }
 
     /// What was found out about `proof`, where that still holds at `now_ms`.
-    pub(super) fn find<P: AsRef<[u8]>>(&self, worker: usize, proof: &[P], now_ms: u64) -> Option<V> {
+    pub fn find<P: AsRef<[u8]>>(&self, worker: usize, proof: &[P], now_ms: u64) -> Option<V> {
         let slot = self.slot(proof)?;
         let table = self.tables[worker % self.tables.len()].0.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = table.get(slot)?.as_ref()?;
@@ -42,7 +44,7 @@ impl<V: Clone> Remembered<V> {
     }
 
     /// Remembers what was found out until `until_ms`.
-    pub(super) fn remember<P: AsRef<[u8]>>(&self, worker: usize, proof: &[P], until_ms: u64, value: V) {
+    pub fn remember<P: AsRef<[u8]>>(&self, worker: usize, proof: &[P], until_ms: u64, value: V) {
         let Some(slot) = self.slot(proof) else { return };
         let proof = proof.iter().map(|part| part.as_ref().into()).collect();
         let mut table =

@@ -1,39 +1,36 @@
-//! Whether a chain of certificates is believed: by whom it is signed, whether it is in its time, whether it is revoked.
+//! Whether a chain of certificates is believed: by whom it is signed, and whether it is in its time.
 
 use model::Uuid;
 use model::subject::Subject;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
-use webpki::{
-    ALL_VERIFICATION_ALGS, CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage,
-    OwnedCertRevocationList, RevocationOptions, RevocationOptionsBuilder, UnknownStatusPolicy,
-    anchor_from_trusted_cert,
-};
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use super::fields::Fields;
+use super::revocation::Link;
 use crate::build::{Build, BuildError};
 
-/// The authorities that are believed, and what they have taken back.
+/// The authorities that are believed.
 pub(super) struct Authorities {
     /// Where chains may end.
     anchors: Vec<TrustAnchor<'static>>,
     /// Links that need not be sent.
     links: Vec<CertificateDer<'static>>,
     entities: Vec<(Uuid, CertificateDer<'static>)>,
-    revoked: Vec<CertRevocationList<'static>>,
-    strict: bool,
+}
+
+/// The way from a certificate to the authority that it is believed for.
+pub(super) struct Way {
+    /// Authorities of the configuration on it.
+    pub issuers: Vec<Uuid>,
+    /// Its certificates, the caller's own first, but for the authority's.
+    pub links: Vec<Link>,
 }
 
 impl Authorities {
     pub(super) fn read(fields: &Fields, cx: &Build<'_>) -> Result<Self, BuildError> {
         let field = "config.ca_certificates";
-        let mut authorities = Self {
-            anchors: Vec::new(),
-            links: Vec::new(),
-            entities: Vec::new(),
-            revoked: revoked(fields)?,
-            strict: fields.revocation_check_mode == "STRICT",
-        };
+        let mut authorities = Self { anchors: Vec::new(), links: Vec::new(), entities: Vec::new() };
         for id in &fields.ca_certificates {
             let known = Uuid::try_parse(id).ok();
             let entity = cx.config.ca_certificates.iter().find(|entity| Some(entity.id) == known);
@@ -63,22 +60,14 @@ impl Authorities {
         Ok(authorities)
     }
 
-    /// The authorities on the way from a chain's first certificate to the one that it ends at; none if it is not
-    /// believed.
-    pub(super) fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Option<Vec<Uuid>> {
+    /// The way from a chain's first certificate to the authority that it ends at; none if it is not believed.
+    pub(super) fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Option<Way> {
         let (own, sent) = chain.split_first()?;
         let parsed = EndEntityCert::try_from(own).ok()?;
         let between: Vec<CertificateDer<'_>> = sent.iter().chain(&self.links).cloned().collect();
-        let revoked: Vec<&CertRevocationList<'_>> = self.revoked.iter().collect();
-        let path = parsed.verify_for_usage(
-            ALL_VERIFICATION_ALGS,
-            &self.anchors,
-            &between,
-            now,
-            KeyUsage::client_auth(),
-            self.revocation(&revoked),
-            None,
-        );
+        let usage = KeyUsage::client_auth();
+        let path =
+            parsed.verify_for_usage(ALL_VERIFICATION_ALGS, &self.anchors, &between, now, usage, None, None);
         let path = path.ok()?;
         let anchor = path.anchor();
         let is_anchor = |der: &CertificateDer<'_>| {
@@ -89,38 +78,14 @@ impl Authorities {
         let is_link =
             |der: &CertificateDer<'_>| path.intermediate_certificates().any(|link| link.der() == *der);
         let on_the_way = self.entities.iter().filter(|(_, der)| is_link(der) || is_anchor(der));
-        Some(on_the_way.map(|(id, _)| *id).collect())
+        let end = self.entities.iter().find(|(_, der)| is_anchor(der)).map(|(_, der)| der.clone())?;
+        let mut certificates = vec![own.clone().into_owned()];
+        certificates.extend(path.intermediate_certificates().map(|link| link.der().into_owned()));
+        let issuers = certificates.iter().skip(1).cloned().chain([end]);
+        let links = certificates.iter().cloned().zip(issuers);
+        Some(Way {
+            issuers: on_the_way.map(|(id, _)| *id).collect(),
+            links: links.map(|(certificate, issuer)| Link { certificate, issuer }).collect(),
+        })
     }
-
-    fn revocation<'a>(&self, revoked: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
-        let (unknown, expired) = if self.strict {
-            (UnknownStatusPolicy::Deny, ExpirationPolicy::Enforce)
-        } else {
-            (UnknownStatusPolicy::Allow, ExpirationPolicy::Ignore)
-        };
-        let options = RevocationOptionsBuilder::new(revoked).ok()?;
-        Some(options.with_status_policy(unknown).with_expiration_policy(expired).build())
-    }
-}
-
-/// The revocation lists that count.
-fn revoked(fields: &Fields) -> Result<Vec<CertRevocationList<'static>>, BuildError> {
-    let mut lists = Vec::new();
-    if fields.revocation_check_mode == "SKIP" {
-        return Ok(lists);
-    }
-    for (index, text) in fields.crls.iter().flatten().enumerate() {
-        let wrong = |reason: String| BuildError::new(format!("config.crls[{index}]"), reason);
-        let before = lists.len();
-        for list in CertificateRevocationListDer::pem_slice_iter(text.as_bytes()) {
-            let list = list.map_err(|error| wrong(format!("is not PEM: {error}")))?;
-            let list = OwnedCertRevocationList::from_der(&list)
-                .map_err(|error| wrong(format!("is not a list of revoked certificates: {error}")))?;
-            lists.push(CertRevocationList::from(list));
-        }
-        if lists.len() == before {
-            return Err(wrong("holds no PEM block 'X509 CRL'".to_owned()));
-        }
-    }
-    Ok(lists)
 }

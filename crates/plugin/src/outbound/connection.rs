@@ -12,12 +12,12 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::Fault;
 use super::address::Origin;
+use super::{Fault, Proxies};
 
 /// Idle connections of a thread at most, over all servers; the oldest gives way.
 const MOST_IDLE: usize = 32;
@@ -84,15 +84,47 @@ fn thread_number() -> usize {
     })
 }
 
-/// Opens a connection, under TLS with `tls`.
-pub(super) async fn open(origin: &Origin, tls: Option<Arc<ClientConfig>>) -> Result<Connection, Fault> {
-    let failed = |error: io::Error| Fault::Unreachable(format!("{}:{}: {error}", origin.host, origin.port));
-    let stream = TcpStream::connect((origin.host.as_str(), origin.port)).await.map_err(failed)?;
+/// Opens a connection, under TLS with `tls`, through a proxy if there is one for it.
+pub(super) async fn open(
+    origin: &Origin,
+    tls: Option<Arc<ClientConfig>>,
+    proxies: &Proxies,
+) -> Result<Connection, Fault> {
+    let proxy = if tls.is_some() { &proxies.secure } else { &proxies.plain };
+    let (host, port) =
+        proxy.as_ref().map_or((origin.host.as_str(), origin.port), |(host, port)| (host, *port));
+    let failed = |error: io::Error| Fault::Unreachable(format!("{host}:{port}: {error}"));
+    let mut stream = TcpStream::connect((host, port)).await.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
     let Some(tls) = tls else { return begin(stream).await };
+    if proxy.is_some() {
+        tunnel(&mut stream, origin).await.map_err(failed)?;
+    }
     let name = ServerName::try_from(origin.host.clone());
     let name = name.map_err(|error| Fault::Unreachable(format!("{}: {error}", origin.host)))?;
     begin(TlsConnector::from(tls).connect(name, stream).await.map_err(failed)?).await
+}
+
+/// Has a proxy open a tunnel (RFC 9110 9.3.6).
+async fn tunnel(stream: &mut TcpStream, origin: &Origin) -> io::Result<()> {
+    /// Bytes of the head of its answer.
+    const LONGEST: usize = 8192;
+    let host = if origin.host.contains(':') { format!("[{}]", origin.host) } else { origin.host.clone() };
+    let target = format!("{host}:{}", origin.port);
+    stream.write_all(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n").as_bytes()).await?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if head.len() >= LONGEST {
+            return Err(io::Error::other("the proxy's answer has no end"));
+        }
+        // Byte by byte: what follows the head is the server's.
+        head.push(stream.read_u8().await?);
+    }
+    let status = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+    match (head.starts_with(b"HTTP/1."), status) {
+        (true, [b'2', _, _]) => Ok(()),
+        _ => Err(io::Error::other(format!("the proxy opens no tunnel: {}", String::from_utf8_lossy(status)))),
+    }
 }
 
 async fn begin<S>(stream: S) -> Result<Connection, Fault>

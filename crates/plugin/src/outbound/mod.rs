@@ -1,7 +1,7 @@
 //! Calls that rooms make to other servers: issuers of tokens, services that decide about requests, stores of secrets.
 //!
 //! HTTP/1.1 with connections that are used again, TLS as the operator's settings have it, and a bound on everything: time,
-//! the size of an answer, calls at a time. Redirections are not followed and proxies not used. The request of a client
+//! the size of an answer, calls at a time. Redirections are not followed, and no proxy is used that is not named. The request of a client
 //! is never sent this way.
 //!
 //! ```text
@@ -53,6 +53,17 @@ pub struct Settings {
     pub most_at_once: usize,
     /// How long a connection may be idle before it is not used again.
     pub longest_idle: Duration,
+    /// Through whom connections are made.
+    pub proxies: Proxies,
+}
+
+/// Proxies, host and port, for connections to `http` and to `https`; none is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proxies {
+    /// Shown the whole URL (RFC 9112 3.2.2).
+    pub plain: Option<(String, u16)>,
+    /// Asked for a tunnel (RFC 9110 9.3.6).
+    pub secure: Option<(String, u16)>,
 }
 
 impl Default for Settings {
@@ -66,6 +77,7 @@ impl Default for Settings {
             largest_answer: 1 << 20,
             most_at_once: 1024,
             longest_idle: Duration::from_secs(50),
+            proxies: Proxies::default(),
         }
     }
 }
@@ -192,9 +204,15 @@ impl Client {
                 true => Err("a configuration that is only checked calls nobody".to_owned()),
                 false => services.client_tls(settings.verify),
             };
-            let (pool, under_way) = (Pool::new(services.workers, settings.longest_idle), AtomicUsize::new(0));
-            Self { settings, tls, pool, under_way }
+            Self::apart(settings, tls, services.workers)
         })
+    }
+
+    /// A client that nobody shares, for who makes calls before there are services: with this TLS, for so many threads.
+    #[must_use]
+    pub fn apart(settings: Settings, tls: Result<Arc<ClientConfig>, String>, threads: usize) -> Self {
+        let (pool, under_way) = (Pool::new(threads, settings.longest_idle), AtomicUsize::new(0));
+        Self { settings, tls, pool, under_way }
     }
 
     /// A URL that this client can call.
@@ -247,13 +265,14 @@ impl Client {
             false => None,
         };
         let limit = self.settings.connect_timeout;
-        timeout(limit, open(url.origin(), tls)).await.unwrap_or_else(|_| {
+        timeout(limit, open(url.origin(), tls, &self.settings.proxies)).await.unwrap_or_else(|_| {
             Err(Fault::Unreachable(format!("{}: none within {limit:?}", url.origin().host)))
         })
     }
 
     async fn over(&self, mut connection: Connection, url: &Url, call: &Call) -> Result<Answer, Lost> {
-        let request = request(url, call).map_err(|fault| Lost { fault, sent: true })?;
+        let shows_url = !url.is_secure() && self.settings.proxies.plain.is_some();
+        let request = request(url, call, shows_url).map_err(|fault| Lost { fault, sent: true })?;
         let answer = connection.try_send_request(request).await.map_err(|mut lost| Lost {
             sent: lost.take_message().is_none(),
             fault: Fault::Broken(lost.error().to_string()),
@@ -280,11 +299,14 @@ impl Client {
     }
 }
 
-fn request(url: &Url, call: &Call) -> Result<Request<Full<Bytes>>, Fault> {
+fn request(url: &Url, call: &Call, shows_url: bool) -> Result<Request<Full<Bytes>>, Fault> {
     let unsendable = |error: &dyn fmt::Display| Fault::Unsendable(error.to_string());
     let mut request = Request::new(Full::new(call.body.clone()));
     *request.method_mut() = call.method.as_str().parse().map_err(|error| unsendable(&error))?;
-    *request.uri_mut() = url.path_and_query().clone().into();
+    *request.uri_mut() = match shows_url {
+        true => url.to_string().parse().map_err(|error: http::uri::InvalidUri| unsendable(&error))?,
+        false => url.path_and_query().clone().into(),
+    };
     let headers = request.headers_mut();
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     let mut own_agent = true;

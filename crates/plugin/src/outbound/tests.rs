@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::TlsAcceptor;
 
 use super::loopback::{Given, Loopback};
-use super::{Call, Client, Fault, Settings, Url};
+use super::{Call, Client, Fault, Proxies, Settings, Url};
 use crate::clock::Clock;
 use crate::services::Services;
 
@@ -196,4 +196,55 @@ fn tls_is_spoken_with_whom_the_operator_believes() {
         let outcome = client.send(&other_name, &Call::get()).await;
         assert!(matches!(outcome, Err(Fault::Unreachable(_))), "{outcome:?}");
     });
+}
+
+/// A proxy that answers the first head like this, and hands on what it was shown.
+fn proxy(answer: &'static [u8]) -> (u16, std::sync::mpsc::Receiver<String>) {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+            head.push(byte[0]);
+        }
+        tell.send(String::from_utf8(head).unwrap()).unwrap();
+        stream.write_all(answer).unwrap();
+        // Under TLS the client speaks first: it is shown that the tunnel leads somewhere.
+        let _begun = stream.read(&mut [0; 3]).map(|_| tell.send("begun".to_owned()));
+    });
+    (port, told)
+}
+
+#[test]
+fn a_proxy_is_asked_for_a_tunnel_to_what_is_secure() {
+    let trust =
+        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+    let trust = Arc::new(trust);
+    for (answer, is_open) in [
+        (&b"HTTP/1.1 200 Connection established\r\n\r\n"[..], true),
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", false),
+        (b"nonsense 200 \r\n\r\n", false),
+    ] {
+        let (port, told) = proxy(answer);
+        let proxies = Proxies { plain: None, secure: Some(("127.0.0.1".to_owned(), port)) };
+        let client = Client::apart(Settings { proxies, ..Settings::default() }, Ok(trust.clone()), 1);
+        let url = Url::parse("https://ocsp.nowhere.test:8443/a").unwrap();
+        let fault = runtime().block_on(client.send(&url, &Call::get())).unwrap_err();
+        assert_eq!(
+            told.recv().unwrap(),
+            "CONNECT ocsp.nowhere.test:8443 HTTP/1.1\r\nHost: ocsp.nowhere.test:8443\r\n\r\n"
+        );
+        assert_eq!(
+            told.recv().is_ok_and(|said| said == "begun") && !fault.to_string().contains("no tunnel"),
+            is_open,
+            "{fault}"
+        );
+    }
 }

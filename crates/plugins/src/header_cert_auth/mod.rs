@@ -1,8 +1,10 @@
 #![doc = include_str!("doc.md")]
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use plugin::certificate::{Fields, Gatekeeper, Mapping, Refusal, chain_of_pem};
+use plugin::certificate::{Fields, Gatekeeper, Mapping, Refusal, Verdict, chain_of_pem};
 use plugin::model::entity::Entity;
 use plugin::model::{self, EntitySchema, Reference};
 use plugin::{Access, Build, BuildError, Flow, Phase, Phases, Plugin, Scopes, record};
@@ -47,7 +49,7 @@ enum Format {
 
 /// The room, ready to run.
 pub struct HeaderCertAuth {
-    gatekeeper: Gatekeeper,
+    gatekeeper: Arc<Gatekeeper>,
     header: String,
     format: Format,
     only_trusted: bool,
@@ -88,15 +90,15 @@ impl Phases for HeaderCertAuth {
         if self.gatekeeper.steps_back(cx) {
             return Flow::Next;
         }
-        match self.authenticate(cx) {
-            Ok(()) => Flow::Next,
+        match self.look(cx) {
+            Ok(verdict) => self.gatekeeper.conclude(cx, verdict),
             Err(refusal) => self.gatekeeper.refuse(cx, refusal),
         }
     }
 }
 
 impl HeaderCertAuth {
-    fn authenticate(&self, cx: &mut Access<'_>) -> Result<(), Refusal> {
+    fn look(&self, cx: &Access<'_>) -> Result<Verdict, Refusal> {
         if self.only_trusted && !cx.client.trusted {
             return Err(Refusal::Missing);
         }
@@ -105,9 +107,7 @@ impl HeaderCertAuth {
         if values.next().is_some() {
             return Err(Refusal::Failed);
         }
-        let judgement = self.gatekeeper.look(cx, &[value], || self.format.chain(value));
-        drop(values);
-        self.gatekeeper.admit(cx, judgement)
+        Ok(self.gatekeeper.look(cx, &[value], || self.format.chain(value)))
     }
 }
 

@@ -1,10 +1,14 @@
 #![doc = include_str!("doc.md")]
 
+use std::sync::Arc;
+
 use plugin::certificate::{Fields, Gatekeeper, Mapping, Refusal};
 use plugin::model::entity::Entity;
 use plugin::model::{self, EntitySchema, Reference};
 use plugin::{Access, Build, BuildError, Flow, Phase, Phases, Plugin, Scopes, record};
 
+#[cfg(test)]
+mod revocation_tests;
 #[cfg(test)]
 mod tests;
 
@@ -35,7 +39,7 @@ model::entity! {
 }
 
 /// The room, ready to run.
-pub struct MtlsAuth(Gatekeeper);
+pub struct MtlsAuth(Arc<Gatekeeper>);
 
 impl Plugin for MtlsAuth {
     const NAME: &'static str = "mtls-auth";
@@ -76,14 +80,13 @@ impl Phases for MtlsAuth {
             return Flow::Next;
         }
         let tls = cx.client.tls.clone();
-        let admitted = match tls.as_ref().and_then(|tls| tls.certificate.as_ref()) {
-            None => Err(Refusal::Missing),
+        match tls.as_ref().and_then(|tls| tls.certificate.as_ref()) {
+            None => gatekeeper.refuse(cx, Refusal::Missing),
             Some(shown) => {
                 let chain = || Some(shown.chain.iter().map(|one| one.to_vec()).collect());
-                let judgement = gatekeeper.look(cx, &shown.chain, chain);
-                gatekeeper.admit(cx, judgement)
+                let verdict = gatekeeper.look(cx, &shown.chain, chain);
+                gatekeeper.conclude(cx, verdict)
             }
-        };
-        admitted.map_or_else(|refusal| gatekeeper.refuse(cx, refusal), |()| Flow::Next)
+        }
     }
 }

@@ -15,13 +15,13 @@ use rcgen::{
 use super::MtlsAuth;
 use crate::acl::Acl;
 
-const ROOT: &str = "11111111-1111-4111-8111-111111111111";
+pub(super) const ROOT: &str = "11111111-1111-4111-8111-111111111111";
 const OTHER: &str = "22222222-2222-4222-8222-222222222222";
 const MIDDLE: &str = "33333333-3333-4333-8333-333333333333";
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
+pub(super) type Authority = CertifiedIssuer<'static, KeyPair>;
 
-fn authority_params(name: &str) -> CertificateParams {
+pub(super) fn authority_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -38,7 +38,7 @@ fn signed(params: &CertificateParams, authority: &Authority) -> Vec<u8> {
 }
 
 /// A certificate with a common name and alternative names.
-fn leaf(common_name: &str, alternatives: &[&str]) -> CertificateParams {
+pub(super) fn leaf(common_name: &str, alternatives: &[&str]) -> CertificateParams {
     let names: Vec<String> = alternatives.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(names).unwrap();
     params.distinguished_name = DistinguishedName::new();
@@ -95,7 +95,7 @@ plugins:
     }
 }
 
-fn show(harness: &mut Harness, chain: &[Vec<u8>]) -> Outcome {
+pub(super) fn show(harness: &mut Harness, chain: &[Vec<u8>]) -> Outcome {
     show_with(harness, chain, GET)
 }
 
@@ -253,7 +253,7 @@ fn without_consumers_the_name_is_a_group() {
 }
 
 /// A list of the root's that revokes the serial number `serial`.
-fn revoking(authority: &Authority, serial: u64, until: i32) -> String {
+pub(super) fn revoking(authority: &Authority, serial: u64, until: i32) -> String {
     let revoked = RevokedCertParams {
         serial_number: SerialNumber::from(serial),
         revocation_time: date_time_ymd(2025, 1, 1),
@@ -320,10 +320,8 @@ fn what_there_is_not_is_refused_by_name() {
     for (field, rest) in [
         ("config.ca_certificates", "ca_certificates: [7fca84d6-7d37-4a74-a7b0-93e576089a41]".to_owned()),
         ("config.send_ca_dn", format!("ca_certificates: [{ROOT}], send_ca_dn: true")),
-        ("config.http_proxy_host", format!("ca_certificates: [{ROOT}], http_proxy_host: p.test")),
-        ("config.http_timeout", format!("ca_certificates: [{ROOT}], http_timeout: 5")),
-        ("config.ssl_verify", format!("ca_certificates: [{ROOT}], ssl_verify: false")),
-        ("config.revocation_check_mode", format!("ca_certificates: [{ROOT}], revocation_check_mode: STRICT")),
+        ("config.http_proxy_port", format!("ca_certificates: [{ROOT}], http_proxy_host: p.test")),
+        ("config.https_proxy_host", format!("ca_certificates: [{ROOT}], https_proxy_port: 80")),
     ] {
         let refusal = lab.with(&format!("{{{rest}}}"), "").err().unwrap_or_default();
         assert!(refusal.contains(field), "{field}: {refusal}");
