@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use engine::{Settings, TlsSettings};
+use plugin::identity::IdentityHeaders;
 use plugin::usage;
 
 use crate::tls;
@@ -48,6 +49,8 @@ pub struct FromEnvironment {
     pub usage: Option<usage::Settings>,
     /// Where secrets are looked up, and how often.
     pub secrets: Secrets,
+    /// What the headers are called that tell upstreams who calls.
+    pub identity_headers: IdentityHeaders,
     /// Everything that was given, for `GET /`.
     pub given: Environment,
     /// What was given and is not honoured.
@@ -103,7 +106,7 @@ pub fn from_environment(
     }
     let usage = reading.usage(&given);
     let discovery_folder = place(&given, "discovery_folder", "discovery");
-    let Reading { settings, servers: dns_servers, order: dns_order, secrets, .. } = reading;
+    let Reading { settings, servers: dns_servers, order: dns_order, secrets, identity_headers, .. } = reading;
     Ok(FromEnvironment {
         settings,
         admin_tls,
@@ -113,6 +116,7 @@ pub fn from_environment(
         discovery_folder,
         usage,
         secrets,
+        identity_headers,
         given,
         warnings,
     })
@@ -149,6 +153,7 @@ struct Reading {
     usage_interval: Option<Duration>,
     usage_retention_days: Option<u32>,
     secrets: Secrets,
+    identity_headers: IdentityHeaders,
     problems: Vec<String>,
 }
 
@@ -278,6 +283,10 @@ impl Reading {
             "max_udp_sessions" => self.value(name, value, &mut settings.max_udp_sessions),
             "max_resident_size" => self.size(name, value, &mut settings.max_resident_bytes),
             "tunnel_timeout" => self.seconds(name, value, &mut settings.tunnel_timeout),
+            "identity_headers" => match value.parse() {
+                Ok(names) => self.identity_headers = names,
+                Err(problem) => self.problems.push(format!("KONG_IDENTITY_HEADERS: {problem}")),
+            },
             _ => return self.apply_http2(&mut settings.http2, name, value),
         }
         true
@@ -483,6 +492,15 @@ mod tests {
         assert_eq!((given.interval(), given.folder.as_deref()), (None, Some(Path::new("/secrets"))));
         let wrong = [("KONG_SECRETS_INTERVAL", "10ms"), ("KONG_VAULT_FILE_PATH", "secrets")];
         assert_eq!(read(&wrong).unwrap_err().lines().count(), 2);
+    }
+
+    #[test]
+    fn headers_that_tell_who_calls_can_have_other_names() {
+        let names = |value: &str| read(&[("KONG_IDENTITY_HEADERS", value)]);
+        let given = names("X-Consumer-ID=X-User-Id").unwrap();
+        assert_eq!(given.identity_headers, "X-Consumer-ID=X-User-Id".parse().unwrap());
+        assert!(given.warnings.is_empty(), "{:?}", given.warnings);
+        assert!(names("X-Consumer-ID=Host").unwrap_err().starts_with("KONG_IDENTITY_HEADERS: 'Host'"));
     }
 
     #[test]

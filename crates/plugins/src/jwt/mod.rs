@@ -88,6 +88,7 @@ impl Plugin for Jwt {
     const RUNS: &'static [Phase] = &[Phase::Access];
     const SCOPES: Scopes = Scopes::NO_CONSUMER;
     const DOC: &'static str = include_str!("doc.md");
+    const AUTHENTICATES: bool = true;
 
     type Config = Config;
 
@@ -134,7 +135,6 @@ impl Plugin for Jwt {
 impl Phases for Jwt {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
         if !self.run_on_preflight && cx.request.method == Method::Options {
-            cx.disbelieve();
             return Flow::Next;
         }
         if self.anonymous.steps_back(cx) {

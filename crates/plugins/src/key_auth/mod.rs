@@ -88,6 +88,7 @@ impl Plugin for KeyAuth {
     const SCOPES: Scopes = Scopes::NO_CONSUMER;
     const PROTOCOLS: &'static [&'static str] = &["grpc", "grpcs", "http", "https", "ws", "wss"];
     const DOC: &'static str = include_str!("doc.md");
+    const AUTHENTICATES: bool = true;
 
     type Config = Config;
 
@@ -124,7 +125,6 @@ impl Plugin for KeyAuth {
 impl Phases for KeyAuth {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
         if !self.run_on_preflight && cx.request.method == Method::Options {
-            cx.disbelieve();
             return Flow::Next;
         }
         if self.anonymous.steps_back(cx) {

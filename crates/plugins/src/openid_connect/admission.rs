@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use plugin::claims::WantedClaims;
+use plugin::consumers::Consumers;
 use plugin::identity::{Caller, Credential};
 use plugin::model::entity::Consumer;
 use plugin::{Access, Build, BuildError, Headers};
@@ -10,7 +11,6 @@ use uuid::Uuid;
 
 use super::claims::{self, Claims, Reading, Requirement};
 use super::config::{self, ClaimHeader, Config};
-use super::consumers::Consumers;
 use super::refusal::Refusal;
 
 /// What a token must say, and what becomes of it.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use ahash::AHashMap;
-use plugin::model::entity::Consumer;
-use plugin::{Build, BuildError};
+use model::entity::Consumer;
+
+use crate::build::{Build, BuildError};
 
 /// What a claim may be of a consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +22,7 @@ type Names = AHashMap<Box<str>, Arc<Consumer>>;
 struct Index<const BY: usize>(Arc<Names>);
 
 /// How a consumer is found.
-pub(super) struct Consumers(Vec<(By, Arc<Names>)>);
+pub struct Consumers(Vec<(By, Arc<Names>)>);
 
 impl By {
     fn name(self, consumer: &Consumer) -> Option<Box<str>> {
@@ -44,13 +45,17 @@ impl By {
 
     fn names(self, cx: &Build<'_>) -> Arc<Names> {
         let named = |consumer: &Arc<Consumer>| Some((self.name(consumer)?, consumer.clone()));
-        let consumers = plugin::model::courtesy::offering(1_000, cx.config.consumers.iter());
+        let consumers = model::courtesy::offering(1_000, cx.config.consumers.iter());
         Arc::new(consumers.filter_map(named).collect())
     }
 }
 
 impl Consumers {
-    pub(super) fn new(by: &[String], ignore_case: bool, cx: &Build<'_>) -> Result<Self, BuildError> {
+    /// Those whose names of the kinds `by` (`id`, `username`, `custom_id`) are looked at, in that order.
+    ///
+    /// # Errors
+    /// None; the signature is that of [`Build::shared`].
+    pub fn new(by: &[String], ignore_case: bool, cx: &Build<'_>) -> Result<Self, BuildError> {
         let kind = |name: &String| match name.as_str() {
             "id" => By::Id,
             "custom_id" => By::CustomId,
@@ -62,7 +67,8 @@ impl Consumers {
     }
 
     /// The consumer that `name` names, in the order of the configuration.
-    pub(super) fn find(&self, name: &str) -> Option<&Arc<Consumer>> {
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Arc<Consumer>> {
         self.0.iter().find_map(|(by, names)| match by {
             By::UsernameInAnyCase => names.get(name.to_lowercase().as_str()),
             _ => names.get(name),
