@@ -19,6 +19,7 @@ pub mod header_cert_auth;
 pub mod hmac_auth;
 pub mod ip_restriction;
 pub mod jwt;
+pub mod jwt_signer;
 pub mod key_auth;
 pub mod ldap_auth;
 pub mod mirror;
@@ -42,6 +43,7 @@ pub mod service_protection;
 pub mod session;
 pub mod tls_handshake_modifier;
 pub mod traffic_split;
+pub mod upstream_jwt;
 pub mod upstream_retry;
 pub mod upstream_timeout;
 pub mod usage;
@@ -65,6 +67,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<basic_auth::BasicAuth>(),
     plugin::room::<openid_connect::OpenidConnect>(),
     plugin::room::<hmac_auth::HmacAuth>(),
+    plugin::room::<jwt_signer::JwtSigner>(),
     plugin::room::<header_cert_auth::HeaderCertAuth>(),
     plugin::room::<tls_handshake_modifier::TlsHandshakeModifier>(),
     plugin::room::<ip_restriction::IpRestriction>(),
@@ -77,6 +80,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<rate_limiting::RateLimiting>(),
     plugin::room::<service_protection::ServiceProtection>(),
     plugin::room::<response_ratelimiting::ResponseRatelimiting>(),
+    plugin::room::<upstream_jwt::UpstreamJwt>(),
     plugin::room::<route_by_header::RouteByHeader>(),
     plugin::room::<traffic_split::TrafficSplit>(),
     plugin::room::<request_transformer::RequestTransformer>(),
