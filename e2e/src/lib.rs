@@ -16,6 +16,7 @@ mod frames;
 mod gateway;
 mod grpc;
 mod hostile;
+mod identity;
 mod judge;
 mod log_file;
 mod machine;
@@ -139,6 +140,11 @@ impl Settings {
     /// Runs the Python program at `path`, which calls a server of its own by gRPC through the gateway.
     pub fn run_grpc(&self, path: &Path) -> Result<(), String> {
         grpc::run(path, self)
+    }
+
+    /// Runs the program for Node at `path`, a service that checks who the gateway says calls.
+    pub fn run_identity(&self, path: &Path) -> Result<(), String> {
+        identity::run(path, self)
     }
 
     /// Runs the program for Node at `path`, an OpenID Connect provider whose tokens it brings to the gateway.

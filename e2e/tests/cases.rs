@@ -49,6 +49,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     for name in ["calls.py", "health.py"] {
         trials.push(trial(&settings, "grpc", settings.root.join("grpc").join(name), Settings::run_grpc));
     }
+    let service = settings.root.join("identity/service.mjs");
+    trials.push(trial(&settings, "identity", service, Settings::run_identity));
     let provider = settings.root.join("openid/provider.mjs");
     trials.push(trial(&settings, "openid", provider, Settings::run_openid));
     Ok(libtest_mimic::run(&arguments, trials).exit_code())

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use engine::{Settings, TlsSettings};
+use plugin::identity::IdentityHeaders;
 use plugin::usage;
 
 use crate::tls;
@@ -51,6 +52,8 @@ pub struct FromEnvironment {
     pub usage: Option<usage::Settings>,
     /// Where secrets are looked up, and how often.
     pub secrets: Secrets,
+    /// What the headers are called that tell upstreams who calls.
+    pub identity_headers: IdentityHeaders,
     /// Everything that was given, for `GET /`.
     pub given: Environment,
     /// What was given and is not honoured.
@@ -92,7 +95,7 @@ pub fn from_environment(
     let discovery_folder = place(&given, "discovery_folder", "discovery");
     let discovery_max_age = reading.discovery_max_age.unwrap_or(engine::DISCOVERY_MAX_AGE);
     let discovery_max_age = Some(discovery_max_age).filter(|age| !age.is_zero());
-    let Reading { settings, servers: dns_servers, order: dns_order, secrets, .. } = reading;
+    let Reading { settings, servers: dns_servers, order: dns_order, secrets, identity_headers, .. } = reading;
     Ok(FromEnvironment {
         settings,
         admin_tls,
@@ -103,6 +106,7 @@ pub fn from_environment(
         discovery_max_age,
         usage,
         secrets,
+        identity_headers,
         given,
         warnings,
     })
@@ -156,6 +160,7 @@ struct Reading {
     usage_interval: Option<Duration>,
     usage_retention_days: Option<u32>,
     secrets: Secrets,
+    identity_headers: IdentityHeaders,
     problems: Vec<String>,
 }
 
@@ -282,6 +287,10 @@ impl Reading {
             "max_udp_sessions" => self.value(name, value, &mut settings.max_udp_sessions),
             "max_resident_size" => self.size(name, value, &mut settings.max_resident_bytes),
             "tunnel_timeout" => self.seconds(name, value, &mut settings.tunnel_timeout),
+            "identity_headers" => match value.parse() {
+                Ok(names) => self.identity_headers = names,
+                Err(problem) => self.problems.push(format!("KONG_IDENTITY_HEADERS: {problem}")),
+            },
             _ => return self.apply_http2(&mut settings.http2, name, value),
         }
         true
@@ -529,6 +538,15 @@ mod tests {
             let problems = read(&given).unwrap_err();
             assert!(problems.contains(expected) && !problems.contains("hidden"), "{problems}");
         }
+    }
+
+    #[test]
+    fn headers_that_tell_who_calls_can_have_other_names() {
+        let names = |value: &str| read(&[("KONG_IDENTITY_HEADERS", value)]);
+        let given = names("X-Consumer-ID=X-User-Id").unwrap();
+        assert_eq!(given.identity_headers, "X-Consumer-ID=X-User-Id".parse().unwrap());
+        assert!(given.warnings.is_empty(), "{:?}", given.warnings);
+        assert!(names("X-Consumer-ID=Host").unwrap_err().starts_with("KONG_IDENTITY_HEADERS: 'Host'"));
     }
 
     #[test]

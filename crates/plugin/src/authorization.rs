@@ -81,6 +81,36 @@ pub fn hide(headers: &mut Headers, scheme: &str) {
     }
 }
 
+/// A field with a token for the upstream: its name, and what stands before the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenField {
+    /// The name.
+    pub name: String,
+    prefix: String,
+}
+
+impl TokenField {
+    /// A name, or a name and a scheme with a colon between: `Authorization:Bearer`.
+    ///
+    /// # Errors
+    /// It cannot be the name of a field that a room may set.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (name, scheme) = text.split_once(':').unwrap_or((text, ""));
+        let prefix = if scheme.is_empty() { String::new() } else { format!("{scheme} ") };
+        let is_free = matches!(Known::classify(name.as_bytes()), Known::Other | Known::Authorization);
+        match is_free && Headers::new().set(name, format!("{prefix}x").as_bytes()) {
+            true => Ok(Self { name: name.to_owned(), prefix }),
+            false => Err(format!("'{text}' cannot be the name of a header with a token")),
+        }
+    }
+
+    /// Its value with `token`.
+    #[must_use]
+    pub fn value(&self, token: &[u8]) -> Box<[u8]> {
+        [self.prefix.as_bytes(), token].concat().into()
+    }
+}
+
 /// A challenge for the field `WWW-Authenticate`: the scheme, and the protection space if there is one.
 #[must_use]
 pub fn challenge(scheme: &str, realm: Option<&str>) -> String {

@@ -51,7 +51,7 @@ impl By {
 }
 
 impl Consumers {
-    /// Consumers by the fields `by`, of `id`, `custom_id` and `username`, in this order.
+    /// Those whose names of the kinds `by` (`id`, `username`, `custom_id`) are looked at, in that order.
     ///
     /// # Errors
     /// None; the signature is that of [`Build::shared`].

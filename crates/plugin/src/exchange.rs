@@ -140,6 +140,8 @@ pub struct Identity {
     pub groups: Option<Arc<[Box<str>]>>,
     /// What the caller's token says, as far as a room wants to know.
     pub claims: Option<Arc<Claims>>,
+    /// What the client claims about who it is has been removed.
+    pub(crate) is_disbelieved: bool,
 }
 
 impl Identity {

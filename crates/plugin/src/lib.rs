@@ -25,6 +25,7 @@ pub mod edits;
 pub mod exchange;
 pub mod figures;
 pub mod flow;
+pub mod groups;
 pub mod guard;
 #[cfg(feature = "harness")]
 pub mod harness;
@@ -33,6 +34,7 @@ pub mod identity;
 pub mod jose;
 pub mod journal;
 pub mod jwks;
+pub mod keyring;
 pub mod keys;
 pub mod ldap;
 pub mod limits;

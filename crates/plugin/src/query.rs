@@ -36,6 +36,37 @@ pub fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(plain)
 }
 
+/// `application/x-www-form-urlencoded` (WHATWG URL 5.2).
+#[must_use]
+pub fn form_of(pairs: &[(String, String)]) -> String {
+    let mut form = String::new();
+    for (name, value) in pairs {
+        if !form.is_empty() {
+            form.push('&');
+        }
+        encode(name, &mut form);
+        form.push('=');
+        encode(value, &mut form);
+    }
+    form
+}
+
+/// Appends `text` as a name or a value of a form.
+pub fn encode(text: &str, out: &mut String) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in text.bytes() {
+        match byte {
+            b' ' => out.push('+'),
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'*' | b'-' | b'.' | b'_' => out.push(char::from(byte)),
+            _ => {
+                out.push('%');
+                out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+                out.push(char::from(DIGITS[usize::from(byte & 15)]));
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

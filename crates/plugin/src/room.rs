@@ -79,6 +79,9 @@ pub trait Plugin: Phases + Sized {
     const DOC: &'static str;
     /// Endpoints it adds to the Admin API.
     const ENDPOINTS: &'static [Endpoint] = &[];
+    /// Whether it finds out who is calling. What clients claim about that is then gone before it looks, whatever comes of
+    /// that look (kong.md 3.4); a room that calls [`Access::authenticate`] has to say so.
+    const AUTHENTICATES: bool = false;
 
     /// The configuration as written.
     type Config: Record;
@@ -115,6 +118,8 @@ pub trait Definition: Send + Sync {
     fn doc(&self) -> &'static str;
     /// See [`Plugin::ENDPOINTS`].
     fn endpoints(&self) -> &'static [Endpoint];
+    /// See [`Plugin::AUTHENTICATES`].
+    fn authenticates(&self) -> bool;
     /// The schema of its configuration, with scopes and protocols.
     fn schema(&self) -> PluginSchema;
     /// See [`Plugin::entities`].
@@ -129,6 +134,32 @@ pub trait Definition: Send + Sync {
 }
 
 struct Entry<P>(PhantomData<fn() -> P>);
+
+/// A room that finds out who is calling, behind what clients claim about that.
+struct Authenticating<P>(P);
+
+impl<P: Phases> Phases for Authenticating<P> {
+    fn rewrite(&self, cx: &mut Rewrite<'_>) {
+        self.0.rewrite(cx);
+    }
+
+    fn access(&self, cx: &mut Access<'_>) -> Flow {
+        cx.disbelieve();
+        self.0.access(cx)
+    }
+
+    fn header_filter(&self, cx: &mut HeaderFilter<'_>) {
+        self.0.header_filter(cx);
+    }
+
+    fn body_filter(&self, cx: &mut BodyFilter<'_>) {
+        self.0.body_filter(cx);
+    }
+
+    fn log(&self, cx: &Log<'_>) {
+        self.0.log(cx);
+    }
+}
 
 /// The list entry of a plugin.
 #[must_use]
@@ -157,6 +188,10 @@ impl<P: Plugin> Definition for Entry<P> {
         P::ENDPOINTS
     }
 
+    fn authenticates(&self) -> bool {
+        P::AUTHENTICATES
+    }
+
     fn schema(&self) -> PluginSchema {
         let config: RecordSchema = P::Config::schema();
         PluginSchema {
@@ -181,6 +216,7 @@ impl<P: Plugin> Definition for Entry<P> {
     fn build(&self, row: &PluginRow, cx: &Build<'_>) -> Result<Arc<dyn Phases>, BuildError> {
         let config = P::Config::from_value(&row.config)
             .map_err(|problem| BuildError::new("config", problem.to_string()))?;
-        Ok(Arc::new(P::build(config, cx)?))
+        let room = P::build(config, cx)?;
+        Ok(if P::AUTHENTICATES { Arc::new(Authenticating(room)) } else { Arc::new(room) })
     }
 }

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::copies::{CopiedRequest, Copier};
 use crate::exchange::Exchange;
 use crate::figures::Figures;
+use crate::identity::IdentityHeaders;
 use crate::journal::{Journal, Sink};
 use crate::stats::Stats;
 use crate::usage;
@@ -139,6 +140,7 @@ pub struct Services {
     discovering: Mutex<Option<Discovering>>,
     client_tls: OnceLock<ClientTls>,
     usage: OnceLock<usage::Settings>,
+    identity_headers: OnceLock<IdentityHeaders>,
     endings: Mutex<Vec<Weak<dyn Ending>>>,
 }
 
@@ -160,6 +162,7 @@ impl Services {
             discovering: Mutex::new(None),
             client_tls: OnceLock::new(),
             usage: OnceLock::new(),
+            identity_headers: OnceLock::new(),
             endings: Mutex::default(),
         })
     }
@@ -245,6 +248,18 @@ impl Services {
     #[must_use]
     pub fn usage(&self) -> Option<&usage::Settings> {
         self.usage.get()
+    }
+
+    /// Says what the fields are called by which upstreams learn who calls. Called once, before there are requests.
+    pub fn name_identity_headers(&self, names: IdentityHeaders) {
+        // A second word would change names under requests that have been told the first: it does not count.
+        let _ = self.identity_headers.set(names);
+    }
+
+    /// What these fields are called.
+    pub(crate) fn identity_headers(&self) -> &IdentityHeaders {
+        static KONGS: IdentityHeaders = IdentityHeaders::kongs();
+        self.identity_headers.get().unwrap_or(&KONGS)
     }
 
     /// Log lines dropped because a journal was full, over all journals.

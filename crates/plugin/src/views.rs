@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use wire::{Field, Headers, Method};
+use wire::{Field, Headers, Known, Method};
 
 use crate::claims::Claims;
 use crate::copies::CopiedRequest;
@@ -132,14 +132,21 @@ impl Access<'_> {
         Answering::new(&mut self.exchange.reply, status)
     }
 
-    /// The request is `caller`'s. Sets the identity headers of kong.md 3.4.
+    /// The request is `caller`'s. Sets the identity headers of kong.md 3.4. For rooms that say so, see
+    /// [`Plugin::AUTHENTICATES`](crate::Plugin::AUTHENTICATES).
     pub fn authenticate(&mut self, caller: Arc<Caller>) {
         identity::assume(self.exchange, caller);
     }
 
-    /// The caller need not prove who it is. What it claims about that does not reach the upstream all the same.
-    pub fn disbelieve(&mut self) {
+    /// Removes what the client claims about who it is, once for each request.
+    pub(crate) fn disbelieve(&mut self) {
         identity::disbelieve(self.exchange);
+    }
+
+    /// Tells the upstream more about the caller: in `field`, or the one that the operator wants in its place. None takes back
+    /// what was told.
+    pub fn tell_identity(&mut self, field: Known, value: Option<&[u8]>) {
+        identity::tell(self.exchange, field, value);
     }
 
     /// The caller is in these groups, by the word of whoever authenticated it.

@@ -19,6 +19,7 @@ pub mod header_cert_auth;
 pub mod hmac_auth;
 pub mod ip_restriction;
 pub mod jwt;
+pub mod jwt_signer;
 pub mod key_auth;
 pub mod key_auth_enc;
 pub mod ldap_auth;
@@ -45,6 +46,7 @@ pub mod session;
 pub mod tls_handshake_modifier;
 pub mod tls_metadata_headers;
 pub mod traffic_split;
+pub mod upstream_jwt;
 pub mod upstream_retry;
 pub mod upstream_timeout;
 pub mod usage;
@@ -70,6 +72,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<basic_auth::BasicAuth>(),
     plugin::room::<openid_connect::OpenidConnect>(),
     plugin::room::<hmac_auth::HmacAuth>(),
+    plugin::room::<jwt_signer::JwtSigner>(),
     plugin::room::<header_cert_auth::HeaderCertAuth>(),
     plugin::room::<tls_handshake_modifier::TlsHandshakeModifier>(),
     plugin::room::<tls_metadata_headers::TlsMetadataHeaders>(),
@@ -83,6 +86,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<rate_limiting::RateLimiting>(),
     plugin::room::<service_protection::ServiceProtection>(),
     plugin::room::<response_ratelimiting::ResponseRatelimiting>(),
+    plugin::room::<upstream_jwt::UpstreamJwt>(),
     plugin::room::<route_by_header::RouteByHeader>(),
     plugin::room::<traffic_split::TrafficSplit>(),
     plugin::room::<request_transformer::RequestTransformer>(),

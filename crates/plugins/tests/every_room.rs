@@ -13,12 +13,13 @@ use serde_json::{Value, json};
 const REFERENCE: &str = include_str!("reference.json");
 
 /// Plugins that Kong has none of.
-const OURS: [&str; 7] = [
+const OURS: [&str; 8] = [
     "authorization",
     "circuit-breaker",
     "concurrency-limit",
     "forward-auth",
     "rate-limit-status",
+    "upstream-jwt",
     "upstream-retry",
     "usage",
 ];
@@ -294,6 +295,40 @@ fn normal(value: &Value) -> Value {
             Value::Array(values)
         }
         other => other.clone(),
+    }
+}
+
+/// kong.md 3.4. Kong's priorities from 1001 to 1900 are those of authentication.
+#[test]
+fn every_room_of_authentication_believes_nothing_that_clients_claim() {
+    for room in ROOMS {
+        let is_of_authentication = (1001..=1900).contains(&room.priority());
+        assert!(!is_of_authentication || room.authenticates(), "{}: Plugin::AUTHENTICATES", room.name());
+    }
+    let names = [
+        "X-Consumer-ID",
+        "x-consumer-custom-id",
+        "X-Consumer-Username",
+        "X-Credential-Identifier",
+        "X-Anonymous-Consumer",
+        "X-Consumer-Groups",
+        "X-Authenticated-Groups",
+        "X-Authenticated-Scope",
+        "X-Authenticated-UserId",
+    ];
+    let forged = names.map(|name| format!("{name}: forged\n")).concat();
+    for room in ROOMS.iter().filter(|room| room.authenticates()) {
+        let (_, example) = room.doc().split_once("## Example").unwrap();
+        let document = block(example, "yaml").unwrap();
+        for method in ["GET", "OPTIONS", "POST"] {
+            // What comes of it differs; what a service could be told does not.
+            let mut harness = Harness::chain(ROOMS, document).unwrap();
+            let outcome = harness.send(&format!("{method} / HTTP/1.1\n{forged}\n"));
+            for name in names {
+                let told = outcome.upstream_header(name);
+                assert_ne!(told.as_deref(), Some("forged"), "{}: {method}: {name}", room.name());
+            }
+        }
     }
 }
 

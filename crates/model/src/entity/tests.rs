@@ -65,7 +65,7 @@ fn services() {
     }
     refused::<Service>(
         &json!({"host": "h", "protocol": "grpcs", "proxy_protocol": "v1"}),
-        "proxy_protocol: only services of 'http', 'https', 'tcp' and 'tls' can be told so",
+        "proxy_protocol: only services of 'http', 'https', 'tcp', 'tls', 'ws' and 'wss' can be told so",
     );
     refused::<Service>(
         &json!({"host": "h", "proxy_protocol": "v3"}),
@@ -107,7 +107,7 @@ fn routes_need_something_to_match_on() {
         (json!({"protocols": ["tls_passthrough"]}), ": must set snis when 'protocols' is 'tls_passthrough'"),
         (
             json!({"protocols": ["http"], "snis": ["a"], "paths": ["/"]}),
-            "snis: 'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' or 'tls_passthrough'",
+            "snis: 'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls', 'tls_passthrough' or 'wss'",
         ),
         (
             json!({"paths": ["/"], "sources": [{"ip": "1.1.1.1"}]}),
@@ -296,7 +296,7 @@ fn targets_consumers_vaults() {
         ": at least one of these fields must be non-empty: 'custom_id', 'username'",
     );
     accepted::<Consumer>(&json!({"username": "Jöhn Doe, jr. /x"}));
-    refused::<Vault>(&json!({"prefix": "env", "name": "env"}), "prefix: must not be one of: env, file");
+    refused::<Vault>(&json!({"prefix": "env", "name": "env"}), "prefix: must not be one of: env, file, hcv");
     refused::<Vault>(&json!({"prefix": "My", "name": "env"}), "prefix: invalid value: My");
     refused::<Vault>(&json!({"prefix": "my", "name": "aws"}), "name: expected one of: env, file");
 }

@@ -65,6 +65,14 @@ impl<'a> Reading<'a> {
         Self(Source::Kept(Kept { blueprint, id, packed, rest, ahead, next: 0 }))
     }
 
+    /// The whole record, for what reads its fields under other names.
+    pub fn whole(&self) -> Value {
+        match &self.0 {
+            Source::Value { record, .. } => (*record).clone(),
+            Source::Kept(kept) => Value::Object(kept.blueprint.whole(kept.id, kept.packed)),
+        }
+    }
+
     /// Reads one field; a missing one reads as null.
     ///
     /// # Errors

@@ -32,3 +32,29 @@ fn length(length: usize, out: &mut Vec<u8>) {
     out.push(0x80 | (bytes.len() - first) as u8);
     out.extend_from_slice(&bytes[first..]);
 }
+
+/// The two integers without sign of a sequence that has no others, as RFC 8017 A.1.1 writes a public key.
+pub(super) fn two_integers(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (content, rest) = element(der, 0x30)?;
+    let (first, content) = element(content, 0x02)?;
+    let (second, content) = element(content, 0x02)?;
+    (rest.is_empty() && content.is_empty()).then(|| (without_zeros(first), without_zeros(second)))
+}
+
+/// The content of the element with that tag that `der` begins with, and what follows it.
+fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (_, rest) = der.split_first().filter(|(first, _)| **first == tag)?;
+    let (&length, rest) = rest.split_first()?;
+    if length < 0x80 {
+        return rest.split_at_checked(usize::from(length));
+    }
+    let (bytes, rest) =
+        rest.split_at_checked(usize::from(length & 0x7f)).filter(|(bytes, _)| bytes.len() <= 4)?;
+    let length = bytes.iter().fold(0, |length, &byte| length << 8 | usize::from(byte));
+    rest.split_at_checked(length)
+}
+
+fn without_zeros(number: &[u8]) -> &[u8] {
+    let first = number.iter().position(|&byte| byte != 0).unwrap_or(number.len());
+    &number[first..]
+}

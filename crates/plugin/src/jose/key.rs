@@ -135,11 +135,20 @@ impl KeySet {
     /// At most 256 are looked at. None if `json` is no such document.
     #[must_use]
     pub fn published(json: &[u8]) -> Option<Self> {
+        Self::read(json, |key| if key.is_secret() { Err(KeyProblem::Published) } else { Ok(key) })
+    }
+
+    /// The same of a document that only both sides can read: secrets are among the keys.
+    #[must_use]
+    pub fn confidential(json: &[u8]) -> Option<Self> {
+        Self::read(json, Ok)
+    }
+
+    fn read(json: &[u8], accept: impl Fn(Key) -> Result<Key, KeyProblem>) -> Option<Self> {
         let document: Value = serde_json::from_slice(json).ok()?;
         let mut set = Self::default();
         for jwk in document["keys"].as_array()?.iter().take(MOST_KEYS) {
-            match Key::from_jwk(jwk) {
-                Ok(key) if key.is_secret() => set.problems.push(KeyProblem::Published),
+            match Key::from_jwk(jwk).and_then(&accept) {
                 Ok(key) => set.keys.push(key),
                 Err(problem) => set.problems.push(problem),
             }

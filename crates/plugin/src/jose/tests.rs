@@ -269,3 +269,23 @@ fn what_is_remembered_ends_with_its_time_and_is_for_one_reading() {
     known.remember(0, &iss, &[b'x'; 2049], &7, 100);
     assert_eq!(known.find(0, &iss, &[b'x'; 2049], 99), None, "long tokens are verified each time");
 }
+
+#[test]
+fn what_a_key_made_here_signs_is_checked_with_what_it_publishes() {
+    for name in super::NAMES {
+        let algorithm = Algorithm::named(name).unwrap();
+        let signer = Signer::generate(algorithm, "one").unwrap();
+        let token = signer.sign(json!({"sub": "ada"}).as_object().unwrap()).unwrap();
+        let Some(jwk) = signer.public_jwk() else {
+            assert!(algorithm.is_symmetric(), "{name}");
+            continue;
+        };
+        assert!(!algorithm.is_symmetric(), "{name}: a secret is published");
+        assert_eq!((&jwk["kid"], &jwk["alg"], &jwk["use"]), (&json!("one"), &json!(name), &json!("sig")));
+        assert!(["d", "p", "q", "k"].iter().all(|secret| jwk[secret].is_null()), "{name}: {jwk}");
+        let verified = Token::verify(token.as_bytes(), &set(&[jwk])).unwrap();
+        assert_eq!(verified.claims["sub"], "ada");
+        let another = Signer::generate(algorithm, "one").unwrap().public_jwk().unwrap();
+        assert_eq!(Token::verify(token.as_bytes(), &set(&[another])).unwrap_err(), Defect::Signature);
+    }
+}

@@ -13,9 +13,6 @@ use groups::{Groups, Membership};
 #[cfg(test)]
 mod tests;
 
-/// Header that tells the upstream the groups vouched for by an authentication plugin.
-const AUTHENTICATED_GROUPS: &str = "X-Authenticated-Groups";
-
 record! {
     /// Lets consumers in, or keeps them out, by the groups they are in.
     pub struct Config {
@@ -150,18 +147,18 @@ impl Acl {
 
     /// Sets the header with the groups that counted; what the client claimed never gets through.
     fn tell_upstream(&self, cx: &mut Access<'_>, caller: &Caller<'_>) {
-        let headers = cx.headers();
-        headers.remove_known(Known::XConsumerGroups);
-        headers.remove(AUTHENTICATED_GROUPS);
+        let (mut own, mut vouched) = (None, None);
+        let joined;
         match caller {
             _ if self.hide_groups_header => {}
             Caller::Vouched(groups) => {
-                headers.set(AUTHENTICATED_GROUPS, groups.join(", ").as_bytes());
+                joined = groups.join(", ");
+                vouched = Some(joined.as_bytes());
             }
-            Caller::Member(membership) => {
-                headers.set_known(Known::XConsumerGroups, membership.header.as_bytes());
-            }
+            Caller::Member(membership) => own = Some(membership.header.as_bytes()),
             Caller::Groupless | Caller::Unknown => {}
         }
+        cx.tell_identity(Known::XConsumerGroups, own);
+        cx.tell_identity(Known::XAuthenticatedGroups, vouched);
     }
 }

@@ -3,11 +3,10 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use ahash::AHashMap;
 use plugin::claims::{Claims, WantedClaims};
+use plugin::groups::Groups;
 use plugin::{Build, BuildError, Exchange};
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::config::Config;
 
@@ -21,9 +20,6 @@ pub(super) struct Sources {
     scope_claims: Box<[ClaimPath]>,
 }
 
-/// The groups of each consumer that is in one: consumer groups, and those of `acls`.
-struct Groups(AHashMap<Uuid, Box<[Arc<str>]>>);
-
 /// Where a claim is: under a name, or under names below each other.
 #[derive(Debug)]
 pub(super) struct ClaimPath {
@@ -35,7 +31,7 @@ impl Sources {
     pub(super) fn new(config: &Config, wanted: &WantedClaims, cx: &Build<'_>) -> Result<Self, BuildError> {
         let paths = |claims: &[String]| claims.iter().map(|claim| ClaimPath::new(claim, wanted)).collect();
         Ok(Self {
-            groups: cx.shared(Groups::new)?,
+            groups: Groups::of_configuration(cx)?,
             consumer_groups: config.roles_from.consumer_groups,
             authenticated_groups: config.roles_from.authenticated_groups,
             role_claims: paths(&config.roles_from.claims),
@@ -47,7 +43,7 @@ impl Sources {
     /// The groups of the consumer, if there is one.
     pub(super) fn groups<'e>(&'e self, exchange: &'e Exchange) -> &'e [Arc<str>] {
         let consumer = exchange.identity.consumer();
-        consumer.and_then(|consumer| self.groups.0.get(&consumer.id)).map_or(&[], |groups| groups)
+        consumer.map_or(&[], |consumer| self.groups.of(consumer.id))
     }
 
     /// Shows every role of the caller; some may come twice.
@@ -94,35 +90,6 @@ pub(super) fn each_text<'e>(
         Value::String(text) => show(text),
         Value::Array(elements) => elements.iter().filter_map(Value::as_str).try_for_each(show),
         _ => ControlFlow::Continue(()),
-    }
-}
-
-impl Groups {
-    fn new(cx: &Build<'_>) -> Result<Self, BuildError> {
-        let mut names: AHashMap<&str, Arc<str>> = AHashMap::new();
-        let by_id: AHashMap<Uuid, &str> =
-            cx.config.consumer_groups.iter().map(|group| (group.id, group.name.as_str())).collect();
-        let mut groups: AHashMap<Uuid, Vec<Arc<str>>> = AHashMap::new();
-        for member in &cx.config.consumer_group_consumers {
-            if let Some(name) = by_id.get(&member.consumer_group.0) {
-                let name = names.entry(name).or_insert_with(|| Arc::from(*name)).clone();
-                groups.entry(member.consumer.0).or_default().push(name);
-            }
-        }
-        let mut of_acls: AHashMap<String, Arc<str>> = AHashMap::new();
-        for acl in cx.config.entities("acls") {
-            let fields = acl.set_fields();
-            let consumer = fields["consumer"]["id"].as_str().and_then(|id| Uuid::try_parse(id).ok());
-            let (Some(consumer), Some(name)) = (consumer, fields["group"].as_str()) else { continue };
-            let known = names.get(name).cloned();
-            let name = known
-                .unwrap_or_else(|| of_acls.entry(name.to_owned()).or_insert_with(|| Arc::from(name)).clone());
-            let known = groups.entry(consumer).or_default();
-            if !known.contains(&name) {
-                known.push(name);
-            }
-        }
-        Ok(Self(groups.into_iter().map(|(id, groups)| (id, groups.into_boxed_slice())).collect()))
     }
 }
 

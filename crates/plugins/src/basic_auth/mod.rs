@@ -91,6 +91,7 @@ impl Plugin for BasicAuth {
     const SCOPES: Scopes = Scopes::NO_CONSUMER;
     const PROTOCOLS: &'static [&'static str] = &["grpc", "grpcs", "http", "https", "ws", "wss"];
     const DOC: &'static str = include_str!("doc.md");
+    const AUTHENTICATES: bool = true;
 
     type Config = Config;
 

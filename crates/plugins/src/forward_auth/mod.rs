@@ -99,6 +99,7 @@ impl Plugin for ForwardAuth {
     const SCOPES: Scopes = Scopes::ALL;
     const PROTOCOLS: &'static [&'static str] = &["grpc", "grpcs", "http", "https", "ws", "wss"];
     const DOC: &'static str = include_str!("doc.md");
+    const AUTHENTICATES: bool = true;
 
     type Config = Config;
 

@@ -61,6 +61,7 @@ impl Plugin for HeaderCertAuth {
     const RUNS: &'static [Phase] = &[Phase::Access];
     const SCOPES: Scopes = Scopes::NO_CONSUMER;
     const DOC: &'static str = include_str!("doc.md");
+    const AUTHENTICATES: bool = true;
 
     type Config = Config;
 

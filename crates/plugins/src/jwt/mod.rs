@@ -40,6 +40,8 @@ record! {
         claims_to_verify: Option<plugin::model::Set<String>>, [each(one_of(&["exp", "nbf"]))];
         /// Id or username of a consumer that stands for callers without a valid token. Without it they are refused.
         anonymous: Option<String>;
+        /// Whether the token is taken out of the request before it goes upstream.
+        hide_credentials: bool = false, [extension()];
         /// Whether `OPTIONS` requests need a token too. Browsers send none with a CORS preflight.
         run_on_preflight: bool = true;
         /// Seconds that `exp` may lie in the future at most, up to a year; 0 sets no limit. Needs `exp` in
@@ -59,6 +61,7 @@ pub struct Jwt {
     sources: Sources,
     key_claim: Arc<str>,
     limits: Limits,
+    hides: bool,
     run_on_preflight: bool,
     anonymous: Anonymous,
     challenge: String,
@@ -88,6 +91,7 @@ impl Plugin for Jwt {
     const RUNS: &'static [Phase] = &[Phase::Access];
     const SCOPES: Scopes = Scopes::NO_CONSUMER;
     const DOC: &'static str = include_str!("doc.md");
+    const AUTHENTICATES: bool = true;
 
     type Config = Config;
 
@@ -121,6 +125,7 @@ impl Plugin for Jwt {
                 headers: config.header_names.0,
             },
             key_claim: config.key_claim_name.into(),
+            hides: config.hide_credentials,
             run_on_preflight: config.run_on_preflight,
             anonymous: Anonymous::resolve(config.anonymous.as_deref(), cx),
             challenge: challenge(&[realm.as_deref()]),
@@ -134,13 +139,17 @@ impl Plugin for Jwt {
 impl Phases for Jwt {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
         if !self.run_on_preflight && cx.request.method == Method::Options {
-            cx.disbelieve();
             return Flow::Next;
         }
         if self.anonymous.steps_back(cx) {
             return Flow::Next;
         }
-        match self.authenticate(cx) {
+        let outcome = self.authenticate(cx);
+        if self.hides {
+            // Also what a caller fails with: the anonymous consumer may still let the request pass.
+            self.sources.hide(cx);
+        }
+        match outcome {
             Ok(Finding { secret, claims, .. }) => {
                 cx.authenticate(secret.caller.clone());
                 if let Some(claims) = claims {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use plugin::{Exchange, Known, media, query};
+use plugin::{Access, Exchange, Known, media, query};
 
 use super::Refusal;
 
@@ -33,6 +33,38 @@ impl Sources {
             tokens.try_for_each(|token| add(&mut found, Cow::Borrowed(token)))?;
         }
         found.ok_or(Refusal::NoToken)
+    }
+
+    /// Takes tokens out of all places that are searched.
+    pub(super) fn hide(&self, cx: &mut Access<'_>) {
+        for name in &self.headers {
+            if cx.request.headers.all(name).any(|value| bearer(value).is_some()) {
+                cx.headers().remove(name);
+            }
+        }
+        for name in &self.arguments {
+            if let Some(rest) = query::without(&cx.upstream.query, name) {
+                cx.set_upstream_query((!rest.is_empty()).then_some(&rest));
+            }
+        }
+        let has = |line: &[u8]| self.cookies.iter().any(|name| media::cookie(line, name).is_some());
+        if !cx.request.headers.known_all(Known::Cookie).any(has) {
+            return;
+        }
+        let lines = cx.request.headers.known_all(Known::Cookie);
+        let rest: Vec<Vec<u8>> = lines.map(|line| self.without_tokens(line)).collect();
+        cx.headers().remove_known(Known::Cookie);
+        for line in rest.iter().filter(|line| !line.is_empty()) {
+            cx.headers().append_known(Known::Cookie, line);
+        }
+    }
+
+    /// A line of cookies (RFC 6265 4.2) without those that hold tokens.
+    fn without_tokens(&self, line: &[u8]) -> Vec<u8> {
+        let is_token = |pair: &&[u8]| self.cookies.iter().any(|name| media::cookie(pair, name).is_some());
+        let pairs: Vec<&[u8]> =
+            line.split(|&byte| byte == b';').map(<[u8]>::trim_ascii).filter(|pair| !is_token(pair)).collect();
+        pairs.join(&b"; "[..])
     }
 }
 

@@ -118,6 +118,25 @@ fn a_token_is_found_in_query_cookie_and_headers() {
 }
 
 #[test]
+fn tokens_are_hidden_from_the_service_where_that_is_wanted() {
+    let config =
+        "{hide_credentials: true, cookie_names: [t, u], uri_param_names: [jwt, token], anonymous: nobody}";
+    for (token, username) in [(valid(), "bob"), ("wrong".to_owned(), "nobody")] {
+        let outcome = harness(config).send(&format!(
+            "GET /?a=1&jwt={token}&token={token}&b=2 HTTP/1.1\nAuthorization: Bearer {token}\nCookie: a=1; t={token}; b=2\nCookie: u={token}"
+        ));
+        assert_eq!(outcome.upstream_header("X-Consumer-Username").as_deref(), Some(username));
+        assert_eq!(outcome.upstream_header("Authorization"), None);
+        assert_eq!(outcome.upstream_query.as_deref(), Some("a=1&b=2"));
+        let cookies: Vec<_> = outcome.upstream_headers.all("Cookie").collect();
+        assert_eq!(cookies, [b"a=1; b=2"]);
+    }
+    let others = harness(config).send("GET / HTTP/1.1\nAuthorization: Basic YTpi\nCookie: x=1");
+    assert_eq!(others.upstream_header("Authorization").as_deref(), Some("Basic YTpi"));
+    assert_eq!(others.upstream_header("Cookie").as_deref(), Some("x=1"));
+}
+
+#[test]
 fn different_tokens_are_too_many() {
     let (one, two) = (valid(), hs256(&json!({"iss": "iss1", "sub": "x"})));
     let mut harness = harness("{}");

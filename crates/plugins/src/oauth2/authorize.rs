@@ -7,11 +7,12 @@ use plugin::{Access, Flow};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::Oauth2;
 use super::config::Client;
 use super::parameters::Parameters;
+use super::reply::{Problem, Reply};
 use super::secret::{self, hash};
 use super::store::{Change, Code, Grant};
-use super::{Oauth2, Problem, Reply};
 
 /// Seconds for which a code can be redeemed.
 const CODE_SECONDS: u64 = 300;

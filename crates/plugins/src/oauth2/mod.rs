@@ -4,8 +4,10 @@ mod admin;
 mod authorize;
 mod config;
 mod database;
+mod issue;
 mod parameters;
 mod pkce;
+mod reply;
 mod secret;
 mod store;
 mod token;
@@ -14,21 +16,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use plugin::admin::Endpoint;
-use plugin::flow::Resume;
 use plugin::identity::Anonymous;
 use plugin::model::EntitySchema;
 use plugin::model::entity::Entity;
 use plugin::{
-    Access, Build, BuildError, Exchange, Flow, Method, Phase, Phases, Plugin, Scheme, Scopes, query,
+    Access, Build, BuildError, Exchange, Flow, Known, Method, Phase, Phases, Plugin, Scheme, Scopes, query,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use config::{Clients, Config, Oauth2Credential};
 use parameters::{Form, Parameters};
 use pkce::Pkce;
+use reply::{Problem, Reply};
 use secret::{Hash, hash};
-use store::{Change, Grant, NEVER, Store, Token};
+use store::Store;
 
 #[cfg(test)]
 mod store_tests;
@@ -77,35 +79,6 @@ struct Grants {
     password: bool,
 }
 
-/// Why a request of an application is refused (RFC 6749 5.2).
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Problem {
-    error: &'static str,
-    description: String,
-    status: u16,
-    /// The application proved itself in a header, and is told how.
-    basic: bool,
-}
-
-/// An answer of an endpoint, which goes out once its changes are written.
-struct Reply {
-    status: u16,
-    body: Value,
-    challenge: Option<&'static str>,
-    changes: Vec<Change>,
-    /// What is taken back if they cannot be.
-    undo: Option<Token>,
-}
-
-/// A token that has been made.
-struct Issued {
-    access: String,
-    refresh: Option<String>,
-    expires_in: u64,
-    changes: Vec<Change>,
-    token: Token,
-}
-
 impl Plugin for Oauth2 {
     const NAME: &'static str = "oauth2";
     const PRIORITY: i64 = 1400;
@@ -114,6 +87,7 @@ impl Plugin for Oauth2 {
     const PROTOCOLS: &'static [&'static str] = &["grpc", "grpcs", "http", "https", "ws", "wss"];
     const DOC: &'static str = include_str!("doc.md");
     const ENDPOINTS: &'static [Endpoint] = admin::ENDPOINTS;
+    const AUTHENTICATES: bool = true;
 
     type Config = Config;
 
@@ -180,10 +154,6 @@ impl Phases for Oauth2 {
         if is_token || path.ends_with(b"/oauth2/authorize") {
             return self.serve(cx, is_token);
         }
-        // No client tells the upstream what it is allowed.
-        for field in ["X-Authenticated-Scope", "X-Authenticated-UserId"] {
-            cx.headers().remove(field);
-        }
         if self.needs_body(cx) {
             return Flow::ReadBody;
         }
@@ -237,13 +207,9 @@ impl Oauth2 {
         };
         let client = self.clients.find(token.grant.credential).filter(|_| applies);
         cx.authenticate(client.ok_or(Refusal::Invalid)?.caller.clone());
-        let told =
-            [("X-Authenticated-Scope", &token.grant.scope), ("X-Authenticated-UserId", &token.grant.user)];
-        for (field, value) in told {
-            if let Some(value) = value {
-                cx.headers().set(field, value.as_bytes());
-            }
-        }
+        let grant = &token.grant;
+        cx.tell_identity(Known::XAuthenticatedScope, grant.scope.as_ref().map(|scope| scope.as_bytes()));
+        cx.tell_identity(Known::XAuthenticatedUserId, grant.user.as_ref().map(|user| user.as_bytes()));
         Ok(())
     }
 
@@ -369,133 +335,5 @@ impl Oauth2 {
             return Err(invalid("You must specify a scope".to_owned()));
         }
         Ok((!words.is_empty()).then(|| words.join(" ")))
-    }
-
-    /// Makes a token.
-    fn issue(
-        &self,
-        exchange: &Exchange,
-        grant: Grant,
-        replaced: Option<(&Token, Option<String>)>,
-        refreshable: bool,
-    ) -> Result<Issued, Problem> {
-        let now = exchange.record.started_ms / 1000;
-        let access = secret::make().ok_or_else(Problem::full)?;
-        let (old, same) = replaced.map_or((None, None), |(old, same)| (Some(old), same));
-        let refresh = match same {
-            Some(same) => Some(same),
-            None if refreshable && self.token_seconds > 0 => Some(secret::make().ok_or_else(Problem::full)?),
-            None => None,
-        };
-        let expires = if self.token_seconds == 0 { NEVER } else { now + self.token_seconds };
-        let gone = match (&refresh, self.refresh_seconds) {
-            (Some(_), 0) => NEVER,
-            (Some(_), seconds) => now + seconds,
-            (None, _) => expires.saturating_add(1).min(NEVER),
-        };
-        let token = Token {
-            access: hash(access.as_bytes()),
-            refresh: refresh.as_ref().map(|refresh| hash(refresh.as_bytes())),
-            grant,
-            created: now,
-            expires,
-            gone,
-        };
-        let changes = self.store()?.add(token.clone(), old).map_err(|_| Problem::full())?;
-        Ok(Issued { access, refresh, expires_in: self.token_seconds, changes, token })
-    }
-
-    /// Makes a token in place of `old`, with the same refresh token or a new one.
-    fn issue_again(&self, exchange: &Exchange, old: &Token, same: Option<String>) -> Result<Issued, Problem> {
-        self.issue(exchange, old.grant.clone(), Some((old, same)), true)
-    }
-
-    /// Answers once the changes are written.
-    fn answer(&self, cx: &mut Access<'_>, reply: Reply) -> Flow {
-        if reply.changes.is_empty() {
-            return send(cx, &reply);
-        }
-        let (Some(opened), Ok(store)) = (self.store.clone(), self.store()) else { return send(cx, &reply) };
-        let written = store.write(reply.changes.clone());
-        Flow::wait(async move {
-            let written = written.await.unwrap_or(false);
-            let resume: Resume = Box::new(move |cx| {
-                if written {
-                    return send(cx, &reply);
-                }
-                if let (Some(token), Ok(store)) = (&reply.undo, &opened.0) {
-                    store.revoke(token);
-                }
-                cx.answer(500).json(&json!({ "message": "An unexpected error occurred" }))
-            });
-            resume
-        })
-    }
-}
-
-fn send(cx: &mut Access<'_>, reply: &Reply) -> Flow {
-    let mut answer =
-        cx.answer(reply.status).header("Cache-Control", b"no-store").header("Pragma", b"no-cache");
-    if let Some(challenge) = reply.challenge {
-        answer = answer.header("WWW-Authenticate", challenge.as_bytes());
-    }
-    answer.json(&reply.body)
-}
-
-impl Problem {
-    fn new(error: &'static str, description: String) -> Self {
-        Self { error, description, status: 400, basic: false }
-    }
-
-    fn client() -> Self {
-        Self::new("invalid_client", "Invalid client authentication".to_owned())
-    }
-
-    fn redirect() -> Self {
-        let message =
-            "Invalid redirect_uri that does not match with any redirect_uri created with the application";
-        Self::new("invalid_request", message.to_owned())
-    }
-
-    /// There is no more room, or somebody else was faster.
-    fn full() -> Self {
-        let message = "No token can be given out now";
-        Self { status: 503, ..Self::new("temporarily_unavailable", message.to_owned()) }
-    }
-}
-
-impl Reply {
-    fn problem(problem: &Problem, state: Option<String>) -> Self {
-        let mut body = json!({ "error": problem.error, "error_description": problem.description });
-        if let Some(state) = state {
-            body["state"] = state.into();
-        }
-        let status = if problem.basic { 401 } else { problem.status };
-        let challenge = problem.basic.then_some("Basic realm=\"OAuth2.0\"");
-        Self { status, body, challenge, changes: Vec::new(), undo: None }
-    }
-}
-
-impl Issued {
-    fn reply(self, state: Option<String>) -> Reply {
-        let mut body = json!({ "access_token": self.access, "token_type": "bearer" });
-        if self.expires_in > 0 {
-            body["expires_in"] = self.expires_in.into();
-        }
-        for (name, value) in [("refresh_token", self.refresh), ("state", state)] {
-            if let Some(value) = value {
-                body[name] = value.into();
-            }
-        }
-        Reply { status: 200, body, challenge: None, changes: self.changes, undo: Some(self.token) }
-    }
-
-    /// The same as arguments of a URI.
-    fn pairs(&self) -> Vec<(&'static str, String)> {
-        let mut pairs = vec![("access_token", self.access.clone()), ("token_type", "bearer".to_owned())];
-        if self.expires_in > 0 {
-            pairs.push(("expires_in", self.expires_in.to_string()));
-        }
-        pairs
     }
 }

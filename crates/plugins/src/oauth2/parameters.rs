@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use plugin::object;
 use plugin::{Exchange, Headers, media, query};
 
-use super::Problem;
+use super::reply::Problem;
 
 /// The parameters of a request.
 pub(super) struct Parameters<'a> {

@@ -1,8 +1,8 @@
 //! Proof that who redeems a code has asked for it (RFC 7636). Only `S256` is understood.
 
-use super::Problem;
 use super::config::Client;
 use super::parameters::Parameters;
+use super::reply::Problem;
 use super::secret::{challenge, hash, is};
 use super::store::Code;
 

@@ -126,9 +126,12 @@ pub(super) enum Refresh {
 
 /// What came of redeeming a code.
 pub(super) enum Redeemed {
-    Good(Code, Vec<Change>),
+    /// It is spent, and its token kept.
+    Good(Vec<Change>),
     /// It had been redeemed before: what came of that is revoked.
     Again(Vec<Change>),
+    /// There is no room for its token. The code is as good as before.
+    Full,
     Unknown,
 }
 
@@ -142,7 +145,7 @@ impl Store {
         let inner = Arc::new(Inner { access: Default::default(), book: Mutex::default(), clock });
         let known = database.load(inner.now(), MOST_TOKENS)?;
         for token in known.tokens {
-            inner.insert(&Arc::new(token));
+            inner.put(&mut inner.book(), &Arc::new(token));
         }
         let mut book = inner.book();
         book.spent.extend(known.spent.into_iter().map(|spent| (spent.refresh, spent)));
@@ -176,35 +179,40 @@ impl Store {
         self.inner.book().codes.get(code).filter(|code| now < code.gone).cloned()
     }
 
-    /// Redeems a code. One of many who try at once succeeds.
-    pub(super) fn redeem(&self, code: &Hash, now: u64) -> Redeemed {
+    /// Redeems a code for `token`. One of many who try at once succeeds; the others have its token revoked.
+    pub(super) fn redeem(&self, code: &Hash, token: Token, now: u64) -> Redeemed {
         let mut book = self.inner.book();
+        let is_full = book.is_full();
         let Some(known) = book.codes.get_mut(code).filter(|code| now < code.gone) else {
             return Redeemed::Unknown;
         };
         if known.used {
-            let family = known.grant.family;
-            let revoked = book.families.get(&family).cloned();
-            drop(book);
-            return Redeemed::Again(revoked.map(|token| self.revoke(&token)).into_iter().collect());
+            let (family, spent) = (known.grant.family, Change::PutCode(known.clone()));
+            let mut changes = self.inner.revoke_family(&mut book, family);
+            // Who came first may not have got that written yet.
+            changes.push(spent);
+            return Redeemed::Again(changes);
+        }
+        if is_full {
+            return Redeemed::Full;
         }
         known.used = true;
-        let code = known.clone();
-        Redeemed::Good(code.clone(), vec![Change::PutCode(code)])
+        let spent = Change::PutCode(known.clone());
+        let token = Arc::new(token);
+        self.inner.put(&mut book, &token);
+        Redeemed::Good(vec![spent, Change::PutToken(token)])
     }
 
     /// What a refresh token stands for.
     pub(super) fn refresh(&self, refresh: &Hash, now: u64) -> Refresh {
-        let book = self.inner.book();
+        let mut book = self.inner.book();
         if let Some(token) = book.by_refresh.get(refresh).filter(|token| now < token.gone) {
             return Refresh::Good(token.clone());
         }
-        let Some(spent) = book.spent.get(refresh).filter(|spent| now < spent.gone) else {
+        let Some(spent) = book.spent.get(refresh).filter(|spent| now < spent.gone).copied() else {
             return Refresh::Unknown;
         };
-        let revoked = book.families.get(&spent.family).cloned();
-        drop(book);
-        Refresh::Spent(revoked.map(|token| self.revoke(&token)).into_iter().collect())
+        Refresh::Spent(self.inner.revoke_family(&mut book, spent.family))
     }
 
     /// Keeps a token, in place of `replaced`. None of both happens if that is not there any more: somebody else was
@@ -213,15 +221,14 @@ impl Store {
         let token = Arc::new(token);
         let mut changes = vec![Change::PutToken(token.clone())];
         let mut book = self.inner.book();
-        if book.families.len() + book.spent.len() >= MOST_TOKENS {
+        if book.is_full() {
             return Err(Full);
         }
         if let Some(old) = replaced {
             if book.families.get(&old.grant.family).is_none_or(|live| live.access != old.access) {
                 return Err(Full);
             }
-            book.remove(old);
-            self.inner.shard(&old.access).remove(&old.access);
+            self.inner.take(&mut book, old);
             changes.push(Change::DropToken(old.access));
             if let Some(refresh) = old.refresh.filter(|_| old.refresh != token.refresh) {
                 let spent = Spent { refresh, family: old.grant.family, gone: old.gone };
@@ -229,15 +236,13 @@ impl Store {
                 changes.push(Change::PutSpent(spent));
             }
         }
-        book.insert(&token);
-        drop(book);
-        self.inner.shard(&token.access).insert(token.access, token.clone());
+        self.inner.put(&mut book, &token);
         Ok(changes)
     }
 
     /// Takes a token back.
     pub(super) fn revoke(&self, token: &Token) -> Change {
-        self.inner.forget(token);
+        self.inner.take(&mut self.inner.book(), token);
         Change::DropToken(token.access)
     }
 
@@ -251,6 +256,10 @@ impl Store {
 }
 
 impl Book {
+    fn is_full(&self) -> bool {
+        self.families.len() + self.spent.len() >= MOST_TOKENS
+    }
+
     fn insert(&mut self, token: &Arc<Token>) {
         if let Some(refresh) = token.refresh {
             self.by_refresh.insert(refresh, token.clone());
@@ -281,14 +290,32 @@ impl Inner {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn insert(&self, token: &Arc<Token>) {
-        self.book().insert(token);
+    /// Keeps a token. Who holds the book sees it in both places or in none.
+    fn put(&self, book: &mut Book, token: &Arc<Token>) {
+        book.insert(token);
         self.shard(&token.access).insert(token.access, token.clone());
     }
 
-    fn forget(&self, token: &Token) {
-        self.book().remove(token);
+    /// Forgets a token.
+    fn take(&self, book: &mut Book, token: &Token) {
+        book.remove(token);
         self.shard(&token.access).remove(&token.access);
+    }
+
+    /// Forgets what has come of a consent.
+    fn revoke_family(&self, book: &mut Book, family: Uuid) -> Vec<Change> {
+        let Some(live) = book.families.get(&family).cloned() else { return Vec::new() };
+        self.take(book, &live);
+        vec![Change::DropToken(live.access)]
+    }
+
+    /// Whether a change is still worth writing: a token that was revoked meanwhile must not come back after its end was
+    /// written.
+    fn is_wanted(&self, change: &Change) -> bool {
+        match change {
+            Change::PutToken(token) => self.shard(&token.access).contains_key(&token.access),
+            _ => true,
+        }
     }
 
     /// Forgets what is over.
@@ -297,8 +324,7 @@ impl Inner {
         book.codes.retain(|_, code| now < code.gone);
         book.spent.retain(|_, spent| now < spent.gone);
         let over: Vec<_> = book.families.values().filter(|token| now >= token.gone).cloned().collect();
-        drop(book);
-        over.iter().for_each(|token| self.forget(token));
+        over.iter().for_each(|token| self.take(&mut book, token));
     }
 }
 
@@ -307,7 +333,7 @@ fn write(inner: &Inner, waiting: &Receiver<Order>, database: &mut Database) {
     loop {
         let left = due.saturating_duration_since(Instant::now());
         match waiting.recv_timeout(left) {
-            Ok(first) => carry_out(first, waiting, database),
+            Ok(first) => carry_out(inner, first, waiting, database),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -318,10 +344,11 @@ fn write(inner: &Inner, waiting: &Receiver<Order>, database: &mut Database) {
     }
 }
 
-fn carry_out(first: Order, waiting: &Receiver<Order>, database: &mut Database) {
+fn carry_out(inner: &Inner, first: Order, waiting: &Receiver<Order>, database: &mut Database) {
     let mut orders = vec![first];
     orders.extend(waiting.try_iter().take(MOST_AT_ONCE - 1));
-    let written = database.write(orders.iter().flat_map(|order| &order.changes));
+    let changes = orders.iter().flat_map(|order| &order.changes).filter(|change| inner.is_wanted(change));
+    let written = database.write(changes);
     if let Err(error) = &written {
         tracing::error!(error, "tokens cannot be written: none are given out");
     }

@@ -55,10 +55,9 @@ fn tokens_survive_a_restart() {
     let now = START_MS / 1000;
     let open = || Store::open(&file, clock.clone()).unwrap();
     let store = open();
-    let mut changes = vec![store.add_code(code(7, NEVER)).unwrap()];
-    let Redeemed::Good(_, used) = store.redeem(&hash(&[7]), now) else { panic!("the code is good") };
+    let mut changes = vec![store.add_code(a_code()).unwrap()];
+    let Redeemed::Good(used) = store.redeem(&hash(b"c"), a_token(1), now) else { panic!("the code is good") };
     changes.extend(used);
-    changes.extend(store.add(a_token(1), None).unwrap());
     changes.extend(store.add(a_token(2), Some(&a_token(1))).unwrap());
     assert!(store.write(changes).blocking_recv().unwrap());
     drop(store);
@@ -66,7 +65,8 @@ fn tokens_survive_a_restart() {
     assert_eq!(store.find(&hash(&[2]), now).as_deref(), Some(&a_token(2)));
     assert_eq!(store.find(&hash(&[1]), now), None);
     assert!(matches!(store.refresh(&hash(&[2, 1]), now), Refresh::Good(_)));
-    assert!(matches!(store.redeem(&hash(&[7]), now), Redeemed::Again(changes) if changes.len() == 1));
+    let again = store.redeem(&hash(b"c"), a_token(3), now);
+    assert!(matches!(again, Redeemed::Again(changes) if changes.len() == 2));
     assert_eq!(store.find(&hash(&[2]), now), None, "the code was redeemed before the restart");
 }
 
@@ -85,6 +85,62 @@ fn what_is_spent_stays_spent_over_a_restart() {
     let store = open();
     assert!(matches!(store.refresh(&hash(&[1, 1]), now), Refresh::Spent(changes) if changes.len() == 1));
     assert_eq!(store.find(&hash(&[2]), now), None);
+}
+
+fn a_code() -> Code {
+    Code {
+        code: hash(b"c"),
+        grant: grant(),
+        redirect_uri: "https://a/".to_owned(),
+        challenge: None,
+        gone: NEVER,
+        used: false,
+    }
+}
+
+#[test]
+fn of_many_who_redeem_a_code_at_once_none_keeps_a_token() {
+    let now = START_MS / 1000;
+    for _ in 0..200 {
+        let store = Store::open(Path::new(":memory:"), Clock::fixed(START_MS)).unwrap();
+        store.add_code(a_code()).unwrap();
+        let start = std::sync::Barrier::new(4);
+        let redeem = |number: u8| {
+            start.wait();
+            store.redeem(&hash(b"c"), a_token(number), now)
+        };
+        let outcomes: Vec<Redeemed> = std::thread::scope(|scope| {
+            let started: Vec<_> = (0..4).map(|number| scope.spawn(move || redeem(number))).collect();
+            started.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let good = outcomes.iter().filter(|outcome| matches!(outcome, Redeemed::Good(_))).count();
+        assert_eq!(good, 1);
+        // Somebody has a copy of the code: what the first one got is good no more.
+        assert!((0..4).all(|number| store.find(&hash(&[number]), now).is_none()));
+    }
+}
+
+#[test]
+fn a_token_that_was_revoked_before_it_was_written_does_not_come_back() {
+    let folder = Folder::new();
+    let file = folder.0.join("oauth2.db");
+    let now = START_MS / 1000;
+    let open = || Store::open(&file, Clock::fixed(START_MS)).unwrap();
+    let store = open();
+    store.add_code(a_code()).unwrap();
+    let Redeemed::Good(first) = store.redeem(&hash(b"c"), a_token(1), now) else {
+        panic!("the code is good")
+    };
+    let Redeemed::Again(second) = store.redeem(&hash(b"c"), a_token(2), now) else { panic!("it is spent") };
+    // Who came second is quicker in having it written, and the first one has not been when the process ends.
+    assert!(store.write(second).blocking_recv().unwrap());
+    drop(store);
+    let store = open();
+    assert!(matches!(store.redeem(&hash(b"c"), a_token(3), now), Redeemed::Again(_)), "the code is spent");
+    assert!(store.write(first).blocking_recv().unwrap());
+    drop(store);
+    let store = open();
+    assert_eq!(store.find(&hash(&[1]), now), None);
 }
 
 #[test]

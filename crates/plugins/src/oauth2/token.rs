@@ -5,11 +5,13 @@ use std::sync::Arc;
 use plugin::{Access, Flow};
 use uuid::Uuid;
 
+use super::Oauth2;
 use super::config::Client;
+use super::issue::Issued;
 use super::parameters::{Parameters, Proof};
+use super::reply::{Problem, Reply};
 use super::secret::{self, hash};
 use super::store::{Change, Code, Grant, Redeemed, Refresh};
-use super::{Issued, Oauth2, Problem, Reply};
 
 /// What came of a request: a token, or a problem with what has to be written because of it.
 type Outcome = Result<Issued, (Problem, Vec<Change>)>;
@@ -86,14 +88,13 @@ fn redeem(room: &Oauth2, cx: &Access<'_>, parameters: &Parameters<'_>, client: &
     }
     check_redirect(parameters, client, &known).map_err(plain)?;
     room.pkce.proved(parameters, client, &known).map_err(plain)?;
-    match store.redeem(&code, now) {
+    let issued = room.make(cx, known.grant, None, true).map_err(plain)?;
+    // The code is spent and its token there in one step: whoever comes second finds what there is to be revoked.
+    match store.redeem(&code, issued.token.clone(), now) {
         Redeemed::Unknown => Err(plain(invalid())),
+        Redeemed::Full => Err(plain(Problem::full())),
         Redeemed::Again(changes) => Err((invalid(), changes)),
-        Redeemed::Good(code, mut changes) => {
-            let mut issued = room.issue(cx, code.grant, None, true).map_err(plain)?;
-            changes.append(&mut issued.changes);
-            Ok(Issued { changes, ..issued })
-        }
+        Redeemed::Good(changes) => Ok(Issued { changes, ..issued }),
     }
 }
 

@@ -125,6 +125,7 @@ impl Plugin for Oauth2Introspection {
     const RUNS: &'static [Phase] = &[Phase::Access];
     const SCOPES: Scopes = Scopes::NO_CONSUMER;
     const DOC: &'static str = include_str!("doc.md");
+    const AUTHENTICATES: bool = true;
 
     type Config = Config;
 
@@ -190,7 +191,6 @@ impl Phases for Oauth2Introspection {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
         let room = &self.0;
         if !room.run_on_preflight && cx.request.method == Method::Options {
-            cx.disbelieve();
             return Flow::Next;
         }
         if room.anonymous.steps_back(cx) {

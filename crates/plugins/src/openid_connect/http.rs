@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plugin::outbound::{Answer, Call, Client, Settings};
+pub(super) use plugin::query::encode;
+use plugin::query::form_of;
 use plugin::{Build, BuildError, Services};
 use serde_json::Value;
 
@@ -66,7 +68,7 @@ impl Http {
         form: &Pairs,
         headers: &Pairs,
     ) -> Result<Value, String> {
-        let call = Call::post("application/x-www-form-urlencoded", form_encoded(form));
+        let call = Call::post("application/x-www-form-urlencoded", form_of(form));
         let text = self.send(address, with_headers(call, headers)).await?;
         serde_json::from_slice(&text).map_err(|error| format!("no JSON from {address}: {error}"))
     }
@@ -82,36 +84,6 @@ impl Http {
 
 fn with_headers(call: Call, headers: &Pairs) -> Call {
     headers.iter().fold(call, |call, (name, value)| call.with(name, value.as_bytes()))
-}
-
-/// `application/x-www-form-urlencoded` (WHATWG URL 5.2).
-fn form_encoded(pairs: &Pairs) -> String {
-    let mut form = String::new();
-    for (name, value) in pairs {
-        if !form.is_empty() {
-            form.push('&');
-        }
-        encode(name, &mut form);
-        form.push('=');
-        encode(value, &mut form);
-    }
-    form
-}
-
-/// Appends `text` as a name or a value of a form.
-pub(super) fn encode(text: &str, out: &mut String) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in text.bytes() {
-        match byte {
-            b' ' => out.push('+'),
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'*' | b'-' | b'.' | b'_' => out.push(char::from(byte)),
-            _ => {
-                out.push('%');
-                out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-                out.push(char::from(DIGITS[usize::from(byte & 15)]));
-            }
-        }
-    }
 }
 
 /// The host of an address, or all of a text that is none.

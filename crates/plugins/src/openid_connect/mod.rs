@@ -45,6 +45,7 @@ impl Plugin for OpenidConnect {
     const RUNS: &'static [Phase] = &[Phase::Access];
     const SCOPES: Scopes = Scopes::NO_CONSUMER;
     const DOC: &'static str = include_str!("doc.md");
+    const AUTHENTICATES: bool = true;
 
     type Config = Config;
 
@@ -102,7 +103,6 @@ impl Phases for OpenidConnect {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
         let inner = &self.0;
         if !inner.run_on_preflight && cx.request.method == Method::Options {
-            cx.disbelieve();
             return Flow::Next;
         }
         if inner.anonymous.steps_back(cx) {

@@ -55,6 +55,7 @@ impl Plugin for Session {
     const RUNS: &'static [Phase] = &[Phase::Access, Phase::HeaderFilter];
     const SCOPES: Scopes = Scopes::NO_CONSUMER;
     const DOC: &'static str = include_str!("doc.md");
+    const AUTHENTICATES: bool = true;
 
     type Config = Config;
 

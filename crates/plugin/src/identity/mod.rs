@@ -3,6 +3,8 @@
 //! Without `anonymous`, every authentication plugin of a chain must succeed. With it, a plugin steps back when
 //! another one has already authenticated the caller, and stands the anonymous consumer in when it fails itself.
 
+mod names;
+
 use std::sync::Arc;
 
 use model::entity::Consumer;
@@ -13,6 +15,9 @@ use crate::build::Build;
 use crate::exchange::Exchange;
 use crate::flow::Flow;
 use crate::views::Access;
+
+pub use names::IdentityHeaders;
+use names::{OF_EVERY_CALLER, OF_ROOMS};
 
 /// How the caller proved who it is.
 #[derive(Debug, Clone)]
@@ -34,24 +39,6 @@ pub struct Caller {
     /// The fields that tell the upstream (kong.md 3.4).
     headers: Headers,
 }
-
-/// The fields by which the upstream learns who calls, for every caller anew. A client's own never reach it on authenticated
-/// routes.
-const IDENTITY_FIELDS: [Known; 5] = [
-    Known::XConsumerId,
-    Known::XConsumerCustomId,
-    Known::XConsumerUsername,
-    Known::XCredentialIdentifier,
-    Known::XAnonymousConsumer,
-];
-
-/// Those by which rooms tell it more. Removed before the first caller is known; what a room sets then, stays.
-const FIELDS_OF_ROOMS: [Known; 4] = [
-    Known::XConsumerGroups,
-    Known::XAuthenticatedGroups,
-    Known::XAuthenticatedScope,
-    Known::XAuthenticatedUserId,
-];
 
 impl Caller {
     /// Who proved to be `consumer` by `credential`, or proved to hold that credential only.
@@ -140,15 +127,36 @@ impl Anonymous {
 
 /// Records who the caller is and tells the upstream, in place of whatever the client claimed.
 pub(crate) fn assume(exchange: &mut Exchange, caller: Arc<Caller>) {
+    debug_assert!(
+        exchange.identity.is_disbelieved,
+        "a room that authenticates says so: Plugin::AUTHENTICATES"
+    );
     disbelieve(exchange);
-    exchange.request.headers.append_all(&caller.headers);
+    let names = exchange.worker.services.identity_headers();
+    let headers = &mut exchange.request.headers;
+    if exchange.identity.caller.is_some() {
+        OF_EVERY_CALLER.iter().for_each(|field| names.remove(headers, *field));
+    }
+    names.append(headers, &caller.headers);
     exchange.identity.caller = Some(caller);
 }
 
-/// Removes what the client claims about who it is.
+/// Removes what the client claims about who it is. What has been found out since the first time stays.
 pub(crate) fn disbelieve(exchange: &mut Exchange) {
-    let of_rooms = if exchange.identity.caller.is_none() { &FIELDS_OF_ROOMS[..] } else { &[] };
-    for name in IDENTITY_FIELDS.iter().chain(of_rooms) {
-        exchange.request.headers.remove_known(*name);
+    if std::mem::replace(&mut exchange.identity.is_disbelieved, true) {
+        return;
+    }
+    let names = exchange.worker.services.identity_headers();
+    for field in OF_EVERY_CALLER.iter().chain(&OF_ROOMS) {
+        names.remove(&mut exchange.request.headers, *field);
+    }
+}
+
+/// Tells the upstream `value`, or nothing, in the place of `field`.
+pub(crate) fn tell(exchange: &mut Exchange, field: Known, value: Option<&[u8]>) {
+    let names = exchange.worker.services.identity_headers();
+    names.remove(&mut exchange.request.headers, field);
+    if let Some(value) = value {
+        names.set(&mut exchange.request.headers, field, value);
     }
 }

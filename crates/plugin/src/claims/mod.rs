@@ -3,6 +3,8 @@
 //! A room says at reload which claims it wants; the room that verifies tokens reads those and no others, and only where
 //! somebody wants some.
 
+pub mod said;
+
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde_json::{Map, Value};
