@@ -142,12 +142,15 @@ fn have_common(left: &Value, right: &Value) -> bool {
     all(left).iter().any(|protocol| all(right).contains(protocol))
 }
 
+/// The number of an element, the same for those that are equal.
+type Numbering = fn(&RandomState, Part<'_>) -> u64;
+
 /// What routes ask of a request, as a number: the same for those that ask the same in other words.
 struct Criteria<'a> {
     blueprint: &'a Blueprint,
     hasher: RandomState,
     /// The numbers of the fields, and how their elements are compared.
-    lists: Vec<(usize, fn(&RandomState, Part<'_>) -> u64)>,
+    lists: Vec<(usize, Numbering)>,
     headers: Option<usize>,
     /// Numbers of elements: made anew for each field, in the same memory.
     numbers: Vec<u64>,
@@ -160,9 +163,8 @@ const CASELESS: [&str; 2] = ["hosts", "snis"];
 
 impl<'a> Criteria<'a> {
     fn new(blueprint: &'a Blueprint) -> Self {
-        let exact = EXACT.iter().map(|name| (*name, exact as fn(&RandomState, Part<'_>) -> u64));
-        let caseless =
-            CASELESS.iter().map(|name| (*name, caseless_part as fn(&RandomState, Part<'_>) -> u64));
+        let exact = EXACT.iter().map(|name| (*name, exact as Numbering));
+        let caseless = CASELESS.iter().map(|name| (*name, caseless_part as Numbering));
         let lists = exact.chain(caseless);
         Self {
             blueprint,

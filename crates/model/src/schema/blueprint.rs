@@ -16,7 +16,7 @@ use crate::problem::{Problems, Trail};
 
 /// A schema, prepared for many entities.
 #[derive(Debug)]
-pub struct Blueprint {
+pub(crate) struct Blueprint {
     /// The schema.
     pub schema: EntitySchema,
     /// The numbers of the fields.

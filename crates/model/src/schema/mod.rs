@@ -16,8 +16,7 @@ mod validate;
 
 use std::fmt::{self, Display, Formatter};
 
-pub use blueprint::Blueprint;
-pub(crate) use blueprint::Held;
+pub(crate) use blueprint::{Blueprint, Held};
 pub use checks_list::{Check, Condition, Faults, at};
 pub(crate) use draft::Draft;
 pub use fields::Fields;
