@@ -65,7 +65,7 @@ fn services() {
     }
     refused::<Service>(
         &json!({"host": "h", "protocol": "grpcs", "proxy_protocol": "v1"}),
-        "proxy_protocol: only services of 'http', 'https', 'tcp' and 'tls' can be told so",
+        "proxy_protocol: only services of 'http', 'https', 'tcp', 'tls', 'ws' and 'wss' can be told so",
     );
     refused::<Service>(
         &json!({"host": "h", "proxy_protocol": "v3"}),
