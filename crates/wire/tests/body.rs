@@ -114,6 +114,7 @@ fn every_bound_is_kept() {
         max_body_bytes: Some(8),
         max_chunk_extension_bytes: 6,
         max_trailer_bytes: 12,
+        max_headers: 2,
         ..Limits::default()
     };
     let outcome = |bytes: &str, length| properties::body(bytes.as_bytes(), length, &limits);
@@ -129,6 +130,8 @@ fn every_bound_is_kept() {
     assert_eq!(status("1       ", BodyLength::Chunked), Some(400));
     assert_eq!(status("0\r\nA: b\r\n\r\n", BodyLength::Chunked), None);
     assert_eq!(status("0\r\nA: bcdefghijk", BodyLength::Chunked), Some(431));
+    assert_eq!(status("0\r\nA:\r\nB:\r\n\r\n", BodyLength::Chunked), None);
+    assert_eq!(status("0\r\nA:\r\nB:\r\nC:\r\n\r\n", BodyLength::Chunked), Some(431));
 }
 
 #[test]

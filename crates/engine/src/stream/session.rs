@@ -91,13 +91,9 @@ impl Way {
     }
 
     /// Shows a session that begins to the plugins of the route, if it has any.
-    ///
-    /// # Errors
-    /// The same, where one of them refuses it.
-    pub fn visit(&self, local: &Local, ends: (SocketAddr, SocketAddr)) -> Result<Option<Visit>, Visit> {
-        let Some((rooms, matched)) = &self.rooms else { return Ok(None) };
-        let visit = Visit::begin(local, rooms, matched.clone(), ends);
-        if visit.is_admitted { Ok(Some(visit)) } else { Err(visit) }
+    pub fn visit(&self, local: &Local, ends: (SocketAddr, SocketAddr)) -> Option<Box<Visit>> {
+        let (rooms, matched) = self.rooms.as_ref()?;
+        Some(Box::new(Visit::begin(local, rooms, matched.clone(), ends)))
     }
 }
 
@@ -111,24 +107,22 @@ async fn carry(mut session: Session, channel: Channel) {
     };
     let mut tries = Vec::new();
     let ends = (session.source, session.client.local);
-    let (visit, end, relayed) = match way.visit(&session.local, ends) {
-        Err(visit) => (Some(visit), SessionEnd::Refused, None),
-        Ok(mut visit) => {
-            match session.shake_hands(channel, &way).await {
-                Ok((secured, known)) => {
-                    channel = secured;
-                    if let (Some(visit), Some(known)) = (&mut visit, known) {
-                        visit.note_tls(known);
-                    }
-                }
-                Err(reason) => return session.close(&reason),
+    let mut visit = way.visit(&session.local, ends);
+    if visit.as_ref().is_some_and(|visit| !visit.is_admitted) {
+        return session.tell(&way, visit.as_deref(), (SessionEnd::Refused, None), &tries, begun);
+    }
+    match session.shake_hands(channel, &way).await {
+        Ok((secured, known)) => {
+            channel = secured;
+            if let (Some(visit), Some(known)) = (&mut visit, known) {
+                visit.note_tls(known);
             }
-            session.idle.work();
-            let (end, relayed) = session.serve(&mut channel, &way, &mut tries).await;
-            (visit, end, relayed)
         }
-    };
-    session.tell(&way, visit.as_ref(), (end, relayed), &tries, begun);
+        Err(reason) => return session.close(&reason),
+    }
+    session.idle.work();
+    let ended = session.serve(&mut channel, &way, &mut tries).await;
+    session.tell(&way, visit.as_deref(), ended, &tries, begun);
 }
 
 impl Session {

@@ -87,7 +87,7 @@ struct Session {
     attempt: Try,
     in_flight: InFlight,
     way: Way,
-    visit: Option<Visit>,
+    visit: Option<Box<Visit>>,
     silence: Duration,
     begun: Instant,
     /// When a datagram passed last, either way.
@@ -158,10 +158,9 @@ impl Listener {
             tracing::debug!(%client, listener = %self.here, "no route matches a datagram");
             return None;
         };
-        let (visit, opened) = match way.visit(local, (client, self.here)) {
-            Ok(visit) => (visit, open(local, &way, client.ip())),
-            Err(refused) => (Some(refused), Err(SessionEnd::Refused)),
-        };
+        let visit = way.visit(local, (client, self.here));
+        let is_admitted = visit.as_ref().is_none_or(|visit| visit.is_admitted);
+        let opened = if is_admitted { open(local, &way, client.ip()) } else { Err(SessionEnd::Refused) };
         match opened {
             Ok((socket, picked)) => Some(self.enter(client, (socket, picked), way, visit)),
             Err(end) => {
@@ -181,7 +180,7 @@ impl Listener {
         client: SocketAddr,
         (socket, picked): (UdpSocket, Picked),
         way: Way,
-        visit: Option<Visit>,
+        visit: Option<Box<Visit>>,
     ) -> Rc<Session> {
         self.make_room();
         let local = &self.local;

@@ -181,6 +181,24 @@ async fn a_header_list_above_the_bound_is_refused_and_the_connection_lives() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_head_above_the_bound_on_heads_is_refused_where_header_lists_may_be_larger() {
+    let mut settings = Settings::default();
+    settings.request_limits.max_head_bytes = 1000;
+    with(&answering(), settings, |lab| async move {
+        let mut client = Raw::connect(&lab, &[]).await;
+        for (stream, fields, is_refused) in [(1, 1, false), (3, 12, true)] {
+            let mut head = block("GET");
+            (0..fields).for_each(|_| head.extend(literal("x", &"v".repeat(100))));
+            client.write(&frame(HEADERS, END_STREAM | END_HEADERS, stream, &head)).await;
+            let answer = client.until(HEADERS, stream).await;
+            // 431 is a status that the static table lacks.
+            assert_eq!(answer.payload[0] & 0x3f == 8, is_refused, "{answer:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn data_frames_without_data_are_bounded() {
     with(PLAIN, Settings::default(), |lab| async move {
         let attacker = Raw::connect(&lab, &[]).await;

@@ -135,13 +135,13 @@ pub fn mark(exchange: &mut Exchange, status: u16, trouble: Trouble) {
 /// harm; and its body is still at hand (RFC 9110 9.2.2, kong.md 5.3). An upstream that has had the request and stays
 /// silent is not asked again: it is at work, and each further try would cost the client the same wait.
 pub fn may_repeat(parts: &Parts<'_>, missed: &Missed) -> bool {
-    let unanswered = match missed.failure {
+    let unanswered = matches!(
+        missed.failure,
         Failure::ConnectRefused
-        | Failure::ConnectTimeout
-        | Failure::UpstreamClosed
-        | Failure::NoConnection { waited: false } => true,
-        _ => false,
-    };
+            | Failure::ConnectTimeout
+            | Failure::UpstreamClosed
+            | Failure::NoConnection { waited: false }
+    );
     let harmless = missed.unsent || parts.work.exchange.upstream_method().is_idempotent();
     unanswered && harmless && body_at_hand(parts)
 }

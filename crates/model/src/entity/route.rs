@@ -86,7 +86,7 @@ fn check_protocols(route: &Fields<'_>, faults: &mut Faults) {
     if !tls && is_set(route, "snis") {
         faults.field(
             "snis",
-            "'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls', 'tls_passthrough' or 'wss'",
+            "'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' or 'tls_passthrough'",
         );
     }
     if has_any(protocols, FAMILIES[0]) {
