@@ -1,7 +1,7 @@
 //! Rings of keys that are made here.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -28,7 +28,9 @@ fn made(clock: &Clock) -> (KeyRing, Arc<Made>) {
 
 /// Until the thread that makes the next key has done so.
 fn wait_for_next(ring: &KeyRing, keys: usize) {
+    let begun = Instant::now();
     while ring.published().len() < keys {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the next key is not made");
         std::thread::yield_now();
     }
 }

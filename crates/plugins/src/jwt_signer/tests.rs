@@ -70,7 +70,8 @@ impl Issuer {
 }
 
 fn object(value: Value) -> Map<String, Value> {
-    value.as_object().unwrap().clone()
+    let Value::Object(members) = value else { panic!("{value} is no object") };
+    members
 }
 
 fn send(room: &mut Harness, token: &str) -> Outcome {

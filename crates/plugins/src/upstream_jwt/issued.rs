@@ -39,7 +39,9 @@ pub(super) struct Known {
 
 /// One worker's table, on cache lines of its own; nobody else takes the lock.
 #[repr(align(128))]
-struct Table(Mutex<Vec<Option<(Who, Arc<Issued>)>>>);
+struct Table(Mutex<Vec<Slot>>);
+
+type Slot = Option<(Who, Arc<Issued>)>;
 
 impl Who {
     /// None where nobody has found out.
