@@ -99,6 +99,13 @@ pub trait Plugin: Phases + Sized {
         false
     }
 
+    /// The ids of the `ca_certificates` whose names clients are told in these handshakes, so that they can choose what to
+    /// show. Where nobody names any, clients are told the names of those that the operator's settings believe.
+    #[must_use]
+    fn tells_authorities(_config: &Self::Config) -> &[String] {
+        &[]
+    }
+
     /// Makes the room ready to run; all checking beyond the schema ends here.
     ///
     /// # Errors
@@ -126,6 +133,8 @@ pub trait Definition: Send + Sync {
     fn entities(&self) -> Vec<EntitySchema>;
     /// See [`Plugin::asks_for_certificate`].
     fn asks_for_certificate(&self, row: &PluginRow) -> bool;
+    /// See [`Plugin::tells_authorities`].
+    fn tells_authorities(&self, row: &PluginRow) -> Vec<String>;
     /// Builds an instance from a row of the configuration.
     ///
     /// # Errors
@@ -211,6 +220,11 @@ impl<P: Plugin> Definition for Entry<P> {
     fn asks_for_certificate(&self, row: &PluginRow) -> bool {
         // A configuration that cannot be read is reported when the instance is built.
         P::Config::from_value(&row.config).is_ok_and(|config| P::asks_for_certificate(&config))
+    }
+
+    fn tells_authorities(&self, row: &PluginRow) -> Vec<String> {
+        let config = P::Config::from_value(&row.config);
+        config.map_or_else(|_| Vec::new(), |config| P::tells_authorities(&config).to_vec())
     }
 
     fn build(&self, row: &PluginRow, cx: &Build<'_>) -> Result<Arc<dyn Phases>, BuildError> {

@@ -333,7 +333,10 @@ fn compile(
     let told = |problems: Vec<Problem>| {
         problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("\n")
     };
-    let catalog = Catalog { plugins: ROOMS.iter().map(|room| room.schema()).collect(), entities: Vec::new() };
+    let catalog = Catalog {
+        plugins: ROOMS.iter().map(|room| room.schema()).collect(),
+        entities: ROOMS.iter().flat_map(|room| room.entities()).collect(),
+    };
     let config = model::declarative::load("test.yml", document, &catalog).map_err(told)?;
     let compiler = Compiler { definitions: ROOMS, services, resolver, tls };
     compiler.compile(Arc::new(config)).map_err(told)

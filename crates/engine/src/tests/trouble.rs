@@ -17,6 +17,7 @@ pub const ROOMS: &[&dyn Definition] = &[
     room::<plugins::circuit_breaker::CircuitBreaker>(),
     room::<plugins::upstream_retry::UpstreamRetry>(),
     room::<plugins::tls_handshake_modifier::TlsHandshakeModifier>(),
+    room::<plugins::mtls_auth::MtlsAuth>(),
 ];
 
 /// The fields of `document` with the plugin on every request.

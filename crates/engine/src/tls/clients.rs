@@ -27,7 +27,7 @@ const MOST_BYTES: usize = 32 << 10;
 pub struct Believed {
     roots: RootCertStore,
     /// The names of the authorities, which clients are told so that they can choose.
-    names: Vec<DistinguishedName>,
+    names: Arc<[DistinguishedName]>,
     /// Certificates that may stand between the client's own and the authority's.
     depth: Option<usize>,
 }
@@ -49,8 +49,13 @@ impl Believed {
         let mut roots = RootCertStore::empty();
         let found = authorities.map(|authorities| authorities.0.iter().cloned());
         roots.add_parsable_certificates(found.into_iter().flatten());
-        let names = roots.subjects();
+        let names = roots.subjects().into();
         Self { roots, names, depth }
+    }
+
+    /// The names of the authorities.
+    pub fn names(&self) -> &Arc<[DistinguishedName]> {
+        &self.names
     }
 
     /// A digest of each authority, and one of the depth.
@@ -155,19 +160,25 @@ impl From<Doubt> for Error {
 #[derive(Debug)]
 pub struct Asking {
     believed: Arc<Believed>,
+    /// The names that clients are told.
+    names: Arc<[DistinguishedName]>,
     /// There is no session without one that is believed.
     insists: bool,
 }
 
 impl Asking {
-    /// What a demand comes to; none if nothing is asked for.
-    pub fn of(demand: Demand, believed: &Arc<Believed>) -> Option<Arc<Self>> {
+    /// What a demand comes to where clients are told these names; none if nothing is asked for.
+    pub fn of(
+        demand: Demand,
+        believed: &Arc<Believed>,
+        names: &Arc<[DistinguishedName]>,
+    ) -> Option<Arc<Self>> {
         let insists = match demand {
             Demand::Nothing => return None,
             Demand::Request => false,
             Demand::Require => true,
         };
-        Some(Arc::new(Self { believed: believed.clone(), insists }))
+        Some(Arc::new(Self { believed: believed.clone(), names: names.clone(), insists }))
     }
 }
 
@@ -177,7 +188,7 @@ impl ClientCertVerifier for Asking {
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &self.believed.names
+        &self.names
     }
 
     /// Where a certificate is merely asked for, it is judged when the handshake is done: so is one that comes back

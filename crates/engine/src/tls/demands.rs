@@ -14,10 +14,16 @@ pub struct Demands {
     /// In every handshake.
     everywhere: Demand,
     /// Names in whose handshakes more is demanded: a certificate is requested.
+    names: Names,
+}
+
+/// Server names, as routes have them.
+#[derive(Debug, Default)]
+pub struct Names {
     exact: AHashSet<Box<[u8]>>,
-    /// The same for `*.example.com`, without the star.
+    /// `*.example.com`, without the star.
     suffixes: AHashSet<Box<[u8]>>,
-    /// The same for `example.*`, without the star.
+    /// `example.*`, without the star.
     prefixes: AHashSet<Box<[u8]>>,
 }
 
@@ -36,15 +42,30 @@ impl Demands {
 
     /// The `snis` of the row's route; without a route, or one that has none, every name.
     fn add(&mut self, config: &Config, row: &PluginRow) {
-        let route = row.route.and_then(|id| config.routes.iter().find(|route| route.id == id));
-        match route.and_then(|route| route.snis.as_deref()) {
-            None | Some([]) => self.everywhere = self.everywhere.max(Demand::Request),
-            Some(names) => names.iter().for_each(|name| self.add_name(name)),
+        match names_of(config, row) {
+            None => self.everywhere = self.everywhere.max(Demand::Request),
+            Some(names) => names.iter().for_each(|name| self.names.add(name)),
         }
     }
 
+    /// What is demanded of clients that ask for `name`. Allocates nothing.
+    pub fn of(&self, name: Option<&[u8]>) -> Demand {
+        match name {
+            Some(name) if self.everywhere < Demand::Request && self.names.has(name) => Demand::Request,
+            _ => self.everywhere,
+        }
+    }
+}
+
+/// The server names that a row of a plugin is for; none is all.
+pub fn names_of<'a>(config: &'a Config, row: &PluginRow) -> Option<&'a [String]> {
+    let route = row.route.and_then(|id| config.routes.iter().find(|route| route.id == id));
+    route.and_then(|route| route.snis.as_deref()).filter(|names| !names.is_empty())
+}
+
+impl Names {
     /// A star stands for any number of labels, as it does where routes compare names.
-    fn add_name(&mut self, name: &str) {
+    pub fn add(&mut self, name: &str) {
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         let (names, name) = match (name.strip_prefix('*'), name.strip_suffix('*')) {
             (Some(suffix), _) => (&mut self.suffixes, suffix),
@@ -54,18 +75,11 @@ impl Demands {
         names.insert(name.as_bytes().into());
     }
 
-    /// What is demanded of clients that ask for `name`. Allocates nothing.
-    pub fn of(&self, name: Option<&[u8]>) -> Demand {
-        let same = self.exact.is_empty() && self.suffixes.is_empty() && self.prefixes.is_empty();
-        match name {
-            Some(name) if !same && self.everywhere < Demand::Request && self.is_named(name) => {
-                Demand::Request
-            }
-            _ => self.everywhere,
+    /// Whether a client's `name` is one of them. Allocates nothing.
+    pub fn has(&self, name: &[u8]) -> bool {
+        if self.exact.is_empty() && self.suffixes.is_empty() && self.prefixes.is_empty() {
+            return false;
         }
-    }
-
-    fn is_named(&self, name: &[u8]) -> bool {
         let mut buffer = [0; LONGEST_NAME];
         let name = name.strip_suffix(b".").unwrap_or(name);
         let Some(lower) = buffer.get_mut(..name.len()) else { return false };
@@ -84,7 +98,7 @@ mod tests {
 
     fn demands(names: &[&str]) -> Demands {
         let mut demands = Demands::default();
-        names.iter().for_each(|name| demands.add_name(name));
+        names.iter().for_each(|name| demands.names.add(name));
         demands
     }
 

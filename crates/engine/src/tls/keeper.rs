@@ -8,15 +8,15 @@ use model::entity::Certificate;
 use plugin::exchange::Demand;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::server::NoServerSessionStorage;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::{DistinguishedName, RootCertStore, ServerConfig};
 
 use super::certificate::{Choice, Pair};
 use super::clients::{Asking, Believed};
 use super::fingerprint::{Fingerprint, Fingerprinter};
 use super::provider;
 use super::roots::Roots;
-use super::settings::TlsSettings;
+use super::settings::{TlsSettings, Versions};
 use super::staple::{self, Staple};
 use super::terminator::{self, Shown};
 use super::tickets::{Domain, Tickets};
@@ -177,26 +177,34 @@ impl Keeper {
         })
     }
 
-    /// Nothing is stored per session: a ticket holds it, encrypted, at the client.
     pub(super) fn server_config(
         &self,
         choice: Arc<Choice>,
         domain: &Domain,
     ) -> Result<ServerConfig, rustls::Error> {
-        let builder = ServerConfig::builder_with_provider(provider().clone())
-            .with_protocol_versions(self.settings.versions.supported())?;
-        let builder = match Asking::of(domain.demand(), &self.believed) {
-            Some(asking) => builder.with_client_cert_verifier(asking),
-            None => builder.with_no_client_auth(),
-        };
-        let mut config = builder.with_cert_resolver(choice);
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        if self.settings.session_tickets {
-            config.ticketer = self.tickets.of(domain)?;
-        }
-        // Each has its price, and clients open few connections at once.
-        config.send_tls13_tickets = 1;
-        Ok(config)
+        self.manner(domain)?.config(choice, self.believed.names())
+    }
+
+    /// How sessions of a domain are begun.
+    fn manner(&self, domain: &Domain) -> Result<Manner, rustls::Error> {
+        let tickets = self.settings.session_tickets.then(|| self.tickets.of(domain)).transpose()?;
+        Ok(Manner {
+            versions: self.settings.versions,
+            demand: domain.demand(),
+            believed: self.believed.clone(),
+            tickets,
+        })
+    }
+
+    /// The same for each demand under which clients are asked.
+    ///
+    /// # Errors
+    /// When there is no randomness for keys.
+    pub(super) fn manners(&self) -> Result<Vec<Manner>, rustls::Error> {
+        let mut demands = vec![Demand::Request, self.demand().max(Demand::Request)];
+        demands.dedup();
+        let of = |demand| self.manner(&Domain::of(demand, self.believed.fingerprints()));
+        demands.into_iter().map(of).collect()
     }
 
     /// The authorities that are believed about services which name none.
@@ -216,6 +224,39 @@ impl Keeper {
         make: impl FnOnce() -> Result<Trust, rustls::Error>,
     ) -> Result<Arc<Trust>, rustls::Error> {
         kept(&self.trusts, fingerprint, make)
+    }
+}
+
+/// How sessions are begun with clients of whom the same is demanded.
+pub(super) struct Manner {
+    versions: Versions,
+    pub(super) demand: Demand,
+    believed: Arc<Believed>,
+    tickets: Option<Arc<dyn ProducesTickets>>,
+}
+
+impl Manner {
+    /// What rustls has to do where clients are told these names. Nothing is stored per session: a ticket holds it,
+    /// encrypted, at the client.
+    pub(super) fn config(
+        &self,
+        choice: Arc<Choice>,
+        names: &Arc<[DistinguishedName]>,
+    ) -> Result<ServerConfig, rustls::Error> {
+        let builder = ServerConfig::builder_with_provider(provider().clone())
+            .with_protocol_versions(self.versions.supported())?;
+        let builder = match Asking::of(self.demand, &self.believed, names) {
+            Some(asking) => builder.with_client_cert_verifier(asking),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(choice);
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        if let Some(tickets) = &self.tickets {
+            config.ticketer = tickets.clone();
+        }
+        // Each has its price, and clients open few connections at once.
+        config.send_tls13_tickets = 1;
+        Ok(config)
     }
 }
 

@@ -11,6 +11,7 @@ mod clients;
 mod default_certificate;
 mod demands;
 mod fingerprint;
+mod hints;
 mod keeper;
 mod offer;
 mod roots;

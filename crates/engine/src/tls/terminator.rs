@@ -12,6 +12,7 @@ use rustls::ServerConfig;
 use super::certificate::{Choice, Pair, Wrong};
 use super::clients::Believed;
 use super::demands::Demands;
+use super::hints::Hints;
 use super::keeper::Keeper;
 use super::offer::Offer;
 use crate::unsupported::at;
@@ -21,6 +22,7 @@ pub struct Terminator {
     by_name: AHashMap<Box<str>, Arc<Shown>>,
     default: Option<Arc<Shown>>,
     demands: Demands,
+    hints: Hints,
     believed: Arc<Believed>,
     /// All of them, so that the next configuration finds those that stay.
     certificates: Certificates,
@@ -29,6 +31,7 @@ pub struct Terminator {
 /// A certificate made ready to be shown.
 pub struct Shown {
     pairs: Vec<Pair>,
+    choice: Arc<Choice>,
     /// For each demand that there may be, one configuration of rustls for each [`Offer`].
     ready: Vec<(Demand, [Arc<ServerConfig>; Offer::ALL.len()])>,
 }
@@ -59,8 +62,9 @@ impl Terminator {
             }
         }
         let demands = Demands::compile(config, definitions, keeper.demand());
+        let hints = Hints::compile(config, definitions, keeper);
         let (default, believed) = (keeper.default_shown(), keeper.believed().clone());
-        Self { by_name, default, demands, believed, certificates }
+        Self { by_name, default, demands, hints, believed, certificates }
     }
 
     /// How to finish a handshake with a client that asked for `name`.
@@ -68,7 +72,11 @@ impl Terminator {
         let shown = name.and_then(|name| self.named(&normal(name)));
         let shown = shown.or_else(|| self.by_name.get("*")).or(self.default.as_ref())?;
         let demand = self.demand(name.map(str::as_bytes));
-        Some(Terms { config: shown.config(demand, offer)?, demand, believed: self.believed.clone() })
+        let config = match self.hints.of(name.map(str::as_bytes), demand) {
+            None => shown.config(demand, offer)?,
+            Some(names) => self.hints.config(shown.choice.clone(), (demand, offer), &names)?,
+        };
+        Some(Terms { config, demand, believed: self.believed.clone() })
     }
 
     /// What is demanded in handshakes for `name`.
@@ -159,7 +167,7 @@ impl Shown {
             Ok((*demand, [http1?, http2?, nothing?]))
         };
         let ready = demands.iter().map(each).collect::<Result<_, rustls::Error>>()?;
-        Ok(Self { pairs, ready })
+        Ok(Self { pairs, choice, ready })
     }
 
     /// What rustls has to do, if it has been made ready for `demand`.

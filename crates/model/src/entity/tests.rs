@@ -298,7 +298,7 @@ fn targets_consumers_vaults() {
     accepted::<Consumer>(&json!({"username": "Jöhn Doe, jr. /x"}));
     refused::<Vault>(&json!({"prefix": "env", "name": "env"}), "prefix: must not be one of: env, file, hcv");
     refused::<Vault>(&json!({"prefix": "My", "name": "env"}), "prefix: invalid value: My");
-    refused::<Vault>(&json!({"prefix": "my", "name": "aws"}), "name: expected one of: env, file");
+    refused::<Vault>(&json!({"prefix": "my", "name": "aws"}), "name: expected one of: env, file, hcv");
 }
 
 #[test]

@@ -98,8 +98,8 @@ impl Gatekeeper {
         cx: &Build<'_>,
     ) -> Result<Arc<Self>, BuildError> {
         Ok(Arc::new(Self {
-            authorities: Authorities::read(fields, cx)?,
             revocation: Revocation::new(fields, cx)?,
+            authorities: Authorities::read(fields, cx)?,
             owners: Owners::new(fields, mappings, attributes, cx)?,
             anonymous: Anonymous::resolve(fields.anonymous.as_deref(), cx),
             remembered: Remembered::new(cx.services.workers),

@@ -18,8 +18,8 @@ record! {
         ..certificate: Fields;
         /// Attributes (`CN`, `O`, ...) of alternative names that are distinguished names which count as names of the caller.
         san_dirname_matcher: Vec<String> = [];
-        /// Whether clients are told the names of `ca_certificates` when they are asked for a certificate. Not available:
-        /// they are told those of `KONG_SSL_CLIENT_CA`.
+        /// Whether clients are told the names of `ca_certificates` when they are asked for a certificate, so that they can
+        /// choose which one to show.
         send_ca_dn: bool = false;
     }
 }
@@ -59,11 +59,11 @@ impl Plugin for MtlsAuth {
         true
     }
 
+    fn tells_authorities(config: &Config) -> &[String] {
+        if config.send_ca_dn { &config.certificate.ca_certificates } else { &[] }
+    }
+
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
-        if config.send_ca_dn {
-            let message = "clients are told the names of KONG_SSL_CLIENT_CA and no others; set it to false";
-            return Err(BuildError::new("config.send_ca_dn", message));
-        }
         let mappings = cx.entities::<MtlsAuthCredential>()?.map(|credential| Mapping {
             id: credential.id,
             consumer: credential.consumer.0,

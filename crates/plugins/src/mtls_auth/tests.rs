@@ -319,7 +319,6 @@ fn what_there_is_not_is_refused_by_name() {
     let lab = Lab::new();
     for (field, rest) in [
         ("config.ca_certificates", "ca_certificates: [7fca84d6-7d37-4a74-a7b0-93e576089a41]".to_owned()),
-        ("config.send_ca_dn", format!("ca_certificates: [{ROOT}], send_ca_dn: true")),
         ("config.http_proxy_port", format!("ca_certificates: [{ROOT}], http_proxy_host: p.test")),
         ("config.https_proxy_host", format!("ca_certificates: [{ROOT}], https_proxy_port: 80")),
     ] {
@@ -336,6 +335,10 @@ fn clients_are_asked_for_a_certificate() {
     let document = lab.document(&format!("{{ca_certificates: [{ROOT}]}}"), "");
     let config = plugin::model::declarative::load("kong.yml", &document, &catalog).unwrap();
     assert!(room.asks_for_certificate(&config.plugins[0]));
+    assert!(room.tells_authorities(&config.plugins[0]).is_empty());
+    let document = document.replace("{ca_certificates:", "{send_ca_dn: true, ca_certificates:");
+    let config = plugin::model::declarative::load("kong.yml", &document, &catalog).unwrap();
+    assert_eq!(room.tells_authorities(&config.plugins[0]), [ROOT]);
 }
 
 #[test]

@@ -23,7 +23,12 @@ pub struct Issued {
 impl Authority {
     /// One that nobody has signed.
     pub fn root() -> Self {
-        let issuer = CertifiedIssuer::self_signed(authority("root"), KeyPair::generate().unwrap()).unwrap();
+        Self::named("root")
+    }
+
+    /// The same with this name.
+    pub fn named(name: &str) -> Self {
+        let issuer = CertifiedIssuer::self_signed(authority(name), KeyPair::generate().unwrap()).unwrap();
         Self { issuer, chain: String::new() }
     }
 
@@ -38,6 +43,11 @@ impl Authority {
     /// Its certificate.
     pub fn pem(&self) -> String {
         self.issuer.pem()
+    }
+
+    /// The same as it goes over the wire.
+    pub fn own(&self) -> CertificateDer<'static> {
+        self.issuer.der().clone()
     }
 
     /// A certificate for `names`.

@@ -305,3 +305,69 @@ async fn over_http_2_a_misdirected_request_costs_the_others_nothing() {
     })
     .await;
 }
+
+/// A client that writes down whose certificates it may choose from.
+#[derive(Debug, Default)]
+struct Listens(std::sync::Mutex<Vec<Vec<u8>>>);
+
+impl ResolvesClientCert for Listens {
+    fn resolve(&self, hints: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        *self.0.lock().unwrap() = hints.iter().map(|hint| hint.to_vec()).collect();
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_are_told_whose_certificates_to_choose_from() {
+    let [partners, staff, operator] = ["partners", "staff", "operator"].map(Authority::named);
+    let entity = |number: u8, authority: &Authority| {
+        let cert = model::serde_json::json!(authority.pem());
+        format!("- {{id: 00000000-0000-4000-8000-00000000000{number}, cert: {cert}}}\n")
+    };
+    let plugin = |number: u8, tells: bool| {
+        format!(
+            "[{{name: mtls-auth, protocols: [https], config: {{ca_certificates: ['00000000-0000-4000-8000-00000000000{number}'], send_ca_dn: {tells}}}}}]"
+        )
+    };
+    let document = format!(
+        "_format_version: '3.0'\nca_certificates:\n{}{}routes:\n- {{name: p, protocols: [https], snis: [p.test, '*.both.test'], plugins: {}}}\n- {{name: s, protocols: [https], snis: [s.test, a.both.test], plugins: {}}}\n- {{name: quiet, protocols: [https], snis: [q.test], plugins: {}}}\n",
+        entity(1, &partners),
+        entity(2, &staff),
+        plugin(1, true),
+        plugin(2, true),
+        plugin(1, false),
+    );
+    let name =
+        |authority: &Authority| webpki::anchor_from_trusted_cert(&authority.own()).unwrap().subject.to_vec();
+    let names = |authorities: &[&Authority]| authorities.iter().map(|one| name(one)).collect::<Vec<_>>();
+    with(&document, believing(Demand::Nothing, &operator), |lab| async move {
+        for version in VERSIONS {
+            for (asked, expected) in [
+                ("p.test", names(&[&partners, &operator])),
+                ("s.test", names(&[&staff, &operator])),
+                ("a.both.test", names(&[&partners, &operator, &staff])),
+                ("b.both.test", names(&[&partners, &operator])),
+                ("q.test", names(&[&operator])),
+            ] {
+                let listens = Arc::new(Listens::default());
+                let schemes = provider().signature_verification_algorithms.supported_schemes();
+                let config = ClientConfig::builder_with_provider(Arc::new(provider()))
+                    .with_protocol_versions(&[version])
+                    .unwrap()
+                    .dangerous()
+                    .with_custom_certificate_verifier(Arc::new(Credulous { schemes }))
+                    .with_client_cert_resolver(listens.clone());
+                let config = Arc::new(config);
+                drop(ask(&lab, &config, asked, asked).await.unwrap());
+                let heard = listens.0.lock().unwrap().clone();
+                let inside = |name: &Vec<u8>| expected.iter().any(|one| name.ends_with(one));
+                assert!(heard.len() == expected.len() && heard.iter().all(inside), "{asked}: {heard:?}");
+            }
+        }
+    })
+    .await;
+}
