@@ -10,6 +10,7 @@
 //! [`remember`] (keeping what they said).
 
 pub mod admin;
+pub mod aside;
 pub mod authorization;
 pub mod build;
 pub mod certificate;
@@ -33,6 +34,7 @@ pub mod jose;
 pub mod journal;
 pub mod jwks;
 pub mod ldap;
+pub mod likeness;
 pub mod limits;
 pub mod lockout;
 pub mod lru;
