@@ -12,7 +12,7 @@ use std::sync::Arc;
 use plugin::aside::Aside;
 use plugin::exchange::BodyLimit;
 use plugin::figures::{Family, Figure, Kind};
-use plugin::{Access, Build, BuildError, Flow, Phase, Phases, Plugin, Resume, Scopes};
+use plugin::{Access, Build, BuildError, Flow, Phase, Phases, Plugin, Resume, Scopes, remember};
 
 use config::Config;
 use decision::{Decision, Verdict};
@@ -40,15 +40,22 @@ pub struct Opa(Arc<Room>);
 struct Room {
     document: Document,
     source: Source,
-    /// The rule that decides, as it is told.
     path: String,
+    passed: Outcome,
+    refused: Outcome,
+    failed: Outcome,
     body_limit: BodyLimit,
     fail_open: bool,
     status_on_error: u16,
     debug_header: Option<String>,
-    passed: Arc<Figure>,
-    refused: Arc<Figure>,
-    failed: Arc<Figure>,
+}
+
+/// Something that may become of a request, and how it is told.
+struct Outcome {
+    verb: &'static str,
+    /// Where the policy does not name its rule.
+    told: Box<str>,
+    count: Arc<Figure>,
 }
 
 /// Who decides.
@@ -84,7 +91,11 @@ impl Plugin for Opa {
             }
         };
         let plugin = cx.row.id.to_string();
-        let figure = |decision| cx.services.figures.of(&DECISIONS, &[&plugin, &config.opa_path, decision]);
+        let outcome = |verb, decision| Outcome {
+            verb,
+            told: format!("{verb}: {}", config.opa_path).into(),
+            count: cx.services.figures.of(&DECISIONS, &[&plugin, &config.opa_path, decision]),
+        };
         Ok(Self(Arc::new(Room {
             document: Document::new(&config, cx)?,
             source,
@@ -94,9 +105,9 @@ impl Plugin for Opa {
             },
             fail_open: config.fail_open,
             status_on_error: u16::try_from(config.status_on_error).unwrap_or(500),
-            passed: figure("allowed"),
-            refused: figure("denied"),
-            failed: figure("failed"),
+            passed: outcome("allow", "allowed"),
+            refused: outcome("deny", "denied"),
+            failed: outcome("failed", "failed"),
             path: config.opa_path,
             debug_header: config.debug_header,
         })))
@@ -106,9 +117,19 @@ impl Plugin for Opa {
 impl Phases for Opa {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
         let room = &self.0;
-        if cx.body().is_none() && room.document.needs_body(cx) {
-            cx.limit_body(room.body_limit);
-            return Flow::ReadBody;
+        if room.document.needs_body(cx) {
+            let length = cx.body().map(|body| body.len() as u64);
+            match length {
+                None => {
+                    cx.limit_body(room.body_limit);
+                    return Flow::ReadBody;
+                }
+                // Another plugin has had it read.
+                Some(length) if length > room.body_limit.bytes => {
+                    return cx.answer(413).message(BODY_TOO_LARGE);
+                }
+                Some(_) => {}
+            }
         }
         let mut input = Vec::with_capacity(1024);
         room.document.write(cx, &mut input);
@@ -133,8 +154,8 @@ impl Room {
         })
     }
 
-    fn settle(&self, cx: &mut Access<'_>, outcome: &plugin::remember::Outcome<server::Told>) -> Flow {
-        match outcome.as_deref() {
+    fn settle(&self, cx: &mut Access<'_>, told: &remember::Outcome<server::Told>) -> Flow {
+        match told.as_deref() {
             Ok(Ok(decision)) => self.act(cx, decision),
             Ok(Err(why)) => self.give_up(cx, Undecided::NoDecision(why)),
             Err(_) => self.give_up(cx, Undecided::NoAnswer),
@@ -177,22 +198,19 @@ impl Room {
     }
 
     fn act(&self, cx: &mut Access<'_>, decision: &Decision) -> Flow {
-        let (count, verb) = match decision.verdict {
-            Verdict::Pass(_) => (&self.passed, "allow"),
-            Verdict::Refuse(_) => (&self.refused, "deny"),
+        let outcome = match decision.verdict {
+            Verdict::Pass(_) => &self.passed,
+            Verdict::Refuse(_) => &self.refused,
         };
-        count.add(1);
-        let rule = decision.rule.as_deref();
-        self.tell(
-            cx,
-            &rule.map_or_else(|| format!("{verb}: {}", self.path), |rule| format!("{verb}: {rule}")),
-        );
+        match &decision.rule {
+            Some(rule) => self.tell(cx, outcome, &format!("{}: {rule}", outcome.verb)),
+            None => self.tell(cx, outcome, &outcome.told),
+        }
         decision.act(cx)
     }
 
     fn give_up(&self, cx: &mut Access<'_>, undecided: Undecided<'_>) -> Flow {
-        self.failed.add(1);
-        self.tell(cx, &format!("failed: {}", self.path));
+        self.tell(cx, &self.failed, &self.failed.told);
         match undecided {
             Undecided::NoAnswer if self.fail_open => return Flow::Next,
             // That there is no answer, whoever has asked has told.
@@ -202,7 +220,8 @@ impl Room {
         cx.answer(self.status_on_error).message("An unexpected error occurred")
     }
 
-    fn tell(&self, cx: &mut Access<'_>, told: &str) {
+    fn tell(&self, cx: &mut Access<'_>, outcome: &Outcome, told: &str) {
+        outcome.count.add(1);
         cx.add_log_field(LOG_FIELD, told.as_bytes());
         if let Some(header) = &self.debug_header {
             cx.decorate().set(header, told.as_bytes());
