@@ -17,6 +17,8 @@ use super::config::Config;
 /// Levels of a body that is told as JSON, at most. A server and the evaluator have bounds of their own, above this.
 const DEEPEST: usize = 100;
 
+type Text<'a> = Cow<'a, [u8]>;
+
 /// Which members the document has.
 pub(super) struct Document {
     service: bool,
@@ -151,7 +153,7 @@ fn write_head(exchange: &Exchange, out: &mut Vec<u8>) {
 
 /// Arguments by name: text, `true` for one without `=`, and a list for one that is given several times.
 fn write_arguments(query: &[u8], out: &mut Vec<u8>) {
-    let mut arguments: BTreeMap<Cow<'_, [u8]>, Vec<Option<Cow<'_, [u8]>>>> = BTreeMap::new();
+    let mut arguments: BTreeMap<Text<'_>, Vec<Option<Text<'_>>>> = BTreeMap::new();
     for pair in target::query_pairs(query, usize::MAX) {
         arguments.entry(decoded(pair.name)).or_default().push(pair.value.map(decoded));
     }

@@ -66,6 +66,7 @@ enum Source {
 }
 
 /// Why nothing was decided.
+#[derive(Clone, Copy)]
 enum Undecided<'a> {
     /// There was no answer.
     NoAnswer,
