@@ -152,7 +152,7 @@ fn policies(extent: &Extent) -> Vec<Meeting> {
     all.map(meeting).into()
 }
 
-/// Each way to find out who is asking, with the bare proxy, whose clients send nothing that proves it.
+/// Each way to find out who is asking and what they may do, with the bare proxy, whose clients send nothing that matters.
 fn identity(extent: &Extent) -> Vec<Meeting> {
     use Algorithm::{Es256, Hs256, Rs256};
     let keys = [Check::Key, Check::KeyOfMany];
@@ -160,6 +160,11 @@ fn identity(extent: &Extent) -> Vec<Meeting> {
     vec![
         beside_bare("keys", keys.into_iter().map(Peer::Check), extent),
         beside_bare("tokens", tokens.into_iter().flatten().map(Peer::Check), extent),
+        beside_bare(
+            "rules",
+            [Check::Rules(1), Check::Rules(500), Check::Rego].into_iter().map(Peer::Check),
+            extent,
+        ),
     ]
 }
 

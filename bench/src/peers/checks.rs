@@ -1,4 +1,4 @@
-//! Biplane that finds out who is asking, in one way: the file that makes it, and what the clients send.
+//! Biplane that finds out who is asking, or what they may do, in one way: the file that makes it, and what the clients send.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -27,6 +27,10 @@ pub enum Check {
     Token(Algorithm),
     /// jwt, with more tokens than are remembered.
     NewToken(Algorithm),
+    /// authorization, with so many rules, the last of which lets requests pass.
+    Rules(usize),
+    /// opa, with a policy that the gateway evaluates.
+    Rego,
 }
 
 /// How a token is signed.
@@ -56,6 +60,9 @@ impl Check {
             Self::NewToken(Algorithm::Hs256) => "Biplane, jwt, HS256, each token new",
             Self::NewToken(Algorithm::Rs256) => "Biplane, jwt, RS256, each token new",
             Self::NewToken(Algorithm::Es256) => "Biplane, jwt, ES256, each token new",
+            Self::Rules(1) => "Biplane, authorization, 1 rule",
+            Self::Rules(_) => "Biplane, authorization, 500 rules",
+            Self::Rego => "Biplane, opa, a policy in the gateway",
         }
     }
 
@@ -64,7 +71,8 @@ impl Check {
         match self {
             Self::Key | Self::KeyOfMany => Some(0.4),
             Self::Token(_) => Some(0.5),
-            Self::NewToken(_) => None,
+            Self::Rules(_) => Some(1.0),
+            Self::NewToken(_) | Self::Rego => None,
         }
     }
 
@@ -77,8 +85,15 @@ impl Check {
             Self::KeyOfMany => ("key-auth", keyed(MANY_CONSUMERS), key_lines(MANY_CONSUMERS)),
             Self::Token(algorithm) => tokens(algorithm, 1)?,
             Self::NewToken(algorithm) => tokens(algorithm, TOKENS)?,
+            Self::Rules(_) => ("authorization", json!([]), tenant_lines()),
+            Self::Rego => ("opa", json!([]), tenant_lines()),
         };
-        service["plugins"] = json!([{"name": plugin}]);
+        let config = match self {
+            Self::Rules(count) => rules(count),
+            Self::Rego => json!({"opa_path": "/v1/data/bench/allow", "rego": {"policy": POLICY}}),
+            _ => json!({}),
+        };
+        service["plugins"] = json!([{"name": plugin, "config": config}]);
         let mut file = io::BufWriter::new(fs::File::create(lines_of(folder))?);
         lines.iter().try_for_each(|line| writeln!(file, "{line}"))?;
         file.flush()?;
@@ -100,6 +115,34 @@ fn keyed(count: usize) -> Value {
 fn key_lines(count: usize) -> Vec<String> {
     // A step that shares no factor with the number of consumers visits them out of order, none twice.
     (0..KEYS.min(count)).map(|index| format!("apikey: key-{:07}", index * 99_991 % count)).collect()
+}
+
+/// The same decision as that of [`rules`].
+const POLICY: &str = r#"package bench
+
+default allow := false
+
+allow if {
+    input.request.http.method == "GET"
+    input.request.http.headers["x-tenant"] == "acme"
+}
+"#;
+
+/// What the decisions look at.
+fn tenant_lines() -> Vec<String> {
+    vec!["X-Tenant: acme".to_owned()]
+}
+
+/// Rules for other paths, with all kinds of conditions, and the one that decides.
+fn rules(count: usize) -> Value {
+    let other = |number: usize| {
+        json!({"name": format!("other {number}"), "paths": [format!("/other/{number}/{{user}}/**")],
+        "methods": ["GET"], "roles": [format!("role {number}")], "when": "parameters.user == claims.sub"})
+    };
+    let decisive =
+        json!({"name": "tenant", "methods": ["GET"], "when": "request.headers['x-tenant'] == 'acme'"});
+    let rules: Vec<Value> = (1..count).map(other).chain([decisive]).collect();
+    json!({"rules": rules})
 }
 
 type Signer = Box<dyn Fn(&[u8]) -> io::Result<Vec<u8>>>;
@@ -169,6 +212,13 @@ mod tests {
         let (_, _, new) = tokens(Algorithm::Hs256, 100).unwrap();
         assert_eq!(new.iter().collect::<HashSet<_>>().len(), 100);
         assert_eq!(tokens(Algorithm::Es256, 1).unwrap().2.len(), 1);
+    }
+
+    #[test]
+    fn the_last_of_the_rules_is_the_one_that_decides() {
+        let rules = rules(500);
+        let rules = rules["rules"].as_array().unwrap();
+        assert_eq!((rules.len(), &rules[499]["name"]), (500, &json!("tenant")));
     }
 
     #[test]

@@ -298,12 +298,22 @@ impl Harness {
     /// # Panics
     /// If the head is not a valid one.
     pub fn send_bytes(&mut self, request: &str, body: &[u8]) -> Outcome {
+        let (head, text_body) = split_message(request);
+        let body = if body.is_empty() { text_body.as_bytes() } else { body };
+        let exchange = self.receive(&head, body);
+        self.run(exchange, body)
+    }
+
+    /// The same with a head of any bytes, sent as it is; none if the gateway would refuse it before any room sees it.
+    pub fn send_head(&mut self, head: &[u8], body: &[u8]) -> Option<Outcome> {
+        let exchange = self.begin(head)?;
+        Some(self.run(exchange, body))
+    }
+
+    fn run(&mut self, mut exchange: Exchange, body: &[u8]) -> Outcome {
         // Rooms may begin tasks in any phase.
         let runtime = self.runtime.handle().clone();
         let _entered = runtime.enter();
-        let (head, text_body) = split_message(request);
-        let body = if body.is_empty() { text_body.as_bytes() } else { body };
-        let mut exchange = self.receive(&head, body);
         self.each(&mut exchange, Phase::Rewrite, |room, exchange, slot| {
             room.rewrite(&mut Rewrite::new(exchange, slot));
         });
@@ -335,15 +345,6 @@ impl Harness {
     }
 
     fn receive(&self, head: &str, body: &[u8]) -> Exchange {
-        let client = Client {
-            peer: self.peer,
-            local: SocketAddr::from(([127, 0, 0, 1], 8000)),
-            ip: self.peer.ip(),
-            trusted: self.trusted,
-            scheme: if self.tls.is_some() { Scheme::Https } else { self.scheme },
-            tls: self.tls.clone(),
-            announced: None,
-        };
         let mut text = head.to_owned();
         let has = |name: &str| head.to_ascii_lowercase().contains(&format!("\n{name}:"));
         if !has("host") {
@@ -353,16 +354,32 @@ impl Harness {
             text.push_str(&format!("Content-Length: {}\r\n", body.len()));
         }
         text.push_str("\r\n");
+        self.begin(text.as_bytes()).expect("the head is a valid one")
+    }
+
+    /// The exchange of a request with this head, if it is a valid one.
+    fn begin(&self, head: &[u8]) -> Option<Exchange> {
+        let client = Client {
+            peer: self.peer,
+            local: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            ip: self.peer.ip(),
+            trusted: self.trusted,
+            scheme: if self.tls.is_some() { Scheme::Https } else { self.scheme },
+            tls: self.tls.clone(),
+            announced: None,
+        };
         let mut exchange = Exchange::new(self.worker.clone(), client);
-        let parsed = parse_request(text.as_bytes(), &Limits::default(), &mut exchange.request);
-        assert!(matches!(parsed, Parsed::Complete { .. }), "not a valid request head: {parsed:?}\n{text}");
+        let parsed = parse_request(head, &Limits::default(), &mut exchange.request);
+        if !matches!(parsed, Parsed::Complete { .. }) {
+            return None;
+        }
         exchange.begin(Instant::now());
         exchange.enter_chain(self.instances.len());
         exchange.normalized_path = exchange.request.path().to_vec();
         exchange.upstream.path = exchange.request.path().to_vec();
         exchange.upstream.query = exchange.request.query().unwrap_or_default().to_vec();
         exchange.upstream.has_query = exchange.request.query().is_some();
-        exchange
+        Some(exchange)
     }
 
     fn each(

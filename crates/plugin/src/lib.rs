@@ -10,6 +10,7 @@
 //! [`remember`] (keeping what they said).
 
 pub mod admin;
+pub mod aside;
 pub mod authorization;
 pub mod build;
 pub mod certificate;
@@ -37,6 +38,7 @@ pub mod jwks;
 pub mod keyring;
 pub mod keys;
 pub mod ldap;
+pub mod likeness;
 pub mod limits;
 pub mod lockout;
 pub mod lru;

@@ -285,17 +285,30 @@ fn write_match(exchange: &Exchange, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends fields as an object of lower-case names; a repeated field becomes an array, and the fields that carry
-/// credentials become `REDACTED`.
+/// Appends fields as [`headers_object`] does, without credentials.
 fn write_headers(headers: &Headers, out: &mut Vec<u8>) {
+    headers_object(headers, Credentials::Redacted, out);
+}
+
+/// What becomes of fields that carry credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credentials {
+    /// Their values are `REDACTED`.
+    Redacted,
+    /// They are shown, to whoever decides about the request.
+    Shown,
+}
+
+/// Appends fields as an object of lower-case names; a repeated field becomes an array.
+pub fn headers_object(headers: &Headers, credentials: Credentials, out: &mut Vec<u8>) {
     if headers.is_empty() {
         return out.extend_from_slice(b"{}");
     }
     let repeated = if headers.are_distinct() { Repeated::default() } else { Repeated::among(headers) };
     if repeated.is_none() && headers.is_plain() {
-        write_plain_headers(headers, out);
+        write_plain_headers(headers, credentials, out);
     } else {
-        write_any_headers(headers, &repeated, out);
+        write_any_headers(headers, credentials, &repeated, out);
     }
 }
 
@@ -306,7 +319,7 @@ static KEYS: LazyLock<Vec<Box<[u8]>>> = LazyLock::new(|| {
 });
 
 /// The usual case: every name stands once and nothing needs escaping.
-fn write_plain_headers(headers: &Headers, out: &mut Vec<u8>) {
+fn write_plain_headers(headers: &Headers, credentials: Credentials, out: &mut Vec<u8>) {
     let keys = &**KEYS;
     out.reserve(headers.text_bytes() + headers.len() * 8);
     out.push(b'{');
@@ -322,12 +335,12 @@ fn write_plain_headers(headers: &Headers, out: &mut Vec<u8>) {
             }
         }
         skipped = 0;
-        out.extend_from_slice(if is_credential(&field) { b"REDACTED" } else { field.value });
+        out.extend_from_slice(if credentials.hide(&field) { b"REDACTED" } else { field.value });
     }
     out.extend_from_slice(b"\"}");
 }
 
-fn write_any_headers(headers: &Headers, repeated: &Repeated, out: &mut Vec<u8>) {
+fn write_any_headers(headers: &Headers, credentials: Credentials, repeated: &Repeated, out: &mut Vec<u8>) {
     let mut opening = b"{\"";
     for (index, field) in headers.entries().enumerate() {
         let is_repeated = repeated.may_be(&field);
@@ -338,7 +351,7 @@ fn write_any_headers(headers: &Headers, repeated: &Repeated, out: &mut Vec<u8>) 
         opening = b",\"";
         write_name(&field, out);
         out.extend_from_slice(b"\":");
-        if is_credential(&field) {
+        if credentials.hide(&field) {
             out.extend_from_slice(b"\"REDACTED\"");
         } else if is_repeated {
             write_values(headers.entries().skip(index).filter(|other| same_name(other, &field)), out);
@@ -357,8 +370,10 @@ fn write_name(field: &Field<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn is_credential(field: &Field<'_>) -> bool {
-    matches!(field.known, Known::Authorization | Known::ProxyAuthorization)
+impl Credentials {
+    fn hide(self, field: &Field<'_>) -> bool {
+        self == Self::Redacted && matches!(field.known, Known::Authorization | Known::ProxyAuthorization)
+    }
 }
 
 fn write_values<'a>(fields: impl Iterator<Item = Field<'a>>, out: &mut Vec<u8>) {

@@ -28,6 +28,7 @@ pub mod mirror;
 pub mod mtls_auth;
 pub mod oauth2;
 pub mod oauth2_introspection;
+pub mod opa;
 pub mod openid_connect;
 pub mod prometheus;
 pub mod proxy_cache;
@@ -81,6 +82,7 @@ pub static ROOMS: &[&dyn Definition] = &[
     plugin::room::<acl::Acl>(),
     plugin::room::<forward_auth::ForwardAuth>(),
     plugin::room::<authorization::Authorization>(),
+    plugin::room::<opa::Opa>(),
     plugin::room::<rate_limit_status::RateLimitStatus>(),
     plugin::room::<rate_limiting_advanced::RateLimitingAdvanced>(),
     plugin::room::<rate_limiting::RateLimiting>(),

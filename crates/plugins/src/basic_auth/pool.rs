@@ -1,29 +1,23 @@
-//! Checks of slow hashes, beside the traffic: some threads, a bounded line before them, and no check twice at once.
+//! Checks of slow hashes, beside the traffic, and no check twice at once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::AHashMap;
 use plugin::Services;
+use plugin::aside::Aside;
+pub(super) use plugin::aside::Busy;
 use plugin::figures::{Family, Figure};
 use plugin::proven::{Digest, Proven};
 use tokio::sync::watch;
 
 use super::hash::Slow;
 
-/// Checks that wait at most.
-const MOST_WAITING: usize = 64;
-/// Threads at most. There are half as many as cores, so that traffic goes on.
-const MOST_THREADS: usize = 4;
-
-/// The threads, what they have to do, and what they have found out. Kept over reloads; the threads begin with the first
-/// check and end when nobody holds this any more.
+/// The threads, what is being checked, and what they have found out. Kept over reloads.
 pub(super) struct Pool {
     pub(super) proven: Proven<()>,
     under_way: Arc<Mutex<AHashMap<Digest, Pending>>>,
-    line: OnceLock<SyncSender<Check>>,
+    aside: Aside,
     checked: Arc<Figure>,
 }
 
@@ -42,10 +36,6 @@ struct Check {
     tell: watch::Sender<Option<bool>>,
 }
 
-/// Too many checks wait already, or there is no thread to be had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Busy;
-
 /// What will be found out.
 pub(super) struct Outcome(Pending);
 
@@ -60,7 +50,7 @@ impl Outcome {
 impl Pool {
     pub fn new(services: &Services) -> Self {
         let checked = services.figures.of(&CHECKED, &[]);
-        Self { proven: Proven::default(), under_way: Arc::default(), line: OnceLock::new(), checked }
+        Self { proven: Proven::default(), under_way: Arc::default(), aside: Aside::new("passwords"), checked }
     }
 
     /// The outcome of a check that is under way, `digest` standing for it.
@@ -73,47 +63,26 @@ impl Pool {
     pub fn check(&self, digest: Digest, hash: &Arc<Slow>, password: &[u8]) -> Result<Outcome, Busy> {
         let (tell, outcome) = watch::channel(None);
         let check = Check { digest, hash: hash.clone(), password: password.into(), tell };
+        let (listed, checked) = (self.under_way.clone(), self.checked.clone());
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.line.get_or_init(|| self.start()).try_send(check) {
-            Ok(()) => {
-                under_way.insert(digest, outcome.clone());
-                Ok(Outcome(outcome))
-            }
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Busy),
-        }
-    }
-
-    fn start(&self) -> SyncSender<Check> {
-        let (line, checks) = sync_channel(MOST_WAITING);
-        let checks = Arc::new(Mutex::new(checks));
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        for _ in 0..(cores / 2).clamp(1, MOST_THREADS) {
-            let (checks, under_way) = (checks.clone(), self.under_way.clone());
-            let checked = self.checked.clone();
-            let thread = thread::Builder::new().name("passwords".to_owned());
-            if let Err(error) = thread.spawn(move || work(&checks, &under_way, &checked)) {
-                tracing::error!(%error, "passwords cannot be checked, for want of a thread");
-            }
-        }
-        line
+        self.aside.send(move || carry_out(check, &listed, &checked))?;
+        under_way.insert(digest, outcome.clone());
+        Ok(Outcome(outcome))
     }
 }
 
-fn work(checks: &Mutex<Receiver<Check>>, under_way: &Mutex<AHashMap<Digest, Pending>>, checked: &Figure) {
+fn carry_out(check: Check, under_way: &Mutex<AHashMap<Digest, Pending>>, checked: &Figure) {
     let under_way = || under_way.lock().unwrap_or_else(PoisonError::into_inner);
-    loop {
-        let next = checks.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Check { digest, hash, password, tell }) = next else { return };
-        let mut listed = under_way();
-        // One receiver is in the list; without another, whoever asked has left.
-        if tell.receiver_count() <= 1 {
-            listed.remove(&digest);
-            continue;
-        }
-        drop(listed);
-        checked.add(1);
-        let right = catch_unwind(AssertUnwindSafe(|| hash.is_of(&password))).unwrap_or(false);
-        under_way().remove(&digest);
-        tell.send_replace(Some(right));
+    let Check { digest, hash, password, tell } = check;
+    let mut listed = under_way();
+    // One receiver is in the list; without another, whoever asked has left.
+    if tell.receiver_count() <= 1 {
+        listed.remove(&digest);
+        return;
     }
+    drop(listed);
+    checked.add(1);
+    let right = catch_unwind(AssertUnwindSafe(|| hash.is_of(&password))).unwrap_or(false);
+    under_way().remove(&digest);
+    tell.send_replace(Some(right));
 }

@@ -1,7 +1,6 @@
 //! What the service is told about a request, and which requests are alike.
 
-use std::net::IpAddr;
-
+use plugin::likeness::{self, Trait};
 use plugin::outbound::Call;
 use plugin::remember::{Digest, Parts};
 use plugin::{Build, BuildError, Exchange, Headers, Known, Method};
@@ -14,55 +13,33 @@ pub(super) struct Basis {
     fingerprint: Digest,
     method: Method,
     request_headers: Box<[String]>,
-    parts: Box<[Part]>,
-}
-
-/// What requests may have in common.
-enum Part {
-    Method,
-    Scheme,
-    Host,
-    Path,
-    Query,
-    Address,
-    Headers,
-    Header(String),
+    likeness: Box<[Trait]>,
 }
 
 impl Basis {
     pub(super) fn new(config: &Config, cx: &Build<'_>) -> Result<Self, BuildError> {
-        let parts = config.cache.by.iter().map(|name| part(name)).collect::<Result<_, _>>()?;
+        let mut likeness = Vec::new();
+        for name in &config.cache.by {
+            if name == "headers" {
+                likeness
+                    .extend(config.request_headers.iter().map(|name| Trait::Header(name.as_str().into())));
+            } else {
+                likeness.push(Trait::named(name).ok_or_else(|| unknown(name))?);
+            }
+        }
         Ok(Self {
             fingerprint: Digest::of([cx.row.config.to_string().as_bytes()]),
             method: Method::from_bytes(config.method.as_bytes()).unwrap_or_default(),
             request_headers: config.request_headers.clone().into(),
-            parts,
+            likeness: likeness.into(),
         })
     }
 
     /// The same for requests for which one decision is enough.
     pub(super) fn key(&self, exchange: &Exchange) -> Digest {
-        let (mut key, request) = (Parts::default(), &exchange.request);
+        let mut key = Parts::default();
         key.add(self.fingerprint.as_ref());
-        for part in &self.parts {
-            match part {
-                Part::Method => key.add(request.method.as_str().as_bytes()),
-                Part::Scheme => key.add(exchange.scheme.as_str().as_bytes()),
-                Part::Host => key.add(host(exchange)),
-                Part::Path => key.add(request.path()),
-                Part::Query => {
-                    // `/a` and `/a?` are not the same.
-                    key.add(if request.query().is_some() { b"?" } else { b"" });
-                    key.add(request.query().unwrap_or_default());
-                }
-                Part::Address => match exchange.client.ip {
-                    IpAddr::V4(address) => key.add(&address.octets()),
-                    IpAddr::V6(address) => key.add(&address.octets()),
-                },
-                Part::Headers => self.request_headers.iter().for_each(|name| add(&mut key, exchange, name)),
-                Part::Header(name) => add(&mut key, exchange, name),
-            }
-        }
+        self.likeness.iter().for_each(|one| one.add(&mut key, exchange));
         key.digest()
     }
 
@@ -77,7 +54,7 @@ impl Basis {
         }
         headers.set("X-Forwarded-Method", request.method.as_str().as_bytes());
         headers.set_known(Known::XForwardedProto, exchange.scheme.as_str().as_bytes());
-        headers.set_known(Known::XForwardedHost, host(exchange));
+        headers.set_known(Known::XForwardedHost, likeness::host(exchange));
         let mut uri = request.path().to_vec();
         if let Some(query) = request.query() {
             uri.push(b'?');
@@ -89,39 +66,6 @@ impl Basis {
     }
 }
 
-fn part(name: &str) -> Result<Part, BuildError> {
-    Ok(match name {
-        "method" => Part::Method,
-        "scheme" => Part::Scheme,
-        "host" => Part::Host,
-        "path" => Part::Path,
-        "query" => Part::Query,
-        "ip" => Part::Address,
-        "headers" => Part::Headers,
-        _ => match name.strip_prefix("header:") {
-            Some(header) if Headers::new().set(header, b"1") => Part::Header(header.to_owned()),
-            _ => {
-                let message = format!(
-                    "'{name}' is none of method, scheme, host, path, query, ip, headers and header:NAME"
-                );
-                return Err(BuildError::new("config.cache.by", message));
-            }
-        },
-    })
-}
-
-/// Adds all values of a field and how many there are.
-fn add(key: &mut Parts, exchange: &Exchange, name: &str) {
-    let mut count = 0_u64;
-    for value in exchange.request.headers.all(name) {
-        key.add(value);
-        count += 1;
-    }
-    key.add(&count.to_le_bytes());
-}
-
-/// The host that the client asked for, or that a trusted proxy says it asked for.
-fn host(exchange: &Exchange) -> &[u8] {
-    let announced = exchange.request.headers.known(Known::XForwardedHost).filter(|_| exchange.client.trusted);
-    announced.or_else(|| exchange.request.host()).unwrap_or_default()
+fn unknown(name: &str) -> BuildError {
+    BuildError::new("config.cache.by", format!("'{name}' is none of headers, {}", likeness::NAMES))
 }
