@@ -44,8 +44,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         trials.push(trial(&settings, "chaos", Path::new("chaos").join(name), Settings::run_chaos));
     }
     trials.push(trial(&settings, "grpc", settings.root.join("grpc/calls.py"), Settings::run_grpc));
-    let provider = settings.root.join("openid/provider.mjs");
-    trials.push(trial(&settings, "openid", provider, Settings::run_openid));
+    for program in ["openid/provider.mjs", "openid/login.mjs"] {
+        trials.push(trial(&settings, "openid", settings.root.join(program), Settings::run_openid));
+    }
     Ok(libtest_mimic::run(&arguments, trials).exit_code())
 }
 
