@@ -109,7 +109,7 @@ impl TokenEndpoint {
     /// Tokens for a code, which is good for one attempt.
     pub(super) async fn redeem(&self, form: Pairs, now_ms: u64) -> Result<TokenSet, Refusal> {
         let question = self.question(form, None, now_ms).await?;
-        tokens_of(self.memory.alone(question.ask(|_| Duration::ZERO)).await)
+        tokens_of(&self.memory.alone(question.ask(|_| Duration::ZERO)).await)
     }
 
     /// Newer tokens for a refresh token. However many requests come with it, it is used once: a provider that gives out a
@@ -118,7 +118,7 @@ impl TokenEndpoint {
         let form = pairs([("grant_type", "refresh_token"), ("refresh_token", token)]);
         let key = Digest::of([self.owner.as_bytes(), b"refresh", token.as_bytes()]);
         let question = self.question(form, None, now_ms).await?;
-        tokens_of(self.memory.fetch(key, question.ask(|_| AFTER_REFRESH)).await)
+        tokens_of(&self.memory.fetch(key, question.ask(|_| AFTER_REFRESH)).await)
     }
 
     /// Tokens for credentials of a caller, which are the same for as long as they are good. `key` stands for the
@@ -141,7 +141,7 @@ impl TokenEndpoint {
             Duration::from_secs(tokens.ends_s.map_or(0, |ends_s| ends_s.saturating_sub(now_s)))
         };
         let key = Digest::of([self.owner.as_bytes()].into_iter().chain(key.iter().copied()));
-        tokens_of(self.memory.fetch(key, question.ask(good_for)).await)
+        tokens_of(&self.memory.fetch(key, question.ask(good_for)).await)
     }
 
     async fn question(
@@ -208,7 +208,7 @@ impl Revocation {
     }
 }
 
-fn tokens_of(outcome: plugin::remember::Outcome<Answered>) -> Result<TokenSet, Refusal> {
+fn tokens_of(outcome: &plugin::remember::Outcome<Answered>) -> Result<TokenSet, Refusal> {
     match outcome.as_deref() {
         Ok(Answered::Tokens(tokens)) => Ok(TokenSet::clone(tokens)),
         Ok(Answered::Refused) => Err(Refusal::Invalid("the provider gives no tokens")),
