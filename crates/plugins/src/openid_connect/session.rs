@@ -158,7 +158,7 @@ impl PeopleSessions {
                 sessions.tell(opened, &self.response_properties, now_s, cx.headers());
             }
             Err(error) => {
-                tracing::warn!(error, "a session is not kept, so that its holder has to log in again")
+                tracing::warn!(error, "a session is not kept, so that its holder has to log in again");
             }
         }
     }

@@ -188,7 +188,7 @@ fn append(text: &mut String, bytes: &[u8]) {
     for &byte in bytes {
         match byte {
             b'\\' | b'#' | b'"' | b'<' | b'>' | b' ' | 0..=31 | 127..=255 => {
-                text.push_str(&format!("%{byte:02X}"))
+                text.push_str(&format!("%{byte:02X}"));
             }
             _ => text.push(char::from(byte)),
         }

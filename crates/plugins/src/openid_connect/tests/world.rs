@@ -120,14 +120,11 @@ impl World {
     }
 
     pub(super) fn give_with(&self, nonce: Option<&str>, others: Value, more: Value) {
-        let mut own =
+        let own =
             json!({"iss": self.provider.url(""), "aud": "gateway", "nonce": nonce, "email": "a@b.test"});
-        own.as_object_mut().unwrap().extend(others.as_object().unwrap().clone());
-        let mut answer = json!({"access_token": "opaque", "token_type": "Bearer", "expires_in": 100, "id_token": token(own)});
-        for (name, value) in more.as_object().unwrap() {
-            answer[name] = value.clone();
-        }
-        self.play.lock().unwrap().token = Some((200, answer));
+        let id_token = token(joined(own, others));
+        let answer = json!({"access_token": "opaque", "token_type": "Bearer", "expires_in": 100, "id_token": id_token});
+        self.play.lock().unwrap().token = Some((200, joined(answer, more)));
     }
 
     /// Logs in, and returns what came of it.
@@ -144,6 +141,14 @@ impl World {
     pub(super) fn asked(&self, path: &str) -> Vec<Received> {
         self.provider.seen().into_iter().filter(|asked| asked.target == path).collect()
     }
+}
+
+/// Members of `one`, those of `other` in place of its own.
+fn joined(mut one: Value, other: Value) -> Value {
+    if let (Value::Object(one), Value::Object(other)) = (&mut one, other) {
+        one.extend(other);
+    }
+    one
 }
 
 /// What a browser sends after an answer.
