@@ -1,5 +1,5 @@
 // A certified OpenID Connect provider (the package oidc-provider), and a client that gets tokens there and brings them to the
-// gateway. Says "port N" on the standard output, reads the gateway's address from the standard input, then says what went wrong
+// gateway. Says "port N" on the standard output, reads the gateway's addresses from the standard input, then says what went wrong
 // and "N failed". The folder with the package is the first argument.
 
 import { createServer } from 'node:http';
@@ -136,7 +136,7 @@ const check = async (gateway) => {
 
 createInterface({ input: process.stdin }).once('line', async (gateway) => {
   try {
-    await check(gateway.trim());
+    await check(gateway.trim().split(' ')[0]);
   } catch (error) {
     failed += 1;
     process.stdout.write(`${error.stack}\n`);

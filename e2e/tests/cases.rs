@@ -51,8 +51,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
     let service = settings.root.join("identity/service.mjs");
     trials.push(trial(&settings, "identity", service, Settings::run_identity));
-    let provider = settings.root.join("openid/provider.mjs");
-    trials.push(trial(&settings, "openid", provider, Settings::run_openid));
+    for program in ["openid/provider.mjs", "openid/login.mjs"] {
+        trials.push(trial(&settings, "openid", settings.root.join(program), Settings::run_openid));
+    }
     Ok(libtest_mimic::run(&arguments, trials).exit_code())
 }
 

@@ -35,6 +35,10 @@ pub struct Settings {
     pub secure: bool,
 }
 
+/// Which cookies of a value a request has: a bit for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Present(u16);
+
 /// A cookie ready to be read and written.
 pub struct Cookie {
     names: Vec<String>,
@@ -98,17 +102,45 @@ impl Cookie {
         }
     }
 
+    /// Which cookies of the value a request has, for who writes or withdraws it later.
+    #[must_use]
+    pub fn present(&self, request: &Headers) -> Present {
+        let found = self.names.iter().enumerate().filter(|(_, name)| find(request, name).is_some());
+        Present(found.fold(0, |bits, (index, _)| bits | 1 << index))
+    }
+
+    /// Takes the value out of a request, so that nobody behind the gateway gets to know it. Other cookies stay.
+    pub fn hide(&self, request: &mut Headers) {
+        if self.present(request) == Present::default() {
+            return;
+        }
+        let lines: Vec<Vec<u8>> = request
+            .known_all(Known::Cookie)
+            .map(|line| self.without(line))
+            .filter(|line| !line.is_empty())
+            .collect();
+        request.remove_known(Known::Cookie);
+        for line in lines {
+            request.append("Cookie", &line);
+        }
+    }
+
+    /// The pairs of a line that are not of the value.
+    fn without(&self, line: &[u8]) -> Vec<u8> {
+        let is_other = |pair: &&[u8]| {
+            let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default().trim_ascii();
+            !self.names.iter().any(|own| own.as_bytes() == name)
+        };
+        let pairs: Vec<&[u8]> =
+            line.split(|&byte| byte == b';').filter(is_other).map(<[u8]>::trim_ascii).collect();
+        pairs.join(&b"; "[..])
+    }
+
     /// Writes a value of visible characters without quotes, commas, semicolons and backslashes; the browser forgets it
     /// after `max_age` seconds, or when it is closed. Cookies that the request has beyond it are withdrawn. False, and
     /// nothing is written, if the value is too long.
     #[must_use]
-    pub fn write(
-        &self,
-        request: &Headers,
-        value: &str,
-        max_age: Option<u64>,
-        response: &mut Headers,
-    ) -> bool {
+    pub fn write(&self, present: Present, value: &str, max_age: Option<u64>, response: &mut Headers) -> bool {
         let marked = format!("0{value}");
         let count = marked.len().div_ceil(self.share);
         if count > MOST_COOKIES {
@@ -121,18 +153,20 @@ impl Cookie {
             let line = format!("{name}={part}{}{age}", self.attributes);
             response.append("Set-Cookie", line.as_bytes());
         }
-        self.withdraw_from(count, request, response);
+        self.withdraw_from(count, present, response);
         true
     }
 
     /// Makes the browser forget all that the request has of the value.
-    pub fn withdraw(&self, request: &Headers, response: &mut Headers) {
-        self.withdraw_from(0, request, response);
+    pub fn withdraw(&self, present: Present, response: &mut Headers) {
+        self.withdraw_from(0, present, response);
     }
 
-    fn withdraw_from(&self, first: usize, request: &Headers, response: &mut Headers) {
-        for name in self.names[first..].iter().filter(|name| find(request, name).is_some()) {
-            response.append("Set-Cookie", format!("{name}={}{FORGET}", self.attributes).as_bytes());
+    fn withdraw_from(&self, first: usize, present: Present, response: &mut Headers) {
+        for (index, name) in self.names.iter().enumerate().skip(first) {
+            if present.0 & 1 << index != 0 {
+                response.append("Set-Cookie", format!("{name}={}{FORGET}", self.attributes).as_bytes());
+            }
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::build::{Build, BuildError};
 use crate::exchange::Exchange;
 use crate::views::HeaderFilter;
 
-use cookie::Cookie;
+use cookie::{Cookie, Present};
 pub use sealed::{Sealer, random};
 use session::Session;
 pub use session::{Property, Timeouts};
@@ -112,6 +112,8 @@ pub struct Opened {
     change: Change,
     /// The session behind the second cookie, if that is how this one came about.
     remembered: Option<Session>,
+    /// What the request has of the two cookies.
+    present: [Present; 2],
 }
 
 /// What has to be written of a session.
@@ -154,11 +156,12 @@ impl Sessions {
     pub fn open(&self, exchange: &Exchange) -> Option<Opened> {
         let now = exchange.record.started_ms / 1000;
         if let Some(session) = self.read(&self.first, exchange, now) {
-            return Some(self.refreshed(session, now));
+            return Some(self.refreshed(session, exchange, now));
         }
         let remembered = self.read(self.remember.as_ref()?, exchange, now)?;
         let session = Session::new(now, &remembered.subject, remembered.data.clone())?;
-        Some(Opened { session, change: Change::New, remembered: Some(remembered) })
+        let present = self.present(exchange);
+        Some(Opened { session, change: Change::New, remembered: Some(remembered), present })
     }
 
     /// A session that begins with this request, with an id that nobody knows. None if there are no random numbers.
@@ -171,7 +174,23 @@ impl Sessions {
         } else {
             Session::new(now, subject, data)?
         };
-        Some(Opened { session, change: Change::New, remembered: None })
+        Some(Opened { session, change: Change::New, remembered: None, present: self.present(exchange) })
+    }
+
+    /// The session with other data, and with another id, so that what is known of the old one is of no use. None if there
+    /// are no random numbers.
+    #[must_use]
+    pub fn replace(&self, opened: Opened, exchange: &Exchange, data: Vec<u8>) -> Option<Opened> {
+        let now = exchange.record.started_ms / 1000;
+        let before = opened.session;
+        let session = Session { data, ..before.renewed(before.created, now)? };
+        let change = if opened.change == Change::New { Change::New } else { Change::Renewed(before.id) };
+        Some(Opened { session, change, ..opened })
+    }
+
+    /// Takes the cookies of sessions out of the request, so that the upstream does not get to know them.
+    pub fn hide(&self, request: &mut Headers) {
+        self.keepings().for_each(|keeping| keeping.cookie.hide(request));
     }
 
     /// Keeps the session and writes its cookies, as far as something has changed.
@@ -189,7 +208,8 @@ impl Sessions {
             (Change::Renewed(old), Some(store)) => store.shorten(&old, now.saturating_add(self.stale_ttl)),
             _ => {}
         }
-        self.write(&self.first, &opened.session, cx, now)?;
+        let [first, second] = opened.present;
+        self.write(&self.first, first, &opened.session, cx, now)?;
         let Some(remember) = self.remember.as_ref().filter(|_| opened.change == Change::New) else {
             return Ok(());
         };
@@ -199,11 +219,11 @@ impl Sessions {
                 if let Some(store) = &self.store {
                     store.shorten(&before.id, now.saturating_add(self.stale_ttl));
                 }
-                self.write(remember, &again, cx, now)
+                self.write(remember, second, &again, cx, now)
             }
             None => {
-                let first = opened.session.renewed(now, now).ok_or(NO_RANDOM)?;
-                self.write(remember, &first, cx, now)
+                let anew = opened.session.renewed(now, now).ok_or(NO_RANDOM)?;
+                self.write(remember, second, &anew, cx, now)
             }
         }
     }
@@ -211,9 +231,8 @@ impl Sessions {
     /// Ends the session: what is in memory is forgotten, and the browser forgets its cookies.
     pub fn end(&self, opened: &Opened, exchange: &Exchange, response: &mut Headers) {
         self.discard(opened, exchange);
-        let request = &exchange.request.headers;
-        for keeping in [Some(&self.first), self.remember.as_ref()].into_iter().flatten() {
-            keeping.cookie.withdraw(request, response);
+        for (keeping, present) in self.keepings().zip(opened.present) {
+            keeping.cookie.withdraw(present, response);
         }
     }
 
@@ -242,7 +261,7 @@ impl Sessions {
     }
 
     /// The session is used: its clocks go back where that is due.
-    fn refreshed(&self, mut session: Session, now: u64) -> Opened {
+    fn refreshed(&self, mut session: Session, exchange: &Exchange, now: u64) -> Opened {
         let timeouts = &self.first.timeouts;
         let mut change = Change::Nothing;
         if timeouts.want_renewal(&session, now) {
@@ -254,7 +273,16 @@ impl Sessions {
             session.touched = now;
             change = Change::Used;
         }
-        Opened { session, change, remembered: None }
+        Opened { session, change, remembered: None, present: self.present(exchange) }
+    }
+
+    fn keepings(&self) -> impl Iterator<Item = &Keeping> {
+        [Some(&self.first), self.remember.as_ref()].into_iter().flatten()
+    }
+
+    fn present(&self, exchange: &Exchange) -> [Present; 2] {
+        let of = |keeping: &Keeping| keeping.cookie.present(&exchange.request.headers);
+        [of(&self.first), self.remember.as_ref().map_or_else(Present::default, of)]
     }
 
     fn read(&self, keeping: &Keeping, exchange: &Exchange, now: u64) -> Option<Session> {
@@ -272,6 +300,7 @@ impl Sessions {
     fn write(
         &self,
         keeping: &Keeping,
+        present: Present,
         session: &Session,
         cx: &mut HeaderFilter<'_>,
         now: u64,
@@ -281,8 +310,7 @@ impl Sessions {
         let text = self.sealer.seal(&self.context(keeping, cx), sealed).ok_or(NO_RANDOM)?;
         let left = keeping.timeouts.left(session, now);
         let age = left.filter(|_| keeping.persistent);
-        let (request, response) = cx.request_and_response();
-        if !keeping.cookie.write(request, &text, age, response) {
+        if !keeping.cookie.write(present, &text, age, cx.headers()) {
             return Err("the session is too large for cookies");
         }
         if let Some(store) = &self.store {

@@ -2,7 +2,7 @@
 
 use wire::Headers;
 
-use super::cookie::{Cookie, Settings};
+use super::cookie::{Cookie, Present, Settings};
 use super::sealed::Sealer;
 use super::session::Session;
 use super::store::{Kept, Store};
@@ -70,7 +70,7 @@ fn a_value_comes_back_however_many_cookies_it_takes() {
     for (length, cookies) in [(0, 1), (1, 1), (3900, 1), (5000, 2), (35_000, 9)] {
         let value: String = "abcdefghij".chars().cycle().take(length).collect();
         let mut response = Headers::new();
-        assert!(cookie.write(&Headers::new(), &value, None, &mut response));
+        assert!(cookie.write(Present::default(), &value, None, &mut response));
         let lines = written(&response);
         assert_eq!(lines.len(), cookies, "{length}");
         assert!(
@@ -83,8 +83,20 @@ fn a_value_comes_back_however_many_cookies_it_takes() {
         assert_eq!(cookie.read(&request).as_deref(), Some(value.as_bytes()), "{length}");
     }
     let mut response = Headers::new();
-    assert!(!cookie.write(&Headers::new(), &"x".repeat(37_000), None, &mut response));
+    assert!(!cookie.write(Present::default(), &"x".repeat(37_000), None, &mut response));
     assert!(written(&response).is_empty(), "nothing of a value that is too long is written");
+}
+
+#[test]
+fn what_is_hidden_leaves_other_cookies_as_they_are() {
+    let cookie = Cookie::new(&settings()).unwrap();
+    let mut headers = request("a=1; session=2x; b=\"2 3\"; session2=y");
+    headers.append("Cookie", b"session3=z");
+    headers.append("Cookie", b"sessions=own;c=4");
+    cookie.hide(&mut headers);
+    let lines: Vec<_> =
+        headers.all("Cookie").map(|line| String::from_utf8_lossy(line).into_owned()).collect();
+    assert_eq!(lines, ["a=1; b=\"2 3\"", "sessions=own; c=4"]);
 }
 
 #[test]
@@ -110,7 +122,12 @@ fn a_part_that_is_missing_makes_the_value_none() {
 fn cookies_that_are_not_needed_any_more_are_withdrawn() {
     let cookie = Cookie::new(&settings()).unwrap();
     let mut response = Headers::new();
-    assert!(cookie.write(&request("session=3a; session2=b; session3=c"), "short", Some(60), &mut response));
+    assert!(cookie.write(
+        cookie.present(&request("session=3a; session2=b; session3=c")),
+        "short",
+        Some(60),
+        &mut response
+    ));
     let lines = written(&response);
     assert_eq!(lines[0], "session=1short; Path=/; SameSite=Strict; Secure; HttpOnly; Max-Age=60");
     let forgotten = |name: &str| {
@@ -120,7 +137,7 @@ fn cookies_that_are_not_needed_any_more_are_withdrawn() {
     };
     assert_eq!(lines[1..], [forgotten("session2"), forgotten("session3")]);
     let mut response = Headers::new();
-    cookie.withdraw(&request("session=1a; other=b"), &mut response);
+    cookie.withdraw(cookie.present(&request("session=1a; other=b")), &mut response);
     assert_eq!(written(&response), [forgotten("session")]);
 }
 

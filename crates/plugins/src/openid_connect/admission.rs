@@ -1,7 +1,10 @@
 //! From what a token says to who the caller is, and what is told of that.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use plugin::claims::WantedClaims;
 use plugin::consumers::Consumers;
 use plugin::identity::{Caller, Credential};
@@ -21,10 +24,8 @@ pub(super) struct Rules {
     consumer: Option<ConsumerRule>,
     credential: Vec<String>,
     groups: Option<Vec<String>>,
-    upstream: Vec<ClaimHeader>,
-    downstream: Vec<ClaimHeader>,
-    upstream_token: Option<TokenHeader>,
-    downstream_token: Option<TokenHeader>,
+    upstream: Telling,
+    downstream: Telling,
     wanted: Arc<WantedClaims>,
 }
 
@@ -34,10 +35,37 @@ struct ConsumerRule {
     optional: bool,
 }
 
-/// A header with a token.
-struct TokenHeader {
+/// What is told one way.
+struct Telling {
+    claims: Vec<ClaimHeader>,
+    evidence: Vec<EvidenceHeader>,
+}
+
+/// A header with a part of the evidence.
+struct EvidenceHeader {
     name: String,
     with_scheme: bool,
+    part: Part,
+}
+
+/// A part of the evidence.
+#[derive(Clone, Copy)]
+enum Part {
+    Access,
+    Id,
+    Refresh,
+    UserInfo,
+    Introspection,
+}
+
+/// What somebody is known by.
+#[derive(Default)]
+pub(super) struct Evidence<'a> {
+    pub(super) access: &'a [u8],
+    pub(super) id: Option<&'a str>,
+    pub(super) refresh: Option<&'a str>,
+    pub(super) user_info: Option<&'a Claims>,
+    pub(super) introspection: Option<&'a Claims>,
 }
 
 /// Who the caller is, with all that is told of it.
@@ -59,26 +87,19 @@ impl Rules {
             consumer: ConsumerRule::new(config, cx)?,
             credential: rules.credential_claim.clone(),
             groups: rules.authenticated_groups_claim.clone().filter(|path| !path.is_empty()),
-            upstream: headers(
-                "upstream",
-                &rules.upstream_headers,
-                &rules.upstream_headers_claims,
-                &rules.upstream_headers_names,
-            )?,
-            downstream: headers(
-                "downstream",
-                &rules.downstream_headers,
-                &rules.downstream_headers_claims,
-                &rules.downstream_headers_names,
-            )?,
-            upstream_token: TokenHeader::new(Some(&rules.upstream_access_token_header)),
-            downstream_token: TokenHeader::new(rules.downstream_access_token_header.as_deref()),
+            upstream: Telling::upstream(rules)?,
+            downstream: Telling::downstream(rules)?,
             wanted: cx.wanted_claims()?,
         })
     }
 
     /// Who the caller is, if it may pass. `issuer` tells callers of several providers apart.
-    pub(super) fn admit(&self, claims: &Claims, token: &[u8], issuer: &str) -> Result<Admission, Refusal> {
+    pub(super) fn admit(
+        &self,
+        claims: &Claims,
+        evidence: &Evidence<'_>,
+        issuer: &str,
+    ) -> Result<Admission, Refusal> {
         if let Some(domains) = &self.domains {
             let domain = claims.get("hd").and_then(|domain| domain.as_str());
             if !domain.is_some_and(|domain| domains.iter().any(|listed| listed == domain)) {
@@ -102,15 +123,21 @@ impl Rules {
             caller: Caller::authenticated(consumer, credential),
             groups: groups.map(|groups| groups.into_iter().map(Box::from).collect()),
             claims: self.wanted.read(&json),
-            upstream: told(&self.upstream, self.upstream_token.as_ref(), claims, token),
-            downstream: told(&self.downstream, self.downstream_token.as_ref(), claims, token),
+            upstream: self.upstream.of(claims, evidence),
+            downstream: self.downstream.of(claims, evidence),
         })
     }
 
     /// Takes out of the request what only this room may say.
     pub(super) fn clear(&self, cx: &mut Access<'_>) {
-        for header in &self.upstream {
+        for header in &self.upstream.claims {
             cx.headers().remove(&header.header);
+        }
+        for header in &self.upstream.evidence {
+            // What the caller proves itself with is for `hide_credentials`.
+            if !header.name.eq_ignore_ascii_case("authorization") {
+                cx.headers().remove(&header.name);
+            }
         }
     }
 }
@@ -156,14 +183,78 @@ impl ConsumerRule {
     }
 }
 
-impl TokenHeader {
-    /// `name` or `name:bearer`; none for nothing.
-    fn new(setting: Option<&str>) -> Option<Self> {
-        let setting = setting.filter(|setting| !setting.is_empty())?;
+impl Telling {
+    fn upstream(rules: &config::Claims) -> Result<Self, BuildError> {
+        let (claims, names) = (&rules.upstream_headers_claims, &rules.upstream_headers_names);
+        Ok(Self {
+            claims: headers("upstream", &rules.upstream_headers, claims, names)?,
+            evidence: evidence_headers([
+                (Part::Access, Some(&rules.upstream_access_token_header)),
+                (Part::Id, rules.upstream_id_token_header.as_ref()),
+                (Part::Refresh, rules.upstream_refresh_token_header.as_ref()),
+                (Part::UserInfo, rules.upstream_user_info_header.as_ref()),
+                (Part::Introspection, rules.upstream_introspection_header.as_ref()),
+            ]),
+        })
+    }
+
+    fn downstream(rules: &config::Claims) -> Result<Self, BuildError> {
+        let (claims, names) = (&rules.downstream_headers_claims, &rules.downstream_headers_names);
+        Ok(Self {
+            claims: headers("downstream", &rules.downstream_headers, claims, names)?,
+            evidence: evidence_headers([
+                (Part::Access, rules.downstream_access_token_header.as_ref()),
+                (Part::Id, rules.downstream_id_token_header.as_ref()),
+                (Part::Refresh, rules.downstream_refresh_token_header.as_ref()),
+                (Part::UserInfo, rules.downstream_user_info_header.as_ref()),
+                (Part::Introspection, rules.downstream_introspection_header.as_ref()),
+            ]),
+        })
+    }
+
+    /// What is told. A value that cannot stand in a header is left out.
+    fn of(&self, claims: &Claims, evidence: &Evidence<'_>) -> Headers {
+        let mut told = Headers::new();
+        for header in &self.claims {
+            if let Some(value) = claims::at(claims, &header.path).and_then(claims::text) {
+                told.set(&header.header, value.as_bytes());
+            }
+        }
+        for header in &self.evidence {
+            if let Some(value) = header.part.of(evidence) {
+                let scheme: &[u8] = if header.with_scheme { b"Bearer " } else { b"" };
+                told.set(&header.name, &[scheme, &value].concat());
+            }
+        }
+        told
+    }
+}
+
+impl Part {
+    fn of<'a>(self, evidence: &Evidence<'a>) -> Option<Cow<'a, [u8]>> {
+        let encoded = |claims: &Claims| {
+            let json = serde_json::to_vec(claims).unwrap_or_default();
+            Cow::Owned(BASE64_STANDARD.encode(json).into_bytes())
+        };
+        match self {
+            Self::Access => Some(Cow::Borrowed(evidence.access)).filter(|token| !token.is_empty()),
+            Self::Id => evidence.id.map(|token| Cow::Borrowed(token.as_bytes())),
+            Self::Refresh => evidence.refresh.map(|token| Cow::Borrowed(token.as_bytes())),
+            Self::UserInfo => evidence.user_info.map(encoded),
+            Self::Introspection => evidence.introspection.map(encoded),
+        }
+    }
+}
+
+/// Each setting is `name` or `name:bearer`; none for nothing.
+fn evidence_headers<const COUNT: usize>(settings: [(Part, Option<&String>); COUNT]) -> Vec<EvidenceHeader> {
+    let given = settings.into_iter().filter_map(|(part, setting)| Some((part, setting?.as_str())));
+    let header = |(part, setting): (Part, &str)| {
         let (name, with_scheme) =
             setting.strip_suffix(":bearer").map_or((setting, false), |name| (name, true));
-        Some(Self { name: name.to_owned(), with_scheme })
-    }
+        EvidenceHeader { name: name.to_owned(), with_scheme, part }
+    };
+    given.filter(|(_, setting)| !setting.is_empty()).map(header).collect()
 }
 
 fn requirements(rules: &config::Claims) -> Vec<Requirement> {
@@ -204,24 +295,4 @@ fn headers(
     let pairs = claims.iter().zip(names);
     let pairs = pairs.map(|(claim, name)| ClaimHeader { header: name.clone(), path: vec![claim.clone()] });
     Ok(records.iter().flatten().cloned().chain(pairs).collect())
-}
-
-/// What is told. A value that cannot stand in a header is left out.
-fn told(
-    headers: &[ClaimHeader],
-    token_header: Option<&TokenHeader>,
-    claims: &Claims,
-    token: &[u8],
-) -> Headers {
-    let mut told = Headers::new();
-    for header in headers {
-        if let Some(value) = claims::at(claims, &header.path).and_then(claims::text) {
-            told.set(&header.header, value.as_bytes());
-        }
-    }
-    if let Some(header) = token_header {
-        let scheme: &[u8] = if header.with_scheme { b"Bearer " } else { b"" };
-        told.set(&header.name, &[scheme, token].concat());
-    }
-    told
 }

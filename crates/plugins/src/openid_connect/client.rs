@@ -7,7 +7,7 @@ use plugin::jose::{Algorithm, Signer};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::config;
+use super::config::Config;
 use super::http::{Address, Pairs, encode};
 
 /// Seconds that an assertion is good for.
@@ -31,22 +31,22 @@ enum Method {
 
 impl SignIn {
     /// `method` is what the configuration wants at one endpoint, in place of `client_auth`.
-    pub(super) fn new(config: &config::Introspection, method: Option<&str>) -> Result<Self, BuildError> {
-        let first = |list: &Option<Vec<String>>| list.as_ref().and_then(|list| list.first()).cloned();
-        let id = first(&config.client_id).ok_or_else(|| {
-            BuildError::new("config.client_id", "is needed to ask the provider about tokens")
+    pub(super) fn new(config: &Config, method: Option<&str>) -> Result<Self, BuildError> {
+        let asking = &config.introspection;
+        let id = id(config).ok_or_else(|| {
+            BuildError::new("config.client_id", "is needed to ask the provider about tokens and for them")
         })?;
-        let usual = first(&config.client_auth);
+        let usual = first(&asking.client_auth);
         let method = method.or(usual.as_deref()).unwrap_or("client_secret_basic");
         let secret = || {
-            first(&config.client_secret)
+            first(&asking.client_secret)
                 .ok_or_else(|| BuildError::new("config.client_secret", format!("is needed for '{method}'")))
         };
         let method = match method {
             "client_secret_basic" => Method::Basic(basic(&id, &secret()?)),
             "client_secret_post" => Method::Post(secret()?),
             "client_secret_jwt" => {
-                let name = first(&config.client_alg);
+                let name = first(&asking.client_alg);
                 let algorithm = Algorithm::named(name.as_deref().unwrap_or("HS256"));
                 let signer =
                     algorithm.and_then(|algorithm| Signer::with_secret(algorithm, secret().ok()?.as_bytes()));
@@ -55,6 +55,7 @@ impl SignIn {
                     signer.ok_or_else(|| BuildError::new("config.client_alg", message))?,
                 ))
             }
+            "private_key_jwt" => Method::Assertion(Box::new(signer(config)?)),
             "none" => Method::Nothing,
             other => {
                 let message = format!("'{other}' cannot be honoured in this version");
@@ -62,6 +63,15 @@ impl SignIn {
             }
         };
         Ok(Self { id, method })
+    }
+
+    /// A caller that brings an id and a secret of its own; `method` as in [`SignIn::new`].
+    pub(super) fn of_caller(id: &str, secret: &str, method: &str) -> Self {
+        let method = match method {
+            "client_secret_post" => Method::Post(secret.to_owned()),
+            _ => Method::Basic(basic(id, secret)),
+        };
+        Self { id: id.to_owned(), method }
     }
 
     /// Adds the credentials to what is sent to `endpoint`.
@@ -98,6 +108,30 @@ impl SignIn {
             _ => Map::new(),
         }
     }
+}
+
+/// The first of several; the others belong to clients that are not used.
+pub(super) fn first(list: &Option<Vec<String>>) -> Option<String> {
+    list.as_ref()?.first().cloned()
+}
+
+/// The gateway's name at the provider.
+pub(super) fn id(config: &Config) -> Option<String> {
+    first(&config.introspection.client_id)
+}
+
+/// Signs with the key of the configuration (RFC 7523).
+fn signer(config: &Config) -> Result<Signer, BuildError> {
+    let key = config.grants.client_jwk.as_ref().and_then(|keys| keys.first());
+    let key = key.ok_or_else(|| BuildError::new("config.client_jwk", "is needed for 'private_key_jwt'"))?;
+    let mut jwk = key.to_json();
+    if jwk["alg"].is_null()
+        && let Some(algorithm) = first(&config.introspection.client_alg)
+    {
+        jwk["alg"] = algorithm.into();
+    }
+    Signer::from_jwk(&jwk)
+        .map_err(|problem| BuildError::new("config.client_jwk", format!("cannot sign: it is {problem}")))
 }
 
 /// RFC 6749 2.3.1: both are encoded as in a form before they are joined.

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plugin::outbound::{Answer, Call, Client, Settings};
-pub(super) use plugin::query::encode;
-use plugin::query::form_of;
+pub(super) use plugin::query::{encode, form_of};
 use plugin::{Build, BuildError, Services};
 use serde_json::Value;
 
@@ -73,6 +72,33 @@ impl Http {
         serde_json::from_slice(&text).map_err(|error| format!("no JSON from {address}: {error}"))
     }
 
+    /// What comes back for a form that must not be sent twice, whatever the status: that, and the JSON if there is any.
+    pub(super) async fn post_once(
+        &self,
+        address: &Address,
+        form: &Pairs,
+        headers: &Pairs,
+    ) -> Result<(u16, Value), String> {
+        let call = Call::post("application/x-www-form-urlencoded", form_of(form));
+        let call =
+            with_headers(Call { repeatable: false, ..call }, headers).with("Accept", b"application/json");
+        let answer = self.client.send(address, &call).await.map_err(|fault| fault.to_string())?;
+        Ok((answer.status, serde_json::from_slice(&answer.body).unwrap_or_default()))
+    }
+
+    /// What comes back for a question with a token, whatever the status: that, and the JSON if there is any.
+    pub(super) async fn get_with(
+        &self,
+        address: &Address,
+        token: &str,
+        headers: &Pairs,
+    ) -> Result<(u16, Value), String> {
+        let call = with_headers(Call::get(), headers).with("Accept", b"application/json");
+        let call = call.with("Authorization", format!("Bearer {token}").as_bytes());
+        let answer = self.client.send(address, &call).await.map_err(|fault| fault.to_string())?;
+        Ok((answer.status, serde_json::from_slice(&answer.body).unwrap_or_default()))
+    }
+
     async fn send(&self, address: &Address, call: Call) -> Result<Vec<u8>, String> {
         let answer: Answer = self.client.send(address, &call).await.map_err(|fault| fault.to_string())?;
         match answer.is_success() {
@@ -84,6 +110,11 @@ impl Http {
 
 fn with_headers(call: Call, headers: &Pairs) -> Call {
     headers.iter().fold(call, |call, (name, value)| call.with(name, value.as_bytes()))
+}
+
+/// An address for browsers, which the gateway itself does not ask, in the field `field` of the configuration.
+pub(super) fn for_browsers(field: &str, text: &str) -> Result<Address, BuildError> {
+    Address::parse(text).map_err(|message| BuildError::new(format!("config.{field}"), message))
 }
 
 /// The host of an address, or all of a text that is none.

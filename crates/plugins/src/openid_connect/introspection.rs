@@ -7,10 +7,12 @@ use plugin::remember::{Digest, Learned, Memory, Settings};
 use plugin::{Build, BuildError, Exchange, query};
 use serde_json::Value;
 
+use super::admission::Evidence;
 use super::claims::Claims;
 use super::client::SignIn;
 use super::config::{self, Config};
-use super::http::{Address, Http, Pairs};
+use super::http::{Http, Pairs};
+use super::provider::Endpoint;
 use super::refusal::Refusal;
 use super::verify::{Outcome, Verification};
 
@@ -23,7 +25,7 @@ pub(super) struct Introspection {
     memory: Arc<Memory<Claims>>,
     /// Whose answers they are: another instance may sign in as somebody else.
     scope: String,
-    endpoint: Option<Address>,
+    endpoint: Endpoint,
     sign_in: SignIn,
     token_name: String,
     arguments: Pairs,
@@ -61,8 +63,9 @@ impl Introspection {
             return Err(BuildError::new("config.introspection_accept", message));
         }
         let endpoint = asking.introspection_endpoint.as_deref();
-        let endpoint = endpoint.map(|text| http.address(cx, "introspection_endpoint", text)).transpose()?;
-        if endpoint.is_none() && config.provider.using_pseudo_issuer {
+        let endpoint =
+            Endpoint::new(cx, http, "introspection_endpoint", endpoint, |told| told.introspection.as_ref())?;
+        if !endpoint.is_configured() && config.provider.using_pseudo_issuer {
             let message = "a pseudo issuer does not say where to ask about tokens: give the address";
             return Err(BuildError::new("config.introspection_endpoint", message));
         }
@@ -72,7 +75,7 @@ impl Introspection {
             memory: Memory::open(cx.services, "introspection", &Settings::default()),
             scope: format!("{} {asking:?}", config.provider.issuer),
             endpoint,
-            sign_in: SignIn::new(asking, method)?,
+            sign_in: SignIn::new(config, method)?,
             token_name: asking.introspection_token_param_name.clone(),
             arguments: arguments(asking)?,
             headers: headers(asking)?,
@@ -130,7 +133,11 @@ impl Introspection {
         let outcome = match verification.untimely(&answer, now_ms) {
             _ if self.checks_active && !is_active(&answer) => Err(Refusal::Invalid("token is not active")),
             Some(fault) => Err(Refusal::Invalid(fault)),
-            None => verification.admit(&answer, token),
+            None => {
+                let evidence =
+                    Evidence { access: token, introspection: Some(&answer), ..Evidence::default() };
+                verification.admit(&answer, &evidence)
+            }
         };
         if self.lifetimes.remembers && !self.depends_on_client() {
             let until_s = now_s.saturating_add(self.lifetimes.of(&answer, now_s));
@@ -157,13 +164,7 @@ impl Introspection {
         form.extend(self.arguments.iter().cloned().chain(of_client.arguments));
         let mut headers = self.headers.clone();
         headers.extend(of_client.headers);
-        let endpoint = match &self.endpoint {
-            Some(endpoint) => endpoint.clone(),
-            None => {
-                let known = verification.provider.obtain().await.map_err(|_| Refusal::Unavailable)?;
-                known.content.introspection.clone().ok_or(Refusal::Unavailable)?
-            }
-        };
+        let endpoint = self.endpoint.find(&verification.provider).await?;
         self.sign_in.add(&endpoint, now_ms / 1_000, &mut form, &mut headers);
         let key = Digest::of([self.scope.as_bytes(), asked_with.as_bytes(), token.as_bytes()]);
         let (http, lifetimes) = (self.http.clone(), self.lifetimes);

@@ -1,27 +1,49 @@
 #![doc = include_str!("doc.md")]
 
 mod admission;
+mod backchannel;
 mod claims;
 mod client;
 mod config;
+mod credentials;
+mod exchange;
+mod granted;
 mod http;
+mod id_token;
 mod introspection;
+mod login;
+mod logout;
+mod marks;
+mod methods;
 mod provider;
 mod refusal;
+mod session;
 mod sources;
+mod user_info;
 mod verify;
 
 use std::sync::Arc;
 
 use plugin::identity::Anonymous;
-use plugin::{Access, Build, BuildError, Exchange, Flow, Method, Phase, Phases, Plugin, Resume, Scopes};
+use plugin::web_session::Opened;
+use plugin::{
+    Access, Build, BuildError, Exchange, Flow, HeaderFilter, Method, Phase, Phases, Plugin, Resume, Scopes,
+};
 
-use admission::Rules;
+use admission::{Admission, Rules};
+use backchannel::Ended;
 pub use config::Config;
+use credentials::Credentials;
+use exchange::TokenEndpoint;
 use http::Http;
 use introspection::{Introspection, OfClient};
+use login::{Arrival, Login};
+use logout::Logout;
+use methods::Methods;
 use refusal::{Refusal, Telling};
+use session::{Ending, PeopleSessions};
 use sources::{Search, Sources};
+use user_info::UserInfo;
 use verify::{Outcome, Verdict, Verification};
 
 #[cfg(test)]
@@ -32,17 +54,26 @@ pub struct OpenidConnect(Arc<Inner>);
 
 struct Inner {
     run_on_preflight: bool,
+    hides: bool,
     anonymous: Anonymous,
     sources: Sources,
     telling: Telling,
     verification: Verification,
     introspection: Option<Introspection>,
+    user_info: Option<UserInfo>,
+    judges_by_user_info: bool,
+    searches_user_info: bool,
+    tokens: TokenEndpoint,
+    credentials: Option<Credentials>,
+    login: Option<Login>,
+    sessions: Option<PeopleSessions>,
+    logout: Option<Logout>,
 }
 
 impl Plugin for OpenidConnect {
     const NAME: &'static str = "openid-connect";
     const PRIORITY: i64 = 1050;
-    const RUNS: &'static [Phase] = &[Phase::Access];
+    const RUNS: &'static [Phase] = &[Phase::Access, Phase::HeaderFilter];
     const SCOPES: Scopes = Scopes::NO_CONSUMER;
     const DOC: &'static str = include_str!("doc.md");
     const AUTHENTICATES: bool = true;
@@ -50,52 +81,40 @@ impl Plugin for OpenidConnect {
     type Config = Config;
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
-        let methods = Methods::new(&config.tokens)?;
+        let methods = Methods::new(&config)?;
         let http = Arc::new(Http::new(&config.provider, cx.services)?);
         let provider = provider::provider(&config.provider, &http, cx)?;
-        let rules = Rules::new(&config, cx)?;
-        let introspection = match methods.introspection {
-            true => Some(Introspection::new(&config, &http, cx)?),
-            false => None,
-        };
+        let tokens = TokenEndpoint::new(&config, &http, &provider, cx)?;
+        let searches_user_info = config.grants.search_user_info;
+        let when = |is_on: bool| is_on.then_some(());
         Ok(Self(Arc::new(Inner {
             run_on_preflight: config.tokens.run_on_preflight,
+            hides: config.tokens.hide_credentials,
             anonymous: Anonymous::resolve(config.tokens.anonymous.as_deref(), cx),
             sources: Sources::new(&config.tokens),
-            telling: Telling::new(&config.tokens, http::host(&config.provider.issuer)),
-            verification: Verification::new(&config, methods.bearer, provider, rules, cx)?,
-            introspection,
+            telling: Telling::new(&config)?,
+            introspection: when(methods.introspection)
+                .map(|()| Introspection::new(&config, &http, cx))
+                .transpose()?,
+            user_info: when(methods.user_info || searches_user_info)
+                .map(|()| UserInfo::new(&config, &http, &provider, cx))
+                .transpose()?,
+            judges_by_user_info: methods.user_info,
+            searches_user_info,
+            credentials: Credentials::new(&config, &methods),
+            login: when(methods.authorization_code)
+                .map(|()| Login::new(&config, &http, &provider, &tokens, cx))
+                .transpose()?,
+            sessions: when(methods.session)
+                .map(|()| PeopleSessions::new(&config, Ended::new(&config, cx), cx))
+                .transpose()?,
+            logout: when(methods.session).map(|()| Logout::new(&config, &http, &provider, cx)).transpose()?,
+            verification: {
+                let rules = Rules::new(&config, cx)?;
+                Verification::new(&config, methods.bearer, provider, rules, cx)?
+            },
+            tokens,
         })))
-    }
-}
-
-/// Which of the methods are on.
-struct Methods {
-    bearer: bool,
-    introspection: bool,
-}
-
-impl Methods {
-    fn new(config: &config::Tokens) -> Result<Self, BuildError> {
-        let available = |method: &&String| matches!(method.as_str(), "bearer" | "introspection");
-        let missing: Vec<&str> =
-            config.auth_methods.iter().filter(|method| !available(method)).map(String::as_str).collect();
-        if !missing.is_empty() {
-            let message = format!(
-                "{} cannot be honoured in this version: list those of 'bearer' and 'introspection' that you want",
-                missing.iter().map(|method| format!("'{method}'")).collect::<Vec<_>>().join(", ")
-            );
-            return Err(BuildError::new("config.auth_methods", message));
-        }
-        let has = |method: &str| config.auth_methods.iter().any(|listed| listed == method);
-        let methods = Self { bearer: has("bearer"), introspection: has("introspection") };
-        if methods.bearer || methods.introspection {
-            return Ok(methods);
-        }
-        Err(BuildError::new(
-            "config.auth_methods",
-            "nobody could ever pass: list 'bearer' or 'introspection'",
-        ))
     }
 }
 
@@ -108,30 +127,84 @@ impl Phases for OpenidConnect {
         if inner.anonymous.steps_back(cx) {
             return Flow::Next;
         }
-        let token = match inner.sources.find(cx) {
-            Ok(Search::Found(token)) => token,
-            Ok(Search::NeedsBody) => return Flow::ReadBody,
-            Err(refusal) => return inner.conclude(cx, Err(refusal)),
-        };
-        match inner.judge(cx, &token) {
-            Some(outcome) => inner.conclude(cx, outcome),
-            None => {
-                let (token, worker, now_ms) = (token.into_owned(), cx.worker.index, cx.record.started_ms);
-                let question = inner.introspection.as_ref().map(|method| method.of_client(cx));
-                inner.clone().wait(token, worker, now_ms, question.unwrap_or_default())
-            }
+        if inner.sessions.is_none() && inner.login.is_none() {
+            return inner.without_session(cx);
+        }
+        inner.browser(cx)
+    }
+
+    fn header_filter(&self, cx: &mut HeaderFilter<'_>) {
+        if let Some(ending) = self.0.write_cookies(cx)
+            && let Some(sessions) = &self.0.sessions
+        {
+            sessions.finish(cx, &ending);
         }
     }
 }
 
 impl Inner {
+    fn login(&self) -> Option<&Login> {
+        self.login.as_ref()
+    }
+
+    /// What browsers do: they come back from a login, log out, or have a session.
+    fn browser(self: &Arc<Self>, cx: &mut Access<'_>) -> Flow {
+        if let Some(flow) = self.hear_of_logout(cx) {
+            return flow;
+        }
+        let arrival = self.login.as_ref().map_or(Arrival::None, |login| login.arrival(cx));
+        match (arrival, &self.login) {
+            (Arrival::NeedsBody, _) => return Flow::ReadBody,
+            (Arrival::Answered(answered), Some(login)) => return login.end(self, cx, *answered),
+            (Arrival::Unknown, _)
+                if self.sessions.as_ref().is_none_or(|sessions| sessions.find(cx).is_none()) =>
+            {
+                let refusal = Refusal::Invalid("this browser has no such login under way: begin again");
+                return self.conclude(cx, Err(refusal));
+            }
+            _ => {}
+        }
+        if let Some(flow) = self.log_out(cx) {
+            return flow;
+        }
+        self.resume_session(cx).unwrap_or_else(|| self.without_session(cx))
+    }
+
+    /// Callers without a session: they bring a token or credentials, or are asked to log in.
+    fn without_session(self: &Arc<Self>, cx: &mut Access<'_>) -> Flow {
+        let token = match self.sources.find(cx) {
+            Ok(Search::Found(token)) => token,
+            Ok(Search::NeedsBody) => return Flow::ReadBody,
+            Err(Refusal::Missing) => return self.without_token(cx),
+            Err(refusal) => return self.conclude(cx, Err(refusal)),
+        };
+        match self.judge(cx, &token) {
+            Some(outcome) => self.conclude(cx, outcome),
+            None => {
+                let (token, worker, now_ms) = (token.into_owned(), cx.worker.index, cx.record.started_ms);
+                let question = self.introspection.as_ref().map(|method| method.of_client(cx));
+                self.clone().wait(token, worker, now_ms, question.unwrap_or_default())
+            }
+        }
+    }
+
+    fn without_token(self: &Arc<Self>, cx: &mut Access<'_>) -> Flow {
+        let brought = self.credentials.as_ref().map(|credentials| credentials.find(cx));
+        match (brought, &self.login) {
+            (Some(credentials::Search::NeedsBody), _) => Flow::ReadBody,
+            (Some(credentials::Search::Found(brought)), _) => self.judge_credentials(cx, brought),
+            (_, Some(login)) => login.begin(self, cx),
+            _ => self.conclude(cx, Err(Refusal::Missing)),
+        }
+    }
+
     /// What is to be said of a token without waiting; none if somebody has to be asked.
     fn judge(&self, exchange: &Exchange, token: &[u8]) -> Option<Outcome> {
         let (worker, now_ms) = (exchange.worker.index, exchange.record.started_ms);
         if let Some(known) = self.verification.remembered(worker, token, now_ms) {
             return Some(known);
         }
-        if self.is_for_introspection(token) {
+        if self.is_for_the_provider(token) {
             return None;
         }
         let known = self.verification.provider.at_hand()?;
@@ -141,17 +214,24 @@ impl Inner {
         }
     }
 
-    fn is_for_introspection(&self, token: &[u8]) -> bool {
-        self.introspection.as_ref().is_some_and(|method| method.takes(token, self.verification.is_on()))
+    /// Whether the provider has to be asked about a token.
+    fn is_for_the_provider(&self, token: &[u8]) -> bool {
+        let verifies_jwt = self.verification.is_on();
+        match &self.introspection {
+            Some(method) => method.takes(token, verifies_jwt),
+            None => self.judges_by_user_info && !(verifies_jwt && plugin::jose::Header::of(token).is_ok()),
+        }
     }
 
     fn wait(self: Arc<Self>, token: Vec<u8>, worker: usize, now_ms: u64, of_client: OfClient) -> Flow {
         Flow::wait(async move {
-            let outcome = match &self.introspection {
-                Some(method) if method.takes(&token, self.verification.is_on()) => {
-                    method.ask(&self.verification, worker, &token, now_ms, of_client).await
+            let outcome = match (&self.introspection, &self.user_info) {
+                _ if !self.is_for_the_provider(&token) => {
+                    self.verification.settle(worker, &token, now_ms).await
                 }
-                _ => self.verification.settle(worker, &token, now_ms).await,
+                (Some(method), _) => method.ask(&self.verification, worker, &token, now_ms, of_client).await,
+                (None, Some(user_info)) => user_info.judge(&self, &token).await,
+                (None, None) => Err(Refusal::Unavailable),
             };
             let resume: Resume = Box::new(move |cx| self.conclude(cx, outcome));
             resume
@@ -159,17 +239,49 @@ impl Inner {
     }
 
     fn conclude(&self, cx: &mut Access<'_>, outcome: Outcome) -> Flow {
-        self.verification.rules.clear(cx);
-        // What a caller fails with is hidden as well: the anonymous consumer may still let the request pass.
-        self.sources.hide(cx);
-        match outcome {
+        let refusal = match outcome {
             Ok(admission) => {
-                admission.apply(cx);
-                Flow::Next
+                self.go_on(cx, &admission, None);
+                return Flow::Next;
             }
-            Err(refusal @ Refusal::Forbidden(_)) => self.telling.refuse(cx, &refusal),
-            Err(refusal) => self.anonymous.or_refuse(cx, |cx| self.telling.refuse(cx, &refusal)),
+            Err(refusal) => refusal,
+        };
+        self.clean(cx, None);
+        match refusal {
+            Refusal::Forbidden(_) => self.telling.refuse(cx, &refusal),
+            _ => self.anonymous.or_refuse(cx, |cx| self.telling.refuse(cx, &refusal)),
         }
+    }
+
+    /// Lets the request pass.
+    fn go_on(&self, cx: &mut Access<'_>, admission: &Admission, session: Option<&Opened>) {
+        self.clean(cx, session);
+        admission.apply(cx);
+    }
+
+    /// Takes out of the request what only this room may say, and what the caller has proved itself with. What it fails with
+    /// is hidden as well: the anonymous consumer may still let the request pass.
+    fn clean(&self, cx: &mut Access<'_>, session: Option<&Opened>) {
+        self.verification.rules.clear(cx);
+        self.sources.hide(cx);
+        if let Some(sessions) = &self.sessions {
+            sessions.tell(cx, session);
+            if self.hides {
+                sessions.hide(cx.headers());
+            }
+        }
+        if let Some(login) = self.login.as_ref().filter(|_| self.hides) {
+            login.hide(cx.headers());
+        }
+    }
+
+    /// Writes the cookies that `access` has left, and tells what is left to do.
+    fn write_cookies(&self, cx: &mut HeaderFilter<'_>) -> Option<Ending> {
+        let ending = cx.state::<Option<Ending>>()?.take()?;
+        for (name, value) in ending.lines.iter() {
+            cx.headers().append(name, value);
+        }
+        Some(ending)
     }
 }
 

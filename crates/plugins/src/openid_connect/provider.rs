@@ -9,17 +9,84 @@ use plugin::{Build, BuildError};
 use serde_json::Value;
 
 use super::config;
-use super::http::{Address, Http};
+use super::http::{self, Address, Http};
+use super::refusal::Refusal;
 
 /// Where a discovery document is (OpenID Connect Discovery 1.0, 4).
 const WELL_KNOWN: &str = "/.well-known/openid-configuration";
 
 /// What a provider says about itself.
+#[derive(Default)]
 pub(super) struct Issuer {
     /// The issuer of its tokens; none where that is for the configuration to say.
     pub(super) name: Option<Box<str>>,
     pub(super) keys: KeySet,
+    pub(super) endpoints: Endpoints,
+    /// It names itself in answers to logins (RFC 9207).
+    pub(super) names_itself: bool,
+    /// It takes requests for logins only if they are pushed (RFC 9126).
+    pub(super) wants_pushed: bool,
+}
+
+/// Where a provider is asked.
+#[derive(Default)]
+pub(super) struct Endpoints {
+    pub(super) authorization: Option<Address>,
+    pub(super) pushed: Option<Address>,
+    pub(super) token: Option<Address>,
     pub(super) introspection: Option<Address>,
+    pub(super) revocation: Option<Address>,
+    pub(super) user_info: Option<Address>,
+    pub(super) end_session: Option<Address>,
+}
+
+/// One of the addresses: as the configuration says, or else as the provider does.
+pub(super) struct Endpoint {
+    configured: Option<Address>,
+    told: fn(&Endpoints) -> Option<&Address>,
+}
+
+impl Endpoint {
+    /// `field` is where the configuration may have `text`.
+    pub(super) fn new(
+        cx: &Build<'_>,
+        http: &Http,
+        field: &str,
+        text: Option<&str>,
+        told: fn(&Endpoints) -> Option<&Address>,
+    ) -> Result<Self, BuildError> {
+        let configured = text.map(|text| http.address(cx, field, text)).transpose()?;
+        Ok(Self { configured, told })
+    }
+
+    /// The same for an address to which browsers are sent.
+    pub(super) fn for_browsers(
+        field: &str,
+        text: Option<&str>,
+        told: fn(&Endpoints) -> Option<&Address>,
+    ) -> Result<Self, BuildError> {
+        let configured = text.map(|text| http::for_browsers(field, text)).transpose()?;
+        Ok(Self { configured, told })
+    }
+
+    /// The address, if there is one.
+    pub(super) fn of<'a>(&'a self, issuer: &'a Issuer) -> Option<&'a Address> {
+        self.configured.as_ref().or_else(|| (self.told)(&issuer.endpoints))
+    }
+
+    /// The address, once the provider has been asked where that is needed.
+    pub(super) async fn find(&self, provider: &Provider) -> Result<Address, Refusal> {
+        if let Some(address) = &self.configured {
+            return Ok(address.clone());
+        }
+        let known = provider.obtain().await.map_err(|_| Refusal::Unavailable)?;
+        (self.told)(&known.content.endpoints).cloned().ok_or(Refusal::Unavailable)
+    }
+
+    /// Whether the configuration has it.
+    pub(super) fn is_configured(&self) -> bool {
+        self.configured.is_some()
+    }
 }
 
 /// A provider's description, kept fresh and over reloads.
@@ -119,6 +186,22 @@ async fn ask(places: &Places, http: &Http) -> Result<Issuer, String> {
             None => "no keys".to_owned(),
         });
     }
-    let introspection = told("introspection_endpoint").and_then(|text| Address::parse(text).ok());
-    Ok(Issuer { name: told("issuer").map(Box::from), keys, introspection })
+    let endpoint = |name: &str| told(name).and_then(|text| Address::parse(text).ok());
+    let endpoints = Endpoints {
+        authorization: endpoint("authorization_endpoint"),
+        pushed: endpoint("pushed_authorization_request_endpoint"),
+        token: endpoint("token_endpoint"),
+        introspection: endpoint("introspection_endpoint"),
+        revocation: endpoint("revocation_endpoint"),
+        user_info: endpoint("userinfo_endpoint"),
+        end_session: endpoint("end_session_endpoint"),
+    };
+    let says = |name: &str| document[name].as_bool().unwrap_or(false);
+    Ok(Issuer {
+        name: told("issuer").map(Box::from),
+        keys,
+        endpoints,
+        names_itself: says("authorization_response_iss_parameter_supported"),
+        wants_pushed: says("require_pushed_authorization_requests"),
+    })
 }

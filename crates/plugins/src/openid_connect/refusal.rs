@@ -1,9 +1,11 @@
 //! Why callers are refused, and what they are told (RFC 6750 3).
 
-use plugin::{Access, Flow};
+use plugin::{Access, BuildError, Flow};
 use serde_json::json;
 
-use super::config;
+use super::config::Config;
+use super::http::host;
+use super::login::destination;
 
 /// Why a caller is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,12 +29,15 @@ pub(super) struct Telling {
     forbidden: Box<str>,
     with_code: bool,
     with_reason: bool,
+    /// Where people are sent in place of a 401, a 403 and a 500.
+    elsewhere: [Option<String>; 3],
 }
 
 impl Telling {
-    /// `realm` stands for the provider.
-    pub(super) fn new(config: &config::Tokens, realm: &str) -> Self {
-        Self {
+    /// The realm stands for the provider.
+    pub(super) fn new(config: &Config) -> Result<Self, BuildError> {
+        let (realm, login, config) = (host(&config.provider.issuer), &config.login, &config.tokens);
+        Ok(Self {
             realm: realm
                 .chars()
                 .filter(|&letter| letter.is_ascii_graphic() && !"\"\\".contains(letter))
@@ -41,10 +46,28 @@ impl Telling {
             forbidden: config.forbidden_error_message.as_str().into(),
             with_code: config.expose_error_code,
             with_reason: config.display_errors,
-        }
+            elsewhere: [
+                destination("unauthorized_redirect_uri", &login.unauthorized_redirect_uri)?,
+                destination("forbidden_redirect_uri", &login.forbidden_redirect_uri)?,
+                destination("unexpected_redirect_uri", &login.unexpected_redirect_uri)?,
+            ],
+        })
     }
 
     pub(super) fn refuse(&self, cx: &mut Access<'_>, refusal: &Refusal) -> Flow {
+        let [unauthorized, forbidden, unexpected] = &self.elsewhere;
+        let elsewhere = match refusal {
+            Refusal::Unavailable => unexpected,
+            Refusal::Forbidden(_) => forbidden,
+            _ => unauthorized,
+        };
+        if let Some(elsewhere) = elsewhere {
+            return cx
+                .answer(302)
+                .header("Location", elsewhere.as_bytes())
+                .header("Cache-Control", b"no-store")
+                .empty();
+        }
         let (status, message, code, reason) = match refusal {
             Refusal::Missing => (401, &self.unauthorized, None, "no token"),
             Refusal::Several => (401, &self.unauthorized, Some("invalid_request"), "more than one token"),

@@ -111,7 +111,8 @@ impl Sources {
     }
 }
 
-fn is_form(exchange: &Exchange) -> bool {
+/// Whether the body is one that browsers make of a form.
+pub(super) fn is_form(exchange: &Exchange) -> bool {
     let content_type = exchange.request.headers.get("Content-Type").unwrap_or_default();
     media::essence(content_type).eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
 }

@@ -1,6 +1,10 @@
 //! Who passes with which token, and what is told of it. The provider's keys are handed in; nothing is asked for.
 
 mod asking;
+mod callers;
+mod login;
+mod sessions;
+mod world;
 
 use plugin::harness::{GET, Harness, Outcome, START_MS, Subject};
 use plugin::jose::{Algorithm, KeySet, Signer, to_base64url};
@@ -57,7 +61,7 @@ fn bearer(token: &str) -> String {
 fn publish(harness: &Harness, keys: &[Value]) {
     let keys = KeySet::published(json!({ "keys": keys }).to_string().as_bytes()).unwrap();
     let (_, provider) = harness.services.all_kept::<Published<Issuer>>().pop().unwrap();
-    provider.publish(Issuer { name: Some(ISSUER.into()), keys, introspection: None });
+    provider.publish(Issuer { name: Some(ISSUER.into()), keys, ..Issuer::default() });
 }
 
 /// The room with `fields` beside the issuer, the keys of the provider at hand, and some consumers.
@@ -475,17 +479,27 @@ fn a_pseudo_issuer_needs_all_that_a_document_would_say() {
 fn what_cannot_be_honoured_is_refused_by_its_name() {
     let room = Subject(plugin::room::<OpenidConnect>());
     for (fields, name) in [
-        ("auth_methods: [bearer, session]", "config.auth_methods: 'session' cannot"),
-        ("redirect_uri: ['http://a']", "redirect_uri"),
-        ("session_cookie_name: s", "session_cookie_name"),
-        ("session_storage: redis", "session_storage"),
+        ("auth_methods: [bearer, session]", "config.client_id"),
+        ("auth_methods: [bearer, kong_oauth2]", "config.auth_methods: 'kong_oauth2' cannot"),
+        ("auth_methods: []", "nobody could ever pass"),
+        ("require_signed_request_object: true", "require_signed_request_object"),
+        ("response_mode: fragment", "only 'query' and 'form_post'"),
+        ("response_type: [code, id_token]", "only 'code' is available"),
+        ("authorization_cookie_same_site: Strict", "the way back from the provider"),
+        (
+            "auth_methods: [session], client_id: [a], client_secret: [b], session_storage: redis",
+            "config.session_storage",
+        ),
         ("redis: {host: r}", "redis.host"),
-        ("logout_revoke: true", "logout_revoke"),
         ("consumer_groups_claim: [groups]", "consumer_groups_claim"),
         ("proof_of_possession_dpop: strict", "proof_of_possession_dpop"),
         ("principals: {enabled: true}", "principals.enabled"),
-        ("client_jwk: [{kty: EC}]", "client_jwk"),
-        ("max_age: 1", "max_age"),
+        ("client_id: [a], client_auth: [private_key_jwt]", "config.client_jwk: is needed"),
+        (
+            "client_id: [a], client_auth: [private_key_jwt], client_jwk: [{kty: EC}]",
+            "config.client_jwk: cannot sign",
+        ),
+        ("reverify: true", "reverify"),
         ("http_version: 2", "only 1.1 is spoken with the provider"),
         ("keepalive: false", "keepalive"),
     ] {
@@ -493,9 +507,14 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
         let refusal = room.refuses(&format!("{{issuer: 'http://issuer.test', {methods}{fields}}}"));
         assert!(refusal.contains(name), "{name}: {refusal}");
     }
-    let refusal = room.refuses("{issuer: 'http://issuer.test'}");
-    assert!(
-        refusal.contains("'authorization_code'"),
-        "the default has methods that cannot be honoured: {refusal}"
-    );
+}
+
+#[test]
+fn the_default_methods_are_those_that_the_rest_makes_possible() {
+    let room = Subject(plugin::room::<OpenidConnect>());
+    let mut bare = room.with("{issuer: 'http://issuer.test'}");
+    publish(&bare, &[key(P256, "one")]);
+    assert_passes(&bare.send(&bearer(&token(json!({})))));
+    let nobody = bare.send(GET);
+    assert_eq!((nobody.status, nobody.header("Location")), (401, None), "nobody can log in without a client");
 }

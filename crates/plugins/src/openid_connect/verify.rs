@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use plugin::jose::{Defect, Key, KeySet, Remembered, Token};
+use plugin::remember::Digest;
 use plugin::{Build, BuildError};
 
-use super::admission::{Admission, Rules};
+use super::admission::{Admission, Evidence, Rules};
 use super::claims::{self, Claims};
 use super::config::Config;
+use super::granted::Granted;
 use super::provider::{Known, Provider};
 use super::refusal::Refusal;
 
@@ -38,6 +40,8 @@ pub(super) struct Verification {
     lifetime_s: u64,
     remembered: Remembered<Finding>,
     reading: Arc<str>,
+    /// How tokens are read that the gateway has got itself.
+    granted: Arc<str>,
 }
 
 /// What was found out about a token.
@@ -69,6 +73,7 @@ impl Verification {
             lifetime_s: config.provider.cache_ttl as u64,
             remembered: Remembered::new(cx.services.workers),
             reading: "".into(),
+            granted: "granted".into(),
             provider,
         })
     }
@@ -107,15 +112,15 @@ impl Verification {
 
     /// Looks at a token with the keys of `known`, and remembers what it sees.
     pub(super) fn verify(&self, worker: usize, token: &[u8], known: &Known, now_ms: u64) -> Verdict {
-        let claims = match self.claims(token, known) {
-            Ok(claims) => claims,
+        let claims = match self.read(token, known, is_access_token) {
+            Ok(token) => token.claims,
             Err(Defect::UnknownKey) => return Verdict::UnknownKey,
             Err(defect) => return Verdict::Known(Err(Refusal::Invalid(defect.as_str()))),
         };
         if let Some(fault) = self.fault(&claims, known, now_ms) {
             return Verdict::Known(Err(Refusal::Invalid(fault)));
         }
-        let outcome = self.admit(&claims, token);
+        let outcome = self.admit(&claims, &Evidence { access: token, ..Evidence::default() });
         if self.remembers {
             let finding = Finding { edition: Some(known.number), outcome: outcome.clone() };
             let until_s = self.until_s(&claims, now_ms);
@@ -124,29 +129,51 @@ impl Verification {
         Verdict::Known(outcome)
     }
 
-    /// What a token says, if it was made by the provider.
-    fn claims(&self, token: &[u8], known: &Known) -> Result<Claims, Defect> {
+    /// What a token says, if it was made by the provider. `is_kind` judges what kind of token it says to be.
+    fn read(&self, token: &[u8], known: &Known, is_kind: fn(&str) -> bool) -> Result<Token, Defect> {
         if !self.checks_signature {
-            return Token::without_verification(token).map(|token| token.claims);
+            return Token::without_verification(token);
         }
         let header = plugin::jose::Header::of(token)?;
-        if !header.kind.as_deref().is_none_or(is_access_token) {
+        if !header.kind.as_deref().is_none_or(is_kind) {
             return Err(Defect::Malformed);
         }
         match header.algorithm.is_symmetric() {
             true if self.secrets.is_empty() => Err(Defect::Algorithm),
-            true => {
-                Token::verify(token, &self.secrets).map(|token| token.claims).map_err(|defect| match defect {
-                    // No provider has further secrets to publish.
-                    Defect::UnknownKey => Defect::Signature,
-                    other => other,
-                })
-            }
-            false => Token::verify(token, &known.content.keys).map(|token| token.claims),
+            true => Token::verify(token, &self.secrets).map_err(|defect| match defect {
+                // No provider has further secrets to publish.
+                Defect::UnknownKey => Defect::Signature,
+                other => other,
+            }),
+            false => Token::verify(token, &known.content.keys),
         }
     }
 
-    fn fault(&self, claims: &Claims, known: &Known, now_ms: u64) -> Option<&'static str> {
+    /// A token of another kind than those that callers bring, once all keys are known that can be.
+    pub(super) async fn signed(
+        &self,
+        token: &[u8],
+        is_kind: fn(&str) -> bool,
+    ) -> Result<(Token, Known), Refusal> {
+        let known = self.provider.obtain().await.map_err(|_| Refusal::Unavailable)?;
+        let invalid = |defect: Defect| Refusal::Invalid(defect.as_str());
+        match self.read(token, &known, is_kind) {
+            Err(Defect::UnknownKey) => {}
+            outcome => return outcome.map(|token| (token, known)).map_err(invalid),
+        }
+        let newer = self.provider.newer_than(known.number).await;
+        let newer = newer.ok_or(invalid(Defect::UnknownKey))?;
+        self.read(token, &newer, is_kind).map(|token| (token, newer)).map_err(invalid)
+    }
+
+    /// What is wrong with the issuer or the times of a token.
+    pub(super) fn fault(&self, claims: &Claims, known: &Known, now_ms: u64) -> Option<&'static str> {
+        let is_endless = || (self.checks_claims && !claims.contains_key("exp")).then_some("no expiry");
+        self.wrong_issuer(claims, known).or_else(|| self.untimely(claims, now_ms)).or_else(is_endless)
+    }
+
+    /// What is wrong with the issuer of a token.
+    pub(super) fn wrong_issuer(&self, claims: &Claims, known: &Known) -> Option<&'static str> {
         if !self.checks_claims {
             return None;
         }
@@ -156,10 +183,7 @@ impl Verification {
             (None, Some(name)) => **name == *issuer,
             (None, None) => false,
         });
-        if !is_expected {
-            return Some("not an accepted issuer");
-        }
-        self.untimely(claims, now_ms).or_else(|| claims.get("exp").is_none().then_some("no expiry"))
+        (!is_expected).then_some("not an accepted issuer")
     }
 
     /// What is wrong with the times of a token or of an answer about one.
@@ -168,9 +192,38 @@ impl Verification {
         if self.checks_claims { claims::untimely(claims, now_s, self.leeway_s) } else { None }
     }
 
-    /// Who the caller is, by what was said of its token.
-    pub(super) fn admit(&self, claims: &Claims, token: &[u8]) -> Outcome {
-        self.rules.admit(claims, token, &self.issuer).map(Arc::new)
+    /// Who the caller is, by what was said of it.
+    pub(super) fn admit(&self, claims: &Claims, evidence: &Evidence<'_>) -> Outcome {
+        self.rules.admit(claims, evidence, &self.issuer).map(Arc::new)
+    }
+
+    /// Who somebody is by tokens that the gateway has got itself. `data` is the same as bytes.
+    pub(super) fn admit_granted(
+        &self,
+        worker: usize,
+        granted: &Granted,
+        data: &[u8],
+        now_ms: u64,
+    ) -> Outcome {
+        let (key, now_s) = (Digest::of([data]), now_ms / 1_000);
+        if let Some(finding) = self.remembered.find(worker, &self.granted, key.as_ref(), now_s) {
+            return finding.outcome;
+        }
+        let outcome = self.admit(&granted.claims(), &granted.evidence());
+        let finding = Finding { edition: None, outcome: outcome.clone() };
+        let until_s = now_s.saturating_add(self.lifetime_s);
+        self.remembered.remember(worker, &self.granted, key.as_ref(), &finding, until_s);
+        outcome
+    }
+
+    /// Whether claims are looked at.
+    pub(super) fn checks_claims(&self) -> bool {
+        self.checks_claims
+    }
+
+    /// Seconds by which clocks may differ.
+    pub(super) fn leeway_s(&self) -> f64 {
+        self.leeway_s
     }
 
     fn until_s(&self, claims: &Claims, now_ms: u64) -> u64 {
@@ -181,7 +234,7 @@ impl Verification {
 }
 
 /// Kinds of tokens that are for asking an API (RFC 8725 3.11, RFC 9068 2.1).
-fn is_access_token(kind: &str) -> bool {
+pub(super) fn is_access_token(kind: &str) -> bool {
     let kind = kind.to_ascii_lowercase();
     matches!(kind.strip_prefix("application/").unwrap_or(&kind), "jwt" | "at+jwt")
 }

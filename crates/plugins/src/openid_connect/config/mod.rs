@@ -1,17 +1,19 @@
 //! The fields, as Kong has them.
 
+mod grants;
+mod login;
 mod nested;
 mod tokens;
 mod unavailable;
-mod upcoming;
 
 use plugin::model::schema::{Faults, Field, Kind, Record, Value};
 use plugin::record;
 
+pub use grants::Grants;
+pub use login::{Login, Sessions};
 pub use nested::ClaimHeader;
 pub use tokens::{Claims, Introspection, Provider, Tokens};
-use unavailable::{Further, Sessions};
-use upcoming::{Grants, Login};
+use unavailable::Unavailable;
 
 /// Ways to prove who one is.
 const METHODS: &[&str] = &[
@@ -38,7 +40,7 @@ const CLIENT_AUTH: &[&str] = &[
 ];
 
 record! {
-    /// Lets callers in who bring a token of an OpenID Connect provider.
+    /// Lets callers in who bring a token of an OpenID Connect provider, or log in there.
     #[allow(dead_code)]
     pub struct Config {
         ..provider: Provider;
@@ -48,7 +50,7 @@ record! {
         ..grants: Grants;
         ..login: Login;
         ..sessions: Sessions;
-        ..further: Further;
+        ..unavailable: Unavailable;
         /// Path of the claim that names the consumer: the same as one entry of `consumer_claims`.
         consumer_claim: Option<Vec<String>>, [extension()];
     }

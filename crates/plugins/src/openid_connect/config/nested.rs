@@ -1,5 +1,6 @@
 //! Records inside of fields.
 
+use plugin::model::schema::Value;
 use plugin::record;
 use plugin::redis::fields::FullRedis;
 
@@ -68,6 +69,33 @@ record! {
         x5u: Option<String>;
         /// Second coordinate.
         y: Option<String>;
+    }
+}
+
+impl ClientKey {
+    /// The key as JSON, as far as signing needs it.
+    pub fn to_json(&self) -> Value {
+        let members = [
+            ("alg", &self.alg),
+            ("crv", &self.crv),
+            ("d", &self.d),
+            ("dp", &self.dp),
+            ("dq", &self.dq),
+            ("e", &self.e),
+            ("k", &self.k),
+            ("kid", &self.kid),
+            ("kty", &self.kty),
+            ("n", &self.n),
+            ("p", &self.p),
+            ("q", &self.q),
+            ("qi", &self.qi),
+            ("use", &self.r#use),
+            ("x", &self.x),
+            ("y", &self.y),
+        ];
+        let given =
+            members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into())));
+        Value::Object(given.collect())
     }
 }
 

@@ -140,6 +140,22 @@ record! {
         downstream_headers_names: Option<Vec<String>>;
         /// Header in which the client gets its token back; `:bearer` puts the word `Bearer` before it.
         downstream_access_token_header: Option<String>;
+        /// Header in which the ID token goes upstream.
+        upstream_id_token_header: Option<String>;
+        /// Header in which the refresh token goes upstream.
+        upstream_refresh_token_header: Option<String>;
+        /// Header in which what the provider says about the user goes upstream, as JSON in Base64.
+        upstream_user_info_header: Option<String>;
+        /// Header in which the provider's answer about the token goes upstream, as JSON in Base64.
+        upstream_introspection_header: Option<String>;
+        /// Header in which the client gets the ID token.
+        downstream_id_token_header: Option<String>;
+        /// Header in which the client gets the refresh token.
+        downstream_refresh_token_header: Option<String>;
+        /// Header in which the client gets what the provider says about the user, as JSON in Base64.
+        downstream_user_info_header: Option<String>;
+        /// Header in which the client gets the provider's answer about the token, as JSON in Base64.
+        downstream_introspection_header: Option<String>;
     }
 }
 

@@ -1,4 +1,4 @@
-//! Further fields that cannot be honoured: each but its default is refused by its name.
+//! Fields that cannot be honoured: each but its default is refused by its name.
 
 use plugin::record;
 use plugin::redis::fields::FullRedis;
@@ -7,41 +7,63 @@ use super::nested::{CertificateHeader, Principals, SessionRedis, TokenExchange};
 use super::{METHODS, only_defaults};
 
 record! {
-    /// Sessions of people who logged in. None of it is available in this version.
+    /// What is not available in this version.
     #[allow(dead_code)]
-    pub struct Sessions {
-        /// Methods that make no session.
-        disable_session: Option<Vec<String>>, [each(one_of(METHODS))];
+    pub struct Unavailable {
+        /// Argument by which a caller chooses one of several clients.
+        client_arg: String = "client_id";
+        /// Argument with the caller's ID token.
+        id_token_param_name: Option<String>;
+        /// Where the caller's ID token is looked for.
+        id_token_param_type: Vec<String> = ["body", "header", "query"], [each(one_of(&["body", "header", "query"]))];
+        /// Grants whose tokens are not verified.
+        ignore_signature: Vec<String> = [], [each(one_of(&["authorization_code", "client_credentials", "introspection", "password", "refresh_token", "session", "userinfo"]))];
+        /// Headers of the caller that are sent with requests for tokens.
+        token_headers_client: Option<Vec<String>>;
+        /// Grants whose answers' headers are sent to the client.
+        token_headers_grants: Option<Vec<String>>, [each(one_of(&["authorization_code", "client_credentials", "password", "refresh_token"]))];
+        /// What stands before the names of headers that the client gets.
+        token_headers_prefix: Option<String>;
+        /// Headers of the provider's answer that the client gets.
+        token_headers_replay: Option<Vec<String>>;
+        /// Arguments of the caller that are sent with requests for tokens.
+        token_post_args_client: Option<Vec<String>>;
+        /// Tokens are remembered by their scopes, too.
+        token_cache_key_include_scope: bool = false;
+        /// Seconds that an answer is used while the provider is down.
+        cache_ttl_resurrect: Option<f64>;
+        /// What kind of answer is asked for about users.
+        userinfo_accept: String = "application/json", [one_of(&["application/json", "application/jwt"])];
+        /// Headers of the caller sent with questions about users.
+        userinfo_headers_client: Option<Vec<String>>;
+        /// Arguments of the caller sent with questions about users.
+        userinfo_query_args_client: Option<Vec<String>>;
+        /// Names of arguments sent with questions about users.
+        userinfo_query_args_names: Option<Vec<String>>;
+        /// Values of arguments sent with questions about users.
+        userinfo_query_args_values: Option<Vec<String>>;
+        /// Ask others for claims that the token only points to.
+        resolve_distributed_claims: bool = false;
+        /// Address where tokens are exchanged.
+        token_exchange_endpoint: Option<String>;
+        /// Remember exchanged tokens.
+        cache_token_exchange: bool = true;
+        /// Methods that `login_action` follows.
+        login_methods: Vec<String> = ["authorization_code"], [each(one_of(METHODS))];
+        /// Sign authorization requests.
+        require_signed_request_object: Option<bool>;
+        /// Verify the tokens of a session at every request.
+        reverify: bool = false;
+        /// Check the settings against the discovery document.
+        verify_parameters: bool = false;
         /// Claim that is compared with a cookie.
         jwt_session_claim: String = "sid";
         /// Cookie that is compared with a claim.
         jwt_session_cookie: Option<String>;
-        /// Seconds that a session lasts at most.
-        session_absolute_timeout: f64 = 86400;
-        /// Which sessions are shared.
-        session_audience: String = "default";
-        /// What of the client a session is bound to.
-        session_bind: Option<Vec<String>>, [each(one_of(&["ip", "scheme", "user-agent"]))];
-        /// Domain of the session's cookie.
-        session_cookie_domain: Option<String>;
-        /// Scripts do not see the session's cookie.
-        session_cookie_http_only: bool = true;
-        /// Name of the session's cookie.
-        session_cookie_name: String = "session";
-        /// Path of the session's cookie.
-        session_cookie_path: String = "/";
-        /// Whether the session's cookie is sent with requests from other sites.
-        session_cookie_same_site: String = "Lax", [one_of(&["Default", "Lax", "None", "Strict"])];
-        /// Whether the session's cookie is sent over TLS only.
-        session_cookie_secure: Option<bool>;
         /// Sessions that share a cookie must be of the same subject.
         session_enforce_same_subject: bool = false;
         /// Hash the keys of stored sessions.
         session_hash_storage_key: bool = false;
-        /// Hash the subject of stored sessions.
-        session_hash_subject: bool = false;
-        /// Seconds that a session lasts without requests.
-        session_idling_timeout: f64 = 900;
         /// Host of memcached.
         session_memcached_host: String = "127.0.0.1";
         /// Port of memcached.
@@ -54,42 +76,12 @@ record! {
         session_memcached_ssl: Option<bool>;
         /// Check the certificate of memcached.
         session_memcached_ssl_verify: bool = true;
-        /// Remember people beyond their session.
-        session_remember: bool = false;
-        /// Seconds that people are remembered at most.
-        session_remember_absolute_timeout: f64 = 2592000;
-        /// Name of the cookie by which people are remembered.
-        session_remember_cookie_name: String = "remember";
-        /// Seconds after which that cookie is renewed.
-        session_remember_rolling_timeout: f64 = 604800;
-        /// What of a session goes upstream.
-        session_request_headers: Option<Vec<String>>, [each(one_of(&["absolute-timeout", "audience", "id", "idling-timeout", "rolling-timeout", "subject", "timeout"]))];
-        /// What of a session goes to the client.
-        session_response_headers: Option<Vec<String>>, [each(one_of(&["absolute-timeout", "audience", "id", "idling-timeout", "rolling-timeout", "subject", "timeout"]))];
-        /// Seconds after which a session is renewed.
-        session_rolling_timeout: f64 = 3600;
-        /// Secret that sessions are encrypted with.
-        session_secret: Option<String>, [referenceable(), encrypted()];
-        /// Where sessions are kept.
-        session_storage: String = "cookie", [one_of(&["cookie", "memcache", "memcached", "redis"])];
         /// Keep lists of sessions.
         session_store_metadata: bool = false;
-        /// The Redis server with sessions.
-        redis: SessionRedis;
         /// What gateways share.
         cluster_cache_items: Vec<String> = ["introspection"], [each(one_of(&["introspection", "tokens"]))];
         /// How gateways share what they remember.
         cluster_cache_strategy: String = "off", [one_of(&["off", "redis"])];
-        /// The Redis server with what gateways share.
-        cluster_cache_redis: FullRedis;
-    }
-    checks: [custom_fields(only_defaults::<Sessions>)]
-}
-
-record! {
-    /// What else there is. None of it is available in this version.
-    #[allow(dead_code)]
-    pub struct Further {
         /// Path of the claim with names of consumer groups.
         consumer_groups_claim: Option<Vec<String>>;
         /// A caller none of whose groups is a consumer group passes nevertheless.
@@ -132,40 +124,28 @@ record! {
         no_proxy: Option<String>;
         /// Header in which the key of the token goes upstream.
         upstream_access_token_jwk_header: Option<String>;
-        /// Header in which the ID token goes upstream.
-        upstream_id_token_header: Option<String>;
         /// Header in which the key of the ID token goes upstream.
         upstream_id_token_jwk_header: Option<String>;
-        /// Header in which the answer of introspection goes upstream.
-        upstream_introspection_header: Option<String>;
         /// Header in which the signed answer of introspection goes upstream.
         upstream_introspection_jwt_header: Option<String>;
-        /// Header in which the refresh token goes upstream.
-        upstream_refresh_token_header: Option<String>;
         /// Header in which the session's id goes upstream.
         upstream_session_id_header: Option<String>;
-        /// Header in which what is known about the user goes upstream.
-        upstream_user_info_header: Option<String>;
         /// Header in which what is known about the user goes upstream, signed.
         upstream_user_info_jwt_header: Option<String>;
         /// Header in which the client gets the key of the token.
         downstream_access_token_jwk_header: Option<String>;
-        /// Header in which the client gets the ID token.
-        downstream_id_token_header: Option<String>;
         /// Header in which the client gets the key of the ID token.
         downstream_id_token_jwk_header: Option<String>;
-        /// Header in which the client gets the answer of introspection.
-        downstream_introspection_header: Option<String>;
         /// Header in which the client gets the signed answer of introspection.
         downstream_introspection_jwt_header: Option<String>;
-        /// Header in which the client gets the refresh token.
-        downstream_refresh_token_header: Option<String>;
         /// Header in which the client gets the session's id.
         downstream_session_id_header: Option<String>;
-        /// Header in which the client gets what is known about the user.
-        downstream_user_info_header: Option<String>;
         /// Header in which the client gets what is known about the user, signed.
         downstream_user_info_jwt_header: Option<String>;
+        /// The Redis server with sessions.
+        redis: SessionRedis;
+        /// The Redis server with what gateways share.
+        cluster_cache_redis: FullRedis;
     }
-    checks: [custom_fields(only_defaults::<Further>)]
+    checks: [custom_fields(only_defaults::<Unavailable>)]
 }

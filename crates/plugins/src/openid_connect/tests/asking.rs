@@ -70,7 +70,7 @@ fn the_gateway_signs_in_as_the_configuration_says() {
     assert_eq!((&claims["iss"], &claims["exp"]), (&json!("the gateway"), &json!(NOW + 60)));
     let room = Subject(plugin::room::<OpenidConnect>());
     for (fields, name) in [
-        ("client_id: [a], client_secret: [b], client_auth: [private_key_jwt]", "config.client_auth"),
+        ("client_id: [a], client_secret: [b], client_auth: [tls_client_auth]", "config.client_auth"),
         ("client_id: [a]", "config.client_secret"),
         ("client_secret: [a]", "config.client_id"),
         (

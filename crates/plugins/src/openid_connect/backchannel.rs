@@ -1,0 +1,154 @@
+//! Sessions that were ended at the provider (OpenID Connect Back-Channel Logout 1.0).
+
+use std::sync::Arc;
+
+use plugin::flow::Resume;
+use plugin::remember::Digest;
+use plugin::{Access, Build, Exchange, Flow, Method, query};
+use serde_json::{Value, json};
+
+use super::claims::{self, Claims, Reading};
+use super::config::Config;
+use super::granted::Granted;
+use super::marks::Marks;
+use super::refusal::Refusal;
+use super::sources::is_form;
+use super::{Inner, client};
+
+/// What a logout token is about (2.4).
+const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+/// Seconds that a logout token may be old.
+const OLDEST_S: f64 = 300.0;
+/// Seconds for which marks are kept where sessions have no end.
+const WITHOUT_END_S: u64 = 30 * 86_400;
+
+/// Sessions that were ended, by their ids at the provider and by whom they are about.
+pub(super) struct Ended {
+    marks: Arc<Marks>,
+    /// Whose sessions they are.
+    owner: String,
+    client: String,
+    suffix: Vec<u8>,
+    /// Seconds that a session lasts at most.
+    longest_s: u64,
+}
+
+impl Ended {
+    pub(super) fn new(config: &Config, cx: &Build<'_>) -> Self {
+        let client = client::id(config).unwrap_or_default();
+        let owner = format!("{} {client}", config.provider.issuer);
+        let suffix = config.login.backchannel_logout_uri_suffix.clone();
+        let sessions = &config.sessions;
+        let absolute = sessions.session_absolute_timeout as u64;
+        Self {
+            // Routes without such an address still have to know what was told at another.
+            marks: cx.services.keep(&format!("ended sessions {owner}"), Marks::default),
+            owner,
+            client,
+            suffix: suffix.unwrap_or_default().into_bytes(),
+            longest_s: if absolute == 0 { WITHOUT_END_S } else { absolute },
+        }
+    }
+
+    /// Whether a session was ended at the provider.
+    pub(super) fn has(&self, granted: &Granted) -> bool {
+        if self.marks.are_none() {
+            return false;
+        }
+        let has = |kind: &[u8], name: &Option<String>| {
+            name.as_ref().is_some_and(|name| self.marks.has(&self.thing(kind, name), granted.begun_s))
+        };
+        has(b"session", &granted.session) || has(b"subject", &granted.subject)
+    }
+
+    /// Whether the request is for this.
+    fn takes(&self, exchange: &Exchange) -> bool {
+        !self.suffix.is_empty()
+            && exchange.request.method == Method::Post
+            && is_form(exchange)
+            && exchange.request.path().ends_with(&self.suffix)
+    }
+
+    /// Marks what a logout token says has ended.
+    fn end(&self, claims: &Claims, now_s: u64) -> Result<(), Refusal> {
+        let text = |name: &str| claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let (session, subject) = (text("sid"), text("sub"));
+        let made_s = claims.get("iat").and_then(Value::as_f64).ok_or(Refusal::Invalid("no iat"))? as u64;
+        let oldest = now_s.saturating_sub(self.longest_s);
+        match (session, subject) {
+            // A session at the provider does not begin again.
+            (Some(session), _) => self.marks.set(self.thing(b"session", session), now_s.max(made_s), oldest),
+            (None, Some(subject)) => self.marks.set(self.thing(b"subject", subject), made_s, oldest),
+            (None, None) => return Err(Refusal::Invalid("neither sid nor sub")),
+        };
+        Ok(())
+    }
+
+    fn thing(&self, kind: &[u8], name: &str) -> Digest {
+        Digest::of([self.owner.as_bytes(), kind, name.as_bytes()])
+    }
+
+    /// What is wrong with a logout token whose signature, issuer and times are right (2.6).
+    fn fault(&self, claims: &Claims, now_s: f64, leeway_s: f64) -> Option<&'static str> {
+        let audiences = claims::list(claims.get("aud"), Reading::Whole);
+        let is_recent = |iat: f64| iat + OLDEST_S + leeway_s >= now_s;
+        if !audiences.contains(&self.client.as_str()) {
+            Some("a logout token for another client")
+        } else if claims.get("events").is_none_or(|events| !events[EVENT].is_object())
+            || claims.contains_key("nonce")
+        {
+            Some("no logout token")
+        } else if !claims.get("iat").and_then(Value::as_f64).is_some_and(is_recent) {
+            Some("an old logout token")
+        } else {
+            None
+        }
+    }
+}
+
+impl Inner {
+    /// What the provider is told that says who has logged out; none if the request is for something else.
+    pub(super) fn hear_of_logout(self: &Arc<Self>, cx: &mut Access<'_>) -> Option<Flow> {
+        let sessions = self.sessions.as_ref()?;
+        if !sessions.ended().takes(cx) {
+            return None;
+        }
+        let Some(body) = cx.body() else { return Some(Flow::ReadBody) };
+        let token = query::values(body, "logout_token").next().unwrap_or_default().into_owned();
+        let (inner, now_ms) = (self.clone(), cx.record.started_ms);
+        Some(Flow::wait(async move {
+            let outcome = inner.judge_logout(&token, now_ms).await;
+            let resume: Resume = Box::new(move |cx| {
+                let status = match outcome {
+                    Ok(()) => return cx.answer(200).header("Cache-Control", b"no-store").empty(),
+                    Err(Refusal::Unavailable) => 503,
+                    Err(_) => 400,
+                };
+                let error = json!({ "error": if status == 400 { "invalid_request" } else { "temporarily_unavailable" } });
+                cx.answer(status).header("Cache-Control", b"no-store").json(&error)
+            });
+            resume
+        }))
+    }
+
+    async fn judge_logout(&self, token: &[u8], now_ms: u64) -> Result<(), Refusal> {
+        let Some(sessions) = &self.sessions else { return Err(Refusal::Unavailable) };
+        let (token, known) = self.verification.signed(token, is_logout_token).await?;
+        let (ended, claims) = (sessions.ended(), &token.claims);
+        let untimely = || {
+            self.verification
+                .wrong_issuer(claims, &known)
+                .or_else(|| self.verification.untimely(claims, now_ms))
+        };
+        let own = || ended.fault(claims, now_ms as f64 / 1_000.0, self.verification.leeway_s());
+        match untimely().or_else(own) {
+            Some(fault) => Err(Refusal::Invalid(fault)),
+            None => ended.end(claims, now_ms / 1_000),
+        }
+    }
+}
+
+fn is_logout_token(kind: &str) -> bool {
+    let kind = kind.to_ascii_lowercase();
+    matches!(kind.strip_prefix("application/").unwrap_or(&kind), "jwt" | "logout+jwt")
+}

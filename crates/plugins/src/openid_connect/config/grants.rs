@@ -1,0 +1,61 @@
+//! Fields about tokens that the gateway asks for itself.
+
+use plugin::record;
+
+use super::CLIENT_AUTH;
+use super::nested::ClientKey;
+
+record! {
+    /// Tokens that the gateway asks for itself.
+    pub struct Grants {
+        /// Scopes that tokens are asked for.
+        scopes: Vec<String> = ["openid"];
+        /// Audiences that tokens are asked for.
+        audience: Option<Vec<String>>;
+        /// Where the caller's name and password are looked for: in `Authorization: Basic`, or as the arguments `username` and
+        /// `password`.
+        password_param_type: Vec<String> = ["body", "header", "query"], [each(one_of(&["body", "header", "query"]))];
+        /// Where the caller's client credentials are looked for: in `Authorization: Basic`, or as the arguments `client_id`
+        /// and `client_secret`.
+        client_credentials_param_type: Vec<String> = ["body", "header", "query"], [each(one_of(&["body", "header", "query"]))];
+        /// Header or argument with the caller's refresh token. Without it none is looked for.
+        refresh_token_param_name: Option<String>;
+        /// Where the caller's refresh token is looked for.
+        refresh_token_param_type: Vec<String> = ["body", "header", "query"], [each(one_of(&["body", "header", "query"]))];
+        /// Get a new access token for a session when the old one ends, where there is a refresh token.
+        refresh_tokens: bool = true;
+        /// Private keys that the gateway signs its assertions with, where it signs in with `private_key_jwt`. The first one
+        /// counts.
+        client_jwk: Option<Vec<ClientKey>>;
+        /// Address where tokens are asked for, in place of the one that the discovery document names.
+        token_endpoint: Option<String>;
+        /// How the gateway signs in there, in place of `client_auth`.
+        token_endpoint_auth_method: Option<String>, [one_of(CLIENT_AUTH)];
+        /// Names of headers sent with requests for tokens.
+        token_headers_names: Option<Vec<String>>;
+        /// Values of those headers, in the same order.
+        token_headers_values: Option<Vec<String>>;
+        /// Names of arguments sent with requests for tokens.
+        token_post_args_names: Option<Vec<String>>;
+        /// Values of those arguments, in the same order.
+        token_post_args_values: Option<Vec<String>>;
+        /// Address where tokens are revoked, in place of the one that the discovery document names.
+        revocation_endpoint: Option<String>;
+        /// How the gateway signs in there, in place of `client_auth`.
+        revocation_endpoint_auth_method: Option<String>, [one_of(CLIENT_AUTH)];
+        /// Name of the argument with the token to revoke.
+        revocation_token_param_name: String = "token";
+        /// Address where the provider is asked about users, in place of the one that the discovery document names.
+        userinfo_endpoint: Option<String>;
+        /// Names of headers sent with questions about users.
+        userinfo_headers_names: Option<Vec<String>>;
+        /// Values of those headers, in the same order.
+        userinfo_headers_values: Option<Vec<String>>;
+        /// Ask the provider about users who log in or sign in with a password, and look for claims there, too.
+        search_user_info: bool = false;
+        /// Remember what the provider says about users.
+        cache_user_info: bool = true;
+        /// What tokens got for credentials of callers are remembered by, beside those.
+        cache_tokens_salt: Option<String>;
+    }
+}

@@ -1,0 +1,253 @@
+//! Fields about people who log in with a browser, and about the sessions they get.
+
+use plugin::model::schema::{Faults, Value};
+use plugin::record;
+use plugin::web_session::{Bond, Remembering, Settings, Storage, Timeouts, cookie};
+
+use super::{CLIENT_AUTH, METHODS};
+
+record! {
+    /// People who log in with a browser.
+    pub struct Login {
+        /// Address where people log in, in place of the one that the discovery document names.
+        authorization_endpoint: Option<String>;
+        /// Address where requests for logins are pushed (RFC 9126), in place of the one that the discovery document names.
+        pushed_authorization_request_endpoint: Option<String>;
+        /// How the gateway signs in there, in place of `client_auth`.
+        pushed_authorization_request_endpoint_auth_method: Option<String>, [one_of(CLIENT_AUTH)];
+        /// Push requests for logins to the provider (RFC 9126), so that browsers carry nothing but a reference. Without it,
+        /// this is done where the discovery document demands it.
+        require_pushed_authorization_requests: Option<bool>;
+        /// Use PKCE with S256 (RFC 7636). It is used unless this is false.
+        require_proof_key_for_code_exchange: Option<bool>;
+        /// Where the provider sends people back to: an absolute URL that leads to a route of this plugin. The first one
+        /// counts. Without it, the address that was asked for, which has to be registered at the provider.
+        redirect_uri: Option<Vec<String>>;
+        /// How the provider hands over the answer to a login. `form_post` is a request from another site: browsers send the
+        /// cookie of the login with it only over TLS and with `authorization_cookie_same_site: None`.
+        response_mode: String = "query", [one_of(&["form_post", "form_post.jwt", "fragment", "fragment.jwt", "jwt", "query", "query.jwt"])];
+        /// What kind of answer to a login is asked for: `code` alone.
+        response_type: Vec<String> = ["code"];
+        /// Seconds that a login at the provider may be old; who logged in longer ago has to do so again.
+        max_age: Option<f64>, [custom_value(seconds)];
+        /// Check that ID tokens were made for the login that they come with.
+        verify_nonce: bool = true;
+        /// Names of arguments sent with requests for logins.
+        authorization_query_args_names: Option<Vec<String>>;
+        /// Values of those arguments, in the same order.
+        authorization_query_args_values: Option<Vec<String>>;
+        /// Arguments of the caller's query that are sent with requests for logins.
+        authorization_query_args_client: Option<Vec<String>>;
+        /// Seconds that a login may take.
+        authorization_rolling_timeout: f64 = 600, [custom_value(seconds)];
+        /// Name of the cookie that a login is kept in while it goes on.
+        authorization_cookie_name: String = "authorization";
+        /// Path for which browsers send that cookie.
+        authorization_cookie_path: String = "/";
+        /// Domain for which browsers send that cookie, with all hosts below it. The host of the request alone without it.
+        authorization_cookie_domain: Option<String>;
+        /// Whether browsers send that cookie with requests that other sites cause. `Default` leaves that to them. `Strict`
+        /// would keep it from the way back from the provider.
+        authorization_cookie_same_site: String = "Default", [one_of(&["Default", "Lax", "None", "Strict"])];
+        /// Whether scripts in the browser do not see that cookie.
+        authorization_cookie_http_only: bool = true;
+        /// Whether browsers send that cookie over TLS only. Without it, they do where the login began over TLS.
+        authorization_cookie_secure: Option<bool>;
+        /// What follows a login: the request goes `upstream`, the browser is sent elsewhere (`redirect`), or gets the tokens
+        /// as JSON (`response`).
+        login_action: String = "upstream", [one_of(&["redirect", "response", "upstream"])];
+        /// Where to send people after a login with the action `redirect`. The first one counts. Without it, where they wanted
+        /// to go.
+        login_redirect_uri: Option<Vec<String>>;
+        /// How tokens are handed on with the action `redirect`: behind the `#` of `login_redirect_uri`, which servers do not
+        /// see, or in its query.
+        login_redirect_mode: String = "fragment", [one_of(&["fragment", "query"])];
+        /// Tokens that are handed on with the actions `redirect` (only to a `login_redirect_uri`) and `response`. `tokens` is
+        /// the whole answer of the token endpoint.
+        login_tokens: Vec<String> = ["id_token"], [each(one_of(&["access_token", "id_token", "introspection", "refresh_token", "tokens"]))];
+        /// After a login, the query is again the one that was asked for at first.
+        preserve_query_args: bool = false;
+        /// Where to send who proves nothing, in place of a 401. The first one counts.
+        unauthorized_redirect_uri: Option<Vec<String>>;
+        /// Where to send who may not do what they ask for, in place of a 403. The first one counts.
+        forbidden_redirect_uri: Option<Vec<String>>;
+        /// Where to send people when the provider cannot be asked, in place of a 500. The first one counts.
+        unexpected_redirect_uri: Option<Vec<String>>;
+        /// End the session of who proves nothing any more.
+        unauthorized_destroy_session: bool = true;
+        /// End the session of who may not do what they ask for.
+        forbidden_destroy_session: bool = true;
+        /// Methods of requests that log out.
+        logout_methods: Vec<String> = ["DELETE", "POST"], [each(one_of(&["DELETE", "GET", "POST"]))];
+        /// End of paths that log out.
+        logout_uri_suffix: Option<String>;
+        /// Argument of the query that logs out.
+        logout_query_arg: Option<String>;
+        /// Argument of a form in the body that logs out.
+        logout_post_arg: Option<String>;
+        /// Where people come to after a logout. The first one counts.
+        logout_redirect_uri: Option<Vec<String>>;
+        /// Revoke tokens at the provider at a logout.
+        logout_revoke: bool = false;
+        /// Revoke access tokens at a logout, where `logout_revoke` is set.
+        logout_revoke_access_token: bool = true;
+        /// Revoke refresh tokens at a logout, where `logout_revoke` is set.
+        logout_revoke_refresh_token: bool = true;
+        /// Address at the provider to which people are sent to log out there, too, in place of the one that the discovery
+        /// document names.
+        end_session_endpoint: Option<String>;
+        /// End of paths to which the provider posts that somebody has logged out there (OpenID Connect Back-Channel Logout).
+        /// Sessions that this process keeps or is shown end with it.
+        backchannel_logout_uri_suffix: Option<String>, [extension(), len_min(1)];
+    }
+    checks: [custom_fields(only_what_a_server_can_see)]
+}
+
+record! {
+    /// Sessions of people who logged in.
+    pub struct Sessions {
+        /// What the cookies are encrypted and signed with: a long random text, the same for all gateways that should know
+        /// each other's sessions. Without it, sessions and logins end with the process.
+        session_secret: Option<String>, [referenceable(), encrypted()];
+        /// Where sessions are kept: in their cookies.
+        session_storage: String = "cookie", [one_of(&["cookie", "memcache", "memcached", "redis"])];
+        /// Whom sessions are for. A session of one audience is none of another.
+        session_audience: String = "default";
+        /// Seconds without a request after which a session ends; 0 for never.
+        session_idling_timeout: f64 = 900, [custom_value(seconds)];
+        /// Seconds after which a session gets a new id, at the next request in time, or else ends; 0 for never.
+        session_rolling_timeout: f64 = 3600, [custom_value(seconds)];
+        /// Seconds after which a session ends whatever happens; 0 for never.
+        session_absolute_timeout: f64 = 86400, [custom_value(seconds)];
+        /// Name of the session's cookie.
+        session_cookie_name: String = "session";
+        /// Path for which browsers send it.
+        session_cookie_path: String = "/";
+        /// Domain for which browsers send it, with all hosts below it. The host of the request alone without it.
+        session_cookie_domain: Option<String>;
+        /// Whether browsers send it with requests that other sites cause. `Default` leaves that to them. With `Strict`, who
+        /// comes from another site has to log in again.
+        session_cookie_same_site: String = "Lax", [one_of(&["Default", "Lax", "None", "Strict"])];
+        /// Whether scripts in the browser do not see it.
+        session_cookie_http_only: bool = true;
+        /// Whether browsers send it over TLS only. Without it, they do where the session began over TLS.
+        session_cookie_secure: Option<bool>;
+        /// Whether a second cookie outlives the browser, by which a session begins again.
+        session_remember: bool = false;
+        /// Name of that cookie.
+        session_remember_cookie_name: String = "remember";
+        /// Seconds without a session after which a browser is forgotten; 0 for never.
+        session_remember_rolling_timeout: f64 = 604800, [custom_value(seconds)];
+        /// Seconds after which a browser is forgotten whatever happens; 0 for never.
+        session_remember_absolute_timeout: f64 = 2592000, [custom_value(seconds)];
+        /// What the upstream is told of the session, in `Session-...` headers.
+        session_request_headers: Option<Vec<String>>, [each(one_of(&["absolute-timeout", "audience", "id", "idling-timeout", "rolling-timeout", "subject", "timeout"]))];
+        /// What clients are told of their session, in `Session-...` headers.
+        session_response_headers: Option<Vec<String>>, [each(one_of(&["absolute-timeout", "audience", "id", "idling-timeout", "rolling-timeout", "subject", "timeout"]))];
+        /// What a session must not be taken away from: the client's address, the scheme, the browser.
+        session_bind: Option<Vec<String>>, [each(one_of(&["ip", "scheme", "user-agent"]))];
+        /// Whether only a hash of the subject is told in those headers.
+        session_hash_subject: bool = false;
+        /// Methods that begin no session. Only logins (`authorization_code`) begin one in any case.
+        disable_session: Option<Vec<String>>, [each(one_of(METHODS))];
+    }
+}
+
+/// The longest time, in seconds: a hundred years.
+const LONGEST: f64 = 3_155_760_000.0;
+
+fn seconds(value: &Value) -> Result<(), String> {
+    let number = value.as_f64().unwrap_or(-1.0);
+    if (0.0..=LONGEST).contains(&number) {
+        return Ok(());
+    }
+    Err(format!("expected a number of seconds from 0 to {LONGEST}"))
+}
+
+/// What comes behind a `#` stays in the browser, and signed or encrypted answers are not read.
+fn only_what_a_server_can_see(config: &Value, faults: &mut Faults) {
+    if !matches!(config["response_mode"].as_str(), None | Some("query" | "form_post")) {
+        faults.field("response_mode", "only 'query' and 'form_post' are available in this version");
+    }
+    if config["response_type"].as_array().is_some_and(|types| types.iter().any(|kind| kind != "code")) {
+        faults.field("response_type", "only 'code' is available: tokens do not travel through browsers");
+    }
+    if config["login_tokens"]
+        .as_array()
+        .is_some_and(|tokens| tokens.iter().any(|token| token == "introspection"))
+    {
+        faults.field("login_tokens", "'introspection' is not available in this version");
+    }
+    if config["authorization_cookie_same_site"] == "Strict" {
+        let message =
+            "'Strict' keeps the cookie from the way back from the provider, so that no login could end";
+        faults.field("authorization_cookie_same_site", message);
+    }
+}
+
+/// Cookies take no attribute for `Default`.
+fn same_site(setting: &str) -> Option<String> {
+    (setting != "Default").then(|| setting.to_owned())
+}
+
+impl Login {
+    /// The cookie of logins under way, for requests over TLS or in cleartext.
+    pub fn cookie(&self, over_tls: bool) -> cookie::Settings {
+        cookie::Settings {
+            name: self.authorization_cookie_name.clone(),
+            path: Some(self.authorization_cookie_path.clone()),
+            domain: self.authorization_cookie_domain.clone(),
+            same_site: same_site(&self.authorization_cookie_same_site),
+            http_only: self.authorization_cookie_http_only,
+            secure: self.authorization_cookie_secure.unwrap_or(over_tls),
+        }
+    }
+}
+
+impl Sessions {
+    /// The same as the contract has it, for requests over TLS or in cleartext.
+    pub fn settings(&self, over_tls: bool) -> Settings {
+        Settings {
+            secret: self.session_secret.clone(),
+            audience: self.session_audience.clone(),
+            cookie: self.cookie(over_tls),
+            timeouts: Timeouts {
+                idling: self.session_idling_timeout as u64,
+                rolling: self.session_rolling_timeout as u64,
+                absolute: self.session_absolute_timeout as u64,
+            },
+            remember: self.session_remember.then(|| Remembering {
+                cookie_name: self.session_remember_cookie_name.clone(),
+                timeouts: Timeouts {
+                    idling: 0,
+                    rolling: self.session_remember_rolling_timeout as u64,
+                    absolute: self.session_remember_absolute_timeout as u64,
+                },
+            }),
+            storage: Storage::Cookie,
+            stale_ttl: 0,
+            bind: self.bonds(),
+            hash_subject: self.session_hash_subject,
+        }
+    }
+
+    fn cookie(&self, over_tls: bool) -> cookie::Settings {
+        cookie::Settings {
+            name: self.session_cookie_name.clone(),
+            path: Some(self.session_cookie_path.clone()),
+            domain: self.session_cookie_domain.clone(),
+            same_site: same_site(&self.session_cookie_same_site),
+            http_only: self.session_cookie_http_only,
+            secure: self.session_cookie_secure.unwrap_or(over_tls),
+        }
+    }
+
+    fn bonds(&self) -> Vec<Bond> {
+        let bond = |name: &String| match name.as_str() {
+            "ip" => Bond::Ip,
+            "scheme" => Bond::Scheme,
+            _ => Bond::UserAgent,
+        };
+        self.session_bind.iter().flatten().map(bond).collect()
+    }
+}

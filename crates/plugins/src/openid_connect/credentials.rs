@@ -1,0 +1,238 @@
+//! Callers who prove themselves with what the provider gives tokens for: a password (RFC 6749 4.3), a client's secret
+//! (4.4), or a refresh token (6).
+
+use std::sync::Arc;
+
+use plugin::authorization;
+use plugin::flow::Resume;
+use plugin::{Access, Exchange, Flow, query};
+
+use super::Inner;
+use super::Methods;
+use super::client;
+use super::config::Config;
+use super::exchange::pairs;
+use super::granted::TokenSet;
+use super::id_token::Expected;
+use super::introspection::OfClient;
+use super::refusal::Refusal;
+use super::sources::is_form;
+use super::verify::Outcome;
+
+/// Longest name, secret or token that is looked at, in bytes.
+const LONGEST: usize = 4096;
+
+/// Where credentials are looked for.
+pub(super) struct Credentials {
+    client: String,
+    password: Option<Places>,
+    client_credentials: Option<Places>,
+    refresh: Option<(String, Places)>,
+    hide: bool,
+    salt: String,
+}
+
+#[derive(Clone, Copy)]
+struct Places {
+    header: bool,
+    query: bool,
+    body: bool,
+}
+
+/// What a caller brings.
+pub(super) enum Brought {
+    /// A name and a secret, and what they may be.
+    Login {
+        name: String,
+        secret: String,
+        password: bool,
+        client: bool,
+    },
+    Refresh(String),
+}
+
+/// What a search came to.
+pub(super) enum Search {
+    Nothing,
+    /// They may stand in the body, which is not at hand.
+    NeedsBody,
+    Found(Brought),
+}
+
+impl Places {
+    fn new(listed: &[String]) -> Self {
+        let has = |place: &str| listed.iter().any(|listed| listed == place);
+        Self { header: has("header"), query: has("query"), body: has("body") }
+    }
+
+    /// The arguments in which credentials may stand; whether the body would have to be read for more.
+    fn arguments<'a>(&self, exchange: &'a Exchange) -> (Vec<&'a [u8]>, bool) {
+        let query = exchange.request.query().filter(|_| self.query);
+        let may_be_in_body = self.body && is_form(exchange);
+        let body = exchange.body.as_deref().filter(|_| may_be_in_body);
+        (query.into_iter().chain(body).collect(), may_be_in_body && exchange.body.is_none())
+    }
+}
+
+impl Credentials {
+    pub(super) fn new(config: &Config, methods: &Methods) -> Option<Self> {
+        let grants = &config.grants;
+        let places = |is_on: bool, listed: &[String]| is_on.then(|| Places::new(listed));
+        let name = grants.refresh_token_param_name.clone().filter(|_| methods.refresh_token);
+        let this = Self {
+            client: client::id(config).unwrap_or_default(),
+            password: places(methods.password, &grants.password_param_type),
+            client_credentials: places(methods.client_credentials, &grants.client_credentials_param_type),
+            refresh: name.map(|name| (name, Places::new(&grants.refresh_token_param_type))),
+            hide: config.tokens.hide_credentials,
+            salt: grants.cache_tokens_salt.clone().unwrap_or_default(),
+        };
+        (this.password.is_some() || this.client_credentials.is_some() || this.refresh.is_some())
+            .then_some(this)
+    }
+
+    /// What the caller brings.
+    pub(super) fn find(&self, exchange: &Exchange) -> Search {
+        let mut needs_body = false;
+        if let Some((name, places)) = &self.refresh {
+            let in_header = exchange.request.headers.get(name).filter(|_| places.header);
+            let (arguments, more) = places.arguments(exchange);
+            needs_body |= more;
+            let found = in_header.map(<[u8]>::to_vec).or_else(|| argument(&arguments, name));
+            if let Some(token) = found.and_then(text) {
+                return Search::Found(Brought::Refresh(token));
+            }
+        }
+        if let Some(login) = self.in_header(exchange) {
+            return Search::Found(login);
+        }
+        let forms = [
+            (self.password, "username", "password", true),
+            (self.client_credentials, "client_id", "client_secret", false),
+        ];
+        for (places, name, secret, password) in forms {
+            let Some(places) = places else { continue };
+            let (arguments, more) = places.arguments(exchange);
+            needs_body |= more;
+            let found = |name| argument(&arguments, name).and_then(text);
+            if let (Some(name), Some(secret)) = (found(name), found(secret)) {
+                return Search::Found(Brought::Login { name, secret, password, client: !password });
+            }
+        }
+        if needs_body { Search::NeedsBody } else { Search::Nothing }
+    }
+
+    fn in_header(&self, exchange: &Exchange) -> Option<Brought> {
+        let is_in_header = |places: Option<Places>| places.is_some_and(|places| places.header);
+        let (password, client) = (is_in_header(self.password), is_in_header(self.client_credentials));
+        if !password && !client {
+            return None;
+        }
+        let login = authorization::Login::find(&exchange.request.headers, "basic")?;
+        let (name, secret) = (text(login.username().to_vec())?, text(login.password().to_vec())?);
+        Some(Brought::Login { name, secret, password, client })
+    }
+
+    /// Takes what was found out of the request, as far as it stands in fields and in the query.
+    fn hide(&self, cx: &mut Access<'_>) {
+        if !self.hide {
+            return;
+        }
+        authorization::hide(cx.headers(), "basic");
+        let mut names = Vec::new();
+        if let Some((name, places)) = &self.refresh {
+            names.push(name.as_str());
+            if places.header {
+                cx.headers().remove(name);
+            }
+        }
+        names.extend(self.password.iter().flat_map(|_| ["username", "password"]));
+        names.extend(self.client_credentials.iter().flat_map(|_| ["client_id", "client_secret"]));
+        for name in names {
+            if let Some(rest) = query::without(&cx.upstream.query, name) {
+                cx.set_upstream_query((!rest.is_empty()).then_some(&rest));
+            }
+            if is_form(cx)
+                && let Some(rest) = cx.body().and_then(|body| query::without(body, name))
+            {
+                cx.set_body(rest);
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Has the provider judge what a caller brings.
+    pub(super) fn judge_credentials(self: &Arc<Self>, cx: &Access<'_>, brought: Brought) -> Flow {
+        let (inner, worker, now_ms) = (self.clone(), cx.worker.index, cx.record.started_ms);
+        Flow::wait(async move {
+            let outcome = inner.admit_brought(&brought, worker, now_ms).await;
+            let resume: Resume = Box::new(move |cx| {
+                if let Some(credentials) = &inner.credentials {
+                    credentials.hide(cx);
+                }
+                inner.conclude(cx, outcome)
+            });
+            resume
+        })
+    }
+
+    async fn admit_brought(&self, brought: &Brought, worker: usize, now_ms: u64) -> Outcome {
+        let Some(credentials) = &self.credentials else { return Err(Refusal::Missing) };
+        let (tokens, name) = self.tokens_for(credentials, brought, now_ms).await?;
+        // An ID token that a client got for itself names that client.
+        let client = if name.0 == "client_id" { name.1 } else { &credentials.client };
+        let expected = Expected { client, ..Expected::default() };
+        let mut granted = self.verification.granted(tokens, &expected, now_ms).await?;
+        if let Some(introspection) = self.introspection.as_ref().filter(|_| granted.says_nothing()) {
+            let token = granted.tokens.access.as_bytes();
+            return introspection.ask(&self.verification, worker, token, now_ms, OfClient::default()).await;
+        }
+        self.add_user_info(&mut granted).await?;
+        let mut claims = granted.claims();
+        if !name.1.is_empty() {
+            claims.entry(name.0).or_insert_with(|| name.1.into());
+        }
+        self.verification.admit(&claims, &granted.evidence())
+    }
+
+    /// The tokens, and what the caller is called by what it has brought. What may be a password is tried as one first.
+    async fn tokens_for<'b>(
+        &self,
+        credentials: &Credentials,
+        brought: &'b Brought,
+        now_ms: u64,
+    ) -> Result<(TokenSet, (&'static str, &'b str)), Refusal> {
+        let (name, secret, password, client) = match brought {
+            Brought::Refresh(token) => {
+                return Ok((self.tokens.refresh(token, now_ms).await?, ("username", "")));
+            }
+            Brought::Login { name, secret, password, client } => (name, secret, *password, *client),
+        };
+        let salt = credentials.salt.as_bytes();
+        if password {
+            let form = pairs([("grant_type", "password"), ("username", name), ("password", secret)]);
+            let key = [&b"password"[..], salt, name.as_bytes(), secret.as_bytes()];
+            match self.tokens.obtain(&key, form, None, now_ms).await {
+                Err(Refusal::Invalid(_)) if client => {}
+                outcome => return outcome.map(|tokens| (tokens, ("username", name.as_str()))),
+            }
+        }
+        let form = pairs([("grant_type", "client_credentials")]);
+        let key = [&b"client"[..], salt, name.as_bytes(), secret.as_bytes()];
+        let tokens = self.tokens.obtain(&key, form, Some((name, secret)), now_ms).await?;
+        Ok((tokens, ("client_id", name)))
+    }
+}
+
+fn argument(arguments: &[&[u8]], name: &str) -> Option<Vec<u8>> {
+    arguments
+        .iter()
+        .find_map(|arguments| query::values(arguments, name).next())
+        .map(std::borrow::Cow::into_owned)
+}
+
+/// A text that is neither empty nor too long.
+fn text(bytes: Vec<u8>) -> Option<String> {
+    String::from_utf8(bytes).ok().filter(|text| !text.is_empty() && text.len() <= LONGEST)
+}

@@ -1,0 +1,180 @@
+//! Tokens that the provider gave to the gateway for somebody, and what they say.
+
+use plugin::jose::Token;
+use serde_json::{Value, json};
+
+use super::admission::Evidence;
+use super::claims::Claims;
+use super::id_token::Expected;
+use super::refusal::Refusal;
+use super::verify::{Verification, is_access_token};
+
+/// What the token endpoint answers (RFC 6749 5.1).
+#[derive(Clone)]
+pub(super) struct TokenSet {
+    pub(super) access: String,
+    pub(super) id: Option<String>,
+    pub(super) refresh: Option<String>,
+    /// When the access token ends, in seconds since 1970, if that is known.
+    pub(super) ends_s: Option<u64>,
+    /// What it is good for.
+    pub(super) scope: Option<String>,
+    /// The whole answer, for who hands it on.
+    pub(super) answer: Value,
+}
+
+/// Tokens that have been checked. What is kept of somebody who logged in.
+#[derive(Clone)]
+pub(super) struct Granted {
+    pub(super) tokens: TokenSet,
+    /// The access token says something that can be relied on.
+    reads_access: bool,
+    pub(super) user_info: Option<Claims>,
+    /// When the provider made the first ID token, in seconds since 1970 by its clock.
+    pub(super) begun_s: u64,
+    /// Whom the tokens are about, and the session at the provider.
+    pub(super) subject: Option<String>,
+    pub(super) session: Option<String>,
+}
+
+impl TokenSet {
+    /// What the answer of a token endpoint holds; none if there is no token in it that can be used (RFC 6749 7.1).
+    /// `asked` are the scopes that were asked for, which hold unless others are named.
+    pub(super) fn of(answer: Value, asked: &str, now_s: u64) -> Option<Self> {
+        let text = |name: &str| answer[name].as_str().map(str::to_owned).filter(|text| !text.is_empty());
+        let is_bearer = answer["token_type"].as_str().is_none_or(|kind| kind.eq_ignore_ascii_case("bearer"));
+        let lifetime = match &answer["expires_in"] {
+            Value::String(text) => text.parse().ok(),
+            number => number.as_f64().filter(|seconds| *seconds >= 0.0).map(|seconds| seconds as u64),
+        };
+        let access = text("access_token")
+            .filter(|token| is_bearer && token.bytes().all(|byte| byte.is_ascii_graphic()))?;
+        Some(Self {
+            access,
+            id: text("id_token"),
+            refresh: text("refresh_token"),
+            ends_s: lifetime.map(|seconds: u64| now_s.saturating_add(seconds)),
+            scope: text("scope").or_else(|| Some(asked.to_owned()).filter(|asked| !asked.is_empty())),
+            answer,
+        })
+    }
+}
+
+impl Granted {
+    /// Everything that is said of whoever the tokens are about. The access token has the last word.
+    pub(super) fn claims(&self) -> Claims {
+        let mut claims = self.user_info.clone().unwrap_or_default();
+        let said = |token: &str| Token::without_verification(token.as_bytes()).map(|token| token.claims);
+        claims.extend(self.tokens.id.as_deref().and_then(|token| said(token).ok()).unwrap_or_default());
+        if self.reads_access {
+            claims.extend(said(&self.tokens.access).unwrap_or_default());
+        }
+        if let Some(scope) = &self.tokens.scope {
+            claims.entry("scope").or_insert_with(|| scope.as_str().into());
+        }
+        claims
+    }
+
+    /// Whether there is nothing in the tokens that could be read.
+    pub(super) fn says_nothing(&self) -> bool {
+        !self.reads_access && self.tokens.id.is_none()
+    }
+
+    pub(super) fn evidence(&self) -> Evidence<'_> {
+        Evidence {
+            access: self.tokens.access.as_bytes(),
+            id: self.tokens.id.as_deref(),
+            refresh: self.tokens.refresh.as_deref(),
+            user_info: self.user_info.as_ref(),
+            introspection: None,
+        }
+    }
+
+    /// As a session keeps it.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let tokens = &self.tokens;
+        let mut kept = json!({
+            "a": tokens.access, "i": tokens.id, "r": tokens.refresh, "e": tokens.ends_s, "s": tokens.scope,
+            "j": self.reads_access, "u": self.user_info, "b": self.begun_s, "n": self.subject, "d": self.session,
+        });
+        if let Some(members) = kept.as_object_mut() {
+            members.retain(|_, value| !value.is_null());
+        }
+        kept.to_string().into_bytes()
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut kept: Value = serde_json::from_slice(bytes).ok()?;
+        let user_info = match kept["u"].take() {
+            Value::Object(claims) => Some(claims),
+            _ => None,
+        };
+        let text = |name: &str| kept[name].as_str().map(str::to_owned);
+        Some(Self {
+            tokens: TokenSet {
+                access: text("a")?,
+                id: text("i"),
+                refresh: text("r"),
+                ends_s: kept["e"].as_u64(),
+                scope: text("s"),
+                answer: Value::Null,
+            },
+            reads_access: kept["j"].as_bool()?,
+            user_info,
+            begun_s: kept["b"].as_u64()?,
+            subject: text("n"),
+            session: text("d"),
+        })
+    }
+
+    /// The same person with newer tokens. What the provider did not send anew is still good (RFC 6749 6).
+    pub(super) fn renewed(&self, newer: Self) -> Self {
+        let before = &self.tokens;
+        let tokens = TokenSet {
+            id: newer.tokens.id.or_else(|| before.id.clone()),
+            refresh: newer.tokens.refresh.or_else(|| before.refresh.clone()),
+            scope: newer.tokens.scope.or_else(|| before.scope.clone()),
+            ..newer.tokens
+        };
+        Self {
+            tokens,
+            reads_access: newer.reads_access,
+            user_info: newer.user_info.or_else(|| self.user_info.clone()),
+            begun_s: self.begun_s,
+            subject: self.subject.clone(),
+            session: newer.session.or_else(|| self.session.clone()),
+        }
+    }
+}
+
+impl Verification {
+    /// Checks tokens that came from the token endpoint.
+    pub(super) async fn granted(
+        &self,
+        mut tokens: TokenSet,
+        expected: &Expected<'_>,
+        now_ms: u64,
+    ) -> Result<Granted, Refusal> {
+        let said = match &tokens.id {
+            Some(token) => self.id_token(token, &tokens.access, expected, now_ms).await?,
+            None if expected.demands_id_token => return Err(Refusal::Invalid("no ID token")),
+            None => Claims::new(),
+        };
+        let access = self.said_by_access(&tokens.access, now_ms).await;
+        if tokens.ends_s.is_none() {
+            tokens.ends_s =
+                access.as_ref().and_then(|claims| claims.get("exp")?.as_f64()).map(|exp| exp as u64);
+        }
+        let text = |name: &str| said.get(name).and_then(Value::as_str).map(str::to_owned);
+        let begun_s = said.get("iat").and_then(Value::as_f64).map_or(now_ms / 1_000, |iat| iat as u64);
+        let (subject, session) = (text("sub"), text("sid"));
+        Ok(Granted { tokens, reads_access: access.is_some(), user_info: None, begun_s, subject, session })
+    }
+
+    /// What an access token says, if it is one that the gateway can read.
+    async fn said_by_access(&self, token: &str, now_ms: u64) -> Option<Claims> {
+        plugin::jose::Header::of(token.as_bytes()).ok()?;
+        let (token, known) = self.signed(token.as_bytes(), is_access_token).await.ok()?;
+        self.fault(&token.claims, &known, now_ms).is_none().then_some(token.claims)
+    }
+}

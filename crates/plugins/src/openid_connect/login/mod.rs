@@ -1,0 +1,260 @@
+//! Sending people to the provider to log in (OpenID Connect Core 3.1.2.1, RFC 7636, RFC 9126).
+
+mod arrival;
+mod pending;
+
+use std::sync::Arc;
+
+use plugin::flow::Resume;
+use plugin::{Access, Build, BuildError, Exchange, Flow, Headers, Known, query};
+use serde_json::Value;
+
+use super::Inner;
+use super::client::{self, SignIn};
+use super::config::Config;
+use super::exchange::{TokenEndpoint, pairs};
+use super::http::{self, Address, Http, Pairs, form_of};
+use super::marks::Marks;
+use super::provider::{Endpoint, Provider};
+use super::refusal::Refusal;
+use arrival::Action;
+use pending::{Pending, PendingLogins};
+
+pub(super) use arrival::Arrival;
+
+/// Logins at the provider.
+pub(super) struct Login {
+    client: String,
+    http: Arc<Http>,
+    provider: Provider,
+    endpoint: Endpoint,
+    pushed: Endpoint,
+    /// Whether requests are pushed; as the provider wants it without.
+    pushes: Option<bool>,
+    pushing_as: SignIn,
+    pending: PendingLogins,
+    /// Logins that have been used.
+    used: Arc<Marks>,
+    redirect_uri: Option<String>,
+    /// What every request has.
+    arguments: Pairs,
+    client_arguments: Vec<String>,
+    proves_possession: bool,
+    checks_nonce: bool,
+    demands_id_token: bool,
+    max_age_s: Option<f64>,
+    action: Action,
+}
+
+impl Login {
+    pub(super) fn new(
+        config: &Config,
+        http: &Arc<Http>,
+        provider: &Provider,
+        tokens: &TokenEndpoint,
+        cx: &Build<'_>,
+    ) -> Result<Self, BuildError> {
+        let login = &config.login;
+        let client = client::id(config)
+            .ok_or_else(|| BuildError::new("config.client_id", "is needed for 'authorization_code'"))?;
+        let owner = format!("{} {client}", config.provider.issuer);
+        let method = login.pushed_authorization_request_endpoint_auth_method.as_deref();
+        Ok(Self {
+            endpoint: Endpoint::for_browsers(
+                "authorization_endpoint",
+                login.authorization_endpoint.as_deref(),
+                |told| told.authorization.as_ref(),
+            )?,
+            pushed: Endpoint::new(
+                cx,
+                http,
+                "pushed_authorization_request_endpoint",
+                login.pushed_authorization_request_endpoint.as_deref(),
+                |told| told.pushed.as_ref(),
+            )?,
+            pushes: login.require_pushed_authorization_requests,
+            pushing_as: SignIn::new(config, method)?,
+            pending: PendingLogins::new(config, &owner, cx)?,
+            used: cx.services.keep(&format!("used logins {owner}"), Marks::default),
+            redirect_uri: redirect_uri(config)?,
+            arguments: arguments(config, &client, tokens)?,
+            client_arguments: login.authorization_query_args_client.clone().unwrap_or_default(),
+            proves_possession: login.require_proof_key_for_code_exchange != Some(false),
+            checks_nonce: login.verify_nonce,
+            demands_id_token: config.grants.scopes.iter().any(|scope| scope == "openid"),
+            max_age_s: login.max_age,
+            action: Action::new(config)?,
+            client,
+            http: http.clone(),
+            provider: provider.clone(),
+        })
+    }
+
+    /// Takes the cookies of logins under way out of the request.
+    pub(super) fn hide(&self, request: &mut Headers) {
+        self.pending.hide(request);
+    }
+
+    /// Sends the browser to the provider.
+    pub(super) fn begin(&self, inner: &Arc<Inner>, cx: &mut Access<'_>) -> Flow {
+        let redirect_uri = self.redirect_uri.clone().unwrap_or_else(|| own_address(cx));
+        let Some(pending) = Pending::new(cx, redirect_uri) else {
+            return inner.telling.refuse(cx, &Refusal::Unavailable);
+        };
+        let arguments = self.arguments_of(&pending, cx);
+        let (inner, now_s) = (inner.clone(), pending.begun_s);
+        Flow::wait(async move {
+            let location = match inner.login() {
+                Some(login) => login.location(arguments, now_s).await,
+                None => Err(Refusal::Unavailable),
+            };
+            let resume: Resume = Box::new(move |cx| match (location, inner.login()) {
+                (Ok(location), Some(login)) => login.send(&inner, cx, &pending, &location),
+                _ => inner.telling.refuse(cx, &Refusal::Unavailable),
+            });
+            resume
+        })
+    }
+
+    fn arguments_of(&self, pending: &Pending, exchange: &Exchange) -> Pairs {
+        let mut arguments = self.arguments.clone();
+        arguments.extend(pairs([
+            ("redirect_uri", &pending.redirect_uri),
+            ("state", &pending.state),
+            ("nonce", &pending.nonce),
+        ]));
+        if self.proves_possession {
+            arguments
+                .extend(pairs([("code_challenge", &pending.challenge()), ("code_challenge_method", "S256")]));
+        }
+        let asked = exchange.request.query().unwrap_or_default();
+        for name in &self.client_arguments {
+            let is_own = arguments.iter().any(|(own, _)| own == name);
+            if let Some(value) = query::values(asked, name).next().filter(|_| !is_own) {
+                arguments.push((name.clone(), String::from_utf8_lossy(&value).into_owned()));
+            }
+        }
+        arguments
+    }
+
+    /// Where the browser is sent.
+    async fn location(&self, mut arguments: Pairs, now_s: u64) -> Result<String, Refusal> {
+        let known = self.provider.obtain().await.map_err(|_| Refusal::Unavailable)?;
+        let endpoint = self.endpoint.of(&known.content).ok_or(Refusal::Unavailable)?.to_string();
+        if self.pushes.unwrap_or(known.content.wants_pushed) {
+            let address = self.pushed.of(&known.content).ok_or(Refusal::Unavailable)?;
+            arguments = self.push(address, arguments, now_s).await?;
+        }
+        let separator = if endpoint.contains('?') { '&' } else { '?' };
+        Ok(format!("{endpoint}{separator}{}", form_of(&arguments)))
+    }
+
+    /// What is left to be said by the browser (RFC 9126 2.2, 4).
+    async fn push(&self, address: &Address, mut arguments: Pairs, now_s: u64) -> Result<Pairs, Refusal> {
+        let mut headers = Pairs::new();
+        let mut credentials = Pairs::new();
+        self.pushing_as.add(address, now_s, &mut credentials, &mut headers);
+        arguments.extend(credentials.into_iter().filter(|(name, _)| name != "client_id"));
+        match self.http.post_once(address, &arguments, &headers).await {
+            Ok((201 | 200, answer)) => {
+                let reference = answer["request_uri"].as_str().ok_or(Refusal::Unavailable)?;
+                Ok(pairs([("client_id", &self.client), ("request_uri", reference)]))
+            }
+            other => {
+                let (status, answer) = other.unwrap_or_default();
+                tracing::debug!(
+                    status,
+                    error = answer["error"].as_str(),
+                    "a provider takes no pushed request"
+                );
+                Err(Refusal::Unavailable)
+            }
+        }
+    }
+
+    fn send(&self, inner: &Inner, cx: &mut Access<'_>, pending: &Pending, location: &str) -> Flow {
+        let mut lines = Headers::new();
+        if !self.pending.add(cx, pending, &mut lines) {
+            return inner.telling.refuse(cx, &Refusal::Unavailable);
+        }
+        cx.answer(302)
+            .header("Location", location.as_bytes())
+            .header("Cache-Control", b"no-store")
+            .headers(&lines)
+            .empty()
+    }
+}
+
+/// What every request for a login says.
+fn arguments(config: &Config, client: &str, tokens: &TokenEndpoint) -> Result<Pairs, BuildError> {
+    let login = &config.login;
+    let mut arguments = pairs([("response_type", "code"), ("client_id", client), ("scope", tokens.scope())]);
+    if login.response_mode != "query" {
+        arguments.extend(pairs([("response_mode", &login.response_mode)]));
+    }
+    if let Some(audience) = tokens.audience() {
+        arguments.extend(pairs([("audience", audience)]));
+    }
+    if let Some(max_age) = login.max_age {
+        arguments.extend(pairs([("max_age", &(max_age as u64).to_string())]));
+    }
+    arguments.extend(super::pairs(
+        "authorization_query_args",
+        login.authorization_query_args_names.as_deref(),
+        login.authorization_query_args_values.as_deref(),
+    )?);
+    Ok(arguments)
+}
+
+fn redirect_uri(config: &Config) -> Result<Option<String>, BuildError> {
+    let Some(text) = client::first(&config.login.redirect_uri) else { return Ok(None) };
+    http::for_browsers("redirect_uri", &text)?;
+    Ok(Some(text))
+}
+
+/// The address of the request as the client knows it, without its query.
+fn own_address(exchange: &Exchange) -> String {
+    let request = &exchange.request;
+    let trusted = |name: Known| request.headers.known(name).filter(|_| exchange.client.trusted);
+    let host = trusted(Known::XForwardedHost).or_else(|| request.headers.known(Known::Host));
+    let (host, path) = (host.unwrap_or_default(), request.path());
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!("{}://{}{}", exchange.scheme.as_str(), text(host), text(path))
+}
+
+/// An address that people are sent to, from the field `field` of the configuration.
+pub(super) fn destination(field: &str, list: &Option<Vec<String>>) -> Result<Option<String>, BuildError> {
+    let Some(text) = client::first(list) else { return Ok(None) };
+    // Behind a `#`, what a page is told does not reach its server: it may stand here.
+    let bare = text.split('#').next().unwrap_or_default();
+    if !bare.starts_with('/') {
+        http::for_browsers(field, bare)?;
+    }
+    match text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(Some(text)),
+        false => {
+            Err(BuildError::new(format!("config.{field}"), "has a character that has to be percent-encoded"))
+        }
+    }
+}
+
+/// `address` with further arguments in its query.
+pub(super) fn with_arguments(address: &str, arguments: &Pairs) -> String {
+    if arguments.is_empty() {
+        return address.to_owned();
+    }
+    let (address, fragment) =
+        address.split_once('#').map_or((address, None), |(bare, rest)| (bare, Some(rest)));
+    let separator = if address.contains('?') { '&' } else { '?' };
+    let fragment = fragment.map_or_else(String::new, |fragment| format!("#{fragment}"));
+    format!("{address}{separator}{}{fragment}", form_of(arguments))
+}
+
+/// What of a provider's answer a page is handed.
+pub(super) fn handed(tokens: &[String], answer: &Value) -> Value {
+    if tokens.iter().any(|name| name == "tokens") {
+        return answer.clone();
+    }
+    let named = answer.as_object().into_iter().flatten().filter(|(name, _)| tokens.contains(name));
+    Value::Object(named.map(|(name, value)| (name.clone(), value.clone())).collect())
+}

@@ -1,0 +1,165 @@
+//! Callers for whom the gateway gets tokens itself, and those whom only the provider knows.
+
+use plugin::outbound::loopback::{Given, Loopback, Received};
+
+use super::world::assert_unauthorized;
+use super::*;
+
+/// `alice:right` by Basic.
+const ALICE: &str = "Authorization: Basic YWxpY2U6cmlnaHQ=";
+/// `alice:wrong`.
+const WRONG: &str = "Authorization: Basic YWxpY2U6d3Jvbmc=";
+const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
+
+/// A provider that knows alice by her password, a robot by its secret, and what its tokens are good for.
+fn provide() -> Loopback {
+    Loopback::answering(|asked: &Received| {
+        let issuer = format!("http://{}", asked.header("Host").unwrap());
+        let form = asked.text();
+        let has = |text: &str| form.contains(text);
+        let tokens = |sub: &str, aud: &str| {
+            let id = token(json!({"iss": issuer, "aud": aud, "sub": sub}));
+            Given::json(
+                &json!({"access_token": format!("for-{sub}"), "id_token": id, "expires_in": 60}).to_string(),
+            )
+        };
+        // "robot:right".
+        let is_robot = asked.header("Authorization").as_deref() == Some("Basic cm9ib3Q6cmlnaHQ=");
+        match asked.target.as_str() {
+            "/.well-known/openid-configuration" => Given::json(
+                &json!({"issuer": issuer, "jwks_uri": format!("{issuer}/keys"), "token_endpoint": format!("{issuer}/token"),
+                    "userinfo_endpoint": format!("{issuer}/me")})
+                .to_string(),
+            ),
+            "/keys" => Given::json(&json!({ "keys": [key(P256, "one")] }).to_string()),
+            "/token" if has("grant_type=password&username=alice&password=right") => tokens("alice", "gateway"),
+            "/token" if has("grant_type=client_credentials") && is_robot => {
+                Given::json(r#"{"access_token": "for-robot", "expires_in": 60}"#)
+            }
+            "/token" if has("grant_type=refresh_token&refresh_token=good") => tokens("alice", "gateway"),
+            "/token" => Given::answer(401, &[], r#"{"error": "invalid_client"}"#),
+            "/me" if asked.header("Authorization").as_deref() == Some("Bearer for-alice") => {
+                Given::json(r#"{"sub": "alice", "email": "a@b.test"}"#)
+            }
+            "/me" => Given::answer(401, &[], ""),
+            _ => Given::answer(404, &[], ""),
+        }
+    })
+}
+
+fn behind(provider: &Loopback, fields: &str) -> Harness {
+    let config = format!(
+        "{{issuer: '{}', client_id: [gateway], client_secret: [secret], display_errors: true, {fields}}}",
+        provider.url("")
+    );
+    Subject(plugin::room::<OpenidConnect>()).with(&config).in_real_time()
+}
+
+fn asked(provider: &Loopback, path: &str) -> usize {
+    provider.seen().iter().filter(|asked| asked.target == path).count()
+}
+
+fn who(outcome: &Outcome) -> Option<String> {
+    outcome.upstream_header("X-Credential-Identifier")
+}
+
+#[test]
+fn a_password_is_as_good_as_the_provider_says() {
+    let provider = provide();
+    let mut harness = behind(&provider, "auth_methods: [password], audience: [api]");
+    for _ in 0..2 {
+        let outcome = harness.send(&format!("GET / HTTP/1.1\n{ALICE}"));
+        assert_passes(&outcome);
+        assert_eq!(who(&outcome).as_deref(), Some("alice"));
+        assert_eq!(outcome.upstream_header("Authorization").as_deref(), Some("Bearer for-alice"));
+        let refused = harness.send(&format!("GET / HTTP/1.1\n{WRONG}"));
+        assert_unauthorized(&refused, "the provider gives no tokens");
+    }
+    assert_eq!(asked(&provider, "/token"), 2, "what was said once holds for a while");
+    let first = provider.seen().into_iter().find(|asked| asked.target == "/token").unwrap();
+    let form = "grant_type=password&username=alice&password=right&scope=openid&audience=api";
+    assert_eq!(first.text(), form);
+    assert_eq!(first.header("Authorization").as_deref(), Some("Basic Z2F0ZXdheTpzZWNyZXQ="));
+    harness.clock.advance(60_000);
+    assert_passes(&harness.send(&format!("GET / HTTP/1.1\n{ALICE}")));
+    assert_eq!(asked(&provider, "/token"), 3, "tokens that have ended are asked for again");
+    assert_eq!(harness.send(GET).status, 401);
+}
+
+#[test]
+fn credentials_are_found_where_they_may_stand_and_hidden() {
+    let provider = provide();
+    let mut harness = behind(&provider, "auth_methods: [password], password_param_type: [query, body]");
+    let in_query = harness.send("GET /?a=1&username=alice&password=right HTTP/1.1");
+    assert_passes(&in_query);
+    assert_eq!(in_query.upstream_query.as_deref(), Some("a=1"));
+    let in_body = harness.send(&format!("POST / HTTP/1.1\n{FORM}\n\na=1&username=alice&password=right"));
+    assert_passes(&in_body);
+    assert_eq!(in_body.upstream_body, b"a=1");
+    assert_eq!(harness.send(&format!("GET / HTTP/1.1\n{ALICE}")).status, 401, "not in the header");
+}
+
+#[test]
+fn a_client_signs_in_for_itself() {
+    let provider = provide();
+    let mut harness =
+        behind(&provider, "auth_methods: [password, client_credentials], credential_claim: [client_id]");
+    let robot = harness.send("GET / HTTP/1.1\nAuthorization: Basic cm9ib3Q6cmlnaHQ=");
+    assert_passes(&robot);
+    assert_eq!(who(&robot).as_deref(), Some("robot"));
+    assert_eq!(asked(&provider, "/token"), 2, "it was tried as a password first");
+    let mut alone = behind(&provider, "auth_methods: [client_credentials]");
+    assert_eq!(alone.send(&format!("GET / HTTP/1.1\n{ALICE}")).status, 401, "a person is no client");
+}
+
+#[test]
+fn a_refresh_token_is_enough() {
+    let provider = provide();
+    let mut harness =
+        behind(&provider, "auth_methods: [refresh_token], refresh_token_param_name: refresh_token");
+    let outcome = harness.send("GET / HTTP/1.1\nrefresh_token: good");
+    assert_passes(&outcome);
+    assert_eq!((who(&outcome).as_deref(), outcome.upstream_header("refresh_token")), (Some("alice"), None));
+    assert_passes(&harness.send("GET /?refresh_token=good HTTP/1.1"));
+    assert_eq!(asked(&provider, "/token"), 1);
+    assert_eq!(harness.send("GET / HTTP/1.1\nrefresh_token: bad").status, 401);
+}
+
+#[test]
+fn the_provider_knows_whose_an_opaque_token_is() {
+    let provider = provide();
+    let fields = "auth_methods: [bearer, userinfo], upstream_user_info_header: X-User";
+    let mut harness = behind(&provider, fields);
+    for _ in 0..2 {
+        let outcome = harness.send(&bearer("for-alice"));
+        assert_passes(&outcome);
+        assert_eq!(who(&outcome).as_deref(), Some("alice"));
+        // {"sub":"alice","email":"a@b.test"}.
+        let told = "eyJzdWIiOiJhbGljZSIsImVtYWlsIjoiYUBiLnRlc3QifQ==";
+        assert_eq!(outcome.upstream_header("X-User").as_deref(), Some(told));
+        assert_unauthorized(&harness.send(&bearer("unknown")), "the provider does not know the token");
+    }
+    assert_eq!(asked(&provider, "/me"), 2);
+    let forged = harness.send(&(bearer("for-nobody") + "\nX-User: forged"));
+    assert_eq!((forged.status, forged.upstream_header("X-User")), (401, None));
+}
+
+#[test]
+fn what_is_known_of_users_is_looked_at_where_that_is_wanted() {
+    let provider = provide();
+    let fields = "auth_methods: [password], search_user_info: true, upstream_headers_claims: [email], \
+                  upstream_headers_names: [X-Email]";
+    let outcome = behind(&provider, fields).send(&format!("GET / HTTP/1.1\n{ALICE}"));
+    assert_passes(&outcome);
+    assert_eq!(outcome.upstream_header("X-Email").as_deref(), Some("a@b.test"));
+}
+
+#[test]
+fn the_methods_of_kongs_default_work_together() {
+    let provider = provide();
+    let mut harness = behind(&provider, "");
+    assert_passes(&harness.send(&format!("GET / HTTP/1.1\n{ALICE}")));
+    let issuer = provider.url("");
+    assert_passes(&harness.send(&bearer(&token(json!({"iss": issuer})))));
+    assert_eq!(harness.send(&bearer(&token(json!({"iss": "http://other.test"})))).status, 401);
+}
