@@ -31,7 +31,8 @@ export class Chromium {
     try {
       Object.assign(browser, await startDriver());
       const options = { args: flags(browser.profile) };
-      const wanted = { browserName: 'chrome', 'goog:chromeOptions': options };
+      // A page that is still on its way is waited for.
+      const wanted = { browserName: 'chrome', timeouts: { implicit: 30_000 }, 'goog:chromeOptions': options };
       const { sessionId } = await browser.#ask('POST', '/session', { capabilities: { alwaysMatch: wanted } });
       browser.session = `/session/${sessionId}`;
     } catch (error) {
@@ -56,8 +57,9 @@ export class Chromium {
     return this.#ask('GET', `${this.session}/url`);
   }
 
-  text() {
-    return this.#ask('POST', `${this.session}/execute/sync`, { script: 'return document.body.innerText', args: [] });
+  // What a page says that is no HTML.
+  async text() {
+    return this.#ask('GET', `${this.session}/element/${await this.#element('pre')}/text`);
   }
 
   // What scripts of a page see of its cookies.

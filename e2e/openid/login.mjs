@@ -105,7 +105,7 @@ const configuration = (gateway, more = []) => {
           client_id: ['with a key'], client_secret: null, client_auth: ['private_key_jwt'], client_jwk: [clientKey],
           require_pushed_authorization_requests: true, login_action: 'redirect', preserve_query_args: true,
         }),
-        { name: 'public', paths: ['/public'], plugins: [{ name: 'request-termination', config: { status_code: 200 } }] },
+        { name: 'public', paths: ['/public'], plugins: [{ name: 'request-termination', config: { status_code: 200, body: 'good bye', content_type: 'text/plain' } }] },
         ...more.map((name) => route(name, {})),
       ],
     }],
@@ -128,8 +128,8 @@ const person = async (browser, gateway, reload) => {
   expect('who is not known comes to the provider', new URL(await browser.url()).origin, issuer);
   await browser.type('input[name=login]', 'ada');
   await browser.type('input[name=password]', 'any');
-  await browser.click('button[type=submit]');
-  await browser.click('button[type=submit]');
+  await browser.click('form:has([value=login]) button[type=submit]');
+  await browser.click('form:has([value=consent]) button[type=submit]');
   const page = await seen();
   expect('the upstream is asked for the page', page.url, '/upstream/app/page');
   expect('it learns who has logged in', page.headers['x-credential-identifier'], 'ada');
@@ -155,6 +155,7 @@ const person = async (browser, gateway, reload) => {
   expect('logging out leads to the provider', (await browser.url()).startsWith(`${issuer}/session/end`), true);
   expect('tokens are given back', count('/token/revocation'), 2);
   await browser.click('button[name=logout]');
+  await browser.text();
   expect('and back from there', await browser.url(), `${gateway}/public`);
   expect('no session is left', await browser.cookies(), []);
   await browser.open(`${gateway}/app/page`);
