@@ -157,7 +157,7 @@ impl RevocationList {
         let its_place = |places: &Vec<String>| places.iter().any(|place| certificate.lists.contains(place));
         self.issuer == certificate.issuer
             && !(*only_users && certificate.is_authority)
-            && !(*only_authorities && !certificate.is_authority)
+            && (!*only_authorities || certificate.is_authority)
             && places.as_ref().is_none_or(its_place)
     }
 

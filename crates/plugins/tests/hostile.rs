@@ -1,5 +1,7 @@
 //! What decides about requests is shown bytes that nobody expects, wherever it looks: it decides, and never panics.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "test code")]
+
 use std::collections::BTreeSet;
 
 use plugin::harness::Harness;

@@ -53,12 +53,11 @@ impl Token {
     }
 
     /// Holds for so long from now on. Where that is much less than before, its time is nearly over for good.
-    fn renewed(mut self, granted: Granted, now: Instant) -> Self {
-        let first = self.lasts;
-        self = Self::new(Granted { token: self.text, ..granted }, now);
-        self.is_renewable &= self.lasts >= first / 2;
-        self.lasts = first;
-        self
+    fn renewed(self, mut granted: Granted, now: Instant) -> Self {
+        granted.token = self.text;
+        let renewed = Self::new(granted, now);
+        let is_renewable = renewed.is_renewable && renewed.lasts >= self.lasts / 2;
+        Self { is_renewable, lasts: self.lasts, ..renewed }
     }
 
     fn holds(&self, now: Instant) -> bool {

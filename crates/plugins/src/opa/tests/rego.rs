@@ -8,19 +8,19 @@ use super::super::local::{Input, Pace, Policy, Trouble};
 use super::*;
 
 /// A configuration with `rego` and other fields.
-fn config(rego: &Value, others: Value) -> String {
+fn config(rego: &Value, others: &Value) -> String {
     let mut config = json!({"opa_path": "/v1/data/example/allow", "rego": rego});
     config.as_object_mut().unwrap().extend(others.as_object().unwrap().clone());
     config.to_string()
 }
 
 fn with(policy: &str) -> Harness {
-    SUBJECT.with(&config(&json!({ "policy": policy }), json!({}))).in_real_time()
+    SUBJECT.with(&config(&json!({ "policy": policy }), &json!({}))).in_real_time()
 }
 
 /// What is wrong with the only policy.
 fn mistake(policy: &str) -> String {
-    let config = config(&json!({ "policy": policy }), json!({}));
+    let config = config(&json!({ "policy": policy }), &json!({}));
     Harness::global(SUBJECT.0, &config).err().unwrap_or_else(|| "nothing".to_owned())
 }
 
@@ -72,7 +72,7 @@ fn a_policy_sees_the_same_input_and_its_results_mean_the_same() {
     let rego =
         json!({"policy": POLICY, "data": {"roles": {"alice": ["reader"], "bob": ["writer", "owner"]}}});
     let others = json!({"include_parsed_json_body_in_opa_input": true, "debug_header": "X-D"});
-    let mut room = SUBJECT.with(&config(&rego, others)).in_real_time();
+    let mut room = SUBJECT.with(&config(&rego, &others)).in_real_time();
     let mut send =
         |head: &str, body: &str| room.send(&format!("{head}\nContent-Type: application/json\n\n{body}"));
     assert!(!send("GET / HTTP/1.1\nX-User: alice", "").answered);
@@ -109,10 +109,10 @@ fn policies_and_data_come_from_files_too() {
         "data_file": folder.file("data.json", r#"{"names": ["alice"]}"#),
     });
     let others = || json!({});
-    let mut room = SUBJECT.with(&config(&rego, others())).in_real_time();
+    let mut room = SUBJECT.with(&config(&rego, &others())).in_real_time();
     assert!(!room.send("GET / HTTP/1.1\nX-User: alice\n\n").answered);
     assert!(room.send("GET / HTTP/1.1\nX-User: bob\n\n").answered);
-    let refuses = |rego: Value| SUBJECT.refuses(&config(&rego, others()));
+    let refuses = |rego: Value| SUBJECT.refuses(&config(&rego, &others()));
     let wrong = folder.file("wrong.rego", "package a\n\nb if {\n  1 +\n}\n");
     let refusal =
         refuses(json!({"policy": "package example\nallow := true", "files": [rego["files"][0], wrong]}));
@@ -196,7 +196,7 @@ fn rules_that_need_themselves_are_refused() {
         "policy": "package example\nallow if data.table[input.request.http.method]\nother if data.example.allow",
         "data": {"table": {"GET": true}},
     });
-    assert_eq!(SUBJECT.with(&config(&rego, json!({}))).in_real_time().send(GET).status, 200);
+    assert_eq!(SUBJECT.with(&config(&rego, &json!({}))).in_real_time().send(GET).status, 200);
     let chain = |length: usize| {
         let rules: String = (1..length).map(|number| format!("r{number} if r{}\n", number + 1)).collect();
         format!("package example\nallow if r1\n{rules}r{length} if input.client_ip\n")
@@ -209,13 +209,13 @@ fn rules_that_need_themselves_are_refused() {
 #[test]
 fn policies_of_old_are_taken_where_that_is_said() {
     let rego = json!({"policy": "package example\nallow { input.client_ip }", "version": "v0"});
-    assert!(!SUBJECT.with(&config(&rego, json!({}))).in_real_time().send(GET).answered);
+    assert!(!SUBJECT.with(&config(&rego, &json!({}))).in_real_time().send(GET).answered);
 }
 
 #[test]
 fn what_only_a_server_can_do_is_refused() {
     let refuses = |others: Value| {
-        SUBJECT.refuses(&config(&json!({"policy": "package example\nallow := true"}), others))
+        SUBJECT.refuses(&config(&json!({"policy": "package example\nallow := true"}), &others))
     };
     assert!(refuses(json!({"cache": {"ttl": 1}})).contains("decisions of an OPA server"));
     assert!(refuses(json!({"fail_open": true})).contains("there is none with `rego`"));
@@ -225,7 +225,7 @@ fn what_only_a_server_can_do_is_refused() {
         let refusal = refuses(json!({ "opa_path": path }));
         assert!(refusal.contains("config.opa_path: with `rego` it names a package and a rule"), "{refusal}");
     }
-    assert!(SUBJECT.refuses(&config(&json!({}), json!({}))).contains("policy"));
+    assert!(SUBJECT.refuses(&config(&json!({}), &json!({}))).contains("policy"));
 }
 
 /// A policy that looks at a million pairs.
@@ -257,7 +257,7 @@ fn an_evaluation_that_takes_long_is_ended_and_not_by_the_worker() {
     assert!(policy.is_slow(), "the next ones are not tried by a worker");
     assert_eq!(policy.evaluate(&input, Pace::Full), Err(Trouble::Late));
     assert_eq!((0..100).filter(|_| policy.is_slow()).count(), 63, "and then it is tried again");
-    assert_eq!(SUBJECT.with(&config(&long(0.02), json!({}))).in_real_time().send(GET).status, 500);
+    assert_eq!(SUBJECT.with(&config(&long(0.02), &json!({}))).in_real_time().send(GET).status, 500);
 }
 
 #[test]
@@ -265,6 +265,6 @@ fn an_evaluation_that_takes_long_and_may_decides() {
     let shorter = LONG.replace("some c in data.list; ", "").replace(" + c ==", " ==").replace("1000000", "1");
     let mut rego = long(10.0);
     rego["policy"] = json!(shorter);
-    let mut room = SUBJECT.with(&config(&rego, json!({}))).in_real_time();
+    let mut room = SUBJECT.with(&config(&rego, &json!({}))).in_real_time();
     assert_eq!(room.statuses(GET, 3), [200, 200, 200]);
 }
