@@ -107,7 +107,7 @@ fn routes_need_something_to_match_on() {
         (json!({"protocols": ["tls_passthrough"]}), ": must set snis when 'protocols' is 'tls_passthrough'"),
         (
             json!({"protocols": ["http"], "snis": ["a"], "paths": ["/"]}),
-            "snis: 'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls', 'tls_passthrough' or 'wss'",
+            "snis: 'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' or 'tls_passthrough'",
         ),
         (
             json!({"paths": ["/"], "sources": [{"ip": "1.1.1.1"}]}),

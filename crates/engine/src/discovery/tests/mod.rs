@@ -345,13 +345,16 @@ fn kept(folder: &Path) -> Option<PathBuf> {
     files.find(|file| file.extension().is_some_and(|ending| ending == "json"))
 }
 
-/// Makes the one list in a folder this old.
-fn make_older(folder: &Path, age: Duration) {
+/// A copy of a folder with one list, which is this old there. Whoever wrote the list may still be at work in the folder.
+fn aged(folder: &Path, age: Duration) -> PathBuf {
     let file = kept(folder).unwrap();
     let mut kept: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
     kept["given"] =
         json!((SystemTime::now() - age).duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
-    fs::write(file, kept.to_string()).unwrap();
+    let copy = folder.join("aged");
+    fs::create_dir_all(&copy).unwrap();
+    fs::write(copy.join(file.file_name().unwrap()), kept.to_string()).unwrap();
+    copy
 }
 
 #[test]
@@ -370,7 +373,7 @@ fn lists_of_the_last_run_are_used_as_long_as_they_are_not_too_old() {
         (told.up, told.restored, told.expired, told.targets)
     };
 
-    make_older(&path, hour);
+    let path = aged(&path, hour);
     let second = World::keeping_for(Some(path.clone()), Some(hour - Duration::from_secs(5)));
     let balancers = second.balancers(&json!({}), &consul(&registry));
     assert_eq!(standing(&balancers), (false, false, true, 0));
@@ -380,8 +383,7 @@ fn lists_of_the_last_run_are_used_as_long_as_they_are_not_too_old() {
     drop((balancers, second));
 
     registry.behave(Manner::Status(500));
-    make_older(&path, hour);
-    let third = World::keeping_for(Some(path), Some(hour + Duration::from_secs(2)));
+    let third = World::keeping_for(Some(aged(&path, hour)), Some(hour + Duration::from_secs(2)));
     let balancers = third.balancers(&json!({}), &consul(&registry));
     assert_eq!(standing(&balancers), (false, true, false, 1), "it is used while it is not too old");
     eventually("it is let go", || standing(&balancers) == (false, false, true, 0));
