@@ -198,6 +198,7 @@ impl Peer {
     /// What a GET of `/` without a token must be answered: with it, the probe shows that the policies act.
     fn probe_status(self) -> u16 {
         match self {
+            Peer::Check(Check::Rego) => 403,
             Peer::EnvoyFull | Peer::Full | Peer::Check(_) => 401,
             Peer::Routes => 404,
             _ => 200,
