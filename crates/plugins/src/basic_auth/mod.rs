@@ -12,13 +12,12 @@ use plugin::lockout::{Attempt, Bounds, Guard, LockedOut};
 use plugin::model::EntitySchema;
 use plugin::model::entity::Entity;
 use plugin::principals::Principals;
-use plugin::proven::Digest;
 use plugin::redis::fields::Redis;
 use plugin::{Access, Build, BuildError, Flow, Phase, Phases, Plugin, Resume, Scopes, record};
 
 use credentials::Passwords;
 use hash::{Slow, Stored};
-use pool::{Outcome, Pool};
+use pool::{Answer, Outcome, Pool};
 
 #[cfg(test)]
 mod tests;
@@ -77,7 +76,6 @@ enum Refusal {
 /// A password is being checked.
 struct Checking {
     outcome: Outcome,
-    digest: Digest,
     /// Whose it is if it is right; nobody's for an unknown username.
     caller: Option<Arc<Caller>>,
     /// What has been counted as a failure in advance.
@@ -193,26 +191,21 @@ impl Room {
         hash: &Arc<Slow>,
         caller: Option<&Arc<Caller>>,
     ) -> Result<Option<Checking>, Refusal> {
-        let proven = &self.pool.proven;
+        let (proven, now_ms) = (&self.pool.proven, cx.record.started_ms);
         let digest = proven.digest(&[login.username(), hash.text().as_bytes(), login.password()]);
-        let found = proven.find(&digest, cx.record.started_ms, self.verified_ttl_ms);
-        if found.is_some() && caller.is_some() {
+        let is_proven = || caller.is_some() && proven.find(&digest, now_ms, self.verified_ttl_ms).is_some();
+        if is_proven() {
             return Ok(None);
         }
-        let caller = caller.cloned();
-        if let Some(outcome) = self.pool.join(&digest) {
-            return Ok(Some(Checking { outcome, digest, caller, attempt: None }));
-        }
         let attempt = self.guard.as_ref().map(|guard| (guard, self.attempt(guard, cx, login)));
-        if let Some((guard, attempt)) = &attempt {
-            guard.begin(attempt).map_err(Refusal::LockedOut)?;
-        }
-        match self.pool.check(digest, hash, login.password()) {
-            Ok(outcome) => {
-                let attempt = attempt.map(|(_, attempt)| attempt);
-                Ok(Some(Checking { outcome, digest, caller, attempt }))
-            }
-            Err(pool::Busy) => {
+        let begin = || attempt.as_ref().map_or(Ok(()), |(guard, attempt)| guard.begin(attempt));
+        let answer = self.pool.ask((digest, now_ms), (hash, login.password()), is_proven, begin);
+        let checking = |outcome, attempt| Checking { outcome, caller: caller.cloned(), attempt };
+        match answer.map_err(Refusal::LockedOut)? {
+            Answer::Proven => Ok(None),
+            Answer::Joined(outcome) => Ok(Some(checking(outcome, None))),
+            Answer::Begun(outcome) => Ok(Some(checking(outcome, attempt.map(|(_, attempt)| attempt)))),
+            Answer::Busy => {
                 if let Some((guard, attempt)) = &attempt {
                     guard.withdraw(attempt);
                 }
@@ -224,13 +217,12 @@ impl Room {
     fn wait(room: &Arc<Self>, checking: Checking) -> Flow {
         let room = room.clone();
         Flow::wait(async move {
-            let Checking { outcome, digest, caller, attempt } = checking;
+            let Checking { outcome, caller, attempt } = checking;
             let right = outcome.get().await;
             let resume: Resume = Box::new(move |cx| {
                 let Some(caller) = caller.filter(|_| right) else {
                     return room.end(cx, Err(Refusal::Wrong));
                 };
-                room.pool.proven.remember(digest, (), cx.record.started_ms);
                 if let (Some(guard), Some(attempt)) = (&room.guard, &attempt) {
                     guard.withdraw(attempt);
                 }

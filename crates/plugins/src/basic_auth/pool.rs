@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ahash::AHashMap;
 use plugin::Services;
 use plugin::aside::Aside;
-pub(super) use plugin::aside::Busy;
 use plugin::figures::{Family, Figure};
 use plugin::proven::{Digest, Proven};
 use tokio::sync::watch;
@@ -15,7 +14,7 @@ use super::hash::Slow;
 
 /// The threads, what is being checked, and what they have found out. Kept over reloads.
 pub(super) struct Pool {
-    pub(super) proven: Proven<()>,
+    pub(super) proven: Arc<Proven<()>>,
     under_way: Arc<Mutex<AHashMap<Digest, Pending>>>,
     aside: Aside,
     checked: Arc<Figure>,
@@ -31,9 +30,22 @@ type Pending = watch::Receiver<Option<bool>>;
 
 struct Check {
     digest: Digest,
+    now_ms: u64,
     hash: Arc<Slow>,
     password: Box<[u8]>,
     tell: watch::Sender<Option<bool>>,
+}
+
+/// What is known of a password.
+pub(super) enum Answer {
+    /// It has been found right a short while ago.
+    Proven,
+    /// Somebody has it checked.
+    Joined(Outcome),
+    /// Its check has begun.
+    Begun(Outcome),
+    /// Too many are being checked: its check was let begin and has not.
+    Busy,
 }
 
 /// What will be found out.
@@ -50,30 +62,46 @@ impl Outcome {
 impl Pool {
     pub fn new(services: &Services) -> Self {
         let checked = services.figures.of(&CHECKED, &[]);
-        Self { proven: Proven::default(), under_way: Arc::default(), aside: Aside::new("passwords"), checked }
+        Self { proven: Arc::default(), under_way: Arc::default(), aside: Aside::new("passwords"), checked }
     }
 
-    /// The outcome of a check that is under way, `digest` standing for it.
-    pub fn join(&self, digest: &Digest) -> Option<Outcome> {
-        let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.get(digest).cloned().map(Outcome)
-    }
-
-    /// Has `password` checked.
-    pub fn check(&self, digest: Digest, hash: &Arc<Slow>, password: &[u8]) -> Result<Outcome, Busy> {
-        let (tell, outcome) = watch::channel(None);
-        let check = Check { digest, hash: hash.clone(), password: password.into(), tell };
-        let (listed, checked) = (self.under_way.clone(), self.checked.clone());
+    /// Whether the password that `digest` stands for has been found right, or the outcome of the check that is under way
+    /// or begins now, if `begin` lets it. Of those who ask at once, one begins it.
+    pub fn ask<E>(
+        &self,
+        (digest, now_ms): (Digest, u64),
+        (hash, password): (&Arc<Slow>, &[u8]),
+        is_proven: impl Fn() -> bool,
+        begin: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Answer, E> {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        self.aside.send(move || carry_out(check, &listed, &checked))?;
+        if let Some(outcome) = under_way.get(&digest).cloned() {
+            return Ok(Answer::Joined(Outcome(outcome)));
+        }
+        // What is no longer under way has been remembered before.
+        if is_proven() {
+            return Ok(Answer::Proven);
+        }
+        begin()?;
+        let (tell, outcome) = watch::channel(None);
+        let check = Check { digest, now_ms, hash: hash.clone(), password: password.into(), tell };
+        let (listed, proven, checked) = (self.under_way.clone(), self.proven.clone(), self.checked.clone());
+        if self.aside.send(move || carry_out(check, &listed, &proven, &checked)).is_err() {
+            return Ok(Answer::Busy);
+        }
         under_way.insert(digest, outcome.clone());
-        Ok(Outcome(outcome))
+        Ok(Answer::Begun(Outcome(outcome)))
     }
 }
 
-fn carry_out(check: Check, under_way: &Mutex<AHashMap<Digest, Pending>>, checked: &Figure) {
+fn carry_out(
+    check: Check,
+    under_way: &Mutex<AHashMap<Digest, Pending>>,
+    proven: &Proven<()>,
+    checked: &Figure,
+) {
     let under_way = || under_way.lock().unwrap_or_else(PoisonError::into_inner);
-    let Check { digest, hash, password, tell } = check;
+    let Check { digest, now_ms, hash, password, tell } = check;
     let mut listed = under_way();
     // One receiver is in the list; without another, whoever asked has left.
     if tell.receiver_count() <= 1 {
@@ -83,6 +111,9 @@ fn carry_out(check: Check, under_way: &Mutex<AHashMap<Digest, Pending>>, checked
     drop(listed);
     checked.add(1);
     let right = catch_unwind(AssertUnwindSafe(|| hash.is_of(&password))).unwrap_or(false);
+    if right {
+        proven.remember(digest, (), now_ms);
+    }
     under_way().remove(&digest);
     tell.send_replace(Some(right));
 }
