@@ -140,6 +140,7 @@ impl Local {
 
     /// Lets go of what is no longer needed. Called about every second.
     pub fn tidy(&self) {
+        self.worker.read_clock();
         self.snapshots.refresh();
         self.pool.sweep();
         self.yield_idle();

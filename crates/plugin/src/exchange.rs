@@ -366,8 +366,7 @@ impl Exchange {
 
     /// Prepares for the next request of the connection; `request` is left to the parser.
     pub fn begin(&mut self, started: Instant) {
-        let started_ms = self.worker.services.clock.now_ms();
-        self.record.clear(started, started_ms);
+        self.record.clear(started, self.worker.ms_at(started));
         self.requests += 1;
         self.scheme = self.client.scheme;
         self.normalized_path.clear();
