@@ -12,14 +12,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use socket2::SockRef;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
 use crate::buffers::Buffers;
 use crate::channel::{Channel, Input};
 use crate::timer::Timer;
-use crate::transport::Stream;
+use crate::transport::{Ending, Stream};
 
 /// Bytes read at a time.
 const PIECE: usize = 16 << 10;
@@ -105,17 +104,9 @@ impl Drop for Carried<'_> {
         for (direction, receiver) in [(&self.both.down, &*self.client), (&self.both.up, &self.service)] {
             // Whoever has been told the end has all there was, and keeps it.
             if direction.phase != Phase::Ended {
-                reset(receiver);
+                receiver.end_as(Ending::Reset);
             }
         }
-    }
-}
-
-/// Has the end of a TCP connection be seen as the break it is.
-fn reset(stream: &Stream) {
-    if let Stream::Tcp(stream) = stream {
-        // If that fails, the connection ends all the same.
-        let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
     }
 }
 
