@@ -12,6 +12,7 @@ use plugin::usage;
 
 use crate::tls;
 use crate::vaults::Secrets;
+use crate::zero;
 
 /// `KONG_*` variables, without the prefix, in lower case.
 pub type Environment = BTreeMap<String, String>;
@@ -86,6 +87,7 @@ pub fn from_environment(
         tls
     });
     reading.settings.tls = tls;
+    reading.problems.extend(zero::settle(&mut reading.settings));
     reading.problems.extend(reading.secrets.problems());
     warnings.extend(unhonoured_values(&given));
     if !reading.problems.is_empty() {
@@ -206,6 +208,7 @@ impl Reading {
             "nginx_proxy_proxy_ignore_client_abort" => {
                 self.switch(name, value, &mut settings.ignore_client_abort);
             }
+            "nginx_events_worker_connections" if value == "auto" => {}
             "nginx_events_worker_connections" => self.value(name, value, &mut settings.max_connections),
             "nginx_main_worker_shutdown_timeout" => self.seconds(name, value, &mut settings.drain_timeout),
             "dns_resolver" => self.servers(name, value),

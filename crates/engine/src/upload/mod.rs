@@ -65,10 +65,18 @@ enum State {
     Exact(u64),
     /// Chunks are decoded and framed anew.
     Chunked(Box<BodyDecoder>),
-    /// All that comes is framed as chunks; the stream ends, and so does the body (RFC 9113 8.1).
-    Stream,
+    /// All that comes is framed as chunks; the stream ends, and so does the body (RFC 9113 8.1). Its trailer section may
+    /// have so many fields.
+    Stream(u16),
     /// The last bytes are waiting to be sent.
     Flushing,
+    /// An upstream takes no more. What it had was kept, and another can have all of it from here on.
+    Halted(Box<State>),
+}
+
+/// How many fields a trailer section may have.
+fn most_trailers(limits: &Limits) -> u16 {
+    u16::try_from(limits.max_headers.min(Limits::MAX_HEADERS)).unwrap_or(u16::MAX)
 }
 
 impl Upload {
@@ -89,7 +97,7 @@ impl Upload {
         self.passed_on = false;
         self.state = match length {
             BodyLength::None | BodyLength::Exact(0) => State::Done,
-            BodyLength::UntilClose => State::Stream,
+            BodyLength::UntilClose => State::Stream(most_trailers(limits)),
             BodyLength::Exact(count) => State::Exact(count),
             BodyLength::Chunked => State::Chunked(Box::new(BodyDecoder::new(BodyLength::Chunked, limits))),
         };
@@ -133,12 +141,12 @@ impl Upload {
     /// Nothing is left to do.
     #[inline]
     pub fn is_done(&self) -> bool {
-        matches!(self.state, State::Done)
+        matches!(self.state, State::Done | State::Halted(_))
     }
 
     /// The client's part of the body has not been received whole.
     pub fn is_awaiting_client(&self) -> bool {
-        matches!(self.state, State::Exact(_) | State::Chunked(_) | State::Stream)
+        matches!(self.state, State::Exact(_) | State::Chunked(_) | State::Stream(_))
     }
 
     /// Bytes still expected of a body of known length.
@@ -201,9 +209,17 @@ impl Upload {
         self.state = State::Flushing;
     }
 
-    /// Gives back what was collected of a chunked body, to be passed on first.
+    /// Something follows the body that its length does not tell of.
+    pub fn has_trailers(&self) -> bool {
+        !self.trailers.is_empty()
+    }
+
+    /// Gives back what was collected of a body of unknown length, to be passed on first.
     pub fn put_back(&mut self, body: Vec<u8>) {
         self.returned = Some(body);
+        if self.is_done() {
+            self.state = State::Flushing;
+        }
     }
 
     /// Frames what was given back, and what ends it, should it be all there is.
@@ -248,6 +264,15 @@ impl Upload {
         self.passed_on = true;
     }
 
+    /// The upstream takes no more of it. Another may still have it, where all of it was kept.
+    pub fn halt(&mut self) {
+        if self.framing == Framing::Stream && !self.passed_on && !self.is_done() {
+            self.state = State::Halted(Box::new(std::mem::take(&mut self.state)));
+        } else {
+            self.finish();
+        }
+    }
+
     /// Another upstream can still have all of it: nothing has been handed to one, or what has been was kept.
     pub fn is_whole(&self) -> bool {
         !self.passed_on
@@ -269,6 +294,10 @@ impl Upload {
         if self.framing == Framing::Chunks || self.passed_on {
             return;
         }
+        self.state = match std::mem::take(&mut self.state) {
+            State::Halted(state) => *state,
+            state => state,
+        };
         let mut whole = std::mem::take(&mut self.kept);
         whole.extend_from_slice(&self.pending[self.written..]);
         whole.extend_from_slice(self.returned.as_deref().unwrap_or_default());
