@@ -1,6 +1,7 @@
 //! The cases of the bench: which peers meet under which load, in interleaved rounds. It decides nothing about how
 //! figures are shown.
 
+pub mod added;
 mod meeting;
 pub mod memory;
 pub mod reload;

@@ -51,16 +51,29 @@ impl Load {
         self.input.write_all(b"go\n").await
     }
 
+    /// Lets it send, and waits for what comes of it; then it can be done again.
+    pub async fn turn(&mut self) -> io::Result<Outcome> {
+        self.go().await?;
+        self.answer().await
+    }
+
     /// Waits for the end.
     pub async fn outcome(self) -> io::Result<Outcome> {
         self.result().await
     }
 
-    /// Waits for the end and what the process says then.
+    /// Waits for what the process says, and for its end.
     pub async fn result<T: DeserializeOwned>(mut self) -> io::Result<T> {
+        let result = self.answer().await?;
+        drop(self.input);
+        self.child.wait().await?;
+        Ok(result)
+    }
+
+    /// Waits for what the process says.
+    pub async fn answer<T: DeserializeOwned>(&mut self) -> io::Result<T> {
         let line = self.output.next_line().await?;
         let line = line.ok_or_else(|| io::Error::other("the load ended without a result"))?;
-        self.child.wait().await?;
         Ok(serde_json::from_str(&line)?)
     }
 }

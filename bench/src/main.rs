@@ -82,7 +82,7 @@ struct Settings {
 #[derive(Subcommand)]
 enum Part {
     #[command(hide = true)]
-    Backend,
+    Backend { documents: PathBuf },
     #[command(hide = true)]
     Load { plan: String },
     #[command(hide = true)]
@@ -97,7 +97,7 @@ enum Part {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.part {
-        Some(Part::Backend) => backend::run(),
+        Some(Part::Backend { documents }) => backend::run(&documents),
         Some(Part::Load { plan }) => load::run(&plan),
         Some(Part::Slow { plan }) => slow::run(&plan),
         Some(Part::Peak { command }) => cases::memory::peak(&command),
@@ -161,6 +161,10 @@ async fn measure_alone(
     report: &mut Report,
 ) -> io::Result<()> {
     match (case, programs.find(Peer::Plain)) {
+        (Case::Policies | Case::Identity, _) => {
+            let problems = &mut report.problems;
+            report.added.extend(cases::added::run(case, extent, programs, site, problems).await);
+        }
         (Case::Idle, _) => report.idle = cases::memory::idle(programs, site, &mut report.problems).await,
         (Case::Entities, Some(program)) => report.entities = cases::memory::entities(&program, site)?,
         (Case::Reload, Some(_)) => {

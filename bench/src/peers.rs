@@ -13,10 +13,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::backend::calls;
+use crate::load::{self, Plan};
 use crate::process::{PROXY_CORE, Running};
 use crate::site::{Site, find_program, free_address};
 use crate::tools;
-pub use checks::{Algorithm, Check, MANY_CONSUMERS};
+pub use checks::{Algorithm, Check, MANY_CONSUMERS, Tokens};
 pub use policies::Policy;
 
 /// A million consumers are to be read within 20 seconds; how long it takes is for a case of its own to say.
@@ -69,7 +70,7 @@ pub enum Peer {
     EnvoyLimited,
     /// Biplane with one policy.
     Policy(Policy),
-    /// Biplane that finds out who is asking.
+    /// A gateway that finds out who is asking.
     Check(Check),
 }
 
@@ -175,6 +176,7 @@ impl Peer {
             Peer::Nginx | Peer::NginxLog | Peer::NginxUpgrade | Peer::NginxTwo => Product::Nginx,
             Peer::NginxTls | Peer::NginxHttp2 | Peer::NginxCalls => Product::Nginx,
             Peer::Haproxy | Peer::HaproxyTls | Peer::HaproxyLimited => Product::Haproxy,
+            Peer::Check(Check::EnvoyToken(..)) => Product::Envoy,
             Peer::Envoy | Peer::EnvoyFull | Peer::EnvoyCalls | Peer::EnvoyLimited => Product::Envoy,
             Peer::Plain | Peer::Full | Peer::Routes | Peer::Two => Product::Biplane,
             Peer::Tls | Peer::Http2 | Peer::Calls | Peer::Policy(_) | Peer::Check(_) => Product::Biplane,
@@ -185,7 +187,7 @@ impl Peer {
     pub fn without_policy(self) -> Option<Peer> {
         match self {
             Peer::HaproxyLimited => Some(Peer::Haproxy),
-            Peer::EnvoyLimited => Some(Peer::Envoy),
+            Peer::EnvoyLimited | Peer::Check(Check::EnvoyToken(..)) => Some(Peer::Envoy),
             Peer::Policy(_) | Peer::Check(_) => Some(Peer::Plain),
             _ => None,
         }
@@ -195,11 +197,19 @@ impl Peer {
         matches!(self, Peer::EnvoyFull | Peer::Full)
     }
 
-    /// What a GET of `/` without a token must be answered: with it, the probe shows that the policies act.
+    /// What requests ask for.
+    fn path(self) -> &'static str {
+        match self {
+            Peer::Check(check) => check.path(),
+            _ => load::PATH,
+        }
+    }
+
+    /// What a GET of that without a token must be answered: with it, the probe shows that the policies act.
     fn probe_status(self) -> u16 {
         match self {
-            Peer::Check(Check::Rego) => 403,
-            Peer::EnvoyFull | Peer::Full | Peer::Check(_) => 401,
+            Peer::Check(check) => check.refusal(),
+            Peer::EnvoyFull | Peer::Full => 401,
             Peer::Routes => 404,
             _ => 200,
         }
@@ -259,7 +269,11 @@ impl Peer {
                 ("kong.json", policy.file(backend, Some(site.redis()?)))
             }
             Peer::Policy(policy) => ("kong.json", policy.file(backend, None)),
-            Peer::Check(check) => ("kong.json", check.file(folder, backend)?),
+            Peer::Check(Check::EnvoyToken(algorithm, tokens)) => {
+                ("envoy.json", checks::envoy_file(algorithm, tokens, folder, own, backend)?)
+            }
+            Peer::Check(Check::RegoExample) => ("kong.yml", Check::RegoExample.file(folder, site)?),
+            Peer::Check(check) => ("kong.json", check.file(folder, site)?),
         };
         let file = folder.join(name);
         fs::write(&file, content)?;
@@ -351,6 +365,12 @@ impl Place<'_> {
 }
 
 impl Proxy {
+    /// Small requests with what clients of this proxy send, in a closed loop.
+    pub fn plan(&self, connections: usize, seconds: f64) -> Plan {
+        let (lines, path) = (self.lines.clone(), self.peer.path().to_owned());
+        Plan { lines, path, ..Plan::small(self.address, connections, seconds) }
+    }
+
     async fn ready(&mut self, output: &Path) -> io::Result<()> {
         let limit = Instant::now() + START_LIMIT;
         let mut answer = None;
@@ -360,7 +380,7 @@ impl Proxy {
                     return Ok(());
                 }
             } else {
-                answer = status(self.plain, "/").ok().or(answer);
+                answer = status(self.plain, self.peer.path()).ok().or(answer);
                 if answer == Some(self.peer.probe_status()) {
                     return self.handshake().await;
                 }

@@ -6,6 +6,7 @@ mod table;
 
 use std::fmt::Write as _;
 
+use crate::cases::added::Added;
 use crate::cases::memory::{Entities, Idle};
 use crate::cases::reload::Reload;
 use crate::cases::slow::Slow;
@@ -24,6 +25,8 @@ pub struct Report {
     extent: Extent,
     /// The comparisons of peers.
     pub groups: Vec<Group>,
+    /// What policies add to bare proxies.
+    pub added: Vec<Added>,
     /// Memory of idle connections.
     pub idle: Vec<Idle>,
     /// Checking the large file.
@@ -95,6 +98,7 @@ impl Report {
             versions,
             extent: extent.clone(),
             groups: Vec::new(),
+            added: Vec::new(),
             idle: Vec::new(),
             entities: Vec::new(),
             reload: None,
@@ -389,6 +393,10 @@ fn whole(value: f64) -> String {
 
 fn mebibytes(kib: u64) -> String {
     format!("{:.1}", kib as f64 / 1024.0)
+}
+
+fn shown_us(value: Option<f64>) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.2}"))
 }
 
 fn shown(value: Option<f64>) -> String {

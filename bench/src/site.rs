@@ -7,10 +7,16 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
+
+use crate::frame;
 use crate::process::{LOAD_CORE, Running};
 
 /// Bytes written before anything is measured.
 const TOUCHED_MIB: usize = 2048;
+
+/// Where the backend's documents lie in the site's folder.
+const FOLDER: &str = "documents";
 
 /// A running backend and a folder for the proxies' files.
 pub struct Site {
@@ -25,8 +31,11 @@ pub struct Site {
 impl Site {
     /// Starts the backend.
     pub fn open() -> io::Result<Self> {
+        let folder = std::env::temp_dir().join(format!("biplane-bench-{}", std::process::id()));
+        let documents = folder.join(FOLDER);
+        fs::create_dir_all(&documents)?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("backend").stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg("backend").arg(&documents).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut origin = Running::start(&mut command, LOAD_CORE)?;
         let output = origin.stdout().ok_or_else(|| io::Error::other("the backend has no output"))?;
         let mut lines = BufReader::new(output).lines();
@@ -35,8 +44,6 @@ impl Site {
             line.ok_or_else(|| io::Error::other("the backend did not start"))
         };
         let (backend, calls) = (address()?, address()?);
-        let folder = std::env::temp_dir().join(format!("biplane-bench-{}", std::process::id()));
-        fs::create_dir_all(&folder)?;
         touch_memory(&folder)?;
         Ok(Self { folder, backend, calls, redis: OnceCell::new(), _origin: origin })
     }
@@ -49,6 +56,16 @@ impl Site {
     /// Where the backend takes calls of gRPC.
     pub fn calls(&self) -> SocketAddr {
         self.calls
+    }
+
+    /// Has the backend answer requests for a document with this content; gives its URL.
+    pub fn publish(&self, name: &str, content: &Value) -> io::Result<String> {
+        let path = self.folder.join(FOLDER).join(name);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(path, content.to_string())?;
+        Ok(format!("http://{}{}{name}", self.backend, frame::DOCUMENTS))
     }
 
     /// Where Redis listens, on the core of the load; started when it is first asked for.

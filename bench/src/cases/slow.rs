@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::load::{Exchange, Outcome, Pace, Plan};
+use crate::load::{Outcome, Pace, Plan};
 use crate::loading::Load;
 use crate::measure::{cpu, resident_kib};
 use crate::peers::{Peer, Programs};
@@ -43,15 +43,7 @@ const SETTLE: Duration = Duration::from_secs(5);
 pub async fn run(peer: Peer, programs: &Programs, site: &Site, rate: u32, seconds: f64) -> io::Result<Slow> {
     let proxy = peer.start(programs, site).await?;
     eprintln!("Slow, {SLOW_CONNECTIONS} connections, {}", peer.label());
-    let plan = Plan {
-        address: proxy.address,
-        connections: CONNECTIONS,
-        seconds,
-        pace: Pace::Fixed(rate),
-        exchange: Exchange::Small,
-        token: false,
-        lines: None,
-    };
+    let plan = Plan { pace: Pace::Fixed(rate), ..Plan::small(proxy.address, CONNECTIONS, seconds) };
     let mut load = Load::prepare(&plan).await?;
     let spent = || cpu(proxy.process.id()).total_us;
     let start = spent();

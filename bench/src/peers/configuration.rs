@@ -158,14 +158,7 @@ fn envoy_rate_limit() -> Value {
 /// Envoy with what the full chain of Biplane does, as far as it has it.
 pub fn envoy_full(folder: &Path, own: SocketAddr, backend: SocketAddr) -> String {
     let keys = json!({"keys": [{"kty": "oct", "alg": "HS256", "k": SECRET_BASE64URL}]}).to_string();
-    let token_check = json!({
-        "name": "envoy.filters.http.jwt_authn",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
-            "providers": {"bench": {"issuer": ISSUER, "forward": true, "local_jwks": {"inline_string": keys}}},
-            "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "bench"}}],
-        }
-    });
+    let token_check = envoy_token_check(&keys, None);
     let access_log = json!({
         "name": "envoy.access_loggers.file",
         "typed_config": {
@@ -193,7 +186,24 @@ pub fn envoy_full(folder: &Path, own: SocketAddr, backend: SocketAddr) -> String
     envoy_with(own, backend, vec![token_check, envoy_rate_limit()], &[access_log], json!({}))
 }
 
-fn envoy_with(
+/// What checks tokens of the bench's issuer by these keys, and remembers so many.
+pub fn envoy_token_check(keys: &str, remembered: Option<usize>) -> Value {
+    let mut provider = json!({"issuer": ISSUER, "forward": true, "local_jwks": {"inline_string": keys}});
+    if let Some(count) = remembered {
+        provider["jwt_cache_config"] = json!({"jwt_cache_size": count});
+    }
+    json!({
+        "name": "envoy.filters.http.jwt_authn",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+            "providers": {"bench": provider},
+            "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "bench"}}],
+        }
+    })
+}
+
+/// Envoy with filters before the router, access logs and options of the cluster.
+pub fn envoy_with(
     own: SocketAddr,
     backend: SocketAddr,
     mut filters: Vec<Value>,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cases::Sample;
+use crate::cases::added::Block;
 use crate::peers::Policy;
 
 fn report() -> Report {
@@ -130,20 +131,35 @@ fn each_proxy_beside_slow_connections_has_a_column() {
     assert_eq!(cells("p99 us beside them")[4], "no step");
 }
 
+fn added(peer: Peer, differences: &[f64], errors: u64) -> Added {
+    let block = |difference: &f64| Block { bare_us: 10.0, peer_us: 10.0 + difference };
+    let (case, connections, first_error) = (Case::Policies, 32, None);
+    let blocks = differences.iter().map(block).collect();
+    Added { case, peer, connections, blocks, errors, first_error, resident_kib: 2048 }
+}
+
 #[test]
-fn a_policy_adds_what_it_costs_more_than_the_bare_proxy_in_the_same_round() {
+fn a_budget_of_time_is_kept_or_not_only_where_all_of_the_interval_says_so() {
     let mut report = report();
     let local = Peer::Policy(Policy::Local);
-    for (connections, adds) in [(32, 0.2), (256, 0.4)] {
-        let policy = series(local, &[10.0 + adds, 21.0], 0);
-        let pair = vec![series(Peer::Plain, &[10.0, 20.0], 0), policy];
-        let mut group = plain(connections, pair);
-        group.case = Case::Policies;
-        group.series[1].samples[1].cpu_us = 20.0 + adds;
-        report.groups.push(group);
+    let spread = |from: f64, to: f64| -> Vec<f64> {
+        (0..20).map(|number| from + (to - from) * f64::from(number) / 19.0).collect()
+    };
+    for (differences, errors) in [
+        (spread(0.1, 0.2), 0),
+        (spread(0.4, 0.5), 0),
+        (spread(0.1, 0.5), 0),
+        (vec![0.1; 5], 0),
+        (spread(0.1, 0.2), 1),
+    ] {
+        report.added.push(added(local, &differences, errors));
     }
     let table = report.added(Case::Policies).to_string();
     let rows: Vec<&str> = table.lines().skip(2).collect();
-    assert!(rows.len() == 2 && rows[0].contains("+0.20") && rows[0].contains("| yes "), "{table}");
-    assert!(rows[1].contains("+0.40") && rows[1].contains("**no**"), "{table}");
+    assert!(rows[0].contains("| +0.15") && rows[0].contains("+0.13 to +0.17"), "{table}");
+    for (row, kept) in
+        rows.iter().zip(["| yes ", "| **no** ", "| not decided ", "| not decided ", "**void: errors**"])
+    {
+        assert!(row.contains(kept), "{table}");
+    }
 }
