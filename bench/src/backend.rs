@@ -14,7 +14,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::awake::wait;
+use crate::awake::{doze, wait};
 use crate::frame::{Framing, RequestHead, Wanted};
 use crate::messages;
 use calls::Calls;
@@ -63,8 +63,9 @@ struct Connection {
     messages: Option<usize>,
 }
 
-/// Serves until standard input closes.
-pub fn run(documents: &Path) -> io::Result<()> {
+/// Serves until standard input closes; stays awake meanwhile, unless others on its core have work to do.
+pub fn run(documents: &Path, sleeps: bool) -> io::Result<()> {
+    let wait = if sleeps { doze } else { wait };
     let mut poll = Poll::new()?;
     let listen = |address, port, token| {
         let mut listener = TcpListener::bind(SocketAddr::from((address, port)))?;

@@ -2,6 +2,7 @@
 //! figures are shown.
 
 pub mod added;
+pub mod attacks;
 mod meeting;
 pub mod memory;
 pub mod reload;
@@ -57,6 +58,8 @@ pub enum Case {
     Reload,
     /// 10,000 slow connections beside a load.
     Slow,
+    /// Another client beside each attack that the end-to-end tests know.
+    Attacks,
     /// Ways to balance, limits and other policies, one by one.
     Policies,
     /// Ways to find out who is asking, one by one.

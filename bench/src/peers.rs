@@ -3,6 +3,7 @@
 
 mod checks;
 pub mod configuration;
+mod place;
 mod policies;
 
 use std::fs::{self, File};
@@ -12,12 +13,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use e2e::floods::all as attacks;
+
 use crate::backend::calls;
 use crate::load::{self, Plan};
 use crate::process::{PROXY_CORE, Running};
 use crate::site::{Site, find_program, free_address};
 use crate::tools;
 pub use checks::{Algorithm, Check, MANY_CONSUMERS, Tokens};
+use place::Place;
 pub use policies::Policy;
 
 /// A million consumers are to be read within 20 seconds; how long it takes is for a case of its own to say.
@@ -64,6 +68,8 @@ pub enum Peer {
     EnvoyCalls,
     /// Biplane with a service of gRPC.
     Calls,
+    /// Biplane in the settings of the attack with this number.
+    Attacked(usize),
     /// HAProxy that counts requests of an address in a stick table.
     HaproxyLimited,
     /// Envoy with its local rate limit.
@@ -134,7 +140,9 @@ pub struct Proxy {
     pub peer: Peer,
     /// Where it listens.
     pub address: SocketAddr,
-    /// Where it answers plain HTTP/1.1, which tells that it is ready.
+    /// Where else, if it has a second listener; otherwise the same.
+    pub other: SocketAddr,
+    /// Which of the two answers plain HTTP/1.1, which tells that it is ready.
     plain: SocketAddr,
     /// Its process.
     pub process: Running,
@@ -164,6 +172,7 @@ impl Peer {
             Peer::EnvoyCalls => "Envoy",
             Peer::Tls | Peer::Http2 | Peer::Calls => "Biplane",
             Peer::Two => "Biplane, 2 workers",
+            Peer::Attacked(_) => "Biplane, attacked",
             Peer::HaproxyLimited => "HAProxy, stick table",
             Peer::EnvoyLimited => "Envoy, local rate limit",
             Peer::Policy(policy) => policy.label(),
@@ -178,7 +187,7 @@ impl Peer {
             Peer::Haproxy | Peer::HaproxyTls | Peer::HaproxyLimited => Product::Haproxy,
             Peer::Check(Check::EnvoyToken(..)) => Product::Envoy,
             Peer::Envoy | Peer::EnvoyFull | Peer::EnvoyCalls | Peer::EnvoyLimited => Product::Envoy,
-            Peer::Plain | Peer::Full | Peer::Routes | Peer::Two => Product::Biplane,
+            Peer::Plain | Peer::Full | Peer::Routes | Peer::Two | Peer::Attacked(_) => Product::Biplane,
             Peer::Tls | Peer::Http2 | Peer::Calls | Peer::Policy(_) | Peer::Check(_) => Product::Biplane,
         }
     }
@@ -223,9 +232,11 @@ impl Peer {
         let folder = site.folder(&format!("{self:?}"))?;
         let address = free_address()?;
         // A listener of TLS, and one of HTTP/2 where that is nginx's, answers nothing else.
-        let needs_another = matches!(self, Peer::NginxTls | Peer::HaproxyTls | Peer::Tls | Peer::NginxHttp2);
-        let plain = if needs_another { free_address()? } else { address };
-        let place = Place { folder: &folder, own: address, plain };
+        let is_not_plain = matches!(self, Peer::NginxTls | Peer::HaproxyTls | Peer::Tls | Peer::NginxHttp2);
+        let needs_another = is_not_plain || matches!(self, Peer::Attacked(_));
+        let other = if needs_another { free_address()? } else { address };
+        let plain = if is_not_plain { other } else { address };
+        let place = Place { folder: &folder, own: address, other };
         let file = self.write_configuration(&place, site)?;
         let output = folder.join("output");
         let mut command = self.command(&program, &file, &place)?;
@@ -234,7 +245,7 @@ impl Peer {
         let process = Running::start(&mut command, PROXY_CORE)?;
         let access_log = self.is_full().then(|| folder.join(configuration::ACCESS_LOG));
         let lines = matches!(self, Peer::Check(_)).then(|| checks::lines_of(&folder));
-        let mut proxy = Proxy { peer: self, address, plain, process, file, access_log, lines };
+        let mut proxy = Proxy { peer: self, address, other, plain, process, file, access_log, lines };
         proxy.ready(&output).await?;
         Ok(proxy)
     }
@@ -263,6 +274,9 @@ impl Peer {
             Peer::NginxTwo => ("nginx.conf", place.nginx(backend, 2, text::NGINX_PROXIES)),
             Peer::NginxTls => ("nginx.conf", place.nginx_tls(backend)),
             Peer::NginxHttp2 => ("nginx.conf", place.nginx(backend, 1, text::NGINX_PROXIES)),
+            Peer::Attacked(_) => {
+                ("kong.json", text::biplane_attacked(site.sleeping_backend()?, site.attacked()?))
+            }
             Peer::HaproxyLimited => ("haproxy.cfg", text::haproxy_limited(own, backend)),
             Peer::EnvoyLimited => ("envoy.json", text::envoy_limited(own, backend)),
             Peer::Policy(policy) if policy.needs_redis() => {
@@ -295,9 +309,10 @@ impl Peer {
                 command.args(["--file-flush-interval-msec", "1000", "-c"]).arg(file);
             }
             Product::Biplane => {
-                let Place { folder, own, plain } = *place;
+                let Place { folder, own, other } = *place;
                 let listen = match self {
-                    Peer::Tls => format!("{own} ssl, {plain}"),
+                    Peer::Tls => format!("{own} ssl, {other}"),
+                    Peer::Attacked(_) => format!("{own} http2, {other} ssl"),
                     Peer::Http2 | Peer::Calls => format!("{own} http2"),
                     _ => own.to_string(),
                 };
@@ -309,6 +324,9 @@ impl Peer {
                     // h2load opens no new connection when one has had its requests, and says nothing of it.
                     command.env("KONG_NGINX_HTTP_KEEPALIVE_REQUESTS", "1000000000");
                 }
+                if let Peer::Attacked(number) = self {
+                    command.envs(attacks()[number].variables.iter().copied());
+                }
                 if let Peer::Policy(policy) = self {
                     command.envs(policy.environment(folder));
                 }
@@ -319,48 +337,6 @@ impl Peer {
             }
         }
         Ok(command)
-    }
-}
-
-/// Where a proxy runs.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    folder: &'a Path,
-    own: SocketAddr,
-    plain: SocketAddr,
-}
-
-impl Place<'_> {
-    /// nginx that listens for HTTP/2 where it has another listener for HTTP/1.1, or calls to pass on.
-    fn nginx(&self, backend: SocketAddr, workers: usize, location: &str) -> String {
-        let Place { folder, own, plain } = *self;
-        let listen = if plain != own {
-            format!("listen {own} http2; listen {plain};")
-        } else if location.starts_with("grpc_pass") {
-            format!("listen {own} http2;")
-        } else {
-            format!("listen {own};")
-        };
-        configuration::nginx_with(folder, backend, configuration::NGINX_LOG_OFF, workers, &listen, location)
-    }
-
-    fn nginx_tls(&self, backend: SocketAddr) -> String {
-        let Place { folder, own, plain } = *self;
-        let files = folder.display();
-        let listen = format!(
-            "listen {own} ssl; listen {plain};
-        ssl_certificate {files}/certificate.pem;
-        ssl_certificate_key {files}/key.pem;
-        ssl_protocols TLSv1.2 TLSv1.3;
-        ssl_session_cache shared:bench:10m;"
-        );
-        let (log, location) = (configuration::NGINX_LOG_OFF, configuration::NGINX_PROXIES);
-        configuration::nginx_with(folder, backend, log, 1, &listen, location)
-    }
-
-    fn haproxy_tls(&self) -> String {
-        let Place { folder, own, plain } = *self;
-        format!("bind {own} ssl crt {}/both.pem\n    bind {plain}", folder.display())
     }
 }
 

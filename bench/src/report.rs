@@ -1,12 +1,15 @@
 //! The result as Markdown: the budgets, then the figures behind them. A row with a failed request is marked, never
 //! left out.
 
+mod attacks;
 mod policies;
+mod slow;
 mod table;
 
 use std::fmt::Write as _;
 
 use crate::cases::added::Added;
+use crate::cases::attacks::Attacked;
 use crate::cases::memory::{Entities, Idle};
 use crate::cases::reload::Reload;
 use crate::cases::slow::Slow;
@@ -35,6 +38,8 @@ pub struct Report {
     pub reload: Option<Reload>,
     /// Slow connections beside a load.
     pub slow: Vec<Slow>,
+    /// A client beside each attack.
+    pub attacks: Vec<Attacked>,
     /// Peers that did not start, and why.
     pub problems: Vec<String>,
 }
@@ -103,6 +108,7 @@ impl Report {
             entities: Vec::new(),
             reload: None,
             slow: Vec::new(),
+            attacks: Vec::new(),
             problems: Vec::new(),
         }
     }
@@ -121,6 +127,7 @@ impl Report {
             ("Checking a large file", self.entities()),
             ("Reload under load", self.reload()),
             ("Slow connections", self.slow()),
+            ("Beside attackers", self.attacks()),
         ];
         for (title, table) in sections {
             if !table.is_empty() {
@@ -290,35 +297,6 @@ impl Report {
         row(&name("before"), mebibytes(reload.before_kib), "");
         row(&name("after"), mebibytes(reload.after_kib), "the same");
         table
-    }
-
-    fn slow(&self) -> Table {
-        let labels = self.slow.iter().map(|slow| slow.peer.label());
-        let header: Vec<&str> = ["slow connections"].into_iter().chain(labels).chain(["budget"]).collect();
-        let mut table = Table::new(&header);
-        let Some(Slow { rate, .. }) = self.slow.first() else { return table };
-        let mut row = |name: &str, value: fn(&Slow) -> String, budget: &str| {
-            let cells = [name.to_owned()].into_iter().chain(self.slow.iter().map(value));
-            table.row(&cells.chain([budget.to_owned()]).collect::<Vec<_>>());
-        };
-        row("a third each: head, body, response unread", |slow| slow.connections.to_string(), "");
-        row(&format!("p99 us at {rate}/s without them"), |slow| slow.quiet.p99_us.to_string(), "");
-        row("p99 us beside them", |slow| slow.beside.p99_us.to_string(), "no step");
-        row("p50 us without them", |slow| slow.quiet.p50_us.to_string(), "");
-        row("p50 us beside them", |slow| slow.beside.p50_us.to_string(), "");
-        row("failed requests", |slow| marked(slow.beside.errors, slow.beside.first_error.as_deref()), "0");
-        row("KiB of the proxy for each", |slow| format!("{:.1}", slow.kib_each()), "");
-        row("core % of the proxy without them", |slow| whole(slow.core[0] * 100.0), "");
-        row("core % beside them", |slow| whole(slow.core[1] * 100.0), "");
-        row("cut off meanwhile", |slow| slow.outcome.cut.to_string(), "");
-        row("not let in again", |slow| slow.outcome.refused.to_string(), "0");
-        table
-    }
-}
-
-impl Slow {
-    fn kib_each(&self) -> f64 {
-        self.after_kib.saturating_sub(self.before_kib) as f64 / self.connections as f64
     }
 }
 

@@ -83,7 +83,7 @@ fn own(case: Case, extent: &Extent) -> Option<Meeting> {
         Case::Websocket => (vec![NginxUpgrade, Haproxy, Envoy, Plain], Exchange::Message, false),
         Case::Workers => (vec![Nginx, NginxTwo, Plain, Two], Exchange::Small, false),
         Case::Tls | Case::Http2 | Case::Grpc | Case::Policies | Case::Identity => return None,
-        Case::Idle | Case::Entities | Case::Reload | Case::Slow => return None,
+        Case::Idle | Case::Entities | Case::Reload | Case::Slow | Case::Attacks => return None,
     };
     if extent.nginx_log && matches!(case, Case::Plain | Case::Full) {
         peers.insert(1, NginxLog);

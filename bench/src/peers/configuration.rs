@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::load::{ISSUER, ROUTES, SECRET, SECRET_BASE64URL, route_path};
+use crate::load::{ISSUER, PATH, ROUTES, SECRET, SECRET_BASE64URL, route_path};
 
 /// The name of the access log of a full chain, in the proxy's folder.
 pub const ACCESS_LOG: &str = "access.log";
@@ -263,6 +263,19 @@ pub fn biplane_calls(backend: SocketAddr) -> String {
         "url": format!("grpc://{backend}"),
         "routes": [{"name": "everything", "paths": ["/"], "protocols": ["grpc"]}],
     }]})
+    .to_string()
+}
+
+/// Biplane before an upstream that attacks count on, and before the usual one for others.
+pub fn biplane_attacked(backend: SocketAddr, attacked: SocketAddr) -> String {
+    let route = |path: &str| json!({"name": path.trim_matches('/'), "paths": [path], "strip_path": false});
+    let mut gate = route("/gate");
+    gate["plugins"] = json!([{"name": "request-termination", "config": {"status_code": 403}}]);
+    json!({"_format_version": "3.0", "services": [
+        {"name": "attacked", "url": format!("http://{attacked}"), "retries": 0,
+         "routes": [{"name": "all", "paths": ["/"], "strip_path": false}, gate]},
+        {"name": "usual", "url": format!("http://{backend}"), "routes": [route(PATH)]},
+    ]})
     .to_string()
 }
 
