@@ -3,6 +3,7 @@
 
 pub mod added;
 pub mod attacks;
+pub mod instructions;
 mod meeting;
 pub mod memory;
 pub mod reload;
@@ -64,6 +65,8 @@ pub enum Case {
     Policies,
     /// Ways to find out who is asking, one by one.
     Identity,
+    /// Instructions per request of Biplane, bare and with each of these; needs valgrind.
+    Instructions,
 }
 
 /// How much to measure.

@@ -146,7 +146,7 @@ fn measure(settings: &Settings) -> io::Result<()> {
 
 async fn measure_all(settings: &Settings) -> io::Result<Report> {
     let extent = settings.extent();
-    let programs = Programs { biplane: settings.biplane.clone() };
+    let programs = Programs { biplane: settings.biplane.clone(), valgrind: None };
     let mut report = Report::new(Machine::here(), programs.versions(), &extent);
     for (name, version) in &report.versions {
         if version.is_none() {
@@ -184,6 +184,9 @@ async fn measure_alone(
         }
         (Case::Attacks, Some(_)) => {
             report.attacks = cases::attacks::run(programs, site, &mut report.problems).await;
+        }
+        (Case::Instructions, Some(_)) => {
+            report.instructions = cases::instructions::run(programs, site, &mut report.problems).await;
         }
         (Case::Slow, _) => {
             let Extent { rate, rounds, seconds, .. } = *extent;

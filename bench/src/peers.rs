@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use e2e::floods::all as attacks;
 
 use crate::backend::calls;
-use crate::load::{self, Plan};
+use crate::load::{self, Exchange, Plan};
 use crate::process::{PROXY_CORE, Running};
 use crate::site::{Site, find_program, free_address};
 use crate::tools;
@@ -90,10 +90,16 @@ enum Product {
 }
 
 /// Which programs to use.
+#[derive(Debug, Clone)]
 pub struct Programs {
     /// The Biplane binary.
     pub biplane: PathBuf,
+    /// What counts the instructions of whatever is started, once it is told to.
+    pub valgrind: Option<PathBuf>,
 }
+
+/// What the files with counted instructions are called, in the proxy's folder; dumps have a number behind it.
+pub const COUNTS: &str = "instructions";
 
 impl Programs {
     /// Where the peer's program stands, if it is installed.
@@ -104,6 +110,16 @@ impl Programs {
             Product::Envoy => find_program("envoy"),
             Product::Biplane => self.biplane.is_file().then(|| self.biplane.canonicalize().ok()).flatten(),
         }
+    }
+
+    /// The command that starts a program in this folder.
+    fn command(&self, program: &Path, folder: &Path) -> Command {
+        let Some(valgrind) = &self.valgrind else { return Command::new(program) };
+        let mut command = Command::new(valgrind);
+        command.args(["--tool=callgrind", "--instr-atstart=no"]);
+        command.arg(format!("--callgrind-out-file={}", folder.join(COUNTS).display()));
+        command.arg(program);
+        command
     }
 
     /// The programs by name, with the version each reports; `None` for the absent ones.
@@ -239,7 +255,7 @@ impl Peer {
         let place = Place { folder: &folder, own: address, other };
         let file = self.write_configuration(&place, site)?;
         let output = folder.join("output");
-        let mut command = self.command(&program, &file, &place)?;
+        let mut command = self.command(programs.command(&program, &folder), &file, &place)?;
         let log = File::create(&output)?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let process = Running::start(&mut command, PROXY_CORE)?;
@@ -294,8 +310,7 @@ impl Peer {
         Ok(file)
     }
 
-    fn command(self, program: &Path, file: &Path, place: &Place<'_>) -> io::Result<Command> {
-        let mut command = Command::new(program);
+    fn command(self, mut command: Command, file: &Path, place: &Place<'_>) -> io::Result<Command> {
         match self.product() {
             Product::Nginx => {
                 command.args(["-e", "stderr", "-c"]).arg(file);
@@ -341,6 +356,12 @@ impl Peer {
 }
 
 impl Proxy {
+    /// The same with the token of the full chain, or over the paths of many routes, where that is what it has.
+    pub fn fitting_plan(&self, connections: usize, seconds: f64) -> Plan {
+        let exchange = if self.peer == Peer::Routes { Exchange::ManyPaths } else { Exchange::Small };
+        Plan { token: self.peer.is_full(), exchange, ..self.plan(connections, seconds) }
+    }
+
     /// Small requests with what clients of this proxy send, in a closed loop.
     pub fn plan(&self, connections: usize, seconds: f64) -> Plan {
         let (lines, path) = (self.lines.clone(), self.peer.path().to_owned());
@@ -419,7 +440,7 @@ mod tests {
 
     #[test]
     fn an_absent_program_is_absent() {
-        let programs = Programs { biplane: "no/such/biplane".into() };
+        let programs = Programs { biplane: "no/such/biplane".into(), valgrind: None };
         assert!(programs.find(Peer::Full).is_none());
     }
 }

@@ -2,6 +2,7 @@
 //! left out.
 
 mod attacks;
+mod instructions;
 mod policies;
 mod slow;
 mod table;
@@ -10,6 +11,7 @@ use std::fmt::Write as _;
 
 use crate::cases::added::Added;
 use crate::cases::attacks::Attacked;
+use crate::cases::instructions::Counted;
 use crate::cases::memory::{Entities, Idle};
 use crate::cases::reload::Reload;
 use crate::cases::slow::Slow;
@@ -38,6 +40,8 @@ pub struct Report {
     pub reload: Option<Reload>,
     /// Slow connections beside a load.
     pub slow: Vec<Slow>,
+    /// Instructions per request.
+    pub instructions: Vec<Counted>,
     /// A client beside each attack.
     pub attacks: Vec<Attacked>,
     /// Peers that did not start, and why.
@@ -109,6 +113,7 @@ impl Report {
             reload: None,
             slow: Vec::new(),
             attacks: Vec::new(),
+            instructions: Vec::new(),
             problems: Vec::new(),
         }
     }
@@ -121,6 +126,7 @@ impl Report {
             ("Budgets", self.budgets()),
             ("What policies add", self.added(Case::Policies)),
             ("What it adds to find out who is asking", self.added(Case::Identity)),
+            ("Instructions per request", self.instructions()),
             ("CPU time per request", self.cpu()),
             ("Latency at a fixed rate", self.latency()),
             ("Idle connections", self.idle()),

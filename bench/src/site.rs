@@ -81,12 +81,14 @@ impl Site {
 
     /// Where the upstream listens that attacks count on; started when it is first asked for.
     pub fn attacked(&self) -> io::Result<SocketAddr> {
-        once(&self.attacked, |command| command.arg("attacked"))
+        once::<1>(&self.attacked, |command| command.arg("attacked"))
     }
 
     /// A backend that leaves its core to others while it waits; started when it is first asked for.
     pub fn sleeping_backend(&self) -> io::Result<SocketAddr> {
-        once(&self.sleeping, |command| command.args(["backend", "--sleeps"]).arg(self.folder.join(FOLDER)))
+        once::<2>(&self.sleeping, |command| {
+            command.args(["backend", "--sleeps"]).arg(self.folder.join(FOLDER))
+        })
     }
 
     /// A folder of this name, made if missing.
@@ -97,7 +99,8 @@ impl Site {
     }
 }
 
-fn once(
+/// Where a server listens that says `COUNT` addresses; started now if it has not been.
+fn once<const COUNT: usize>(
     server: &OnceCell<(SocketAddr, Running)>,
     arguments: impl FnOnce(&mut Command) -> &mut Command,
 ) -> io::Result<SocketAddr> {
@@ -105,8 +108,8 @@ fn once(
         return Ok(*address);
     }
     let mut command = Command::new(std::env::current_exe()?);
-    let ([address], running) = start(arguments(&mut command))?;
-    Ok(server.get_or_init(|| (address, running)).0)
+    let (addresses, running) = start::<COUNT>(arguments(&mut command))?;
+    Ok(server.get_or_init(|| (addresses[0], running)).0)
 }
 
 /// Starts a part of this program that serves until its standard input closes, and says where.

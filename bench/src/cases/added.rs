@@ -70,6 +70,12 @@ pub async fn run(
     all
 }
 
+/// The peers of a case that have something more than a bare proxy.
+pub fn peers(case: Case) -> Vec<Peer> {
+    let all = Lineup::all(case).into_iter().flat_map(|lineup| lineup.peers);
+    all.filter(|peer| peer.without_policy().is_some()).collect()
+}
+
 /// The numbers of connections that say something, unless no other was asked for.
 fn at_a_time(connections: &[usize]) -> Vec<usize> {
     let many: Vec<usize> = connections.iter().copied().filter(|count| *count >= LEAST_CONNECTIONS).collect();

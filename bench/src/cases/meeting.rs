@@ -82,7 +82,8 @@ fn own(case: Case, extent: &Extent) -> Option<Meeting> {
         Case::Latency => (vec![Nginx, Haproxy, Envoy, EnvoyFull, Plain, Full], Exchange::Small, true),
         Case::Websocket => (vec![NginxUpgrade, Haproxy, Envoy, Plain], Exchange::Message, false),
         Case::Workers => (vec![Nginx, NginxTwo, Plain, Two], Exchange::Small, false),
-        Case::Tls | Case::Http2 | Case::Grpc | Case::Policies | Case::Identity => return None,
+        Case::Tls | Case::Http2 | Case::Grpc => return None,
+        Case::Policies | Case::Identity | Case::Instructions => return None,
         Case::Idle | Case::Entities | Case::Reload | Case::Slow | Case::Attacks => return None,
     };
     if extent.nginx_log && matches!(case, Case::Plain | Case::Full) {

@@ -188,3 +188,21 @@ fn an_attack_keeps_the_budget_only_if_all_of_it_holds() {
     let kept: Vec<bool> = rows.iter().map(|row| row.ends_with("| yes    |")).collect();
     assert_eq!(kept, [true, false, false, false, false], "{table}");
 }
+
+#[test]
+fn instructions_are_compared_with_those_of_the_first() {
+    let counted = |peer, per_request: &[f64]| Counted {
+        peer,
+        per_request: per_request.to_vec(),
+        requests: 900,
+        errors: 0,
+        first_error: None,
+    };
+    let mut report = report();
+    report.instructions =
+        vec![counted(Peer::Plain, &[20_000.0]), counted(Peer::Full, &[30_010.0, 29_000.0, 30_000.0])];
+    let table = report.instructions().to_string();
+    let row = table.lines().last().unwrap();
+    let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+    assert_eq!(cells[2..7], ["30000", "+10000", "1.500", "29000", "30010"], "{table}");
+}
