@@ -199,7 +199,7 @@ mod tests {
     fn one_that_is_cut_off_comes_back_and_one_that_waits_stays() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut crowd = crowd(&listener, 1);
-        let (proxy, _) = listener.accept().unwrap();
+        let (proxy, first) = listener.accept().unwrap();
         crowd.send(0);
         crowd.look(0);
         assert_eq!((crowd.outcome.octets, crowd.outcome.cut), (1, 0));
@@ -208,6 +208,8 @@ mod tests {
         while crowd.outcome.cut == 0 {
             crowd.wait_and_look(&mut events, Duration::from_secs(1)).unwrap();
         }
+        let stream = crowd.streams[0].as_ref().unwrap();
+        assert_ne!(stream.local_addr().unwrap(), first, "it is the old one");
         let (mut again, _) = listener.accept().unwrap();
         let mut head = [0; 4];
         again.read_exact(&mut head).unwrap();
