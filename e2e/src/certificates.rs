@@ -12,7 +12,9 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_t
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -158,7 +160,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// The client of a step under TLS. It believes anybody: the case says whom it wants to have been shown.
+/// A client that speaks TLS. It believes anybody: the case says whom it wants to have been shown.
 fn credulous(own: Option<&Made>) -> Result<ClientConfig, rustls::Error> {
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     let verifier = Arc::new(Credulous(provider()));
@@ -168,6 +170,15 @@ fn credulous(own: Option<&Made>) -> Result<ClientConfig, rustls::Error> {
     let certificate = CertificateDer::from_pem_slice(own.certificate.as_bytes()).map_err(unreadable)?;
     let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).map_err(unreadable)?;
     builder.with_client_auth_cert(vec![certificate], key)
+}
+
+/// What a client says first in a handshake.
+pub(crate) fn hello() -> Result<Vec<u8>, rustls::Error> {
+    let name = ServerName::from(std::net::IpAddr::from(std::net::Ipv4Addr::LOCALHOST));
+    let mut client = ClientConnection::new(Arc::new(credulous(None)?), name)?;
+    let mut bytes = Vec::new();
+    client.write_tls(&mut bytes).map_err(|error| rustls::Error::General(error.to_string()))?;
+    Ok(bytes)
 }
 
 #[derive(Debug)]

@@ -11,7 +11,7 @@ mod directory;
 mod downgrade;
 mod echo;
 mod expect;
-mod floods;
+pub mod floods;
 mod frames;
 mod gateway;
 mod grpc;
@@ -102,7 +102,7 @@ impl Settings {
         downgrade::run(path, self)
     }
 
-    /// Runs the attack that `path` names, one of [`attacks`].
+    /// Runs the attack that `path` names, one of [`floods::all`].
     pub fn run_flood(&self, path: &Path) -> Result<(), String> {
         floods::run(path, self)
     }
@@ -151,11 +151,6 @@ impl Settings {
     pub fn run_openid(&self, path: &Path) -> Result<(), String> {
         openid::run(path, self)
     }
-}
-
-/// The names of what clients do to keep a gateway busy.
-pub fn attacks() -> impl Iterator<Item = &'static str> {
-    floods::names()
 }
 
 /// The names of the ways to reload under traffic.

@@ -23,8 +23,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         let paths = find_cases(&settings.root.join(folder))?;
         trials.extend(paths.into_iter().map(|path| trial(&settings, folder, path, run)));
     }
-    for name in e2e::attacks() {
-        trials.push(trial(&settings, "floods", Path::new("floods").join(name), Settings::run_flood));
+    for attack in e2e::floods::all() {
+        let path = Path::new("floods").join(attack.name);
+        trials.push(trial(&settings, "floods", path, Settings::run_flood));
     }
     for name in e2e::reloads() {
         trials.push(trial(&settings, "reload", Path::new("reload").join(name), Settings::run_reload));
