@@ -369,6 +369,7 @@ pub async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) ->
     if plan.calls {
         parts.work.upload.carry_call();
     }
+    parts.work.upload.disown(&parts.work.exchange);
     // Calls may go both ways at once: their requests are never waited for.
     let buffering = route.request_buffering && !plan.calls;
     request_body::make_ready(parts, buffering).await?;

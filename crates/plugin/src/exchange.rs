@@ -17,7 +17,7 @@ use crate::claims::Claims;
 pub use crate::client::{Client, ClientCertificate, Demand, Scheme, Tls};
 use crate::detour::Detour;
 use crate::guard::Guard;
-use crate::identity::{Caller, Credential};
+use crate::identity::{Caller, Credential, Told};
 use crate::repeat;
 use crate::reply::Reply;
 use crate::serialize::Latencies;
@@ -142,6 +142,8 @@ pub struct Identity {
     pub claims: Option<Arc<Claims>>,
     /// What the client claims about who it is has been removed.
     pub(crate) is_disbelieved: bool,
+    /// The fields of their own by which rooms tell more of the caller. What the client claims in them has been removed.
+    pub(crate) told: Told,
 }
 
 impl Identity {

@@ -4,7 +4,9 @@ mod collecting;
 mod passing;
 mod source;
 
+use plugin::Exchange;
 use plugin::exchange::BodyLimit;
+use plugin::identity::{self, Disowned};
 use tokio::time::Instant;
 use wire::h1::{BodyDecoder, Limits, encode};
 use wire::{BodyLength, Headers};
@@ -40,6 +42,8 @@ pub struct Upload {
     returned: Option<Vec<u8>>,
     /// What follows the body.
     trailers: Headers,
+    /// What the client cannot say in them.
+    disowned: Option<Disowned>,
     /// What has been passed on of a body without framing, as long as it is not much.
     kept: Vec<u8>,
     /// How fast the client sends it.
@@ -87,6 +91,7 @@ impl Upload {
         self.is_call = false;
         self.returned = None;
         self.trailers.clear();
+        self.disowned = None;
         self.kept.clear();
         self.received = 0;
         self.pace.restart(0);
@@ -111,6 +116,14 @@ impl Upload {
     /// The request is a call of gRPC.
     pub fn carry_call(&mut self) {
         self.is_call = true;
+    }
+
+    /// No trailer tells the upstream who calls, where authentication has a say in that.
+    pub fn disown(&mut self, exchange: &Exchange) {
+        // What has come whole goes on without trailers.
+        if self.chunked && self.is_awaiting_client() {
+            self.disowned = identity::disowned(exchange);
+        }
     }
 
     /// The next bytes go to an upstream that wants the body framed like this.
@@ -243,8 +256,11 @@ impl Upload {
     fn end(&mut self, trailers: &Headers) {
         // Another upstream may want them in another form.
         self.trailers.clone_from(trailers);
+        if let Some(disowned) = &self.disowned {
+            disowned.cleanse(&mut self.trailers);
+        }
         if self.framing == Framing::Chunks {
-            encode::last_chunk(&mut self.pending, Some(trailers));
+            encode::last_chunk(&mut self.pending, Some(&self.trailers));
         }
         self.state = State::Flushing;
     }

@@ -63,7 +63,7 @@ fn whole(layout: &Layout<'_>, row: &Row) -> Value {
 }
 
 /// Whether there is a reference anywhere in a value.
-fn mentions(value: &Value) -> bool {
+pub(super) fn mentions(value: &Value) -> bool {
     match value {
         Value::String(text) => is_reference(text),
         Value::Array(elements) => elements.iter().any(mentions),

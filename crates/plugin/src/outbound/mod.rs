@@ -31,7 +31,7 @@ use rustls::ClientConfig;
 use tokio::time::timeout;
 use wire::{Headers, Method};
 
-pub use address::Url;
+pub use address::{Url, told};
 use connection::{Connection, Pool, open};
 
 use crate::services::Services;

@@ -20,9 +20,9 @@ model::entity! {
         username: String, [unique(), len_min(1), custom_value(has_no_colon)];
         /// The password. Kept, and shown, is its SHA-1 with the consumer's id behind it, as Kong keeps it; with
         /// `_transform: false` it is that already.
-        password: Option<String>, [len_min(1), encrypted()];
+        password: Option<String>, [len_min(1), referenceable(), encrypted()];
         /// A hash of the password, in place of it: of bcrypt (`$2b$12$...`) or argon2 (`$argon2id$v=19$...`).
-        password_hash: Option<String>, [encrypted(), custom_value(is_slow_hash), extension()];
+        password_hash: Option<String>, [referenceable(), encrypted(), custom_value(is_slow_hash), extension()];
     }
     admin: ("basic-auths", "basic-auth")
     endpoint_key: "username"

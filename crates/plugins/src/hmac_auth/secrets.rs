@@ -18,7 +18,7 @@ model::entity! {
         /// The username, by which signatures name the credential.
         username: String, [unique(), len_min(1)];
         /// The shared secret. Made up at random when left out.
-        secret: String, [auto(), len_min(1), encrypted()];
+        secret: String, [auto(), len_min(1), referenceable(), encrypted()];
     }
     admin: ("hmac-auths", "hmac-auth")
     endpoint_key: "username"

@@ -14,7 +14,7 @@ model::entity! {
         /// Whose key it is.
         consumer: Reference, [to("consumers")];
         /// The key itself. Made up at random when left out.
-        key: String, [auto(), unique(), len_min(1), encrypted()];
+        key: String, [auto(), unique(), len_min(1), referenceable(), encrypted()];
         /// Seconds after `created_at` at which the key stops working. It works forever when left out.
         ttl: Option<i64>, [between(0, 100_000_000)];
     }

@@ -19,7 +19,7 @@ model::entity! {
         consumer: Reference, [to("consumers")];
         /// The key itself. Kept, and shown, is its SHA-256 in hexadecimal digits; with `_transform: false` it is that
         /// already. None is made up when it is left out, as nobody could ever read it.
-        key: String, [unique(), len_min(1), encrypted()];
+        key: String, [unique(), len_min(1), referenceable(), encrypted()];
         /// Seconds after `created_at` at which the key stops working. It works forever when left out.
         ttl: Option<i64>, [between(0, 100_000_000)];
     }

@@ -20,7 +20,7 @@ record! {
         mandatory_scope: bool = false;
         /// What the service that knows the users proves itself with: a long random text. Grants that name a user are refused
         /// without it.
-        provision_key: Option<String>, [encrypted()];
+        provision_key: Option<String>, [referenceable(), encrypted()];
         /// Seconds after which an access token ends; 0 for never.
         token_expiration: f64 = 7200, [between(0, 100_000_000)];
         /// Whether codes are given out (RFC 6749 4.1).
@@ -88,7 +88,7 @@ model::entity! {
         /// By what it names itself. Made up at random when left out.
         client_id: String, [auto(), unique()];
         /// By what it proves itself. Made up at random when left out.
-        client_secret: String, [auto(), encrypted()];
+        client_secret: String, [auto(), referenceable(), encrypted()];
         /// Whether the secret is kept as a hash. It always is in memory; in the file it stands as it is.
         hash_secret: bool = false;
         /// Where its users may come back to, exactly.

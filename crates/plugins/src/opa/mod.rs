@@ -12,6 +12,7 @@ use std::sync::Arc;
 use plugin::aside::Aside;
 use plugin::exchange::BodyLimit;
 use plugin::figures::{Family, Figure, Kind};
+use plugin::outbound::told;
 use plugin::{Access, Build, BuildError, Flow, Phase, Phases, Plugin, Resume, Scopes, remember};
 
 use config::Config;
@@ -91,11 +92,11 @@ impl Plugin for Opa {
                 Source::Policy(Arc::new(Policy::new(rego, &config.opa_path)?), aside)
             }
         };
-        let plugin = cx.row.id.to_string();
+        let (plugin, path) = (cx.row.id.to_string(), told(&config.opa_path));
         let outcome = |verb, decision| Outcome {
             verb,
-            told: format!("{verb}: {}", config.opa_path).into(),
-            count: cx.services.figures.of(&DECISIONS, &[&plugin, &config.opa_path, decision]),
+            told: format!("{verb}: {path}").into(),
+            count: cx.services.figures.of(&DECISIONS, &[&plugin, path, decision]),
         };
         Ok(Self(Arc::new(Room {
             document: Document::new(&config, cx)?,
@@ -109,7 +110,7 @@ impl Plugin for Opa {
             passed: outcome("allow", "allowed"),
             refused: outcome("deny", "denied"),
             failed: outcome("failed", "failed"),
-            path: config.opa_path,
+            path: path.to_owned(),
             debug_header: config.debug_header,
         })))
     }

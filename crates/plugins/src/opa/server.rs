@@ -106,9 +106,9 @@ impl Server {
     async fn call(&self, input: &[u8]) -> Result<Learned<Told>, String> {
         let question = [b"{\"input\":", input, b"}"].concat();
         let answer = self.client.send(&self.url, &Call::post("application/json", question)).await;
-        let answer = answer.map_err(|fault| format!("{}: {fault}", self.url))?;
+        let answer = answer.map_err(|fault| format!("{}: {fault}", self.url.told()))?;
         if answer.status >= 500 {
-            return Err(format!("{}: answers {}", self.url, answer.status));
+            return Err(format!("{}: answers {}", self.url.told(), answer.status));
         }
         let told = read(&answer);
         Ok(match told {

@@ -7,7 +7,7 @@ use plugin::remember::{Digest, Learned, Memory, Settings};
 use plugin::{Build, BuildError};
 
 use super::client::{self, SignIn};
-use super::config::Config;
+use super::config::{self, Config};
 use super::granted::TokenSet;
 use super::http::{Address, Http, Pairs};
 use super::provider::{Endpoint, Provider};
@@ -77,7 +77,12 @@ impl TokenEndpoint {
             http: http.clone(),
             provider: provider.clone(),
             memory: Memory::open(cx.services, "tokens", &Settings::default()),
-            owner: format!("{} {grants:?} {client:?}", config.provider.issuer),
+            owner: format!(
+                "{} {:?} {:?}",
+                config.provider.issuer,
+                cx.fingerprint::<config::Grants>(),
+                cx.fingerprint::<config::Introspection>()
+            ),
             endpoint: Endpoint::new(cx, http, "token_endpoint", text, |told| told.token.as_ref())?,
             method: method.map(str::to_owned).or(usual).unwrap_or_default(),
             sign_in: client.map(|_| SignIn::new(config, method)).transpose()?,

@@ -57,7 +57,7 @@ impl Http {
     /// The JSON document at `address`.
     pub(super) async fn json(&self, address: &Address, headers: &Pairs) -> Result<Value, String> {
         let text = self.get(address, headers).await?;
-        serde_json::from_slice(&text).map_err(|error| format!("no JSON at {address}: {error}"))
+        serde_json::from_slice(&text).map_err(|error| format!("no JSON at {}: {error}", address.told()))
     }
 
     /// What comes back for a form, as JSON.
@@ -69,7 +69,7 @@ impl Http {
     ) -> Result<Value, String> {
         let call = Call::post("application/x-www-form-urlencoded", form_of(form));
         let text = self.send(address, with_headers(call, headers)).await?;
-        serde_json::from_slice(&text).map_err(|error| format!("no JSON from {address}: {error}"))
+        serde_json::from_slice(&text).map_err(|error| format!("no JSON from {}: {error}", address.told()))
     }
 
     /// What comes back for a form that must not be sent twice, whatever the status: that, and the JSON if there is any.
@@ -103,7 +103,7 @@ impl Http {
         let answer: Answer = self.client.send(address, &call).await.map_err(|fault| fault.to_string())?;
         match answer.is_success() {
             true => Ok(answer.body.to_vec()),
-            false => Err(format!("{address} answers {}", answer.status)),
+            false => Err(format!("{} answers {}", address.told(), answer.status)),
         }
     }
 }

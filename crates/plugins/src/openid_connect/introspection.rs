@@ -73,7 +73,7 @@ impl Introspection {
         Ok(Self {
             http: http.clone(),
             memory: Memory::open(cx.services, "introspection", &Settings::default()),
-            scope: format!("{} {asking:?}", config.provider.issuer),
+            scope: format!("{} {:?}", config.provider.issuer, cx.fingerprint::<config::Introspection>()),
             endpoint,
             sign_in: SignIn::new(config, method)?,
             token_name: asking.introspection_token_param_name.clone(),
@@ -170,7 +170,7 @@ impl Introspection {
         let (http, lifetimes) = (self.http.clone(), self.lifetimes);
         let ask = async move {
             let Value::Object(answer) = http.post(&endpoint, &form, &headers).await? else {
-                return Err(format!("no JSON object from {endpoint}"));
+                return Err(format!("no JSON object from {}", endpoint.told()));
             };
             let holds = if lifetimes.remembers { lifetimes.of(&answer, now_ms / 1_000) } else { 0 };
             let size = answer.iter().map(|(name, value)| name.len() + value.to_string().len()).sum();

@@ -24,7 +24,7 @@ mod verify;
 
 use std::sync::Arc;
 
-use plugin::identity::Anonymous;
+use plugin::identity::{Anonymous, OwnFields};
 use plugin::web_session::Opened;
 use plugin::{
     Access, Build, BuildError, Exchange, Flow, HeaderFilter, Method, Phase, Phases, Plugin, Resume, Scopes,
@@ -55,6 +55,7 @@ pub struct OpenidConnect(Arc<Inner>);
 struct Inner {
     run_on_preflight: bool,
     hides: bool,
+    tells: OwnFields,
     anonymous: Anonymous,
     sources: Sources,
     telling: Telling,
@@ -90,6 +91,7 @@ impl Plugin for OpenidConnect {
         Ok(Self(Arc::new(Inner {
             run_on_preflight: config.tokens.run_on_preflight,
             hides: config.tokens.hide_credentials,
+            tells: admission::told(&config)?,
             anonymous: Anonymous::resolve(config.tokens.anonymous.as_deref(), cx),
             sources: Sources::new(&config.tokens),
             telling: Telling::new(&config)?,
@@ -119,6 +121,10 @@ impl Plugin for OpenidConnect {
 }
 
 impl Phases for OpenidConnect {
+    fn tells(&self) -> Option<&OwnFields> {
+        Some(&self.0.tells)
+    }
+
     fn access(&self, cx: &mut Access<'_>) -> Flow {
         let inner = &self.0;
         if !inner.run_on_preflight && cx.request.method == Method::Options {

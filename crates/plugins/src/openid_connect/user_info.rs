@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Inner;
 use super::admission::Evidence;
 use super::claims::Claims;
-use super::config::Config;
+use super::config::{self, Config};
 use super::granted::Granted;
 use super::http::{Http, Pairs};
 use super::provider::{Endpoint, Provider};
@@ -46,7 +46,7 @@ impl UserInfo {
             http: http.clone(),
             provider: provider.clone(),
             memory: Memory::open(cx.services, "user info", &Settings::default()),
-            owner: format!("{} {grants:?}", config.provider.issuer),
+            owner: format!("{} {:?}", config.provider.issuer, cx.fingerprint::<config::Grants>()),
             endpoint: Endpoint::new(cx, http, "userinfo_endpoint", text, |told| told.user_info.as_ref())?,
             headers: super::pairs(
                 "userinfo_headers",
@@ -71,6 +71,7 @@ impl UserInfo {
                 }
                 (400 | 401 | 403, _) => Ok(Learned::new(None, REFUSED)),
                 (status, _) => {
+                    let address = address.told();
                     Err(format!("{address} answers {status}, and no JSON object that tells of a user"))
                 }
             }

@@ -163,9 +163,9 @@ record! {
     /// How the provider is asked about tokens.
     pub struct Introspection {
         /// The gateway's name at the provider. The first one counts.
-        client_id: Option<Vec<String>>, [encrypted()];
+        client_id: Option<Vec<String>>, [encrypted(), each(referenceable())];
         /// The gateway's secret at the provider. The first one counts.
-        client_secret: Option<Vec<String>>, [encrypted()];
+        client_secret: Option<Vec<String>>, [encrypted(), each(referenceable())];
         /// How the gateway signs in to the provider. The first one counts; `client_secret_basic` without one.
         client_auth: Option<Vec<String>>, [each(one_of(CLIENT_AUTH))];
         /// How the gateway signs its assertions with `client_secret_jwt`. The first one counts; HS256 without one.
@@ -185,7 +185,7 @@ record! {
         /// Names of headers sent with the question.
         introspection_headers_names: Option<Vec<String>>;
         /// Values of those headers, in the same order.
-        introspection_headers_values: Option<Vec<String>>, [encrypted()];
+        introspection_headers_values: Option<Vec<String>>, [encrypted(), each(referenceable())];
         /// Headers of the caller that are sent with the question.
         introspection_headers_client: Option<Vec<String>>;
         /// Names of arguments sent with the question.
