@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use ahash::AHashMap;
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use plugin::claims::Claims;
 use plugin::identity::{Caller, Credential};
 use plugin::jose::{Algorithm, NAMES, Remembered, Verifier};
+use plugin::model::courtesy::Table;
 use plugin::model::schema::Faults;
 use plugin::model::{self, Reference, Value};
 use plugin::{Build, BuildError};
@@ -45,7 +45,7 @@ model::entity! {
 
 /// Credentials by key, and the tokens already verified with them.
 pub(super) struct Index {
-    secrets: AHashMap<Box<str>, Arc<Secret>>,
+    secrets: Table<Box<str>, Arc<Secret>>,
     pub(super) verified: Remembered<Finding>,
 }
 
@@ -73,7 +73,7 @@ pub(super) struct Secret {
 
 impl<const BASE64: bool> Secrets<BASE64> {
     pub(super) fn new(cx: &Build<'_>) -> Result<Self, BuildError> {
-        let mut secrets = AHashMap::new();
+        let mut secrets = Table::default();
         for row in cx.entities::<JwtSecret>()? {
             let Some(consumer) = cx.consumer(row.consumer.0) else { continue };
             let Some(algorithm) = Algorithm::named(&row.algorithm) else { continue };
