@@ -11,13 +11,15 @@ use plugin::identity::IdentityHeaders;
 use plugin::usage;
 
 use crate::tls;
-use crate::vaults::Secrets;
+use crate::vaults::{LookedUp, Secrets, Takes};
 
 /// `KONG_*` variables, without the prefix, in lower case.
 pub type Environment = BTreeMap<String, String>;
 
 /// Variables that have their effect elsewhere: on the command line, or none is needed here.
-const ELSEWHERE: [&str; 11] = [
+const ELSEWHERE: [&str; 13] = [
+    "conf",
+    "pid_file",
     "declarative_config",
     "proxy_listen",
     "stream_listen",
@@ -67,32 +69,49 @@ pub struct FromEnvironment {
 pub fn from_environment(
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<FromEnvironment, String> {
-    let given: Environment = variables
-        .filter_map(|(name, value)| Some((name.strip_prefix("KONG_")?.to_ascii_lowercase(), value)))
-        .collect();
+    let variables: Vec<_> = variables.collect();
+    read(given_by(&variables), &variables)
+}
+
+/// The settings among variables.
+fn given_by(variables: &[(String, String)]) -> Environment {
+    let named = |(name, value): &(String, String)| {
+        Some((name.strip_prefix("KONG_")?.to_ascii_lowercase(), value.clone()))
+    };
+    variables.iter().filter_map(named).collect()
+}
+
+/// Reads what was given; `variables` are for references to secrets.
+fn read(given: Environment, variables: &[(String, String)]) -> Result<FromEnvironment, String> {
+    let looked_up = LookedUp::new(&given, variables, takes);
+    let values = &looked_up.values;
     let mut reading = Reading::default();
     let mut warnings = Vec::new();
-    for (name, value) in &given {
+    for (name, value) in values {
         let elsewhere = || ELSEWHERE.contains(&name.as_str()) || tls::NAMES.contains(&name.as_str());
         if !reading.apply(name, value) && !elsewhere() {
             warnings.push(format!("KONG_{} is not honoured", name.to_ascii_uppercase()));
         }
     }
-    let (tls, wrong) = tls::read(&given);
+    let (tls, wrong) = tls::read(values);
     reading.problems.extend(wrong);
     let [admin_tls, status_tls] = ["admin", "status"].map(|listener| {
-        let (tls, wrong) = tls::read_control(&given, &tls, listener);
+        let (tls, wrong) = tls::read_control(values, &tls, listener);
         reading.problems.extend(wrong);
         tls
     });
     reading.settings.tls = tls;
     reading.problems.extend(reading.secrets.problems());
-    warnings.extend(unhonoured_values(&given));
-    if !reading.problems.is_empty() {
-        return Err(reading.problems.join("\n"));
+    warnings.extend(unhonoured_values(values));
+    let told = |messages: Vec<String>| messages.into_iter().map(|message| looked_up.told(message));
+    let problems = [looked_up.problems.clone(), told(reading.problems).collect()].concat();
+    if !problems.is_empty() {
+        return Err(problems.join("\n"));
     }
-    let usage = reading.usage(&given);
-    let discovery_folder = place(&given, "discovery_folder", "discovery");
+    reading.problems = Vec::new();
+    let warnings = told(warnings).collect();
+    let usage = reading.usage(values);
+    let discovery_folder = place(values, "discovery_folder", "discovery");
     let discovery_max_age = reading.discovery_max_age.unwrap_or(engine::DISCOVERY_MAX_AGE);
     let discovery_max_age = Some(discovery_max_age).filter(|age| !age.is_zero());
     let Reading { settings, servers: dns_servers, order: dns_order, secrets, identity_headers, .. } = reading;
@@ -119,12 +138,23 @@ pub fn from_environment(
 pub fn about_secrets(
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<(Secrets, TlsSettings), String> {
-    let concerns = |name: &str| Secrets::concerns(name) || name == "lua_ssl_trusted_certificate";
-    let needed = variables.filter(|(name, _)| {
-        name.strip_prefix("KONG_").is_some_and(|name| concerns(&name.to_ascii_lowercase()))
-    });
-    let FromEnvironment { secrets, settings, .. } = from_environment(needed)?;
+    let variables: Vec<_> = variables.collect();
+    let mut given = given_by(&variables);
+    given.retain(|name, _| Secrets::concerns(name) || name == "lua_ssl_trusted_certificate");
+    let FromEnvironment { secrets, settings, .. } = read(given, &variables)?;
     Ok((secrets, settings.tls))
+}
+
+/// Whether a setting takes references to secrets.
+fn takes(name: &str) -> Takes {
+    let is_honoured = || Reading::default().apply(name, "") || tls::NAMES.contains(&name);
+    match name {
+        // References themselves are looked up by them.
+        "vault_env_prefix" | "vault_file_path" => Takes::Itself,
+        _ if is_honoured() => Takes::References,
+        _ if ELSEWHERE.contains(&name) => Takes::Itself,
+        _ => Takes::Nothing,
+    }
 }
 
 /// Where something is kept: as a setting of its own says, else under `usual` in the gateway's folder, if there is one.
