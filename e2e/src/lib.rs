@@ -30,6 +30,7 @@ mod redis;
 mod reload;
 mod remote;
 mod report;
+mod revocation;
 mod rig;
 mod run;
 mod smuggling;
@@ -125,6 +126,11 @@ impl Settings {
     /// Tells the story that `path` names, one of [`vault_stories`].
     pub fn run_vault(&self, path: &Path) -> Result<(), String> {
         vault::run(path, self)
+    }
+
+    /// Tells the story of certificates that have been revoked.
+    pub fn run_revocation(&self, path: &Path) -> Result<(), String> {
+        revocation::run(path, self)
     }
 
     /// Plays the story that `path` names, one of [`chaos_stories`].

@@ -44,6 +44,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     for name in e2e::vault_stories() {
         trials.push(trial(&settings, "vault", Path::new("vault").join(name), Settings::run_vault));
     }
+    let revocation = Path::new("revocation/ocsp");
+    trials.push(trial(&settings, "revocation", revocation.to_owned(), Settings::run_revocation));
     for name in e2e::chaos_stories() {
         trials.push(trial(&settings, "chaos", Path::new("chaos").join(name), Settings::run_chaos));
     }

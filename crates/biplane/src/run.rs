@@ -111,12 +111,13 @@ fn begin<'a>(
 /// Everything that is wrong, one line each.
 pub fn read_settings(arguments: &Run) -> Result<(Places, FromEnvironment), String> {
     let file = arguments.conf.as_deref().map_or_else(|| Ok(Environment::new()), conf::read)?;
-    let places = Places::from(&arguments.listen.over(&file))?;
+    let listen = arguments.listen.over(&file);
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     // What comes later wins.
     let file = file.into_iter().map(|(name, value)| (format!("KONG_{}", name.to_ascii_uppercase()), value));
-    Ok((places, settings::from_environment(file.chain(variables))?))
+    let environment = settings::from_environment(file.chain(variables))?;
+    Ok((Places::from(&listen)?, environment))
 }
 
 fn read_file(file: Option<&Path>) -> Result<(String, String), String> {

@@ -249,6 +249,15 @@ impl<V: Send + Sync + 'static> Memory<V> {
         }
     }
 
+    /// Takes in what whoever would have asked has found out without a call.
+    ///
+    /// # Errors
+    /// None; the type is that of all answers.
+    pub fn learn(&self, key: Digest, learned: Learned<V>) -> Outcome<V> {
+        self.misses.add(1);
+        self.shard(&key).learn(key, learned, self.clock.now_ms(), &self.bounds)
+    }
+
     /// Forgets what is known under `key`.
     pub fn forget(&self, key: &Digest) {
         self.change(key, |shard| shard.forget(key));

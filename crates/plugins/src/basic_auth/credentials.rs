@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use ahash::{AHashMap, RandomState};
+use ahash::RandomState;
 use plugin::identity::{Caller, Credential};
+use plugin::model::courtesy::Table;
 use plugin::model::entity::Form;
 use plugin::model::{self, Reference, Uuid, Value};
 use plugin::{Build, BuildError};
@@ -60,7 +61,7 @@ fn conceal(fields: &mut Map<String, Value>, form: Form) -> Result<(), (&'static 
 
 /// All credentials of a snapshot by username.
 pub(super) struct Passwords {
-    known: AHashMap<Box<[u8]>, Known>,
+    known: Table<Box<[u8]>, Known>,
     /// What passwords of unknown usernames are compared with, so that they take as long as others: what is kept for others.
     decoys: Vec<Stored>,
     hasher: RandomState,
@@ -77,7 +78,7 @@ pub(super) struct Known {
 
 impl Passwords {
     pub(super) fn new(cx: &Build<'_>) -> Result<Self, BuildError> {
-        let mut known = AHashMap::new();
+        let mut known = Table::default();
         for credential in cx.entities::<BasicAuthCredential>()? {
             let Some(consumer) = cx.consumer(credential.consumer.0) else { continue };
             let stored = match (&credential.password, &credential.password_hash) {

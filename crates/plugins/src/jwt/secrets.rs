@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use ahash::AHashMap;
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use plugin::claims::Claims;
 use plugin::identity::{Caller, Credential};
 use plugin::jose::{Algorithm, NAMES, Remembered, Verifier};
+use plugin::model::courtesy::Table;
 use plugin::model::schema::Faults;
 use plugin::model::secret::is_reference;
 use plugin::model::{self, Reference, Value};
@@ -46,7 +46,7 @@ model::entity! {
 
 /// Credentials by key, and the tokens already verified with them.
 pub(super) struct Index {
-    secrets: AHashMap<Box<str>, Arc<Secret>>,
+    secrets: Table<Box<str>, Arc<Secret>>,
     pub(super) verified: Remembered<Finding>,
 }
 
@@ -74,7 +74,7 @@ pub(super) struct Secret {
 
 impl<const BASE64: bool> Secrets<BASE64> {
     pub(super) fn new(cx: &Build<'_>) -> Result<Self, BuildError> {
-        let mut secrets = AHashMap::new();
+        let mut secrets = Table::default();
         for row in cx.entities::<JwtSecret>()? {
             let Some(consumer) = cx.consumer(row.consumer.0) else { continue };
             let Some(algorithm) = Algorithm::named(&row.algorithm) else { continue };

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use ahash::AHashMap;
 use plugin::identity::{Caller, Credential};
+use plugin::model::courtesy::Table;
 use plugin::model::schema::Value;
 use plugin::model::{self, Reference};
 use plugin::{Build, BuildError, record};
@@ -125,13 +125,13 @@ pub(super) struct Client {
 
 /// All applications of a snapshot.
 pub(super) struct Clients {
-    by_client_id: AHashMap<Box<str>, Arc<Client>>,
-    by_id: AHashMap<Uuid, Arc<Client>>,
+    by_client_id: Table<Box<str>, Arc<Client>>,
+    by_id: Table<Uuid, Arc<Client>>,
 }
 
 impl Clients {
     pub(super) fn new(cx: &Build<'_>) -> Result<Self, BuildError> {
-        let mut clients = Self { by_client_id: AHashMap::new(), by_id: AHashMap::new() };
+        let mut clients = Self { by_client_id: Table::default(), by_id: Table::default() };
         for row in cx.entities::<Oauth2Credential>()? {
             let Some(consumer) = cx.consumer(row.consumer.0) else { continue };
             if row.hash_secret && row.client_secret.starts_with('$') {

@@ -224,7 +224,12 @@ impl Oauth2 {
 
     /// The token of a request (RFC 6750 2).
     fn find(&self, cx: &Access<'_>) -> Result<(Place, String), Refusal> {
-        if let Some(value) = cx.request.headers.get(&self.auth_header) {
+        let mut values = cx.request.headers.all(&self.auth_header);
+        if let Some(value) = values.next() {
+            // The service might take another than the one that is looked at here.
+            if values.next().is_some() {
+                return Err(Refusal::Invalid);
+            }
             let text = std::str::from_utf8(value).map_err(|_| Refusal::Invalid)?;
             let mut words = text.split_ascii_whitespace();
             let (scheme, token) = (words.next().unwrap_or_default(), words.next());

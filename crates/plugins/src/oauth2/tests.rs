@@ -158,6 +158,8 @@ fn a_token_is_found_and_hidden_in_every_place() {
     assert_eq!(harness.send(&json).upstream_body, b"{\"a\":1}");
     let outcome = harness.send(&format!("GET /x HTTP/1.1\nAuthorization: token {access}"));
     assert!(!outcome.answered);
+    let twice = format!("GET /x HTTP/1.1\nAuthorization: Bearer {access}\nAuthorization: Bearer another");
+    assert_problem(&harness.send(&twice), 401, "invalid_token");
     assert_problem(
         &harness.send(&format!("GET /x HTTP/1.1\nAuthorization: Basic {access}")),
         401,

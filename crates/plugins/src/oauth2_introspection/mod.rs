@@ -206,6 +206,7 @@ impl Phases for Oauth2Introspection {
             Found::Token(token) => token.into_owned(),
             Found::PerhapsInBody => return Flow::ReadBody,
             Found::Nothing => return room.refuse(cx, Refusal::Missing),
+            Found::Several => return room.refuse(cx, Refusal::Invalid),
         };
         let key = room.key(cx, &token);
         if let Some(outcome) = room.known.look(&key) {
