@@ -5,11 +5,19 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::request::Request;
+use super::request::{Invocation, Request, Script};
 use super::store::{Store, Unavailable};
 
 /// Most bytes of a value. What is longer is neither written nor taken for an answer.
 const LARGEST: usize = 1 << 20;
+
+/// `PEXPIRE` with `LT`, which only servers from 7.0 on have.
+static SHORTEN: Script = Script::new(
+    "local left = redis.call('PTTL', KEYS[1])
+     if left == -2 then return {0} end
+     if left == -1 or left > tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+     return {1}",
+);
 
 impl Store {
     /// The value of `key`, if there is one.
@@ -56,15 +64,24 @@ impl Store {
         value: &[u8],
         lifetime: Option<Duration>,
     ) -> Result<(), Unavailable> {
-        if value.len() > LARGEST {
-            return Err(Unavailable);
-        }
-        let mut command = redis::cmd("SET");
-        command.arg(key).arg(value);
-        if let Some(lifetime) = lifetime {
-            command.arg("PX").arg(milliseconds(lifetime));
-        }
+        let command = setting(key, value, lifetime)?;
         self.ask(worker, &Request::Command(key, command)).await.map(drop)
+    }
+
+    /// The same in place of a value that is there; false if there is none.
+    ///
+    /// # Errors
+    /// When the value is too large, or Redis did not answer or with an error; it may be there all the same.
+    pub async fn replace(
+        self: &Arc<Self>,
+        worker: usize,
+        key: &[u8],
+        value: &[u8],
+        lifetime: Option<Duration>,
+    ) -> Result<bool, Unavailable> {
+        let mut command = setting(key, value, lifetime)?;
+        command.arg("XX");
+        Ok(self.ask(worker, &Request::Command(key, command)).await? != Value::Nil)
     }
 
     /// Deletes what `key` names, if there is anything.
@@ -77,7 +94,7 @@ impl Store {
         self.ask(worker, &Request::Command(key, command)).await.map(drop)
     }
 
-    /// Lets what `key` names end after `lifetime` from now.
+    /// Lets what `key` names end after `lifetime` from now, if not sooner; false if there is nothing.
     ///
     /// # Errors
     /// When Redis did not answer, or with an error.
@@ -86,10 +103,10 @@ impl Store {
         worker: usize,
         key: &[u8],
         lifetime: Duration,
-    ) -> Result<(), Unavailable> {
-        let mut command = redis::cmd("PEXPIRE");
-        command.arg(key).arg(milliseconds(lifetime));
-        self.ask(worker, &Request::Command(key, command)).await.map(drop)
+    ) -> Result<bool, Unavailable> {
+        let (keys, arguments) = (vec![key.to_vec()], vec![milliseconds(lifetime).into()]);
+        let answer = self.run(worker, &Invocation { script: &SHORTEN, keys, arguments }).await?;
+        Ok(answer == [1])
     }
 
     fn value(&self, answer: Value) -> Result<Option<Vec<u8>>, Unavailable> {
@@ -99,6 +116,18 @@ impl Store {
             _ => Err(self.misunderstood()),
         }
     }
+}
+
+fn setting(key: &[u8], value: &[u8], lifetime: Option<Duration>) -> Result<redis::Cmd, Unavailable> {
+    if value.len() > LARGEST {
+        return Err(Unavailable);
+    }
+    let mut command = redis::cmd("SET");
+    command.arg(key).arg(value);
+    if let Some(lifetime) = lifetime {
+        command.arg("PX").arg(milliseconds(lifetime));
+    }
+    Ok(command)
 }
 
 /// As Redis takes a lifetime: at least 1, for with 0 it would be an error, and within what it can add to its clock.
