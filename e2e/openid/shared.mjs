@@ -56,7 +56,7 @@ const configuration = (redis) => {
   const common = {
     issuer, client_id: ['gateway'], client_secret: ['a secret'], scopes: ['openid'],
     auth_methods: ['authorization_code', 'session'], session_secret: 'the same for both gateways', session_storage: 'redis',
-    redis: { port: redis, prefix: 'shop', read_timeout: 500, send_timeout: 500 }, session_remember: true,
+    redis: { port: redis, prefix: 'shop', connect_timeout: 500, read_timeout: 500, send_timeout: 500 }, session_remember: true,
     backchannel_logout_uri_suffix: '/backchannel', logout_uri_suffix: '/logout', logout_methods: ['GET'],
   };
   const route = (name, config) => ({
