@@ -93,6 +93,7 @@ const ask = (redis, ...words) => new Promise((resolve, reject) => {
 });
 const lines = (text) => text.split('\r\n').filter((line) => line && !/^[*$+]/.test(line));
 const sessions = async (redis) => lines(await ask(redis, 'KEYS', 'shop:session:*'));
+const lifetime = async (redis, key) => Number((await ask(redis, 'TTL', key)).match(/:(-?\d+)/)[1]);
 const who = (page) => (page.status === 200 ? page.json.headers['x-credential-identifier'] : page.status);
 
 const oneSession = async ([here, there], redis) => {
@@ -109,7 +110,7 @@ const oneSession = async ([here, there], redis) => {
   expect('nobody reads in Redis whose it is', /ada|access|eyJ|gateway/.test(known), false);
   expect('nor its id', known.includes(cookie.slice(0, 40)), false);
   for (const key of keys) {
-    const left = Number((await ask(redis, 'TTL', key)).match(/:(-?\d+)/)[1]);
+    const left = await lifetime(redis, key);
     expect('it ends by itself', left > 0 && left <= 604_801, true);
   }
 
@@ -121,11 +122,22 @@ const oneSession = async ([here, there], redis) => {
   for (const key of await sessions(redis)) if (!keys.includes(key)) await ask(redis, 'COPY', keys[0], key, 'REPLACE');
   expect('a session that was put in the place of another is none', (await eve.ask(`${here}/app/page`)).status, 302);
 
+  // As if her session had ended: she is remembered, and has another one.
+  const before = await sessions(redis);
+  const lifetimes = await Promise.all(keys.map((key) => lifetime(redis, key)));
+  expect('a session lasts as long as nobody uses it', Math.min(...lifetimes) <= 901, true);
+  await ask(redis, 'DEL', keys[lifetimes.indexOf(Math.min(...lifetimes))]);
+  expect('who is remembered gets in', who(await ada.ask(`${here}/app/page`)), 'ada');
+  expect('with another session', ada.jar(here).get('session') === cookie, false);
+  ada.jar(here).forEach((value, name) => elsewhere.jar(there).set(name, value));
+
+  const hersNow = (await sessions(redis)).filter((key) => !before.includes(key));
+  expect('both have new ids', hersNow.length, 2);
   const copy = ada.copy();
   await elsewhere.ask(`${there}/app/logout`);
   expect('who logs out at the other gateway', (await copy.ask(`${here}/app/page`)).status, 302);
   const left = await sessions(redis);
-  expect('has no session in Redis', keys.filter((key) => left.includes(key)), []);
+  expect('has no session in Redis', hersNow.filter((key) => left.includes(key)), []);
 };
 
 const endedAtTheProvider = async ([here], redis) => {
@@ -139,7 +151,7 @@ const endedAtTheProvider = async ([here], redis) => {
   expect('a logout that the other gateway was told of', (await stolen.ask(`${here}/app/page`)).status, 302);
   const marks = lines(await ask(redis, 'KEYS', 'shop:ended:*'));
   expect('there is a mark', marks.length, 1);
-  expect('which ends by itself', Number((await ask(redis, 'TTL', marks[0])).match(/:(-?\d+)/)[1]) > 0, true);
+  expect('which ends by itself', (await lifetime(redis, marks[0])) > 0, true);
 };
 
 const newIds = async ([here, there], redis) => {
@@ -158,7 +170,7 @@ const newIds = async ([here, there], redis) => {
   expect('the old one goes on for a moment', who(await old.ask(`${here}/rolling/page`)), 'dora');
   const keys = await sessions(redis);
   expect('there are several ids', keys.length - before > 1, true);
-  const left = await Promise.all(keys.map(async (key) => Number((await ask(redis, 'TTL', key)).match(/:(-?\d+)/)[1])));
+  const left = await Promise.all(keys.map((key) => lifetime(redis, key)));
   expect('the old one is about to end', left.some((seconds) => seconds >= 0 && seconds <= 10), true);
 };
 

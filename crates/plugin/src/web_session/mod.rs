@@ -32,7 +32,7 @@ use keeping::{Keeping, push};
 pub use sealed::{Sealer, random};
 use session::Session;
 pub use session::{Property, Timeouts};
-use shared::{Chores, Fetched, Fetching, Shared};
+use shared::{Fetched, Shared};
 use store::{Kept, Store};
 
 /// What cookies are sealed for.
@@ -182,16 +182,6 @@ impl Sessions {
         Some(Opened { remembered: Some(remembered), ..self.opened(session, Change::New, exchange) })
     }
 
-    /// What has to be fetched before the session of the request can be opened; none if that can be done at once.
-    #[must_use]
-    pub fn fetching(&self, exchange: &Exchange) -> Option<Fetching> {
-        let Place::Redis(shared) = &self.place else { return None };
-        let key = |keeping: &Keeping| self.id(keeping, exchange).map(|id| shared.key(&id));
-        let keys = [key(&self.first), self.remember.as_ref().and_then(key)];
-        let worker = exchange.worker.index;
-        keys.iter().any(Option::is_some).then(|| Fetching { shared: shared.clone(), worker, keys })
-    }
-
     /// A session that begins with this request, with an id that nobody knows. None if there are no random numbers.
     #[must_use]
     pub fn begin(&self, exchange: &Exchange, subject: &str, data: Vec<u8>) -> Option<Opened> {
@@ -224,42 +214,6 @@ impl Sessions {
     /// Takes the cookies of sessions out of the request, so that the upstream does not get to know them.
     pub fn hide(&self, request: &mut Headers) {
         self.keepings().for_each(|keeping| keeping.cookie.hide(request));
-    }
-
-    /// What has to be done in Redis, before the response is made, so that the session can be saved; none where there is
-    /// nothing.
-    #[must_use]
-    pub fn keeping(&self, opened: &mut Opened, exchange: &Exchange) -> Option<Chores> {
-        let Place::Redis(shared) = &self.place else { return None };
-        let now = exchange.record.started_ms / 1000;
-        let mut chores = Chores::new(shared, exchange.worker.index);
-        let left = |keeping: &Keeping, session: &Session| {
-            // A session is good in the last second of its time, too.
-            keeping.timeouts.left(session, now).map(|left| left.saturating_add(1))
-        };
-        if opened.change == Change::Nothing {
-            return None;
-        }
-        let (session, first) = (&opened.session, &self.first);
-        let value = self.sealed(first, session)?;
-        match opened.change {
-            Change::Used => {
-                chores.replace(&session.id, value, left(first, session));
-                return Some(chores);
-            }
-            Change::Renewed(old) => chores.shorten(&old, self.stale_ttl),
-            Change::New | Change::Nothing => {}
-        }
-        chores.write(&session.id, value, left(first, session));
-        if let Some(remember) = self.remember.as_ref().filter(|_| opened.change == Change::New) {
-            let next = opened.to_remember(now)?;
-            if let Some(before) = &opened.remembered {
-                chores.shorten(&before.id, self.stale_ttl);
-            }
-            chores.write(&next.id, self.sealed(remember, &next)?, left(remember, &next));
-            opened.next_remembered = Some(next);
-        }
-        Some(chores)
     }
 
     /// Keeps the session and writes its cookies, as far as something has changed. What is in Redis has been kept before.
@@ -298,15 +252,6 @@ impl Sessions {
         for (keeping, present) in self.keepings().zip(opened.present) {
             keeping.cookie.withdraw(present, response);
         }
-    }
-
-    /// What has to be deleted in Redis for the session to end; none where there is nothing.
-    #[must_use]
-    pub fn ending(&self, opened: &Opened, exchange: &Exchange) -> Option<Chores> {
-        let Place::Redis(shared) = &self.place else { return None };
-        let mut chores = Chores::new(shared, exchange.worker.index);
-        self.ids(opened, exchange).for_each(|id| chores.delete(&id));
-        Some(chores)
     }
 
     /// Forgets what is in memory of the session: another one takes its place.
@@ -390,11 +335,6 @@ impl Sessions {
             }
         };
         keeping.timeouts.allow(&session, now).then_some(session)
-    }
-
-    /// A session as Redis gets it: good under its own key and for its own cookie alone.
-    fn sealed(&self, keeping: &Keeping, session: &Session) -> Option<String> {
-        self.sealer.seal(&keeping.context_of_stored(&session.id), &session.to_bytes())
     }
 
     fn write(

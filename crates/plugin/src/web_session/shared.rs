@@ -11,6 +11,10 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::keeping::Keeping;
+use super::session::Session;
+use super::{Change, Opened, Place, Sessions};
+use crate::exchange::Exchange;
 use crate::redis::{Store, Unavailable};
 
 /// Where sessions are in Redis.
@@ -135,4 +139,68 @@ impl Chores {
         }
         Ok(true)
     }
+}
+
+impl Sessions {
+    /// What has to be fetched before the session of the request can be opened; none if that can be done at once.
+    #[must_use]
+    pub fn fetching(&self, exchange: &Exchange) -> Option<Fetching> {
+        let Place::Redis(shared) = &self.place else { return None };
+        let key = |keeping: &Keeping| self.id(keeping, exchange).map(|id| shared.key(&id));
+        let keys = [key(&self.first), self.remember.as_ref().and_then(key)];
+        let worker = exchange.worker.index;
+        keys.iter().any(Option::is_some).then(|| Fetching { shared: shared.clone(), worker, keys })
+    }
+
+    /// What has to be done in Redis, before the response is made, so that the session can be saved; none where there is
+    /// nothing.
+    #[must_use]
+    pub fn keeping(&self, opened: &mut Opened, exchange: &Exchange) -> Option<Chores> {
+        let Place::Redis(shared) = &self.place else { return None };
+        if opened.change == Change::Nothing {
+            return None;
+        }
+        let now = exchange.record.started_ms / 1000;
+        let mut chores = Chores::new(shared, exchange.worker.index);
+        let (session, first) = (&opened.session, &self.first);
+        let (value, lifetime) = (self.sealed(first, session)?, lifetime(first, session, now));
+        match opened.change {
+            Change::Used => {
+                chores.replace(&session.id, value, lifetime);
+                return Some(chores);
+            }
+            Change::Renewed(old) => chores.shorten(&old, self.stale_ttl),
+            Change::New | Change::Nothing => {}
+        }
+        let remember = self.remember.as_ref().filter(|_| opened.change == Change::New);
+        if let (Some(_), Some(before)) = (remember, &opened.remembered) {
+            chores.shorten(&before.id, self.stale_ttl);
+        }
+        chores.write(&session.id, value, lifetime);
+        if let Some(remember) = remember {
+            let next = opened.to_remember(now)?;
+            chores.write(&next.id, self.sealed(remember, &next)?, self::lifetime(remember, &next, now));
+            opened.next_remembered = Some(next);
+        }
+        Some(chores)
+    }
+
+    /// What has to be deleted in Redis for the session to end; none where there is nothing.
+    #[must_use]
+    pub fn ending(&self, opened: &Opened, exchange: &Exchange) -> Option<Chores> {
+        let Place::Redis(shared) = &self.place else { return None };
+        let mut chores = Chores::new(shared, exchange.worker.index);
+        self.ids(opened, exchange).for_each(|id| chores.delete(&id));
+        Some(chores)
+    }
+
+    /// A session as Redis gets it: good under its own key and for its own cookie alone.
+    fn sealed(&self, keeping: &Keeping, session: &Session) -> Option<String> {
+        self.sealer.seal(&keeping.context_of_stored(&session.id), &session.to_bytes())
+    }
+}
+
+/// Seconds that a session goes on unless it is used; in the last one, it is good, too.
+fn lifetime(keeping: &Keeping, session: &Session, now: u64) -> Option<u64> {
+    keeping.timeouts.left_unused(session, now).map(|left| left.saturating_add(1))
 }
