@@ -113,7 +113,7 @@ fn in_redis(redis: &Server, texts: &[&str]) -> Result<(), String> {
     for key in &keys {
         let command = if key.ends_with(":token") { "GET" } else { "HGETALL" };
         let known = format!("{key} {}", redis.ask(&[command, key])?.join(" "));
-        // Not even the part that all texts of a consent begin with.
+        // Not even the part that all texts of a consent begin with, as it stands there.
         if let Some(text) = texts.iter().find(|text| known.contains(&text[..10])) {
             return Err(format!("Redis has {text} in the clear: {known}"));
         }

@@ -1,7 +1,8 @@
 //! Tokens and codes in Redis, shared by all gateways that use it.
 //!
 //! A consent has two keys in one slot: a hash with its code, its refresh token and those that were replaced, and its
-//! access token. The text of each token and code begins with the name of its consent, which is only hashed in keys. Each
+//! access token. The text of each token and code begins with the name of its consent, which is no secret; what else is in it
+//! is nowhere but hashed. Each
 //! step is one script, so of many gateways that redeem a code or use a refresh token at once, one succeeds. A script that
 //! runs twice, because its answer was lost, comes to the same.
 
