@@ -6,6 +6,7 @@ use plugin::identity::{Caller, Credential};
 use plugin::model::courtesy::Table;
 use plugin::model::schema::Value;
 use plugin::model::{self, Reference};
+use plugin::redis::fields::FullRedis;
 use plugin::{Build, BuildError, record};
 use uuid::Uuid;
 
@@ -45,13 +46,19 @@ record! {
         refresh_token_ttl: f64 = 1_209_600, [between(0, 100_000_000)];
         /// Whether a refresh token stays the same when it is used.
         reuse_refresh_token: bool = false;
-        /// Not available: leave it off.
+        /// Whether a refresh token outlives that it is used: the same as `reuse_refresh_token`.
         persistent_refresh_token: bool = false;
         /// Whether codes need a proof that who redeems them has asked for them (RFC 7636): those of all applications
         /// (`strict`), of public ones (`lax`), or none. A proof that was announced is always asked for.
         pkce: String = "lax", [one_of(&["none", "lax", "strict"])];
         /// Protection space named in the `WWW-Authenticate` header of a refusal.
         realm: Option<String>, [matches(r#"^[^"\\[:cntrl:]]*$"#)];
+        /// Where tokens and codes are kept: by this gateway, in a database beside that of usage (`embedded`), or in Redis,
+        /// for all gateways that use the same one (`redis`).
+        token_storage: String = "embedded", [one_of(&["embedded", "redis"]), extension()];
+        /// The Redis server, with `token_storage: redis`. It should not evict keys (`maxmemory-policy noeviction`): a token
+        /// that it drops is good no more.
+        redis: FullRedis, [extension()];
     }
 }
 
@@ -69,10 +76,6 @@ impl Config {
         }
         if self.mandatory_scope && self.scopes.as_ref().is_none_or(Vec::is_empty) {
             return Err(BuildError::new("config.scopes", "required where mandatory_scope is true"));
-        }
-        if self.persistent_refresh_token {
-            let message = "is not available; set it to false";
-            return Err(BuildError::new("config.persistent_refresh_token", message));
         }
         Ok(())
     }

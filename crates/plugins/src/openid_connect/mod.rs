@@ -18,6 +18,7 @@ mod methods;
 mod provider;
 mod refusal;
 mod session;
+mod shared_marks;
 mod sources;
 mod user_info;
 mod verify;
@@ -31,7 +32,6 @@ use plugin::{
 };
 
 use admission::{Admission, Rules};
-use backchannel::Ended;
 pub use config::Config;
 use credentials::Credentials;
 use exchange::TokenEndpoint;
@@ -107,9 +107,7 @@ impl Plugin for OpenidConnect {
             login: when(methods.authorization_code)
                 .map(|()| Login::new(&config, &http, &provider, &tokens, cx))
                 .transpose()?,
-            sessions: when(methods.session)
-                .map(|()| PeopleSessions::new(&config, Ended::new(&config, cx), cx))
-                .transpose()?,
+            sessions: when(methods.session).map(|()| PeopleSessions::new(&config, cx)).transpose()?,
             logout: when(methods.session).map(|()| Logout::new(&config, &http, &provider, cx)).transpose()?,
             verification: {
                 let rules = Rules::new(&config, cx)?;
@@ -155,9 +153,14 @@ impl Inner {
 
     /// What browsers do: they come back from a login, log out, or have a session.
     fn browser(self: &Arc<Self>, cx: &mut Access<'_>) -> Flow {
-        if let Some(flow) = self.hear_of_logout(cx) {
+        if let Some(flow) = self.hear_of_logout(cx).or_else(|| self.read_session(cx)) {
             return flow;
         }
+        self.browse(cx)
+    }
+
+    /// The same once the session of the request is at hand.
+    fn browse(self: &Arc<Self>, cx: &mut Access<'_>) -> Flow {
         let arrival = self.login.as_ref().map_or(Arrival::None, |login| login.arrival(cx));
         match (arrival, &self.login) {
             (Arrival::NeedsBody, _) => return Flow::ReadBody,

@@ -487,10 +487,14 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
         ("response_type: [code, id_token]", "only 'code' is available"),
         ("authorization_cookie_same_site: Strict", "the way back from the provider"),
         (
-            "auth_methods: [session], client_id: [a], client_secret: [b], session_storage: redis",
+            "auth_methods: [session], client_id: [a], client_secret: [b], session_storage: memcached",
             "config.session_storage",
         ),
-        ("redis: {host: r}", "redis.host"),
+        (
+            "auth_methods: [session], client_id: [a], client_secret: [b], session_storage: redis, redis: {socket: /s}",
+            "config.redis.socket",
+        ),
+        ("cluster_cache_redis: {host: r}", "cluster_cache_redis.host"),
         ("consumer_groups_claim: [groups]", "consumer_groups_claim"),
         ("proof_of_possession_dpop: strict", "proof_of_possession_dpop"),
         ("principals: {enabled: true}", "principals.enabled"),

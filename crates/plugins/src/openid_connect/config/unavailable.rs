@@ -3,7 +3,7 @@
 use plugin::record;
 use plugin::redis::fields::FullRedis;
 
-use super::nested::{CertificateHeader, Principals, SessionRedis, TokenExchange};
+use super::nested::{CertificateHeader, Principals, TokenExchange};
 use super::{METHODS, only_defaults};
 
 record! {
@@ -62,8 +62,6 @@ record! {
         jwt_session_cookie: Option<String>;
         /// Sessions that share a cookie must be of the same subject.
         session_enforce_same_subject: bool = false;
-        /// Hash the keys of stored sessions.
-        session_hash_storage_key: bool = false;
         /// Host of memcached.
         session_memcached_host: String = "127.0.0.1";
         /// Port of memcached.
@@ -142,8 +140,6 @@ record! {
         downstream_session_id_header: Option<String>;
         /// Header in which the client gets what is known about the user, signed.
         downstream_user_info_jwt_header: Option<String>;
-        /// The Redis server with sessions.
-        redis: SessionRedis;
         /// The Redis server with what gateways share.
         cluster_cache_redis: FullRedis;
     }

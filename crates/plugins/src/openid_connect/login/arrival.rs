@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use plugin::flow::Resume;
 use plugin::remember::Digest;
+use plugin::web_session::Opened;
 use plugin::{Access, BuildError, Exchange, Flow, Headers, Method, query};
 use serde_json::Value;
 
 use super::super::Inner;
+use super::super::admission::Admission;
 use super::super::config::Config;
 use super::super::exchange::pairs;
 use super::super::granted::Granted;
@@ -130,7 +132,7 @@ impl Login {
             });
             let resume: Resume = Box::new(move |cx| match (outcome, inner.login()) {
                 (Ok((granted, admitted)), Some(login)) => {
-                    login.welcome(&inner, cx, &pending, lines, &granted, admitted)
+                    login.welcome(&inner, cx, pending, lines, granted, admitted)
                 }
                 (outcome, _) => {
                     cx.remember(Some(Ending::writing(lines)));
@@ -191,9 +193,9 @@ impl Login {
         &self,
         inner: &Arc<Inner>,
         cx: &mut Access<'_>,
-        pending: &Pending,
+        pending: Pending,
         lines: Headers,
-        granted: &Granted,
+        granted: Granted,
         admitted: Outcome,
     ) -> Flow {
         let admission = match admitted {
@@ -203,13 +205,32 @@ impl Login {
                 return inner.conclude(cx, Err(refusal));
             }
         };
-        let session = inner.sessions.as_ref().and_then(|sessions| sessions.begin(cx, granted));
-        let ending = Ending { session, lines };
+        let session = inner.sessions.as_ref().and_then(|sessions| sessions.begin(cx, &granted));
+        inner.clone().keep_session(cx, session, move |inner, cx, session, kept| {
+            let Some(login) = inner.login().filter(|_| kept.is_ok()) else {
+                cx.remember(Some(Ending::writing(lines)));
+                return inner.telling.refuse(cx, &Refusal::Unavailable);
+            };
+            let flow = login.answer(inner, cx, (&pending, &granted), &admission, session.as_ref());
+            cx.remember(Some(Ending::saving(session, lines)));
+            flow
+        })
+    }
+
+    /// What somebody gets who has logged in.
+    fn answer(
+        &self,
+        inner: &Inner,
+        cx: &mut Access<'_>,
+        (pending, granted): (&Pending, &Granted),
+        admission: &Admission,
+        session: Option<&Opened>,
+    ) -> Flow {
         let is_posted = cx.request.method == Method::Post;
-        let flow = match self.action.kind {
+        match self.action.kind {
             Kind::Upstream if !is_posted => {
                 self.show_upstream(cx, pending);
-                inner.go_on(cx, &admission, ending.session.as_ref());
+                inner.go_on(cx, admission, session);
                 Flow::Next
             }
             // The upstream gets no request that was only meant for the gateway.
@@ -219,9 +240,7 @@ impl Login {
                 .answer(200)
                 .header("Cache-Control", b"no-store")
                 .json(&handed(&self.action.tokens, &granted.tokens.answer)),
-        };
-        cx.remember(Some(ending));
-        flow
+        }
     }
 
     /// The upstream sees the request without what the provider has added.
