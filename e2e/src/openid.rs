@@ -21,13 +21,14 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
     let port = program.port()?;
     let config = folder.0.join("kong.yml");
     // Where people log in, addresses of the gateway stand in the configuration: it comes when they are known.
-    let text = if path.ends_with("login.mjs") { EMPTY.to_owned() } else { configuration(port) };
+    let text = if path.ends_with("provider.mjs") { configuration(port) } else { EMPTY.to_owned() };
     std::fs::write(&config, text).map_err(|error| error.to_string())?;
-    let listen = ["--proxy-listen".to_owned(), "127.0.0.1:0".to_owned()];
+    let listen = ["--proxy-listen".to_owned(), "127.0.0.1:0, 127.0.0.1:0 ssl".to_owned()];
     let gateway = Gateway::start(binary, &config, &listen, &BTreeMap::new())
         .map_err(|failed| format!("the gateway did not start:\n{}", failed.output))?;
     let admin = gateway.addresses.admin.ok_or("the gateway has no Admin API")?;
-    let (passed, report) = program.check(&format!("{} {admin}", gateway.addresses.proxy))?;
+    let secure = gateway.addresses.secure.ok_or("the gateway does not listen for TLS")?;
+    let (passed, report) = program.check(&format!("{} {admin} {secure}", gateway.addresses.proxy))?;
     let output = gateway.output();
     if passed && !output.contains("panicked") {
         return Ok(());

@@ -13,6 +13,7 @@ use super::client;
 use super::config::Config;
 use super::granted::Granted;
 use super::id_token::Expected;
+use super::of_client::AskedWith;
 use super::refusal::Refusal;
 
 /// The sessions of a room.
@@ -34,6 +35,8 @@ pub(super) struct PeopleSessions {
 /// What has to be written of a session when the response is there. Between `access` and `header_filter`.
 #[derive(Default)]
 pub(super) struct Ending {
+    /// The number of the client whose session it is.
+    pub(super) client: usize,
     pub(super) session: Option<Opened>,
     /// Cookies of another kind, or of sessions that end.
     pub(super) lines: Headers,
@@ -51,7 +54,7 @@ pub(super) enum Standing {
 
 impl Ending {
     pub(super) fn writing(lines: Headers) -> Self {
-        Self { session: None, lines }
+        Self { lines, ..Self::default() }
     }
 }
 
@@ -169,13 +172,33 @@ impl Inner {
     pub(super) fn resume_session(self: &Arc<Self>, cx: &mut Access<'_>) -> Option<Flow> {
         let sessions = self.sessions.as_ref()?;
         match sessions.find(cx)? {
-            Standing::Good(opened, granted) => Some(self.admit_session(cx, opened, &granted)),
+            Standing::Good(opened, granted) => Some(self.go_on_with(cx, opened, granted)),
             Standing::Aged(opened, granted) => Some(self.clone().refresh(cx, opened, granted)),
             Standing::Over(opened) => {
                 self.withdraw(cx, &opened);
                 None
             }
         }
+    }
+
+    /// Goes on with a session whose tokens are good, once they have been checked again where that is wanted.
+    fn go_on_with(self: &Arc<Self>, cx: &mut Access<'_>, opened: Opened, granted: Granted) -> Flow {
+        if !self.verification.wants_check(cx.worker.index, opened.data(), cx.record.started_ms) {
+            return self.admit_session(cx, opened, &granted);
+        }
+        let inner = self.clone();
+        Flow::wait(async move {
+            let outcome = inner.verification.recheck(&granted).await;
+            let resume: Resume = Box::new(move |cx| match outcome {
+                Ok(()) => inner.admit_session(cx, opened, &granted),
+                Err(Refusal::Unavailable) => inner.conclude(cx, Err(Refusal::Unavailable)),
+                Err(_) => {
+                    inner.withdraw(cx, &opened);
+                    inner.without_session(cx)
+                }
+            });
+            resume
+        })
     }
 
     fn withdraw(&self, cx: &mut Access<'_>, opened: &Opened) {
@@ -194,7 +217,11 @@ impl Inner {
         match outcome {
             Ok(admission) => {
                 self.go_on(cx, &admission, Some(&opened));
-                cx.remember(Some(Ending { session: Some(opened), lines: Headers::new() }));
+                cx.remember(Some(Ending {
+                    client: self.number,
+                    session: Some(opened),
+                    lines: Headers::new(),
+                }));
                 Flow::Next
             }
             Err(refusal) => {
@@ -212,9 +239,9 @@ impl Inner {
 
     /// Gets newer tokens for a session. While the provider cannot be asked, those that have not ended are used.
     fn refresh(self: Arc<Self>, cx: &Access<'_>, opened: Opened, granted: Granted) -> Flow {
-        let now_ms = cx.record.started_ms;
+        let (now_ms, asked_with) = (cx.record.started_ms, self.asked_with(cx));
         Flow::wait(async move {
-            let outcome = self.newer(&granted, now_ms).await;
+            let outcome = self.newer(&granted, &asked_with, now_ms).await;
             let is_good_still = granted.tokens.ends_s.is_none_or(|ends_s| now_ms / 1_000 < ends_s);
             let resume: Resume = Box::new(move |cx| match outcome {
                 Ok(newer) => match self.replaced(cx, opened, &newer) {
@@ -237,15 +264,24 @@ impl Inner {
         sessions.of(cx).replace(opened, cx, newer.to_bytes())
     }
 
-    async fn newer(&self, granted: &Granted, now_ms: u64) -> Result<Granted, Refusal> {
+    async fn newer(
+        &self,
+        granted: &Granted,
+        asked_with: &AskedWith,
+        now_ms: u64,
+    ) -> Result<Granted, Refusal> {
         let (Some(sessions), Some(token)) = (&self.sessions, &granted.tokens.refresh) else {
             return Err(Refusal::Missing);
         };
-        let tokens = self.tokens.refresh(token, now_ms).await?;
-        let expected =
-            Expected { client: &sessions.client, subject: granted.subject.as_deref(), ..Expected::default() };
+        let tokens = self.tokens.refresh(token, &asked_with.tokens, now_ms).await?;
+        let expected = Expected {
+            client: &sessions.client,
+            subject: granted.subject.as_deref(),
+            signatures: self.verification.signatures("refresh_token"),
+            ..Expected::default()
+        };
         let mut newer = self.verification.granted(tokens, &expected, now_ms).await?;
-        self.add_user_info(&mut newer).await?;
+        self.add_user_info(&mut newer, &asked_with.user_info, now_ms).await?;
         Ok(granted.renewed(newer))
     }
 }
