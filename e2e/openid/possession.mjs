@@ -100,7 +100,9 @@ const provide = (gateway) => {
         tls_client_certificate_bound_access_tokens: true,
       },
     ],
-    clientDefaults: { id_token_signed_response_alg: 'ES256' },
+    clientDefaults: {
+      id_token_signed_response_alg: 'ES256', introspection_signed_response_alg: 'ES256', authorization_signed_response_alg: 'ES256',
+    },
     claims: { openid: ['sub', 'tier'], email: ['email'] },
     conformIdTokenClaims: false,
     scopes: ['openid', 'email', 'orders'],

@@ -108,7 +108,10 @@ impl TokenEndpoint {
             http: sign_in.as_ref().map_or_else(|| http.clone(), |sign_in| sign_in.http(setup)),
             provider: provider.clone(),
             memory: Memory::open(cx.services, "tokens", &Settings::default()),
-            owner: format!("{} {grants:?} {client:?}", config.provider.issuer),
+            owner: format!(
+                "{} {grants:?} {client:?} {:?}",
+                config.provider.issuer, config.possession.tls_client_auth_cert_id
+            ),
             endpoint,
             method: method.map(str::to_owned).or(usual).unwrap_or_default(),
             sign_in,

@@ -77,7 +77,10 @@ impl Introspection {
         Ok(Self {
             http: sign_in.http(setup),
             memory: Memory::open(cx.services, "introspection", &Settings::default()),
-            scope: format!("{} {asking:?}", config.provider.issuer),
+            scope: format!(
+                "{} {asking:?} {:?}",
+                config.provider.issuer, config.possession.tls_client_auth_cert_id
+            ),
             endpoint,
             sign_in,
             token_name: asking.introspection_token_param_name.clone(),

@@ -151,6 +151,16 @@ fn a_login_ends_only_in_the_browser_that_began_it_and_once() {
 }
 
 #[test]
+fn a_login_is_for_one_client() {
+    let mut world = World::new("");
+    let begun = world.begin("GET /page HTTP/1.1");
+    world.give(begun.argument("nonce").as_deref(), json!({}));
+    world.harness = World::gateway(&world.provider, "client_id: [other], client_secret: [secret]");
+    let reason = "this browser has no such login under way: begin again";
+    assert_unauthorized(&world.harness.send(&begun.back("")), reason);
+}
+
+#[test]
 fn several_logins_may_be_under_way_and_none_for_ever() {
     let mut world = World::new("");
     let first = world.begin("GET /page HTTP/1.1");
