@@ -4,7 +4,7 @@
 // folder with the package is the first argument.
 
 import { execFileSync } from 'node:child_process';
-import { createHash, generateKeyPairSync, randomUUID, sign, X509Certificate } from 'node:crypto';
+import { createHash, createPrivateKey, generateKeyPairSync, randomUUID, sign, X509Certificate } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer as createEcho } from 'node:http';
 import { createServer, request } from 'node:https';
@@ -46,6 +46,7 @@ const key = (kid) => {
 };
 const [providerKey] = key('provider');
 const [clientKey, clientPublicKey] = key('client');
+const [partnerKey, partnerPublicKey] = key('partner');
 const certificateKey = ({ cert }) => {
   const own = new X509Certificate(cert);
   return { ...own.publicKey.export({ format: 'jwk' }), x5c: [own.raw.toString('base64')] };
@@ -55,7 +56,8 @@ const asked = [];
 let answer = (_, response) => response.writeHead(503).end();
 const server = createServer({ ...providers, requestCert: true, rejectUnauthorized: false }, (received, response) => {
   asked.push(received.url.split('?')[0]);
-  answer(received, response);
+  if (received.url === '/partner/keys') response.end(JSON.stringify({ keys: [partnerPublicKey] }));
+  else answer(received, response);
 });
 const echo = createEcho((received, response) => {
   response.writeHead(200, { 'content-type': 'application/json' });
@@ -69,6 +71,19 @@ const issuer = `https://127.0.0.1:${port}`;
 const shown = ({ socket }) => {
   const { raw } = socket.getPeerCertificate();
   return raw && `-----BEGIN CERTIFICATE-----\n${raw.toString('base64')}\n-----END CERTIFICATE-----`;
+};
+
+const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+const orders = { scope: 'orders', audience: 'orders', accessTokenFormat: 'jwt', jwt: { sign: { alg: 'ES256' } } };
+
+// Gives a token of its own for one of the partner (RFC 8693).
+const exchange = ({ ClientCredentials, ResourceServer }) => async (ctx) => {
+  const { client, params } = ctx.oidc;
+  const { iss, sub } = JSON.parse(Buffer.from(params.subject_token.split('.')[1], 'base64url'));
+  if (iss !== 'https://partner.test') ctx.throw(400, 'invalid_target');
+  const token = new ClientCredentials({ client, scope: params.scope, extra: { was: sub } });
+  token.resourceServer = new ResourceServer('urn:orders', orders);
+  ctx.body = { access_token: await token.save(), issued_token_type: params.subject_token_type, token_type: 'Bearer', expires_in: 600 };
 };
 
 const provide = (gateway) => {
@@ -95,6 +110,7 @@ const provide = (gateway) => {
         token_endpoint_auth_method: 'client_secret_jwt', token_endpoint_auth_signing_alg: 'HS256',
       },
       { ...machine, client_id: 'caller', client_secret: 'secret' },
+      { ...machine, client_id: 'exchanging', client_secret: 'secret', grant_types: [EXCHANGE] },
       {
         ...machine, client_id: 'bound', token_endpoint_auth_method: 'self_signed_tls_client_auth', jwks: { keys: [certificateKey(callers)] },
         tls_client_certificate_bound_access_tokens: true,
@@ -119,11 +135,12 @@ const provide = (gateway) => {
       },
       resourceIndicators: {
         enabled: true, defaultResource: () => undefined, useGrantedResource: () => true,
-        getResourceServerInfo: () => ({ scope: 'orders', audience: 'orders', accessTokenFormat: 'jwt', jwt: { sign: { alg: 'ES256' } } }),
+        getResourceServerInfo: () => orders,
       },
     },
     cookies: { keys: ['not a secret'] },
   });
+  provider.registerGrantType(EXCHANGE, exchange(provider), ['subject_token', 'subject_token_type', 'scope', 'audience']);
   const callback = provider.callback();
   answer = (received, response) => callback(received, response);
 };
@@ -174,6 +191,13 @@ const configuration = () => {
         route('either', { ...machines, proof_of_possession_dpop: 'optional' }),
         route('groups', { ...machines, consumer_groups_claim: ['tier'] }, {
           name: 'response-transformer', consumer_group: 'gold', config: { add: { headers: ['X-Tier:gold'] } },
+        }),
+        route('exchanged', {
+          ...machines, client_id: ['exchanging'], client_secret: ['secret'], audience_required: ['orders'],
+          token_exchange: {
+            subject_token_issuers: [{ issuer: 'https://partner.test', verify_signature: true, jwks_uri: `${issuer}/partner/keys` }],
+            request: { scopes: ['orders'] },
+          },
         }),
         route('nobody', { ...machines, consumer_groups_claim: ['scope'] }),
       ],
@@ -318,12 +342,32 @@ const groups = async (gateway) => {
   expect('who is in none is refused', (await fetch(`${gateway}/nobody`, { headers })).status, 403);
 };
 
+const exchanging = async (gateway) => {
+  const base64 = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const now = Math.floor(Date.now() / 1000);
+  const make = (more = {}, kid = 'partner', pair = partnerKey) => {
+    const text = `${base64({ alg: 'ES256', kid })}.${base64({ iss: 'https://partner.test', sub: 'ada', aud: 'partner', iat: now, exp: now + 60, ...more })}`;
+    const signature = sign('sha256', Buffer.from(text), { key: createPrivateKey({ key: pair, format: 'jwk' }), dsaEncoding: 'ieee-p1363' });
+    return `${text}.${signature.toString('base64url')}`;
+  };
+  const bring = (token) => fetch(`${gateway}/exchanged`, { headers: { authorization: `Bearer ${token}` } });
+  const own = make();
+  const passed = await bring(own);
+  const sent = passed.status === 200 ? (await passed.json()).headers.authorization.split(' ')[1] : '.e30.';
+  expect('a partner\'s token is exchanged', [passed.status, JSON.parse(Buffer.from(sent.split('.')[1], 'base64url')).iss], [200, issuer]);
+  const before = asked.filter((path) => path === '/token').length;
+  expect('once', [(await bring(own)).status, asked.filter((path) => path === '/token').length], [200, before]);
+  expect('a forged one is not', (await bring(make({}, 'partner', clientKey))).status, 401);
+  expect('nor an old one', (await bring(make({ exp: now - 1 }))).status, 401);
+  expect('and the provider did not see them', asked.filter((path) => path === '/token').length, before);
+};
+
 const check = async (gateway, admin, secure) => {
   provide(gateway);
   const body = JSON.stringify(configuration());
   const response = await fetch(`http://${admin}/config`, { method: 'POST', body, headers: { 'content-type': 'application/json' } });
   if (response.status !== 201) throw new Error(`the configuration is refused: ${await response.text()}`);
-  const stories = [signingIn, signatures, severalClients, () => certificates(secure), keys, groups];
+  const stories = [signingIn, signatures, severalClients, () => certificates(secure), keys, groups, exchanging];
   for (const story of stories) await story(gateway).catch((error) => expect(story.name, error.stack, ''));
 };
 

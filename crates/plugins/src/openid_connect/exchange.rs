@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plugin::remember::{Digest, Learned, Memory, Settings};
-use plugin::{Access, BuildError, Exchange};
+use plugin::{Access, BuildError};
 
 use super::Setup;
 use super::client::{self, SignIn};
@@ -52,6 +52,8 @@ pub(super) struct TokenEndpoint {
     /// Whose answers they are.
     owner: String,
     endpoint: Endpoint,
+    /// Where tokens are exchanged, if that is elsewhere.
+    exchange_endpoint: Option<Endpoint>,
     method: String,
     /// As the gateway itself; none where it has no name at the provider.
     sign_in: Option<SignIn>,
@@ -68,6 +70,14 @@ struct Replay {
     names: Vec<String>,
     prefix: String,
     grants: Vec<String>,
+}
+
+/// What is asked for in exchange for a token (RFC 8693).
+pub(super) struct Exchange {
+    pub(super) form: Pairs,
+    pub(super) wishes: Pairs,
+    /// How long the answer is used at most; none remembers nothing.
+    pub(super) longest: Option<Duration>,
 }
 
 /// How tokens are given back.
@@ -104,6 +114,12 @@ impl TokenEndpoint {
             let text = config.possession.mtls_token_endpoint.as_deref();
             endpoint = sign_in.endpoint(setup, endpoint, "mtls_token_endpoint", text)?;
         }
+        let elsewhere = grants.token_exchange_endpoint.as_deref();
+        let exchange_endpoint = elsewhere
+            .map(|text| {
+                Endpoint::new(setup, "token_exchange_endpoint", Some(text), |told| told.token.as_ref())
+            })
+            .transpose()?;
         Ok(Self {
             http: sign_in.as_ref().map_or_else(|| http.clone(), |sign_in| sign_in.http(setup)),
             provider: provider.clone(),
@@ -113,6 +129,7 @@ impl TokenEndpoint {
                 config.provider.issuer, config.possession.tls_client_auth_cert_id
             ),
             endpoint,
+            exchange_endpoint,
             method: method.map(str::to_owned).or(usual).unwrap_or_default(),
             sign_in,
             arguments: super::pairs(
@@ -151,7 +168,7 @@ impl TokenEndpoint {
     }
 
     /// What of a caller's request goes with requests for tokens.
-    pub(super) fn of_client(&self, exchange: &Exchange) -> OfClient {
+    pub(super) fn of_client(&self, exchange: &plugin::Exchange) -> OfClient {
         self.of_client.of(exchange)
     }
 
@@ -172,7 +189,7 @@ impl TokenEndpoint {
         of_client: &OfClient,
         now_ms: u64,
     ) -> Result<TokenSet, Refusal> {
-        let question = self.question(form, Pairs::new(), None, of_client, now_ms).await?;
+        let question = self.question(&self.endpoint, form, Pairs::new(), None, of_client, now_ms).await?;
         tokens_of(&self.memory.alone(question.ask(|_| Duration::ZERO)).await)
     }
 
@@ -187,7 +204,7 @@ impl TokenEndpoint {
         let form = pairs([("grant_type", "refresh_token"), ("refresh_token", token)]);
         let asked_with = of_client.key();
         let key = Digest::of([self.owner.as_bytes(), b"refresh", asked_with.as_bytes(), token.as_bytes()]);
-        let question = self.question(form, Pairs::new(), None, of_client, now_ms).await?;
+        let question = self.question(&self.endpoint, form, Pairs::new(), None, of_client, now_ms).await?;
         tokens_of(&self.memory.fetch(key, question.ask(|_| AFTER_REFRESH)).await)
     }
 
@@ -206,7 +223,8 @@ impl TokenEndpoint {
             wishes.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
         let wishes = wishes.filter(|(_, value)| !value.is_empty()).collect();
         let sign_in = caller.map(|(id, secret)| SignIn::of_caller(id, secret, &self.method));
-        let question = self.question(form, wishes, sign_in.as_ref(), of_client, now_ms).await?;
+        let question =
+            self.question(&self.endpoint, form, wishes, sign_in.as_ref(), of_client, now_ms).await?;
         let now_s = now_ms / 1_000;
         let good_for = move |tokens: &TokenSet| {
             Duration::from_secs(tokens.ends_s.map_or(0, |ends_s| ends_s.saturating_sub(now_s)))
@@ -217,16 +235,38 @@ impl TokenEndpoint {
         tokens_of(&self.memory.fetch(key, question.ask(good_for)).await)
     }
 
+    /// Tokens in exchange for `token`, which are the same for as long as they are good.
+    pub(super) async fn exchange(
+        &self,
+        token: &[u8],
+        wanted: Exchange,
+        of_client: &OfClient,
+        now_ms: u64,
+    ) -> Result<TokenSet, Refusal> {
+        let Exchange { form, wishes, longest } = wanted;
+        let asked_with = format!("{wishes:?} {}", of_client.key());
+        let endpoint = self.exchange_endpoint.as_ref().unwrap_or(&self.endpoint);
+        let question = self.question(endpoint, form, wishes, None, of_client, now_ms).await?;
+        let now_s = now_ms / 1_000;
+        let good_for = move |tokens: &TokenSet| {
+            let left_s = tokens.ends_s.map_or(0, |ends_s| ends_s.saturating_sub(now_s));
+            longest.unwrap_or_default().min(Duration::from_secs(left_s))
+        };
+        let key = Digest::of([self.owner.as_bytes(), b"exchange", asked_with.as_bytes(), token]);
+        tokens_of(&self.memory.fetch(key, question.ask(good_for)).await)
+    }
+
     /// `form` makes the grant; `wishes` the caller's request may replace.
     async fn question(
         &self,
+        endpoint: &Endpoint,
         mut form: Pairs,
         mut wishes: Pairs,
         caller: Option<&SignIn>,
         of_client: &OfClient,
         now_ms: u64,
     ) -> Result<Question, Refusal> {
-        let address = self.endpoint.find(&self.provider).await?;
+        let address = endpoint.find(&self.provider).await?;
         let (mut headers, now_s) = (self.headers.clone(), now_ms / 1_000);
         wishes.extend(self.arguments.iter().cloned());
         let is_own = |name: &str| OF_GRANTS.contains(&name) || form.iter().any(|(own, _)| own == name);

@@ -171,6 +171,7 @@ impl Verification {
         expected: &Expected<'_>,
         now_ms: u64,
     ) -> Result<Granted, Refusal> {
+        let now_ms = self.after_answer(now_ms);
         let said = match &tokens.id {
             Some(token) => self.id_token(token, &tokens.access, expected, now_ms).await?,
             None if expected.demands_id_token => return Err(Refusal::Invalid("no ID token")),

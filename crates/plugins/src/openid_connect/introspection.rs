@@ -165,6 +165,7 @@ impl Introspection {
         now_ms: u64,
     ) -> Result<Claims, Refusal> {
         let signed = signed.as_bytes();
+        let now_ms = verification.after_answer(now_ms);
         let signatures = verification.signatures("introspection");
         let (token, known) = verification.signed(signed, is_answer, signatures).await?;
         let mut claims = token.claims;

@@ -23,6 +23,7 @@ mod provider;
 mod refusal;
 mod session;
 mod sources;
+mod token_exchange;
 mod user_info;
 mod verify;
 
@@ -51,6 +52,7 @@ use provider::Provider;
 use refusal::{Refusal, Telling};
 use session::{Ending, PeopleSessions};
 use sources::{Search, Sources};
+use token_exchange::TokenExchange;
 use user_info::UserInfo;
 use verify::{Outcome, Verdict, Verification};
 
@@ -89,6 +91,7 @@ struct Inner {
     judges_by_user_info: bool,
     searches_user_info: bool,
     tokens: TokenEndpoint,
+    token_exchange: Option<TokenExchange>,
     credentials: Option<Credentials>,
     login: Option<Login>,
     action: Action,
@@ -175,6 +178,10 @@ impl Inner {
                 .transpose()?,
             logout: when(methods.session).map(Logout::new).transpose()?,
             verification: Verification::new(&setup, methods.bearer, Rules::new(config, cx)?)?,
+            token_exchange: {
+                let fields = config.grants.token_exchange.as_ref();
+                fields.map(|fields| TokenExchange::new(&setup, fields)).transpose()?
+            },
             tokens,
         })
     }
@@ -214,6 +221,9 @@ impl Inner {
             Err(Refusal::Missing) => return self.without_token(cx),
             Err(refusal) => return self.conclude(cx, Err(refusal)),
         };
+        if let Some(flow) = self.exchange_token(cx, &token) {
+            return flow;
+        }
         match self.judge(cx, &token) {
             Some(outcome) if !self.checks_holders => self.conclude(cx, outcome),
             Some(outcome) => {
@@ -274,25 +284,25 @@ impl Inner {
 
     fn wait(self: Arc<Self>, token: Vec<u8>, worker: usize, now_ms: u64, asked_with: AskedWith) -> Flow {
         Flow::wait(async move {
-            let outcome: Outcome = match (&self.introspection, &self.user_info) {
-                _ if !self.is_for_the_provider(&token) => {
-                    self.verification.settle(worker, &token, now_ms).await
-                }
-                (Some(method), _) => {
-                    let of_client = asked_with.introspection;
-                    method.ask(&self.verification, worker, &token, now_ms, of_client).await
-                }
-                (None, Some(user_info)) => {
-                    user_info.judge(&self, &token, &asked_with.user_info, now_ms).await
-                }
-                (None, None) => Err(Refusal::Unavailable),
-            };
+            let outcome = self.find_out(&token, worker, now_ms, asked_with).await;
             let resume: Resume = Box::new(move |cx| {
                 let outcome = self.check_holder(cx, &token, outcome);
                 self.conclude(cx, outcome)
             });
             resume
         })
+    }
+
+    /// What is to be said of a token, whoever has to be asked.
+    async fn find_out(&self, token: &[u8], worker: usize, now_ms: u64, asked_with: AskedWith) -> Outcome {
+        match (&self.introspection, &self.user_info) {
+            _ if !self.is_for_the_provider(token) => self.verification.settle(worker, token, now_ms).await,
+            (Some(method), _) => {
+                method.ask(&self.verification, worker, token, now_ms, asked_with.introspection).await
+            }
+            (None, Some(user_info)) => user_info.judge(self, token, &asked_with.user_info, now_ms).await,
+            (None, None) => Err(Refusal::Unavailable),
+        }
     }
 
     fn conclude(&self, cx: &mut Access<'_>, outcome: Outcome) -> Flow {

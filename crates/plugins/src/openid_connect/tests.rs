@@ -3,6 +3,7 @@
 mod asking;
 mod callers;
 mod clients;
+mod exchanged;
 mod holders;
 mod login;
 mod passing_on;

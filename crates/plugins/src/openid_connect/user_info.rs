@@ -137,6 +137,7 @@ impl UserInfo {
             let claims = serde_json::from_slice(text).map_err(|_| Refusal::Unavailable)?;
             return Ok(Told { claims, signed: None });
         }
+        let now_ms = verification.after_answer(now_ms);
         let signatures = verification.signatures("userinfo");
         let (token, known) = verification.signed(text, is_id_token, signatures).await?;
         let claims = token.claims;

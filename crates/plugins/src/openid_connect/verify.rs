@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use plugin::BuildError;
+use plugin::clock::Clock;
 use plugin::jose::{Defect, Key, KeySet, Remembered, Token};
 use plugin::remember::Digest;
 
@@ -43,6 +44,7 @@ pub(super) struct Verification {
     /// By which methods tokens come whose signatures are ignored.
     ignored: Vec<String>,
     reverifies: bool,
+    clock: Clock,
     checks_claims: bool,
     leeway_s: f64,
     /// Whose tokens are accepted, in place of the provider's own.
@@ -79,6 +81,7 @@ impl Verification {
             },
             ignored: config.tokens.ignore_signature.clone(),
             reverifies: config.tokens.reverify,
+            clock: cx.services.clock.clone(),
             checks_claims: config.tokens.verify_claims,
             leeway_s: config.tokens.leeway,
             issuers: issuers(config)?,
@@ -238,6 +241,12 @@ impl Verification {
         let until_s = now_s.saturating_add(self.lifetime_s);
         self.remembered.remember(worker, &self.granted, key.as_ref(), &finding, until_s);
         outcome
+    }
+
+    /// The moment in which something is looked at that the provider has made for a request, which began at `began_ms`: it may
+    /// be from a second that had not begun then.
+    pub(super) fn after_answer(&self, began_ms: u64) -> u64 {
+        began_ms.max(self.clock.now_ms())
     }
 
     /// Whether signatures matter of what comes from the provider by `method`.

@@ -3,7 +3,7 @@
 use plugin::record;
 
 use super::CLIENT_AUTH;
-use super::nested::ClientKey;
+use super::nested::{ClientKey, TokenExchange};
 
 record! {
     /// Tokens that the gateway asks for itself.
@@ -51,6 +51,13 @@ record! {
         token_headers_grants: Option<Vec<String>>, [each(one_of(&["authorization_code", "client_credentials", "password", "refresh_token"]))];
         /// Tokens that were asked for with other scopes are others. They always are.
         token_cache_key_include_scope: bool = false;
+        /// Tokens of other issuers, or for other audiences, that are exchanged for tokens of the provider (RFC 8693). The
+        /// gateway signs in for that as at the token endpoint.
+        token_exchange: Option<TokenExchange>;
+        /// Address where tokens are exchanged, in place of that of tokens.
+        token_exchange_endpoint: Option<String>;
+        /// Remember exchanged tokens.
+        cache_token_exchange: bool = true;
         /// Address where tokens are revoked, in place of the one that the discovery document names.
         revocation_endpoint: Option<String>;
         /// How the gateway signs in there, in place of `client_auth`.

@@ -12,7 +12,7 @@ use plugin::record;
 
 pub use grants::Grants;
 pub use login::{Login, Sessions};
-pub use nested::ClaimHeader;
+pub use nested::{ClaimHeader, ExchangeConditions, ExchangeIssuer, TokenExchange};
 pub use possession::Possession;
 pub use tokens::{Claims, Introspection, Provider, Tokens};
 use unavailable::Unavailable;

@@ -3,7 +3,7 @@
 use plugin::record;
 use plugin::redis::fields::FullRedis;
 
-use super::nested::{CertificateHeader, Principals, SessionRedis, TokenExchange};
+use super::nested::{CertificateHeader, Principals, SessionRedis};
 use super::only_defaults;
 
 record! {
@@ -16,10 +16,6 @@ record! {
         id_token_param_type: Vec<String> = ["body", "header", "query"], [each(one_of(&["body", "header", "query"]))];
         /// Ask others for claims that the token only points to.
         resolve_distributed_claims: bool = false;
-        /// Address where tokens are exchanged.
-        token_exchange_endpoint: Option<String>;
-        /// Remember exchanged tokens.
-        cache_token_exchange: bool = true;
         /// Check the settings against the discovery document.
         verify_parameters: bool = false;
         /// Sessions that share a cookie must be of the same subject.
@@ -48,8 +44,6 @@ record! {
         proof_of_possession_mtls_from_header: Option<CertificateHeader>;
         /// Principals in place of consumers.
         principals: Principals;
-        /// Exchange of tokens.
-        token_exchange: Option<TokenExchange>;
         /// Proxy for requests to the provider.
         http_proxy: Option<String>;
         /// How to sign in to that proxy.
