@@ -101,7 +101,8 @@ const configuration = (gateway, more = []) => {
         // Nothing but the nonce ties a code to a login here.
         route('plain', { require_proof_key_for_code_exchange: false }),
         {
-          ...route('root', { redirect_uri: [`${gateway}/root/page`], login_action: 'redirect', preserve_query_args: true }), paths: ['/'],
+          ...route('root', { redirect_uri: [`${gateway}/root/page`], login_action: 'redirect', preserve_query_args: true }),
+          paths: ['/root', '~/+evil'],
         },
         // Tokens are always about to end.
         route('fresh', { leeway: 80_000 }),

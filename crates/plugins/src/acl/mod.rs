@@ -25,7 +25,8 @@ record! {
         /// Whether groups that an authentication plugin vouches for count even if the caller is a known consumer. Where
         /// there are none, the consumer's own groups count.
         always_use_authenticated_groups: bool = false;
-        /// Whether the consumer groups a consumer belongs to count as well as its `acls`.
+        /// Whether the consumer groups a consumer belongs to count as well as its `acls`, and those that whoever authenticated
+        /// the caller vouches for.
         include_consumer_groups: bool = false;
     }
     checks: [only_one_of(&["allow", "deny"]), at_least_one_of(&["allow", "deny"])]

@@ -8,6 +8,7 @@ use plugin::{Access, BuildError};
 
 use super::Setup;
 use super::client::{self, SignIn};
+use super::config::Grants;
 use super::granted::TokenSet;
 use super::http::{Address, Http, Pairs};
 use super::of_client::{OfClient, Wanted};
@@ -100,6 +101,16 @@ struct Question {
     now_s: u64,
 }
 
+impl Replay {
+    fn new(grants: &Grants) -> Self {
+        Self {
+            names: grants.token_headers_replay.clone().unwrap_or_default(),
+            prefix: grants.token_headers_prefix.clone().unwrap_or_default(),
+            grants: grants.token_headers_grants.clone().unwrap_or_default(),
+        }
+    }
+}
+
 impl TokenEndpoint {
     pub(super) fn new(setup: &Setup<'_>) -> Result<Self, BuildError> {
         let &Setup { config, http, provider, cx, .. } = setup;
@@ -149,11 +160,7 @@ impl TokenEndpoint {
                 arguments_or_headers: grants.token_post_args_client.clone().unwrap_or_default(),
                 ..Wanted::default()
             },
-            replay: Replay {
-                names: grants.token_headers_replay.clone().unwrap_or_default(),
-                prefix: grants.token_headers_prefix.clone().unwrap_or_default(),
-                grants: grants.token_headers_grants.clone().unwrap_or_default(),
-            },
+            replay: Replay::new(grants),
         })
     }
 

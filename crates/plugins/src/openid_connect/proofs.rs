@@ -170,7 +170,7 @@ fn append_path(normal: &mut String, path: &str) {
         };
         match code {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                normal.push(char::from(code))
+                normal.push(char::from(code));
             }
             _ => normal.push_str(&format!("%{code:02X}")),
         }

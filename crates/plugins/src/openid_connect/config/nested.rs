@@ -200,7 +200,8 @@ record! {
         issuer: String, [len_min(1)];
         /// Address of its keys, where signatures are checked.
         jwks_uri: Option<String>;
-        /// Check the signature of a token before it is exchanged. The provider has to in any case.
+        /// Check the signature of a token before it is exchanged. The provider has to in any
+        /// case, but without it anybody can have it asked.
         verify_signature: bool = false;
     }
 }

@@ -37,7 +37,8 @@ fn gateway(provider: &Loopback, exchange: &str, more: &str) -> Harness {
 
 fn partners(others: Value) -> String {
     let mut said = claims(json!({"iss": "http://partner.test", "aud": "partner"}));
-    said.as_object_mut().unwrap().extend(others.as_object().unwrap().clone());
+    let others: Map<String, Value> = serde_json::from_value(others).unwrap();
+    said.as_object_mut().unwrap().extend(others);
     sign(&key(ED25519, "two"), &said)
 }
 

@@ -104,10 +104,11 @@ impl Holder {
 
 /// Members of `other` in place of those of `one`; null leaves one out.
 fn merge(one: &mut Value, other: Value) {
-    for (name, value) in other.as_object().unwrap() {
+    let other: Map<String, Value> = serde_json::from_value(other).unwrap();
+    for (name, value) in other {
         match value {
-            Value::Null => drop(one.as_object_mut().unwrap().remove(name)),
-            value => one[name] = value.clone(),
+            Value::Null => drop(one.as_object_mut().unwrap().remove(&name)),
+            value => one[name] = value,
         }
     }
 }
