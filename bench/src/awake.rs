@@ -18,7 +18,7 @@ pub fn wait(poll: &mut Poll, events: &mut Events, limit: Option<Duration>) -> io
     let start = Instant::now();
     let awake = limit.map_or(AWAKE, |limit| limit.min(AWAKE));
     while start.elapsed() < awake {
-        poll_once(poll, events, Some(Duration::ZERO))?;
+        doze(poll, events, Some(Duration::ZERO))?;
         if !events.is_empty() {
             return Ok(());
         }
@@ -26,10 +26,11 @@ pub fn wait(poll: &mut Poll, events: &mut Events, limit: Option<Duration>) -> io
         (0..PAUSES).for_each(|_| std::hint::spin_loop());
         thread::yield_now();
     }
-    poll_once(poll, events, limit.map(|limit| limit.saturating_sub(start.elapsed())))
+    doze(poll, events, limit.map(|limit| limit.saturating_sub(start.elapsed())))
 }
 
-fn poll_once(poll: &mut Poll, events: &mut Events, limit: Option<Duration>) -> io::Result<()> {
+/// The same in the usual way: it sleeps until there is something.
+pub fn doze(poll: &mut Poll, events: &mut Events, limit: Option<Duration>) -> io::Result<()> {
     match poll.poll(events, limit) {
         Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
         other => other,

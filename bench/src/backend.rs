@@ -4,16 +4,18 @@
 
 pub mod calls;
 
+use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::path::{Component, Path, PathBuf};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::awake::wait;
-use crate::frame::{Framing, RequestHead};
+use crate::awake::{doze, wait};
+use crate::frame::{Framing, RequestHead, Wanted};
 use crate::messages;
 use calls::Calls;
 
@@ -39,6 +41,8 @@ const READ_SIZE: usize = 256 * 1024;
 struct Answers {
     small: Vec<u8>,
     large: Vec<u8>,
+    /// The folder of the documents.
+    documents: PathBuf,
 }
 
 /// A connection of either listener.
@@ -50,15 +54,18 @@ enum Peer {
 struct Connection {
     stream: TcpStream,
     framing: Framing<RequestHead>,
-    large: bool,
+    wanted: Wanted,
+    /// The document that is being sent, if one is.
+    document: Vec<u8>,
     /// How much of the answer is still unsent, counted from its end.
     unsent: usize,
     /// Bytes of WebSocket messages that have not been answered, once it carries such.
     messages: Option<usize>,
 }
 
-/// Serves until standard input closes.
-pub fn run() -> io::Result<()> {
+/// Serves until standard input closes; stays awake meanwhile, unless others on its core have work to do.
+pub fn run(documents: &Path, sleeps: bool) -> io::Result<()> {
+    let wait = if sleeps { doze } else { wait };
     let mut poll = Poll::new()?;
     let listen = |address, port, token| {
         let mut listener = TcpListener::bind(SocketAddr::from((address, port)))?;
@@ -75,8 +82,12 @@ pub fn run() -> io::Result<()> {
     println!("{}", call_listener.local_addr()?);
     let stdin = io::stdin().as_raw_fd();
     poll.registry().register(&mut SourceFd(&stdin), STDIN, Interest::READABLE)?;
-    let answers = Answers { small: answer(&small_body()), large: answer(&vec![b'x'; LARGE]) };
-    let mut connections: Vec<Option<Peer>> = Vec::new();
+    let answers = Answers {
+        small: answer(&small_body()),
+        large: answer(&vec![b'x'; LARGE]),
+        documents: documents.to_owned(),
+    };
+    let mut connections = Connections::default();
     let mut scratch = vec![0; READ_SIZE];
     let mut events = Events::with_capacity(1024);
     loop {
@@ -85,22 +96,19 @@ pub fn run() -> io::Result<()> {
             match event.token() {
                 STDIN => return Ok(()),
                 CALL_LISTENER => {
-                    accept(&call_listener, &poll, &mut connections, |stream| {
-                        Peer::Calls(Calls::new(stream))
-                    })?;
+                    connections.accept(&call_listener, &poll, |stream| Peer::Calls(Calls::new(stream)))?;
                 }
                 Token(index) if index >= FIRST_LISTENER => {
-                    accept(&listeners[index - FIRST_LISTENER], &poll, &mut connections, Connection::peer)?;
+                    connections.accept(&listeners[index - FIRST_LISTENER], &poll, Connection::peer)?;
                 }
                 Token(index) => {
-                    let slot = &mut connections[index];
-                    let advanced = match slot {
+                    let advanced = match &mut connections.open[index] {
                         Some(Peer::Http(connection)) => connection.advance(&answers, &mut scratch),
                         Some(Peer::Calls(calls)) => calls.advance(&mut scratch),
                         None => Ok(()),
                     };
                     if advanced.is_err() {
-                        *slot = None;
+                        connections.close(index);
                     }
                 }
             }
@@ -114,6 +122,13 @@ fn small_body() -> Vec<u8> {
     [start, &note, end].concat().into_bytes()
 }
 
+/// A document as an answer, with an empty body where there is none.
+fn document(folder: &Path, name: &str) -> Vec<u8> {
+    let outside = Path::new(name).components().any(|part| !matches!(part, Component::Normal(_)));
+    let body = if outside { Vec::new() } else { fs::read(folder.join(name)).unwrap_or_default() };
+    answer(&body)
+}
+
 fn answer(body: &[u8]) -> Vec<u8> {
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
@@ -122,32 +137,48 @@ fn answer(body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-fn accept(
-    listener: &TcpListener,
-    poll: &Poll,
-    connections: &mut Vec<Option<Peer>>,
-    peer: impl Fn(TcpStream) -> Peer,
-) -> io::Result<()> {
-    loop {
-        let mut stream = match listener.accept() {
-            Ok((stream, _)) => stream,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        stream.set_nodelay(true)?;
-        let free = connections.iter().position(Option::is_none);
-        let index = free.unwrap_or_else(|| {
-            connections.push(None);
-            connections.len() - 1
-        });
-        poll.registry().register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
-        connections[index] = Some(peer(stream));
+/// Connections by their tokens.
+#[derive(Default)]
+struct Connections {
+    open: Vec<Option<Peer>>,
+    /// Tokens that can be given again: to look for one among ten thousand would be seen in the latency.
+    free: Vec<usize>,
+}
+
+impl Connections {
+    fn accept(
+        &mut self,
+        listener: &TcpListener,
+        poll: &Poll,
+        peer: impl Fn(TcpStream) -> Peer,
+    ) -> io::Result<()> {
+        loop {
+            let mut stream = match listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            stream.set_nodelay(true)?;
+            let index = self.free.pop().unwrap_or_else(|| {
+                self.open.push(None);
+                self.open.len() - 1
+            });
+            poll.registry().register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
+            self.open[index] = Some(peer(stream));
+        }
+    }
+
+    fn close(&mut self, index: usize) {
+        if self.open[index].take().is_some() {
+            self.free.push(index);
+        }
     }
 }
 
 impl Connection {
     fn peer(stream: TcpStream) -> Peer {
-        Peer::Http(Self { stream, framing: Framing::new(), large: false, unsent: 0, messages: None })
+        let (wanted, document) = (Wanted::Small, Vec::new());
+        Peer::Http(Self { stream, framing: Framing::new(), wanted, document, unsent: 0, messages: None })
     }
 
     /// Reads what there is and answers it; an error ends the connection.
@@ -178,7 +209,10 @@ impl Connection {
                 self.stream.write_all(messages::ACCEPTED.as_bytes())?;
                 self.messages = Some(0);
             } else if let Some(head) = head {
-                self.large = head.large;
+                if let Wanted::Document(name) = &head.wanted {
+                    self.document = document(&answers.documents, name);
+                }
+                self.wanted = head.wanted;
                 self.unsent = self.answer_in(answers).len();
                 self.send(answers)?;
             }
@@ -189,14 +223,18 @@ impl Connection {
         }
     }
 
-    fn answer_in<'a>(&self, answers: &'a Answers) -> &'a [u8] {
-        if self.large { &answers.large } else { &answers.small }
+    fn answer_in<'a>(&'a self, answers: &'a Answers) -> &'a [u8] {
+        match self.wanted {
+            Wanted::Small => &answers.small,
+            Wanted::Large => &answers.large,
+            Wanted::Document(_) => &self.document,
+        }
     }
 
     fn send(&mut self, answers: &Answers) -> io::Result<()> {
-        let bytes = self.answer_in(answers);
         while self.unsent > 0 {
-            match self.stream.write(&bytes[bytes.len() - self.unsent..]) {
+            let bytes = self.answer_in(answers);
+            match (&self.stream).write(&bytes[bytes.len() - self.unsent..]) {
                 Ok(count) => self.unsent -= count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),

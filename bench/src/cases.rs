@@ -1,6 +1,9 @@
 //! The cases of the bench: which peers meet under which load, in interleaved rounds. It decides nothing about how
 //! figures are shown.
 
+pub mod added;
+pub mod attacks;
+pub mod instructions;
 mod meeting;
 pub mod memory;
 pub mod reload;
@@ -56,10 +59,14 @@ pub enum Case {
     Reload,
     /// 10,000 slow connections beside a load.
     Slow,
+    /// Another client beside each attack that the end-to-end tests know.
+    Attacks,
     /// Ways to balance, limits and other policies, one by one.
     Policies,
     /// Ways to find out who is asking, one by one.
     Identity,
+    /// Instructions per request of Biplane, bare and with each of these; needs valgrind.
+    Instructions,
 }
 
 /// How much to measure.

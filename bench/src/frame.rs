@@ -52,12 +52,36 @@ pub struct ResponseHead {
 /// The head of a request as the backend sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestHead {
-    /// Whether the path ends in `/large`.
-    pub large: bool,
+    /// What is asked for.
+    pub wanted: Wanted,
     /// The value of Content-Length, zero without one.
     pub body: u64,
     /// Whether it asks for WebSocket.
     pub upgrade: bool,
+}
+
+/// What a request asks the backend for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// The small answer.
+    Small,
+    /// The large one: the path ends in `/large`.
+    Large,
+    /// The document of this name: the path begins with [`DOCUMENTS`].
+    Document(String),
+}
+
+/// What paths of documents begin with.
+pub const DOCUMENTS: &str = "/documents/";
+
+impl Wanted {
+    fn by(path: &str) -> Self {
+        match path.strip_prefix(DOCUMENTS) {
+            Some(name) => Self::Document(name.to_owned()),
+            None if path.ends_with("/large") => Self::Large,
+            None => Self::Small,
+        }
+    }
 }
 
 impl Head for ResponseHead {
@@ -91,12 +115,12 @@ impl Head for RequestHead {
         let httparse::Status::Complete(size) = request.parse(bytes).map_err(|_| Fault::Malformed)? else {
             return Ok(None);
         };
-        let large = request.path.is_some_and(|path| path.ends_with("/large"));
+        let wanted = request.path.map_or(Wanted::Small, Wanted::by);
         let body = content_length(request.headers)?.unwrap_or(0);
         let upgrade = request.headers.iter().any(|header| {
             header.name.eq_ignore_ascii_case("upgrade") && header.value.eq_ignore_ascii_case(b"websocket")
         });
-        Ok(Some((RequestHead { large, body, upgrade }, size)))
+        Ok(Some((RequestHead { wanted, body, upgrade }, size)))
     }
 
     fn body(&self) -> u64 {
@@ -243,8 +267,15 @@ mod tests {
     fn a_request_may_go_without_a_body() {
         let mut framing = Framing::<RequestHead>::new();
         let head = framing.feed(b"GET /v1/large HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().unwrap();
-        assert_eq!(head, RequestHead { large: true, body: 0, upgrade: false });
+        assert_eq!(head, RequestHead { wanted: Wanted::Large, body: 0, upgrade: false });
         assert_eq!(framing.feed(b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nab"), Ok(None));
         assert_eq!(framing.feed(b"c").unwrap().unwrap().body, 3);
+    }
+
+    #[test]
+    fn a_document_is_asked_for_by_its_name() {
+        let wanted = |path| Wanted::by(path);
+        assert_eq!(wanted("/documents/openid/keys"), Wanted::Document("openid/keys".to_owned()));
+        assert_eq!((wanted("/orders"), wanted("/a/large")), (Wanted::Small, Wanted::Large));
     }
 }

@@ -1,5 +1,6 @@
 //! The load generator's plan and outcome, and the child process that turns one into the other. The process talks
-//! over its standard streams: it connects, warms up, prints `ready`, waits for a line, runs, prints its outcome.
+//! over its standard streams: it connects, warms up, prints `ready`, and then runs for each line and prints the outcome,
+//! until there are no more.
 
 mod driver;
 
@@ -29,6 +30,8 @@ pub const ISSUER: &str = "bench-key";
 /// How many routes the case with many routes has.
 pub const ROUTES: usize = 10_000;
 
+/// What requests ask for where nothing else is said.
+pub const PATH: &str = "/orders";
 /// How many of the routes a load asks for, spread over all of them.
 const ROUTES_ASKED: usize = 1_000;
 const WARM_UP: Duration = Duration::from_millis(200);
@@ -78,6 +81,28 @@ pub struct Plan {
     pub token: bool,
     /// A file of header lines, of which each request carries the next one.
     pub lines: Option<PathBuf>,
+    /// What small requests ask for.
+    pub path: String,
+    /// Whether it leaves the core to others while it waits, which makes each request dearer for the proxy. Where others
+    /// have work to do on that core, it is the only fair way.
+    pub sleeps: bool,
+}
+
+impl Plan {
+    /// Small requests without credentials, in a closed loop that stays awake.
+    pub fn small(address: SocketAddr, connections: usize, seconds: f64) -> Self {
+        Self {
+            address,
+            connections,
+            seconds,
+            pace: Pace::Closed,
+            exchange: Exchange::Small,
+            token: false,
+            lines: None,
+            path: PATH.to_owned(),
+            sleeps: false,
+        }
+    }
 }
 
 /// What came of it.
@@ -93,6 +118,8 @@ pub struct Outcome {
     pub seconds: f64,
     /// Median latency in microseconds, of an open loop.
     pub p50_us: u64,
+    /// 95th percentile in microseconds, of an open loop.
+    pub p95_us: u64,
     /// 99th percentile in microseconds, of an open loop.
     pub p99_us: u64,
 }
@@ -114,22 +141,28 @@ pub fn run(plan: &str) -> io::Result<()> {
     let mut outcome = Outcome::default();
     driver.take(&mut outcome);
     println!("ready");
-    io::stdin().lock().read_line(&mut String::new())?;
-    if plan.pace != Pace::Idle {
-        outcome = Outcome::default();
-        let duration = Duration::from_secs_f64(plan.seconds);
-        let taken = match plan.pace {
-            Pace::Fixed(rate) => driver.fixed(rate, duration)?,
-            _ => driver.closed(duration)?,
-        };
-        outcome.seconds = taken.as_secs_f64();
-        let mut latencies = driver.take(&mut outcome);
-        latencies.sort_unstable();
-        outcome.p50_us = percentile(&latencies, 50.0).unwrap_or(0);
-        outcome.p99_us = percentile(&latencies, 99.0).unwrap_or(0);
+    while io::stdin().lock().read_line(&mut String::new())? > 0 {
+        if plan.pace != Pace::Idle {
+            outcome = measured(&mut driver, &plan)?;
+        }
+        println!("{}", serde_json::to_string(&outcome)?);
     }
-    println!("{}", serde_json::to_string(&outcome)?);
     Ok(())
+}
+
+fn measured(driver: &mut Driver, plan: &Plan) -> io::Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let duration = Duration::from_secs_f64(plan.seconds);
+    let taken = match plan.pace {
+        Pace::Fixed(rate) => driver.fixed(rate, duration)?,
+        _ => driver.closed(duration)?,
+    };
+    outcome.seconds = taken.as_secs_f64();
+    let mut latencies = driver.take(&mut outcome);
+    latencies.sort_unstable();
+    let of = |percent| percentile(&latencies, percent).unwrap_or(0);
+    (outcome.p50_us, outcome.p95_us, outcome.p99_us) = (of(50.0), of(95.0), of(99.0));
+    Ok(outcome)
 }
 
 /// The requests of a plan, ready to send.
@@ -145,13 +178,13 @@ fn requests(plan: &Plan) -> io::Result<Vec<Vec<u8>>> {
     };
     if let Some(lines) = &plan.lines {
         let lines = fs::read_to_string(lines)?;
-        return Ok(lines.lines().map(|line| request("GET", "/orders", &format!("{line}\r\n"))).collect());
+        return Ok(lines.lines().map(|line| request("GET", &plan.path, &format!("{line}\r\n"))).collect());
     }
     Ok(match plan.exchange {
-        Exchange::Small => vec![request("GET", "/orders", "")],
+        Exchange::Small => vec![request("GET", &plan.path, "")],
         Exchange::Download => vec![request("GET", "/large", "")],
         Exchange::Upload => {
-            let mut upload = request("POST", "/orders", &format!("Content-Length: {LARGE}\r\n"));
+            let mut upload = request("POST", &plan.path, &format!("Content-Length: {LARGE}\r\n"));
             upload.resize(upload.len() + LARGE, b'x');
             vec![upload]
         }
@@ -177,8 +210,7 @@ mod tests {
     use std::collections::HashSet;
 
     fn plan(exchange: Exchange, token: bool) -> Plan {
-        let address = "127.0.0.1:1".parse().unwrap();
-        Plan { address, connections: 1, seconds: 1.0, pace: Pace::Closed, exchange, token, lines: None }
+        Plan { exchange, token, ..Plan::small("127.0.0.1:1".parse().unwrap(), 1, 1.0) }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::load::{Outcome, Plan};
+use crate::measure::{Cpu, cpu};
 
 /// A load that has connected and warmed up, and waits for its start.
 pub struct Load {
@@ -19,17 +20,13 @@ pub struct Load {
 impl Load {
     /// Starts the process and waits until it is ready. It ends with the returned value.
     pub async fn prepare(plan: &Plan) -> io::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("load").arg(serde_json::to_string(plan)?);
-        Self::begin(command).await
+        Self::start("load", &serde_json::to_string(plan)?).await
     }
 
-    /// The same for a part of this program, given with its plan, that is to be in nobody's way: it runs when no other
-    /// process of its core wants to. Otherwise it would keep the load from the core for some milliseconds at a time, and
-    /// that would look like latency.
-    pub async fn start_aside(part: &str, plan: &str) -> io::Result<Self> {
-        let mut command = Command::new("chrt");
-        command.args(["--idle", "0"]).arg(std::env::current_exe()?).arg(part).arg(plan);
+    /// The same for another part of this program, given with its plan.
+    pub async fn start(part: &str, plan: &str) -> io::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(part).arg(plan);
         Self::begin(command).await
     }
 
@@ -46,9 +43,20 @@ impl Load {
         }
     }
 
+    /// What it has cost so far.
+    pub fn cpu(&self) -> Cpu {
+        self.child.id().map(cpu).unwrap_or_default()
+    }
+
     /// Lets it send.
     pub async fn go(&mut self) -> io::Result<()> {
         self.input.write_all(b"go\n").await
+    }
+
+    /// Lets it send, and waits for what comes of it; then it can be done again.
+    pub async fn turn(&mut self) -> io::Result<Outcome> {
+        self.go().await?;
+        answer(&mut self.output).await
     }
 
     /// Waits for the end.
@@ -56,11 +64,18 @@ impl Load {
         self.result().await
     }
 
-    /// Waits for the end and what the process says then.
+    /// Waits for what the process says, and for its end.
     pub async fn result<T: DeserializeOwned>(mut self) -> io::Result<T> {
-        let line = self.output.next_line().await?;
-        let line = line.ok_or_else(|| io::Error::other("the load ended without a result"))?;
+        // What it has been told already it still does.
+        drop(self.input);
+        let result = answer(&mut self.output).await?;
         self.child.wait().await?;
-        Ok(serde_json::from_str(&line)?)
+        Ok(result)
     }
+}
+
+async fn answer<T: DeserializeOwned>(output: &mut Lines<BufReader<ChildStdout>>) -> io::Result<T> {
+    let line = output.next_line().await?;
+    let line = line.ok_or_else(|| io::Error::other("the load ended without a result"))?;
+    Ok(serde_json::from_str(&line)?)
 }

@@ -7,6 +7,7 @@
     reason = "a command line tool: tables out, progress on stderr"
 )]
 
+mod attack;
 mod awake;
 mod backend;
 mod cases;
@@ -82,7 +83,16 @@ struct Settings {
 #[derive(Subcommand)]
 enum Part {
     #[command(hide = true)]
-    Backend,
+    Backend {
+        documents: PathBuf,
+        /// Leaves the core to others while it waits.
+        #[arg(long)]
+        sleeps: bool,
+    },
+    #[command(hide = true)]
+    Attacked,
+    #[command(hide = true)]
+    Attack { plan: String },
     #[command(hide = true)]
     Load { plan: String },
     #[command(hide = true)]
@@ -97,7 +107,9 @@ enum Part {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.part {
-        Some(Part::Backend) => backend::run(),
+        Some(Part::Backend { documents, sleeps }) => backend::run(&documents, sleeps),
+        Some(Part::Attacked) => attack::serve(),
+        Some(Part::Attack { plan }) => attack::run(&plan),
         Some(Part::Load { plan }) => load::run(&plan),
         Some(Part::Slow { plan }) => slow::run(&plan),
         Some(Part::Peak { command }) => cases::memory::peak(&command),
@@ -134,7 +146,7 @@ fn measure(settings: &Settings) -> io::Result<()> {
 
 async fn measure_all(settings: &Settings) -> io::Result<Report> {
     let extent = settings.extent();
-    let programs = Programs { biplane: settings.biplane.clone() };
+    let programs = Programs { biplane: settings.biplane.clone(), valgrind: None };
     let mut report = Report::new(Machine::here(), programs.versions(), &extent);
     for (name, version) in &report.versions {
         if version.is_none() {
@@ -161,17 +173,25 @@ async fn measure_alone(
     report: &mut Report,
 ) -> io::Result<()> {
     match (case, programs.find(Peer::Plain)) {
+        (Case::Policies | Case::Identity, _) => {
+            let problems = &mut report.problems;
+            report.added.extend(cases::added::run(case, extent, programs, site, problems).await);
+        }
         (Case::Idle, _) => report.idle = cases::memory::idle(programs, site, &mut report.problems).await,
         (Case::Entities, Some(program)) => report.entities = cases::memory::entities(&program, site)?,
         (Case::Reload, Some(_)) => {
             report.reload = Some(cases::reload::run(programs, site, extent.rate, extent.rounds).await?);
         }
-        (Case::Slow, Some(_)) => {
-            let seconds = extent.seconds * extent.rounds as f64;
-            let peers = [Peer::Nginx, Peer::Plain].into_iter().filter(|peer| programs.find(*peer).is_some());
-            for peer in peers {
-                report.slow.push(cases::slow::run(peer, programs, site, extent.rate, seconds).await?);
-            }
+        (Case::Attacks, Some(_)) => {
+            report.attacks = cases::attacks::run(programs, site, &mut report.problems).await;
+        }
+        (Case::Instructions, Some(_)) => {
+            report.instructions = cases::instructions::run(programs, site, &mut report.problems).await;
+        }
+        (Case::Slow, _) => {
+            let Extent { rate, rounds, seconds, .. } = *extent;
+            let problems = &mut report.problems;
+            report.slow = cases::slow::run(programs, site, rate, rounds, seconds, problems).await;
         }
         _ => {}
     }

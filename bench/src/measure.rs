@@ -52,12 +52,24 @@ pub fn cpu(root: u32) -> Cpu {
 
 /// The resident memory of a process and all its descendants, in KiB; pages they share count for each.
 pub fn resident_kib(root: u32) -> u64 {
-    let resident = |id: u32| {
-        let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
-    };
-    tree(root).into_iter().filter_map(resident).sum()
+    tree(root).into_iter().filter_map(|id| memory(id, "VmRSS:")).sum()
+}
+
+/// The largest resident memory of a process since [`forget_peak`], in KiB, where the system tells.
+pub fn peak_kib(id: u32) -> Option<u64> {
+    memory(id, "VmHWM:")
+}
+
+/// Has the largest resident memory be counted from now on.
+pub fn forget_peak(id: u32) {
+    // Where this is not granted, the peak counts from the start, and the figure is no better than it is.
+    let _ = fs::write(format!("/proc/{id}/clear_refs"), "5");
+}
+
+fn memory(id: u32, name: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
 /// Linux reports times to user space in hundredths of a second on every architecture.

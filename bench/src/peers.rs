@@ -3,7 +3,9 @@
 
 mod checks;
 pub mod configuration;
+mod place;
 mod policies;
+mod programs;
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
@@ -12,12 +14,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use e2e::floods::all as attacks;
+
 use crate::backend::calls;
+use crate::load::{self, Exchange, Plan};
 use crate::process::{PROXY_CORE, Running};
-use crate::site::{Site, find_program, free_address};
+use crate::site::{Site, free_address};
 use crate::tools;
-pub use checks::{Algorithm, Check, MANY_CONSUMERS};
+pub use checks::{Algorithm, Check, MANY_CONSUMERS, Tokens};
+use place::Place;
 pub use policies::Policy;
+pub use programs::{COUNTS, Programs};
 
 /// A million consumers are to be read within 20 seconds; how long it takes is for a case of its own to say.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -63,13 +70,15 @@ pub enum Peer {
     EnvoyCalls,
     /// Biplane with a service of gRPC.
     Calls,
+    /// Biplane in the settings of the attack with this number.
+    Attacked(usize),
     /// HAProxy that counts requests of an address in a stick table.
     HaproxyLimited,
     /// Envoy with its local rate limit.
     EnvoyLimited,
     /// Biplane with one policy.
     Policy(Policy),
-    /// Biplane that finds out who is asking.
+    /// A gateway that finds out who is asking.
     Check(Check),
 }
 
@@ -82,58 +91,15 @@ enum Product {
     Biplane,
 }
 
-/// Which programs to use.
-pub struct Programs {
-    /// The Biplane binary.
-    pub biplane: PathBuf,
-}
-
-impl Programs {
-    /// Where the peer's program stands, if it is installed.
-    pub fn find(&self, peer: Peer) -> Option<PathBuf> {
-        match peer.product() {
-            Product::Nginx => find_program("nginx"),
-            Product::Haproxy => find_program("haproxy"),
-            Product::Envoy => find_program("envoy"),
-            Product::Biplane => self.biplane.is_file().then(|| self.biplane.canonicalize().ok()).flatten(),
-        }
-    }
-
-    /// The programs by name, with the version each reports; `None` for the absent ones.
-    pub fn versions(&self) -> Vec<(&'static str, Option<String>)> {
-        let asked = [
-            (Peer::Nginx, "nginx", "-v"),
-            (Peer::Haproxy, "HAProxy", "-v"),
-            (Peer::Envoy, "Envoy", "--version"),
-            (Peer::Plain, "Biplane", "--version"),
-        ];
-        let version = |peer, flag| {
-            let output = Command::new(self.find(peer)?).arg(flag).output().ok()?;
-            let text = [output.stdout, output.stderr].concat();
-            Some(version_in(&String::from_utf8_lossy(&text)))
-        };
-        asked.into_iter().map(|(peer, name, flag)| (name, version(peer, flag))).collect()
-    }
-}
-
-/// The first dotted number behind the word "version", or of the whole text where that word is missing.
-fn version_in(text: &str) -> String {
-    let start = ["version:", "version "].iter().find_map(|word| text.find(word)).unwrap_or(0);
-    let words = text[start..].split(|c: char| c.is_whitespace() || c == '/');
-    let mut numbers = words.filter(|word| {
-        let plain = word.trim_start_matches('v');
-        plain.starts_with(|c: char| c.is_ascii_digit()) && plain.contains('.')
-    });
-    numbers.next().unwrap_or("unknown").to_owned()
-}
-
 /// A proxy that serves.
 pub struct Proxy {
     /// Which one.
     pub peer: Peer,
     /// Where it listens.
     pub address: SocketAddr,
-    /// Where it answers plain HTTP/1.1, which tells that it is ready.
+    /// Where else, if it has a second listener; otherwise the same.
+    pub other: SocketAddr,
+    /// Which of the two answers plain HTTP/1.1, which tells that it is ready.
     plain: SocketAddr,
     /// Its process.
     pub process: Running,
@@ -163,6 +129,7 @@ impl Peer {
             Peer::EnvoyCalls => "Envoy",
             Peer::Tls | Peer::Http2 | Peer::Calls => "Biplane",
             Peer::Two => "Biplane, 2 workers",
+            Peer::Attacked(_) => "Biplane, attacked",
             Peer::HaproxyLimited => "HAProxy, stick table",
             Peer::EnvoyLimited => "Envoy, local rate limit",
             Peer::Policy(policy) => policy.label(),
@@ -175,8 +142,9 @@ impl Peer {
             Peer::Nginx | Peer::NginxLog | Peer::NginxUpgrade | Peer::NginxTwo => Product::Nginx,
             Peer::NginxTls | Peer::NginxHttp2 | Peer::NginxCalls => Product::Nginx,
             Peer::Haproxy | Peer::HaproxyTls | Peer::HaproxyLimited => Product::Haproxy,
+            Peer::Check(Check::EnvoyToken(..)) => Product::Envoy,
             Peer::Envoy | Peer::EnvoyFull | Peer::EnvoyCalls | Peer::EnvoyLimited => Product::Envoy,
-            Peer::Plain | Peer::Full | Peer::Routes | Peer::Two => Product::Biplane,
+            Peer::Plain | Peer::Full | Peer::Routes | Peer::Two | Peer::Attacked(_) => Product::Biplane,
             Peer::Tls | Peer::Http2 | Peer::Calls | Peer::Policy(_) | Peer::Check(_) => Product::Biplane,
         }
     }
@@ -185,7 +153,7 @@ impl Peer {
     pub fn without_policy(self) -> Option<Peer> {
         match self {
             Peer::HaproxyLimited => Some(Peer::Haproxy),
-            Peer::EnvoyLimited => Some(Peer::Envoy),
+            Peer::EnvoyLimited | Peer::Check(Check::EnvoyToken(..)) => Some(Peer::Envoy),
             Peer::Policy(_) | Peer::Check(_) => Some(Peer::Plain),
             _ => None,
         }
@@ -195,11 +163,19 @@ impl Peer {
         matches!(self, Peer::EnvoyFull | Peer::Full)
     }
 
-    /// What a GET of `/` without a token must be answered: with it, the probe shows that the policies act.
+    /// What requests ask for.
+    fn path(self) -> &'static str {
+        match self {
+            Peer::Check(check) => check.path(),
+            _ => load::PATH,
+        }
+    }
+
+    /// What a GET of that without a token must be answered: with it, the probe shows that the policies act.
     fn probe_status(self) -> u16 {
         match self {
-            Peer::Check(Check::Rego) => 403,
-            Peer::EnvoyFull | Peer::Full | Peer::Check(_) => 401,
+            Peer::Check(check) => check.refusal(),
+            Peer::EnvoyFull | Peer::Full => 401,
             Peer::Routes => 404,
             _ => 200,
         }
@@ -213,18 +189,20 @@ impl Peer {
         let folder = site.folder(&format!("{self:?}"))?;
         let address = free_address()?;
         // A listener of TLS, and one of HTTP/2 where that is nginx's, answers nothing else.
-        let needs_another = matches!(self, Peer::NginxTls | Peer::HaproxyTls | Peer::Tls | Peer::NginxHttp2);
-        let plain = if needs_another { free_address()? } else { address };
-        let place = Place { folder: &folder, own: address, plain };
+        let is_not_plain = matches!(self, Peer::NginxTls | Peer::HaproxyTls | Peer::Tls | Peer::NginxHttp2);
+        let needs_another = is_not_plain || matches!(self, Peer::Attacked(_));
+        let other = if needs_another { free_address()? } else { address };
+        let plain = if is_not_plain { other } else { address };
+        let place = Place { folder: &folder, own: address, other };
         let file = self.write_configuration(&place, site)?;
         let output = folder.join("output");
-        let mut command = self.command(&program, &file, &place)?;
+        let mut command = self.command(programs.command(&program, &folder), &file, &place)?;
         let log = File::create(&output)?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let process = Running::start(&mut command, PROXY_CORE)?;
         let access_log = self.is_full().then(|| folder.join(configuration::ACCESS_LOG));
         let lines = matches!(self, Peer::Check(_)).then(|| checks::lines_of(&folder));
-        let mut proxy = Proxy { peer: self, address, plain, process, file, access_log, lines };
+        let mut proxy = Proxy { peer: self, address, other, plain, process, file, access_log, lines };
         proxy.ready(&output).await?;
         Ok(proxy)
     }
@@ -253,21 +231,27 @@ impl Peer {
             Peer::NginxTwo => ("nginx.conf", place.nginx(backend, 2, text::NGINX_PROXIES)),
             Peer::NginxTls => ("nginx.conf", place.nginx_tls(backend)),
             Peer::NginxHttp2 => ("nginx.conf", place.nginx(backend, 1, text::NGINX_PROXIES)),
+            Peer::Attacked(_) => {
+                ("kong.json", text::biplane_attacked(site.sleeping_backend()?, site.attacked()?))
+            }
             Peer::HaproxyLimited => ("haproxy.cfg", text::haproxy_limited(own, backend)),
             Peer::EnvoyLimited => ("envoy.json", text::envoy_limited(own, backend)),
             Peer::Policy(policy) if policy.needs_redis() => {
                 ("kong.json", policy.file(backend, Some(site.redis()?)))
             }
             Peer::Policy(policy) => ("kong.json", policy.file(backend, None)),
-            Peer::Check(check) => ("kong.json", check.file(folder, backend)?),
+            Peer::Check(Check::EnvoyToken(algorithm, tokens)) => {
+                ("envoy.json", checks::envoy_file(algorithm, tokens, folder, own, backend)?)
+            }
+            Peer::Check(Check::RegoExample) => ("kong.yml", Check::RegoExample.file(folder, site)?),
+            Peer::Check(check) => ("kong.json", check.file(folder, site)?),
         };
         let file = folder.join(name);
         fs::write(&file, content)?;
         Ok(file)
     }
 
-    fn command(self, program: &Path, file: &Path, place: &Place<'_>) -> io::Result<Command> {
-        let mut command = Command::new(program);
+    fn command(self, mut command: Command, file: &Path, place: &Place<'_>) -> io::Result<Command> {
         match self.product() {
             Product::Nginx => {
                 command.args(["-e", "stderr", "-c"]).arg(file);
@@ -281,9 +265,10 @@ impl Peer {
                 command.args(["--file-flush-interval-msec", "1000", "-c"]).arg(file);
             }
             Product::Biplane => {
-                let Place { folder, own, plain } = *place;
+                let Place { folder, own, other } = *place;
                 let listen = match self {
-                    Peer::Tls => format!("{own} ssl, {plain}"),
+                    Peer::Tls => format!("{own} ssl, {other}"),
+                    Peer::Attacked(_) => format!("{own} http2, {other} ssl"),
                     Peer::Http2 | Peer::Calls => format!("{own} http2"),
                     _ => own.to_string(),
                 };
@@ -294,6 +279,9 @@ impl Peer {
                 if matches!(self, Peer::Tls | Peer::Http2 | Peer::Calls) {
                     // h2load opens no new connection when one has had its requests, and says nothing of it.
                     command.env("KONG_NGINX_HTTP_KEEPALIVE_REQUESTS", "1000000000");
+                }
+                if let Peer::Attacked(number) = self {
+                    command.envs(attacks()[number].variables.iter().copied());
                 }
                 if let Peer::Policy(policy) = self {
                     command.envs(policy.environment(folder));
@@ -308,49 +296,19 @@ impl Peer {
     }
 }
 
-/// Where a proxy runs.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    folder: &'a Path,
-    own: SocketAddr,
-    plain: SocketAddr,
-}
-
-impl Place<'_> {
-    /// nginx that listens for HTTP/2 where it has another listener for HTTP/1.1, or calls to pass on.
-    fn nginx(&self, backend: SocketAddr, workers: usize, location: &str) -> String {
-        let Place { folder, own, plain } = *self;
-        let listen = if plain != own {
-            format!("listen {own} http2; listen {plain};")
-        } else if location.starts_with("grpc_pass") {
-            format!("listen {own} http2;")
-        } else {
-            format!("listen {own};")
-        };
-        configuration::nginx_with(folder, backend, configuration::NGINX_LOG_OFF, workers, &listen, location)
-    }
-
-    fn nginx_tls(&self, backend: SocketAddr) -> String {
-        let Place { folder, own, plain } = *self;
-        let files = folder.display();
-        let listen = format!(
-            "listen {own} ssl; listen {plain};
-        ssl_certificate {files}/certificate.pem;
-        ssl_certificate_key {files}/key.pem;
-        ssl_protocols TLSv1.2 TLSv1.3;
-        ssl_session_cache shared:bench:10m;"
-        );
-        let (log, location) = (configuration::NGINX_LOG_OFF, configuration::NGINX_PROXIES);
-        configuration::nginx_with(folder, backend, log, 1, &listen, location)
-    }
-
-    fn haproxy_tls(&self) -> String {
-        let Place { folder, own, plain } = *self;
-        format!("bind {own} ssl crt {}/both.pem\n    bind {plain}", folder.display())
-    }
-}
-
 impl Proxy {
+    /// The same with the token of the full chain, or over the paths of many routes, where that is what it has.
+    pub fn fitting_plan(&self, connections: usize, seconds: f64) -> Plan {
+        let exchange = if self.peer == Peer::Routes { Exchange::ManyPaths } else { Exchange::Small };
+        Plan { token: self.peer.is_full(), exchange, ..self.plan(connections, seconds) }
+    }
+
+    /// Small requests with what clients of this proxy send, in a closed loop.
+    pub fn plan(&self, connections: usize, seconds: f64) -> Plan {
+        let (lines, path) = (self.lines.clone(), self.peer.path().to_owned());
+        Plan { lines, path, ..Plan::small(self.address, connections, seconds) }
+    }
+
     async fn ready(&mut self, output: &Path) -> io::Result<()> {
         let limit = Instant::now() + START_LIMIT;
         let mut answer = None;
@@ -360,7 +318,7 @@ impl Proxy {
                     return Ok(());
                 }
             } else {
-                answer = status(self.plain, "/").ok().or(answer);
+                answer = status(self.plain, self.peer.path()).ok().or(answer);
                 if answer == Some(self.peer.probe_status()) {
                     return self.handshake().await;
                 }
@@ -400,30 +358,4 @@ pub fn status(address: SocketAddr, path: &str) -> io::Result<u16> {
     stream.read_exact(&mut line)?;
     let code = line.strip_prefix(b"HTTP/1.1 ").and_then(|code| std::str::from_utf8(code).ok());
     code.and_then(|code| code.parse().ok()).ok_or_else(|| ErrorKind::InvalidData.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_found_in_what_the_programs_print() {
-        assert_eq!(version_in("nginx version: nginx/1.22.1"), "1.22.1");
-        assert_eq!(
-            version_in("HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/"),
-            "2.6.12-1+deb12u4"
-        );
-        assert_eq!(
-            version_in("/opt/versions/3.11.7/bin/envoy  version: 9e55809337/1.40.0/Clean/RELEASE/BoringSSL"),
-            "1.40.0"
-        );
-        assert_eq!(version_in("biplane 0.1.0"), "0.1.0");
-        assert_eq!(version_in("no idea"), "unknown");
-    }
-
-    #[test]
-    fn an_absent_program_is_absent() {
-        let programs = Programs { biplane: "no/such/biplane".into() };
-        assert!(programs.find(Peer::Full).is_none());
-    }
 }

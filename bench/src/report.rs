@@ -1,11 +1,17 @@
 //! The result as Markdown: the budgets, then the figures behind them. A row with a failed request is marked, never
 //! left out.
 
+mod attacks;
+mod instructions;
 mod policies;
+mod slow;
 mod table;
 
 use std::fmt::Write as _;
 
+use crate::cases::added::Added;
+use crate::cases::attacks::Attacked;
+use crate::cases::instructions::Counted;
 use crate::cases::memory::{Entities, Idle};
 use crate::cases::reload::Reload;
 use crate::cases::slow::Slow;
@@ -24,6 +30,8 @@ pub struct Report {
     extent: Extent,
     /// The comparisons of peers.
     pub groups: Vec<Group>,
+    /// What policies add to bare proxies.
+    pub added: Vec<Added>,
     /// Memory of idle connections.
     pub idle: Vec<Idle>,
     /// Checking the large file.
@@ -32,6 +40,10 @@ pub struct Report {
     pub reload: Option<Reload>,
     /// Slow connections beside a load.
     pub slow: Vec<Slow>,
+    /// Instructions per request.
+    pub instructions: Vec<Counted>,
+    /// A client beside each attack.
+    pub attacks: Vec<Attacked>,
     /// Peers that did not start, and why.
     pub problems: Vec<String>,
 }
@@ -95,10 +107,13 @@ impl Report {
             versions,
             extent: extent.clone(),
             groups: Vec::new(),
+            added: Vec::new(),
             idle: Vec::new(),
             entities: Vec::new(),
             reload: None,
             slow: Vec::new(),
+            attacks: Vec::new(),
+            instructions: Vec::new(),
             problems: Vec::new(),
         }
     }
@@ -111,12 +126,14 @@ impl Report {
             ("Budgets", self.budgets()),
             ("What policies add", self.added(Case::Policies)),
             ("What it adds to find out who is asking", self.added(Case::Identity)),
+            ("Instructions per request", self.instructions()),
             ("CPU time per request", self.cpu()),
             ("Latency at a fixed rate", self.latency()),
             ("Idle connections", self.idle()),
             ("Checking a large file", self.entities()),
             ("Reload under load", self.reload()),
             ("Slow connections", self.slow()),
+            ("Beside attackers", self.attacks()),
         ];
         for (title, table) in sections {
             if !table.is_empty() {
@@ -287,35 +304,6 @@ impl Report {
         row(&name("after"), mebibytes(reload.after_kib), "the same");
         table
     }
-
-    fn slow(&self) -> Table {
-        let labels = self.slow.iter().map(|slow| slow.peer.label());
-        let header: Vec<&str> = ["slow connections"].into_iter().chain(labels).chain(["budget"]).collect();
-        let mut table = Table::new(&header);
-        let Some(Slow { rate, .. }) = self.slow.first() else { return table };
-        let mut row = |name: &str, value: fn(&Slow) -> String, budget: &str| {
-            let cells = [name.to_owned()].into_iter().chain(self.slow.iter().map(value));
-            table.row(&cells.chain([budget.to_owned()]).collect::<Vec<_>>());
-        };
-        row("a third each: head, body, response unread", |slow| slow.connections.to_string(), "");
-        row(&format!("p99 us at {rate}/s without them"), |slow| slow.quiet.p99_us.to_string(), "");
-        row("p99 us beside them", |slow| slow.beside.p99_us.to_string(), "no step");
-        row("p50 us without them", |slow| slow.quiet.p50_us.to_string(), "");
-        row("p50 us beside them", |slow| slow.beside.p50_us.to_string(), "");
-        row("failed requests", |slow| marked(slow.beside.errors, slow.beside.first_error.as_deref()), "0");
-        row("KiB of the proxy for each", |slow| format!("{:.1}", slow.kib_each()), "");
-        row("core % of the proxy without them", |slow| whole(slow.core[0] * 100.0), "");
-        row("core % beside them", |slow| whole(slow.core[1] * 100.0), "");
-        row("cut off meanwhile", |slow| slow.outcome.cut.to_string(), "");
-        row("not let in again", |slow| slow.outcome.refused.to_string(), "0");
-        table
-    }
-}
-
-impl Slow {
-    fn kib_each(&self) -> f64 {
-        self.after_kib.saturating_sub(self.before_kib) as f64 / self.connections as f64
-    }
 }
 
 impl Group {
@@ -389,6 +377,10 @@ fn whole(value: f64) -> String {
 
 fn mebibytes(kib: u64) -> String {
     format!("{:.1}", kib as f64 / 1024.0)
+}
+
+fn shown_us(value: Option<f64>) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.2}"))
 }
 
 fn shown(value: Option<f64>) -> String {

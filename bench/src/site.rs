@@ -7,10 +7,16 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
+
+use crate::frame;
 use crate::process::{LOAD_CORE, Running};
 
 /// Bytes written before anything is measured.
 const TOUCHED_MIB: usize = 2048;
+
+/// Where the backend's documents lie in the site's folder.
+const FOLDER: &str = "documents";
 
 /// A running backend and a folder for the proxies' files.
 pub struct Site {
@@ -18,6 +24,8 @@ pub struct Site {
     backend: SocketAddr,
     calls: SocketAddr,
     redis: OnceCell<(SocketAddr, Running)>,
+    attacked: OnceCell<(SocketAddr, Running)>,
+    sleeping: OnceCell<(SocketAddr, Running)>,
     // Ends with the site.
     _origin: Running,
 }
@@ -25,20 +33,15 @@ pub struct Site {
 impl Site {
     /// Starts the backend.
     pub fn open() -> io::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("backend").stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut origin = Running::start(&mut command, LOAD_CORE)?;
-        let output = origin.stdout().ok_or_else(|| io::Error::other("the backend has no output"))?;
-        let mut lines = BufReader::new(output).lines();
-        let mut address = || {
-            let line = lines.next().and_then(Result::ok).and_then(|line| line.parse().ok());
-            line.ok_or_else(|| io::Error::other("the backend did not start"))
-        };
-        let (backend, calls) = (address()?, address()?);
         let folder = std::env::temp_dir().join(format!("biplane-bench-{}", std::process::id()));
-        fs::create_dir_all(&folder)?;
+        let documents = folder.join(FOLDER);
+        fs::create_dir_all(&documents)?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("backend").arg(&documents);
+        let ([backend, calls], origin) = start(&mut command)?;
         touch_memory(&folder)?;
-        Ok(Self { folder, backend, calls, redis: OnceCell::new(), _origin: origin })
+        let (redis, attacked, sleeping) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Ok(Self { folder, backend, calls, redis, attacked, sleeping, _origin: origin })
     }
 
     /// Where the backend listens.
@@ -49,6 +52,16 @@ impl Site {
     /// Where the backend takes calls of gRPC.
     pub fn calls(&self) -> SocketAddr {
         self.calls
+    }
+
+    /// Has the backend answer requests for a document with this content; gives its URL.
+    pub fn publish(&self, name: &str, content: &Value) -> io::Result<String> {
+        let path = self.folder.join(FOLDER).join(name);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(path, content.to_string())?;
+        Ok(format!("http://{}{}{name}", self.backend, frame::DOCUMENTS))
     }
 
     /// Where Redis listens, on the core of the load; started when it is first asked for.
@@ -66,12 +79,49 @@ impl Site {
         Ok(self.redis.get_or_init(|| (address, running)).0)
     }
 
+    /// Where the upstream listens that attacks count on; started when it is first asked for.
+    pub fn attacked(&self) -> io::Result<SocketAddr> {
+        once::<1>(&self.attacked, |command| command.arg("attacked"))
+    }
+
+    /// A backend that leaves its core to others while it waits; started when it is first asked for.
+    pub fn sleeping_backend(&self) -> io::Result<SocketAddr> {
+        once::<2>(&self.sleeping, |command| {
+            command.args(["backend", "--sleeps"]).arg(self.folder.join(FOLDER))
+        })
+    }
+
     /// A folder of this name, made if missing.
     pub fn folder(&self, name: &str) -> io::Result<PathBuf> {
         let folder = self.folder.join(name);
         fs::create_dir_all(&folder)?;
         Ok(folder)
     }
+}
+
+/// Where a server listens that says `COUNT` addresses; started now if it has not been.
+fn once<const COUNT: usize>(
+    server: &OnceCell<(SocketAddr, Running)>,
+    arguments: impl FnOnce(&mut Command) -> &mut Command,
+) -> io::Result<SocketAddr> {
+    if let Some((address, _)) = server.get() {
+        return Ok(*address);
+    }
+    let mut command = Command::new(std::env::current_exe()?);
+    let (addresses, running) = start::<COUNT>(arguments(&mut command))?;
+    Ok(server.get_or_init(|| (addresses[0], running)).0)
+}
+
+/// Starts a part of this program that serves until its standard input closes, and says where.
+fn start<const COUNT: usize>(command: &mut Command) -> io::Result<([SocketAddr; COUNT], Running)> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut running = Running::start(command, LOAD_CORE)?;
+    let output = running.stdout().ok_or_else(|| io::Error::other("a server has no output"))?;
+    let lines = BufReader::new(output).lines().take(COUNT);
+    let addresses: Vec<SocketAddr> =
+        lines.map_while(Result::ok).filter_map(|line| line.parse().ok()).collect();
+    let addresses = addresses.try_into().map_err(|_| io::Error::other("a server did not start"))?;
+    Ok((addresses, running))
 }
 
 /// Has the kernel use the memory that access logs will lie in. A virtual machine gets each page from its host at the

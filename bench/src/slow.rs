@@ -1,28 +1,36 @@
 //! Clients that are slow on purpose, in number, in a process of their own. Each trickles a head, trickles a body, or asks
 //! for much and reads nothing; one that is cut off comes back. It never judges: it only counts how often that was.
+//!
+//! It shares a core with the load, so it does as little as it can: one octet of each connection in a long while, one after
+//! the other at even distances, and otherwise it waits for the end of one of them.
 
 use std::io::{self, BufRead, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::thread;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use mio::net::TcpStream;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 
-/// How many, where to, for how long.
+use crate::awake::doze;
+
+/// How many, and where to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Plan {
     /// The proxy.
     pub address: SocketAddr,
     /// Slow connections, a third of each form.
     pub connections: usize,
-    /// How long they last.
-    pub seconds: f64,
 }
 
 /// What came of it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Outcome {
+    /// Octets that were sent.
+    pub octets: u64,
     /// Connections that the proxy ended, and that were opened again.
     pub cut: u64,
     /// Those that could not be opened again.
@@ -30,15 +38,17 @@ pub struct Outcome {
 }
 
 /// Every connection sends its octet so often.
-const ROUND: Duration = Duration::from_secs(1);
-/// Parts of a round, so that the octets are spread over it as those of many clients are.
-const PARTS: usize = 1000;
+const ROUND: Duration = Duration::from_secs(10);
 /// The smallest segments, and a small buffer: what the kernel holds in the proxy's stead stays little.
 const SEGMENT: u32 = 536;
 const BUFFER: usize = 4096;
+/// How far behind it may be before what was missed is left out.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// The end of the standard input, which ends this process.
+const STDIN: Token = Token(usize::MAX);
 
 /// How a connection is slow.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Form {
     Head,
     Body,
@@ -57,71 +67,123 @@ impl Form {
             Form::Unread => "GET /large HTTP/1.1\r\nHost: bench.test\r\n\r\n",
         }
     }
+
+    /// What is said of it while it lasts. One that does not read hears only of a reset: what has come stays where it is.
+    fn interest(self) -> Interest {
+        if self == Form::Unread { Interest::WRITABLE } else { Interest::READABLE }
+    }
 }
 
-struct Connection {
-    stream: TcpStream,
-    form: Form,
+/// All slow connections.
+struct Crowd {
+    poll: Poll,
+    address: SocketAddr,
+    /// `None` where one could not be opened again.
+    streams: Vec<Option<TcpStream>>,
+    outcome: Outcome,
 }
 
-/// Runs a plan given as JSON: opens all, prints `ready`, waits for a line, trickles, prints the outcome as JSON.
+/// Runs a plan given as JSON: opens all, prints `ready`, waits for a line, trickles until there are no more, prints the
+/// outcome as JSON.
 pub fn run(plan: &str) -> io::Result<()> {
     let plan: Plan = serde_json::from_str(plan)?;
-    let opened = (0..plan.connections).map(|index| open(plan.address, Form::of(index)));
-    let mut connections: Vec<Connection> = opened.collect::<io::Result<_>>()?;
+    let mut crowd = Crowd::open(&plan)?;
     println!("ready");
     io::stdin().lock().read_line(&mut String::new())?;
-    let end = Instant::now() + Duration::from_secs_f64(plan.seconds);
-    let part = connections.len().div_ceil(PARTS).max(1);
-    let mut outcome = Outcome::default();
-    while Instant::now() < end {
-        for some in connections.chunks_mut(part) {
-            let next = Instant::now() + ROUND / PARTS as u32;
-            some.iter_mut().for_each(|connection| connection.go_on(plan.address, &mut outcome));
-            thread::park_timeout(next.saturating_duration_since(Instant::now()));
-        }
-    }
-    println!("{}", serde_json::to_string(&outcome)?);
+    crowd.trickle()?;
+    println!("{}", serde_json::to_string(&crowd.outcome)?);
     Ok(())
 }
 
-fn open(address: SocketAddr, form: Form) -> io::Result<Connection> {
+impl Crowd {
+    fn open(plan: &Plan) -> io::Result<Self> {
+        let (poll, address) = (Poll::new()?, plan.address);
+        let opened = (0..plan.connections).map(|index| open(&poll, address, index).map(Some));
+        let streams = opened.collect::<io::Result<_>>()?;
+        Ok(Self { poll, address, streams, outcome: Outcome::default() })
+    }
+
+    fn trickle(&mut self) -> io::Result<()> {
+        let stdin = io::stdin().as_raw_fd();
+        self.poll.registry().register(&mut SourceFd(&stdin), STDIN, Interest::READABLE)?;
+        let senders: Vec<usize> =
+            (0..self.streams.len()).filter(|index| Form::of(*index) != Form::Unread).collect();
+        let distance = ROUND / senders.len().max(1) as u32;
+        let mut events = Events::with_capacity(1024);
+        let mut next = Instant::now();
+        for sender in senders.iter().cycle() {
+            next += distance;
+            let mut now = Instant::now();
+            while now < next {
+                if self.wait_and_look(&mut events, next - now)? {
+                    return Ok(());
+                }
+                now = Instant::now();
+            }
+            // What was late is not made up for in a burst.
+            next = next.max(now - PATIENCE);
+            self.send(*sender);
+        }
+        Ok(())
+    }
+
+    /// Opens again what has ended meanwhile; tells whether this process is to end.
+    fn wait_and_look(&mut self, events: &mut Events, limit: Duration) -> io::Result<bool> {
+        doze(&mut self.poll, events, Some(limit))?;
+        for event in &*events {
+            match event.token() {
+                STDIN => return Ok(true),
+                Token(index) => self.look(index),
+            }
+        }
+        Ok(false)
+    }
+
+    fn look(&mut self, index: usize) {
+        let Some(stream) = &mut self.streams[index] else { return };
+        let has_ended = match Form::of(index) {
+            Form::Unread => !matches!(stream.take_error(), Ok(None)),
+            // Any answer is one that says no.
+            Form::Head | Form::Body => !is_pending(&stream.read(&mut [0; BUFFER])),
+        };
+        if has_ended {
+            self.outcome.cut += 1;
+            self.open_again(index);
+        }
+    }
+
+    fn send(&mut self, index: usize) {
+        let Some(stream) = &mut self.streams[index] else { return self.open_again(index) };
+        match stream.write(b"a") {
+            Ok(_) => self.outcome.octets += 1,
+            pending if is_pending(&pending) => {}
+            _ => self.look(index),
+        }
+    }
+
+    fn open_again(&mut self, index: usize) {
+        self.streams[index] = open(&self.poll, self.address, index).ok();
+        self.outcome.refused += u64::from(self.streams[index].is_none());
+    }
+}
+
+fn is_pending(result: &io::Result<usize>) -> bool {
+    matches!(result, Err(error) if error.kind() == ErrorKind::WouldBlock)
+}
+
+fn open(poll: &Poll, address: SocketAddr, index: usize) -> io::Result<TcpStream> {
+    let form = Form::of(index);
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_tcp_mss(SEGMENT)?;
     socket.set_recv_buffer_size(BUFFER)?;
     socket.set_tcp_nodelay(true)?;
     socket.connect(&address.into())?;
-    let mut stream: TcpStream = socket.into();
+    let mut stream: std::net::TcpStream = socket.into();
     stream.write_all(form.begins().as_bytes())?;
     stream.set_nonblocking(true)?;
-    Ok(Connection { stream, form })
-}
-
-impl Connection {
-    /// Sends an octet, where that is how it is slow; opens it again where it has ended.
-    fn go_on(&mut self, address: SocketAddr, outcome: &mut Outcome) {
-        if !self.has_ended() {
-            return;
-        }
-        outcome.cut += 1;
-        match open(address, self.form) {
-            Ok(fresh) => *self = fresh,
-            Err(_) => outcome.refused += 1,
-        }
-    }
-
-    fn has_ended(&mut self) -> bool {
-        let read = match self.form {
-            // What has come stays where it is; a reset shows as an error of the socket.
-            Form::Unread => return !matches!(self.stream.take_error(), Ok(None)),
-            Form::Head | Form::Body => {
-                let sent = self.stream.write(b"a");
-                sent.and_then(|_| self.stream.read(&mut [0; BUFFER]))
-            }
-        };
-        // Any answer is one that says no.
-        !matches!(read, Err(error) if error.kind() == ErrorKind::WouldBlock)
-    }
+    let mut stream = TcpStream::from_std(stream);
+    poll.registry().register(&mut stream, Token(index), form.interest())?;
+    Ok(stream)
 }
 
 #[cfg(test)]
@@ -129,23 +191,38 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
+    fn crowd(listener: &TcpListener, connections: usize) -> Crowd {
+        Crowd::open(&Plan { address: listener.local_addr().unwrap(), connections }).unwrap()
+    }
+
     #[test]
     fn one_that_is_cut_off_comes_back_and_one_that_waits_stays() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut connection = open(address, Form::Head).unwrap();
-        let (proxy, _) = listener.accept().unwrap();
-        let mut outcome = Outcome::default();
-        connection.go_on(address, &mut outcome);
-        assert_eq!((outcome.cut, outcome.refused), (0, 0));
+        let mut crowd = crowd(&listener, 1);
+        let (proxy, first) = listener.accept().unwrap();
+        crowd.send(0);
+        crowd.look(0);
+        assert_eq!((crowd.outcome.octets, crowd.outcome.cut), (1, 0));
         drop(proxy);
-        while outcome.cut == 0 {
-            connection.go_on(address, &mut outcome);
+        let mut events = Events::with_capacity(8);
+        while crowd.outcome.cut == 0 {
+            crowd.wait_and_look(&mut events, Duration::from_secs(1)).unwrap();
         }
+        let stream = crowd.streams[0].as_ref().unwrap();
+        assert_ne!(stream.local_addr().unwrap(), first, "it is the old one");
         let (mut again, _) = listener.accept().unwrap();
         let mut head = [0; 4];
         again.read_exact(&mut head).unwrap();
-        assert_eq!(&head, b"GET ");
+        assert_eq!((&head, crowd.outcome.refused), (b"GET ", 0));
+    }
+
+    #[test]
+    fn one_that_cannot_come_back_is_counted() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut crowd = crowd(&listener, 3);
+        drop(listener);
+        crowd.open_again(2);
+        assert!(crowd.outcome.refused == 1 && crowd.streams[2].is_none());
     }
 
     #[test]

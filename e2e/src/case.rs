@@ -48,6 +48,8 @@ pub(crate) struct CertificateSpec {
     /// Its time is over.
     #[serde(default)]
     pub expired: bool,
+    /// The URL of a responder of OCSP that it names.
+    pub responder: Option<String>,
 }
 
 /// An upstream under TLS.

@@ -4,15 +4,17 @@ use crate::case::{Case, CertificateSpec, Step, Tls};
 use crate::client::Exchange;
 use crate::socket::Known;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256,
-    PKCS_RSA_SHA256, RsaKeySize, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, IsCa, KeyPair,
+    PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize, date_time_ymd,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,8 +45,8 @@ impl Certificates {
         let mut made = BTreeMap::new();
         let mut authorities = BTreeMap::new();
         for name in &case.authorities {
-            let authority = authority(name).map_err(|error| format!("authority {name}: {error}"))?;
-            made.insert(name.clone(), Made { certificate: authority.pem(), key: String::new() });
+            let (authority, key) = authority(name).map_err(|error| format!("authority {name}: {error}"))?;
+            made.insert(name.clone(), Made { certificate: authority.pem(), key });
             authorities.insert(name.as_str(), authority);
         }
         for (name, spec) in &case.certificates {
@@ -130,11 +132,21 @@ impl Certificates {
     }
 }
 
-fn authority(name: &str) -> Result<CertifiedIssuer<'static, KeyPair>, rcgen::Error> {
+/// An authority with its key in PEM form.
+fn authority(name: &str) -> Result<(CertifiedIssuer<'static, KeyPair>, String), rcgen::Error> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate()?)
+    let key = KeyPair::generate()?;
+    let text = key.serialize_pem();
+    Ok((CertifiedIssuer::self_signed(params, key)?, text))
+}
+
+/// The extension that names a responder (RFC 5280 4.2.2.1), whose URL has to be short.
+fn responder(url: &str) -> CustomExtension {
+    let of = |tag: u8, content: &[u8]| [&[tag, content.len() as u8], content].concat();
+    let place = [&[6, 8, 0x2b, 6, 1, 5, 5, 7, 0x30, 1][..], &of(0x86, url.as_bytes())].concat();
+    CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], of(0x30, &of(0x30, &place)))
 }
 
 fn issue(
@@ -142,6 +154,7 @@ fn issue(
     authority: &CertifiedIssuer<'static, KeyPair>,
 ) -> Result<Made, rcgen::Error> {
     let mut params = CertificateParams::new(spec.names.clone())?;
+    params.custom_extensions.extend(spec.responder.as_deref().map(responder));
     if spec.expired {
         params.not_after = date_time_ymd(2001, 1, 1);
     }
@@ -158,7 +171,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// The client of a step under TLS. It believes anybody: the case says whom it wants to have been shown.
+/// A client that speaks TLS. It believes anybody: the case says whom it wants to have been shown.
 fn credulous(own: Option<&Made>) -> Result<ClientConfig, rustls::Error> {
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     let verifier = Arc::new(Credulous(provider()));
@@ -168,6 +181,15 @@ fn credulous(own: Option<&Made>) -> Result<ClientConfig, rustls::Error> {
     let certificate = CertificateDer::from_pem_slice(own.certificate.as_bytes()).map_err(unreadable)?;
     let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).map_err(unreadable)?;
     builder.with_client_auth_cert(vec![certificate], key)
+}
+
+/// What a client says first in a handshake.
+pub(crate) fn hello() -> Result<Vec<u8>, rustls::Error> {
+    let name = ServerName::from(std::net::IpAddr::from(std::net::Ipv4Addr::LOCALHOST));
+    let mut client = ClientConnection::new(Arc::new(credulous(None)?), name)?;
+    let mut bytes = Vec::new();
+    client.write_tls(&mut bytes).map_err(|error| rustls::Error::General(error.to_string()))?;
+    Ok(bytes)
 }
 
 #[derive(Debug)]

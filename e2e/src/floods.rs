@@ -3,26 +3,35 @@
 //! ran into, and the gateway's memory does not grow.
 
 mod forms;
+mod handshakes;
 
 use crate::Settings;
 use crate::frames::{GOAWAY, RST_STREAM, Raw};
 use crate::message::{Message, Reader};
-use crate::recorder::{Behaviour, echo};
-use crate::rig::{MODERN, Rig, Setup, probe};
+use crate::recorder::{Behaviour, Recorder, echo};
+use crate::rig::{Rig, Setup, probe};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// How much more memory a gateway may have had than before, in KiB.
 const MOST_GROWTH: u64 = 16 << 10;
+/// What 95 of 100 requests beside an attack may wait on a quiet machine.
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
 /// The length of the answer to `/large`: more than two sockets hold.
 const LARGE: usize = 48 << 20;
 
+/// Where clients reach the gateway, in clear, by HTTP/1.1 and HTTP/2, and under TLS.
+const LISTENERS: &[&str] = &["--proxy-listen", "127.0.0.1:0 http2, 127.0.0.1:0 ssl"];
+
 /// Something a client can do.
-pub(crate) struct Attack {
+pub struct Attack {
+    /// What it is called, in words with hyphens between them.
     pub name: &'static str,
     /// What comes of it, in the words of `run`.
     pub ends: &'static str,
@@ -31,26 +40,45 @@ pub(crate) struct Attack {
     /// Settings of the gateway, where its own would take too long.
     pub variables: &'static [(&'static str, &'static str)],
     /// Does it, and tells what came of it.
-    pub run: fn(&Rig) -> Result<String, String>,
+    pub run: fn(&Victim<'_>) -> Result<String, String>,
 }
 
-/// The names of all attacks.
-pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    forms::ALL.iter().map(|attack| attack.name)
+/// A gateway, as far as attackers know it. `/gate` is answered by itself, and all else by the upstream that
+/// [`upstream`] starts.
+pub struct Victim<'a> {
+    /// Where it listens in clear.
+    pub address: SocketAddr,
+    /// Where it speaks TLS.
+    pub secure: SocketAddr,
+    /// Waits until it has told of a bound that was reached, and tells whether it has.
+    pub tells: &'a (dyn Fn(&str) -> bool + Sync),
+}
+
+/// All attacks.
+pub fn all() -> &'static [Attack] {
+    forms::ALL
+}
+
+/// Starts the upstream that attacks count on, for as long as this process lives.
+pub fn upstream() -> io::Result<SocketAddr> {
+    Ok(Recorder::start(Arc::new(Upstream))?.address)
 }
 
 /// Runs the attack that `path` names.
 pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
     let attack = forms::ALL.iter().find(|attack| path.ends_with(attack.name)).ok_or("no such attack")?;
-    let setup = Setup { arguments: MODERN, variables: attack.variables, ..Setup::default() };
+    let setup = Setup { arguments: LISTENERS, variables: attack.variables, ..Setup::default() };
     let rig = Rig::start(settings, Arc::new(Upstream), &setup)?;
     let mut problems = rig.probe("/before")?;
     let before = rig.gateway().resident_kib();
     rig.gateway().forget_peak();
     let over = AtomicBool::new(false);
+    let tells = |bound: &str| rig.wait_for_line(&format!("bound=\"{bound}\""));
+    let secure = rig.gateway().addresses.secure.ok_or("the gateway does not speak TLS")?;
+    let victim = Victim { address: rig.address(), secure, tells: &tells };
     let (outcome, canary) = thread::scope(|scope| {
         let canary = scope.spawn(|| canary(&rig, &over));
-        let outcome = (attack.run)(&rig);
+        let outcome = (attack.run)(&victim);
         over.store(true, Ordering::Release);
         (outcome, canary.join())
     });
@@ -60,7 +88,7 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
         Ok(outcome) => problems.push(format!("  ! it ended with {outcome}, not {}", attack.ends)),
         Err(error) => problems.push(format!("  ! {error}")),
     }
-    if let Some(bound) = attack.bound.filter(|bound| !rig.wait_for_line(&format!("bound=\"{bound}\""))) {
+    if let Some(bound) = attack.bound.filter(|bound| !tells(bound)) {
         problems.push(format!("  ! the log does not name {bound}"));
     }
     if let (Some(before), Some(peak)) = (before, rig.gateway().peak_kib())
@@ -75,6 +103,7 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
 /// Another client: one request after the other on one connection, the last of them when all is over.
 fn canary(rig: &Rig, over: &AtomicBool) -> Vec<String> {
     let mut connection = None;
+    let mut waits = Vec::new();
     for number in 0_u32.. {
         let last = over.load(Ordering::Acquire);
         // A connection has so many requests and no more.
@@ -83,14 +112,27 @@ fn canary(rig: &Rig, over: &AtomicBool) -> Vec<String> {
             Ok(connection) => connection,
             Err(error) => return vec![error.clone()],
         };
-        let problems = probe(connection, &format!("/canary/{number}"));
+        let begun = Instant::now();
+        let mut problems = probe(connection, &format!("/canary/{number}"));
+        waits.push(begun.elapsed());
         if last || !problems.is_empty() {
+            problems.extend(slow_answers(waits));
             return problems;
         }
         // The machine is the attacker's, too.
         thread::yield_now();
     }
     Vec::new()
+}
+
+/// What the other client's waits come to, where the machine is said to have nothing else to do: elsewhere they tell of
+/// the machine. At least 19 of 20 answers have to come in time.
+fn slow_answers(mut waits: Vec<Duration>) -> Option<String> {
+    std::env::var_os("BIPLANE_E2E_QUIET")?;
+    waits.sort_unstable();
+    let wait = waits[waits.len() * 19 / 20..].first()?;
+    (*wait > LONGEST_WAIT)
+        .then(|| format!("  ! of {} requests beside it, one of 20 waits {wait:?}", waits.len()))
 }
 
 /// Answers with an echo, or never (`/stuck`), or with very much (`/large`).
@@ -116,12 +158,12 @@ impl Behaviour for Upstream {
 
 /// Writes what `bytes` makes, up to `rounds` times, until the connection ends, while somebody reads: how it ended.
 pub(crate) fn flood(
-    rig: &Rig,
+    victim: &Victim<'_>,
     settings: &[u8],
     rounds: u32,
     bytes: impl Fn(u32) -> Vec<u8>,
 ) -> Result<String, String> {
-    let mut raw = Raw::connect(rig.address(), settings).map_err(|error| error.to_string())?;
+    let mut raw = Raw::connect(victim.address, settings).map_err(|error| error.to_string())?;
     let mut writer = raw.0.try_clone().map_err(|error| error.to_string())?;
     thread::scope(|scope| {
         let heard = scope.spawn(move || listen(&mut raw));

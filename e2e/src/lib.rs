@@ -11,7 +11,7 @@ mod directory;
 mod downgrade;
 mod echo;
 mod expect;
-mod floods;
+pub mod floods;
 mod frames;
 mod gateway;
 mod grpc;
@@ -30,6 +30,7 @@ mod redis;
 mod reload;
 mod remote;
 mod report;
+mod revocation;
 mod rig;
 mod run;
 mod smuggling;
@@ -102,7 +103,7 @@ impl Settings {
         downgrade::run(path, self)
     }
 
-    /// Runs the attack that `path` names, one of [`attacks`].
+    /// Runs the attack that `path` names, one of [`floods::all`].
     pub fn run_flood(&self, path: &Path) -> Result<(), String> {
         floods::run(path, self)
     }
@@ -125,6 +126,11 @@ impl Settings {
     /// Tells the story that `path` names, one of [`vault_stories`].
     pub fn run_vault(&self, path: &Path) -> Result<(), String> {
         vault::run(path, self)
+    }
+
+    /// Tells the story of certificates that have been revoked.
+    pub fn run_revocation(&self, path: &Path) -> Result<(), String> {
+        revocation::run(path, self)
     }
 
     /// Plays the story that `path` names, one of [`chaos_stories`].
@@ -151,11 +157,6 @@ impl Settings {
     pub fn run_openid(&self, path: &Path) -> Result<(), String> {
         openid::run(path, self)
     }
-}
-
-/// The names of what clients do to keep a gateway busy.
-pub fn attacks() -> impl Iterator<Item = &'static str> {
-    floods::names()
 }
 
 /// The names of the ways to reload under traffic.

@@ -124,8 +124,18 @@ impl Reader {
 
     /// Everything until the peer closes.
     pub fn until_close(&mut self) -> io::Result<Vec<u8>> {
-        while self.fill()? > 0 {}
-        Ok(std::mem::take(&mut self.ahead))
+        loop {
+            match self.fill() {
+                Ok(0) => return Ok(std::mem::take(&mut self.ahead)),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Err(invalid(
+                        "closed by a reset, where the end of the connection is that of the body",
+                    ));
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Whether the peer closes (or resets) next, without another byte.

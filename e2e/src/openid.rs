@@ -3,8 +3,10 @@
 
 use crate::gateway::Gateway;
 use crate::program::{Folder, Program, environment};
+use crate::redis::server::Server;
 use crate::{Settings, Target};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
@@ -20,20 +22,39 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
     let mut program = Program::start(command)?;
     let port = program.port()?;
     let config = folder.0.join("kong.yml");
+    let is_shared = path.ends_with("shared.mjs");
     // Where people log in, addresses of the gateway stand in the configuration: it comes when they are known.
     let text = if path.ends_with("provider.mjs") { configuration(port) } else { EMPTY.to_owned() };
     std::fs::write(&config, text).map_err(|error| error.to_string())?;
-    let listen = ["--proxy-listen".to_owned(), "127.0.0.1:0, 127.0.0.1:0 ssl".to_owned()];
-    let gateway = Gateway::start(binary, &config, &listen, &BTreeMap::new())
-        .map_err(|failed| format!("the gateway did not start:\n{}", failed.output))?;
-    let admin = gateway.addresses.admin.ok_or("the gateway has no Admin API")?;
-    let secure = gateway.addresses.secure.ok_or("the gateway does not listen for TLS")?;
-    let (passed, report) = program.check(&format!("{} {admin} {secure}", gateway.addresses.proxy))?;
-    let output = gateway.output();
+    let gateway = start(binary, &config)?;
+    let (proxy, admin, secure) = addresses(&gateway)?;
+    let (passed, report, output) = if is_shared {
+        let (redis, other) = (Server::start(&folder.0, "")?, start(binary, &config)?);
+        let (second, its_admin, _) = addresses(&other)?;
+        let (passed, report) =
+            program.check(&format!("{proxy} {second} {admin} {its_admin} {}", redis.port))?;
+        (passed, report, gateway.output() + &other.output())
+    } else {
+        let (passed, report) = program.check(&format!("{proxy} {admin} {secure}"))?;
+        (passed, report, gateway.output())
+    };
     if passed && !output.contains("panicked") {
         return Ok(());
     }
     Err(format!("{report}\nthe gateway wrote:\n{output}"))
+}
+
+fn start(binary: &Path, config: &Path) -> Result<Gateway, String> {
+    let listen = ["--proxy-listen".to_owned(), "127.0.0.1:0, 127.0.0.1:0 ssl".to_owned()];
+    Gateway::start(binary, config, &listen, &BTreeMap::new())
+        .map_err(|failed| format!("the gateway did not start:\n{}", failed.output))
+}
+
+/// Where a gateway listens: for requests, for its administrator, and under TLS.
+fn addresses(gateway: &Gateway) -> Result<(SocketAddr, SocketAddr, SocketAddr), String> {
+    let addresses = &gateway.addresses;
+    let admin = addresses.admin.ok_or("the gateway has no Admin API")?;
+    Ok((addresses.proxy, admin, addresses.secure.ok_or("the gateway does not listen for TLS")?))
 }
 
 /// Two routes, answered by the gateway itself: one for tokens that it checks, one for those it asks about.

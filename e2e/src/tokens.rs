@@ -8,17 +8,21 @@ use aws_lc_rs::signature::{self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519Key
 use aws_lc_rs::{hmac, signature::RsaEncoding};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The placeholders `key.NAME` (a public key as one line of escaped PEM) and `token.NAME` of a case.
+/// The placeholders `key.NAME` (a public key as one line of escaped PEM), `jwks.NAME` (the set that an issuer publishes, of a key
+/// with that name as its id) and `token.NAME` of a case.
 pub(crate) fn placeholders(case: &Case) -> Result<BTreeMap<String, String>, String> {
     let mut keys = BTreeMap::new();
     let mut values = BTreeMap::new();
     for (name, kind) in &case.keys {
         let key = Key::generate(kind)?;
         values.insert(format!("key.{name}"), key.public_pem()?.replace('\n', "\\n"));
+        if let Some(jwk) = key.jwk(name) {
+            values.insert(format!("jwks.{name}"), json!({ "keys": [jwk] }).to_string());
+        }
         keys.insert(name.as_str(), key);
     }
     for (name, spec) in &case.tokens {
@@ -63,6 +67,19 @@ impl Key {
         Ok(format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n")))
     }
 
+    /// The public key as an issuer publishes it (RFC 7517), where it is one of RSA.
+    fn jwk(&self, id: &str) -> Option<Value> {
+        let Key::Rsa(pair) = self else { return None };
+        // RSAPublicKey ::= SEQUENCE { modulus INTEGER, publicExponent INTEGER } (RFC 8017 A.1.1)
+        let (_, inside, _) = element(pair.public_key().as_ref())?;
+        let (_, modulus, rest) = element(inside)?;
+        let (_, exponent, _) = element(rest)?;
+        let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes.strip_prefix(&[0]).unwrap_or(bytes));
+        Some(json!({
+            "kty": "RSA", "use": "sig", "alg": "RS256", "kid": id, "n": number(modulus), "e": number(exponent),
+        }))
+    }
+
     fn sign(&self, algorithm: &str, message: &[u8]) -> Option<Vec<u8>> {
         let random = SystemRandom::new();
         match self {
@@ -83,6 +100,20 @@ impl Key {
             }
         }
     }
+}
+
+/// Tag and content of the first element of DER, and what follows it.
+fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let [tag, length, rest @ ..] = der else { return None };
+    let (length, rest) = match length {
+        0..=127 => (usize::from(*length), rest),
+        _ => {
+            let (digits, rest) = rest.split_at_checked(usize::from(length & 127))?;
+            (digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit)), rest)
+        }
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((*tag, content, rest))
 }
 
 fn sign(spec: &TokenSpec, key: Option<&Key>) -> Result<String, String> {

@@ -23,8 +23,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         let paths = find_cases(&settings.root.join(folder))?;
         trials.extend(paths.into_iter().map(|path| trial(&settings, folder, path, run)));
     }
-    for name in e2e::attacks() {
-        trials.push(trial(&settings, "floods", Path::new("floods").join(name), Settings::run_flood));
+    for attack in e2e::floods::all() {
+        let path = Path::new("floods").join(attack.name);
+        trials.push(trial(&settings, "floods", path, Settings::run_flood));
     }
     for name in e2e::reloads() {
         trials.push(trial(&settings, "reload", Path::new("reload").join(name), Settings::run_reload));
@@ -43,6 +44,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     for name in e2e::vault_stories() {
         trials.push(trial(&settings, "vault", Path::new("vault").join(name), Settings::run_vault));
     }
+    let revocation = Path::new("revocation/ocsp");
+    trials.push(trial(&settings, "revocation", revocation.to_owned(), Settings::run_revocation));
     for name in e2e::chaos_stories() {
         trials.push(trial(&settings, "chaos", Path::new("chaos").join(name), Settings::run_chaos));
     }
@@ -51,7 +54,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
     let service = settings.root.join("identity/service.mjs");
     trials.push(trial(&settings, "identity", service, Settings::run_identity));
-    for program in ["openid/provider.mjs", "openid/login.mjs", "openid/possession.mjs"] {
+    for program in ["openid/provider.mjs", "openid/login.mjs", "openid/possession.mjs", "openid/shared.mjs"] {
         trials.push(trial(&settings, "openid", settings.root.join(program), Settings::run_openid));
     }
     Ok(libtest_mimic::run(&arguments, trials).exit_code())

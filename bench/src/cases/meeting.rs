@@ -2,7 +2,7 @@
 
 use super::{Case, Extent};
 use crate::load::{Exchange, Pace, Plan};
-use crate::peers::{Algorithm, Check, Peer, Policy, Proxy};
+use crate::peers::{Peer, Proxy};
 use crate::tools::Tool;
 
 /// Bodies of 1 MiB need few connections to fill a core.
@@ -32,8 +32,6 @@ impl Meeting {
         match case {
             Case::Tls => tls(extent),
             Case::Http2 => http2(),
-            Case::Policies => policies(extent),
-            Case::Identity => identity(extent),
             Case::Grpc => vec![Meeting {
                 peers: vec![Peer::NginxCalls, Peer::EnvoyCalls, Peer::Calls],
                 connections: vec![HTTP2_CONNECTIONS],
@@ -66,8 +64,7 @@ impl Meeting {
             Load::Own { exchange, pace, token } => (exchange, pace, token),
             Load::Tool(_) => (Exchange::Small, Pace::Closed, false),
         };
-        let lines = proxy.lines.clone();
-        Plan { address: proxy.address, connections, seconds, pace, exchange, token, lines }
+        Plan { pace, exchange, token, ..proxy.plan(connections, seconds) }
     }
 }
 
@@ -85,8 +82,9 @@ fn own(case: Case, extent: &Extent) -> Option<Meeting> {
         Case::Latency => (vec![Nginx, Haproxy, Envoy, EnvoyFull, Plain, Full], Exchange::Small, true),
         Case::Websocket => (vec![NginxUpgrade, Haproxy, Envoy, Plain], Exchange::Message, false),
         Case::Workers => (vec![Nginx, NginxTwo, Plain, Two], Exchange::Small, false),
-        Case::Tls | Case::Http2 | Case::Grpc | Case::Policies | Case::Identity => return None,
-        Case::Idle | Case::Entities | Case::Reload | Case::Slow => return None,
+        Case::Tls | Case::Http2 | Case::Grpc => return None,
+        Case::Policies | Case::Identity | Case::Instructions => return None,
+        Case::Idle | Case::Entities | Case::Reload | Case::Slow | Case::Attacks => return None,
     };
     if extent.nginx_log && matches!(case, Case::Plain | Case::Full) {
         peers.insert(1, NginxLog);
@@ -127,57 +125,6 @@ fn http2() -> Vec<Meeting> {
     [("1 stream each", 1), ("10 streams each", 10), ("100 streams each", 100)].map(meeting).into()
 }
 
-/// Each kind of policy with the bare proxy it is added to.
-fn policies(extent: &Extent) -> Vec<Meeting> {
-    use Policy::{
-        Breaker, BreakerWithWindow, Canary, Concurrency, ConsistentHashing, Fixed, Latency, LeastConnections,
-        Local, MirrorAll, MirrorSome, Redis, RedisInIntervals, Retry, RoundRobin, Sliding,
-        SlidingInIntervals, SlidingInRedis, Smooth, StickySessions, TwoChoices, Untold, Usage,
-    };
-    let balancing =
-        [RoundRobin, LeastConnections, Latency, ConsistentHashing, StickySessions, TwoChoices].as_slice();
-    let others = [Peer::Haproxy, Peer::HaproxyLimited, Peer::Envoy, Peer::EnvoyLimited];
-    let all: [(_, &[Policy], &[Peer]); 6] = [
-        ("balancing", balancing, &[]),
-        ("limits", &[Local, Untold, Sliding, Fixed, Smooth], &others),
-        ("limits in Redis", &[Redis, RedisInIntervals, SlidingInRedis, SlidingInIntervals], &[]),
-        ("resilience", &[Breaker, BreakerWithWindow, Retry, Concurrency], &[]),
-        ("releases", &[Canary, MirrorSome, MirrorAll], &[]),
-        ("accounts", &[Usage], &[]),
-    ];
-    let meeting = |(detail, policies, others): (_, &[Policy], &[Peer])| {
-        let ours = policies.iter().map(|policy| Peer::Policy(*policy));
-        beside_bare(detail, ours.chain(others.iter().copied()), extent)
-    };
-    all.map(meeting).into()
-}
-
-/// Each way to find out who is asking and what they may do, with the bare proxy, whose clients send nothing that matters.
-fn identity(extent: &Extent) -> Vec<Meeting> {
-    use Algorithm::{Es256, Hs256, Rs256};
-    let keys = [Check::Key, Check::KeyOfMany];
-    let tokens = [Hs256, Rs256, Es256].map(|algorithm| [Check::Token(algorithm), Check::NewToken(algorithm)]);
-    vec![
-        beside_bare("keys", keys.into_iter().map(Peer::Check), extent),
-        beside_bare("tokens", tokens.into_iter().flatten().map(Peer::Check), extent),
-        beside_bare(
-            "rules",
-            [Check::Rules(1), Check::Rules(500), Check::Rego].into_iter().map(Peer::Check),
-            extent,
-        ),
-    ]
-}
-
-/// Peers under small requests, with the bare proxy.
-fn beside_bare(detail: &'static str, peers: impl Iterator<Item = Peer>, extent: &Extent) -> Meeting {
-    Meeting {
-        peers: [Peer::Plain].into_iter().chain(peers).collect(),
-        connections: extent.connections.clone(),
-        detail,
-        load: Load::Own { exchange: Exchange::Small, pace: Pace::Closed, token: false },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,31 +144,6 @@ mod tests {
         let meeting = only(Case::Full, &extent());
         assert!(matches!(meeting.load, Load::Own { token: true, .. }));
         assert!(meeting.peers.contains(&Peer::Nginx) && meeting.peers.contains(&Peer::Plain));
-    }
-
-    #[test]
-    fn every_policy_meets_the_proxy_that_it_is_added_to() {
-        let of = |case| Meeting::all(case, &extent());
-        for meeting in of(Case::Policies).into_iter().chain(of(Case::Identity)) {
-            for bare in meeting.peers.iter().filter_map(|peer| peer.without_policy()) {
-                assert!(meeting.peers.contains(&bare), "{}: {bare:?}", meeting.detail);
-            }
-        }
-    }
-
-    #[test]
-    fn usage_is_measured_with_a_database_of_its_own() {
-        let meetings = Meeting::all(Case::Policies, &extent());
-        let policies = meetings.iter().flat_map(|meeting| &meeting.peers).filter_map(|peer| match peer {
-            Peer::Policy(policy) => Some(policy),
-            _ => None,
-        });
-        let backend = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-        let with_database: Vec<_> = policies
-            .filter(|policy| policy.environment(std::path::Path::new("x")).is_some())
-            .map(|policy| policy.file(backend, None).contains("\"usage\""))
-            .collect();
-        assert_eq!(with_database, [true]);
     }
 
     #[test]

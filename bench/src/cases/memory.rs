@@ -9,7 +9,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use serde::{Deserialize, Serialize};
 
 use super::start_all;
-use crate::load::{Exchange, Pace, Plan};
+use crate::load::{Pace, Plan};
 use crate::loading::Load;
 use crate::measure::resident_kib;
 use crate::peers::configuration::large;
@@ -76,15 +76,7 @@ pub async fn idle(programs: &Programs, site: &Site, problems: &mut Vec<String>) 
 }
 
 async fn idle_of(proxy: &Proxy, connections: usize) -> io::Result<Idle> {
-    let mut plan = Plan {
-        address: proxy.address,
-        connections: 1,
-        seconds: 0.5,
-        pace: Pace::Closed,
-        exchange: Exchange::Small,
-        token: true,
-        lines: None,
-    };
+    let mut plan = Plan { token: true, ..Plan::small(proxy.address, 1, 0.5) };
     // What every first request brings along is not the price of a connection.
     let mut warm_up = Load::prepare(&plan).await?;
     warm_up.go().await?;
@@ -102,7 +94,7 @@ async fn idle_of(proxy: &Proxy, connections: usize) -> io::Result<Idle> {
 pub fn entities(program: &Path, site: &Site) -> io::Result<Vec<Entities>> {
     let folder = site.folder("entities")?;
     let (count, content) = large::many_entities();
-    let consumers = Check::KeyOfMany.file(&folder, site.backend())?;
+    let consumers = Check::KeyOfMany.file(&folder, site)?;
     let files = [
         ("YAML", "kong.yml", count, large::yaml(&content)),
         ("JSON", "kong.json", count, content.to_string()),

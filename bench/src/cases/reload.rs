@@ -45,13 +45,9 @@ pub async fn run(programs: &Programs, site: &Site, rate: u32, rounds: usize) -> 
     eprintln!("Reload");
     let seconds = 2.0 + rounds as f64;
     let plan = Plan {
-        address: proxy.address,
-        connections: CONNECTIONS,
-        seconds,
         pace: Pace::Fixed(rate),
         exchange: Exchange::ManyPaths,
-        token: false,
-        lines: None,
+        ..Plan::small(proxy.address, CONNECTIONS, seconds)
     };
     let mut load = Load::prepare(&plan).await?;
     load.go().await?;

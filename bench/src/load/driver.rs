@@ -15,7 +15,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use super::{Exchange, Outcome, Pace, Plan, expected_length, requests};
-use crate::awake::wait;
+use crate::awake::{doze, wait};
 use crate::frame::{Framing, ResponseHead};
 use crate::messages;
 
@@ -40,6 +40,7 @@ pub struct Driver {
     address: SocketAddr,
     upgrade: bool,
     churn: bool,
+    sleeps: bool,
     connections: Vec<Connection>,
     requests: Vec<Vec<u8>>,
     next_request: usize,
@@ -70,6 +71,7 @@ impl Driver {
             address: plan.address,
             upgrade,
             churn: plan.pace == Pace::Churn,
+            sleeps: plan.sleeps,
             requests: requests(plan)?,
             next_request: 0,
             expected: expected_length(plan.exchange),
@@ -110,7 +112,7 @@ impl Driver {
             for index in std::mem::take(&mut free) {
                 self.begin_or_keep(index, now, &mut free)?;
             }
-            wait(&mut self.poll, &mut events, Some(TICK))?;
+            self.wait(&mut events)?;
             now = Instant::now();
             if now >= start + duration {
                 break;
@@ -137,7 +139,7 @@ impl Driver {
         let start = Instant::now();
         let mut next = start;
         while next < start + duration {
-            wait(&mut self.poll, &mut events, Some(TICK))?;
+            self.wait(&mut events)?;
             for event in &events {
                 if event.token() == TIMER {
                     timer.wait().map_err(io::Error::from)?;
@@ -188,10 +190,15 @@ impl Driver {
                 }
                 return Ok(());
             }
-            wait(&mut self.poll, events, Some(TICK))?;
+            self.wait(events)?;
             self.process(events)?;
         }
         Ok(())
+    }
+
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let wait = if self.sleeps { doze } else { wait };
+        wait(&mut self.poll, events, Some(TICK))
     }
 
     fn process(&mut self, events: &Events) -> io::Result<()> {

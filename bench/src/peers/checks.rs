@@ -1,21 +1,20 @@
-//! Biplane that finds out who is asking, or what they may do, in one way: the file that makes it, and what the clients send.
+//! Gateways that find out who is asking, or what they may do, in one way: the file that makes them, and what the clients
+//! send.
+
+mod tokens;
 
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::encoding::AsDer;
-use aws_lc_rs::hmac;
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::{KeyPair, KeySize};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256};
-use base64::Engine as _;
-use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use super::configuration::one_service;
-use crate::load::{ISSUER, SECRET};
+use super::configuration::{envoy_token_check, envoy_with, one_service};
+use crate::load::{self, ISSUER};
+use crate::site::Site;
+pub use tokens::Algorithm;
+use tokens::Signer;
 
 /// A way to find out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,46 +22,75 @@ pub enum Check {
     /// key-auth, with one consumer and with a million.
     Key,
     KeyOfMany,
-    /// jwt, with tokens that come again and again.
-    Token(Algorithm),
-    /// jwt, with more tokens than are remembered.
-    NewToken(Algorithm),
+    /// jwt.
+    Token(Algorithm, Tokens),
+    /// Envoy's jwt_authn, which remembers as many tokens.
+    EnvoyToken(Algorithm, Tokens),
+    /// oauth2-introspection, whose answer is remembered.
+    Introspection,
+    /// openid-connect with bearer tokens, a token that is remembered.
+    OpenId,
+    /// forward-auth, whose decision is remembered.
+    Forward,
     /// authorization, with so many rules, the last of which lets requests pass.
     Rules(usize),
+    /// opa, with a server whose decision is remembered.
+    OpaServer,
     /// opa, with a policy that the gateway evaluates.
     Rego,
+    /// The same with the policy of `examples/opa`, and key-auth, as there.
+    RegoExample,
 }
 
-/// How a token is signed.
+/// Which tokens clients have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Algorithm {
-    Hs256,
-    Rs256,
-    Es256,
+pub enum Tokens {
+    /// One, again and again.
+    Known,
+    /// More than are remembered.
+    New,
 }
 
 /// Consumers of [`Check::KeyOfMany`].
 pub const MANY_CONSUMERS: usize = 1_000_000;
 /// Keys that clients have, spread over all consumers.
 const KEYS: usize = 10_000;
-/// Tokens of [`Check::NewToken`]: five for each that a worker remembers.
+/// Tokens of [`Tokens::New`]: five for each that a worker remembers.
 const TOKENS: usize = 20_000;
+/// The example with a policy in Rego, and the service that it names.
+const EXAMPLE: &str = include_str!("../../../examples/opa/kong.yml");
+const EXAMPLE_SERVICE: &str = "http://127.0.0.1:9001";
+/// What may not be remembered shorter than the bench runs.
+const LONG_SECONDS: u32 = 3600;
 
 impl Check {
     /// The name in the tables.
     pub fn label(self) -> &'static str {
+        use Algorithm::{Es256, Hs256, Rs256};
+        use Tokens::{Known, New};
         match self {
             Self::Key => "Biplane, key-auth, 1 consumer",
             Self::KeyOfMany => "Biplane, key-auth, 1,000,000 consumers",
-            Self::Token(Algorithm::Hs256) => "Biplane, jwt, HS256",
-            Self::Token(Algorithm::Rs256) => "Biplane, jwt, RS256",
-            Self::Token(Algorithm::Es256) => "Biplane, jwt, ES256",
-            Self::NewToken(Algorithm::Hs256) => "Biplane, jwt, HS256, each token new",
-            Self::NewToken(Algorithm::Rs256) => "Biplane, jwt, RS256, each token new",
-            Self::NewToken(Algorithm::Es256) => "Biplane, jwt, ES256, each token new",
+            Self::Token(Hs256, Known) => "Biplane, jwt, HS256",
+            Self::Token(Rs256, Known) => "Biplane, jwt, RS256",
+            Self::Token(Es256, Known) => "Biplane, jwt, ES256",
+            Self::Token(Hs256, New) => "Biplane, jwt, HS256, each token new",
+            Self::Token(Rs256, New) => "Biplane, jwt, RS256, each token new",
+            Self::Token(Es256, New) => "Biplane, jwt, ES256, each token new",
+            Self::EnvoyToken(Hs256, Known) => "Envoy, jwt_authn, HS256",
+            Self::EnvoyToken(Rs256, Known) => "Envoy, jwt_authn, RS256",
+            Self::EnvoyToken(Es256, Known) => "Envoy, jwt_authn, ES256",
+            Self::EnvoyToken(Hs256, New) => "Envoy, jwt_authn, HS256, each token new",
+            Self::EnvoyToken(Rs256, New) => "Envoy, jwt_authn, RS256, each token new",
+            Self::EnvoyToken(Es256, New) => "Envoy, jwt_authn, ES256, each token new",
+            Self::Introspection => "Biplane, oauth2-introspection, remembered",
+            Self::OpenId => "Biplane, openid-connect, bearer, remembered",
+            Self::Forward => "Biplane, forward-auth, remembered",
             Self::Rules(1) => "Biplane, authorization, 1 rule",
             Self::Rules(_) => "Biplane, authorization, 500 rules",
+            Self::OpaServer => "Biplane, opa, a server, remembered",
             Self::Rego => "Biplane, opa, a policy in the gateway",
+            Self::RegoExample => "Biplane, key-auth and the policy of examples/opa",
         }
     }
 
@@ -70,41 +98,120 @@ impl Check {
     pub fn budget(self) -> Option<f64> {
         match self {
             Self::Key | Self::KeyOfMany => Some(0.4),
-            Self::Token(_) => Some(0.5),
+            Self::Token(_, Tokens::Known) => Some(0.5),
             Self::Rules(_) => Some(1.0),
-            Self::NewToken(_) | Self::Rego => None,
+            _ => None,
         }
     }
 
+    /// What a request without credentials is answered, which shows that the check is made. Two of the servers that are
+    /// asked let everybody pass; that they are asked shows in what the first requests take.
+    pub fn refusal(self) -> u16 {
+        match self {
+            Self::Forward | Self::OpaServer => 200,
+            Self::Rego => 403,
+            _ => 401,
+        }
+    }
+
+    /// What requests ask for.
+    pub fn path(self) -> &'static str {
+        if self == Self::RegoExample { "/orders/alice" } else { load::PATH }
+    }
+
     /// The file: one service with one route, as for the bare proxy, and the check. What clients send is written to the
-    /// file [`lines`] of the folder, a line for each request.
-    pub fn file(self, folder: &Path, backend: SocketAddr) -> io::Result<String> {
-        let mut service = one_service(backend);
-        let (plugin, consumers, lines) = match self {
-            Self::Key => ("key-auth", keyed(1), key_lines(1)),
-            Self::KeyOfMany => ("key-auth", keyed(MANY_CONSUMERS), key_lines(MANY_CONSUMERS)),
-            Self::Token(algorithm) => tokens(algorithm, 1)?,
-            Self::NewToken(algorithm) => tokens(algorithm, TOKENS)?,
-            Self::Rules(_) => ("authorization", json!([]), tenant_lines()),
-            Self::Rego => ("opa", json!([]), tenant_lines()),
+    /// file [`lines_of`] the folder, a line for each request.
+    pub fn file(self, folder: &Path, site: &Site) -> io::Result<String> {
+        let (text, lines) = match self {
+            Self::Token(algorithm, tokens) => token(algorithm, tokens, site.backend())?,
+            Self::OpenId => open_id(site)?,
+            Self::RegoExample => {
+                let text = EXAMPLE.replace(EXAMPLE_SERVICE, &format!("http://{}", site.backend()));
+                (text, vec!["apikey: alices-key".to_owned()])
+            }
+            _ => self.simple(site)?,
         };
-        let config = match self {
-            Self::Rules(count) => rules(count),
-            Self::Rego => json!({"opa_path": "/v1/data/bench/allow", "rego": {"policy": POLICY}}),
-            _ => json!({}),
+        write_lines(folder, &lines)?;
+        Ok(text)
+    }
+
+    /// Those that take a configuration of one plugin, and consumers at most.
+    fn simple(self, site: &Site) -> io::Result<(String, Vec<String>)> {
+        let backend = site.backend();
+        let (plugin, config, consumers) = match self {
+            Self::Key => ("key-auth", json!({}), keyed(1)),
+            Self::KeyOfMany => ("key-auth", json!({}), keyed(MANY_CONSUMERS)),
+            Self::Rules(count) => ("authorization", rules(count), json!([])),
+            Self::Rego => {
+                ("opa", json!({"opa_path": "/v1/data/bench/allow", "rego": {"policy": POLICY}}), json!([]))
+            }
+            Self::Introspection => {
+                let url = site.publish("introspection", &json!({"active": true, "sub": "bench"}))?;
+                let config = json!({"introspection_url": url, "authorization_value": "Basic YmVuY2g6YmVuY2g=", "ttl": LONG_SECONDS});
+                ("oauth2-introspection", config, json!([]))
+            }
+            Self::Forward => {
+                let url = site.publish("decision", &json!({}))?;
+                ("forward-auth", json!({"url": url, "cache": {"ttl": LONG_SECONDS}}), json!([]))
+            }
+            _ => {
+                let url = site.publish("allow", &json!({"result": true}))?;
+                let (ip, port) = (backend.ip().to_string(), backend.port());
+                let path = url.strip_prefix(&format!("http://{backend}")).unwrap_or_default();
+                let config = json!({"opa_host": ip, "opa_port": port, "opa_path": path, "cache": {"ttl": LONG_SECONDS, "by": ["method", "path", "header:x-tenant"]}});
+                ("opa", config, json!([]))
+            }
         };
-        service["plugins"] = json!([{"name": plugin, "config": config}]);
-        let mut file = io::BufWriter::new(fs::File::create(lines_of(folder))?);
-        lines.iter().try_for_each(|line| writeln!(file, "{line}"))?;
-        file.flush()?;
-        let document = json!({"_format_version": "3.0", "services": [service], "consumers": consumers});
-        Ok(document.to_string())
+        let lines = match self {
+            Self::Key => key_lines(1),
+            Self::KeyOfMany => key_lines(MANY_CONSUMERS),
+            Self::Introspection | Self::Forward => {
+                vec!["Authorization: Bearer 0b79bab50daca910b000d4f1a2b675d6".to_owned()]
+            }
+            _ => vec!["X-Tenant: acme".to_owned()],
+        };
+        Ok((document(backend, plugin, &config, &consumers), lines))
+    }
+}
+
+/// Envoy's file, for tokens of one algorithm, and what clients send to it.
+pub fn envoy_file(
+    algorithm: Algorithm,
+    tokens: Tokens,
+    folder: &Path,
+    own: SocketAddr,
+    backend: SocketAddr,
+) -> io::Result<String> {
+    let signer = Signer::new(algorithm)?;
+    write_lines(folder, &signer.lines(ISSUER, tokens.count())?)?;
+    let filter = envoy_token_check(&signer.key_set().to_string(), Some(TOKENS / 5));
+    Ok(envoy_with(own, backend, vec![filter], &[], json!({})))
+}
+
+impl Tokens {
+    fn count(self) -> usize {
+        match self {
+            Self::Known => 1,
+            Self::New => TOKENS,
+        }
     }
 }
 
 /// Where the lines stand that clients send.
 pub fn lines_of(folder: &Path) -> PathBuf {
     folder.join("lines")
+}
+
+fn write_lines(folder: &Path, lines: &[String]) -> io::Result<()> {
+    let mut file = io::BufWriter::new(fs::File::create(lines_of(folder))?);
+    lines.iter().try_for_each(|line| writeln!(file, "{line}"))?;
+    file.flush()
+}
+
+fn document(backend: SocketAddr, plugin: &str, config: &Value, consumers: &Value) -> String {
+    let mut service = one_service(backend);
+    service["plugins"] = json!([{"name": plugin, "config": config}]);
+    json!({"_format_version": "3.0", "services": [service], "consumers": consumers}).to_string()
 }
 
 fn keyed(count: usize) -> Value {
@@ -128,11 +235,6 @@ allow if {
 }
 "#;
 
-/// What the decisions look at.
-fn tenant_lines() -> Vec<String> {
-    vec!["X-Tenant: acme".to_owned()]
-}
-
 /// Rules for other paths, with all kinds of conditions, and the one that decides.
 fn rules(count: usize) -> Value {
     let other = |number: usize| {
@@ -145,60 +247,27 @@ fn rules(count: usize) -> Value {
     json!({"rules": rules})
 }
 
-type Signer = Box<dyn Fn(&[u8]) -> io::Result<Vec<u8>>>;
-
-fn tokens(algorithm: Algorithm, count: usize) -> io::Result<(&'static str, Value, Vec<String>)> {
-    let (name, mut secret, sign) = signer(algorithm)?;
-    let header = BASE64_URL_SAFE_NO_PAD.encode(json!({"alg": name, "typ": "JWT"}).to_string());
-    let line = |index: usize| {
-        let claims = json!({"iss": ISSUER, "sub": format!("{index:05}"), "exp": 4_102_444_800_u64});
-        let signed = format!("{header}.{}", BASE64_URL_SAFE_NO_PAD.encode(claims.to_string()));
-        let signature = BASE64_URL_SAFE_NO_PAD.encode(sign(signed.as_bytes())?);
-        Ok(format!("Authorization: Bearer {signed}.{signature}"))
-    };
-    let lines = (0..count).map(line).collect::<io::Result<_>>()?;
-    secret["key"] = json!(ISSUER);
-    secret["algorithm"] = json!(name);
-    Ok(("jwt", json!([{"username": "bench", "jwt_secrets": [secret]}]), lines))
+fn token(algorithm: Algorithm, tokens: Tokens, backend: SocketAddr) -> io::Result<(String, Vec<String>)> {
+    let signer = Signer::new(algorithm)?;
+    let consumers = json!([{"username": "bench", "jwt_secrets": [signer.credential(ISSUER)]}]);
+    Ok((document(backend, "jwt", &json!({}), &consumers), signer.lines(ISSUER, tokens.count())?))
 }
 
-/// The algorithm's name, what a credential has to know, and what signs.
-fn signer(algorithm: Algorithm) -> io::Result<(&'static str, Value, Signer)> {
-    let random = SystemRandom::new();
-    Ok(match algorithm {
-        Algorithm::Hs256 => {
-            let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
-            (
-                "HS256",
-                json!({"secret": SECRET}),
-                Box::new(move |text| Ok(hmac::sign(&key, text).as_ref().to_vec())),
-            )
-        }
-        Algorithm::Rs256 => {
-            let pair = KeyPair::generate(KeySize::Rsa2048).map_err(io::Error::other)?;
-            let public = pair.public_key().as_der().map_err(io::Error::other)?;
-            let sign = move |text: &[u8]| {
-                let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &random, text, &mut signature).map_err(io::Error::other)?;
-                Ok(signature)
-            };
-            ("RS256", json!({"rsa_public_key": pem(public.as_ref())}), Box::new(sign))
-        }
-        Algorithm::Es256 => {
-            let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(io::Error::other)?;
-            let public = pair.public_key().as_der().map_err(io::Error::other)?;
-            let sign =
-                move |text: &[u8]| Ok(pair.sign(&random, text).map_err(io::Error::other)?.as_ref().to_vec());
-            ("ES256", json!({"rsa_public_key": pem(public.as_ref())}), Box::new(sign))
-        }
-    })
-}
-
-fn pem(der: &[u8]) -> String {
-    let text = BASE64_STANDARD.encode(der);
-    let lines: Vec<&str> =
-        text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
-    format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
+/// A provider that publishes its document and its keys, and whose tokens clients bring.
+fn open_id(site: &Site) -> io::Result<(String, Vec<String>)> {
+    let signer = Signer::new(Algorithm::Rs256)?;
+    let keys = site.publish("openid/keys", &signer.key_set())?;
+    let issuer = keys.trim_end_matches("/keys").to_owned();
+    let endpoint = |name: &str| format!("{issuer}/{name}");
+    let discovery = json!({
+        "issuer": issuer, "jwks_uri": keys,
+        "authorization_endpoint": endpoint("authorize"), "token_endpoint": endpoint("token"),
+        "response_types_supported": ["code"], "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+    });
+    site.publish("openid/.well-known/openid-configuration", &discovery)?;
+    let config = json!({"issuer": issuer, "auth_methods": ["bearer"]});
+    Ok((document(site.backend(), "openid-connect", &config, &json!([])), signer.lines(&issuer, 1)?))
 }
 
 #[cfg(test)]
@@ -208,10 +277,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn new_tokens_are_all_different_and_remembered_ones_all_the_same() {
-        let (_, _, new) = tokens(Algorithm::Hs256, 100).unwrap();
-        assert_eq!(new.iter().collect::<HashSet<_>>().len(), 100);
-        assert_eq!(tokens(Algorithm::Es256, 1).unwrap().2.len(), 1);
+    fn new_tokens_are_more_than_are_remembered_and_a_known_one_is_the_only_one() {
+        assert_eq!((Tokens::New.count(), Tokens::Known.count()), (20_000, 1));
+    }
+
+    #[test]
+    fn the_example_names_the_service_that_is_put_in_its_place() {
+        assert!(EXAMPLE.contains(EXAMPLE_SERVICE) && EXAMPLE.contains("alices-key"));
     }
 
     #[test]

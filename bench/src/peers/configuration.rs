@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::load::{ISSUER, ROUTES, SECRET, SECRET_BASE64URL, route_path};
+use crate::load::{ISSUER, PATH, ROUTES, SECRET, SECRET_BASE64URL, route_path};
 
 /// The name of the access log of a full chain, in the proxy's folder.
 pub const ACCESS_LOG: &str = "access.log";
@@ -158,14 +158,7 @@ fn envoy_rate_limit() -> Value {
 /// Envoy with what the full chain of Biplane does, as far as it has it.
 pub fn envoy_full(folder: &Path, own: SocketAddr, backend: SocketAddr) -> String {
     let keys = json!({"keys": [{"kty": "oct", "alg": "HS256", "k": SECRET_BASE64URL}]}).to_string();
-    let token_check = json!({
-        "name": "envoy.filters.http.jwt_authn",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
-            "providers": {"bench": {"issuer": ISSUER, "forward": true, "local_jwks": {"inline_string": keys}}},
-            "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "bench"}}],
-        }
-    });
+    let token_check = envoy_token_check(&keys, None);
     let access_log = json!({
         "name": "envoy.access_loggers.file",
         "typed_config": {
@@ -193,7 +186,24 @@ pub fn envoy_full(folder: &Path, own: SocketAddr, backend: SocketAddr) -> String
     envoy_with(own, backend, vec![token_check, envoy_rate_limit()], &[access_log], json!({}))
 }
 
-fn envoy_with(
+/// What checks tokens of the bench's issuer by these keys, and remembers so many.
+pub fn envoy_token_check(keys: &str, remembered: Option<usize>) -> Value {
+    let mut provider = json!({"issuer": ISSUER, "forward": true, "local_jwks": {"inline_string": keys}});
+    if let Some(count) = remembered {
+        provider["jwt_cache_config"] = json!({"jwt_cache_size": count});
+    }
+    json!({
+        "name": "envoy.filters.http.jwt_authn",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+            "providers": {"bench": provider},
+            "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "bench"}}],
+        }
+    })
+}
+
+/// Envoy with filters before the router, access logs and options of the cluster.
+pub fn envoy_with(
     own: SocketAddr,
     backend: SocketAddr,
     mut filters: Vec<Value>,
@@ -253,6 +263,19 @@ pub fn biplane_calls(backend: SocketAddr) -> String {
         "url": format!("grpc://{backend}"),
         "routes": [{"name": "everything", "paths": ["/"], "protocols": ["grpc"]}],
     }]})
+    .to_string()
+}
+
+/// Biplane before an upstream that attacks count on, and before the usual one for others.
+pub fn biplane_attacked(backend: SocketAddr, attacked: SocketAddr) -> String {
+    let route = |path: &str| json!({"name": path.trim_matches('/'), "paths": [path], "strip_path": false});
+    let mut gate = route("/gate");
+    gate["plugins"] = json!([{"name": "request-termination", "config": {"status_code": 403}}]);
+    json!({"_format_version": "3.0", "services": [
+        {"name": "attacked", "url": format!("http://{attacked}"), "retries": 0,
+         "routes": [{"name": "all", "paths": ["/"], "strip_path": false}, gate]},
+        {"name": "usual", "url": format!("http://{backend}"), "routes": [route(PATH)]},
+    ]})
     .to_string()
 }
 

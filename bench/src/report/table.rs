@@ -29,7 +29,7 @@ impl Table {
     /// Columns of figures stand to the right.
     fn is_numeric(&self, column: usize) -> bool {
         let starts = |cell: &String| {
-            cell.trim_start_matches('*').starts_with(|c: char| c.is_ascii_digit() || c == '-')
+            cell.trim_start_matches('*').starts_with(|c: char| c.is_ascii_digit() || "+-".contains(c))
         };
         self.rows.iter().all(|row| starts(&row[column]))
     }

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::cases::Sample;
+use crate::cases::added::Block;
+use crate::cases::slow::Turn;
 use crate::peers::Policy;
 
 fn report() -> Report {
@@ -102,48 +104,105 @@ fn loads_of_a_case_are_told_apart() {
 
 #[test]
 fn each_proxy_beside_slow_connections_has_a_column() {
-    let slow = |peer, after_kib| {
-        let outcome = |p99_us| Outcome { p99_us, ..Outcome::default() };
-        let [quiet, beside] = [outcome(100), outcome(250)];
-        let outcome = crate::slow::Outcome::default();
-        Slow {
-            peer,
-            connections: 10,
-            quiet,
-            beside,
-            rate: 5,
-            before_kib: 10,
-            after_kib,
-            core: [0.1, 0.2],
-            outcome,
-        }
+    let outcome = |p99_us| Outcome { p99_us, ..Outcome::default() };
+    let turn = |quiet, beside, grown_kib| Turn {
+        quiet: outcome(quiet),
+        beside: outcome(beside),
+        grown_kib,
+        core: [0.1, 0.2],
+        crowd_core: 0.01,
+        crowd: crate::slow::Outcome { octets: 1, cut: 2, refused: 3 },
     };
+    let slow = |peer, turns| Slow { peer, connections: 10, rate: 5, turns };
     let mut report = report();
-    report.slow = vec![slow(Peer::Nginx, 30), slow(Peer::Plain, 70)];
+    report.slow = vec![
+        slow(Peer::Nginx, vec![turn(100, 110, 20), turn(1000, 1150, 0), turn(100, 900, 0)]),
+        slow(Peer::Plain, vec![turn(100, 130, 60)]),
+    ];
     let table = report.slow().to_string();
     let cells = |start: &str| -> Vec<String> {
         let row = table.lines().find(|line| line.contains(start)).unwrap();
-        row.split('|').map(|cell| cell.trim().to_owned()).collect()
+        row.split('|').skip(2).map(|cell| cell.trim().to_owned()).collect()
     };
-    assert_eq!(cells("slow connections")[2..4], ["nginx", "Biplane"]);
-    assert_eq!(cells("KiB of the proxy for each")[2..4], ["2.0", "6.0"]);
-    assert_eq!(cells("p99 us beside them")[4], "no step");
+    assert_eq!(cells("slow connections")[..2], ["nginx", "Biplane"]);
+    assert_eq!(cells("KiB of the proxy for each")[..2], ["2.0", "6.0"]);
+    assert_eq!(cells("times as long, turn by turn")[..3], ["1.15", "**1.30**", "1.20"]);
+    assert_eq!(cells("cut off meanwhile")[..2], ["6", "2"]);
+}
+
+fn added(peer: Peer, differences: &[f64], errors: u64) -> Added {
+    let block = |difference: &f64| Block { bare_us: 10.0, peer_us: 10.0 + difference };
+    let (case, connections, first_error) = (Case::Policies, 32, None);
+    let blocks = differences.iter().map(block).collect();
+    Added { case, peer, connections, blocks, errors, first_error, resident_kib: 2048 }
 }
 
 #[test]
-fn a_policy_adds_what_it_costs_more_than_the_bare_proxy_in_the_same_round() {
+fn a_budget_of_time_is_kept_or_not_only_where_all_of_the_interval_says_so() {
     let mut report = report();
     let local = Peer::Policy(Policy::Local);
-    for (connections, adds) in [(32, 0.2), (256, 0.4)] {
-        let policy = series(local, &[10.0 + adds, 21.0], 0);
-        let pair = vec![series(Peer::Plain, &[10.0, 20.0], 0), policy];
-        let mut group = plain(connections, pair);
-        group.case = Case::Policies;
-        group.series[1].samples[1].cpu_us = 20.0 + adds;
-        report.groups.push(group);
+    let spread = |from: f64, to: f64| -> Vec<f64> {
+        (0..20).map(|number| from + (to - from) * f64::from(number) / 19.0).collect()
+    };
+    for (differences, errors) in [
+        (spread(0.1, 0.2), 0),
+        (spread(0.4, 0.5), 0),
+        (spread(0.1, 0.5), 0),
+        (vec![0.1; 5], 0),
+        (spread(0.1, 0.2), 1),
+    ] {
+        report.added.push(added(local, &differences, errors));
     }
     let table = report.added(Case::Policies).to_string();
     let rows: Vec<&str> = table.lines().skip(2).collect();
-    assert!(rows.len() == 2 && rows[0].contains("+0.20") && rows[0].contains("| yes "), "{table}");
-    assert!(rows[1].contains("+0.40") && rows[1].contains("**no**"), "{table}");
+    assert!(rows[0].contains("| +0.15") && rows[0].contains("+0.13 to +0.17"), "{table}");
+    for (row, kept) in
+        rows.iter().zip(["| yes ", "| **no** ", "| not decided ", "| not decided ", "**void: errors**"])
+    {
+        assert!(row.contains(kept), "{table}");
+    }
+}
+
+#[test]
+fn an_attack_keeps_the_budget_only_if_all_of_it_holds() {
+    let attacked = |errors, p95_us, peak_kib, ended: &[(&str, u64)]| Attacked {
+        name: "rapid-reset-in-bursts",
+        canary: Outcome { requests: 1500, errors, p95_us, ..Outcome::default() },
+        before_kib: 1024,
+        peak_kib,
+        endings: ended.iter().map(|(how, count)| ((*how).to_owned(), *count)).collect(),
+    };
+    let calm: &[(&str, u64)] = &[("GOAWAY ENHANCE_YOUR_CALM", 9), ("nothing", 12)];
+    let mut report = report();
+    report.attacks = vec![
+        attacked(0, 900, 2048, calm),
+        attacked(1, 900, 2048, calm),
+        attacked(0, 100_000, 2048, calm),
+        attacked(0, 900, 1024 + (16 << 10), calm),
+        attacked(0, 900, 2048, &[]),
+    ];
+    let table = report.attacks().to_string();
+    let rows: Vec<&str> = table.lines().skip(2).collect();
+    assert!(rows[0].starts_with("| rapid reset | rapid reset in bursts |"), "{table}");
+    assert!(rows[0].contains("| nothing (12x), GOAWAY ENHANCE_YOUR_CALM (9x) "), "{table}");
+    let kept: Vec<bool> = rows.iter().map(|row| row.ends_with("| yes    |")).collect();
+    assert_eq!(kept, [true, false, false, false, false], "{table}");
+}
+
+#[test]
+fn instructions_are_compared_with_those_of_the_first() {
+    let counted = |peer, per_request: &[f64]| Counted {
+        peer,
+        per_request: per_request.to_vec(),
+        requests: 900,
+        errors: 0,
+        first_error: None,
+    };
+    let mut report = report();
+    report.instructions =
+        vec![counted(Peer::Plain, &[20_000.0]), counted(Peer::Full, &[30_010.0, 29_000.0, 30_000.0])];
+    let table = report.instructions().to_string();
+    let row = table.lines().last().unwrap();
+    let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+    assert_eq!(cells[2..7], ["30000", "+10000", "1.500", "29000", "30010"], "{table}");
 }

@@ -17,6 +17,7 @@ mod tls;
 mod upgrade;
 mod vaults;
 mod watch;
+mod zero;
 
 use std::process::ExitCode;
 

@@ -99,7 +99,7 @@ fn begin<'a>(
     }
     warn(&started);
     let changes = events.0.clone();
-    let renewal = Renewal::new(environment.secrets.interval());
+    let renewal = Renewal::new(environment.secrets.interval(), &started.services.figures);
     let watched = started.origin.watch_secrets(renewal, move || changes.send(Event::Secrets).is_ok());
     watched.map_err(|error| Refusal::Start(error.to_string()))?;
     Ok(Serving::new(started, arguments, invocation, (places, environment), events))
@@ -111,12 +111,13 @@ fn begin<'a>(
 /// Everything that is wrong, one line each.
 pub fn read_settings(arguments: &Run) -> Result<(Places, FromEnvironment), String> {
     let file = arguments.conf.as_deref().map_or_else(|| Ok(Environment::new()), conf::read)?;
-    let places = Places::from(&arguments.listen.over(&file))?;
+    let listen = arguments.listen.over(&file);
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     // What comes later wins.
     let file = file.into_iter().map(|(name, value)| (format!("KONG_{}", name.to_ascii_uppercase()), value));
-    Ok((places, settings::from_environment(file.chain(variables))?))
+    let environment = settings::from_environment(file.chain(variables))?;
+    Ok((Places::from(&listen)?, environment))
 }
 
 fn read_file(file: Option<&Path>) -> Result<(String, String), String> {

@@ -12,6 +12,7 @@ use crate::respond::{self, Failure};
 use crate::response_head::{add_own_fields, client_framing, write_head};
 use crate::session::{Local, Parts};
 use crate::snapshot::Snapshot;
+use crate::transport::Ending;
 use crate::upstream::attempt::Upstream;
 use crate::upstream::tries::mark_broken;
 
@@ -168,6 +169,7 @@ pub async fn proxied(
     write_head(parts, framing, keep_alive);
     let sent = match whole {
         Some(body) => download.send_whole(parts, &body, framing).await,
+        None if framing == BodyLength::UntilClose => send_open_ended(parts, &mut download).await,
         None => download.stream(parts, framing).await,
     };
     if let Err(failure) = sent {
@@ -178,6 +180,15 @@ pub async fn proxied(
         return Err(failure);
     }
     Ok(download.end(parts, sent, keep_alive))
+}
+
+/// Sends a response whose end is that of its connection: for as long as it is not whole, the connection, however it ends,
+/// does not end like one.
+async fn send_open_ended(parts: &mut Parts<'_>, download: &mut Download<'_>) -> Result<(), Failure> {
+    parts.channel.stream.end_as(Ending::Reset);
+    download.stream(parts, BodyLength::UntilClose).await?;
+    parts.channel.stream.end_as(Ending::Orderly);
+    Ok(())
 }
 
 fn may_keep_alive(parts: &Parts<'_>) -> bool {

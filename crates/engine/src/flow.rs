@@ -25,27 +25,42 @@ use crate::protocol;
 use crate::request_body;
 use crate::respond::Failure;
 use crate::route::{Lookup, upstream_path};
-use crate::session::{Parts, Session};
+use crate::session::{HEAD_READ, Parts, Session};
 use crate::settings::{client_address, is_trusted};
 use crate::snapshot::{CompiledRoute, Held, Plan, Snapshot};
 use crate::upstream::attempt::Upstream;
 use crate::upstream::{repeat, tries};
+use crate::worker::Ending;
 
-/// Bytes read from a client at a time while a head is awaited.
-const HEAD_READ: usize = 8 << 10;
-
-/// Serves a connection until it ends.
-pub async fn serve(mut session: Session) {
-    while session.await_request().await {
-        let head = read_head(&mut session).await;
-        if head == Err(Failure::ClientGone) {
-            return;
+/// Serves a connection until it ends, and gives up its place then.
+#[expect(clippy::manual_async_fn, reason = "an `async fn` would hold both of them twice")]
+pub fn serve(mut session: Session, place: Ending) -> impl Future<Output = ()> {
+    async move {
+        let _place = &place;
+        while session.await_request().await {
+            // Apart, so that connections on which nothing happens stay small.
+            if Box::pin(serve_requests(&mut session)).await == After::Close {
+                return;
+            }
         }
-        if carry_out(&mut session, head).await == After::Close {
+    }
+}
+
+/// Serves requests for as long as they follow one another closely.
+pub async fn serve_requests(session: &mut Session) -> After {
+    loop {
+        let head = read_head(session).await;
+        if head == Err(Failure::ClientGone) {
+            return After::Close;
+        }
+        if carry_out(session, head).await == After::Close {
             session.linger().await;
-            return;
+            return After::Close;
         }
         session.rest();
+        if !session.await_another().await {
+            return After::KeepAlive;
+        }
     }
 }
 
@@ -354,6 +369,7 @@ pub async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) ->
     if plan.calls {
         parts.work.upload.carry_call();
     }
+    parts.work.upload.disown(&parts.work.exchange);
     // Calls may go both ways at once: their requests are never waited for.
     let buffering = route.request_buffering && !plan.calls;
     request_body::make_ready(parts, buffering).await?;

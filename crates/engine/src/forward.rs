@@ -152,11 +152,15 @@ fn write_forwarded(exchange: &Exchange, out: &mut Vec<u8>) {
     out.extend_from_slice(b"X-Real-IP: ");
     encode::address(out, client.ip);
     out.extend_from_slice(b"\r\nX-Forwarded-For: ");
+    // Who has come by way of proxies that have told of it is followed by the last of them; who has not stands alone, even
+    // where a header or the PROXY protocol tells of the client (kong.md 3.5).
+    let mut last = client.ip;
     for value in headers.known_all(Known::XForwardedFor) {
         out.extend_from_slice(value);
         out.extend_from_slice(b", ");
+        last = client.peer.ip();
     }
-    encode::address(out, client.peer.ip());
+    encode::address(out, last);
     out.extend_from_slice(b"\r\n");
     let given = |known: Known| if client.trusted { headers.known(known) } else { None };
     let scheme = exchange.scheme.as_str().as_bytes();

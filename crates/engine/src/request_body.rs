@@ -44,7 +44,8 @@ pub async fn make_ready(parts: &mut Parts<'_>, buffering: bool) -> Result<(), Fa
 }
 
 /// Reads a small body whole before an upstream is asked, where the route buffers requests, and waits for the end of one
-/// that has no bytes, which a head alone would complete. A chunked body that turns out to be large goes on as a stream.
+/// that has no bytes, which a head alone would complete. A chunked body that turns out to be large goes on as a stream, and
+/// so does one with trailers, which have no place behind a length.
 async fn buffer_small(parts: &mut Parts<'_>, buffering: bool) -> Result<(), Failure> {
     let upload = &parts.work.upload;
     let small = upload.remaining().is_none_or(|length| length <= REPLAYABLE);
@@ -53,8 +54,9 @@ async fn buffer_small(parts: &mut Parts<'_>, buffering: bool) -> Result<(), Fail
         return Ok(());
     }
     let body = collect(parts, usize::try_from(REPLAYABLE).unwrap_or(usize::MAX), true).await?;
-    if parts.work.upload.is_awaiting_client() {
-        parts.work.upload.put_back(body);
+    let upload = &mut parts.work.upload;
+    if upload.is_awaiting_client() || upload.has_trailers() {
+        upload.put_back(body);
     } else {
         parts.work.exchange.body = Some(body);
     }

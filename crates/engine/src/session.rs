@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::balance::InFlight;
 use crate::bounds::Bounds;
 use crate::buffers::Buffers;
-use crate::channel::Channel;
+use crate::channel::{Channel, Fault};
 use crate::connections::{Connections, Idle};
 use crate::date::DateCache;
 use crate::http2::pool::Http2Pool;
@@ -32,6 +32,10 @@ use crate::upstream::pool::Pool;
 
 /// Largest buffer a resting [`Workspace`] keeps, in bytes.
 const KEPT_BUFFER: usize = 128 << 10;
+/// Bytes read from a client at a time while a head is awaited.
+pub const HEAD_READ: usize = 8 << 10;
+/// Time without a request after which a connection gives back what requests are carried out in.
+const MOMENT: Duration = Duration::from_secs(1);
 /// Bytes read from a client at a time while a connection lingers.
 const LINGER_READ: usize = 16 << 10;
 /// Bytes taken from a client after the last response of a connection.
@@ -136,6 +140,7 @@ impl Local {
 
     /// Lets go of what is no longer needed. Called about every second.
     pub fn tidy(&self) {
+        self.worker.read_clock();
         self.snapshots.refresh();
         self.pool.sweep();
         self.yield_idle();
@@ -301,24 +306,44 @@ impl Session {
 
     /// Waits for the first byte of the next request, holding no memory meanwhile. False when the connection is over.
     pub async fn await_request(&mut self) -> bool {
+        let arrived = self.request_within(self.local.settings.idle_timeout).await;
+        if arrived.is_err() && self.channel.stream.is_tls() {
+            self.take_leave(Instant::now() + LINGER_TIME).await;
+        }
+        arrived.unwrap_or(false)
+    }
+
+    /// The same for a moment only. False when nothing came, whatever the reason.
+    pub async fn await_another(&mut self) -> bool {
+        let moment = MOMENT.min(self.local.settings.idle_timeout);
+        self.request_within(moment).await.unwrap_or(false)
+    }
+
+    /// Whether a request begins, and not the end of the connection, within `limit` of the last response.
+    async fn request_within(&mut self, limit: Duration) -> Result<bool, Fault> {
         if self.channel.input.is_empty() {
             if self.local.draining.get() && !self.local.patient.get() && self.requests > 0 {
-                return false;
+                return Ok(false);
             }
             self.rest();
-            let deadline = self.quiet_since + self.local.settings.idle_timeout;
-            match self.channel.readable(deadline).await {
-                Ok(true) => {}
-                outcome => {
-                    if outcome.is_err() && self.channel.stream.is_tls() {
-                        self.take_leave(Instant::now() + LINGER_TIME).await;
-                    }
-                    return false;
-                }
+            if !self.hears(self.quiet_since + limit).await? {
+                return Ok(false);
             }
         }
         self.begin_work();
-        true
+        Ok(true)
+    }
+
+    /// Whether something comes, and not the end of the connection.
+    async fn hears(&mut self, deadline: Instant) -> Result<bool, Fault> {
+        if self.requests > 0 {
+            return self.channel.readable(deadline).await;
+        }
+        // A new connection passes for readable until something has been read of it or nothing was there.
+        match self.channel.fill(HEAD_READ, deadline).await {
+            Err(Fault::Closed) => Ok(false),
+            filled => filled.map(|_| true),
+        }
     }
 
     /// Gives a client that is still sending the chance to read the response before the connection goes: closing with

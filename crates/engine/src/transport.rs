@@ -3,7 +3,9 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, BufReader, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -38,6 +40,15 @@ pub struct Seated {
     /// The connection.
     pub stream: Stream,
     seat: Seat,
+}
+
+/// What a peer sees of the end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Nothing more comes, and what came is whole.
+    Orderly,
+    /// The connection broke.
+    Reset,
 }
 
 impl Stream {
@@ -115,6 +126,16 @@ impl Stream {
             Self::Tls(stream) => stream.speaks_http2(),
             Self::Seated(seated) => seated.stream.speaks_http2(),
             _ => false,
+        }
+    }
+
+    /// Says how a connection of TCP is to end once it is closed. Under TLS the farewell tells the one end from the other, and
+    /// over HTTP/2 the stream does.
+    pub fn end_as(&self, ending: Ending) {
+        if let Self::Tcp(stream) = self {
+            let linger = (ending == Ending::Reset).then_some(Duration::ZERO);
+            // If that fails, the connection ends all the same.
+            let _ = SockRef::from(stream).set_linger(linger);
         }
     }
 

@@ -178,12 +178,11 @@ pub fn start_tls(local: &Rc<Local>, stream: Stream, mut client: Client, offer: O
                 if accepted.http2 {
                     Box::pin(http2::server::serve(arrival)).await;
                 } else {
-                    flow::serve(Session::new(arrival)).await;
+                    flow::serve(Session::new(arrival), ending).await;
                 }
             }
             Err(reason) => tracing::debug!(peer = %client.peer, %reason, "no TLS session with a client"),
         }
-        drop(ending);
     });
     local.connections.enter(number, task.abort_handle(), idle, address);
 }
@@ -196,15 +195,11 @@ pub fn start(local: &Rc<Local>, channel: Channel, client: Client, http2: bool) {
     let idle = Rc::new(Idle::since(Instant::now()));
     let address = client.peer.ip();
     let arrival = Arrival { local: local.clone(), channel, client, number, idle: idle.clone() };
-    let task = tokio::task::spawn_local(async move {
-        let _ending = ending;
-        if http2 {
-            // Apart, so that connections that speak HTTP/1.1 only stay small.
-            Box::pin(http2::server::serve_either(arrival)).await;
-        } else {
-            flow::serve(Session::new(arrival)).await;
-        }
-    });
+    let task = if http2 {
+        tokio::task::spawn_local(http2::server::serve_either(arrival, ending))
+    } else {
+        tokio::task::spawn_local(flow::serve(Session::new(arrival), ending))
+    };
     local.connections.enter(number, task.abort_handle(), idle, address);
 }
 

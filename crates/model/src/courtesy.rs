@@ -6,11 +6,17 @@
 //! for a slice of its own each time: no more time is given away than was worked.
 
 use std::cell::RefCell;
+use std::hash::Hash;
+use std::ops::{Deref, DerefMut};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ahash::AHashMap;
+
 /// Time between two offers of the core. An offer that nobody takes costs half a microsecond.
 const BETWEEN_OFFERS: Duration = Duration::from_micros(50);
+/// Nanoseconds that it takes to free a thing that is not small, roughly.
+const TO_FREE: u32 = 300;
 /// Nanoseconds of work between two looks at the clock.
 const BETWEEN_LOOKS: u32 = 10_000;
 /// The most that may be given away at once without having been worked for just before.
@@ -57,9 +63,45 @@ pub fn offering<I: Iterator>(nanoseconds: u32, items: I) -> impl Iterator<Item =
     items.inspect(move |_| worked(nanoseconds))
 }
 
-/// Frees a list of things that are not small, one by one.
-pub fn free<T>(list: Vec<T>) {
-    offering(300, list.into_iter()).for_each(drop);
+/// Frees things that are not small, one by one.
+pub fn free<T>(things: impl IntoIterator<Item = T>) {
+    offering(TO_FREE, things.into_iter()).for_each(drop);
+}
+
+/// A table with an entry for each of very many entities. Whoever happens to free it does so entry by entry, as [`free`].
+#[derive(Debug)]
+pub struct Table<K, V>(AHashMap<K, V>);
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self(AHashMap::new())
+    }
+}
+
+impl<K, V> Drop for Table<K, V> {
+    fn drop(&mut self) {
+        free(std::mem::take(&mut self.0));
+    }
+}
+
+impl<K, V> Deref for Table<K, V> {
+    type Target = AHashMap<K, V>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<K, V> DerefMut for Table<K, V> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl<K: Eq + Hash, V> FromIterator<(K, V)> for Table<K, V> {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
+        Self(entries.into_iter().collect())
+    }
 }
 
 impl Account {
@@ -134,6 +176,17 @@ mod tests {
         let (_, longest, took) = second_of_work(Duration::from_millis(4));
         assert!(took <= Duration::from_secs(2) + 2 * MOST_CREDIT, "{took:?}");
         assert!(longest <= Duration::from_millis(5), "{longest:?}");
+    }
+
+    #[test]
+    fn a_table_is_freed_entry_by_entry() {
+        let table: Table<u32, String> = (0..20).map(|number| (number, "x".repeat(50))).collect();
+        courteously(|| {
+            drop(table);
+            ACCOUNT.with_borrow(|account| {
+                assert_eq!(account.as_ref().map(|account| account.estimated), Some(20 * TO_FREE));
+            });
+        });
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! It never does I/O, never waits and never knows a plugin by name: plugin schemas arrive from the caller.
 
+mod concealed;
 pub mod courtesy;
 pub mod declarative;
 pub mod entity;
@@ -19,6 +20,7 @@ pub mod subject;
 pub mod targets;
 mod yaml;
 
+pub use concealed::is_secret_name;
 pub use declarative::{Catalog, Config, Entity, PluginSchema, Scopes, Stored};
 pub use entity::{EntitySchema, PluginRow};
 pub use problem::{Place, Problem, Problems, Severity};

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::concealed::{concealed, is_secret_name, strike_out};
 use crate::node::Span;
-use crate::problem::{Problem, Severity};
+use crate::problem::{Problem, Severity, Step};
 
 /// A text with its lines found, to show problems in.
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub struct Source<'t> {
     is_json: bool,
 }
 
+/// A secret that begins farther before what is shown is not known for one.
+const LONGEST_SECRET: usize = 16 * 1024;
 /// How much of a long line is shown on either side of a problem.
 const CONTEXT: usize = 60;
 
@@ -42,7 +45,7 @@ impl<'t> Source<'t> {
         }
         shown += &format!(": {severity}: {place}{separator}{}\n", problem.message);
         if let Some(line) = self.line(span.line) {
-            shown += &snippet(line, span);
+            shown += &snippet(line, span, problem);
         }
         if let Some(suggestion) = &problem.suggestion {
             shown += &format!("help: {suggestion}\n");
@@ -82,13 +85,30 @@ impl<'t> Source<'t> {
     }
 }
 
+/// Where a secret begins that the line does not name as one: in a list of them, or behind a name that is misspelt. `fault` is the
+/// place of the fault.
+fn secret_beside(problem: &Problem, span: Span, fault: usize) -> Option<usize> {
+    let meant = problem.suggestion.as_deref().and_then(|text| text.split('\'').nth(1));
+    if meant.is_some_and(is_secret_name) {
+        return Some(fault.saturating_add(span.length as usize));
+    }
+    let [.., Step::Field(name), Step::Index(_)] = &problem.place.0[..] else { return None };
+    is_secret_name(name).then_some(fault)
+}
+
 /// The line with the fault underlined; of a long line only the part around the fault.
-fn snippet(line: &str, span: Span) -> String {
+fn snippet(line: &str, span: Span, problem: &Problem) -> String {
     let fault = span.column.saturating_sub(1) as usize;
     let skipped = fault.saturating_sub(CONTEXT);
     let width = CONTEXT * 2;
     let printable = |character: char| if character.is_control() { ' ' } else { character };
-    let shown: String = line.chars().skip(skipped).take(width).map(printable).collect();
+    let unseen = skipped.saturating_sub(LONGEST_SECRET);
+    let mut shown = concealed(line.chars().skip(unseen).take(skipped - unseen + width).map(printable));
+    if let Some(start) = secret_beside(problem, span, fault - unseen) {
+        let start = start.min(shown.len());
+        strike_out(&mut shown[start..]);
+    }
+    let shown: String = shown.into_iter().skip(skipped - unseen).collect();
     let lead = if skipped > 0 { "..." } else { "" };
     let number = span.line.to_string();
     let margin = " ".repeat(number.len());

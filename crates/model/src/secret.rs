@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
 
 use crate::entity::VaultConfig;
+use crate::schema::Record;
 
 /// A text that no message, log line or `Debug` shows.
 #[derive(Clone, PartialEq, Eq)]
@@ -76,8 +78,8 @@ pub trait Vaults {
     fn read(&self, wanted: &[&Wanted]) -> Vec<Result<Secret, String>>;
 
     /// The settings of a vault that is named by its kind, in the form of those of an entity.
-    fn usual(&self, _kind: &str) -> serde_json::Value {
-        serde_json::Value::Null
+    fn usual(&self, _kind: &str) -> Value {
+        Value::Null
     }
 }
 
@@ -127,7 +129,8 @@ impl Found {
 }
 
 /// `message` with references in place of the secrets that they stand for, and of their lines.
-pub(crate) fn without_secrets(found: &[Found], mut message: String) -> String {
+#[must_use]
+pub fn without_secrets(found: &[Found], mut message: String) -> String {
     /// Shorter lines say nothing about a secret of several.
     const SHORTEST_LINE: usize = 8;
     for Found { reference, value, .. } in found {
@@ -143,7 +146,10 @@ pub(crate) fn without_secrets(found: &[Found], mut message: String) -> String {
 }
 
 /// What a reference means: the member `key` of what was read, or all of it without one; decoded where the vault says so.
-pub(crate) fn meaning(wanted: &Wanted, key: Option<&str>, text: Secret) -> Result<Secret, String> {
+///
+/// # Errors
+/// Why it means nothing; never with anything of a secret in it.
+pub fn meaning(wanted: &Wanted, key: Option<&str>, text: Secret) -> Result<Secret, String> {
     let value = member(text, key)?;
     if wanted.config.base64_decode != Some(true) {
         return Ok(value);
@@ -159,10 +165,10 @@ pub(crate) fn meaning(wanted: &Wanted, key: Option<&str>, text: Secret) -> Resul
 /// The member of a JSON object, or all of `text` without a key.
 fn member(text: Secret, key: Option<&str>) -> Result<Secret, String> {
     let Some(key) = key else { return Ok(text) };
-    match serde_json::from_str::<serde_json::Value>(text.reveal()) {
-        Ok(serde_json::Value::Object(fields)) => match fields.get(key) {
-            Some(serde_json::Value::String(value)) => Ok(Secret::new(value.as_str())),
-            Some(serde_json::Value::Number(value)) => Ok(Secret::new(value.to_string())),
+    match serde_json::from_str::<Value>(text.reveal()) {
+        Ok(Value::Object(fields)) => match fields.get(key) {
+            Some(Value::String(value)) => Ok(Secret::new(value.as_str())),
+            Some(Value::Number(value)) => Ok(Secret::new(value.to_string())),
             Some(_) => Err(format!("its member '{key}' is not a text")),
             None => Err(format!("it has no member '{key}'")),
         },
@@ -213,6 +219,42 @@ impl SecretReference {
         let options = options.collect::<Result<_, String>>()?;
         Ok(Self { vault: vault.to_owned(), resource, key, version, options })
     }
+
+    /// The look-up that is meant in a vault of this kind, with these settings (null for none).
+    ///
+    /// # Errors
+    /// What is wrong with the settings, or with those that the reference makes itself.
+    pub fn wanted(&self, kind: &'static str, config: Value) -> Result<Wanted, String> {
+        if self.version.is_some() && kind != HASHICORP {
+            return Err(format!("a vault of the kind '{kind}' has no versions"));
+        }
+        let complete = VaultConfig::schema().check(&with_options(kind, config, &self.options)?);
+        let complete =
+            complete.map_err(|problems| format!("{}: {}", problems[0].place, problems[0].message))?;
+        let config = VaultConfig::from_value(&complete).map_err(|error| error.to_string())?;
+        Ok(Wanted { kind, config, resource: self.resource.clone(), version: self.version })
+    }
+}
+
+/// Settings with those that a reference itself makes, which are numbers but for `prefix`.
+fn with_options(kind: &str, mut config: Value, options: &[(String, String)]) -> Result<Value, String> {
+    for (name, value) in options {
+        let value = match (name.as_str(), kind) {
+            ("prefix", "env") => Value::from(value.as_str()),
+            ("resurrect_ttl", HASHICORP) | ("ttl" | "neg_ttl", _) => {
+                value.parse::<f64>().map_or(Value::Null, Value::from)
+            }
+            _ => return Err(format!("the option '{name}' is not known to a vault of the kind '{kind}'")),
+        };
+        if value.is_null() {
+            return Err(format!("the option '{name}' is no number"));
+        }
+        if config.is_null() {
+            config = Value::Object(serde_json::Map::new());
+        }
+        config[name] = value;
+    }
+    Ok(config)
 }
 
 fn cut(text: &str, mark: char) -> (&str, Option<&str>) {

@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ahash::AHashMap;
 use model::courtesy::offering;
 use model::entity::{Consumer, Entity};
+use model::schema::Record;
 use model::{Config, PluginRow};
 use uuid::Uuid;
 
 use crate::exchange::Matched;
+use crate::remember::{Digest, Parts};
 use crate::services::Services;
 
 /// What is wrong with a plugin's configuration.
@@ -92,6 +94,18 @@ impl Build<'_> {
             let of_service = |id| matched.service.as_ref().is_some_and(|service| service.id == id);
             route.is_none_or(|id| matched.route.id == id) && service.is_none_or(of_service)
         })
+    }
+
+    /// A digest of what the configuration says in the fields of `R`, secrets included: by what instances know whether they have the
+    /// same settings. `Debug` would not tell, as it shows no secret and nothing that could be one.
+    #[must_use]
+    pub fn fingerprint<R: Record>(&self) -> Digest {
+        let mut parts = Parts::default();
+        for field in R::schema().fields {
+            parts.add(field.name.as_bytes());
+            parts.add(self.row.config[field.name].to_string().as_bytes());
+        }
+        parts.digest()
     }
 
     /// The entities of a kind that a room declared.

@@ -2,12 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Source of wall-clock time in milliseconds since 1970-01-01 UTC.
 #[derive(Clone, Default)]
 pub struct Clock {
     fixed: Option<Arc<AtomicU64>>,
+}
+
+/// What a clock showed at some moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    moment: Instant,
+    ms: u64,
+}
+
+/// Whole milliseconds, which never overflow.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1000).saturating_add(u64::from(duration.subsec_millis()))
 }
 
 impl Clock {
@@ -26,6 +38,26 @@ impl Clock {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
             }
+        }
+    }
+
+    /// Reads the clock for [`Clock::at`].
+    #[must_use]
+    pub fn read(&self) -> Reading {
+        Reading { moment: Instant::now(), ms: self.now_ms() }
+    }
+
+    /// Milliseconds since the epoch at `moment`, which follow from a recent `reading`: the system is not asked once more.
+    /// A change of the system's clock shows with the next reading.
+    #[inline]
+    #[must_use]
+    pub fn at(&self, reading: Reading, moment: Instant) -> u64 {
+        if let Some(fixed) = &self.fixed {
+            return fixed.load(Ordering::Relaxed);
+        }
+        match moment.checked_duration_since(reading.moment) {
+            Some(later) => reading.ms.saturating_add(millis(later)),
+            None => reading.ms.saturating_sub(millis(reading.moment.saturating_duration_since(moment))),
         }
     }
 
@@ -52,5 +84,27 @@ impl Clock {
         if let Some(fixed) = &self.fixed {
             fixed.fetch_add(by_ms, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_and_after_a_reading_follow_from_it() {
+        let clock = Clock::default();
+        let reading = clock.read();
+        let later = reading.moment + Duration::from_micros(1_234_567);
+        assert_eq!(clock.at(reading, later) - reading.ms, 1234);
+        assert_eq!(clock.at(Reading { moment: later, ..reading }, reading.moment), reading.ms - 1234);
+    }
+
+    #[test]
+    fn a_clock_that_stands_does_so_at_every_moment() {
+        let clock = Clock::fixed(5000);
+        let reading = clock.read();
+        clock.advance(70);
+        assert_eq!(clock.at(reading, reading.moment + Duration::from_secs(9)), 5070);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ahash::AHashMap;
+use model::courtesy::{Table, offering};
 use model::entity::Consumer;
 
 use crate::build::{Build, BuildError};
@@ -16,7 +16,7 @@ enum By {
     Id,
 }
 
-type Names = AHashMap<Box<str>, Arc<Consumer>>;
+type Names = Table<Box<str>, Arc<Consumer>>;
 
 /// Consumers by one of their names; shared by all instances that look for it.
 struct Index<const BY: usize>(Arc<Names>);
@@ -45,7 +45,7 @@ impl By {
 
     fn names(self, cx: &Build<'_>) -> Arc<Names> {
         let named = |consumer: &Arc<Consumer>| Some((self.name(consumer)?, consumer.clone()));
-        let consumers = model::courtesy::offering(1_000, cx.config.consumers.iter());
+        let consumers = offering(1_000, cx.config.consumers.iter());
         Arc::new(consumers.filter_map(named).collect())
     }
 }

@@ -18,7 +18,7 @@ pub use crate::client::{Client, ClientCertificate, Demand, Scheme, Tls};
 use crate::detour::Detour;
 use crate::groups::ConsumerGroups;
 use crate::guard::Guard;
-use crate::identity::{Caller, Credential};
+use crate::identity::{Caller, Credential, Told};
 use crate::repeat;
 use crate::reply::Reply;
 use crate::serialize::Latencies;
@@ -145,6 +145,8 @@ pub struct Identity {
     pub claims: Option<Arc<Claims>>,
     /// What the client claims about who it is has been removed.
     pub(crate) is_disbelieved: bool,
+    /// The fields of their own by which rooms tell more of the caller. What the client claims in them has been removed.
+    pub(crate) told: Told,
 }
 
 impl Identity {
@@ -369,8 +371,7 @@ impl Exchange {
 
     /// Prepares for the next request of the connection; `request` is left to the parser.
     pub fn begin(&mut self, started: Instant) {
-        let started_ms = self.worker.services.clock.now_ms();
-        self.record.clear(started, started_ms);
+        self.record.clear(started, self.worker.ms_at(started));
         self.requests += 1;
         self.scheme = self.client.scheme;
         self.normalized_path.clear();

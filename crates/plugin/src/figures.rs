@@ -50,6 +50,11 @@ impl Figure {
         self.0.fetch_add(by, Ordering::Relaxed);
     }
 
+    /// Moves a level that several have a part in: one part goes from `before` to `after`.
+    pub fn shift(&self, before: u64, after: u64) {
+        self.0.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+    }
+
     /// Sets a level.
     pub fn set(&self, level: u64) {
         self.0.store(level, Ordering::Relaxed);

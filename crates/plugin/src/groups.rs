@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ahash::AHashMap;
+use model::courtesy::Table;
 use uuid::Uuid;
 
 use crate::build::{Build, BuildError};
@@ -27,7 +28,7 @@ impl ConsumerGroups {
 }
 
 /// The groups of each consumer that is in one.
-pub struct Groups(AHashMap<Uuid, Box<[Arc<str>]>>);
+pub struct Groups(Table<Uuid, Box<[Arc<str>]>>);
 
 impl Groups {
     /// Those of the configuration; made once for all rooms.

@@ -90,6 +90,18 @@ impl<K: Clone + Eq + Hash, V> Lru<K, V> {
         true
     }
 
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
     /// Bytes of all entries together.
     #[must_use]
     pub fn bytes(&self) -> usize {

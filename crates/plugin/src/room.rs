@@ -11,6 +11,7 @@ pub use model::Scopes;
 use crate::admin::Endpoint;
 use crate::build::{Build, BuildError};
 use crate::flow::Flow;
+use crate::identity::OwnFields;
 use crate::sessions::{Admission, Session, SessionRecord};
 use crate::views::{Access, BodyFilter, HeaderFilter, Log, Rewrite};
 
@@ -53,6 +54,11 @@ pub trait Phases: Send + Sync + 'static {
     fn body_filter(&self, _cx: &mut BodyFilter<'_>) {}
     /// Report what happened. Must not block.
     fn log(&self, _cx: &Log<'_>) {}
+    /// The fields of its own by which a room that authenticates tells the upstream more of the caller. What clients send in
+    /// them is gone before it looks, whatever it does then.
+    fn tells(&self) -> Option<&OwnFields> {
+        None
+    }
     /// Decide about a session on layer 4, at once.
     fn admit(&self, _session: &Session) -> Admission {
         Admission::Pass
@@ -153,7 +159,7 @@ impl<P: Phases> Phases for Authenticating<P> {
     }
 
     fn access(&self, cx: &mut Access<'_>) -> Flow {
-        cx.disbelieve();
+        cx.disbelieve(self.0.tells());
         self.0.access(cx)
     }
 

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use wire::h1::encode;
 use wire::{Field, Headers, Known};
 
+use crate::clock::millis;
 use crate::detour::Detour;
 use crate::exchange::{Exchange, Record, Source, Tls, Try};
 use crate::identity::Caller;
@@ -55,10 +56,6 @@ impl Latencies {
             receive: millis(receive),
         }
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    duration.as_secs().saturating_mul(1000).saturating_add(u64::from(duration.subsec_millis()))
 }
 
 /// Appends the log object of the exchange, without a line end.

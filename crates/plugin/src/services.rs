@@ -5,13 +5,13 @@ use std::cell::{Cell, OnceCell};
 use std::ptr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 use rustls::ClientConfig;
 use uuid::Uuid;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Reading};
 use crate::copies::{CopiedRequest, Copier};
 use crate::exchange::Exchange;
 use crate::figures::Figures;
@@ -339,6 +339,7 @@ pub struct Worker {
     pub services: Arc<Services>,
     random: Cell<[u64; 2]>,
     served: Cell<u64>,
+    reading: Cell<Reading>,
     copier: OnceCell<Rc<dyn Copier>>,
 }
 
@@ -353,13 +354,26 @@ impl Worker {
     #[must_use]
     pub fn seeded(index: usize, services: Arc<Services>, seed: u128) -> Self {
         let (high, low) = Uuid::from_u128(seed).as_u64_pair();
+        let reading = Cell::new(services.clock.read());
         Self {
             index,
             services,
             random: Cell::new([high | 1, low]),
             served: Cell::new(0),
+            reading,
             copier: OnceCell::new(),
         }
+    }
+
+    /// Looks at the clock, for [`Worker::ms_at`]. Called about every second.
+    pub fn read_clock(&self) {
+        self.reading.set(self.services.clock.read());
+    }
+
+    /// The clock's milliseconds since the epoch at `moment`, see [`Clock::at`](crate::clock::Clock::at).
+    #[inline]
+    pub fn ms_at(&self, moment: Instant) -> u64 {
+        self.services.clock.at(self.reading.get(), moment)
     }
 
     /// Says who makes copies of requests. For the engine; only the first word counts.

@@ -3,8 +3,9 @@
 
 use std::any::Any;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::exchange::{Matched, Tls, Try};
@@ -49,8 +50,8 @@ pub enum Admission {
     Pass,
     /// It may, and holds this until it ends.
     Hold(Box<dyn Any>),
-    /// It may not: the connection is closed, a datagram dropped.
-    Refuse,
+    /// It may not: the connection is closed, a datagram dropped, and the session counts with this status.
+    Refuse(u16),
 }
 
 /// How a session ended, as Kong's status codes have it.
@@ -58,32 +59,35 @@ pub enum Admission {
 pub enum SessionEnd {
     /// It had been carried to a service, however it ended then.
     Carried,
-    /// A plugin has refused it.
-    Refused,
+    /// A plugin has refused it, with this status.
+    Refused(u16),
     /// The client has left before there was a target for it.
     Left,
     /// No target could be reached.
     Unreachable,
-    /// There was no target to reach, or as many connections to it as its upstream allows.
+    /// There was no target to reach, or as many connections to it as its upstream allows, or no time to wait for one.
     NoTarget,
 }
 
 impl SessionEnd {
-    /// All ends, in the order of their codes.
-    pub const ALL: [Self; 5] = [Self::Carried, Self::Refused, Self::Left, Self::Unreachable, Self::NoTarget];
-
     /// The status code.
     #[must_use]
     pub fn code(self) -> u16 {
         match self {
             Self::Carried => 200,
-            Self::Refused => 403,
+            Self::Refused(status) => status,
             Self::Left => 499,
             Self::Unreachable => 502,
             Self::NoTarget => 503,
         }
     }
 }
+
+/// Codes that a session may end with.
+const CODES: RangeInclusive<u16> = 200..=599;
+
+/// A count for each code.
+type Counts = [AtomicU64; (*CODES.end() - *CODES.start()) as usize + 1];
 
 /// What is counted for one route of streams; kept over reloads under its labels.
 #[derive(Default)]
@@ -92,7 +96,9 @@ pub struct SessionSeries {
     pub service: String,
     /// The route's name or else id.
     pub route: String,
-    ends: [AtomicU64; SessionEnd::ALL.len()],
+    carried: AtomicU64,
+    /// Those that were not carried; there with the first.
+    others: OnceLock<Box<Counts>>,
     ingress: AtomicU64,
     egress: AtomicU64,
 }
@@ -106,15 +112,30 @@ impl SessionSeries {
 
     /// Counts a session that has ended, with the bytes received from its client and sent to it.
     pub fn count(&self, end: SessionEnd, received: u64, sent: u64) {
-        self.ends[end as usize].fetch_add(1, Ordering::Relaxed);
+        let counter = match end {
+            SessionEnd::Carried => &self.carried,
+            _ => &self.others.get_or_init(|| Box::new(std::array::from_fn(|_| AtomicU64::new(0))))
+                [place(end.code())],
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
         self.ingress.fetch_add(received, Ordering::Relaxed);
         self.egress.fetch_add(sent, Ordering::Relaxed);
     }
 
-    /// Sessions that ended so.
+    /// Sessions that ended with the code of `end`, carried ones apart.
     #[must_use]
     pub fn ended(&self, end: SessionEnd) -> u64 {
-        self.ends[end as usize].load(Ordering::Relaxed)
+        let counter = match end {
+            SessionEnd::Carried => Some(&self.carried),
+            _ => self.others.get().map(|counts| &counts[place(end.code())]),
+        };
+        counter.map_or(0, |counter| counter.load(Ordering::Relaxed))
+    }
+
+    /// Sessions that were not carried to a service, by their codes.
+    pub fn others(&self) -> impl Iterator<Item = (u16, u64)> {
+        let counts = self.others.get().into_iter().flat_map(|counts| counts.iter());
+        CODES.zip(counts.map(|count| count.load(Ordering::Relaxed))).filter(|(_, count)| *count > 0)
     }
 
     /// Bytes received from clients.
@@ -128,4 +149,9 @@ impl SessionSeries {
     pub fn egress(&self) -> u64 {
         self.egress.load(Ordering::Relaxed)
     }
+}
+
+/// The place of a code among the counts.
+fn place(code: u16) -> usize {
+    usize::from(code.clamp(*CODES.start(), *CODES.end()) - *CODES.start())
 }

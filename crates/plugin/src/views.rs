@@ -13,7 +13,7 @@ use crate::detour::Detour;
 use crate::exchange::{BodyLimit, Exchange, Timeouts};
 use crate::groups::ConsumerGroups;
 use crate::guard::Guard;
-use crate::identity::{self, Caller};
+use crate::identity::{self, Caller, OwnFields};
 use crate::repeat::Policy;
 use crate::reply::Answering;
 
@@ -140,8 +140,14 @@ impl Access<'_> {
     }
 
     /// Removes what the client claims about who it is, once for each request.
-    pub(crate) fn disbelieve(&mut self) {
-        identity::disbelieve(self.exchange);
+    pub(crate) fn disbelieve(&mut self, own: Option<&OwnFields>) {
+        identity::disbelieve(self.exchange, own);
+    }
+
+    /// Removes the field `name`, and those that a service may take for it: `X_User` for `X-User`. For what only the gateway
+    /// may tell.
+    pub fn forget(&mut self, name: &str) {
+        identity::forget(&mut self.exchange.request.headers, name);
     }
 
     /// Tells the upstream more about the caller: in `field`, or the one that the operator wants in its place. None takes back

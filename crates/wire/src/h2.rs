@@ -22,6 +22,7 @@ const CONNECTION_FIELD: Reject = Reject::bad("field of one connection in HTTP/2 
 const BAD_FIELD: Reject = Reject::bad("invalid field (RFC 9113 8.2.1)");
 const BAD_LENGTH: Reject = Reject::bad("malformed or repeated Content-Length (RFC 9110 8.6)");
 const MANY_FIELDS: Reject = Reject::over(431, "more fields than max_headers", Limit::Headers);
+const MANY_TRAILERS: Reject = Reject::over(431, "more trailer fields than max_headers", Limit::Headers);
 const LARGE_HEAD: Reject = Reject::over(431, "head larger than max_head_bytes", Limit::Head);
 const BAD_STATUS: Reject = Reject::new(502, "invalid response field (RFC 9113 8.2.1)");
 
@@ -275,12 +276,19 @@ pub fn response_head(
 }
 
 /// Appends a trailer section to `fields`, without what comes too late in one (RFC 9110 6.5.1).
-pub fn take_trailers(map: &HeaderMap, limits: &Limits, fields: &mut Headers) {
-    for (name, value) in map.iter().take(limits.max_headers) {
+///
+/// # Errors
+/// It has more than `most` fields: a part of it would look like all of it.
+pub fn take_trailers(map: &HeaderMap, most: usize, fields: &mut Headers) -> Result<(), Reject> {
+    if map.len() > most {
+        return Err(MANY_TRAILERS);
+    }
+    for (name, value) in map {
         if !crate::h1::is_forbidden_trailer(Known::classify(name.as_str().as_bytes())) {
             fields.append(name.as_str(), value.as_bytes());
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -398,15 +406,16 @@ mod tests {
     }
 
     #[test]
-    fn trailers_beyond_the_bound_and_those_that_come_too_late_are_left_out() {
+    fn trailers_beyond_the_bound_are_refused_and_those_that_come_too_late_left_out() {
         let mut map = HeaderMap::new();
         map.insert("content-length", HeaderValue::from_static("5"));
-        for number in 0..120 {
-            map.insert(HeaderName::try_from(format!("x-{number}")).unwrap(), HeaderValue::from_static("1"));
+        for number in 0..3 {
+            map.append("x-repeated", HeaderValue::from(number));
         }
         let mut fields = Headers::new();
-        take_trailers(&map, &Limits::default(), &mut fields);
-        assert_eq!((fields.len(), fields.get("content-length")), (99, None));
+        take_trailers(&map, 4, &mut fields).unwrap();
+        assert_eq!((fields.len(), fields.get("content-length")), (3, None));
+        assert_eq!(take_trailers(&map, 3, &mut fields).unwrap_err().status, 431);
     }
 
     #[test]

@@ -1,11 +1,13 @@
-//! Limits that gateways share by Redis, with real servers and the real binary: that several gateways admit exactly the
-//! limit, what happens while Redis stalls or is dead, and that TLS, users, sentinels and clusters are understood.
+//! What gateways share by Redis, with real servers and the real binary: that several gateways admit exactly the limit, that
+//! a token of one is a token of all and none is given out twice, what happens while Redis stalls or is dead, and that TLS,
+//! users, sentinels and clusters are understood.
 
 mod exactness;
 mod outages;
 mod responses;
 mod samples;
 pub(crate) mod server;
+mod tokens;
 mod topologies;
 
 use crate::client::Connection;
@@ -14,6 +16,7 @@ use crate::message::Message;
 use crate::{Settings, Target};
 use server::Folder;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,6 +39,10 @@ const STORIES: &[Story] = &[
     ("sentinels", topologies::sentinels),
     ("cluster", topologies::cluster),
     ("samples", samples::tiers_and_paths),
+    ("tokens-of-two-gateways", tokens::of_two_gateways),
+    ("tokens-asked-for-at-once", tokens::asked_for_at_once),
+    ("tokens-without-redis", tokens::without_redis),
+    ("tokens-in-a-cluster", tokens::in_a_cluster),
 ];
 
 /// The names of all stories.
@@ -89,8 +96,11 @@ struct Client(Connection);
 
 impl Client {
     fn of(gateway: &Gateway) -> Result<Self, String> {
-        let connection = Connection::open(gateway.addresses.proxy, None);
-        Ok(Self(connection.map_err(|error| format!("connecting: {error}"))?))
+        Self::at(gateway.addresses.proxy)
+    }
+
+    fn at(address: SocketAddr) -> Result<Self, String> {
+        Ok(Self(Connection::open(address, None).map_err(|error| format!("connecting: {error}"))?))
     }
 
     fn get(&mut self, path: &str) -> Result<u16, String> {
@@ -104,8 +114,24 @@ impl Client {
 
     /// Asks with a further line in the head.
     fn ask(&mut self, path: &str, line: &str) -> Result<Message, String> {
-        self.0.send(format!("GET /{path} HTTP/1.1\r\nHost: limits\r\n{line}\r\n\r\n").as_bytes());
-        match self.0.answer("GET") {
+        self.exchange("GET", path, &format!("{line}\r\n\r\n"))
+    }
+
+    /// Sends a method without a body.
+    fn send(&mut self, method: &str, path: &str) -> Result<Message, String> {
+        self.exchange(method, path, "X-Tenant: -\r\n\r\n")
+    }
+
+    /// Sends a form over what counts as TLS.
+    fn post(&mut self, path: &str, form: &str) -> Result<Message, String> {
+        let lines = "X-Forwarded-Proto: https\r\nContent-Type: application/x-www-form-urlencoded";
+        self.exchange("POST", path, &format!("{lines}\r\nContent-Length: {}\r\n\r\n{form}", form.len()))
+    }
+
+    /// Sends a request with what follows its `Host`.
+    fn exchange(&mut self, method: &str, path: &str, rest: &str) -> Result<Message, String> {
+        self.0.send(format!("{method} /{path} HTTP/1.1\r\nHost: limits\r\n{rest}").as_bytes());
+        match self.0.answer(method) {
             Ok(Some(reply)) => Ok(reply.message),
             Ok(None) => Err(format!("/{path} was not answered: the connection is closed")),
             Err(error) => Err(format!("/{path} was not answered: {error}")),

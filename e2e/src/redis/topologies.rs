@@ -122,8 +122,8 @@ pub(super) fn sentinels(lab: &Lab) -> Result<(), String> {
     told(&gateway, outcome)
 }
 
-/// Three masters; a slot moves from one to another.
-pub(super) fn cluster(lab: &Lab) -> Result<(), String> {
+/// Three masters that make up a cluster.
+pub(super) fn three_masters(lab: &Lab) -> Result<Vec<Server>, String> {
     let configuration = "cluster-enabled yes\ncluster-config-file nodes.conf\ncluster-node-timeout 5000";
     let nodes: Vec<Server> =
         (0..3).map(|_| Server::start(lab.folder(), configuration)).collect::<Result<_, _>>()?;
@@ -145,6 +145,12 @@ pub(super) fn cluster(lab: &Lab) -> Result<(), String> {
             nodes.iter().all(|node| answer.contains(&node.port.to_string()))
         })?;
     }
+    Ok(nodes)
+}
+
+/// Three masters; a slot moves from one to another.
+pub(super) fn cluster(lab: &Lab) -> Result<(), String> {
+    let nodes = three_masters(lab)?;
     let plugin = format!(
         "{{name: rate-limiting-advanced, config: {{limit: [2, 9], window_size: [31536000, 63072000], disable_penalty: true, \
          identifier: header, header_name: X-Tenant, namespace: shop, strategy: redis, sync_rate: 0, failure_mode: closed, \

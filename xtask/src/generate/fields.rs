@@ -74,10 +74,21 @@ fn meaning(field: &Field) -> String {
     if field.element.encrypted {
         text.push_str(" Secret.");
     }
+    if takes_references(&field.element) {
+        text.push_str(" May be a [reference](../secrets.md).");
+    }
     if let Some(instead) = field.deprecated {
         text.push_str(&format!(" Deprecated: use `{instead}`."));
     }
     text
+}
+
+fn takes_references(element: &Element) -> bool {
+    let within = match &element.kind {
+        Kind::Array(inner) | Kind::Set(inner) | Kind::Map(_, inner) => inner.referenceable,
+        _ => false,
+    };
+    element.referenceable || within
 }
 
 /// A text on one line.
@@ -212,7 +223,7 @@ mod tests {
             /// Where.
             store: Option<Store>;
             /// A password.
-            password: Option<String>, [encrypted()];
+            password: Option<String>, [referenceable(), encrypted()];
         }
         checks: [conditional("by", equals("ip"), "store.port", required())]
         shorthands: [("port", "store.port")]
@@ -229,7 +240,7 @@ mod tests {
                 "| `names` | list of strings | **required** | at least 1 entry; each: a header name | Names. |",
                 "| `store` | record |  |  | Where. |",
                 "| `store.port` | integer | `6379` | 0 to 65535 | Port of the server. |",
-                "| `password` | string |  |  | A password. Secret. |",
+                "| `password` | string |  |  | A password. Secret. May be a [reference](../secrets.md). |",
             ]
         );
         assert_eq!(checks(&Sample::schema()), ["If `by` is `ip`, `store.port` must be set."]);

@@ -27,8 +27,7 @@ fn origin_taking(answer: Vec<u8>, answers: usize, delay: Duration) -> SocketAddr
 }
 
 fn plan(address: SocketAddr) -> Plan {
-    let exchange = Exchange::Small;
-    Plan { address, connections: 1, seconds: 0.0, pace: Pace::Idle, exchange, token: false, lines: None }
+    Plan { pace: Pace::Idle, ..Plan::small(address, 1, 0.0) }
 }
 
 fn outcome_of(answer: &[u8], answers: usize) -> Outcome {

@@ -3,29 +3,26 @@
 //! What is found is told to nobody but the configuration; refusals name the place and never a value.
 
 mod files;
+mod for_settings;
 mod hashicorp;
+mod near;
 mod renewal;
 mod settings;
-
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 
 use engine::TlsSettings;
 use model::secret::{Found, HASHICORP, Secret, Vaults, Wanted};
 use serde_json::Value;
 
+pub use for_settings::{LookedUp, Takes};
 use hashicorp::{HashiCorp, StandIn};
+use near::Near;
 pub use renewal::Renewal;
 pub use settings::Secrets;
 use settings::Usual;
 
-/// Folder of secrets where nobody names another: the one in which containers find theirs.
-const USUAL_FOLDER: &str = "/run/secrets";
-
 /// The vaults of a process.
 pub struct ProcessVaults {
-    variables: HashMap<String, Secret>,
-    folder: PathBuf,
+    near: Near,
     usual: Usual,
     servers: HashiCorp,
 }
@@ -44,8 +41,7 @@ impl ProcessVaults {
 
     fn new(variables: impl Iterator<Item = (String, String)>, secrets: &Secrets, tls: &TlsSettings) -> Self {
         Self {
-            variables: variables.map(|(name, value)| (name, Secret::new(value))).collect(),
-            folder: secrets.folder.clone().unwrap_or_else(|| USUAL_FOLDER.into()),
+            near: Near::new(variables, secrets.folder.as_deref()),
             usual: secrets.usual.clone(),
             servers: HashiCorp::new(tls.clone()),
         }
@@ -62,28 +58,9 @@ impl ProcessVaults {
         let asked: Vec<&Wanted> = of_servers.iter().map(|index| wanted[*index]).collect();
         let mut outcomes: Vec<(usize, Result<Secret, String>)> =
             of_servers.into_iter().zip(self.servers.read(&asked, stand_in)).collect();
-        outcomes.extend(near.into_iter().map(|index| (index, self.near(wanted[index]))));
+        outcomes.extend(near.into_iter().map(|index| (index, self.near.read(wanted[index]))));
         outcomes.sort_unstable_by_key(|(index, _)| *index);
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
-    }
-
-    /// What is in the environment or in files.
-    fn near(&self, wanted: &Wanted) -> Result<Secret, String> {
-        let config = &wanted.config;
-        match wanted.kind {
-            "file" => {
-                let folder = config.path.as_deref().map_or(self.folder.as_path(), Path::new);
-                files::read(folder, &wanted.resource)
-            }
-            _ => self.variable(config.prefix.as_deref(), &wanted.resource),
-        }
-    }
-
-    /// As Kong names variables: in capitals, with `_` for `-`, behind the vault's prefix (kong.md 1.8).
-    fn variable(&self, prefix: Option<&str>, resource: &str) -> Result<Secret, String> {
-        let name = format!("{}{resource}", prefix.unwrap_or_default()).replace('-', "_").to_ascii_uppercase();
-        let value = self.variables.get(&name).cloned();
-        value.ok_or_else(|| format!("the environment has no variable {name}"))
     }
 }
 

@@ -1,15 +1,41 @@
 //! When secrets are looked up again, so that one that has been exchanged counts without a restart.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::secret::{Found, Secret, Vaults};
+use plugin::figures::{Family, Figure, Figures, Kind};
+
+static IN_USE: Family = Family {
+    name: "secrets_in_use",
+    help: "References to secrets that the configuration holds",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+static MISSING: Family = Family {
+    name: "secrets_missing",
+    help: "References whose secret was not to be had when it was last looked up, so that the value before stays in use",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+static LOOKED_UP: Family = Family {
+    name: "secret_renewals_total",
+    help: "Secrets that were looked up again, by what was found: the same, another, or nothing",
+    kind: Kind::Counter,
+    labels: &["outcome"],
+};
 
 /// When each reference of a configuration is due. The environment of a process never changes and is not asked again.
 pub struct Renewal {
     /// For references whose vault does not say; none: they are never due.
     interval: Option<Duration>,
     due: HashMap<String, Due>,
+    in_use: Arc<Figure>,
+    missing: Arc<Figure>,
+    same: Arc<Figure>,
+    other: Arc<Figure>,
+    nothing: Arc<Figure>,
 }
 
 #[derive(Clone, Copy)]
@@ -24,8 +50,17 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 
 impl Renewal {
     /// References are due each `interval`, where a vault does not say otherwise.
-    pub fn new(interval: Option<Duration>) -> Self {
-        Self { interval, due: HashMap::new() }
+    pub fn new(interval: Option<Duration>, figures: &Figures) -> Self {
+        let looked_up = |outcome| figures.of(&LOOKED_UP, &[outcome]);
+        Self {
+            interval,
+            due: HashMap::new(),
+            in_use: figures.of(&IN_USE, &[]),
+            missing: figures.of(&MISSING, &[]),
+            same: looked_up("same"),
+            other: looked_up("changed"),
+            nothing: looked_up("missing"),
+        }
     }
 
     /// Looks up what is due in `found`, the secrets now in use. Whether any has changed.
@@ -37,6 +72,8 @@ impl Renewal {
         for (secret, text) in due.into_iter().zip(texts) {
             changed |= self.take_in(secret, text.and_then(|text| secret.meaning(text)), now);
         }
+        self.in_use.set(found.len() as u64);
+        self.missing.set(self.due.values().filter(|due| due.missing).count() as u64);
         changed
     }
 
@@ -54,7 +91,10 @@ impl Renewal {
         match found {
             Ok(value) => {
                 *due = Due { at: now + usual, missing: false };
-                value != secret.value
+                let changed = value != secret.value;
+                let count = if changed { &self.other } else { &self.same };
+                count.add(1);
+                changed
             }
             Err(reason) => {
                 if !due.missing {
@@ -64,6 +104,7 @@ impl Renewal {
                         "a secret is no longer there: the last value stays in use"
                     );
                 }
+                self.nothing.add(1);
                 *due = Due { at: now + secret.time_to_miss().unwrap_or(usual), missing: true };
                 false
             }
@@ -116,7 +157,8 @@ mod tests {
     #[test]
     fn a_secret_is_looked_up_when_its_time_is_over() {
         let (store, config) = start("{vault://file/key?ttl=10&neg_ttl=2}");
-        let mut renewal = Renewal::new(Some(Duration::from_secs(60)));
+        let figures = Figures::default();
+        let mut renewal = Renewal::new(Some(Duration::from_secs(60)), &figures);
         let begin = Instant::now();
         let mut at = |seconds| renewal.changed(&config.secrets, &store, begin + Duration::from_secs(seconds));
         assert!(!at(0) && !at(9));
@@ -130,7 +172,11 @@ mod tests {
         assert!(!at(30) && !at(31));
         assert_eq!(store.asked.get(), 3, "what is not there is asked for again after neg_ttl");
         store.value.replace(Some(TWO));
+        assert_eq!(figures.of(&MISSING, &[]).value(), 1, "it is known that it is missing");
         assert!(at(32));
+        let count = |outcome| figures.of(&LOOKED_UP, &[outcome]).value();
+        assert_eq!((count("same"), count("changed"), count("missing")), (1, 2, 1));
+        assert_eq!((figures.of(&IN_USE, &[]).value(), figures.of(&MISSING, &[]).value()), (1, 0));
     }
 
     #[test]
@@ -139,7 +185,7 @@ mod tests {
         store.value.replace(Some(TWO));
         let begin = Instant::now();
         for (interval, expected) in [(Some(Duration::from_secs(60)), true), (None, false)] {
-            let mut renewal = Renewal::new(interval);
+            let mut renewal = Renewal::new(interval, &Figures::default());
             assert!(!renewal.changed(&config.secrets, &store, begin));
             assert!(!renewal.changed(&config.secrets, &store, begin + Duration::from_secs(59)));
             let changed = renewal.changed(&config.secrets, &store, begin + Duration::from_secs(60));
@@ -150,7 +196,7 @@ mod tests {
     #[test]
     fn the_environment_is_not_asked_again() {
         let (store, config) = start("{vault://env/key?ttl=1}");
-        let mut renewal = Renewal::new(Some(Duration::from_secs(1)));
+        let mut renewal = Renewal::new(Some(Duration::from_secs(1)), &Figures::default());
         let begin = Instant::now();
         renewal.changed(&config.secrets, &store, begin);
         renewal.changed(&config.secrets, &store, begin + Duration::from_secs(100));

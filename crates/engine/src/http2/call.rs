@@ -10,7 +10,7 @@ use h2::client::ResponseFuture;
 use http::{Request, Response, response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use wire::Headers;
-use wire::h1::Limits;
+use wire::h1::Reject;
 
 use super::halves::{Incoming, end, poll_send};
 use super::pool::Slot;
@@ -61,16 +61,16 @@ impl Call {
         self.incoming.as_mut()
     }
 
-    /// Adds the trailer section to `fields`, once the response body has been read to its end.
+    /// Adds the trailer section to `fields`, as [`Incoming::poll_trailers`] does.
     pub fn poll_trailers(
         &mut self,
         cx: &mut Context<'_>,
-        limits: &Limits,
+        most: usize,
         fields: &mut Headers,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<io::Result<Result<(), Reject>>> {
         match &mut self.incoming {
-            Some(incoming) => incoming.poll_trailers(cx, limits, fields),
-            None => Poll::Ready(Ok(())),
+            Some(incoming) => incoming.poll_trailers(cx, most, fields),
+            None => Poll::Ready(Ok(Ok(()))),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream};
 use tokio::io::ReadBuf;
-use wire::h1::Limits;
+use wire::h1::Reject;
 use wire::{Headers, h2 as messages};
 
 /// Sends as much of `bytes` as the windows and the buffer have room for, at least one; the stream ends with the last
@@ -83,16 +83,15 @@ impl Incoming {
         Poll::Ready(Ok(()))
     }
 
-    /// Adds the trailer section to `fields`, once the body has been read to its end.
+    /// Adds the trailer section to `fields`, once the body has been read to its end; refuses one of more than `most`
+    /// fields.
     pub fn poll_trailers(
         &mut self,
         cx: &mut Context<'_>,
-        limits: &Limits,
+        most: usize,
         fields: &mut Headers,
-    ) -> Poll<io::Result<()>> {
-        if let Some(trailers) = ready!(self.body.poll_trailers(cx)).map_err(io::Error::other)? {
-            messages::take_trailers(&trailers, limits, fields);
-        }
-        Poll::Ready(Ok(()))
+    ) -> Poll<io::Result<Result<(), Reject>>> {
+        let trailers = ready!(self.body.poll_trailers(cx)).map_err(io::Error::other)?;
+        Poll::Ready(Ok(trailers.map_or(Ok(()), |trailers| messages::take_trailers(&trailers, most, fields))))
     }
 }

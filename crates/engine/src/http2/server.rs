@@ -26,6 +26,7 @@ use crate::session::{Arrival, Local, Session};
 use crate::settings::Http2;
 use crate::timer::Timer;
 use crate::transport::Stream;
+use crate::worker::Ending;
 
 /// Bytes read at a time until it is known what a client speaks.
 const PREFACE_READ: usize = 8 << 10;
@@ -35,10 +36,11 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves a client that may speak HTTP/2 or HTTP/1.1, as its first bytes say (RFC 9113 3.3).
-pub async fn serve_either(mut arrival: Arrival) {
+pub async fn serve_either(mut arrival: Arrival, place: Ending) {
     match speaks_http2(&mut arrival).await {
-        Some(true) => serve(arrival).await,
-        Some(false) => flow::serve(Session::new(arrival)).await,
+        // Apart, so that connections that speak HTTP/1.1 only stay small.
+        Some(true) => Box::pin(serve(arrival)).await,
+        Some(false) => flow::serve(Session::new(arrival), place).await,
         None => {}
     }
 }

@@ -57,7 +57,7 @@ impl Bound {
         let mut address = address.inet().ok_or(io::ErrorKind::Unsupported)?;
         if address.port() > 0 {
             // As for TCP, to see whether the port is another's.
-            UdpSocket::bind(address)?;
+            socket_at(address, Type::DGRAM, Protocol::UDP)?.bind(&address.into())?;
         }
         let mut opened = Vec::with_capacity(count);
         for _ in 0..count {
@@ -109,18 +109,24 @@ fn probe(address: SocketAddr) -> io::Result<()> {
     if address.port() == 0 {
         return Ok(());
     }
-    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = socket_at(address, Type::STREAM, Protocol::TCP)?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())
 }
 
-fn open_tcp(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
-    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+/// A socket for an address. One for all addresses of IPv6 leaves those of IPv4 to others, which may want the same port.
+fn socket_at(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    Ok(socket)
+}
+
+fn open_tcp(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let socket = socket_at(address, Type::STREAM, Protocol::TCP)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
     socket.listen(backlog)?;
     socket.set_nonblocking(true)?;
@@ -128,11 +134,8 @@ fn open_tcp(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
 }
 
 fn open_udp(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = socket_at(address, Type::DGRAM, Protocol::UDP)?;
     socket.set_reuse_port(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
     socket.bind(&address.into())?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
@@ -193,6 +196,25 @@ mod tests {
         let address = first[1].address().unwrap();
         assert_eq!(first[0].address().unwrap(), address);
         assert_eq!(Bound::open(&address, 8, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn all_addresses_of_both_families_can_have_the_same_port() {
+        if UdpSocket::bind("[::]:0").is_err() {
+            // There are machines without IPv6.
+            return;
+        }
+        for open in [|at: &Address| Bound::open(at, 8, 2), |at: &Address| Bound::open_datagrams(at, 2)] {
+            let everywhere =
+                |network: &str, port: u16| Address::Inet(format!("{network}:{port}").parse().unwrap());
+            // A port that is free for the one family may be another's in the other.
+            let both = (0..20).find_map(|_| {
+                let first = open(&everywhere("0.0.0.0", 0)).unwrap();
+                let port = first[0].address().unwrap().inet().unwrap().port();
+                open(&everywhere("[::]", port)).ok()
+            });
+            assert_eq!(both.map(|opened| opened.len()), Some(2));
+        }
     }
 
     #[test]

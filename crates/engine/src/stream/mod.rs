@@ -3,6 +3,7 @@
 //! [`Routes`] are compiled at reload. [`session`] is the life of a connection, [`udp`] that of datagrams; both ask the
 //! plugins of their route by a [`visit::Visit`].
 
+mod account;
 mod connect;
 pub mod demands;
 mod draft;

@@ -4,6 +4,7 @@
 //! and at most one buffer per direction is held, none while nothing is on its way. The end of one direction is passed
 //! on as such, and the other goes on.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -11,14 +12,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use socket2::SockRef;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
 use crate::buffers::Buffers;
 use crate::channel::{Channel, Input};
 use crate::timer::Timer;
-use crate::transport::Stream;
+use crate::transport::{Ending, Stream};
 
 /// Bytes read at a time.
 const PIECE: usize = 16 << 10;
@@ -62,60 +62,63 @@ impl End {
     }
 }
 
-/// What has been relayed.
-#[derive(Debug, Clone, Copy)]
-pub struct Relayed {
-    /// How it ended.
-    pub end: End,
-    /// Bytes from the client to the service.
-    pub received: u64,
-    /// Bytes from the service to the client.
-    pub sent: u64,
+/// Bytes that have been moved so far.
+#[derive(Debug, Default)]
+pub struct Moved {
+    /// From the client to the service.
+    pub received: Cell<u64>,
+    /// From the service to the client.
+    pub sent: Cell<u64>,
 }
 
 /// Relays between `client`, what has been read of it first, and `service`. An end that is not orderly does not look
-/// like one: TCP is reset, and TLS ends without a farewell.
+/// like one, this future being dropped included: TCP is reset, and TLS ends without a farewell.
 pub async fn relay(
     client: &mut Channel,
-    mut service: Stream,
+    service: Stream,
     buffers: &Rc<Buffers>,
     patience: Patience,
-) -> Relayed {
+    counts: &Moved,
+) -> End {
     let Channel { stream, input, timer, .. } = client;
     let first = std::mem::replace(input, Input::new(buffers.clone()));
-    let mut both = Both {
-        up: Direction::new(first),
-        down: Direction::new(Input::new(buffers.clone())),
+    let both = Both {
+        up: Direction::new(first, &counts.received),
+        down: Direction::new(Input::new(buffers.clone()), &counts.sent),
         moved: Instant::now(),
         patience,
     };
-    let end = poll_fn(|cx| both.poll(cx, stream, &mut service, timer)).await;
-    for (direction, receiver) in [(&both.down, &*stream), (&both.up, &service)] {
-        // Whoever has been told the end has all there was, and keeps it.
-        if direction.phase != Phase::Ended {
-            reset(receiver);
+    let mut carried = Carried { client: stream, service, both };
+    poll_fn(|cx| carried.both.poll(cx, carried.client, &mut carried.service, timer)).await
+}
+
+/// Both connections, as long as bytes are carried.
+struct Carried<'a> {
+    client: &'a mut Stream,
+    service: Stream,
+    both: Both<'a>,
+}
+
+impl Drop for Carried<'_> {
+    fn drop(&mut self) {
+        for (direction, receiver) in [(&self.both.down, &*self.client), (&self.both.up, &self.service)] {
+            // Whoever has been told the end has all there was, and keeps it.
+            if direction.phase != Phase::Ended {
+                receiver.end_as(Ending::Reset);
+            }
         }
     }
-    Relayed { end, received: both.up.count, sent: both.down.count }
 }
 
-/// Has the end of a TCP connection be seen as the break it is.
-fn reset(stream: &Stream) {
-    if let Stream::Tcp(stream) = stream {
-        // If that fails, the connection ends all the same.
-        let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-    }
-}
-
-struct Both {
-    up: Direction,
-    down: Direction,
+struct Both<'a> {
+    up: Direction<'a>,
+    down: Direction<'a>,
     /// When something moved last.
     moved: Instant,
     patience: Patience,
 }
 
-impl Both {
+impl Both<'_> {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -150,14 +153,14 @@ impl Both {
 }
 
 /// One of the two directions.
-struct Direction {
+struct Direction<'a> {
     /// Read and not yet written.
     input: Input,
     phase: Phase,
     /// Since when the receiver has not taken what there is.
     stuck: Option<Instant>,
     /// Bytes written.
-    count: u64,
+    count: &'a Cell<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -169,9 +172,9 @@ enum Phase {
     Ended,
 }
 
-impl Direction {
-    fn new(input: Input) -> Self {
-        Self { input, phase: Phase::Open, stuck: None, count: 0 }
+impl<'a> Direction<'a> {
+    fn new(input: Input, count: &'a Cell<u64>) -> Self {
+        Self { input, phase: Phase::Open, stuck: None, count }
     }
 
     /// Moves what can be moved. Ready once the end has been passed on.
@@ -212,7 +215,7 @@ impl Direction {
         match Pin::new(to).poll_write(cx, self.input.unread()) {
             Poll::Ready(Ok(count @ 1..)) => {
                 self.input.consume(count);
-                self.count += count as u64;
+                self.count.set(self.count.get() + count as u64);
                 self.stuck = None;
                 *moved = Instant::now();
                 Poll::Ready(Ok(()))
@@ -242,11 +245,11 @@ mod tests {
         (far.unwrap(), near.unwrap().0)
     }
 
-    async fn relayed(client: TcpStream, service: TcpStream, silence: Duration) -> Relayed {
+    async fn relayed(client: TcpStream, service: TcpStream, silence: Duration, moved: &Moved) -> End {
         let mut client = Channel::new(Stream::Tcp(client), Rc::default());
         let long = Duration::from_secs(60);
         let patience = Patience { silence, service: long, client: long };
-        relay(&mut client, Stream::Tcp(service), &Rc::default(), patience).await
+        relay(&mut client, Stream::Tcp(service), &Rc::default(), patience, moved).await
     }
 
     /// How a client and a service see the end of a session, of which those that `finish` said so themselves.
@@ -264,9 +267,10 @@ mod tests {
             }
             [client.read(&mut half).await, service.read(&mut half).await]
         };
-        let (relayed, outcomes) = tokio::join!(relayed(near, far, silence), talking);
-        assert_eq!((relayed.sent, relayed.received), (17, 0));
-        (relayed.end, outcomes.map(|outcome| outcome.map_err(|error| error.kind())))
+        let moved = Moved::default();
+        let (end, outcomes) = tokio::join!(relayed(near, far, silence, &moved), talking);
+        assert_eq!((moved.sent.get(), moved.received.get()), (17, 0));
+        (end, outcomes.map(|outcome| outcome.map_err(|error| error.kind())))
     }
 
     #[tokio::test]
@@ -277,5 +281,24 @@ mod tests {
         assert_eq!(seen(short, [false, false]).await, (End::Silent, [reset, reset]));
         assert_eq!(seen(short, [false, true]).await, (End::Silent, [Ok(0), reset]));
         assert_eq!(seen(short, [true, false]).await, (End::Silent, [reset, Ok(0)]));
+    }
+    #[tokio::test]
+    async fn a_session_that_is_cut_is_a_reset_and_counts_what_it_has_moved() {
+        let ((mut client, near), (mut service, far)) = (pair().await, pair().await);
+        let moved = Moved::default();
+        let mut piece = [0; 4];
+        let talking = async {
+            service.write_all(b"half").await.unwrap();
+            client.read_exact(&mut piece).await.unwrap();
+        };
+        tokio::select! {
+            end = relayed(near, far, Duration::from_secs(60), &moved) => panic!("{end:?}"),
+            () = talking => {}
+        }
+        assert_eq!((moved.sent.get(), moved.received.get()), (4, 0));
+        for side in [&mut client, &mut service] {
+            let seen = side.read(&mut piece).await.map_err(|error| error.kind());
+            assert_eq!(seen, Err(io::ErrorKind::ConnectionReset));
+        }
     }
 }

@@ -10,15 +10,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plugin::exchange::{Client, Matched, Tls, Try};
+use plugin::exchange::{Client, Matched, Tls};
 use plugin::sessions::{SessionEnd, SessionRecord, SessionSeries};
 use tokio::time::Instant;
 use wire::proxy_protocol::Origin;
 
+use super::account::Account;
 use super::connect::{Reached, Target, reach};
 use super::draft::Arrival;
 use super::hello;
-use super::relay::{End, Patience, Relayed, relay};
+use super::relay::{End, Patience, relay};
 use super::routes::{Found, Known, Routes};
 use super::visit::{Rooms, Visit};
 use crate::announcement;
@@ -95,6 +96,14 @@ impl Way {
         let (rooms, matched) = self.rooms.as_ref()?;
         Some(Box::new(Visit::begin(local, rooms, matched.clone(), ends)))
     }
+
+    /// Counts a session that has ended, and has the plugins that it visited report it.
+    pub fn tell(&self, visit: Option<&Visit>, record: &SessionRecord<'_>) {
+        self.series.count(record.end, record.received, record.sent);
+        if let Some(visit) = visit {
+            visit.end(record);
+        }
+    }
 }
 
 /// Carries a session from its first byte to its last.
@@ -105,24 +114,25 @@ async fn carry(mut session: Session, channel: Channel) {
         Ok(way) => way,
         Err(reason) => return session.close(&reason),
     };
-    let mut tries = Vec::new();
     let ends = (session.source, session.client.local);
-    let mut visit = way.visit(&session.local, ends);
-    if visit.as_ref().is_some_and(|visit| !visit.is_admitted) {
-        return session.tell(&way, visit.as_deref(), (SessionEnd::Refused, None), &tries, begun);
+    let visit = way.visit(&session.local, ends);
+    let refused = visit.as_ref().and_then(|visit| visit.refused);
+    let mut account = Account::open(way, visit, ends, begun);
+    if let Some(status) = refused {
+        account.end = Some(SessionEnd::Refused(status));
+        return;
     }
-    match session.shake_hands(channel, &way).await {
+    match session.shake_hands(channel, &account.way).await {
         Ok((secured, known)) => {
             channel = secured;
-            if let (Some(visit), Some(known)) = (&mut visit, known) {
+            if let (Some(visit), Some(known)) = (&mut account.visit, known) {
                 visit.note_tls(known);
             }
         }
         Err(reason) => return session.close(&reason),
     }
     session.idle.work();
-    let ended = session.serve(&mut channel, &way, &mut tries).await;
-    session.tell(&way, visit.as_deref(), ended, &tries, begun);
+    session.serve(&mut channel, &mut account).await;
 }
 
 impl Session {
@@ -154,36 +164,6 @@ impl Session {
     fn close(&self, reason: &io::Error) {
         let (client, listener) = (self.source, self.client.local);
         tracing::debug!(%client, %listener, %reason, "a connection is closed");
-    }
-
-    /// Counts and reports what the session was.
-    fn tell(
-        &self,
-        way: &Way,
-        visit: Option<&Visit>,
-        (end, relayed): (SessionEnd, Option<Relayed>),
-        tries: &[Try],
-        begun: Instant,
-    ) {
-        let (received, sent) = relayed.map_or((0, 0), |relayed| (relayed.received, relayed.sent));
-        way.series.count(end, received, sent);
-        let now = Instant::now();
-        if let Some(visit) = visit {
-            visit.end(&SessionRecord { end, received, sent, tries, finished: now.into_std() });
-        }
-        tracing::debug!(
-            client = %self.source,
-            listener = %self.client.local,
-            route = way.series.route,
-            service = way.series.service,
-            target = tries.last().map(|attempt| attempt.address.to_string()),
-            code = end.code(),
-            end = relayed.map(|relayed| relayed.end.name()),
-            received,
-            sent,
-            milliseconds = u64::try_from(now.duration_since(begun).as_millis()).unwrap_or(u64::MAX),
-            "a session has ended"
-        );
     }
 
     /// The route, with the newest snapshot. None when none matches.
@@ -226,34 +206,34 @@ impl Session {
         passed.or_else(|| streams.clear(&arrival))
     }
 
-    /// Connects to the service and relays.
-    async fn serve(
-        &self,
-        channel: &mut Channel,
-        way: &Way,
-        tries: &mut Vec<Try>,
-    ) -> (SessionEnd, Option<Relayed>) {
-        let Some(plan) = &way.plan else { return (SessionEnd::NoTarget, None) };
-        let service = &way.series.service;
+    /// Connects to the service and relays. The account says at any time how the session ends if it ends there.
+    async fn serve(&self, channel: &mut Channel, account: &mut Account) {
+        account.end = Some(SessionEnd::NoTarget);
+        let Some(plan) = &account.way.plan else { return };
+        let service = &account.way.series.service;
         let client = Client { peer: self.source, ip: self.source.ip(), ..self.client.clone() };
         // Whoever has said something may have ended only its own side, but nobody begins TLS to do that.
         let heeds_end =
-            !self.local.settings.ignore_client_abort && (channel.input.is_empty() || way.passthrough);
+            !self.local.settings.ignore_client_abort && (channel.input.is_empty() || account.way.passthrough);
         let target = Target { plan, service, client: &client, heeds_end };
-        let connected = reach(&self.local, &target, channel, tries).await;
+        let connected = reach(&self.local, &target, channel, &mut account.tries).await;
         let (stream, _held) = match connected {
             Ok(Reached { stream, in_flight, seat }) => (stream, (in_flight, seat)),
-            Err(end) => return (end, None),
+            Err(end) => {
+                account.end = Some(end);
+                return;
+            }
         };
+        account.end = Some(SessionEnd::Carried);
         let patience = Patience {
             silence: plan.timeouts.read,
             service: plan.timeouts.write,
             client: self.local.settings.send_timeout,
         };
-        let relayed = relay(channel, stream, &self.local.buffers, patience).await;
-        if relayed.end == End::SlowClient {
+        let end = relay(channel, stream, &self.local.buffers, patience, &account.moved).await;
+        account.relay = Some(end);
+        if end == End::SlowClient {
             self.local.bounds.reached(Bound::SendTimeout);
         }
-        (SessionEnd::Carried, Some(relayed))
     }
 }

@@ -159,16 +159,18 @@ impl Listener {
             return None;
         };
         let visit = way.visit(local, (client, self.here));
-        let is_admitted = visit.as_ref().is_none_or(|visit| visit.is_admitted);
-        let opened = if is_admitted { open(local, &way, client.ip()) } else { Err(SessionEnd::Refused) };
+        let opened = match visit.as_ref().and_then(|visit| visit.refused) {
+            None => open(local, &way, client.ip()),
+            Some(status) => Err(SessionEnd::Refused(status)),
+        };
         match opened {
             Ok((socket, picked)) => Some(self.enter(client, (socket, picked), way, visit)),
             Err(end) => {
-                way.series.count(end, 0, 0);
-                if let Some(visit) = visit {
-                    let finished = Instant::now().into_std();
-                    visit.end(&SessionRecord { end, received: 0, sent: 0, tries: &[], finished });
-                }
+                let finished = Instant::now().into_std();
+                way.tell(
+                    visit.as_deref(),
+                    &SessionRecord { end, received: 0, sent: 0, tries: &[], finished },
+                );
                 tracing::debug!(%client, route = way.series.route, code = end.code(), "a datagram is not sent on");
                 None
             }
@@ -373,11 +375,9 @@ impl Drop for Leaving {
         let (received, sent) = (session.received.get(), session.sent.get());
         let failed = session.refused.get() && sent == 0;
         let end = if failed { SessionEnd::Unreachable } else { SessionEnd::Carried };
-        session.way.series.count(end, received, sent);
-        if let Some(visit) = &session.visit {
-            let (tries, finished) = (slice::from_ref(&session.attempt), Instant::now().into_std());
-            visit.end(&SessionRecord { end, received, sent, tries, finished });
-        }
+        let (tries, finished) = (slice::from_ref(&session.attempt), Instant::now().into_std());
+        let record = SessionRecord { end, received, sent, tries, finished };
+        session.way.tell(session.visit.as_deref(), &record);
         tracing::debug!(
             client = %session.client,
             listener = %listener.here,

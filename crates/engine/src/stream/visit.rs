@@ -13,6 +13,9 @@ use tokio::time::Instant;
 use crate::caught::caught;
 use crate::session::Local;
 
+/// The status of a session over which a plugin has panicked.
+const PANICKED: u16 = 500;
+
 /// The plugins of a route of streams, in execution order.
 #[derive(Default)]
 pub struct Rooms {
@@ -35,8 +38,8 @@ pub struct Visit {
     session: Session,
     /// What plugins want to be held until it ends.
     _held: Vec<Box<dyn Any>>,
-    /// None of them has refused it.
-    pub is_admitted: bool,
+    /// The status with which one of them has refused it.
+    pub refused: Option<u16>,
 }
 
 impl Visit {
@@ -57,16 +60,20 @@ impl Visit {
             worker: local.worker.index,
         };
         let mut held = Vec::new();
-        let is_admitted = rooms.admitting.iter().all(|room| match caught(|| room.admit(&session)) {
-            Ok(Admission::Pass) => true,
+        let refused = rooms.admitting.iter().find_map(|room| match caught(|| room.admit(&session)) {
+            Ok(Admission::Pass) => None,
             Ok(Admission::Hold(what)) => {
                 held.push(what);
-                true
+                None
             }
-            Ok(Admission::Refuse) => false,
-            Err(_) => report_panic(&session),
+            Ok(Admission::Refuse(status)) => Some(status),
+            // Nobody begins a session that a plugin might have refused.
+            Err(_) => {
+                report_panic(&session);
+                Some(PANICKED)
+            }
         });
-        Self { rooms: rooms.clone(), session, _held: held, is_admitted }
+        Self { rooms: rooms.clone(), session, _held: held, refused }
     }
 
     /// What the handshake with the client has come to.
@@ -84,9 +91,8 @@ impl Visit {
     }
 }
 
-/// Says whose session has met a panic; what has, the hook says. Nobody begins one that a plugin might have refused.
-fn report_panic(session: &Session) -> bool {
+/// Says whose session has met a panic; what has, the hook says.
+fn report_panic(session: &Session) {
     let (client, route) = (session.client, session.matched.route.id);
     tracing::error!(%client, %route, "a plugin has panicked over a session; others are not affected");
-    false
 }

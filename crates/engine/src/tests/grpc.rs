@@ -115,6 +115,62 @@ async fn a_call_passes_with_its_trailers() {
     .await;
 }
 
+/// A trailer section of so many fields.
+fn many_trailers(count: u32) -> HeaderMap {
+    (0..count).map(|number| ("x-repeated".parse().unwrap(), number.into())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_with_more_trailers_than_fields_may_be_is_refused() {
+    let mut settings = Settings::default();
+    settings.request_limits.max_headers = 20;
+    with(GRPC, settings, |lab| async move {
+        let client = lab.http2().await;
+        let (response, mut body) = send(&client, call("/call")).await;
+        body.send_data(Bytes::from_static(b"x"), false).unwrap();
+        body.send_trailers(many_trailers(20)).unwrap();
+        let mut upstream = upstream(&lab).await;
+        let (request, respond) = upstream.request().await;
+        tokio::task::spawn_local(async move {
+            let mut unanswered = Vec::new();
+            while let Some(Ok(request)) = upstream.0.accept().await {
+                unanswered.push(request);
+            }
+        });
+        let (_, _, text, trailers) = read(Response::new(request.into_body())).await;
+        assert_eq!((text.as_str(), trailers.unwrap().len()), ("x", 20));
+        answer(respond, "");
+        assert_eq!(response.await.unwrap().status(), 200);
+        let (response, mut body) = send(&client, call("/call")).await;
+        body.send_data(Bytes::from_static(b"x"), false).unwrap();
+        body.send_trailers(many_trailers(21)).unwrap();
+        assert_eq!(response.await.unwrap().status(), 431);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_with_more_trailers_than_fields_may_be_breaks_off() {
+    with(GRPC, Settings::default(), |lab| async move {
+        let client = lab.http2().await;
+        for (count, whole) in [(100, true), (101, false)] {
+            let (response, mut body) = send(&client, call("/call")).await;
+            body.send_data(Bytes::new(), true).unwrap();
+            // The one before has ended.
+            let mut upstream = upstream(&lab).await;
+            let (_, mut respond) = upstream.request().await;
+            let mut stream = respond.send_response(Response::new(()), false).unwrap();
+            stream.send_trailers(many_trailers(count)).unwrap();
+            let driven = tokio::task::spawn_local(async move { upstream.0.accept().await.is_some() });
+            let received = async { response.await?.into_body().trailers().await };
+            assert_eq!(received.await.is_ok_and(|fields| fields.is_some()), whole, "{count}");
+            driven.abort();
+            driven.await.unwrap_err();
+        }
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn messages_flow_both_ways_at_once() {
     with(GRPC, Settings::default(), |lab| async move {
@@ -185,6 +241,38 @@ async fn a_refused_stream_is_sent_again_on_another_connection() {
         assert_eq!(request.into_body().data().await.unwrap().unwrap(), "name");
         answer(respond, "again");
         assert_eq!(read(response.await.unwrap()).await.2, "again");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_refused_while_its_messages_still_come_is_sent_again_with_all_of_them() {
+    with(GRPC, Settings::default(), |lab| async move {
+        let client = lab.http2().await;
+        let (response, mut body) = send(&client, call("/chat")).await;
+        body.send_data(Bytes::from_static(b"one, "), false).unwrap();
+        // It takes no more than what was on its way before it said so.
+        let builder = h2::server::Builder::new().initial_window_size(0).clone();
+        let mut one = Upstream(builder.handshake(lab.upstream().await.0).await.unwrap());
+        let (request, mut respond) = one.request().await;
+        one.run();
+        let mut received = request.into_body();
+        assert_eq!(received.data().await.unwrap().unwrap(), "one, ");
+        body.send_data(Bytes::from_static(b"two, "), false).unwrap();
+        respond.send_reset(Reason::REFUSED_STREAM);
+        let mut other = upstream(&lab).await;
+        let (request, respond) = other.request().await;
+        other.run();
+        body.send_data(Bytes::from_static(b"three"), true).unwrap();
+        let (mut received, mut text) = (request.into_body(), Vec::new());
+        while let Some(piece) = received.data().await {
+            let piece = piece.unwrap();
+            received.flow_control().release_capacity(piece.len()).unwrap();
+            text.extend_from_slice(&piece);
+        }
+        assert_eq!(String::from_utf8(text).unwrap(), "one, two, three");
+        answer(respond, "yes");
+        assert_eq!(read(response.await.unwrap()).await.2, "yes");
     })
     .await;
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
+
 use super::lab::{PLAIN, field, with};
 use crate::settings::Settings;
 use crate::worker::Spoken;
@@ -23,6 +25,7 @@ async fn a_trusted_proxy_says_who_the_client_is() {
             let mut upstream = lab.upstream().await;
             let head = upstream.head().await;
             assert_eq!(field(&head, "x-real-ip"), Some(address), "{head}");
+            assert_eq!(field(&head, "x-forwarded-for"), Some(address), "{head}");
             upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
             assert_eq!(client.response().await.0, 200);
             // The header is of the connection: the next request has none.
@@ -78,6 +81,34 @@ async fn those_who_are_still_to_be_announced_are_bounded_in_number() {
         let mut next = lab.proxied_client(Spoken::default());
         next.send(&format!("{HEADER}{GET}")).await;
         lab.upstream().await.head().await;
+    })
+    .await;
+}
+
+/// A header of version 2 for a client, with an extension of nothing (`PP2_TYPE_NOOP`) that makes it `size` bytes long.
+fn header_of(size: u16) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11".to_vec();
+    header.extend((size - 16).to_be_bytes());
+    header.extend([203, 0, 113, 7, 192, 0, 2, 2, 0x9c, 0x40, 0x1f, 0x40, 0x04]);
+    header.extend((size - 16 - 12 - 3).to_be_bytes());
+    header.resize(size.into(), 0);
+    header
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_longer_than_the_protocol_promises_closes_before_it_has_come() {
+    with(PLAIN, settings("192.0.2.0/24"), |lab| async move {
+        for spoken in [Spoken::default(), Spoken { http2: true, ..Spoken::default() }] {
+            let mut client = lab.proxied_client(spoken);
+            client.0.write_all(&header_of(536)).await.unwrap();
+            client.send(GET).await;
+            assert_eq!(field(&lab.upstream().await.head().await, "x-real-ip"), Some("203.0.113.7"));
+            let mut client = lab.proxied_client(spoken);
+            let start = tokio::time::Instant::now();
+            // What says how long it is to be is enough.
+            client.0.write_all(&header_of(537)[..16]).await.unwrap();
+            assert_eq!((client.rest().await.as_str(), start.elapsed()), ("", Duration::ZERO));
+        }
     })
     .await;
 }

@@ -13,6 +13,7 @@ use crate::flow;
 use crate::session::{Arrival, Session, Workspace};
 use crate::settings::Settings;
 use crate::transport::Stream;
+use crate::worker::Ending;
 
 #[test]
 fn the_state_of_a_request_is_small() {
@@ -28,8 +29,12 @@ async fn an_idle_connection_is_small() {
         let client = Client { peer: address, local: address, ip: address.ip(), ..Client::default() };
         let channel = Channel::new(Stream::Memory(BufReader::new(near)), lab.local.buffers.clone());
         let arrival = Arrival { local: lab.local.clone(), channel, client, number: 0, idle: Rc::default() };
-        let task = size_of_val(&flow::serve(Session::new(arrival)));
-        assert!(task <= 2650, "the task of a connection takes {task} bytes");
+        let place = Ending { local: lab.local.clone(), number: 0 };
+        let mut session = Session::new(arrival);
+        let busy = size_of_val(&flow::serve_requests(&mut session));
+        assert!(busy <= 2000, "carrying out requests takes {busy} bytes");
+        let task = size_of_val(&flow::serve(session, place));
+        assert!(task <= 700, "the task of a connection takes {task} bytes");
     })
     .await;
 }

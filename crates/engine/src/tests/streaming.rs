@@ -151,6 +151,27 @@ async fn an_answer_before_the_end_of_the_request_ends_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_trailers_of_a_small_request_are_passed_on_and_to_another_upstream_as_well() {
+    with(PLAIN, Settings::default(), |lab| async move {
+        lab.refuse(1);
+        let mut client = lab.client();
+        client.send("PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n").await;
+        client.send("0\r\nX-Sum: 1\r\nContent-Length: 9\r\n\r\n").await;
+        let mut upstream = lab.upstream().await;
+        let head = upstream.head().await;
+        assert_eq!(field(&head, "transfer-encoding"), Some("chunked"), "{head}");
+        assert_eq!(field(&head, "content-length"), None, "{head}");
+        upstream.expect("3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n").await;
+        upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+        assert_eq!(client.response().await.0, 200);
+        // The connections are both at the end of the exchange.
+        client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        assert_eq!(field(&upstream.head().await, "transfer-encoding"), None);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_small_chunked_body_is_buffered_and_a_large_one_streams() {
     with(PLAIN, Settings::default(), |lab| async move {
         let mut client = lab.client();

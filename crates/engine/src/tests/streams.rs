@@ -192,7 +192,7 @@ async fn a_plugin_that_panics_over_a_session_costs_that_session_only() {
         let mut client = lab.stream_client(Spoken::default());
         assert_eq!(client.rest().await, "");
         assert!(lab.opened_no_more());
-        assert_eq!(series(&lab).ended(SessionEnd::Refused), 1);
+        assert_eq!(series(&lab).ended(SessionEnd::Refused(500)), 1);
     })
     .await;
     with(&troubled("log_session"), Settings::default(), |lab| async move {
@@ -377,7 +377,29 @@ async fn sessions_end_in_peace_when_the_gateway_stops_and_at_once_when_told_so()
         draining.await.unwrap();
         assert_eq!(client.rest().await, "");
         assert_eq!(lab.local.connections.count(), 0);
+        let series = series(&lab);
+        assert_eq!((series.ended(SessionEnd::Carried), series.ingress(), series.egress()), (1, 1, 1));
     })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_cut_while_it_waits_for_its_service_counts_as_one_without() {
+    with(
+        &bounded("max_connections: 1, queue_size: 1, queue_timeout: 3600"),
+        Settings::default(),
+        |lab| async move {
+            let mut first = lab.stream_client(Spoken::default());
+            let _service = lab.upstream().await;
+            let mut second = lab.stream_client(Spoken::default());
+            second.send("x").await;
+            sleep(Duration::from_millis(1)).await;
+            lab.local.connections.end(true);
+            assert_eq!([first.rest().await, second.rest().await], ["", ""]);
+            let series = series(&lab);
+            assert_eq!((series.ended(SessionEnd::Carried), series.ended(SessionEnd::NoTarget)), (1, 1));
+        },
+    )
     .await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use super::source::{decode, poll_client, poll_ended, poll_stream_piece};
+use super::source::{decode, poll_client, poll_ended, poll_stream_piece, poll_trailers};
 use super::{State, Upload};
 use crate::channel::Channel;
 use crate::respond::Failure;
@@ -24,10 +24,11 @@ impl Upload {
             }
             if client.input.is_empty() {
                 let ended = match self.state {
-                    State::Stream => !ready!(poll_stream_piece(cx, client))?,
-                    _ => ready!(poll_client(cx, client)).map(|()| false)?,
+                    State::Stream(most) => (!ready!(poll_stream_piece(cx, client))?).then_some(most),
+                    _ => ready!(poll_client(cx, client)).map(|()| None)?,
                 };
-                if ended {
+                if let Some(most) = ended {
+                    self.trailers = ready!(poll_trailers(cx, client, most.into()))?;
                     self.state = State::Done;
                     return Poll::Ready(Ok(()));
                 }
@@ -44,15 +45,16 @@ impl Upload {
                     let piece = decode(decoder, unread)?;
                     body.extend_from_slice(&unread[piece.data]);
                     if piece.done {
+                        self.trailers.clone_from(decoder.trailers());
                         self.state = State::Done;
                     }
                     piece.consumed
                 }
-                State::Stream => {
+                State::Stream(_) => {
                     body.extend_from_slice(unread);
                     unread.len()
                 }
-                State::Done | State::Flushing => 0,
+                State::Done | State::Halted(_) | State::Flushing => 0,
             };
             client.input.consume(consumed);
             self.received = body.len() as u64;

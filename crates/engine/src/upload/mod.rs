@@ -4,7 +4,9 @@ mod collecting;
 mod passing;
 mod source;
 
+use plugin::Exchange;
 use plugin::exchange::BodyLimit;
+use plugin::identity::{self, Disowned};
 use tokio::time::Instant;
 use wire::h1::{BodyDecoder, Limits, encode};
 use wire::{BodyLength, Headers};
@@ -40,6 +42,8 @@ pub struct Upload {
     returned: Option<Vec<u8>>,
     /// What follows the body.
     trailers: Headers,
+    /// What the client cannot say in them.
+    disowned: Option<Disowned>,
     /// What has been passed on of a body without framing, as long as it is not much.
     kept: Vec<u8>,
     /// How fast the client sends it.
@@ -65,10 +69,18 @@ enum State {
     Exact(u64),
     /// Chunks are decoded and framed anew.
     Chunked(Box<BodyDecoder>),
-    /// All that comes is framed as chunks; the stream ends, and so does the body (RFC 9113 8.1).
-    Stream,
+    /// All that comes is framed as chunks; the stream ends, and so does the body (RFC 9113 8.1). Its trailer section may
+    /// have so many fields.
+    Stream(u16),
     /// The last bytes are waiting to be sent.
     Flushing,
+    /// An upstream takes no more. What it had was kept, and another can have all of it from here on.
+    Halted(Box<State>),
+}
+
+/// How many fields a trailer section may have.
+fn most_trailers(limits: &Limits) -> u16 {
+    u16::try_from(limits.max_headers.min(Limits::MAX_HEADERS)).unwrap_or(u16::MAX)
 }
 
 impl Upload {
@@ -79,6 +91,7 @@ impl Upload {
         self.is_call = false;
         self.returned = None;
         self.trailers.clear();
+        self.disowned = None;
         self.kept.clear();
         self.received = 0;
         self.pace.restart(0);
@@ -89,7 +102,7 @@ impl Upload {
         self.passed_on = false;
         self.state = match length {
             BodyLength::None | BodyLength::Exact(0) => State::Done,
-            BodyLength::UntilClose => State::Stream,
+            BodyLength::UntilClose => State::Stream(most_trailers(limits)),
             BodyLength::Exact(count) => State::Exact(count),
             BodyLength::Chunked => State::Chunked(Box::new(BodyDecoder::new(BodyLength::Chunked, limits))),
         };
@@ -103,6 +116,14 @@ impl Upload {
     /// The request is a call of gRPC.
     pub fn carry_call(&mut self) {
         self.is_call = true;
+    }
+
+    /// No trailer tells the upstream who calls, where authentication has a say in that.
+    pub fn disown(&mut self, exchange: &Exchange) {
+        // What has come whole goes on without trailers.
+        if self.chunked && self.is_awaiting_client() {
+            self.disowned = identity::disowned(exchange);
+        }
     }
 
     /// The next bytes go to an upstream that wants the body framed like this.
@@ -133,12 +154,12 @@ impl Upload {
     /// Nothing is left to do.
     #[inline]
     pub fn is_done(&self) -> bool {
-        matches!(self.state, State::Done)
+        matches!(self.state, State::Done | State::Halted(_))
     }
 
     /// The client's part of the body has not been received whole.
     pub fn is_awaiting_client(&self) -> bool {
-        matches!(self.state, State::Exact(_) | State::Chunked(_) | State::Stream)
+        matches!(self.state, State::Exact(_) | State::Chunked(_) | State::Stream(_))
     }
 
     /// Bytes still expected of a body of known length.
@@ -201,9 +222,17 @@ impl Upload {
         self.state = State::Flushing;
     }
 
-    /// Gives back what was collected of a chunked body, to be passed on first.
+    /// Something follows the body that its length does not tell of.
+    pub fn has_trailers(&self) -> bool {
+        !self.trailers.is_empty()
+    }
+
+    /// Gives back what was collected of a body of unknown length, to be passed on first.
     pub fn put_back(&mut self, body: Vec<u8>) {
         self.returned = Some(body);
+        if self.is_done() {
+            self.state = State::Flushing;
+        }
     }
 
     /// Frames what was given back, and what ends it, should it be all there is.
@@ -227,8 +256,11 @@ impl Upload {
     fn end(&mut self, trailers: &Headers) {
         // Another upstream may want them in another form.
         self.trailers.clone_from(trailers);
+        if let Some(disowned) = &self.disowned {
+            disowned.cleanse(&mut self.trailers);
+        }
         if self.framing == Framing::Chunks {
-            encode::last_chunk(&mut self.pending, Some(trailers));
+            encode::last_chunk(&mut self.pending, Some(&self.trailers));
         }
         self.state = State::Flushing;
     }
@@ -246,6 +278,15 @@ impl Upload {
         self.state = State::Done;
         self.returned = None;
         self.passed_on = true;
+    }
+
+    /// The upstream takes no more of it. Another may still have it, where all of it was kept.
+    pub fn halt(&mut self) {
+        if self.framing == Framing::Stream && !self.passed_on && !self.is_done() {
+            self.state = State::Halted(Box::new(std::mem::take(&mut self.state)));
+        } else {
+            self.finish();
+        }
     }
 
     /// Another upstream can still have all of it: nothing has been handed to one, or what has been was kept.
@@ -269,6 +310,10 @@ impl Upload {
         if self.framing == Framing::Chunks || self.passed_on {
             return;
         }
+        self.state = match std::mem::take(&mut self.state) {
+            State::Halted(state) => *state,
+            state => state,
+        };
         let mut whole = std::mem::take(&mut self.kept);
         whole.extend_from_slice(&self.pending[self.written..]);
         whole.extend_from_slice(self.returned.as_deref().unwrap_or_default());

@@ -35,7 +35,7 @@ impl Upload {
                 continue;
             }
             match &mut self.state {
-                State::Done => return Poll::Ready(Ok(())),
+                State::Done | State::Halted(_) => return Poll::Ready(Ok(())),
                 State::Flushing => {
                     self.state = State::Done;
                     if let Stream::Call(call) = upstream {
@@ -44,7 +44,10 @@ impl Upload {
                 }
                 State::Exact(_) => ready!(self.poll_exact(cx, client, upstream))?,
                 State::Chunked(_) => ready!(self.poll_chunked(cx, client))?,
-                State::Stream => ready!(self.poll_stream(cx, client))?,
+                State::Stream(most) => {
+                    let most = usize::from(*most);
+                    ready!(self.poll_stream(cx, client, most))?;
+                }
             }
             *moved = true;
         }
@@ -114,11 +117,16 @@ impl Upload {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_stream(&mut self, cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<(), Failure>> {
+    fn poll_stream(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Channel,
+        most: usize,
+    ) -> Poll<Result<(), Failure>> {
         self.pending.clear();
         self.written = 0;
         if client.input.is_empty() && !ready!(poll_stream_piece(cx, client))? {
-            let trailers = ready!(poll_trailers(cx, client))?;
+            let trailers = ready!(poll_trailers(cx, client, most))?;
             self.end(&trailers);
             return Poll::Ready(Ok(()));
         }

@@ -3,7 +3,7 @@
 use std::task::{Context, Poll, ready};
 
 use wire::Headers;
-use wire::h1::{BodyDecoder, Decoded, Limits};
+use wire::h1::{BodyDecoder, Decoded};
 
 use crate::channel::Channel;
 use crate::respond::Failure;
@@ -21,12 +21,16 @@ pub(super) fn poll_stream_piece(cx: &mut Context<'_>, client: &mut Channel) -> P
     Poll::Ready(count.map(|count| count > 0).map_err(|_| Failure::ClientGone))
 }
 
-/// The trailer section of a body that ends with its stream.
-pub(super) fn poll_trailers(cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<Headers, Failure>> {
+/// The trailer section of a body that ends with its stream, of `most` fields.
+pub(super) fn poll_trailers(
+    cx: &mut Context<'_>,
+    client: &mut Channel,
+    most: usize,
+) -> Poll<Result<Headers, Failure>> {
     let mut trailers = Headers::new();
     if let Some(stream) = client.stream.as_http2() {
-        let read = stream.incoming().poll_trailers(cx, &Limits::default(), &mut trailers);
-        ready!(read).map_err(|_| Failure::ClientGone)?;
+        let read = stream.incoming().poll_trailers(cx, most, &mut trailers);
+        ready!(read).map_err(|_| Failure::ClientGone)??;
     }
     Poll::Ready(Ok(trailers))
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 use wire::Headers;
-use wire::h1::Limits;
+use wire::h1::{Limits, Reject};
 
 use crate::channel::Channel;
 use crate::pace::Allowed;
@@ -128,11 +128,12 @@ impl<'a> Pair<'a> {
 
     /// Adds the trailer section of an upstream that speaks HTTP/2 to `fields`.
     pub async fn read_trailers(&mut self, limit: Duration, fields: &mut Headers) -> Result<(), Failure> {
-        let limits = Limits::default();
+        let most = Limits::default().max_headers;
         self.drive(Awaited::Upstream(limit), None, |cx, _, upstream| {
             let Stream::Call(call) = &mut upstream.stream else { return Poll::Ready(Ok(0)) };
-            let read = call.poll_trailers(cx, &limits, fields);
-            read.map_ok(|()| 0).map_err(|_| Failure::UpstreamClosed)
+            let read = ready!(call.poll_trailers(cx, most, fields)).map_err(|_| Failure::UpstreamClosed)?;
+            let refused = |reject: Reject| Failure::UpstreamMalformed { rule: reject.reason };
+            Poll::Ready(read.map(|()| 0).map_err(refused))
         })
         .await
         .map(drop)
@@ -234,7 +235,7 @@ impl<'a> Pair<'a> {
         let mut moved = false;
         match self.upload.poll(cx, self.client, &mut self.upstream.stream, &mut moved) {
             Poll::Ready(Err(Failure::UpstreamClosed)) => {
-                self.upload.finish();
+                self.upload.halt();
                 self.upstream.reusable = false;
                 self.client.must_close = true;
                 return Ok(true);

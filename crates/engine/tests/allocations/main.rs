@@ -15,6 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 mod http2;
+mod idle;
 mod tls;
 
 use engine::Listener;
@@ -37,7 +38,7 @@ const RESPONSE: &[u8] =
 /// A story that panics if it does not hold.
 type Story = (&'static str, fn());
 
-const STORIES: [Story; 13] = [
+const STORIES: [Story; 15] = [
     ("plain_proxying_allocates_nothing", plain_proxying_allocates_nothing),
     ("no_way_to_balance_allocates_anything", no_way_to_balance_allocates_anything),
     ("a_small_post_allocates_only_its_body", a_small_post_allocates_only_its_body),
@@ -50,6 +51,8 @@ const STORIES: [Story; 13] = [
     ("choosing_a_release_allocates_nothing", choosing_a_release_allocates_nothing),
     ("counting_usage_allocates_nothing", counting_usage_allocates_nothing),
     ("a_websocket_message_allocates_nothing", a_websocket_message_allocates_nothing),
+    ("a_connection_without_a_request_is_small", idle::a_connection_without_a_request_is_small),
+    ("a_connection_between_requests_becomes_small", idle::a_connection_between_requests_becomes_small),
     ("plain_proxying_under_tls_allocates_what_rustls_does", tls::plain_proxying_allocates_what_rustls_does),
     ("a_chain_of_plugins_under_tls_allocates_what_rustls_does", tls::a_chain_allocates_what_rustls_does),
     ("plain_proxying_over_http2_allocates_what_is_named", http2::plain_proxying_allocates_what_is_named),
@@ -287,7 +290,7 @@ plugins:
 - {name: ip-restriction, config: {allow: [127.0.0.0/8, '::1'], deny: [127.0.0.2, '2001:db8::/32']}}
 - {name: request-size-limiting, config: {allowed_payload_size: 1}}
 - {name: fault-injection, config: {header: X-Chaos, abort: {status: 500}, delay: {fixed: 5}}}
-- {name: upstream-timeout, config: {read_timeout: 1000}}
+- {name: upstream-timeout, config: {read_timeout: 60000}}
 ";
 
 fn a_request_that_passes_all_guards_allocates_nothing() {

@@ -207,7 +207,10 @@ impl Config {
         free(self.upstreams);
         free(self.targets);
         free(self.consumers);
+        free(self.consumer_group_consumers);
+        free(self.groups);
         free(self.plugins);
+        free(self.with_secrets);
         for collection in self.collections {
             free(collection.entities);
         }

@@ -11,6 +11,7 @@ mod layout;
 mod migrate;
 mod prepare;
 mod resolve;
+mod revealed;
 mod secrets;
 mod transform;
 
@@ -66,11 +67,11 @@ pub fn load_with(
         advice::advise(&layout, &rows, &mut problems);
     }
     // Nobody is asked for secrets on behalf of a document that is wrong anyway.
-    let secrets = if problems.is_usable() {
-        secrets::resolve(&layout, &rows, vaults, &mut problems)
-    } else {
-        Resolved::default()
-    };
+    let mut secrets = Resolved::default();
+    if problems.is_usable() {
+        secrets = secrets::resolve(&layout, &rows, vaults, &mut problems);
+        revealed::finish(&layout, &mut rows, &mut secrets, &mut problems);
+    }
     sort_by_place(&file, &mut problems);
     if problems.is_usable() {
         return Ok(assemble::assemble(&layout, rows, secrets, header, problems.list, digest(text)));

@@ -8,10 +8,12 @@ use uuid::Uuid;
 
 use super::collect::{Collector, Row, place};
 use super::layout::{Collection, Layout};
+use crate::concealed::UNTOLD;
 use crate::courtesy::worked;
 use crate::entity::identity_of;
 use crate::problem::{Problem, Problems, Step, nearest};
-use crate::schema::{Held, Packer, Part};
+use crate::schema::{Element, Field, Held, Packer, Part};
+use crate::secret::is_reference;
 
 pub(super) struct Resolver<'l> {
     layout: &'l Layout<'l>,
@@ -255,7 +257,8 @@ impl<'l> Resolver<'l> {
             fresh = false;
             let (name, text) =
                 (collection.schema().name, self.rows[row as usize].fields.text(*field).unwrap_or_default());
-            let field = collection.schema().record.fields[*field].name;
+            let Field { name: field, element, .. } = &collection.schema().record.fields[*field];
+            let text = told(text, element);
             let message = format!(
                 "uniqueness violation: '{name}' entity with {field} set to '{text}' already declared"
             );
@@ -294,6 +297,11 @@ fn take_text(table: &mut HashTable<u32>, row: u32, field: usize, rows: &[Row], h
     let Some(own) = text(row) else { return true };
     let hash = |row: &u32| hasher.hash_one(text(*row).unwrap_or_default());
     take(table, hasher.hash_one(own), row, |other| text(*other) == Some(own), hash)
+}
+
+/// A value as messages tell it.
+fn told<'a>(text: &'a str, element: &Element) -> &'a str {
+    if element.encrypted && !is_reference(text) { UNTOLD } else { text }
 }
 
 /// A part of a key as it is shown: a text, or the id that a reference means.

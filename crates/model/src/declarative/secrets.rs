@@ -5,12 +5,11 @@ use serde_json::Value;
 
 use super::collect::{Row, place};
 use super::layout::Layout;
-use crate::courtesy::worked;
-use crate::entity::VaultConfig;
+use crate::courtesy::offering;
 use crate::problem::{Problem, Problems, Step};
-use crate::schema::{Element, Faults, Fields, Kind, Record, RecordSchema};
+use crate::schema::{Element, Faults, Fields, Kind, RecordSchema};
 use crate::secret::{
-    Found, HASHICORP, KINDS, Secret, SecretReference, Vaults, Wanted, is_reference, meaning, without_secrets,
+    Found, KINDS, Secret, SecretReference, Vaults, Wanted, is_reference, meaning, without_secrets,
 };
 
 /// Secrets that were found, and what they make of the rows that refer to them.
@@ -47,10 +46,11 @@ pub(super) fn resolve(
     let referring = (0..rows.len()).filter(|index| rows[*index].refers);
     let (of_vaults, others): (Vec<_>, Vec<_>) = referring.partition(is_vault);
     for referring in [of_vaults, others] {
-        search.read(referring.iter().map(|index| whole(layout, &rows[*index])));
-        for index in referring {
-            worked(10_000);
-            search.row(rows, index, problems);
+        let whole = referring.into_iter().map(|index| (index, whole(layout, &rows[index])));
+        let referring: Vec<(usize, Value)> = offering(10_000, whole).collect();
+        search.read(&referring);
+        for (index, value) in offering(10_000, referring.into_iter()) {
+            search.row(rows, index, value, problems);
         }
     }
     search.resolved
@@ -63,7 +63,7 @@ fn whole(layout: &Layout<'_>, row: &Row) -> Value {
 }
 
 /// Whether there is a reference anywhere in a value.
-fn mentions(value: &Value) -> bool {
+pub(super) fn mentions(value: &Value) -> bool {
     match value {
         Value::String(text) => is_reference(text),
         Value::Array(elements) => elements.iter().any(mentions),
@@ -73,11 +73,11 @@ fn mentions(value: &Value) -> bool {
 }
 
 /// Adds the references in a value to `found`.
-fn collect(value: Value, found: &mut AHashSet<String>) {
+fn collect<'a>(value: &'a Value, found: &mut AHashSet<&'a str>) {
     match value {
-        Value::String(text) if is_reference(&text) => _ = found.insert(text),
-        Value::Array(elements) => elements.into_iter().for_each(|value| collect(value, found)),
-        Value::Object(fields) => fields.into_iter().for_each(|(_, value)| collect(value, found)),
+        Value::String(text) if is_reference(text) => _ = found.insert(text),
+        Value::Array(elements) => elements.iter().for_each(|value| collect(value, found)),
+        Value::Object(fields) => fields.values().for_each(|value| collect(value, found)),
         _ => {}
     }
 }
@@ -125,14 +125,15 @@ impl Search<'_> {
         }
     }
 
-    /// Reads what the references in `values` name, all at once.
-    fn read(&mut self, values: impl Iterator<Item = Value>) {
+    /// Reads what the references in `rows` name, all at once.
+    fn read(&mut self, rows: &[(usize, Value)]) {
         let mut references = AHashSet::new();
-        values.for_each(|value| collect(value, &mut references));
-        references.retain(|one| !self.known.contains_key(one) && !self.texts.contains_key(one));
+        rows.iter().for_each(|(_, value)| collect(value, &mut references));
+        references.retain(|one| !self.known.contains_key(*one) && !self.texts.contains_key(*one));
         let left = MOST.saturating_sub(self.texts.len() + self.known.len());
         let mut asked = Vec::new();
         for reference in references.into_iter().take(left) {
+            let reference = reference.to_owned();
             let parsed = SecretReference::parse(&reference);
             match parsed.and_then(|parsed| self.wanted(&parsed).map(|wanted| (parsed, wanted))) {
                 Ok((parsed, wanted)) => asked.push((reference, parsed, wanted)),
@@ -148,9 +149,8 @@ impl Search<'_> {
     }
 
     /// Looks up everything that a row refers to, and checks what the row is with it.
-    fn row(&mut self, rows: &[Row], index: usize, problems: &mut Problems) {
+    fn row(&mut self, rows: &[Row], index: usize, mut value: Value, problems: &mut Problems) {
         let row = &rows[index];
-        let mut value = whole(self.layout, row);
         if !mentions(&value) {
             return;
         }
@@ -267,7 +267,7 @@ impl Search<'_> {
 
     /// Which vault is meant, with which settings.
     fn wanted(&self, reference: &SecretReference) -> Result<Wanted, String> {
-        let SecretReference { vault, resource, version, .. } = reference;
+        let vault = &reference.vault;
         let plain = || {
             let kind = KINDS.into_iter().find(|kind| kind == vault)?;
             Some(Known { kind, config: Some(self.vaults.usual(kind)) })
@@ -278,39 +278,14 @@ impl Search<'_> {
                 KINDS.join(" nor ")
             )
         })?;
-        let kind = known.kind;
-        let mut config = known.config.ok_or_else(|| {
+        let config = known.config.ok_or_else(|| {
             format!(
                 "the settings of the vault '{vault}' refer to a secret that is not there; they may only name vaults whose settings hold no references"
             )
         })?;
-        if version.is_some() && kind != HASHICORP {
-            return Err(format!("a vault of the kind '{kind}' has no versions"));
-        }
-        for (name, value) in &reference.options {
-            let value = match (name.as_str(), kind) {
-                ("prefix", "env") => Value::from(value.as_str()),
-                ("resurrect_ttl", HASHICORP) | ("ttl" | "neg_ttl", _) => {
-                    value.parse::<f64>().map_or(Value::Null, Value::from)
-                }
-                _ => return Err(format!("the option '{name}' is not known to a vault of the kind '{kind}'")),
-            };
-            if value.is_null() {
-                return Err(format!("the option '{name}' is no number"));
-            }
-            if config.is_null() {
-                config = Value::Object(serde_json::Map::new());
-            }
-            config[name] = value;
-        }
-        let complete = VaultConfig::schema().check(&config);
-        let complete =
-            complete.map_err(|problems| format!("{}: {}", problems[0].place, problems[0].message))?;
-        let config = VaultConfig::from_value(&complete).map_err(|error| error.to_string())?;
-        Ok(Wanted { kind, config, resource: resource.clone(), version: *version })
+        reference.wanted(known.kind, config)
     }
 }
-
 const NO_REFERENCE: &str = "this field takes no reference to a secret; write the value itself";
 
 /// A secret as a value of the element's type, unless it breaks the element's rules. What they say of it is not told.

@@ -2,10 +2,13 @@
 
 use std::cell::RefCell;
 
+use serde_json::{Map, Value};
+
 use super::{Catalog, PluginSchema, Scopes, load, load_with};
+use crate::entity::{Entity, Form};
 use crate::schema::Record;
 use crate::secret::{Secret, Vaults, Wanted};
-use crate::{Config, Problem};
+use crate::{Config, Problem, Reference};
 
 crate::record! {
     /// A server.
@@ -30,6 +33,30 @@ crate::record! {
     }
 }
 
+crate::entity! {
+    /// A word that a consumer knows.
+    pub struct Word in "words" {
+        /// Who knows it.
+        consumer: Reference, [to("consumers")];
+        /// The word.
+        word: String, [unique(), len_min(4), referenceable(), encrypted()];
+        /// What it is for.
+        purpose: Option<String>;
+    }
+    cache_key: ["word"]
+    transform: conceal
+}
+
+fn conceal(fields: &mut Map<String, Value>, form: Form) -> Result<(), (&'static str, String)> {
+    let word = fields["word"].as_str().unwrap_or_default();
+    match form {
+        Form::Written if word == "wrong" => return Err(("word", "is wrong".to_owned())),
+        Form::Written => fields["word"] = Value::from(format!("concealed {word}")),
+        Form::Kept => {}
+    }
+    Ok(())
+}
+
 fn catalog() -> Catalog {
     let plugin = PluginSchema {
         name: "safe",
@@ -39,7 +66,7 @@ fn catalog() -> Catalog {
         protocols: &["http", "https"],
         streams: &[],
     };
-    Catalog { plugins: vec![plugin], entities: Vec::new() }
+    Catalog { plugins: vec![plugin], entities: vec![Word::entity_schema()] }
 }
 
 /// Holds what is named `env/NAME` (and a vault of the kind `hcv` by its token, `hcv/TOKEN/NAME`), and writes down what it was asked for.
@@ -297,4 +324,43 @@ fn settings_of_a_vault_fit_its_kind_and_its_way_to_log_in() {
         loaded(&Store::default(), &format!("vaults: [{{prefix: mine, name: hcv, config: {{{config}}}}}]"))
             .unwrap();
     }
+}
+
+fn words(entries: &str) -> String {
+    format!("consumers:\n- username: ada\n  words: [{entries}]")
+}
+
+#[test]
+fn a_credential_by_reference_is_kept_concealed_and_shown_as_the_reference() {
+    let document = words("{word: '{vault://env/word}', purpose: any}, {word: written}");
+    for header in ["", "_transform: false\n"] {
+        let config = loaded(&store(), &format!("{header}{document}")).unwrap();
+        let [by_reference, written] = config.entities("words") else { panic!("two words") };
+        let shown = by_reference.complete().value;
+        assert_eq!((&shown["word"], &shown["purpose"]), (&"{vault://env/word}".into(), &"any".into()));
+        assert_eq!(config.typed::<Word>(by_reference).unwrap().word, "concealed hidden-word", "{header}");
+        let kept = if header.is_empty() { "concealed written" } else { "written" };
+        assert_eq!(config.typed::<Word>(written).unwrap().word, kept);
+    }
+}
+
+#[test]
+fn two_credentials_are_never_the_same_whatever_refers_to_them() {
+    let held = vec![("env/one", "hidden-word"), ("env/other", "hidden-word"), ("env/third", "another")];
+    let store = Store { held, ..Store::default() };
+    for other in ["'{vault://env/other}'", "hidden-word"] {
+        let refusal = refused(&store, &words(&format!("{{word: '{{vault://env/one}}'}}, {{word: {other}}}")));
+        assert!(refusal.contains("word: uniqueness violation: another of 'words' has the same word already"));
+        assert!(!refusal.contains("hidden"), "{refusal}");
+    }
+    loaded(&store, &words("{word: '{vault://env/one}'}, {word: '{vault://env/third}'}, {word: four}"))
+        .unwrap();
+}
+
+#[test]
+fn a_credential_that_cannot_be_kept_is_an_error_at_its_place() {
+    let store = Store { held: vec![("env/one", "wrong"), ("env/two", "abc")], ..Store::default() };
+    assert!(refused(&store, &words("{word: '{vault://env/one}'}")).contains("words[0].word: is wrong"));
+    let refusal = refused(&store, &words("{word: '{vault://env/two}'}"));
+    assert!(refusal.contains("words[0].word: what {vault://env/two} stands for"), "{refusal}");
 }

@@ -7,10 +7,14 @@ use crate::courtesy::worked;
 use crate::entity::Form;
 use crate::problem::{Problem, Problems, Step};
 
-/// Brings valid rows with resolved references into the form they are kept in.
+/// Brings valid rows with resolved references, and without secrets, into the form they are kept in.
 pub(super) fn transform(layout: &Layout<'_>, rows: &mut [Row], header: &Header, problems: &mut Problems) {
     let form = if header.transform { Form::Written } else { Form::Kept };
     for row in 0..rows.len() {
+        // They get their secrets first: see `revealed`.
+        if rows[row].refers {
+            continue;
+        }
         let blueprint = &layout.collections[rows[row].collection()].blueprint;
         let Some(transform) = blueprint.schema.transform else { continue };
         worked(3_000);

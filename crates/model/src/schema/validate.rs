@@ -5,6 +5,7 @@ use serde_json::{Map, Number, Value};
 use super::checks_list::Faults;
 use super::rules_list::plain;
 use super::{Element, Field, Fields, Kind, RecordSchema, Rule, Shorthand};
+use crate::concealed::{UNTOLD, is_secret_name};
 use crate::node::{Key, Node, NodeKind, Span};
 use crate::problem::{Problem, Problems, Trail, nearest};
 use crate::secret::{SecretReference, is_reference};
@@ -88,7 +89,9 @@ impl RecordSchema {
             let advice = format!("{name} is deprecated, please use {target} instead");
             problems.warn(&trail.field(name), key.span, advice);
             if let Some(other) = place_below(&mut expanded, key.span, target, node) {
-                let (old, new) = (plain(&node.to_value()), plain(&other));
+                let told =
+                    |value: &Value| if is_secret_name(name) { UNTOLD.to_owned() } else { plain(value) };
+                let (old, new) = (told(&node.to_value()), told(&other));
                 let message = format!(
                     "both deprecated and new field are used but their values mismatch: {name} = {old} vs {target} = {new}"
                 );

@@ -29,7 +29,7 @@ use self::revocation::{Link, Revocation, Standing};
 use self::trust::Authorities;
 use crate::build::{Build, BuildError};
 use crate::flow::{Flow, Resume};
-use crate::identity::{Anonymous, Caller, Credential};
+use crate::identity::{Anonymous, Caller, Credential, OwnFields};
 use crate::views::Access;
 
 /// Tells the upstream the distinguished name of the certificate.
@@ -50,6 +50,7 @@ pub struct Gatekeeper {
     owners: Owners,
     anonymous: Anonymous,
     remembered: Remembered<Judgement>,
+    tells: OwnFields,
     /// How long a judgement holds, in milliseconds.
     lifetime_ms: u64,
 }
@@ -103,8 +104,14 @@ impl Gatekeeper {
             owners: Owners::new(fields, mappings, attributes, cx)?,
             anonymous: Anonymous::resolve(fields.anonymous.as_deref(), cx),
             remembered: Remembered::new(cx.services.workers),
+            tells: OwnFields::new([DISTINGUISHED_NAME, ALTERNATIVE_NAMES]),
             lifetime_ms: fields.lifetime_ms(),
         }))
+    }
+
+    /// The fields that tell the upstream of the certificate.
+    pub fn tells(&self) -> &OwnFields {
+        &self.tells
     }
 
     /// Whether another plugin has authenticated the caller, and this one leaves it at that.
@@ -169,7 +176,10 @@ impl Gatekeeper {
 
     fn carry_out(&self, cx: &mut Access<'_>, judgement: Judgement) -> Flow {
         let Some(accepted) = judgement else { return self.refuse(cx, Refusal::Failed) };
-        forget_claims(cx);
+        // Another room may have told of another certificate.
+        for name in [DISTINGUISHED_NAME, ALTERNATIVE_NAMES] {
+            cx.headers().remove(name);
+        }
         cx.headers().append_all(&accepted.headers);
         cx.authenticate(accepted.caller.clone());
         if let Some(groups) = &accepted.groups {
@@ -184,7 +194,6 @@ impl Gatekeeper {
             Refusal::Missing => "No required TLS certificate was sent",
             Refusal::Failed => "TLS certificate failed verification",
         };
-        forget_claims(cx);
         self.anonymous.or_refuse(cx, |cx| cx.answer(401).message(message))
     }
 
@@ -204,13 +213,6 @@ impl Gatekeeper {
             expires_ms: u64::try_from(expires.as_millis()).unwrap_or(u64::MAX),
             links: way.links,
         })
-    }
-}
-
-/// Removes what the client says of its certificate: nobody has vouched for it.
-fn forget_claims(cx: &mut Access<'_>) {
-    for name in [DISTINGUISHED_NAME, ALTERNATIVE_NAMES] {
-        cx.headers().remove(name);
     }
 }
 

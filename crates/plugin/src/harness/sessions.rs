@@ -9,12 +9,14 @@ use crate::room::Phase;
 use crate::sessions::{Admission, Session, SessionRecord};
 
 impl Harness {
-    /// Begins a session of layer 4 on the first route, with what rooms want to be held meanwhile. None if one refuses it.
+    /// Begins a session of layer 4 on the first route, with what rooms want to be held meanwhile.
+    ///
+    /// # Errors
+    /// The status with which one refuses it.
     ///
     /// # Panics
     /// If there is no route.
-    #[must_use]
-    pub fn begin_session(&self) -> Option<(Session, Vec<Box<dyn Any>>)> {
+    pub fn begin_session(&self) -> Result<(Session, Vec<Box<dyn Any>>), u16> {
         let session = Session {
             client: self.peer,
             listener: SocketAddr::from(([127, 0, 0, 1], 9000)),
@@ -29,10 +31,10 @@ impl Harness {
             match room.admit(&session) {
                 Admission::Pass => {}
                 Admission::Hold(what) => held.push(what),
-                Admission::Refuse => return None,
+                Admission::Refuse(status) => return Err(status),
             }
         }
-        Some((session, held))
+        Ok((session, held))
     }
 
     /// Reports a session of layer 4 that has ended.

@@ -3,6 +3,7 @@
 //! Without `anonymous`, every authentication plugin of a chain must succeed. With it, a plugin steps back when
 //! another one has already authenticated the caller, and stands the anonymous consumer in when it fails itself.
 
+mod disowned;
 mod names;
 
 use std::sync::Arc;
@@ -12,12 +13,14 @@ use uuid::Uuid;
 use wire::{Headers, Known};
 
 use crate::build::Build;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Identity};
 use crate::flow::Flow;
 use crate::views::Access;
 
+pub use disowned::{Disowned, OwnFields};
+pub(crate) use disowned::{Told, forget};
 pub use names::IdentityHeaders;
-use names::{OF_EVERY_CALLER, OF_ROOMS};
+use names::OF_EVERY_CALLER;
 
 /// How the caller proved who it is.
 #[derive(Debug, Clone)]
@@ -131,7 +134,7 @@ pub(crate) fn assume(exchange: &mut Exchange, caller: Arc<Caller>) {
         exchange.identity.is_disbelieved,
         "a room that authenticates says so: Plugin::AUTHENTICATES"
     );
-    disbelieve(exchange);
+    disbelieve(exchange, None);
     let names = exchange.worker.services.identity_headers();
     let headers = &mut exchange.request.headers;
     if exchange.identity.caller.is_some() {
@@ -141,15 +144,24 @@ pub(crate) fn assume(exchange: &mut Exchange, caller: Arc<Caller>) {
     exchange.identity.caller = Some(caller);
 }
 
-/// Removes what the client claims about who it is. What has been found out since the first time stays.
-pub(crate) fn disbelieve(exchange: &mut Exchange) {
-    if std::mem::replace(&mut exchange.identity.is_disbelieved, true) {
-        return;
+/// Removes what the client claims about who it is, in the fields of all rooms and in `own` ones. What has been found out since
+/// the first time stays.
+pub(crate) fn disbelieve(exchange: &mut Exchange, own: Option<&OwnFields>) {
+    let Exchange { identity, request, worker, .. } = exchange;
+    if !std::mem::replace(&mut identity.is_disbelieved, true) {
+        let names = worker.services.identity_headers();
+        disowned::remove_where(&mut request.headers, |field| disowned::is_claim(names, field));
     }
-    let names = exchange.worker.services.identity_headers();
-    for field in OF_EVERY_CALLER.iter().chain(&OF_ROOMS) {
-        names.remove(&mut exchange.request.headers, *field);
+    if let Some(own) = own {
+        own.disown(&mut request.headers, &mut identity.told);
     }
+}
+
+/// What the client cannot tell the upstream by other ways than the head, where authentication has a say in the request.
+#[must_use]
+pub fn disowned(exchange: &Exchange) -> Option<Disowned> {
+    let Identity { is_disbelieved, told, .. } = &exchange.identity;
+    is_disbelieved.then(|| Disowned { worker: exchange.worker.clone(), told: told.clone() })
 }
 
 /// Tells the upstream `value`, or nothing, in the place of `field`.

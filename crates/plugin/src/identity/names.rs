@@ -42,6 +42,14 @@ impl IdentityHeaders {
         self.0.iter().find(|(own, _)| *own == field).map(|(_, instead)| instead)
     }
 
+    /// The names that are wanted.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|(_, instead)| match instead {
+            Instead::Named(name) => Some(&**name),
+            Instead::Untold => None,
+        })
+    }
+
     /// Removes the field, under Kong's name and under the one wanted.
     pub(super) fn remove(&self, headers: &mut Headers, field: Known) {
         headers.remove_known(field);

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::figures::{Family, Figure, Figures, Kind};
+use crate::outbound::told;
 
 static ASKED: Family = Family {
     name: "issuer_fetches_total",
@@ -96,8 +97,9 @@ struct Counts {
 }
 
 impl<T: Send + Sync + 'static> Published<T> {
-    /// A document called `name` in log lines and metrics, that has not been asked for.
+    /// A document called `name`, an address, in log lines and metrics, that has not been asked for.
     pub fn new(name: &str, source: Source<T>, freshness: Freshness, clock: Clock, figures: &Figures) -> Self {
+        let name = told(name);
         let state = State {
             edition: None,
             fresh_until_ms: 0,

@@ -11,7 +11,7 @@ use super::limit::{Algorithm, Limit};
 use super::table::{Pending, Refused};
 use super::window::Window;
 use super::{MOST_LIMITS, Verdict};
-use crate::redis::{Invocation, Script, Store, Unavailable};
+use crate::redis::{Argument, Invocation, Script, Store, Unavailable};
 
 static TAKE: Script = Script::new(include_str!("take.lua"));
 static ADD: Script = Script::new(include_str!("add.lua"));
@@ -60,7 +60,7 @@ impl Ledger {
         question: &Question,
         refused: Refused,
     ) -> Result<Verdict, Unavailable> {
-        let mut arguments = vec![i64::from(refused == Refused::Counted)];
+        let mut arguments = vec![Argument::Number(i64::from(refused == Refused::Counted))];
         let mut keys = Vec::with_capacity(limits.len() * 2);
         for (limit, window) in limits.iter().zip(question.windows) {
             let demand = limit.demand(window, question.now_ms);
@@ -70,7 +70,7 @@ impl Ledger {
                 Measure::Smooth { .. } => (2, 0),
             };
             let first = third(limit, &demand, window, question.now_ms);
-            arguments.extend([kind, i64::from(demand.limit), first, second]);
+            arguments.extend([kind, i64::from(demand.limit), first, second].map(Argument::Number));
             keys.extend(self.keys(&question.identifier, limit, window.ordinal));
         }
         let answer = self.store.run(worker, &Invocation { script: &TAKE, keys, arguments }).await?;
@@ -97,7 +97,7 @@ impl Ledger {
                 Algorithm::Smooth { .. } => 2,
             };
             let third = third(limit, &demand, window, question.now_ms);
-            arguments.extend([kind, i64::from(pending[index].count), third]);
+            arguments.extend([kind, i64::from(pending[index].count), third].map(Argument::Number));
             let ordinal = if kind == 2 { window.ordinal } else { pending[index].ordinal };
             keys.extend(self.keys(&question.identifier, limit, ordinal));
         }

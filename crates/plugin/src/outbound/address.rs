@@ -75,6 +75,12 @@ impl Url {
         self.target.as_str()
     }
 
+    /// The address as messages tell it, see [`told`].
+    #[must_use]
+    pub fn told(&self) -> String {
+        told(&self.to_string()).to_owned()
+    }
+
     /// Whether it is reached over TLS.
     #[must_use]
     pub fn is_secure(&self) -> bool {
@@ -96,4 +102,10 @@ impl fmt::Display for Url {
         let authority = self.origin.authority.to_str().unwrap_or_default();
         write!(out, "{scheme}://{authority}{}", self.target)
     }
+}
+
+/// An address as log lines, messages and metrics tell it: without what may hold a secret, its query.
+#[must_use]
+pub fn told(address: &str) -> &str {
+    address.split(['?', '#']).next().unwrap_or_default()
 }

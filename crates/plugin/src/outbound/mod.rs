@@ -32,7 +32,7 @@ use rustls::ClientConfig;
 use tokio::time::timeout;
 use wire::{Headers, Method};
 
-pub use address::Url;
+pub use address::{Url, told};
 pub use certificate::OwnCertificate;
 use connection::{Connection, Pool, open};
 

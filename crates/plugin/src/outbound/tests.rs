@@ -146,6 +146,8 @@ fn urls_are_what_can_be_called() {
     assert_eq!(shown("https://idp.example").unwrap(), "https://idp.example/");
     assert_eq!(shown("http://idp.example:80/a?b=c#d").unwrap(), "http://idp.example/a?b=c");
     assert_eq!(shown("http://[::1]:8181/v1").unwrap(), "http://[::1]:8181/v1");
+    let url = Url::parse("http://idp.example/a?code=secret").unwrap();
+    assert_eq!(url.told(), "http://idp.example/a", "a query may hold a secret");
     for wrong in
         ["idp.example", "ftp://idp.example", "http://", "http://u:p@idp.example/", "http://a:0/", "/a"]
     {

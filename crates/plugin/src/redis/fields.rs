@@ -112,7 +112,8 @@ record! {
         sentinel_username: Option<String>, [referenceable()];
         /// Password to sign in to the sentinels with.
         sentinel_password: Option<String>, [referenceable(), encrypted()];
-        /// Which server to use. Counting writes, so `slave` is refused, and `any` comes to the master.
+        /// Which server to use. What gateways share is written, so `slave` is refused, and `any`
+        /// comes to the master.
         sentinel_role: Option<String>, [one_of(&["any", "master", "slave"])];
         /// Some nodes of the cluster, to begin with.
         cluster_nodes: Option<Vec<ClusterNode>>, [len_min(1)];
@@ -234,7 +235,7 @@ impl FullRedis {
             return Ok(Topology::Single(Address { host: self.host.clone(), port: self.server.port }));
         };
         if self.sentinel_role.as_deref() == Some("slave") {
-            return refuse("sentinel_role", "replicas cannot count: write 'master'");
+            return refuse("sentinel_role", "replicas take no writes: write 'master'");
         }
         let nodes = nodes.iter().map(|node| Address { host: node.host.clone(), port: node.port });
         let identity =

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use redis::Value;
 use tokio::sync::Mutex;
 
+use super::Fault;
 use super::connection::Opener;
+use super::request::Request;
 use super::route::Route;
-use super::{Fault, Invocation};
 
 /// A worker's connection with its count of exchanges.
 #[derive(Default)]
@@ -32,15 +34,15 @@ impl Link {
         (self.in_flight.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
     }
 
-    /// Runs a script; once more on a new connection where an old one turns out to be lost, as it does when the server
+    /// Carries an exchange out; once more on a new connection where an old one turns out to be lost, as it does when the server
     /// has closed it or been started anew.
-    pub async fn run(&self, invocation: &Invocation, opener: &Opener) -> Result<Vec<i64>, Fault> {
+    pub async fn run(&self, request: &Request<'_>, opener: &Opener) -> Result<Value, Fault> {
         let (route, is_new) = self.route(opener).await?;
-        match route.run(invocation, opener).await {
+        match route.run(request, opener).await {
             Err(Fault::Lost(_)) if !is_new => {
                 self.forget(&route).await;
                 let (route, _) = self.route(opener).await?;
-                let outcome = route.run(invocation, opener).await;
+                let outcome = route.run(request, opener).await;
                 if matches!(outcome, Err(Fault::Lost(_))) {
                     self.forget(&route).await;
                 }

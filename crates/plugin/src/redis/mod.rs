@@ -1,82 +1,30 @@
-//! Redis as a place for what several gateways share: scripts in, numbers out.
+//! Redis as a place for what several gateways share: scripts in, numbers and bytes out, and values by their keys.
 //!
 //! A [`Store`] is one configuration of Redis: a single server, a master that sentinels name, or a cluster. Each worker
 //! has one connection of its own to it (to each master of a cluster), on which all its requests travel together. No
 //! request waits longer than one timeout, and none at all once Redis is known not to answer (see [`circuit`]).
 //!
 //! It never keeps a thread waiting, never holds more exchanges than its bound, and never repeats one that may have
-//! been carried out, except where the connection was lost: then a script may have run twice, which for a limit means
-//! that one request less is admitted.
+//! been carried out, except where the connection was lost: then a script or a command may have run twice, and whoever
+//! writes one sees to it that this does no harm.
 
+mod answer;
 pub mod circuit;
 mod cluster;
 mod connection;
 pub mod fields;
 mod link;
+mod request;
 mod route;
 mod sentinel;
 mod settings;
 mod store;
+mod values;
 
-#[cfg(test)]
-mod tests;
-
-use std::sync::OnceLock;
-
+pub use answer::Answer;
+pub use request::{Argument, Invocation, Script};
 pub use settings::{Address, Identity, Security, Settings, Topology};
 pub use store::{Store, Unavailable};
-
-/// A Lua script. Its keys belong to one hash slot: all have the same text between braces.
-pub struct Script {
-    source: &'static str,
-    digest: OnceLock<String>,
-}
-
-impl Script {
-    /// The script with this source; it returns an array of integers.
-    #[must_use]
-    pub const fn new(source: &'static str) -> Self {
-        Self { source, digest: OnceLock::new() }
-    }
-
-    fn digest(&self) -> &str {
-        self.digest.get_or_init(|| redis::Script::new(self.source).get_hash().to_owned())
-    }
-}
-
-/// A script with what it works on.
-pub struct Invocation {
-    /// What runs.
-    pub script: &'static Script,
-    /// The keys it touches; at least one.
-    pub keys: Vec<Vec<u8>>,
-    /// Its arguments.
-    pub arguments: Vec<i64>,
-}
-
-impl Invocation {
-    /// By its digest, which is enough for a server that has seen the script.
-    fn by_digest(&self) -> redis::Cmd {
-        self.command("EVALSHA", self.script.digest())
-    }
-
-    /// With the script itself.
-    fn in_full(&self) -> redis::Cmd {
-        self.command("EVAL", self.script.source)
-    }
-
-    fn command(&self, name: &str, script: &str) -> redis::Cmd {
-        let mut command = redis::cmd(name);
-        command.arg(script).arg(self.keys.len());
-        for key in &self.keys {
-            command.arg(key.as_slice());
-        }
-        for argument in &self.arguments {
-            command.arg(*argument);
-        }
-        command
-    }
-}
 
 /// Why an exchange came to nothing.
 #[derive(Debug)]

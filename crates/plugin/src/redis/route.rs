@@ -1,12 +1,13 @@
-//! From an invocation to the connection that can answer it, whatever the servers look like.
+//! From a request to the connection that can answer it, whatever the servers look like.
 
 use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 use tokio::sync::Mutex;
 
 use super::cluster::Cluster;
 use super::connection::{Connection, Opener, ping};
+use super::request::Request;
 use super::settings::{Address, Topology};
-use super::{Fault, Invocation, sentinel};
+use super::{Fault, sentinel};
 
 /// A way to the server or servers, on which all tasks of a worker travel.
 pub enum Route {
@@ -42,30 +43,31 @@ impl Route {
         }
     }
 
-    /// Runs a script.
-    pub async fn run(&self, invocation: &Invocation, opener: &Opener) -> Result<Vec<i64>, Fault> {
-        let answer = match self {
-            Self::One(connection) => evaluate(connection, invocation, false).await,
-            Self::Cluster(cluster) => return run_in_cluster(cluster, invocation, opener).await,
-        };
-        numbers(answer.map_err(|error| Fault::of(&error))?)
+    /// Carries an exchange out.
+    pub async fn run(&self, request: &Request<'_>, opener: &Opener) -> Result<Value, Fault> {
+        match self {
+            Self::One(connection) => {
+                evaluate(connection, request, false).await.map_err(|error| Fault::of(&error))
+            }
+            Self::Cluster(cluster) => run_in_cluster(cluster, request, opener).await,
+        }
     }
 }
 
 async fn run_in_cluster(
     cluster: &Mutex<Cluster>,
-    invocation: &Invocation,
+    request: &Request<'_>,
     opener: &Opener,
-) -> Result<Vec<i64>, Fault> {
+) -> Result<Value, Fault> {
     let Topology::Cluster { most_redirections, .. } = opener.settings.topology else {
         return Err(Fault::Refused("not a cluster".to_owned()));
     };
-    let key = invocation.keys.first().map(Vec::as_slice).unwrap_or_default();
+    let key = request.key();
     let mut connection = cluster.lock().await.connection_for(key, opener).await?;
     let mut asking = false;
     for _ in 0..=most_redirections {
-        let error = match evaluate(&connection, invocation, asking).await {
-            Ok(answer) => return numbers(answer),
+        let error = match evaluate(&connection, request, asking).await {
+            Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
         let Some((target, stays)) = redirection(&error) else { return Err(Fault::of(&error)) };
@@ -92,24 +94,16 @@ fn redirection(error: &RedisError) -> Option<(Address, bool)> {
     Some((Address { host, port: port.parse().ok()? }, stays))
 }
 
-/// Runs the script by its digest, and in full for a server that has not seen it.
-async fn evaluate(
-    connection: &Connection,
-    invocation: &Invocation,
-    asking: bool,
-) -> Result<Value, RedisError> {
+/// Sends a request; a script by its digest, and in full to a server that has not seen it.
+async fn evaluate(connection: &Connection, request: &Request<'_>, asking: bool) -> Result<Value, RedisError> {
     let send = async |command: redis::Cmd| match asking {
         true => connection.send_asking(&command).await,
         false => connection.send(&command).await,
     };
-    match send(invocation.by_digest()).await {
+    match send(request.command()).await {
         Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-            send(invocation.in_full()).await
+            send(request.in_full()).await
         }
         outcome => outcome,
     }
-}
-
-fn numbers(answer: Value) -> Result<Vec<i64>, Fault> {
-    redis::from_redis_value(answer).map_err(|error| Fault::Refused(format!("an unexpected answer: {error}")))
 }

@@ -101,7 +101,8 @@ impl Settings {
     }
 
     /// What tells these settings from all others, without showing a secret.
-    pub(super) fn fingerprint(&self) -> String {
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
         let mut text = Vec::new();
         let mut add = |part: &str| {
             text.extend_from_slice(&(part.len() as u64).to_le_bytes());

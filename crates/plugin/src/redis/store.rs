@@ -3,13 +3,15 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use redis::Value;
 use uuid::Uuid;
 
 use super::circuit::{Circuit, State};
 use super::connection::Opener;
 use super::link::Link;
+use super::request::{Invocation, Request};
 use super::settings::Settings;
-use super::{Fault, Invocation};
+use super::{Answer, Fault};
 use crate::build::{Build, BuildError};
 use crate::figures::{Family, Figure};
 
@@ -25,6 +27,7 @@ static OUTAGES: Family = Family::count("redis_outages_total", "Times that a Redi
 pub struct Store {
     opener: Opener,
     circuit: Circuit,
+    /// One for each worker, and the last one for everybody else.
     links: Box<[Link]>,
     failed: Arc<Figure>,
     outages: Arc<Figure>,
@@ -44,7 +47,7 @@ impl Store {
         let failed = services.figures.of(&FAILED, &[]);
         let outages = services.figures.of(&OUTAGES, &[]);
         let key = settings.fingerprint();
-        let links = (0..services.workers).map(|_| Link::default()).collect();
+        let links = (0..=services.workers).map(|_| Link::default()).collect();
         let circuit = Circuit::new(settings.place());
         let opener = Opener { settings, tls };
         Ok(services.keep(&key, || Self { opener, circuit, links, failed, outages }))
@@ -56,7 +59,13 @@ impl Store {
         self.circuit.state() == State::Silent
     }
 
-    /// Runs a script on the connection of `worker`, within one timeout, or at once if Redis is known not to answer.
+    /// What stands for a worker where there is none: the Admin API, say.
+    #[must_use]
+    pub fn outside(&self) -> usize {
+        self.links.len() - 1
+    }
+
+    /// Runs a script that answers with numbers, see [`Self::evaluate`].
     ///
     /// # Errors
     /// When Redis did not answer, or with an error; what the script was to do may have been done.
@@ -65,24 +74,54 @@ impl Store {
         worker: usize,
         invocation: &Invocation,
     ) -> Result<Vec<i64>, Unavailable> {
-        let outcome = self.attempt(worker, invocation).await;
+        let answer = self.ask(worker, &Request::Script(invocation)).await?;
+        redis::from_redis_value(answer).map_err(|_| self.misunderstood())
+    }
+
+    /// Runs a script on the connection of `worker`, within one timeout, or at once if Redis is known not to answer.
+    ///
+    /// # Errors
+    /// When Redis did not answer, or with an error; what the script was to do may have been done.
+    pub async fn evaluate(
+        self: &Arc<Self>,
+        worker: usize,
+        invocation: &Invocation,
+    ) -> Result<Answer, Unavailable> {
+        let answer = self.ask(worker, &Request::Script(invocation)).await?;
+        Answer::of(answer).ok_or_else(|| self.misunderstood())
+    }
+
+    /// Carries an exchange out.
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        worker: usize,
+        request: &Request<'_>,
+    ) -> Result<Value, Unavailable> {
+        let outcome = self.attempt(worker, request).await;
         if outcome.is_none() {
             self.failed.add(1);
         }
         outcome.ok_or(Unavailable)
     }
 
-    async fn attempt(self: &Arc<Self>, worker: usize, invocation: &Invocation) -> Option<Vec<i64>> {
+    /// There was an answer, to another question it seems.
+    pub(super) fn misunderstood(&self) -> Unavailable {
+        self.failed.add(1);
+        self.circuit.refused("an unexpected answer");
+        Unavailable
+    }
+
+    async fn attempt(self: &Arc<Self>, worker: usize, request: &Request<'_>) -> Option<Value> {
         if self.is_silent() {
             return None;
         }
         let settings = &self.opener.settings;
         let link = &self.links[worker % self.links.len()];
         let _place = link.enter(settings.most_in_flight)?;
-        match tokio::time::timeout(settings.patience(), link.run(invocation, &self.opener)).await {
-            Ok(Ok(numbers)) => {
+        match tokio::time::timeout(settings.patience(), link.run(request, &self.opener)).await {
+            Ok(Ok(answer)) => {
                 self.circuit.served();
-                return Some(numbers);
+                return Some(answer);
             }
             Ok(Err(Fault::Refused(reason))) => self.circuit.refused(&reason),
             Ok(Err(Fault::Lost(reason))) => self.lose(worker, &reason),

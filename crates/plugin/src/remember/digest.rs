@@ -16,6 +16,12 @@ impl Digest {
         all.digest()
     }
 
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// A number spread evenly over all digests.
     pub(super) fn number(&self) -> usize {
         usize::from(self.0[0])

@@ -49,8 +49,18 @@ static CALLS: Family =
 static FAILURES: Family =
     family("remembered_failures_total", "Calls to other servers that came to no answer");
 
+static ENTRIES: Family = level(
+    "remembered_entries",
+    "Answers of other servers that are remembered, failures of a moment ago included",
+);
+static BYTES: Family = level("remembered_bytes", "What these answers take in memory, roughly");
+
 const fn family(name: &'static str, help: &'static str) -> Family {
     Family { name, help, kind: Kind::Counter, labels: &["cache"] }
+}
+
+const fn level(name: &'static str, help: &'static str) -> Family {
+    Family { name, help, kind: Kind::Gauge, labels: &["cache"] }
 }
 
 /// From so many entries on, a memory has several locks.
@@ -143,6 +153,8 @@ pub struct Memory<V> {
     misses: Arc<Figure>,
     calls: Arc<Figure>,
     failures: Arc<Figure>,
+    /// Entries, and bytes.
+    sizes: [Arc<Figure>; 2],
 }
 
 /// How a question can be answered.
@@ -176,6 +188,7 @@ impl<V: Send + Sync + 'static> Memory<V> {
                 misses: figure(&MISSES),
                 calls: figure(&CALLS),
                 failures: figure(&FAILURES),
+                sizes: [figure(&ENTRIES), figure(&BYTES)],
             }
         })
     }
@@ -236,9 +249,18 @@ impl<V: Send + Sync + 'static> Memory<V> {
         }
     }
 
+    /// Takes in what whoever would have asked has found out without a call.
+    ///
+    /// # Errors
+    /// None; the type is that of all answers.
+    pub fn learn(&self, key: Digest, learned: Learned<V>) -> Outcome<V> {
+        self.misses.add(1);
+        self.shard(&key).learn(key, learned, self.clock.now_ms(), &self.bounds)
+    }
+
     /// Forgets what is known under `key`.
     pub fn forget(&self, key: &Digest) {
-        self.shard(key).forget(key);
+        self.change(key, |shard| shard.forget(key));
     }
 
     fn way(&self, key: Digest, known: impl FnOnce(&mut Shard<V>, u64) -> Option<Outcome<V>>) -> Way<V> {
@@ -283,10 +305,11 @@ impl<V: Send + Sync + 'static> Memory<V> {
     fn settle(&self, key: Digest, answer: Result<Learned<V>, String>) -> Outcome<V> {
         let now_ms = self.clock.now_ms();
         match answer {
-            Ok(learned) => self.shard(&key).learn(key, learned, now_ms, &self.bounds),
+            Ok(learned) => self.change(&key, |shard| shard.learn(key, learned, now_ms, &self.bounds)),
             Err(error) => {
                 self.count_failure(&error);
-                self.shard(&key).fail(key, Failure(error.into()), now_ms, &self.bounds)
+                let failure = Failure(error.into());
+                self.change(&key, |shard| shard.fail(key, failure, now_ms, &self.bounds))
             }
         }
     }
@@ -302,9 +325,35 @@ impl<V: Send + Sync + 'static> Memory<V> {
         }
     }
 
+    /// Changes what is remembered under `key`, and notes how much that is.
+    fn change<T>(&self, key: &Digest, act: impl FnOnce(&mut Shard<V>) -> T) -> T {
+        let mut shard = self.shard(key);
+        let before = shard.size();
+        let outcome = act(&mut shard);
+        self.resized(before, shard.size());
+        outcome
+    }
+
     fn shard(&self, key: &Digest) -> MutexGuard<'_, Shard<V>> {
         let shard = &self.shards[key.number() % self.shards.len()];
         shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<V> Memory<V> {
+    fn resized(&self, before: [u64; 2], after: [u64; 2]) {
+        for (figure, (before, after)) in self.sizes.iter().zip(before.into_iter().zip(after)) {
+            figure.shift(before, after);
+        }
+    }
+}
+
+impl<V> Drop for Memory<V> {
+    fn drop(&mut self) {
+        for shard in &self.shards {
+            let size = shard.lock().unwrap_or_else(PoisonError::into_inner).size();
+            self.resized(size, [0; 2]);
+        }
     }
 }
 

@@ -39,6 +39,11 @@ impl<V> Default for Shard<V> {
 }
 
 impl<V> Shard<V> {
+    /// Entries and bytes that are remembered.
+    pub(super) fn size(&self) -> [u64; 2] {
+        [self.known.len() as u64, self.known.bytes() as u64]
+    }
+
     /// What is known and still holds.
     pub(super) fn fresh(&mut self, key: &Digest, now_ms: u64) -> Option<Outcome<V>> {
         let held = self.known.find(key)?;

@@ -226,3 +226,30 @@ fn parts_of_a_key_do_not_run_into_one_another() {
     assert_ne!(Digest::of([&b"ab"[..]]), Digest::of([&b"ab"[..], b""]));
     assert_eq!(Digest::of([&b"ab"[..], b"c"]), Digest::of([&b"ab"[..], b"c"]));
 }
+
+#[test]
+fn what_is_remembered_is_measured_and_goes_with_its_memory() {
+    let bounds = Settings { entries: 2, ..Settings::default() };
+    let lab = Lab::new(&bounds);
+    let sizes = || {
+        let mut sizes = Vec::new();
+        lab.services.figures.each(|family, values| {
+            if family.kind == crate::figures::Kind::Gauge {
+                sizes.push((family.name, values[0].1));
+            }
+        });
+        sizes
+    };
+    for key in ["one", "two", "three"] {
+        let _known = lab.fetch(key, Ok(Learned::new(key.to_owned(), SECOND).holding(1000)));
+    }
+    let held = lab.memory.sizes[1].value();
+    assert!(held > 2000);
+    assert_eq!(sizes(), [("remembered_bytes", held), ("remembered_entries", 2)], "two at most");
+    let _failed = lab.fetch("three", Err("down"));
+    lab.memory.forget(&digest("two"));
+    assert_eq!(lab.memory.sizes[0].value(), 1);
+    let [entries, bytes] = lab.memory.sizes.clone();
+    drop(lab);
+    assert_eq!((entries.value(), bytes.value()), (0, 0));
+}

@@ -4,11 +4,14 @@
 //! was renewed, and since it was used. It is sealed in its cookie, or kept in memory with its id sealed there. A login
 //! always begins a session with a new id, and so does a renewal; nothing of a cookie that does not open is ever used.
 //!
-//! In `access` a room opens the session; in `header_filter` it saves it, which writes cookies where something changed.
+//! In `access` a room opens the session; in `header_filter` it saves it, which writes cookies where something changed. Where
+//! sessions are in Redis, `access` fetches them before and keeps them after, see [`shared`].
 
 pub mod cookie;
+mod keeping;
 mod sealed;
 mod session;
+pub mod shared;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -24,10 +27,12 @@ use crate::build::{Build, BuildError};
 use crate::exchange::Exchange;
 use crate::views::HeaderFilter;
 
-use cookie::{Cookie, Present};
+use cookie::Present;
+use keeping::{Keeping, push};
 pub use sealed::{Sealer, random};
 use session::Session;
 pub use session::{Property, Timeouts};
+use shared::{Fetched, Shared};
 use store::{Kept, Store};
 
 /// What cookies are sealed for.
@@ -47,12 +52,14 @@ pub enum Bond {
 }
 
 /// Where sessions are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum Storage {
     /// In their cookies.
     Cookie,
     /// In the memory of the process; their cookies name them.
     Memory,
+    /// In a Redis; their cookies name them.
+    Redis(Shared),
 }
 
 /// A second cookie, by which a session begins again when the first one is gone.
@@ -90,20 +97,18 @@ pub struct Sessions {
     sealer: Sealer,
     first: Keeping,
     remember: Option<Keeping>,
-    store: Option<Arc<Store>>,
+    place: Place,
     audience: String,
     stale_ttl: u64,
     bind: Vec<Bond>,
     hash_subject: bool,
 }
 
-/// One of the two cookies.
-struct Keeping {
-    cookie: Cookie,
-    timeouts: Timeouts,
-    /// What its texts are sealed for, before what sessions are bound to.
-    context: Vec<u8>,
-    persistent: bool,
+/// Where the sessions of a room are.
+enum Place {
+    Cookies,
+    Memory(Arc<Store>),
+    Redis(Shared),
 }
 
 /// A session that a request has, or is given.
@@ -112,6 +117,8 @@ pub struct Opened {
     change: Change,
     /// The session behind the second cookie, if that is how this one came about.
     remembered: Option<Session>,
+    /// The one that takes its place, where it has been kept before its cookie is written.
+    next_remembered: Option<Session>,
     /// What the request has of the two cookies.
     present: [Present; 2],
 }
@@ -143,7 +150,11 @@ impl Sessions {
             sealer: sealer(settings.secret.as_deref(), prefix, cx)?,
             first: Keeping::first(settings, prefix)?,
             remember,
-            store: (settings.storage == Storage::Memory).then(|| cx.services.keep(STORE, Store::default)),
+            place: match &settings.storage {
+                Storage::Cookie => Place::Cookies,
+                Storage::Memory => Place::Memory(cx.services.keep(STORE, Store::default)),
+                Storage::Redis(shared) => Place::Redis(shared.clone()),
+            },
             audience: settings.audience.clone(),
             stale_ttl: settings.stale_ttl,
             bind: settings.bind.clone(),
@@ -151,17 +162,24 @@ impl Sessions {
         })
     }
 
-    /// The session of the request, if it has one that has not ended.
+    /// The session of the request, if it has one that has not ended. One that is in Redis has been fetched before, see
+    /// [`Self::open_fetched`].
     #[must_use]
     pub fn open(&self, exchange: &Exchange) -> Option<Opened> {
+        self.open_fetched(exchange, &Fetched::default())
+    }
+
+    /// The same, with what Redis has of it.
+    #[must_use]
+    pub fn open_fetched(&self, exchange: &Exchange, fetched: &Fetched) -> Option<Opened> {
         let now = exchange.record.started_ms / 1000;
-        if let Some(session) = self.read(&self.first, exchange, now) {
+        let [first, second] = &fetched.0;
+        if let Some(session) = self.read(&self.first, exchange, now, first.as_deref()) {
             return Some(self.refreshed(session, exchange, now));
         }
-        let remembered = self.read(self.remember.as_ref()?, exchange, now)?;
+        let remembered = self.read(self.remember.as_ref()?, exchange, now, second.as_deref())?;
         let session = Session::new(now, &remembered.subject, remembered.data.clone())?;
-        let present = self.present(exchange);
-        Some(Opened { session, change: Change::New, remembered: Some(remembered), present })
+        Some(Opened { remembered: Some(remembered), ..self.opened(session, Change::New, exchange) })
     }
 
     /// A session that begins with this request, with an id that nobody knows. None if there are no random numbers.
@@ -174,7 +192,12 @@ impl Sessions {
         } else {
             Session::new(now, subject, data)?
         };
-        Some(Opened { session, change: Change::New, remembered: None, present: self.present(exchange) })
+        Some(self.opened(session, Change::New, exchange))
+    }
+
+    fn opened(&self, session: Session, change: Change, exchange: &Exchange) -> Opened {
+        let present = self.present(exchange);
+        Opened { session, change, remembered: None, next_remembered: None, present }
     }
 
     /// The session with other data, and with another id, so that what is known of the old one is of no use. None if there
@@ -193,19 +216,21 @@ impl Sessions {
         self.keepings().for_each(|keeping| keeping.cookie.hide(request));
     }
 
-    /// Keeps the session and writes its cookies, as far as something has changed.
+    /// Keeps the session and writes its cookies, as far as something has changed. What is in Redis has been kept before.
     ///
     /// # Errors
     /// Why the session is not kept; nothing has been written then.
     pub fn save(&self, opened: &Opened, cx: &mut HeaderFilter<'_>) -> Result<(), &'static str> {
         let now = cx.record.started_ms / 1000;
-        match (opened.change, &self.store) {
-            (Change::Nothing, _) => return Ok(()),
-            (Change::Used, Some(store)) => {
+        match (opened.change, &self.place) {
+            (Change::Nothing, _) | (Change::Used, Place::Redis(_)) => return Ok(()),
+            (Change::Used, Place::Memory(store)) => {
                 store.update(&opened.session.id, opened.session.to_bytes());
                 return Ok(());
             }
-            (Change::Renewed(old), Some(store)) => store.shorten(&old, now.saturating_add(self.stale_ttl)),
+            (Change::Renewed(old), Place::Memory(store)) => {
+                store.shorten(&old, now.saturating_add(self.stale_ttl));
+            }
             _ => {}
         }
         let [first, second] = opened.present;
@@ -213,22 +238,15 @@ impl Sessions {
         let Some(remember) = self.remember.as_ref().filter(|_| opened.change == Change::New) else {
             return Ok(());
         };
-        match &opened.remembered {
-            Some(before) => {
-                let again = before.renewed(before.created, now).ok_or(NO_RANDOM)?;
-                if let Some(store) = &self.store {
-                    store.shorten(&before.id, now.saturating_add(self.stale_ttl));
-                }
-                self.write(remember, second, &again, cx, now)
-            }
-            None => {
-                let anew = opened.session.renewed(now, now).ok_or(NO_RANDOM)?;
-                self.write(remember, second, &anew, cx, now)
-            }
+        let next = opened.next_remembered.clone().or_else(|| opened.to_remember(now)).ok_or(NO_RANDOM)?;
+        if let (Some(before), Place::Memory(store)) = (&opened.remembered, &self.place) {
+            store.shorten(&before.id, now.saturating_add(self.stale_ttl));
         }
+        self.write(remember, second, &next, cx, now)
     }
 
-    /// Ends the session: what is in memory is forgotten, and the browser forgets its cookies.
+    /// Ends the session: what is in memory is forgotten, and the browser forgets its cookies. What is in Redis is for
+    /// [`Self::ending`].
     pub fn end(&self, opened: &Opened, exchange: &Exchange, response: &mut Headers) {
         self.discard(opened, exchange);
         for (keeping, present) in self.keepings().zip(opened.present) {
@@ -238,16 +256,15 @@ impl Sessions {
 
     /// Forgets what is in memory of the session: another one takes its place.
     pub fn discard(&self, opened: &Opened, exchange: &Exchange) {
-        let Some(store) = &self.store else { return };
-        store.remove(&opened.session.id);
-        if let Change::Renewed(old) = opened.change {
-            store.remove(&old);
-        }
-        let now = exchange.record.started_ms / 1000;
-        let remembered = self.remember.as_ref().and_then(|keeping| self.read(keeping, exchange, now));
-        if let Some(remembered) = remembered {
-            store.remove(&remembered.id);
-        }
+        let Place::Memory(store) = &self.place else { return };
+        self.ids(opened, exchange).for_each(|id| store.remove(&id));
+    }
+
+    /// All under which something may be kept of the session.
+    fn ids(&self, opened: &Opened, exchange: &Exchange) -> impl Iterator<Item = [u8; 32]> {
+        let old = if let Change::Renewed(old) = opened.change { Some(old) } else { None };
+        let remembered = self.remember.as_ref().and_then(|keeping| self.id(keeping, exchange));
+        [Some(opened.session.id), old, remembered].into_iter().flatten()
     }
 
     /// Sets a field for each of `properties`, in place of any that the client has sent.
@@ -273,7 +290,7 @@ impl Sessions {
             session.touched = now;
             change = Change::Used;
         }
-        Opened { session, change, remembered: None, present: self.present(exchange) }
+        self.opened(session, change, exchange)
     }
 
     fn keepings(&self) -> impl Iterator<Item = &Keeping> {
@@ -285,13 +302,36 @@ impl Sessions {
         [of(&self.first), self.remember.as_ref().map_or_else(Present::default, of)]
     }
 
-    fn read(&self, keeping: &Keeping, exchange: &Exchange, now: u64) -> Option<Session> {
+    /// What the cookie holds: a session, or the id of one.
+    fn content(&self, keeping: &Keeping, exchange: &Exchange) -> Option<Vec<u8>> {
         let text = keeping.cookie.read(&exchange.request.headers)?;
-        let content = self.sealer.open(&self.context(keeping, exchange), &text)?;
-        let session = match &self.store {
-            None => Session::from_bytes(&content)?,
-            Some(store) => {
-                Session::from_bytes(&store.find(content.as_slice().try_into().ok()?, now)?.content)?
+        self.sealer.open(&self.context(keeping, exchange), &text)
+    }
+
+    /// The id in the cookie, where there is nothing else in it.
+    fn id(&self, keeping: &Keeping, exchange: &Exchange) -> Option<[u8; 32]> {
+        match self.place {
+            Place::Cookies => None,
+            Place::Memory(_) | Place::Redis(_) => self.content(keeping, exchange)?.try_into().ok(),
+        }
+    }
+
+    fn read(
+        &self,
+        keeping: &Keeping,
+        exchange: &Exchange,
+        now: u64,
+        fetched: Option<&[u8]>,
+    ) -> Option<Session> {
+        let session = match &self.place {
+            Place::Cookies => Session::from_bytes(&self.content(keeping, exchange)?)?,
+            Place::Memory(store) => {
+                Session::from_bytes(&store.find(&self.id(keeping, exchange)?, now)?.content)?
+            }
+            Place::Redis(_) => {
+                let id = self.id(keeping, exchange)?;
+                let content = self.sealer.open(&keeping.context_of_stored(&id), fetched?)?;
+                Session::from_bytes(&content)?
             }
         };
         keeping.timeouts.allow(&session, now).then_some(session)
@@ -306,14 +346,14 @@ impl Sessions {
         now: u64,
     ) -> Result<(), &'static str> {
         let content = session.to_bytes();
-        let sealed = if self.store.is_some() { session.id.as_slice() } else { &content };
+        let sealed = if let Place::Cookies = self.place { &content } else { session.id.as_slice() };
         let text = self.sealer.seal(&self.context(keeping, cx), sealed).ok_or(NO_RANDOM)?;
         let left = keeping.timeouts.left(session, now);
         let age = left.filter(|_| keeping.persistent);
         if !keeping.cookie.write(present, &text, age, cx.headers()) {
             return Err("the session is too large for cookies");
         }
-        if let Some(store) = &self.store {
+        if let Place::Memory(store) = &self.place {
             // A session is good in the last second of its time, too.
             let gone = left.map_or(u64::MAX, |left| now.saturating_add(left).saturating_add(1));
             store.put(session.id, Kept { content, gone });
@@ -334,32 +374,6 @@ impl Sessions {
         }
         context
     }
-}
-
-impl Keeping {
-    fn first(settings: &Settings, prefix: &str) -> Result<Self, BuildError> {
-        let cookie = Cookie::new(&settings.cookie)
-            .map_err(|(field, problem)| BuildError::new(format!("{prefix}cookie_{field}"), problem))?;
-        let context = context_of(&settings.cookie.name, &settings.audience);
-        Ok(Self { cookie, timeouts: settings.timeouts, context, persistent: false })
-    }
-
-    fn remembering(settings: &Settings, remember: &Remembering, prefix: &str) -> Result<Self, BuildError> {
-        let named = cookie::Settings { name: remember.cookie_name.clone(), ..settings.cookie.clone() };
-        let cookie = Cookie::new(&named).map_err(|(field, problem)| {
-            let of = if field == "name" { "remember_" } else { "" };
-            BuildError::new(format!("{prefix}{of}cookie_{field}"), problem)
-        })?;
-        let context = context_of(&remember.cookie_name, &settings.audience);
-        Ok(Self { cookie, timeouts: remember.timeouts, context, persistent: true })
-    }
-}
-
-fn context_of(cookie_name: &str, audience: &str) -> Vec<u8> {
-    let mut context = Vec::new();
-    push(&mut context, cookie_name.as_bytes());
-    push(&mut context, audience.as_bytes());
-    context
 }
 
 fn sealer(secret: Option<&str>, prefix: &str, cx: &Build<'_>) -> Result<Sealer, BuildError> {
@@ -388,10 +402,12 @@ impl Opened {
     pub fn subject(&self) -> &str {
         &self.session.subject
     }
-}
 
-/// Appends a text in such a way that no two lists of texts look alike.
-fn push(context: &mut Vec<u8>, text: &[u8]) {
-    context.extend_from_slice(&(text.len() as u64).to_be_bytes());
-    context.extend_from_slice(text);
+    /// What the second cookie is to hold: it goes on, or begins.
+    fn to_remember(&self, now: u64) -> Option<Session> {
+        match &self.remembered {
+            Some(before) => before.renewed(before.created, now),
+            None => self.session.renewed(now, now),
+        }
+    }
 }

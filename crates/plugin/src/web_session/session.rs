@@ -113,6 +113,11 @@ impl Timeouts {
         [rolling, absolute].into_iter().flatten().min().map(|end| end.saturating_sub(now))
     }
 
+    /// Seconds until the session ends unless it is used or renewed; none if it does not.
+    pub(super) fn left_unused(&self, session: &Session, now: u64) -> Option<u64> {
+        self.ends(session).into_iter().flatten().min().map(|end| end.saturating_sub(now))
+    }
+
     /// When it ends without requests, without renewal, and in any case.
     fn ends(&self, session: &Session) -> [Option<u64>; 3] {
         let end = |since: u64, seconds: u64| (seconds != 0).then(|| since.saturating_add(seconds));
@@ -167,7 +172,7 @@ impl Property {
             Self::Id => Some(URL_SAFE_NO_PAD.encode(session.id)),
             Self::Audience => Some(audience.to_owned()),
             Self::Subject => Some(session.subject.clone()),
-            Self::Timeout => left(ends.into_iter().flatten().min()),
+            Self::Timeout => timeouts.left_unused(session, now).map(|left| left.to_string()),
             Self::IdlingTimeout => left(ends[0]),
             Self::RollingTimeout => left(ends[1]),
             Self::AbsoluteTimeout => left(ends[2]),

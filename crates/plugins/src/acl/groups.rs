@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ahash::AHashMap;
+use plugin::model::courtesy::Table;
 use plugin::model::{self, Reference};
 use plugin::{Build, BuildError};
 use uuid::Uuid;
@@ -20,7 +21,7 @@ model::entity! {
 }
 
 /// Groups by consumer.
-pub(super) struct Groups(AHashMap<Uuid, Membership>);
+pub(super) struct Groups(Table<Uuid, Membership>);
 
 /// The groups of one consumer, never empty.
 #[derive(Default)]
@@ -58,7 +59,7 @@ impl Groups {
     }
 
     fn from_acls(cx: &Build<'_>) -> Result<Self, BuildError> {
-        let mut groups = Self(AHashMap::new());
+        let mut groups = Self(Table::default());
         for acl in cx.entities::<AclGroup>()? {
             groups.join(acl.consumer.0, acl.group);
         }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use ahash::{AHashMap, RandomState};
+use ahash::RandomState;
 use plugin::identity::{Caller, Credential};
+use plugin::model::courtesy::Table;
 use plugin::model::entity::Form;
 use plugin::model::{self, Reference, Uuid, Value};
 use plugin::{Build, BuildError};
@@ -20,9 +21,9 @@ model::entity! {
         username: String, [unique(), len_min(1), custom_value(has_no_colon)];
         /// The password. Kept, and shown, is its SHA-1 with the consumer's id behind it, as Kong keeps it; with
         /// `_transform: false` it is that already.
-        password: Option<String>, [len_min(1), encrypted()];
+        password: Option<String>, [len_min(1), referenceable(), encrypted()];
         /// A hash of the password, in place of it: of bcrypt (`$2b$12$...`) or argon2 (`$argon2id$v=19$...`).
-        password_hash: Option<String>, [encrypted(), custom_value(is_slow_hash), extension()];
+        password_hash: Option<String>, [referenceable(), encrypted(), custom_value(is_slow_hash), extension()];
     }
     admin: ("basic-auths", "basic-auth")
     endpoint_key: "username"
@@ -60,7 +61,7 @@ fn conceal(fields: &mut Map<String, Value>, form: Form) -> Result<(), (&'static 
 
 /// All credentials of a snapshot by username.
 pub(super) struct Passwords {
-    known: AHashMap<Box<[u8]>, Known>,
+    known: Table<Box<[u8]>, Known>,
     /// What passwords of unknown usernames are compared with, so that they take as long as others: what is kept for others.
     decoys: Vec<Stored>,
     hasher: RandomState,
@@ -77,7 +78,7 @@ pub(super) struct Known {
 
 impl Passwords {
     pub(super) fn new(cx: &Build<'_>) -> Result<Self, BuildError> {
-        let mut known = AHashMap::new();
+        let mut known = Table::default();
         for credential in cx.entities::<BasicAuthCredential>()? {
             let Some(consumer) = cx.consumer(credential.consumer.0) else { continue };
             let stored = match (&credential.password, &credential.password_hash) {

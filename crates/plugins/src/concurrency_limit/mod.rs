@@ -248,7 +248,7 @@ impl Phases for ConcurrencyLimit {
         let Some(gate) = self.gate(&session.matched, None) else { return Admission::Pass };
         match gate.enter(0, 0) {
             Entry::In(place) => Admission::Hold(Box::new(place)),
-            Entry::Full | Entry::Wait(_) => Admission::Refuse,
+            Entry::Full | Entry::Wait(_) => Admission::Refuse(self.refusal.status),
         }
     }
 

@@ -50,13 +50,13 @@ fn poll(waiting: &mut Waiting) -> Poll<Option<Place>> {
 fn no_more_sessions_begin_than_may_and_none_waits() {
     let document = "_format_version: '3.0'\nservices:\n- {name: db, url: 'tcp://db:1', routes: [{name: db, protocols: [tcp], \
                     destinations: [{port: 1}]}]}\nplugins:\n- {name: concurrency-limit, service: db, protocols: [tcp], \
-                    config: {limit: 2, queue: {size: 9}}}\n";
+                    config: {limit: 2, status: 429, queue: {size: 9}}}\n";
     let harness = Harness::new(ROOM, document).unwrap();
     let one = harness.begin_session().unwrap();
     let _two = harness.begin_session().unwrap();
-    assert!(harness.begin_session().is_none());
+    assert_eq!(harness.begin_session().err(), Some(429));
     drop(one);
-    assert!(harness.begin_session().is_some(), "the place of one that has ended");
+    assert!(harness.begin_session().is_ok(), "the place of one that has ended");
 }
 
 #[test]

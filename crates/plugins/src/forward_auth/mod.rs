@@ -160,7 +160,7 @@ impl Phases for ForwardAuth {
 impl Room {
     async fn ask(&self, call: Call) -> Result<Learned<Decision>, String> {
         let answer = self.client.send(&self.url, &call).await;
-        let answer = answer.map_err(|fault| format!("{}: {fault}", self.url))?;
+        let answer = answer.map_err(|fault| format!("{}: {fault}", self.url.told()))?;
         let passes = answer.is_success();
         let headers = chosen(&answer, if passes { &self.upstream_headers } else { &self.client_headers });
         let size = headers.text_bytes() + answer.body.len();
@@ -191,7 +191,7 @@ impl Room {
     /// Nothing that looks like the word of the service is a client's.
     fn remove_forged(&self, cx: &mut Access<'_>) {
         for name in &self.upstream_headers {
-            cx.headers().remove(name);
+            cx.forget(name);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use plugin::certificate::{Fields, Gatekeeper, Mapping, Refusal, Verdict, chain_of_pem};
+use plugin::identity::OwnFields;
 use plugin::model::entity::Entity;
 use plugin::model::{self, EntitySchema, Reference};
 use plugin::{Access, Build, BuildError, Flow, Phase, Phases, Plugin, Scopes, record};
@@ -87,6 +88,10 @@ impl Plugin for HeaderCertAuth {
 }
 
 impl Phases for HeaderCertAuth {
+    fn tells(&self) -> Option<&OwnFields> {
+        Some(self.gatekeeper.tells())
+    }
+
     fn access(&self, cx: &mut Access<'_>) -> Flow {
         if self.gatekeeper.steps_back(cx) {
             return Flow::Next;

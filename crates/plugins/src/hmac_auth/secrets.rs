@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use ahash::AHashMap;
 use aws_lc_rs::hmac;
 use plugin::identity::{Caller, Credential};
+use plugin::model::courtesy::Table;
 use plugin::model::{self, Reference, Uuid};
 use plugin::{Build, BuildError};
 
@@ -18,7 +18,7 @@ model::entity! {
         /// The username, by which signatures name the credential.
         username: String, [unique(), len_min(1)];
         /// The shared secret. Made up at random when left out.
-        secret: String, [auto(), len_min(1), encrypted()];
+        secret: String, [auto(), len_min(1), referenceable(), encrypted()];
     }
     admin: ("hmac-auths", "hmac-auth")
     endpoint_key: "username"
@@ -27,7 +27,7 @@ model::entity! {
 
 /// All credentials of a snapshot by username.
 pub(super) struct Secrets {
-    known: AHashMap<Box<str>, (Secret, Arc<Caller>)>,
+    known: Table<Box<str>, (Secret, Arc<Caller>)>,
     /// What signatures of unknown usernames are compared with, so that they take as long as others.
     decoy: Secret,
 }
@@ -40,7 +40,7 @@ pub(super) struct Secret {
 
 impl Secrets {
     pub(super) fn new(cx: &Build<'_>) -> Result<Self, BuildError> {
-        let mut known = AHashMap::new();
+        let mut known = Table::default();
         for credential in cx.entities::<HmacAuthCredential>()? {
             let Some(consumer) = cx.consumer(credential.consumer.0) else { continue };
             let proof = Credential { id: credential.id, identifier: credential.username.as_str().into() };

@@ -93,6 +93,6 @@ impl Phases for IpRestriction {
     }
 
     fn admit(&self, session: &Session) -> Admission {
-        if self.lets_in(session.client.ip()) { Admission::Pass } else { Admission::Refuse }
+        if self.lets_in(session.client.ip()) { Admission::Pass } else { Admission::Refuse(self.status) }
     }
 }

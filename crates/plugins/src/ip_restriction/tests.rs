@@ -82,15 +82,16 @@ fn sessions_are_let_in_or_kept_out_as_requests_are() {
     let admits = |config: &str, client: &str| {
         let mut harness = Harness::new(plugin::room::<IpRestriction>(), &document(config)).unwrap();
         harness.peer = client.parse().unwrap();
-        harness.begin_session().is_some()
+        harness.begin_session().err()
     };
     for (config, client, expected) in [
-        ("{deny: [10.0.0.0/8]}", "10.0.0.1:1", false),
-        ("{deny: [10.0.0.0/8]}", "11.0.0.1:1", true),
-        ("{allow: [10.0.0.0/8]}", "10.0.0.1:1", true),
-        ("{allow: [10.0.0.0/8]}", "[::ffff:10.0.0.1]:1", true),
-        ("{allow: [10.0.0.0/8]}", "11.0.0.1:1", false),
-        ("{allow: [10.0.0.0/8], deny: [10.0.0.1]}", "10.0.0.1:1", false),
+        ("{deny: [10.0.0.0/8]}", "10.0.0.1:1", Some(403)),
+        ("{deny: [10.0.0.0/8], status: 429}", "10.0.0.1:1", Some(429)),
+        ("{deny: [10.0.0.0/8]}", "11.0.0.1:1", None),
+        ("{allow: [10.0.0.0/8]}", "10.0.0.1:1", None),
+        ("{allow: [10.0.0.0/8]}", "[::ffff:10.0.0.1]:1", None),
+        ("{allow: [10.0.0.0/8]}", "11.0.0.1:1", Some(403)),
+        ("{allow: [10.0.0.0/8], deny: [10.0.0.1]}", "10.0.0.1:1", Some(403)),
     ] {
         assert_eq!(admits(config, client), expected, "{config} {client}");
     }

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use ahash::AHashMap;
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use plugin::claims::Claims;
 use plugin::identity::{Caller, Credential};
 use plugin::jose::{Algorithm, NAMES, Remembered, Verifier};
+use plugin::model::courtesy::Table;
 use plugin::model::schema::Faults;
+use plugin::model::secret::is_reference;
 use plugin::model::{self, Reference, Value};
 use plugin::{Build, BuildError};
 
@@ -28,9 +29,9 @@ model::entity! {
         /// The value by which tokens name the credential. Made up at random when left out.
         key: String, [auto(), unique(), len_min(1)];
         /// The shared secret of the HS algorithms. Made up at random when left out.
-        secret: String, [auto(), len_min(1), encrypted()];
+        secret: String, [auto(), len_min(1), referenceable(), encrypted()];
         /// The public key of all other algorithms, in PEM form; RSA keys have at least 2048 bits.
-        rsa_public_key: Option<String>;
+        rsa_public_key: Option<String>, [referenceable()];
         /// The only algorithm that is accepted with this credential.
         algorithm: String = "HS256", [one_of(NAMES)];
     }
@@ -45,7 +46,7 @@ model::entity! {
 
 /// Credentials by key, and the tokens already verified with them.
 pub(super) struct Index {
-    secrets: AHashMap<Box<str>, Arc<Secret>>,
+    secrets: Table<Box<str>, Arc<Secret>>,
     pub(super) verified: Remembered<Finding>,
 }
 
@@ -73,7 +74,7 @@ pub(super) struct Secret {
 
 impl<const BASE64: bool> Secrets<BASE64> {
     pub(super) fn new(cx: &Build<'_>) -> Result<Self, BuildError> {
-        let mut secrets = AHashMap::new();
+        let mut secrets = Table::default();
         for row in cx.entities::<JwtSecret>()? {
             let Some(consumer) = cx.consumer(row.consumer.0) else { continue };
             let Some(algorithm) = Algorithm::named(&row.algorithm) else { continue };
@@ -111,7 +112,9 @@ fn secret_bytes(secret: &str, is_base64: bool) -> Option<Vec<u8>> {
 
 fn check_public_key(secret: &Value, faults: &mut Faults) {
     let algorithm = secret["algorithm"].as_str().and_then(Algorithm::named);
-    let (Some(algorithm), Some(pem)) = (algorithm, secret["rsa_public_key"].as_str()) else { return };
+    // What a reference stands for is looked at once it is known.
+    let pem = secret["rsa_public_key"].as_str().filter(|pem| !is_reference(pem));
+    let (Some(algorithm), Some(pem)) = (algorithm, pem) else { return };
     if !algorithm.is_symmetric() && algorithm.with_public_key(pem).is_none() {
         faults.field("rsa_public_key", "invalid key");
     }

@@ -36,6 +36,8 @@ pub(super) enum KeyClaim<'a> {
 pub(super) enum Defect {
     Json,
     Algorithm,
+    /// The header demands an extension that is not understood (RFC 7515 4.1.11); none is.
+    Extension,
     Claims,
     Signature,
 }
@@ -45,6 +47,7 @@ impl Defect {
         match self {
             Self::Json => "invalid JSON",
             Self::Algorithm => "invalid alg",
+            Self::Extension => "unsupported extension",
             Self::Claims => "invalid claims",
             Self::Signature => "invalid signature",
         }
@@ -57,6 +60,9 @@ impl<'a> Token<'a> {
         let Parts { header, payload: claims, signature, signed } =
             Parts::decode(text, decoded).ok_or(Defect::Json)?;
         let header = Selected::parse(header, key_claim).map_err(|_| Defect::Json)?;
+        if header.is_critical {
+            return Err(Defect::Extension);
+        }
         let selected = Selected::parse(claims, key_claim);
         let selected =
             selected.map_err(|error| if error.is_data() { Defect::Claims } else { Defect::Json })?;
@@ -79,6 +85,8 @@ struct Selected<'a> {
     key: Scalar<'a>,
     algorithm: Scalar<'a>,
     times: Times,
+    /// Whether there is a `crit`, whatever it holds.
+    is_critical: bool,
 }
 
 impl<'a> Selected<'a> {
@@ -139,6 +147,7 @@ impl<'de> Visitor<'de> for Select<'_> {
         let mut selected = Selected::default();
         while let Some(name) = entries.next_key::<Scalar<'de>>()? {
             let name = name.text().unwrap_or_default();
+            selected.is_critical |= name == "crit";
             if name != self.key_claim && !matches!(name, "alg" | "exp" | "nbf") {
                 entries.next_value::<IgnoredAny>()?;
                 continue;
@@ -235,6 +244,18 @@ mod tests {
         }
         assert_eq!(decode(header, "{\"a\":".repeat(depth).as_bytes()), Err(Defect::Json));
         assert_eq!(decode(&b"[".repeat(depth), b"{}"), Err(Defect::Json));
+    }
+
+    #[test]
+    fn extensions_that_are_not_understood_are_refused() {
+        for member in
+            [r#""crit":["b64"],"b64":false"#, r#""crit":[]"#, r#""crit":null"#, r#""cri\u0074":["exp"]"#]
+        {
+            let header = format!("{{\"alg\":\"HS256\",{member}}}");
+            assert_eq!(decode(header.as_bytes(), b"{}"), Err(Defect::Extension), "{header}");
+        }
+        // A claim of that name demands nothing, and neither does a member of a member.
+        assert_eq!(decode(br#"{"alg":"HS256","x":{"crit":["b64"]}}"#, br#"{"crit":["b64"]}"#), Ok(()));
     }
 
     #[test]

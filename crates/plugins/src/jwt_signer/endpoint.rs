@@ -82,10 +82,10 @@ impl Endpoint {
             call = call.with("Authorization", value.as_bytes());
         }
         let answer = self.client.send(&self.url, &call).await;
-        let answer = answer.map_err(|fault| format!("{}: {fault}", self.url))?;
+        let answer = answer.map_err(|fault| format!("{}: {fault}", self.url.told()))?;
         match answer.is_success() {
             true => Ok(answer.body.to_vec()),
-            false => Err(format!("{} answers {}", self.url, answer.status)),
+            false => Err(format!("{} answers {}", self.url.told(), answer.status)),
         }
     }
 }

@@ -136,11 +136,10 @@ impl Judge {
 
     /// Takes out of the request what only this room may say, and the token itself.
     pub(super) fn clear(&self, cx: &mut Access<'_>) {
-        let headers = cx.headers();
-        headers.remove(&self.header);
+        cx.headers().remove(&self.header);
         let told = [self.signing.as_ref().map(|signing| &signing.field), self.original.as_ref()];
         for field in told.into_iter().flatten() {
-            headers.remove(&field.name);
+            cx.forget(&field.name);
         }
     }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use ahash::AHashMap;
 use plugin::identity::{Caller, Credential};
 use plugin::keys;
+use plugin::model::courtesy::Table;
 use plugin::model::{self, Reference};
 use plugin::{Build, BuildError};
 
@@ -14,7 +14,7 @@ model::entity! {
         /// Whose key it is.
         consumer: Reference, [to("consumers")];
         /// The key itself. Made up at random when left out.
-        key: String, [auto(), unique(), len_min(1), encrypted()];
+        key: String, [auto(), unique(), len_min(1), referenceable(), encrypted()];
         /// Seconds after `created_at` at which the key stops working. It works forever when left out.
         ttl: Option<i64>, [between(0, 100_000_000)];
     }
@@ -27,7 +27,7 @@ model::entity! {
 ///
 /// Found by hash, not compared in constant time: the hash is seeded at random, so timing tells nothing about how much
 /// of a guess is right.
-pub(super) struct Keys(AHashMap<Box<[u8]>, Known>);
+pub(super) struct Keys(Table<Box<[u8]>, Known>);
 
 /// Whom a key belongs to.
 struct Known {
@@ -37,7 +37,7 @@ struct Known {
 
 impl Keys {
     pub(super) fn new(cx: &Build<'_>) -> Result<Self, BuildError> {
-        let mut keys = AHashMap::new();
+        let mut keys = Table::default();
         for credential in cx.entities::<KeyAuthCredential>()? {
             let Some(consumer) = cx.consumer(credential.consumer.0) else { continue };
             let identifier = credential.id.hyphenated().to_string().into();

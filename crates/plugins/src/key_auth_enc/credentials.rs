@@ -3,10 +3,10 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use ahash::AHashMap;
 use aws_lc_rs::digest::{SHA256, digest};
 use plugin::identity::{Caller, Credential};
 use plugin::keys;
+use plugin::model::courtesy::Table;
 use plugin::model::entity::Form;
 use plugin::model::{self, Reference, Value};
 use plugin::{Build, BuildError};
@@ -19,7 +19,7 @@ model::entity! {
         consumer: Reference, [to("consumers")];
         /// The key itself. Kept, and shown, is its SHA-256 in hexadecimal digits; with `_transform: false` it is that
         /// already. None is made up when it is left out, as nobody could ever read it.
-        key: String, [unique(), len_min(1), encrypted()];
+        key: String, [unique(), len_min(1), referenceable(), encrypted()];
         /// Seconds after `created_at` at which the key stops working. It works forever when left out.
         ttl: Option<i64>, [between(0, 100_000_000)];
     }
@@ -75,7 +75,7 @@ fn conceal(fields: &mut Map<String, Value>, form: Form) -> Result<(), (&'static 
 /// All keys of a snapshot by digest.
 ///
 /// Found by hash, not compared in constant time: what timing tells about a digest tells nothing about a key.
-pub(super) struct Keys(AHashMap<Sha256, Known>);
+pub(super) struct Keys(Table<Sha256, Known>);
 
 /// Whom a key belongs to.
 struct Known {
@@ -85,7 +85,7 @@ struct Known {
 
 impl Keys {
     pub(super) fn new(cx: &Build<'_>) -> Result<Self, BuildError> {
-        let mut keys = AHashMap::new();
+        let mut keys = Table::default();
         for credential in cx.entities::<KeyAuthEncCredential>()? {
             let (Some(consumer), Some(digest)) = (cx.consumer(credential.consumer.0), read(&credential.key))
             else {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use plugin::certificate::{Fields, Gatekeeper, Mapping, Refusal};
+use plugin::identity::OwnFields;
 use plugin::model::entity::Entity;
 use plugin::model::{self, EntitySchema, Reference};
 use plugin::{Access, Build, BuildError, Flow, Phase, Phases, Plugin, Scopes, record};
@@ -75,6 +76,10 @@ impl Plugin for MtlsAuth {
 }
 
 impl Phases for MtlsAuth {
+    fn tells(&self) -> Option<&OwnFields> {
+        Some(self.0.tells())
+    }
+
     fn access(&self, cx: &mut Access<'_>) -> Flow {
         let Self(gatekeeper) = self;
         if gatekeeper.steps_back(cx) {

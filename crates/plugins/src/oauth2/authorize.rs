@@ -3,25 +3,25 @@
 
 use std::sync::Arc;
 
-use plugin::{Access, Flow};
+use plugin::{Access, Flow, Resume};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::Oauth2;
+use super::Server;
 use super::config::Client;
+use super::issue::{Moment, Refreshing};
 use super::parameters::Parameters;
-use super::reply::{Problem, Reply};
+use super::reply::{Problem, Reply, send};
 use super::secret::{self, hash};
-use super::store::{Change, Code, Grant};
+use super::store::{Code, Grant};
 
 /// Seconds for which a code can be redeemed.
 const CODE_SECONDS: u64 = 300;
 
 /// What is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {
-    Code,
-    Token,
+    Code { grant: Grant, challenge: Option<String> },
+    Token(Grant),
 }
 
 /// An application, and where its user comes back to.
@@ -35,40 +35,53 @@ struct Back {
 struct Told {
     pairs: Vec<(&'static str, String)>,
     in_fragment: bool,
-    changes: Vec<Change>,
 }
 
-pub(super) fn authorize(room: &Oauth2, cx: &mut Access<'_>) -> Flow {
+pub(super) fn authorize(server: &Arc<Server>, cx: &mut Access<'_>) -> Flow {
     let parameters = Parameters::new(cx);
     let state = match parameters.find("state") {
         Ok(state) => state,
-        Err(problem) => return room.answer(cx, Reply::problem(&problem, None)),
+        Err(problem) => return send(cx, &Reply::problem(&problem, None)),
     };
-    if let Err(problem) = room.may_authorize(cx, &parameters) {
-        return room.answer(cx, Reply::problem(&problem, state));
+    if let Err(problem) = server.may_authorize(cx, &parameters) {
+        return send(cx, &Reply::problem(&problem, state));
     }
-    let Back { client, uri, problem } = match redirect(room, &parameters) {
+    let Back { client, uri, problem } = match redirect(server, &parameters) {
         Ok(found) => found,
-        Err(problem) => return room.answer(cx, Reply::problem(&problem, state)),
+        Err(problem) => return send(cx, &Reply::problem(&problem, state)),
     };
-    let told = problem.map_or(Ok(()), Err).and_then(|()| grant(room, cx, &parameters, &client, &uri));
+    let wanted = problem.map_or(Ok(()), Err).and_then(|()| wanted(server, cx, &parameters, &client));
+    let moment = Moment { worker: cx.worker.index, now: cx.record.started_ms / 1000 };
+    let wanted = match wanted {
+        Ok(wanted) => wanted,
+        Err(problem) => return send(cx, &reply(Err(problem), state, &uri)),
+    };
+    let server = server.clone();
+    Flow::wait(async move {
+        let reply = reply(give(&server, moment, wanted, &uri).await, state, &uri);
+        let resume: Resume = Box::new(move |cx| send(cx, &reply));
+        resume
+    })
+}
+
+/// The address that the browser is to be sent to.
+fn reply(told: Result<Told, Problem>, state: Option<String>, uri: &str) -> Reply {
     let (status, mut told) = match told {
         Ok(told) => (200, told),
         Err(problem) => {
             let pairs = vec![("error", problem.error.to_owned()), ("error_description", problem.description)];
-            (400, Told { pairs, in_fragment: false, changes: Vec::new() })
+            (problem.status, Told { pairs, in_fragment: false })
         }
     };
     told.pairs.extend(state.map(|state| ("state", state)));
-    let uri = location(&uri, &told.pairs, told.in_fragment);
-    let body = json!({ "redirect_uri": uri });
-    room.answer(cx, Reply { status, body, challenge: None, changes: told.changes, undo: None })
+    let body = json!({ "redirect_uri": location(uri, &told.pairs, told.in_fragment) });
+    Reply { status, body, challenge: None }
 }
 
 /// Where the user of an application comes back to: the URI that was asked for, or the first one with a problem.
-fn redirect(room: &Oauth2, parameters: &Parameters<'_>) -> Result<Back, Problem> {
+fn redirect(server: &Server, parameters: &Parameters<'_>) -> Result<Back, Problem> {
     let client_id = parameters.find("client_id")?;
-    let client = client_id.and_then(|id| room.clients.named(&id).cloned()).ok_or_else(Problem::client)?;
+    let client = client_id.and_then(|id| server.clients.named(&id).cloned()).ok_or_else(Problem::client)?;
     let first = client.redirect_uris.first().cloned().ok_or_else(Problem::redirect)?;
     let (uri, problem) = match parameters.find("redirect_uri")? {
         None => (first, None),
@@ -79,41 +92,49 @@ fn redirect(room: &Oauth2, parameters: &Parameters<'_>) -> Result<Back, Problem>
     Ok(Back { client, uri, problem })
 }
 
-fn grant(
-    room: &Oauth2,
+fn wanted(
+    server: &Server,
     cx: &Access<'_>,
     parameters: &Parameters<'_>,
     client: &Client,
-    redirect_uri: &str,
-) -> Result<Told, Problem> {
-    let wanted = match parameters.find("response_type")?.as_deref() {
-        Some("code") if room.grants.code => Wanted::Code,
-        Some("token") if room.grants.implicit => Wanted::Token,
+) -> Result<Wanted, Problem> {
+    let is_code = match parameters.find("response_type")?.as_deref() {
+        Some("code") if server.grants.code => true,
+        Some("token") if server.grants.implicit => false,
         _ => return Err(Problem::new("unsupported_response_type", "Invalid response_type".to_owned())),
     };
     let grant = Grant {
         family: Uuid::new_v4(),
         credential: client.id,
-        service: room.service(cx),
+        service: server.service(cx),
         user: parameters.find("authenticated_userid")?,
-        scope: room.scope(parameters)?,
+        scope: server.scope(parameters)?,
     };
-    if wanted == Wanted::Token {
-        let issued = room.issue(cx, grant, None, false)?;
-        return Ok(Told { pairs: issued.pairs(), in_fragment: true, changes: issued.changes });
+    match is_code {
+        true => Ok(Wanted::Code { grant, challenge: server.pkce.announced(parameters, client)? }),
+        false => Ok(Wanted::Token(grant)),
     }
-    let challenge = room.pkce.announced(parameters, client)?;
-    let code = secret::make().ok_or_else(Problem::full)?;
+}
+
+async fn give(server: &Server, moment: Moment, wanted: Wanted, uri: &str) -> Result<Told, Problem> {
+    let (grant, challenge) = match wanted {
+        Wanted::Code { grant, challenge } => (grant, challenge),
+        Wanted::Token(grant) => {
+            let issued = server.issue(moment, grant, None, Refreshing::None).await?;
+            return Ok(Told { pairs: issued.pairs(), in_fragment: true });
+        }
+    };
+    let code = secret::make(&grant.family).ok_or_else(Problem::full)?;
     let known = Code {
         code: hash(code.as_bytes()),
         grant,
-        redirect_uri: redirect_uri.to_owned(),
+        redirect_uri: uri.to_owned(),
         challenge,
-        gone: cx.record.started_ms / 1000 + CODE_SECONDS,
+        gone: moment.now + CODE_SECONDS,
         used: false,
     };
-    let change = room.store()?.add_code(known).map_err(|_| Problem::full())?;
-    Ok(Told { pairs: vec![("code", code)], in_fragment: false, changes: vec![change] })
+    server.tokens()?.add_code(moment.worker, known, moment.now).await?;
+    Ok(Told { pairs: vec![("code", code)], in_fragment: false })
 }
 
 /// The URI with these arguments behind those it has.

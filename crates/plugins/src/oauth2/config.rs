@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use ahash::AHashMap;
 use plugin::identity::{Caller, Credential};
+use plugin::model::courtesy::Table;
 use plugin::model::schema::Value;
 use plugin::model::{self, Reference};
+use plugin::redis::fields::FullRedis;
 use plugin::{Build, BuildError, record};
 use uuid::Uuid;
 
@@ -20,7 +21,7 @@ record! {
         mandatory_scope: bool = false;
         /// What the service that knows the users proves itself with: a long random text. Grants that name a user are refused
         /// without it.
-        provision_key: Option<String>, [encrypted()];
+        provision_key: Option<String>, [referenceable(), encrypted()];
         /// Seconds after which an access token ends; 0 for never.
         token_expiration: f64 = 7200, [between(0, 100_000_000)];
         /// Whether codes are given out (RFC 6749 4.1).
@@ -45,13 +46,19 @@ record! {
         refresh_token_ttl: f64 = 1_209_600, [between(0, 100_000_000)];
         /// Whether a refresh token stays the same when it is used.
         reuse_refresh_token: bool = false;
-        /// Not available: leave it off.
+        /// Whether a refresh token outlives that it is used: the same as `reuse_refresh_token`.
         persistent_refresh_token: bool = false;
         /// Whether codes need a proof that who redeems them has asked for them (RFC 7636): those of all applications
         /// (`strict`), of public ones (`lax`), or none. A proof that was announced is always asked for.
         pkce: String = "lax", [one_of(&["none", "lax", "strict"])];
         /// Protection space named in the `WWW-Authenticate` header of a refusal.
         realm: Option<String>, [matches(r#"^[^"\\[:cntrl:]]*$"#)];
+        /// Where tokens and codes are kept: by this gateway, in a database beside that of usage (`embedded`), or in Redis,
+        /// for all gateways that use the same one (`redis`).
+        token_storage: String = "embedded", [one_of(&["embedded", "redis"]), extension()];
+        /// The Redis server, with `token_storage: redis`. It should not evict keys (`maxmemory-policy noeviction`): a token
+        /// that it drops is good no more.
+        redis: FullRedis, [extension()];
     }
 }
 
@@ -70,10 +77,6 @@ impl Config {
         if self.mandatory_scope && self.scopes.as_ref().is_none_or(Vec::is_empty) {
             return Err(BuildError::new("config.scopes", "required where mandatory_scope is true"));
         }
-        if self.persistent_refresh_token {
-            let message = "is not available; set it to false";
-            return Err(BuildError::new("config.persistent_refresh_token", message));
-        }
         Ok(())
     }
 }
@@ -88,7 +91,7 @@ model::entity! {
         /// By what it names itself. Made up at random when left out.
         client_id: String, [auto(), unique()];
         /// By what it proves itself. Made up at random when left out.
-        client_secret: String, [auto(), encrypted()];
+        client_secret: String, [auto(), referenceable(), encrypted()];
         /// Whether the secret is kept as a hash. It always is in memory; in the file it stands as it is.
         hash_secret: bool = false;
         /// Where its users may come back to, exactly.
@@ -125,13 +128,13 @@ pub(super) struct Client {
 
 /// All applications of a snapshot.
 pub(super) struct Clients {
-    by_client_id: AHashMap<Box<str>, Arc<Client>>,
-    by_id: AHashMap<Uuid, Arc<Client>>,
+    by_client_id: Table<Box<str>, Arc<Client>>,
+    by_id: Table<Uuid, Arc<Client>>,
 }
 
 impl Clients {
     pub(super) fn new(cx: &Build<'_>) -> Result<Self, BuildError> {
-        let mut clients = Self { by_client_id: AHashMap::new(), by_id: AHashMap::new() };
+        let mut clients = Self { by_client_id: Table::default(), by_id: Table::default() };
         for row in cx.entities::<Oauth2Credential>()? {
             let Some(consumer) = cx.consumer(row.consumer.0) else { continue };
             if row.hash_secret && row.client_secret.starts_with('$') {

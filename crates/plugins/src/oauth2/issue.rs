@@ -1,61 +1,59 @@
 //! Tokens that are made.
 
-use plugin::Exchange;
 use serde_json::json;
+use uuid::Uuid;
 
-use super::Oauth2;
+use super::Server;
 use super::reply::{Problem, Reply};
 use super::secret::{self, hash};
-use super::store::{Change, Grant, NEVER, Token};
+use super::store::{Grant, NEVER, Token};
 
 /// A token that has been made.
 pub(super) struct Issued {
     pub(super) access: String,
     pub(super) refresh: Option<String>,
     pub(super) expires_in: u64,
-    pub(super) changes: Vec<Change>,
     pub(super) token: Token,
 }
 
-impl Oauth2 {
+/// Where and when something is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) worker: usize,
+    /// Seconds since 1970.
+    pub(super) now: u64,
+}
+
+/// The refresh token of a token that is made.
+pub(super) enum Refreshing {
+    None,
+    New,
+    /// It goes on with this one.
+    Same(String),
+}
+
+impl Server {
     /// Makes a token and keeps it, in place of another one if there is one.
-    pub(super) fn issue(
+    pub(super) async fn issue(
         &self,
-        exchange: &Exchange,
+        moment: Moment,
         grant: Grant,
-        replaced: Option<(&Token, Option<String>)>,
-        refreshable: bool,
+        replaced: Option<&Token>,
+        refreshing: Refreshing,
     ) -> Result<Issued, Problem> {
-        let (old, same) = replaced.map_or((None, None), |(old, same)| (Some(old), same));
-        let mut issued = self.make(exchange, grant, same, refreshable)?;
-        issued.changes = self.store()?.add(issued.token.clone(), old).map_err(|_| Problem::full())?;
+        let issued = self.make(moment.now, grant, refreshing)?;
+        self.tokens()?.add(moment.worker, issued.token.clone(), replaced, moment.now).await?;
         Ok(issued)
     }
 
-    /// Makes a token in place of `old`, with the same refresh token or a new one.
-    pub(super) fn issue_again(
-        &self,
-        exchange: &Exchange,
-        old: &Token,
-        same: Option<String>,
-    ) -> Result<Issued, Problem> {
-        self.issue(exchange, old.grant.clone(), Some((old, same)), true)
-    }
-
-    /// Makes a token, which nobody knows of yet; `same` is a refresh token that it goes on with.
-    pub(super) fn make(
-        &self,
-        exchange: &Exchange,
-        grant: Grant,
-        same: Option<String>,
-        refreshable: bool,
-    ) -> Result<Issued, Problem> {
-        let now = exchange.record.started_ms / 1000;
-        let access = secret::make().ok_or_else(Problem::full)?;
-        let refresh = match same {
-            Some(same) => Some(same),
-            None if refreshable && self.token_seconds > 0 => Some(secret::make().ok_or_else(Problem::full)?),
-            None => None,
+    /// Makes a token, which nobody knows of yet.
+    pub(super) fn make(&self, now: u64, grant: Grant, refreshing: Refreshing) -> Result<Issued, Problem> {
+        let secret = |family: &Uuid| secret::make(family).ok_or_else(Problem::full);
+        let access = secret(&grant.family)?;
+        let refresh = match refreshing {
+            Refreshing::Same(same) => Some(same),
+            Refreshing::New if self.token_seconds > 0 => Some(secret(&grant.family)?),
+            Refreshing::New | Refreshing::None => None,
         };
         let expires = if self.token_seconds == 0 { NEVER } else { now + self.token_seconds };
         let gone = match (&refresh, self.refresh_seconds) {
@@ -71,7 +69,7 @@ impl Oauth2 {
             expires,
             gone,
         };
-        Ok(Issued { access, refresh, expires_in: self.token_seconds, changes: Vec::new(), token })
+        Ok(Issued { access, refresh, expires_in: self.token_seconds, token })
     }
 }
 
@@ -86,7 +84,7 @@ impl Issued {
                 body[name] = value.into();
             }
         }
-        Reply { status: 200, body, challenge: None, changes: self.changes, undo: Some(self.token) }
+        Reply { status: 200, body, challenge: None }
     }
 
     /// The same as arguments of a URI.

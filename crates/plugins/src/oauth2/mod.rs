@@ -9,8 +9,10 @@ mod parameters;
 mod pkce;
 mod reply;
 mod secret;
+mod shared;
 mod store;
 mod token;
+mod tokens;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +22,8 @@ use plugin::identity::Anonymous;
 use plugin::model::EntitySchema;
 use plugin::model::entity::Entity;
 use plugin::{
-    Access, Build, BuildError, Exchange, Flow, Known, Method, Phase, Phases, Plugin, Scheme, Scopes, query,
+    Access, Build, BuildError, Exchange, Flow, Known, Method, Phase, Phases, Plugin, Resume, Scheme, Scopes,
+    query,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -28,16 +31,18 @@ use uuid::Uuid;
 use config::{Clients, Config, Oauth2Credential};
 use parameters::{Form, Parameters};
 use pkce::Pkce;
-use reply::{Problem, Reply};
+use reply::{Problem, Reply, send};
 use secret::{Hash, hash};
-use store::Store;
+use shared::SharedTokens;
+use store::{Store, Token};
+use tokens::{Tokens, Trouble};
 
 #[cfg(test)]
 mod store_tests;
 #[cfg(test)]
 mod tests;
 
-/// Under which name the store is kept.
+/// Under which name the store of the process is kept; that of a Redis has it before its own.
 const STORE: &str = "oauth2";
 /// The file of the database, beside that of usage.
 const FILE: &str = "oauth2.db";
@@ -47,14 +52,17 @@ const NO_DATABASE: &str = "oauth2 keeps its tokens beside the database of usage:
                            outlives the process, or KONG_PREFIX to a folder that does";
 
 /// The room, ready to run.
-pub struct Oauth2 {
+pub struct Oauth2(Arc<Server>);
+
+/// What is behind it: what waits holds it as well.
+struct Server {
     grants: Grants,
     scopes: Option<Vec<String>>,
     mandatory_scope: bool,
     provision_key: Option<Hash>,
     token_seconds: u64,
     refresh_seconds: u64,
-    reuse_refresh_token: bool,
+    keeps_refresh_token: bool,
     hide: bool,
     terminated_elsewhere: bool,
     global: bool,
@@ -65,11 +73,11 @@ pub struct Oauth2 {
     anonymous: Anonymous,
     clients: Arc<Clients>,
     /// None where a configuration is only checked.
-    store: Option<Arc<Opened>>,
+    tokens: Option<Arc<Opened>>,
 }
 
-/// The store, or why there is none.
-struct Opened(Result<Store, String>);
+/// The place for tokens, or why there is none.
+struct Opened(Result<Tokens, String>);
 
 /// Which grants are given.
 struct Grants {
@@ -104,7 +112,7 @@ impl Plugin for Oauth2 {
             let parts: Vec<&str> = parts.iter().copied().flatten().collect();
             format!("Bearer {}", parts.join(", ")).trim_end().to_owned()
         };
-        Ok(Self {
+        Ok(Self(Arc::new(Server {
             challenge: challenge(&[realm.as_deref()]),
             challenge_with_error: challenge(&[realm.as_deref(), Some(error)]),
             grants: Grants {
@@ -113,12 +121,13 @@ impl Plugin for Oauth2 {
                 client: config.enable_client_credentials,
                 password: config.enable_password_grant,
             },
+            tokens: open(&config, cx)?,
             scopes: config.scopes,
             mandatory_scope: config.mandatory_scope,
             provision_key: config.provision_key.filter(|key| !key.is_empty()).map(|key| hash(key.as_bytes())),
             token_seconds: config.token_expiration as u64,
             refresh_seconds: config.refresh_token_ttl as u64,
-            reuse_refresh_token: config.reuse_refresh_token,
+            keeps_refresh_token: config.reuse_refresh_token || config.persistent_refresh_token,
             hide: config.hide_credentials,
             terminated_elsewhere: config.accept_http_if_already_terminated,
             global: config.global_credentials,
@@ -126,18 +135,30 @@ impl Plugin for Oauth2 {
             pkce: Pkce::named(&config.pkce),
             anonymous: Anonymous::resolve(config.anonymous.as_deref(), cx),
             clients: cx.shared(Clients::new)?,
-            store: if cx.services.dry_run { None } else { Some(open(cx)?) },
-        })
+        })))
     }
 }
 
-fn open(cx: &Build<'_>) -> Result<Arc<Opened>, BuildError> {
+/// Opens the place for tokens; none where a configuration is only checked.
+fn open(config: &Config, cx: &Build<'_>) -> Result<Option<Arc<Opened>>, BuildError> {
+    if config.token_storage == "redis" {
+        let settings = config.redis.settings("config.redis")?;
+        let key = format!("{STORE} {}", settings.fingerprint());
+        let store = plugin::redis::Store::open(cx, settings)?;
+        let open = || Opened(Ok(Tokens::Shared(SharedTokens(store))));
+        return Ok((!cx.services.dry_run).then(|| cx.services.keep(&key, open)));
+    }
+    if cx.services.dry_run { Ok(None) } else { open_own(cx).map(Some) }
+}
+
+fn open_own(cx: &Build<'_>) -> Result<Arc<Opened>, BuildError> {
     let Some(settings) = cx.services.usage() else { return Err(BuildError::new("name", NO_DATABASE)) };
     let file = match settings.database.to_str() {
         Some(":memory:") => PathBuf::from(":memory:"),
         _ => settings.database.with_file_name(FILE),
     };
-    let opened = cx.services.keep(STORE, || Opened(Store::open(&file, cx.services.clock.clone())));
+    let opened =
+        cx.services.keep(STORE, || Opened(Store::open(&file, cx.services.clock.clone()).map(Tokens::Own)));
     match &opened.0 {
         Ok(_) => Ok(opened),
         Err(error) => Err(BuildError::new("name", format!("tokens cannot be kept: {error}"))),
@@ -146,21 +167,19 @@ fn open(cx: &Build<'_>) -> Result<Arc<Opened>, BuildError> {
 
 impl Phases for Oauth2 {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
-        if self.anonymous.steps_back(cx) {
+        let server = &self.0;
+        if server.anonymous.steps_back(cx) {
             return Flow::Next;
         }
         let path = cx.request.path();
         let is_token = path.ends_with(b"/oauth2/token");
         if is_token || path.ends_with(b"/oauth2/authorize") {
-            return self.serve(cx, is_token);
+            return server.serve(cx, is_token);
         }
-        if self.needs_body(cx) {
+        if server.needs_body(cx) {
             return Flow::ReadBody;
         }
-        match self.authenticate(cx) {
-            Ok(()) => Flow::Next,
-            Err(refusal) => self.anonymous.or_refuse(cx, |cx| self.refuse(cx, refusal)),
-        }
+        server.authenticate(cx)
     }
 }
 
@@ -177,14 +196,14 @@ enum Place {
     Arguments,
 }
 
-impl Oauth2 {
-    fn serve(&self, cx: &mut Access<'_>, is_token: bool) -> Flow {
+impl Server {
+    fn serve(self: &Arc<Self>, cx: &mut Access<'_>, is_token: bool) -> Flow {
         if cx.request.method != Method::Post {
             let name = if is_token { "token" } else { "authorization" };
             let method = String::from_utf8_lossy(cx.request.method.as_str().as_bytes()).into_owned();
             let description = format!("The HTTP method {method} is invalid for the {name} endpoint");
             let problem = Problem { status: 405, ..Problem::new("invalid_method", description) };
-            return self.answer(cx, Reply::problem(&problem, None));
+            return send(cx, &Reply::problem(&problem, None));
         }
         if cx.body().is_none() && Form::of(&cx.request.headers).is_some() {
             return Flow::ReadBody;
@@ -192,25 +211,59 @@ impl Oauth2 {
         if is_token { token::token(self, cx) } else { authorize::authorize(self, cx) }
     }
 
-    fn authenticate(&self, cx: &mut Access<'_>) -> Result<(), Refusal> {
-        let (place, text) = self.find(cx)?;
+    fn authenticate(self: &Arc<Self>, cx: &mut Access<'_>) -> Flow {
+        let (place, text) = match self.find(cx) {
+            Ok(found) => found,
+            Err(refusal) => return self.turn_away(cx, refusal),
+        };
         if self.hide {
             self.hide(cx, &place);
         }
         let now = cx.record.started_ms / 1000;
-        let store = self.store().map_err(|_| Refusal::Invalid)?;
-        let token = store.find(&hash(text.as_bytes()), now).ok_or(Refusal::Invalid)?;
+        match self.tokens() {
+            Ok(Tokens::Own(store)) => {
+                let found = store.find(&hash(text.as_bytes()), now);
+                self.admit(cx, found.as_deref())
+            }
+            _ => self.ask_and_admit(cx, text, now),
+        }
+    }
+
+    /// Lets in by a token that others know of. Where they do not answer nobody gets in, not even as the anonymous
+    /// consumer: the token may be a good one.
+    fn ask_and_admit(self: &Arc<Self>, cx: &Access<'_>, text: String, now: u64) -> Flow {
+        let (server, worker) = (self.clone(), cx.worker.index);
+        Flow::wait(async move {
+            let found = match server.tokens() {
+                Ok(tokens) => tokens.find(worker, &text, now).await,
+                Err(_) => Err(Trouble::Silent),
+            };
+            let resume: Resume = Box::new(move |cx| match found {
+                Ok(token) => server.admit(cx, token.as_deref()),
+                Err(_) => send(cx, &Reply::problem(&Problem::unknown_for_now(), None)),
+            });
+            resume
+        })
+    }
+
+    /// Lets a request pass with its token, if that is one for it.
+    fn admit(&self, cx: &mut Access<'_>, token: Option<&Token>) -> Flow {
         let service = cx.matched.as_ref().and_then(|matched| Some(matched.service.as_ref()?.id));
-        let applies = match token.grant.service {
+        let applies = |token: &&Token| match token.grant.service {
             Some(id) => Some(id) == service.or(Some(Uuid::nil())),
             None => self.global,
         };
-        let client = self.clients.find(token.grant.credential).filter(|_| applies);
-        cx.authenticate(client.ok_or(Refusal::Invalid)?.caller.clone());
-        let grant = &token.grant;
+        let grant = token.filter(applies).map(|token| &token.grant);
+        let client = grant.and_then(|grant| Some((grant, self.clients.find(grant.credential)?)));
+        let Some((grant, client)) = client else { return self.turn_away(cx, Refusal::Invalid) };
+        cx.authenticate(client.caller.clone());
         cx.tell_identity(Known::XAuthenticatedScope, grant.scope.as_ref().map(|scope| scope.as_bytes()));
         cx.tell_identity(Known::XAuthenticatedUserId, grant.user.as_ref().map(|user| user.as_bytes()));
-        Ok(())
+        Flow::Next
+    }
+
+    fn turn_away(&self, cx: &mut Access<'_>, refusal: Refusal) -> Flow {
+        self.anonymous.or_refuse(cx, |cx| self.refuse(cx, refusal))
     }
 
     /// Whether only the body, which has not been read, can hold the token.
@@ -224,7 +277,12 @@ impl Oauth2 {
 
     /// The token of a request (RFC 6750 2).
     fn find(&self, cx: &Access<'_>) -> Result<(Place, String), Refusal> {
-        if let Some(value) = cx.request.headers.get(&self.auth_header) {
+        let mut values = cx.request.headers.all(&self.auth_header);
+        if let Some(value) = values.next() {
+            // The service might take another than the one that is looked at here.
+            if values.next().is_some() {
+                return Err(Refusal::Invalid);
+            }
             let text = std::str::from_utf8(value).map_err(|_| Refusal::Invalid)?;
             let mut words = text.split_ascii_whitespace();
             let (scheme, token) = (words.next().unwrap_or_default(), words.next());
@@ -271,8 +329,8 @@ impl Oauth2 {
         cx.answer(401).header("WWW-Authenticate", challenge.as_bytes()).json(&body)
     }
 
-    fn store(&self) -> Result<&Store, Problem> {
-        self.store.as_ref().and_then(|opened| opened.0.as_ref().ok()).ok_or_else(Problem::full)
+    fn tokens(&self) -> Result<&Tokens, Problem> {
+        self.tokens.as_ref().and_then(|opened| opened.0.as_ref().ok()).ok_or_else(Problem::full)
     }
 
     /// The service that tokens made for this request are for; none for all. A route without one has the nil id.

@@ -57,13 +57,7 @@ impl Pkce {
 
     /// Whether the verifier fits the challenge of the code. A code with a challenge always needs one; a verifier for a code
     /// without is refused, because somebody may have taken the challenge away (RFC 9700 2.1.1).
-    pub(super) fn proved(
-        self,
-        parameters: &Parameters<'_>,
-        client: &Client,
-        code: &Code,
-    ) -> Result<(), Problem> {
-        let verifier = parameters.find("code_verifier")?;
+    pub(super) fn proved(self, verifier: Option<&str>, client: &Client, code: &Code) -> Result<(), Problem> {
         let refused = || Problem::new("invalid_grant", "The given grant is invalid".to_owned());
         match (&code.challenge, verifier) {
             (Some(_), None) => Err(Problem::new(

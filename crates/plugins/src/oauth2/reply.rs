@@ -1,11 +1,9 @@
-//! Answers of the endpoints: tokens, and why there is none. Nothing is told before it is written.
+//! Answers of the endpoints: tokens, and why there is none.
 
-use plugin::flow::Resume;
 use plugin::{Access, Flow};
 use serde_json::{Value, json};
 
-use super::Oauth2;
-use super::store::{Change, Token};
+use super::tokens::Trouble;
 
 /// Why a request of an application is refused (RFC 6749 5.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,47 +15,26 @@ pub(super) struct Problem {
     pub(super) basic: bool,
 }
 
-/// An answer of an endpoint, which goes out once its changes are written.
+/// An answer of an endpoint.
 pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) body: Value,
     pub(super) challenge: Option<&'static str>,
-    pub(super) changes: Vec<Change>,
-    /// What is taken back if they cannot be.
-    pub(super) undo: Option<Token>,
 }
 
-impl Oauth2 {
-    /// Answers once the changes are written.
-    pub(super) fn answer(&self, cx: &mut Access<'_>, reply: Reply) -> Flow {
-        if reply.changes.is_empty() {
-            return send(cx, &reply);
-        }
-        let (Some(opened), Ok(store)) = (self.store.clone(), self.store()) else { return send(cx, &reply) };
-        let written = store.write(reply.changes.clone());
-        Flow::wait(async move {
-            let written = written.await.unwrap_or(false);
-            let resume: Resume = Box::new(move |cx| {
-                if written {
-                    return send(cx, &reply);
-                }
-                if let (Some(token), Ok(store)) = (&reply.undo, &opened.0) {
-                    store.revoke(token);
-                }
-                cx.answer(500).json(&json!({ "message": "An unexpected error occurred" }))
-            });
-            resume
-        })
-    }
-}
-
-fn send(cx: &mut Access<'_>, reply: &Reply) -> Flow {
+pub(super) fn send(cx: &mut Access<'_>, reply: &Reply) -> Flow {
     let mut answer =
         cx.answer(reply.status).header("Cache-Control", b"no-store").header("Pragma", b"no-cache");
     if let Some(challenge) = reply.challenge {
         answer = answer.header("WWW-Authenticate", challenge.as_bytes());
     }
     answer.json(&reply.body)
+}
+
+impl From<Trouble> for Problem {
+    fn from(_: Trouble) -> Self {
+        Self::full()
+    }
 }
 
 impl Problem {
@@ -75,9 +52,17 @@ impl Problem {
         Self::new("invalid_request", message.to_owned())
     }
 
-    /// There is no more room, or somebody else was faster.
+    /// There is no more room, or somebody else was faster, or nothing can be written.
     pub(super) fn full() -> Self {
-        let message = "No token can be given out now";
+        Self::for_now("No token can be given out now")
+    }
+
+    /// Nobody can tell whether a token is good.
+    pub(super) fn unknown_for_now() -> Self {
+        Self::for_now("The access token cannot be checked now")
+    }
+
+    fn for_now(message: &str) -> Self {
         Self { status: 503, ..Self::new("temporarily_unavailable", message.to_owned()) }
     }
 }
@@ -90,6 +75,6 @@ impl Reply {
         }
         let status = if problem.basic { 401 } else { problem.status };
         let challenge = problem.basic.then_some("Basic realm=\"OAuth2.0\"");
-        Self { status, body, challenge, changes: Vec::new(), undo: None }
+        Self { status, body, challenge }
     }
 }

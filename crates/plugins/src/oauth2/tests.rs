@@ -158,6 +158,8 @@ fn a_token_is_found_and_hidden_in_every_place() {
     assert_eq!(harness.send(&json).upstream_body, b"{\"a\":1}");
     let outcome = harness.send(&format!("GET /x HTTP/1.1\nAuthorization: token {access}"));
     assert!(!outcome.answered);
+    let twice = format!("GET /x HTTP/1.1\nAuthorization: Bearer {access}\nAuthorization: Bearer another");
+    assert_problem(&harness.send(&twice), 401, "invalid_token");
     assert_problem(
         &harness.send(&format!("GET /x HTTP/1.1\nAuthorization: Basic {access}")),
         401,
@@ -409,17 +411,22 @@ fn a_refresh_token_is_replaced_and_a_copy_revokes() {
 
 #[test]
 fn a_refresh_token_may_stay_and_ends() {
-    let mut harness = harness(", reuse_refresh_token: true, refresh_token_ttl: 10000");
+    for field in ["reuse_refresh_token", "persistent_refresh_token"] {
+        may_stay_and_ends(&mut harness(&format!(", {field}: true, refresh_token_ttl: 10000")));
+    }
+}
+
+fn may_stay_and_ends(harness: &mut Harness) {
     let form = format!("grant_type=password&{SHOP}&provision_key=pk&authenticated_userid=u");
-    let first = token(&mut harness, &form);
+    let first = token(harness, &form);
     let refresh = text(&first, "refresh_token");
     let again = format!("grant_type=refresh_token&refresh_token={refresh}&{SHOP}");
     for _ in 0..3 {
         harness.clock.advance(8_000_000);
-        assert_eq!(text(&token(&mut harness, &again), "refresh_token"), refresh);
+        assert_eq!(text(&token(harness, &again), "refresh_token"), refresh);
     }
     harness.clock.advance(10_000_000);
-    assert_problem(&token(&mut harness, &again), 400, "invalid_request");
+    assert_problem(&token(harness, &again), 400, "invalid_request");
 }
 
 #[test]
@@ -536,10 +543,8 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         |config: &str| Harness::new(plugin::room::<Oauth2>(), &document(config)).err().unwrap_or_default();
     assert!(refusal("provision_key: x").contains("at least one of these fields must be true"));
     assert!(refusal(&format!("{ALL}, mandatory_scope: true")).contains("config.scopes"));
-    assert!(
-        refusal(&format!("{ALL}, persistent_refresh_token: true"))
-            .contains("config.persistent_refresh_token")
-    );
+    let redis = format!("{ALL}, token_storage: redis, redis: {{database: -1}}");
+    assert!(refusal(&redis).contains("config.redis.database"));
     let with = |from: &str, to: &str| {
         Harness::new(plugin::room::<Oauth2>(), &document(ALL).replace(from, to)).err().unwrap_or_default()
     };

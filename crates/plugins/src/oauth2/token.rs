@@ -2,62 +2,87 @@
 
 use std::sync::Arc;
 
-use plugin::{Access, Flow};
+use plugin::{Access, Flow, Resume};
 use uuid::Uuid;
 
-use super::Oauth2;
+use super::Server;
 use super::config::Client;
-use super::issue::Issued;
+use super::issue::{Issued, Moment, Refreshing};
 use super::parameters::{Parameters, Proof};
-use super::reply::{Problem, Reply};
-use super::secret::{self, hash};
-use super::store::{Change, Code, Grant, Redeemed, Refresh};
+use super::reply::{Problem, Reply, send};
+use super::secret;
+use super::store::{Code, Grant};
+use super::tokens::{Redeemed, Refreshed};
 
-/// What came of a request: a token, or a problem with what has to be written because of it.
-type Outcome = Result<Issued, (Problem, Vec<Change>)>;
-
-pub(super) fn token(room: &Oauth2, cx: &mut Access<'_>) -> Flow {
-    let parameters = Parameters::new(cx);
-    let state = parameters.find("state").ok().flatten();
-    let reply = match exchange(room, cx, &parameters) {
-        Ok(issued) => issued.reply(state),
-        Err((problem, changes)) => Reply { changes, ..Reply::problem(&problem, state) },
-    };
-    room.answer(cx, reply)
+/// What an application asks for, once it has proved that it is the one.
+struct Asked {
+    client: Arc<Client>,
+    /// The service that tokens are for; none for all.
+    service: Option<Uuid>,
+    moment: Moment,
+    wish: Wish,
 }
 
-fn exchange(room: &Oauth2, cx: &Access<'_>, parameters: &Parameters<'_>) -> Outcome {
-    let plain = |problem| (problem, Vec::new());
-    room.needs_tls(cx).map_err(plain)?;
-    let grant_type = parameters.find("grant_type").map_err(plain)?;
+/// What it brings.
+enum Wish {
+    Redeem { code: String, redirect_uri: Option<String>, verifier: Option<String> },
+    Refresh(String),
+    Grant { user: Option<String>, scope: Option<String>, refreshing: Refreshing },
+}
+
+pub(super) fn token(server: &Arc<Server>, cx: &mut Access<'_>) -> Flow {
+    let parameters = Parameters::new(cx);
+    let state = parameters.find("state").ok().flatten();
+    let asked = match ask(server, cx, &parameters) {
+        Ok(asked) => asked,
+        Err(problem) => return send(cx, &Reply::problem(&problem, state)),
+    };
+    let server = server.clone();
+    Flow::wait(async move {
+        let reply = match fulfil(&server, asked).await {
+            Ok(issued) => issued.reply(state),
+            Err(problem) => Reply::problem(&problem, state),
+        };
+        let resume: Resume = Box::new(move |cx| send(cx, &reply));
+        resume
+    })
+}
+
+fn ask(server: &Server, cx: &Access<'_>, parameters: &Parameters<'_>) -> Result<Asked, Problem> {
+    server.needs_tls(cx)?;
+    let grant_type = parameters.find("grant_type")?;
     let enabled = match grant_type.as_deref() {
-        Some("authorization_code") => room.grants.code,
+        Some("authorization_code") => server.grants.code,
         Some("refresh_token") => true,
-        Some("client_credentials") => room.grants.client,
-        Some("password") => room.grants.password,
+        Some("client_credentials") => server.grants.client,
+        Some("password") => server.grants.password,
         _ => false,
     };
     if !enabled {
-        return Err(plain(Problem::new("unsupported_grant_type", "Invalid grant_type".to_owned())));
+        return Err(Problem::new("unsupported_grant_type", "Invalid grant_type".to_owned()));
     }
-    let client = authenticated(room, cx, parameters).map_err(plain)?;
-    match grant_type.as_deref() {
-        Some("authorization_code") => redeem(room, cx, parameters, &client),
-        Some("refresh_token") => refresh(room, cx, parameters, &client),
-        Some("password") => password(room, cx, parameters, &client).map_err(plain),
-        _ => for_itself(room, cx, parameters, &client).map_err(plain),
-    }
+    let client = authenticated(server, cx, parameters)?;
+    let wish = match grant_type.as_deref() {
+        Some("authorization_code") => redemption(parameters)?,
+        Some("refresh_token") => {
+            Wish::Refresh(parameters.find("refresh_token")?.ok_or_else(|| invalid("refresh_token"))?)
+        }
+        Some("password") => password(server, parameters)?,
+        _ => for_itself(server, parameters, &client)?,
+    };
+    let moment = Moment { worker: cx.worker.index, now: cx.record.started_ms / 1000 };
+    Ok(Asked { client, service: server.service(cx), moment, wish })
 }
 
 /// The application, which has proved that it is the one.
 fn authenticated(
-    room: &Oauth2,
+    server: &Server,
     cx: &Access<'_>,
     parameters: &Parameters<'_>,
 ) -> Result<Arc<Client>, Problem> {
-    let proof = Proof::of(parameters, &cx.request.headers, &room.auth_header)?;
+    let proof = Proof::of(parameters, &cx.request.headers, &server.auth_header)?;
     let refused = || Problem { basic: proof.in_header, ..Problem::client() };
-    let client = proof.client_id.as_deref().and_then(|id| room.clients.named(id)).ok_or_else(refused)?;
+    let client = proof.client_id.as_deref().and_then(|id| server.clients.named(id)).ok_or_else(refused)?;
     match &proof.client_secret {
         Some(_) if client.public => {
             let message = "client_secret is disallowed for public clients";
@@ -74,100 +99,94 @@ fn authenticated(
     }
 }
 
-fn redeem(room: &Oauth2, cx: &Access<'_>, parameters: &Parameters<'_>, client: &Client) -> Outcome {
-    let plain = |problem| (problem, Vec::new());
-    let store = room.store().map_err(plain)?;
-    let invalid = || Problem::new("invalid_request", "Invalid code".to_owned());
-    let now = cx.record.started_ms / 1000;
-    let code = parameters.find("code").map_err(plain)?.ok_or_else(|| plain(invalid()))?;
-    let code = hash(code.as_bytes());
-    // A code is spent only by who it was made for: others must not be able to make it useless.
-    let known = store.look_at(&code, now).ok_or_else(|| plain(invalid()))?;
-    if known.grant.credential != client.id || known.grant.service != room.service(cx) {
-        return Err(plain(invalid()));
-    }
-    check_redirect(parameters, client, &known).map_err(plain)?;
-    room.pkce.proved(parameters, client, &known).map_err(plain)?;
-    let issued = room.make(cx, known.grant, None, true).map_err(plain)?;
-    // The code is spent and its token there in one step: whoever comes second finds what there is to be revoked.
-    match store.redeem(&code, issued.token.clone(), now) {
-        Redeemed::Unknown => Err(plain(invalid())),
-        Redeemed::Full => Err(plain(Problem::full())),
-        Redeemed::Again(changes) => Err((invalid(), changes)),
-        Redeemed::Good(changes) => Ok(Issued { changes, ..issued }),
-    }
+fn redemption(parameters: &Parameters<'_>) -> Result<Wish, Problem> {
+    Ok(Wish::Redeem {
+        code: parameters.find("code")?.ok_or_else(|| invalid("code"))?,
+        redirect_uri: parameters.find("redirect_uri")?,
+        verifier: parameters.find("code_verifier")?,
+    })
 }
 
-/// The user came back to where this redirect URI says (RFC 6749 4.1.3). The first one is meant where none is named.
-fn check_redirect(parameters: &Parameters<'_>, client: &Client, code: &Code) -> Result<(), Problem> {
-    let named = parameters.find("redirect_uri")?;
-    let meant = named.as_ref().or(client.redirect_uris.first());
-    if meant == Some(&code.redirect_uri) { Ok(()) } else { Err(Problem::redirect()) }
+fn password(server: &Server, parameters: &Parameters<'_>) -> Result<Wish, Problem> {
+    server.check_provision(parameters)?;
+    let user = Some(server.user(parameters)?);
+    Ok(Wish::Grant { user, scope: server.scope(parameters)?, refreshing: Refreshing::New })
 }
 
-fn refresh(room: &Oauth2, cx: &Access<'_>, parameters: &Parameters<'_>, client: &Client) -> Outcome {
-    let plain = |problem| (problem, Vec::new());
-    let store = room.store().map_err(plain)?;
-    let invalid = || Problem::new("invalid_request", "Invalid refresh_token".to_owned());
-    let now = cx.record.started_ms / 1000;
-    let text = parameters.find("refresh_token").map_err(plain)?.ok_or_else(|| plain(invalid()))?;
-    match store.refresh(&hash(text.as_bytes()), now) {
-        Refresh::Unknown => Err(plain(invalid())),
-        Refresh::Spent(changes) => Err((invalid(), changes)),
-        Refresh::Good(token) if token.grant.credential != client.id => Err(plain(Problem::client())),
-        Refresh::Good(token) if token.grant.service != room.service(cx) => Err(plain(invalid())),
-        Refresh::Good(token) => {
-            let same = room.reuse_refresh_token.then_some(text);
-            room.issue_again(cx, &token, same).map_err(plain)
-        }
-    }
-}
-
-fn password(
-    room: &Oauth2,
-    cx: &Access<'_>,
-    parameters: &Parameters<'_>,
-    client: &Client,
-) -> Result<Issued, Problem> {
-    room.check_provision(parameters)?;
-    let user = room.user(parameters)?;
-    grant(room, cx, parameters, client, Some(user), true)
-}
-
-fn for_itself(
-    room: &Oauth2,
-    cx: &Access<'_>,
-    parameters: &Parameters<'_>,
-    client: &Client,
-) -> Result<Issued, Problem> {
+fn for_itself(server: &Server, parameters: &Parameters<'_>, client: &Client) -> Result<Wish, Problem> {
     if client.public {
         let message = "public clients get no tokens for themselves";
         return Err(Problem::new("unauthorized_client", message.to_owned()));
     }
     let user = match parameters.find("authenticated_userid")? {
         Some(_) => {
-            room.check_provision(parameters)?;
-            Some(room.user(parameters)?)
+            server.check_provision(parameters)?;
+            Some(server.user(parameters)?)
         }
         None => None,
     };
-    grant(room, cx, parameters, client, user, false)
+    Ok(Wish::Grant { user, scope: server.scope(parameters)?, refreshing: Refreshing::None })
 }
 
-fn grant(
-    room: &Oauth2,
-    cx: &Access<'_>,
-    parameters: &Parameters<'_>,
+async fn fulfil(server: &Server, asked: Asked) -> Result<Issued, Problem> {
+    let Asked { client, service, moment, wish } = asked;
+    match wish {
+        Wish::Redeem { code, redirect_uri, verifier } => {
+            let known = server.tokens()?.look_at(moment.worker, &code, moment.now).await?;
+            let known = known.ok_or_else(|| invalid("code"))?;
+            // A code is spent only by who it was made for: others must not be able to make it useless.
+            if known.grant.credential != client.id || known.grant.service != service {
+                return Err(invalid("code"));
+            }
+            check_redirect(redirect_uri.as_ref(), &client, &known)?;
+            server.pkce.proved(verifier.as_deref(), &client, &known)?;
+            redeem(server, moment, known).await
+        }
+        Wish::Refresh(text) => refresh(server, moment, text, &client, service).await,
+        Wish::Grant { user, scope, refreshing } => {
+            let grant = Grant { family: Uuid::new_v4(), credential: client.id, service, user, scope };
+            server.issue(moment, grant, None, refreshing).await
+        }
+    }
+}
+
+/// The code is spent and its token there in one step: whoever comes second finds what there is to be revoked.
+async fn redeem(server: &Server, moment: Moment, code: Code) -> Result<Issued, Problem> {
+    let issued = server.make(moment.now, code.grant, Refreshing::New)?;
+    let token = issued.token.clone();
+    match server.tokens()?.redeem(moment.worker, &code.code, token, moment.now).await? {
+        Redeemed::Good => Ok(issued),
+        Redeemed::Again | Redeemed::Unknown => Err(invalid("code")),
+    }
+}
+
+/// The user came back to where this redirect URI says (RFC 6749 4.1.3). The first one is meant where none is named.
+fn check_redirect(named: Option<&String>, client: &Client, code: &Code) -> Result<(), Problem> {
+    let meant = named.or(client.redirect_uris.first());
+    if meant == Some(&code.redirect_uri) { Ok(()) } else { Err(Problem::redirect()) }
+}
+
+async fn refresh(
+    server: &Server,
+    moment: Moment,
+    text: String,
     client: &Client,
-    user: Option<String>,
-    refreshable: bool,
+    service: Option<Uuid>,
 ) -> Result<Issued, Problem> {
-    let grant = Grant {
-        family: Uuid::new_v4(),
-        credential: client.id,
-        service: room.service(cx),
-        user,
-        scope: room.scope(parameters)?,
+    let old = match server.tokens()?.refresh(moment.worker, &text, moment.now).await? {
+        Refreshed::Good(token) => token,
+        Refreshed::Spent | Refreshed::Unknown => return Err(invalid("refresh_token")),
     };
-    room.issue(cx, grant, None, refreshable)
+    if old.grant.credential != client.id {
+        return Err(Problem::client());
+    }
+    if old.grant.service != service {
+        return Err(invalid("refresh_token"));
+    }
+    let refreshing = if server.keeps_refresh_token { Refreshing::Same(text) } else { Refreshing::New };
+    server.issue(moment, old.grant.clone(), Some(&old), refreshing).await
+}
+
+fn invalid(what: &str) -> Problem {
+    Problem::new("invalid_request", format!("Invalid {what}"))
 }

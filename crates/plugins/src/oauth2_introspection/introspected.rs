@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use plugin::Headers;
 use plugin::claims::Claims;
-use plugin::identity::{Caller, Credential};
+use plugin::identity::{Caller, Credential, OwnFields};
 use plugin::model::Uuid;
 use plugin::model::schema::Value;
 
@@ -117,14 +117,10 @@ pub(super) fn header_name_of(member: &str) -> String {
     format!("X-Credential-{member}")
 }
 
-/// Nothing that looks like the word of the authorization server is a client's.
-pub(super) fn remove_forged(headers: &mut Headers, forwarded: &[String]) {
-    for (_, header) in USUAL {
-        headers.remove(header);
-    }
-    for member in forwarded {
-        headers.remove(&header_name_of(member));
-    }
+/// The headers that tell the upstream what the authorization server says; `forwarded` are further members.
+pub(super) fn told(forwarded: &[String]) -> OwnFields {
+    let usual = USUAL.iter().map(|(_, header)| (*header).to_owned());
+    OwnFields::new(usual.chain(forwarded.iter().map(|member| header_name_of(member))))
 }
 
 fn headers(answer: &Value, forwarded: &[String]) -> Headers {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ahash::AHashMap;
 use plugin::claims::WantedClaims;
 use plugin::clock::Clock;
-use plugin::identity::{Anonymous, Caller};
+use plugin::identity::{Anonymous, Caller, OwnFields};
 use plugin::model::entity::Consumer;
 use plugin::model::{Map, schema};
 use plugin::outbound::{Call, Client, Settings, Url};
@@ -56,7 +56,7 @@ record! {
         /// `X-Request-Http-Method`. Its word then holds for that path and method only.
         introspect_request: bool = false;
         /// Further headers for the authorization server.
-        custom_introspection_headers: Map<String> = {}, [keys(header_name())];
+        custom_introspection_headers: Map<String> = {}, [keys(header_name()), values(referenceable())];
         /// Members of its answer that the upstream gets as `X-Credential-` and their name, beside the usual ones.
         custom_claims_forward: Vec<String> = [], [each(custom_value(claim))];
     }
@@ -93,6 +93,7 @@ struct Room {
     by: By,
     consumers: Arc<Consumers>,
     forwarded: Box<[String]>,
+    tells: OwnFields,
     wanted: Arc<WantedClaims>,
 }
 
@@ -155,6 +156,7 @@ impl Plugin for Oauth2Introspection {
             anonymous: Anonymous::resolve(Some(&config.anonymous), cx),
             by: if config.consumer_by == "username" { By::Username } else { By::ClientId },
             consumers: cx.shared(|cx| Ok(Consumers::new(cx)))?,
+            tells: introspected::told(&config.custom_claims_forward),
             forwarded: config.custom_claims_forward.into(),
             wanted: cx.wanted_claims()?,
         })))
@@ -188,6 +190,10 @@ fn form(config: &Config) -> Vec<u8> {
 }
 
 impl Phases for Oauth2Introspection {
+    fn tells(&self) -> Option<&OwnFields> {
+        Some(&self.0.tells)
+    }
+
     fn access(&self, cx: &mut Access<'_>) -> Flow {
         let room = &self.0;
         if !room.run_on_preflight && cx.request.method == Method::Options {
@@ -200,6 +206,7 @@ impl Phases for Oauth2Introspection {
             Found::Token(token) => token.into_owned(),
             Found::PerhapsInBody => return Flow::ReadBody,
             Found::Nothing => return room.refuse(cx, Refusal::Missing),
+            Found::Several => return room.refuse(cx, Refusal::Invalid),
         };
         let key = room.key(cx, &token);
         if let Some(outcome) = room.known.look(&key) {
@@ -247,16 +254,16 @@ impl Room {
 
     async fn ask(&self, call: Call) -> Result<Learned<Introspected>, String> {
         let answer = self.client.send(&self.url, &call).await;
-        let answer = answer.map_err(|fault| format!("{}: {fault}", self.url))?;
+        let answer = answer.map_err(|fault| format!("{}: {fault}", self.url.told()))?;
         match answer.status {
             200 => {}
             401 | 403 => {
-                return Err(format!("{}: it does not accept config.authorization_value", self.url));
+                return Err(format!("{}: it does not accept config.authorization_value", self.url.told()));
             }
-            status => return Err(format!("{}: it answers with {status}", self.url)),
+            status => return Err(format!("{}: it answers with {status}", self.url.told())),
         }
         let introspected = Introspected::read(&answer.body, &self.forwarded);
-        let introspected = introspected.map_err(|wrong| format!("{}: {wrong}", self.url))?;
+        let introspected = introspected.map_err(|wrong| format!("{}: {wrong}", self.url.told()))?;
         // It is held as it came, and in headers.
         let (size, until_ms) = (answer.body.len() * 3, introspected.until_ms());
         Ok(match introspected.holds_at(self.clock.now_ms()) {
@@ -288,7 +295,6 @@ impl Room {
             let caller = Caller::authenticated(self.consumer(known), known.credential());
             (caller, self.wanted.read(&known.json))
         });
-        introspected::remove_forged(cx.headers(), &self.forwarded);
         cx.authenticate(resolved.caller.clone());
         if let Some(claims) = &resolved.claims {
             cx.vouch_for_claims(claims.clone());
@@ -305,9 +311,6 @@ impl Room {
     }
 
     fn refuse(&self, cx: &mut Access<'_>, refusal: Refusal) -> Flow {
-        if !matches!(self.anonymous, Anonymous::Refused) {
-            introspected::remove_forged(cx.headers(), &self.forwarded);
-        }
         self.anonymous.or_refuse(cx, |cx| {
             let (challenge, body): (&str, &str) = match refusal {
                 Refusal::Missing => (

@@ -103,6 +103,27 @@ fn no_token_and_a_bad_one_are_told_apart() {
 }
 
 #[test]
+fn different_tokens_are_too_many() {
+    let server = server();
+    let mut room = room(&server, "");
+    let form = "Content-Type: application/x-www-form-urlencoded";
+    for request in [
+        "GET / HTTP/1.1\nAuthorization: Bearer alice\nAuthorization: Bearer mallory\n\n".to_owned(),
+        "GET /?access_token=mallory HTTP/1.1\nAuthorization: Bearer alice\n\n".to_owned(),
+        "GET /?access_token=alice&access_token=mallory HTTP/1.1\n\n".to_owned(),
+        format!("POST / HTTP/1.1\n{form}\n\naccess_token=alice&access_token=mallory"),
+    ] {
+        let outcome = room.send(&request);
+        assert_eq!((outcome.answered, outcome.status), (true, 401), "{request}");
+        assert_eq!(outcome.json()["error"], "invalid_token");
+    }
+    assert_eq!(server.seen().len(), 0);
+    let same =
+        "GET /?access_token=alice HTTP/1.1\nAuthorization: Bearer alice\nAuthorization: Bearer alice\n\n";
+    assert_eq!(room.send(same).status, 200);
+}
+
+#[test]
 fn a_token_may_stand_in_three_places_and_is_hidden_in_all() {
     let server = server();
     let form = "POST /?a=1 HTTP/1.1\nContent-Type: application/x-www-form-urlencoded; charset=utf-8\n\nb=2&access_token=alice";

@@ -14,26 +14,38 @@ pub(super) enum Found<'a> {
     /// There is a form that has not been read.
     PerhapsInBody,
     Nothing,
+    /// Not the same one everywhere: the service might take another than the one that is asked about.
+    Several,
 }
 
 /// The token in `Authorization`, else in the query, else in a form.
 pub(super) fn find<'a>(exchange: &'a Exchange) -> Found<'a> {
     let request = &exchange.request;
-    let header = request.headers.known(Known::Authorization).and_then(bearer).map(Cow::Borrowed);
-    let argument = |text: &'a [u8]| query::values(text, ARGUMENT).find(|token| !token.is_empty());
-    if let Some(token) = header.or_else(|| argument(request.query()?)) {
-        return Found::Token(token);
+    let headers = request.headers.known_all(Known::Authorization).filter_map(bearer).map(Cow::Borrowed);
+    let arguments = |text: &'a [u8]| query::values(text, ARGUMENT).filter(|token| !token.is_empty());
+    match only(headers.chain(arguments(request.query().unwrap_or_default()))) {
+        Found::Nothing => {}
+        found => return found,
     }
     match &exchange.body {
         _ if !has_form(exchange) => Found::Nothing,
         None => Found::PerhapsInBody,
-        Some(body) => argument(body).map_or(Found::Nothing, Found::Token),
+        Some(body) => only(arguments(body)),
+    }
+}
+
+/// The one that all of them are.
+fn only<'a>(mut tokens: impl Iterator<Item = Cow<'a, [u8]>>) -> Found<'a> {
+    match tokens.next() {
+        None => Found::Nothing,
+        Some(token) if tokens.all(|other| other == token) => Found::Token(token),
+        Some(_) => Found::Several,
     }
 }
 
 /// Takes tokens out of all places that are searched.
 pub(super) fn hide(cx: &mut Access<'_>) {
-    if cx.request.headers.known(Known::Authorization).is_some_and(|value| bearer(value).is_some()) {
+    if cx.request.headers.known_all(Known::Authorization).any(|value| bearer(value).is_some()) {
         cx.headers().remove_known(Known::Authorization);
     }
     if let Some(rest) = query::without(&cx.upstream.query, ARGUMENT) {

@@ -7,7 +7,7 @@ use plugin::model::schema::Faults;
 use plugin::record;
 
 record! {
-    /// How long decisions of an OPA server are remembered.
+    /// How long decisions are remembered.
     pub struct Remembered {
         /// Seconds for which a request that may pass lets those like it pass. Nothing is remembered with 0.
         ttl: f64 = 0, [between(0, 86400)];
@@ -16,7 +16,7 @@ record! {
         /// What requests have in common for which one decision is enough: `input` (all that OPA is told), or `method`,
         /// `scheme`, `host`, `path`, `query`, `ip` (the client's address), `consumer`, `claims` (those of
         /// `include_claims_in_opa_input`), or `header:` and the name of one. Whatever the policy looks at must be among them,
-        /// or it decides about requests that it has not seen.
+        /// or it decides about requests that it has not seen. That is checked with `rego`.
         by: Vec<String> = ["input"], [len_min(1)];
     }
 }
@@ -80,7 +80,7 @@ record! {
         fail_open: bool = false, [extension()];
         /// What a client is told while there is no decision.
         status_on_error: i64 = 500, [between(400, 599), extension()];
-        /// How long decisions of the OPA server are remembered.
+        /// How long decisions are remembered.
         cache: Remembered, [extension()];
         /// A response header that tells the decision. For looking for mistakes: it tells callers about the policies.
         debug_header: Option<String>, [header_name(), extension()];
@@ -103,9 +103,6 @@ fn check_path(path: &Value) -> Result<(), String> {
 fn check_rego(config: &Value, faults: &mut Faults) {
     if config["rego"].is_null() {
         return;
-    }
-    if ["ttl", "refusal_ttl"].iter().any(|ttl| config["cache"][*ttl].as_f64().unwrap_or(0.0) > 0.0) {
-        faults.field("cache", "is for decisions of an OPA server: those made by `rego` are made anew");
     }
     if config["fail_open"] == true {
         faults.field("fail_open", "is for an OPA server that does not answer, and there is none with `rego`");

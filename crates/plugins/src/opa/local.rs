@@ -4,7 +4,7 @@
 //! begun again beside the traffic, and so are those that follow, for a while. The time is looked at between two instructions,
 //! so functions whose cost has no bound are not there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,7 +20,7 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, Value};
 
 use super::config::Rego;
-use super::dependencies;
+use super::{dependencies, reads};
 
 /// What the compiler says of a rule that is not there.
 const NO_SUCH_RULE: &str = "not a valid rule path";
@@ -95,6 +95,22 @@ impl Policy {
         let program = compile_apart(&policies, config, &entry, &data)?;
         let timeout = Duration::from_secs_f64(config.timeout);
         Ok(Self { program, entry: entry.into(), data, timeout, slow: AtomicU32::new(0) })
+    }
+
+    /// The parts of the input that may matter for a decision.
+    ///
+    /// # Errors
+    /// What else matters, so that the same input may lead to another decision.
+    pub(super) fn reads(&self) -> Result<BTreeSet<reads::Path>, BuildError> {
+        match reads::from_outside(&self.program) {
+            None => Ok(reads::of_input(&self.program)),
+            Some(function) => {
+                let message = format!(
+                    "the policies call {function}, so that no decision holds for another request: leave ttl and refusal_ttl at 0"
+                );
+                Err(BuildError::new("config.cache", message))
+            }
+        }
     }
 
     /// Whether evaluations have taken long lately, so that a worker had better not try.

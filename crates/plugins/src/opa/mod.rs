@@ -1,10 +1,12 @@
 #![doc = include_str!("doc.md")]
 
+mod cache;
 mod config;
 mod decision;
 mod dependencies;
 mod document;
 mod local;
+mod reads;
 mod server;
 
 use std::sync::Arc;
@@ -12,8 +14,11 @@ use std::sync::Arc;
 use plugin::aside::Aside;
 use plugin::exchange::BodyLimit;
 use plugin::figures::{Family, Figure, Kind};
-use plugin::{Access, Build, BuildError, Flow, Phase, Phases, Plugin, Resume, Scopes, remember};
+use plugin::outbound::told;
+use plugin::remember::{Digest, Outcome as Remembered};
+use plugin::{Access, Build, BuildError, Flow, Phase, Phases, Plugin, Resume, Scopes};
 
+use cache::{Cache, Told};
 use config::Config;
 use decision::{Decision, Verdict};
 use document::Document;
@@ -39,6 +44,7 @@ pub struct Opa(Arc<Room>);
 
 struct Room {
     document: Document,
+    cache: Cache,
     source: Source,
     path: String,
     passed: Outcome,
@@ -84,22 +90,17 @@ impl Plugin for Opa {
     type Config = Config;
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
-        let source = match &config.rego {
-            None => Source::Server(Arc::new(Server::new(Self::NAME, &config, cx)?)),
-            Some(rego) => {
-                let aside = cx.services.keep(Self::NAME, || Aside::new("policies"));
-                Source::Policy(Arc::new(Policy::new(rego, &config.opa_path)?), aside)
-            }
-        };
-        let plugin = cx.row.id.to_string();
+        let (source, cache) = source(&config, cx)?;
+        let (plugin, path) = (cx.row.id.to_string(), told(&config.opa_path));
         let outcome = |verb, decision| Outcome {
             verb,
-            told: format!("{verb}: {}", config.opa_path).into(),
-            count: cx.services.figures.of(&DECISIONS, &[&plugin, &config.opa_path, decision]),
+            told: format!("{verb}: {path}").into(),
+            count: cx.services.figures.of(&DECISIONS, &[&plugin, path, decision]),
         };
         Ok(Self(Arc::new(Room {
             document: Document::new(&config, cx)?,
             source,
+            cache,
             body_limit: BodyLimit {
                 bytes: u64::try_from(config.max_body_size).unwrap_or(0),
                 message: BODY_TOO_LARGE,
@@ -109,7 +110,7 @@ impl Plugin for Opa {
             passed: outcome("allow", "allowed"),
             refused: outcome("deny", "denied"),
             failed: outcome("failed", "failed"),
-            path: config.opa_path,
+            path: path.to_owned(),
             debug_header: config.debug_header,
         })))
     }
@@ -132,35 +133,49 @@ impl Phases for Opa {
                 Some(_) => {}
             }
         }
-        let mut input = Vec::with_capacity(1024);
-        room.document.write(cx, &mut input);
+        let mut input = Vec::new();
+        if room.cache.needs_input() {
+            room.document.write(cx, &mut input);
+        }
+        let key = room.cache.key(cx, &room.document, &input);
+        if let Some(told) = key.and_then(|key| room.cache.look(&key)) {
+            return room.settle(cx, &told);
+        }
+        if input.is_empty() {
+            room.document.write(cx, &mut input);
+        }
         match &room.source {
-            Source::Server(server) => room.ask(cx, server, input),
-            Source::Policy(policy, aside) => room.evaluate(cx, policy, aside, &input),
+            Source::Server(server) => Room::ask(room, server, key, input),
+            Source::Policy(policy, aside) => room.evaluate(cx, policy, aside, key, &input),
         }
     }
 }
 
+/// Who decides, and what is remembered of that.
+fn source(config: &Config, cx: &Build<'_>) -> Result<(Source, Cache), BuildError> {
+    let Some(rego) = &config.rego else {
+        let server = Arc::new(Server::new(config, cx)?);
+        return Ok((Source::Server(server), Cache::lasting(Opa::NAME, config, cx)?));
+    };
+    let aside = cx.services.keep(Opa::NAME, || Aside::new("policies"));
+    let policy = Policy::new(rego, &config.opa_path)?;
+    let cache = Cache::passing("rego", config, cx)?;
+    if cache.is_on() {
+        cache.check(&policy.reads()?)?;
+    }
+    Ok((Source::Policy(Arc::new(policy), aside), cache))
+}
+
 impl Room {
-    fn ask(self: &Arc<Self>, cx: &mut Access<'_>, server: &Arc<Server>, input: Vec<u8>) -> Flow {
-        let key = server.key(cx, &self.document, &input);
-        if let Some(outcome) = key.and_then(|key| server.look(&key)) {
-            return self.settle(cx, &outcome);
-        }
-        let (room, server) = (self.clone(), server.clone());
+    fn ask(room: &Arc<Self>, server: &Arc<Server>, key: Option<Digest>, input: Vec<u8>) -> Flow {
+        let (room, server) = (room.clone(), server.clone());
         Flow::wait(async move {
-            let outcome = server.ask(key, input).await;
-            let resume: Resume = Box::new(move |cx| room.settle(cx, &outcome));
+            let asking = room.clone();
+            let asked = async move { server.ask(&input).await.map(|told| asking.cache.learned(told)) };
+            let told = room.cache.ask(key, asked).await;
+            let resume: Resume = Box::new(move |cx| room.settle(cx, &told));
             resume
         })
-    }
-
-    fn settle(&self, cx: &mut Access<'_>, told: &remember::Outcome<server::Told>) -> Flow {
-        match told.as_deref() {
-            Ok(Ok(decision)) => self.act(cx, decision),
-            Ok(Err(why)) => self.give_up(cx, Undecided::NoDecision(why)),
-            Err(_) => self.give_up(cx, Undecided::NoAnswer),
-        }
     }
 
     fn evaluate(
@@ -168,33 +183,54 @@ impl Room {
         cx: &mut Access<'_>,
         policy: &Arc<Policy>,
         aside: &Aside,
+        key: Option<Digest>,
         input: &[u8],
     ) -> Flow {
         let input = match Input::read(input) {
             Ok(input) => input,
-            Err(trouble) => return self.conclude(cx, Err(trouble)),
+            Err(trouble) => return self.conclude(cx, key, Err(trouble)),
         };
         if !policy.is_slow() {
             match policy.evaluate(&input, Pace::Quick) {
                 Err(Trouble::Late) => {}
-                result => return self.conclude(cx, result),
+                result => return self.conclude(cx, key, result),
             }
         }
         let (room, policy) = (self.clone(), policy.clone());
         match aside.run(move || policy.evaluate(&input, Pace::Full)) {
-            Err(_) => self.conclude(cx, Err(Trouble::Late)),
+            Err(_) => self.conclude(cx, key, Err(Trouble::Late)),
             Ok(pending) => Flow::wait(async move {
                 let result = pending.get().await.unwrap_or_else(|| Err(Trouble::lost()));
-                let resume: Resume = Box::new(move |cx| room.conclude(cx, result));
+                let resume: Resume = Box::new(move |cx| room.conclude(cx, key, result));
                 resume
             }),
         }
     }
 
-    fn conclude(&self, cx: &mut Access<'_>, result: Result<serde_json::Value, Trouble>) -> Flow {
-        match result.map_err(|trouble| trouble.to_string()).and_then(|result| Decision::read(&result)) {
-            Ok(decision) => self.act(cx, &decision),
-            Err(why) => self.give_up(cx, Undecided::NoDecision(&why)),
+    fn conclude(
+        &self,
+        cx: &mut Access<'_>,
+        key: Option<Digest>,
+        result: Result<serde_json::Value, Trouble>,
+    ) -> Flow {
+        let told = result.map_err(|trouble| trouble.to_string()).and_then(|result| Decision::read(&result));
+        match key {
+            Some(key) => self.settle(cx, &self.cache.remember(key, told)),
+            None => self.follow(cx, &told),
+        }
+    }
+
+    fn settle(&self, cx: &mut Access<'_>, told: &Remembered<Told>) -> Flow {
+        match told.as_deref() {
+            Ok(told) => self.follow(cx, told),
+            Err(_) => self.give_up(cx, Undecided::NoAnswer),
+        }
+    }
+
+    fn follow(&self, cx: &mut Access<'_>, told: &Told) -> Flow {
+        match told {
+            Ok(decision) => self.act(cx, decision),
+            Err(why) => self.give_up(cx, Undecided::NoDecision(why)),
         }
     }
 

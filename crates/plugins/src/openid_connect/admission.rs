@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use plugin::claims::WantedClaims;
 use plugin::consumers::Consumers;
 use plugin::groups::ConsumerGroups;
-use plugin::identity::{Caller, Credential};
+use plugin::identity::{Caller, Credential, OwnFields};
 use plugin::model::entity::Consumer;
 use plugin::{Access, Build, BuildError, Headers};
 use uuid::Uuid;
@@ -249,6 +249,15 @@ impl ConsumerGroupsRule {
             false => Ok(Arc::new(groups)),
         }
     }
+}
+
+/// The fields that tell the upstream what a provider says, and what is no proof itself: that is looked at first.
+pub(super) fn told(config: &Config) -> Result<OwnFields, BuildError> {
+    let Telling { claims, evidence } = Telling::upstream(&config.claims)?;
+    let said = evidence.into_iter().filter(|told| matches!(told.part, Part::UserInfo | Part::Introspection));
+    let names = claims.into_iter().map(|told| told.header).chain(said.map(|told| told.name));
+    // The proof itself may be meant to be replaced.
+    Ok(OwnFields::new(names.filter(|name| !name.eq_ignore_ascii_case("authorization"))))
 }
 
 impl Telling {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use plugin::flow::Resume;
+use plugin::redis::Unavailable;
 use plugin::remember::Digest;
+use plugin::web_session::shared::Shared;
 use plugin::{Access, Build, Exchange, Flow, Method, query};
 use serde_json::{Value, json};
 
@@ -12,6 +14,7 @@ use super::config::Config;
 use super::granted::Granted;
 use super::marks::Marks;
 use super::refusal::Refusal;
+use super::shared_marks::SharedMarks;
 use super::sources::is_form;
 use super::verify::Signatures;
 use super::{Inner, client};
@@ -26,6 +29,8 @@ const WITHOUT_END_S: u64 = 30 * 86_400;
 /// Sessions that were ended, by their ids at the provider and by whom they are about.
 pub(super) struct Ended {
     marks: Arc<Marks>,
+    /// Where sessions are in Redis, what all gateways have been told.
+    shared: Option<SharedMarks>,
     /// Whose sessions they are.
     owner: String,
     client: String,
@@ -35,19 +40,21 @@ pub(super) struct Ended {
 }
 
 impl Ended {
-    pub(super) fn new(config: &Config, cx: &Build<'_>) -> Self {
+    pub(super) fn new(config: &Config, shared: Option<&Shared>, cx: &Build<'_>) -> Self {
         let client = client::id(config).unwrap_or_default();
         let owner = format!("{} {client}", config.provider.issuer);
         let suffix = config.login.backchannel_logout_uri_suffix.clone();
         let sessions = &config.sessions;
         let absolute = sessions.session_absolute_timeout as u64;
+        let longest_s = if absolute == 0 { WITHOUT_END_S } else { absolute };
         Self {
+            shared: shared.map(|shared| SharedMarks::new(shared, &owner, longest_s)),
             // Routes without such an address still have to know what was told at another.
             marks: cx.services.keep(&format!("ended sessions {owner}"), Marks::default),
             owner,
             client,
             suffix: suffix.unwrap_or_default().into_bytes(),
-            longest_s: if absolute == 0 { WITHOUT_END_S } else { absolute },
+            longest_s,
         }
     }
 
@@ -72,6 +79,15 @@ impl Ended {
         })
     }
 
+    /// Whether some gateway with the same Redis was told that a session was ended.
+    pub(super) async fn has_been_told(&self, worker: usize, granted: &Granted) -> Result<bool, Unavailable> {
+        let Some(shared) = &self.shared else { return Ok(self.has(granted)) };
+        let thing = |kind: &[u8], name: &Option<String>| name.as_ref().map(|name| self.thing(kind, name));
+        let things = [thing(b"session", &granted.session), thing(b"subject", &granted.subject)];
+        let things: Vec<Digest> = things.into_iter().flatten().collect();
+        shared.have(worker, &things, granted.begun_s).await
+    }
+
     /// Whether the request is for this.
     fn takes(&self, exchange: &Exchange) -> bool {
         !self.suffix.is_empty()
@@ -81,18 +97,25 @@ impl Ended {
     }
 
     /// Marks what a logout token says has ended.
-    fn end(&self, claims: &Claims, now_s: u64) -> Result<(), Refusal> {
+    async fn end(&self, worker: usize, claims: &Claims, now_s: u64) -> Result<(), Refusal> {
         let text = |name: &str| claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         let (session, subject) = (text("sid"), text("sub"));
         let made_s = claims.get("iat").and_then(Value::as_f64).ok_or(Refusal::Invalid("no iat"))? as u64;
-        let oldest = now_s.saturating_sub(self.longest_s);
-        match (session, subject) {
+        let (thing, moment) = match (session, subject) {
             // A session at the provider does not begin again.
-            (Some(session), _) => self.marks.set(self.thing(b"session", session), now_s.max(made_s), oldest),
-            (None, Some(subject)) => self.marks.set(self.thing(b"subject", subject), made_s, oldest),
+            (Some(session), _) => (self.thing(b"session", session), now_s.max(made_s)),
+            (None, Some(subject)) => (self.thing(b"subject", subject), made_s),
             (None, None) => return Err(Refusal::Invalid("neither sid nor sub")),
         };
-        Ok(())
+        match &self.shared {
+            Some(shared) => {
+                shared.set(worker, &thing, moment).await.map_err(|Unavailable| Refusal::Unavailable)
+            }
+            None => {
+                self.marks.set(thing, moment, now_s.saturating_sub(self.longest_s));
+                Ok(())
+            }
+        }
     }
 
     fn thing(&self, kind: &[u8], name: &str) -> Digest {
@@ -126,9 +149,9 @@ impl Inner {
         }
         let Some(body) = cx.body() else { return Some(Flow::ReadBody) };
         let token = query::values(body, "logout_token").next().unwrap_or_default().into_owned();
-        let (inner, now_ms) = (self.clone(), cx.record.started_ms);
+        let (inner, worker, now_ms) = (self.clone(), cx.worker.index, cx.record.started_ms);
         Some(Flow::wait(async move {
-            let outcome = inner.judge_logout(&token, now_ms).await;
+            let outcome = inner.judge_logout(worker, &token, now_ms).await;
             let resume: Resume = Box::new(move |cx| {
                 let status = match outcome {
                     Ok(()) => return cx.answer(200).header("Cache-Control", b"no-store").empty(),
@@ -142,7 +165,7 @@ impl Inner {
         }))
     }
 
-    async fn judge_logout(&self, token: &[u8], now_ms: u64) -> Result<(), Refusal> {
+    async fn judge_logout(&self, worker: usize, token: &[u8], now_ms: u64) -> Result<(), Refusal> {
         let Some(sessions) = &self.sessions else { return Err(Refusal::Unavailable) };
         let (token, known) = self.verification.signed(token, is_logout_token, Signatures::Checked).await?;
         let (ended, claims) = (sessions.ended(), &token.claims);
@@ -154,7 +177,7 @@ impl Inner {
         let own = || ended.fault(claims, now_ms as f64 / 1_000.0, self.verification.leeway_s());
         match untimely().or_else(own) {
             Some(fault) => Err(Refusal::Invalid(fault)),
-            None => ended.end(claims, now_ms / 1_000),
+            None => ended.end(worker, claims, now_ms / 1_000).await,
         }
     }
 }

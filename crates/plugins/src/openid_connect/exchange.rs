@@ -8,7 +8,7 @@ use plugin::{Access, BuildError};
 
 use super::Setup;
 use super::client::{self, SignIn};
-use super::config::Grants;
+use super::config::{self, Grants};
 use super::granted::TokenSet;
 use super::http::{Address, Http, Pairs};
 use super::of_client::{OfClient, Wanted};
@@ -136,8 +136,10 @@ impl TokenEndpoint {
             provider: provider.clone(),
             memory: Memory::open(cx.services, "tokens", &Settings::default()),
             owner: format!(
-                "{} {grants:?} {client:?} {:?}",
-                config.provider.issuer, config.possession.tls_client_auth_cert_id
+                "{} {} {:?}",
+                setup.fingerprint::<config::Grants>(),
+                setup.fingerprint::<config::Introspection>(),
+                config.possession.tls_client_auth_cert_id
             ),
             endpoint,
             exchange_endpoint,

@@ -69,7 +69,7 @@ impl Http {
     /// The JSON document at `address`.
     pub(super) async fn json(&self, address: &Address, headers: &Pairs) -> Result<Value, String> {
         let text = self.get(address, headers).await?;
-        serde_json::from_slice(&text).map_err(|error| format!("no JSON at {address}: {error}"))
+        serde_json::from_slice(&text).map_err(|error| format!("no JSON at {}: {error}", address.told()))
     }
 
     /// What comes back for a form.
@@ -115,7 +115,7 @@ impl Http {
         let answer: Answer = self.client.send(address, &call).await.map_err(|fault| fault.to_string())?;
         match answer.is_success() {
             true => Ok(answer.body.to_vec()),
-            false => Err(format!("{address} answers {}", answer.status)),
+            false => Err(format!("{} answers {}", address.told(), answer.status)),
         }
     }
 }

@@ -78,8 +78,9 @@ impl Introspection {
             http: sign_in.http(setup),
             memory: Memory::open(cx.services, "introspection", &Settings::default()),
             scope: format!(
-                "{} {asking:?} {:?}",
-                config.provider.issuer, config.possession.tls_client_auth_cert_id
+                "{} {:?}",
+                setup.fingerprint::<config::Introspection>(),
+                config.possession.tls_client_auth_cert_id
             ),
             endpoint,
             sign_in,
@@ -198,7 +199,7 @@ impl Introspection {
         let ask = async move {
             let text = http.post(&endpoint, &form, &headers).await?;
             let answer = Answer::read(text, wants_signed)
-                .ok_or_else(|| format!("no answer about a token from {endpoint}"))?;
+                .ok_or_else(|| format!("no answer about a token from {}", endpoint.told()))?;
             Ok(lifetimes.learned(answer, now_ms / 1_000))
         };
         self.memory.fetch(key, ask).await.map_err(|_| Refusal::Unavailable)

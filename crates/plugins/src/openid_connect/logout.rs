@@ -11,6 +11,7 @@ use super::exchange::{Revocation, pairs};
 use super::granted::Granted;
 use super::login::{destination, with_arguments};
 use super::provider::{Endpoint, Provider};
+use super::refusal::Refusal;
 use super::session::{Ending, Standing};
 use super::sources::is_form;
 use super::{Inner, Setup};
@@ -131,19 +132,24 @@ impl Inner {
             Wish::Leave => {}
         }
         let mut lines = Headers::new();
-        let granted = sessions.find(cx).and_then(|standing| match standing {
-            Standing::Good(opened, granted) | Standing::Aged(opened, granted) => {
-                sessions.end(&opened, cx, &mut lines);
-                Some(granted)
+        let (opened, granted) = match sessions.find(cx) {
+            Some(Standing::Good(opened, granted) | Standing::Aged(opened, granted)) => {
+                (Some(opened), Some(granted))
             }
-            Standing::Over(opened) => {
-                sessions.end(&opened, cx, &mut lines);
-                None
-            }
+            Some(Standing::Over(opened)) => (Some(opened), None),
+            None => (None, None),
+        };
+        let chores = opened.and_then(|opened| {
+            sessions.end(&opened, cx, &mut lines);
+            sessions.ending(&opened, cx)
         });
         let (inner, now_s) = (self.clone(), cx.record.started_ms / 1_000);
         Some(Flow::wait(async move {
             let mut next = None;
+            let ended = match chores {
+                Some(chores) => chores.settle().await.is_ok(),
+                None => true,
+            };
             if let Some(logout) = &inner.logout {
                 if let Some(granted) = &granted {
                     logout.revoke(granted, now_s).await;
@@ -152,7 +158,11 @@ impl Inner {
             }
             let resume: Resume = Box::new(move |cx| {
                 cx.remember(Some(Ending::writing(lines)));
-                goodbye(cx, next.as_deref())
+                match ended {
+                    true => goodbye(cx, next.as_deref()),
+                    // The browser forgets the session; who has a copy of its cookie does not.
+                    false => inner.telling.refuse(cx, &Refusal::Unavailable),
+                }
             });
             resume
         }))

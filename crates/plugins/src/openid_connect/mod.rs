@@ -22,6 +22,7 @@ mod proofs;
 mod provider;
 mod refusal;
 mod session;
+mod shared_marks;
 mod sources;
 mod token_exchange;
 mod user_info;
@@ -29,14 +30,14 @@ mod verify;
 
 use std::sync::Arc;
 
-use plugin::identity::Anonymous;
+use plugin::identity::{Anonymous, OwnFields};
+use plugin::model::Record;
 use plugin::web_session::Opened;
 use plugin::{
     Access, Build, BuildError, Exchange, Flow, HeaderFilter, Method, Phase, Phases, Plugin, Resume, Scopes,
 };
 
 use admission::{Admission, Rules};
-use backchannel::Ended;
 use clients::Clients;
 pub use config::Config;
 use credentials::Credentials;
@@ -69,7 +70,16 @@ struct Setup<'a> {
     /// The same, but the gateway shows its certificate.
     shown: Option<&'a Arc<Http>>,
     provider: &'a Provider,
+    /// Which of the clients.
+    number: usize,
     cx: &'a Build<'a>,
+}
+
+impl Setup<'_> {
+    /// What tells the settings in the fields of `R`, with this client of this provider, from all others.
+    fn fingerprint<R: Record>(&self) -> String {
+        format!("{} {} {:?}", self.config.provider.issuer, self.number, self.cx.fingerprint::<R>())
+    }
 }
 
 /// The room for one client of the provider.
@@ -79,6 +89,7 @@ struct Inner {
     client: Option<String>,
     run_on_preflight: bool,
     hides: bool,
+    tells: OwnFields,
     anonymous: Anonymous,
     sources: Sources,
     possession: Possession,
@@ -119,6 +130,10 @@ impl Plugin for OpenidConnect {
 }
 
 impl Phases for OpenidConnect {
+    fn tells(&self) -> Option<&OwnFields> {
+        Some(&self.0.numbered(0).tells)
+    }
+
     fn access(&self, cx: &mut Access<'_>) -> Flow {
         let Some(inner) = self.0.of(cx) else { return Flow::ReadBody };
         if !inner.run_on_preflight && cx.request.method == Method::Options {
@@ -151,7 +166,7 @@ impl Inner {
         let shown = certificate.map(|shown| Http::new(&config.provider, Some(shown), verify, cx.services));
         let shown = shown.transpose()?.map(Arc::new);
         let provider = provider::provider(&config.provider, &http, cx)?;
-        let setup = Setup { config, http: &http, shown: shown.as_ref(), provider: &provider, cx };
+        let setup = Setup { config, http: &http, shown: shown.as_ref(), provider: &provider, number, cx };
         let tokens = TokenEndpoint::new(&setup)?;
         let searches_user_info = config.grants.search_user_info;
         let possession = Possession::new(config, cx)?;
@@ -161,6 +176,7 @@ impl Inner {
             client: client::id(config),
             run_on_preflight: config.tokens.run_on_preflight,
             hides: config.tokens.hide_credentials,
+            tells: admission::told(config)?,
             anonymous: Anonymous::resolve(config.tokens.anonymous.as_deref(), cx),
             sources: Sources::new(config),
             checks_holders: possession.is_on() || config.tokens.jwt_session_cookie.is_some(),
@@ -173,9 +189,7 @@ impl Inner {
             credentials: Credentials::new(config, &methods),
             login: when(methods.authorization_code).map(|setup| Login::new(setup, &tokens)).transpose()?,
             action: Action::new(config)?,
-            sessions: when(methods.session)
-                .map(|_| PeopleSessions::new(config, Ended::new(config, cx), cx))
-                .transpose()?,
+            sessions: when(methods.session).map(|_| PeopleSessions::new(config, cx)).transpose()?,
             logout: when(methods.session).map(Logout::new).transpose()?,
             verification: Verification::new(&setup, methods.bearer, Rules::new(config, cx)?)?,
             token_exchange: {
@@ -192,9 +206,14 @@ impl Inner {
 
     /// What browsers do: they come back from a login, log out, or have a session.
     fn browser(self: &Arc<Self>, cx: &mut Access<'_>) -> Flow {
-        if let Some(flow) = self.hear_of_logout(cx) {
+        if let Some(flow) = self.hear_of_logout(cx).or_else(|| self.read_session(cx)) {
             return flow;
         }
+        self.browse(cx)
+    }
+
+    /// The same once the session of the request is at hand.
+    fn browse(self: &Arc<Self>, cx: &mut Access<'_>) -> Flow {
         let arrival = self.login.as_ref().map_or(Arrival::None, |login| login.arrival(cx));
         match (arrival, &self.login) {
             (Arrival::NeedsBody, _) => return Flow::ReadBody,

@@ -141,14 +141,11 @@ pub(super) fn provider(
         Box::pin(async move { ask(&places, &http).await })
     });
     let services = cx.services;
-    let make =
-        || Published::new(&config.issuer, source, freshness, services.clock.clone(), &services.figures);
-    Ok(services.keep(&key(config), make))
-}
-
-/// What providers with the same settings have in common, and no others.
-pub(super) fn key(config: &config::Provider) -> String {
-    format!("openid-connect {config:?}")
+    // Where it is a secret, the reference to it is its name.
+    let name = cx.config.without_secrets(config.issuer.clone());
+    let make = || Published::new(&name, source, freshness, services.clock.clone(), &services.figures);
+    // Providers with the same settings have everything in common, and no others anything.
+    Ok(services.keep(&format!("openid-connect {:?}", cx.fingerprint::<config::Provider>()), make))
 }
 
 impl Places {
@@ -198,7 +195,7 @@ async fn ask(places: &Places, http: &Http) -> Result<Issuer, String> {
     for address in keys.iter().chain(&places.further_keys) {
         let text = http.get(address, &places.headers).await?;
         let set = KeySet::published(&text);
-        sets.push(set.ok_or_else(|| format!("no JSON Web Key Set at {address}"))?);
+        sets.push(set.ok_or_else(|| format!("no JSON Web Key Set at {}", address.told()))?);
     }
     let keys = KeySet::joined(sets);
     if keys.is_empty() {

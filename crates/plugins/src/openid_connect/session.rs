@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use plugin::flow::Resume;
+use plugin::redis::Unavailable;
+use plugin::web_session::shared::{Chores, Fetched};
 use plugin::web_session::{Opened, Property, Sessions};
 use plugin::{Access, Build, BuildError, Exchange, Flow, HeaderFilter, Headers, Scheme};
 
@@ -40,6 +42,15 @@ pub(super) struct Ending {
     pub(super) session: Option<Opened>,
     /// Cookies of another kind, or of sessions that end.
     pub(super) lines: Headers,
+    /// What Redis has of the session of the request, where sessions are there.
+    read: Option<Arc<Read>>,
+}
+
+/// What Redis has of the session of a request.
+struct Read {
+    fetched: Fetched,
+    /// Whether it was ended at the provider.
+    is_ended: bool,
 }
 
 /// What can be said of a session at once.
@@ -56,23 +67,29 @@ impl Ending {
     pub(super) fn writing(lines: Headers) -> Self {
         Self { lines, ..Self::default() }
     }
+
+    pub(super) fn saving(client: usize, session: Option<Opened>, lines: Headers) -> Self {
+        Self { client, session, lines, read: None }
+    }
+
+    /// What has been read for the request, if that has been done.
+    fn read(cx: &mut Access<'_>) -> Option<Arc<Read>> {
+        cx.state::<Option<Self>>()?.as_ref()?.read.clone()
+    }
 }
 
 impl PeopleSessions {
-    pub(super) fn new(config: &Config, ended: Ended, cx: &Build<'_>) -> Result<Self, BuildError> {
+    pub(super) fn new(config: &Config, cx: &Build<'_>) -> Result<Self, BuildError> {
         let sessions = &config.sessions;
-        if sessions.session_storage != "cookie" {
-            let message =
-                format!("'{}' is not available: sessions are kept in cookies", sessions.session_storage);
-            return Err(BuildError::new("config.session_storage", message));
-        }
+        let shared = sessions.shared(cx)?;
+        let ended = Ended::new(config, shared.as_ref(), cx);
         let client = client::id(config)
             .ok_or_else(|| BuildError::new("config.client_id", "is needed for 'session'"))?;
         let properties = |names: &Option<Vec<String>>| {
             names.iter().flatten().filter_map(|name| Property::named(name)).collect()
         };
         let open = |over_tls: bool| {
-            let settings = sessions.settings(over_tls);
+            let settings = sessions.settings(over_tls, shared.as_ref());
             // A session at one provider is none at another, whatever they are called.
             let audience = format!("{} {client} {}", config.provider.issuer, settings.audience);
             Sessions::new(&plugin::web_session::Settings { audience, ..settings }, "config.session_", cx)
@@ -102,12 +119,21 @@ impl PeopleSessions {
         if exchange.scheme == Scheme::Https { &self.tls } else { &self.cleartext }
     }
 
+    /// Whether a request brings a session in its cookies.
+    pub(super) fn are_brought(&self, exchange: &Exchange) -> bool {
+        self.of(exchange).open(exchange).is_some()
+    }
+
     /// The session of a request.
-    pub(super) fn find(&self, exchange: &Exchange) -> Option<Standing> {
-        let opened = self.of(exchange).open(exchange)?;
-        let now_s = exchange.record.started_ms / 1_000;
+    pub(super) fn find(&self, cx: &mut Access<'_>) -> Option<Standing> {
+        let read = Ending::read(cx);
+        let opened = match &read {
+            Some(read) => self.of(cx).open_fetched(cx, &read.fetched)?,
+            None => self.of(cx).open(cx)?,
+        };
+        let now_s = cx.record.started_ms / 1_000;
         let Some(granted) = Granted::from_bytes(opened.data()) else { return Some(Standing::Over(opened)) };
-        if self.ended.has(&granted) {
+        if read.map_or_else(|| self.ended.has(&granted), |read| read.is_ended) {
             return Some(Standing::Over(opened));
         }
         let ends_s = granted.tokens.ends_s.unwrap_or(u64::MAX);
@@ -128,6 +154,11 @@ impl PeopleSessions {
             return None;
         }
         self.of(exchange).begin(exchange, subject, granted.to_bytes())
+    }
+
+    /// What Redis has to forget of a session that ends.
+    pub(super) fn ending(&self, opened: &Opened, exchange: &Exchange) -> Option<Chores> {
+        self.of(exchange).ending(opened, exchange)
     }
 
     /// Makes the browser forget a session.
@@ -168,21 +199,102 @@ impl PeopleSessions {
 }
 
 impl Inner {
+    /// Reads what Redis has of the session of a request; none if nothing has to be read, or it has been. Where Redis does
+    /// not answer nobody gets in: who has a session must not seem to have none.
+    pub(super) fn read_session(self: &Arc<Self>, cx: &mut Access<'_>) -> Option<Flow> {
+        if Ending::read(cx).is_some() {
+            return None;
+        }
+        let fetching = self.sessions.as_ref()?.of(cx).fetching(cx)?;
+        let inner = self.clone();
+        Some(Flow::wait(async move {
+            let fetched = fetching.settle().await;
+            let resume: Resume = Box::new(move |cx| match fetched {
+                Ok(fetched) => inner.read_marks(cx, fetched),
+                Err(Unavailable) => inner.telling.refuse(cx, &Refusal::Unavailable),
+            });
+            resume
+        }))
+    }
+
+    /// Asks whether a session that was fetched was ended at the provider.
+    fn read_marks(self: Arc<Self>, cx: &mut Access<'_>, fetched: Fetched) -> Flow {
+        let opened = self.sessions.as_ref().and_then(|sessions| sessions.of(cx).open_fetched(cx, &fetched));
+        let Some(granted) = opened.and_then(|opened| Granted::from_bytes(opened.data())) else {
+            return self.go_on_with(cx, Read { fetched, is_ended: false });
+        };
+        let worker = cx.worker.index;
+        Flow::wait(async move {
+            let is_ended = match &self.sessions {
+                Some(sessions) => sessions.ended.has_been_told(worker, &granted).await,
+                None => Ok(false),
+            };
+            let resume: Resume = Box::new(move |cx| match is_ended {
+                Ok(is_ended) => self.go_on_with(cx, Read { fetched, is_ended }),
+                Err(Unavailable) => self.telling.refuse(cx, &Refusal::Unavailable),
+            });
+            resume
+        })
+    }
+
+    fn go_on_with(self: Arc<Self>, cx: &mut Access<'_>, read: Read) -> Flow {
+        cx.remember(Some(Ending { read: Some(Arc::new(read)), ..Ending::default() }));
+        self.browse(cx)
+    }
+
+    /// Keeps a session in Redis, where sessions are there, before the response is made. `then` is told whether it is kept,
+    /// or has ended meanwhile.
+    pub(super) fn keep_session(
+        self: Arc<Self>,
+        cx: &mut Access<'_>,
+        mut session: Option<Opened>,
+        then: impl FnOnce(&Arc<Self>, &mut Access<'_>, Option<Opened>, Result<bool, Unavailable>) -> Flow
+        + 'static,
+    ) -> Flow {
+        let sessions = self.sessions.as_ref().map(|sessions| sessions.of(cx));
+        let chores =
+            sessions.zip(session.as_mut()).and_then(|(sessions, opened)| sessions.keeping(opened, cx));
+        let Some(chores) = chores else { return then(&self, cx, session, Ok(true)) };
+        Flow::wait(async move {
+            let kept = chores.settle().await;
+            let resume: Resume = Box::new(move |cx| then(&self, cx, session, kept));
+            resume
+        })
+    }
+
+    /// Has Redis forget a session, and goes on. Where it does not answer, the session ends when its time is over.
+    fn after(
+        self: &Arc<Self>,
+        chores: Option<Chores>,
+        cx: &mut Access<'_>,
+        then: impl FnOnce(&Arc<Self>, &mut Access<'_>) -> Flow + 'static,
+    ) -> Flow {
+        let Some(chores) = chores else { return then(self, cx) };
+        let inner = self.clone();
+        Flow::wait(async move {
+            if chores.settle().await.is_err() {
+                tracing::warn!("a session in Redis cannot be deleted: it ends when its time is over");
+            }
+            let resume: Resume = Box::new(move |cx| then(&inner, cx));
+            resume
+        })
+    }
+
     /// Goes on with the session of a request; none if it has none that is good.
     pub(super) fn resume_session(self: &Arc<Self>, cx: &mut Access<'_>) -> Option<Flow> {
         let sessions = self.sessions.as_ref()?;
         match sessions.find(cx)? {
-            Standing::Good(opened, granted) => Some(self.go_on_with(cx, opened, granted)),
+            Standing::Good(opened, granted) => Some(self.check_again(cx, opened, granted)),
             Standing::Aged(opened, granted) => Some(self.clone().refresh(cx, opened, granted)),
             Standing::Over(opened) => {
-                self.withdraw(cx, &opened);
-                None
+                let chores = self.withdraw(cx, &opened)?;
+                Some(self.after(Some(chores), cx, |inner, cx| inner.without_session(cx)))
             }
         }
     }
 
     /// Goes on with a session whose tokens are good, once they have been checked again where that is wanted.
-    fn go_on_with(self: &Arc<Self>, cx: &mut Access<'_>, opened: Opened, granted: Granted) -> Flow {
+    fn check_again(self: &Arc<Self>, cx: &mut Access<'_>, opened: Opened, granted: Granted) -> Flow {
         if !self.verification.wants_check(cx.worker.index, opened.data(), cx.record.started_ms) {
             return self.admit_session(cx, opened, &granted);
         }
@@ -193,46 +305,48 @@ impl Inner {
                 Ok(()) => inner.admit_session(cx, opened, &granted),
                 Err(Refusal::Unavailable) => inner.conclude(cx, Err(Refusal::Unavailable)),
                 Err(_) => {
-                    inner.withdraw(cx, &opened);
-                    inner.without_session(cx)
+                    let chores = inner.withdraw(cx, &opened);
+                    inner.after(chores, cx, |inner, cx| inner.without_session(cx))
                 }
             });
             resume
         })
     }
 
-    fn withdraw(&self, cx: &mut Access<'_>, opened: &Opened) {
+    /// Makes the browser forget a session; what Redis has to forget is left to be done.
+    fn withdraw(&self, cx: &mut Access<'_>, opened: &Opened) -> Option<Chores> {
         let mut lines = Headers::new();
-        if let Some(sessions) = &self.sessions
-            && sessions.ends_when_unauthorized
-        {
+        let sessions = self.sessions.as_ref().filter(|sessions| sessions.ends_when_unauthorized);
+        let chores = sessions.and_then(|sessions| {
             sessions.end(opened, cx, &mut lines);
-        }
+            sessions.ending(opened, cx)
+        });
         cx.remember(Some(Ending::writing(lines)));
+        chores
     }
 
-    fn admit_session(&self, cx: &mut Access<'_>, opened: Opened, granted: &Granted) -> Flow {
+    fn admit_session(self: &Arc<Self>, cx: &mut Access<'_>, opened: Opened, granted: &Granted) -> Flow {
         let now_ms = cx.record.started_ms;
         let outcome = self.verification.admit_granted(cx.worker.index, granted, opened.data(), now_ms);
         match outcome {
-            Ok(admission) => {
-                self.go_on(cx, &admission, Some(&opened));
-                cx.remember(Some(Ending {
-                    client: self.number,
-                    session: Some(opened),
-                    lines: Headers::new(),
-                }));
+            Ok(admission) => self.clone().keep_session(cx, Some(opened), move |inner, cx, session, kept| {
+                if kept.is_err() {
+                    tracing::warn!("a session is not kept in Redis, so that its holder has to log in again");
+                }
+                inner.go_on(cx, &admission, session.as_ref());
+                let session = session.filter(|_| kept == Ok(true));
+                cx.remember(Some(Ending::saving(inner.number, session, Headers::new())));
                 Flow::Next
-            }
+            }),
             Err(refusal) => {
                 let mut lines = Headers::new();
-                if let Some(sessions) = &self.sessions
-                    && sessions.ends_when_forbidden
-                {
+                let sessions = self.sessions.as_ref().filter(|sessions| sessions.ends_when_forbidden);
+                let chores = sessions.and_then(|sessions| {
                     sessions.end(&opened, cx, &mut lines);
-                }
+                    sessions.ending(&opened, cx)
+                });
                 cx.remember(Some(Ending::writing(lines)));
-                self.conclude(cx, Err(refusal))
+                self.after(chores, cx, move |inner, cx| inner.conclude(cx, Err(refusal)))
             }
         }
     }
@@ -251,8 +365,8 @@ impl Inner {
                 Err(Refusal::Unavailable) if is_good_still => self.admit_session(cx, opened, &granted),
                 Err(Refusal::Unavailable) => self.conclude(cx, Err(Refusal::Unavailable)),
                 Err(_) => {
-                    self.withdraw(cx, &opened);
-                    self.without_session(cx)
+                    let chores = self.withdraw(cx, &opened);
+                    self.after(chores, cx, |inner, cx| inner.without_session(cx))
                 }
             });
             resume

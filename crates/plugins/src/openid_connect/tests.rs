@@ -495,10 +495,9 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
         ("response_type: [code, id_token]", "only 'code' is available"),
         ("authorization_cookie_same_site: Strict", "the way back from the provider"),
         (
-            "auth_methods: [session], client_id: [a], client_secret: [b], session_storage: redis",
+            "auth_methods: [session], client_id: [a], client_secret: [b], session_storage: memcached",
             "config.session_storage",
         ),
-        ("redis: {host: r}", "redis.host"),
         ("resolve_distributed_claims: true", "'resolve_distributed_claims' is not available"),
         ("id_token_param_name: id_token", "'id_token_param_name' is not available"),
         ("verify_parameters: true", "'verify_parameters' is not available"),
@@ -510,6 +509,15 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
             "auth_methods: [bearer, userinfo], proof_of_possession_mtls: optional",
             "auth_methods: 'userinfo' proves",
         ),
+        (
+            "auth_methods: [session], client_id: [a], client_secret: [b], session_storage: redis, redis: {socket: /s}",
+            "config.redis.socket",
+        ),
+        (
+            "auth_methods: [session], client_id: [a, b], client_secret: [c, d], session_storage: redis, redis: {host: h}",
+            "config.session_storage: several clients",
+        ),
+        ("cluster_cache_redis: {host: r}", "cluster_cache_redis.host"),
         ("principals: {enabled: true}", "principals.enabled"),
         ("client_id: [a], client_auth: [private_key_jwt]", "config.client_jwk: is needed"),
         (

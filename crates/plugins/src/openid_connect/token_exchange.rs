@@ -9,7 +9,7 @@ use plugin::{Access, BuildError, Flow, Resume};
 use serde_json::Value;
 
 use super::claims::{self, Claims, Reading};
-use super::config::{ExchangeConditions, ExchangeIssuer, TokenExchange as Fields};
+use super::config::{self, ExchangeConditions, ExchangeIssuer, TokenExchange as Fields};
 use super::exchange::{Exchange, pairs};
 use super::http::Pairs;
 use super::of_client::AskedWith;
@@ -163,18 +163,21 @@ impl Inner {
 
 /// The keys at `text`, kept fresh as the provider's are.
 fn keys_at(setup: &Setup<'_>, field: &str, text: &str) -> Result<Arc<Published<KeySet>>, BuildError> {
-    let (config, services) = (&setup.config.provider, setup.cx.services);
+    let (provider, services) = (&setup.config.provider, setup.cx.services);
     let (http, address) = (setup.http.clone(), setup.http.address(setup.cx, field, text)?);
     let seconds = |number: f64| Duration::from_millis((number * 1_000.0) as u64);
-    let freshness =
-        Freshness { lifetime: seconds(config.cache_ttl), cool_down: seconds(config.rediscovery_lifetime) };
+    let freshness = Freshness {
+        lifetime: seconds(provider.cache_ttl),
+        cool_down: seconds(provider.rediscovery_lifetime),
+    };
     let source: Source<KeySet> = Box::new(move || {
         let (http, address) = (http.clone(), address.clone());
         Box::pin(async move {
             let text = http.get(&address, &Pairs::new()).await?;
-            KeySet::published(&text).ok_or_else(|| format!("no JSON Web Key Set at {address}"))
+            KeySet::published(&text).ok_or_else(|| format!("no JSON Web Key Set at {}", address.told()))
         })
     });
     let make = || Published::new(text, source, freshness, services.clock.clone(), &services.figures);
-    Ok(services.keep(&format!("openid-connect subjects {text} {config:?}"), make))
+    let key = format!("openid-connect subjects {text} {:?}", setup.cx.fingerprint::<config::Provider>());
+    Ok(services.keep(&key, make))
 }

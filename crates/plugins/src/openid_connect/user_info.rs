@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::admission::Evidence;
 use super::claims::{self, Claims, Reading};
 use super::client;
+use super::config;
 use super::granted::Granted;
 use super::http::{Http, Pairs};
 use super::id_token::is_id_token;
@@ -65,7 +66,7 @@ impl UserInfo {
             http: http.clone(),
             provider: provider.clone(),
             memory: Memory::open(cx.services, "user info", &Settings::default()),
-            owner: format!("{} {grants:?}", config.provider.issuer),
+            owner: setup.fingerprint::<config::Grants>(),
             endpoint: Endpoint::new(setup, "userinfo_endpoint", text, |told| told.user_info.as_ref())?,
             client: client::id(config),
             headers,
@@ -121,7 +122,7 @@ impl UserInfo {
                     Ok(Learned::new(Some(text), lifetime).stale(stale).holding(size))
                 }
                 (400 | 401 | 403, _) => Ok(Learned::new(None, REFUSED)),
-                (status, _) => Err(format!("{address} answers {status}")),
+                (status, _) => Err(format!("{} answers {status}", address.told())),
             }
         };
         match self.memory.fetch(key, ask).await.as_deref() {

@@ -216,21 +216,27 @@ fn requests(routes: &[Arc<RouteSeries>], page: &mut Page) {
 
 /// Sessions on layer 4. They are counted whether or not the plugin is set up, since it never sees one.
 fn ended_sessions(sessions: &[Arc<SessionSeries>], page: &mut Page) {
-    let ends = |series| SessionEnd::ALL.map(|end| (series, end));
-    let counts = sessions.iter().flat_map(ends).map(|(series, end)| (series, end, series.ended(end)));
-    let counts: Vec<_> = counts.filter(|(.., count)| *count > 0).collect();
-    if counts.is_empty() {
+    let counts = sessions.iter().flat_map(|series| {
+        let end = SessionEnd::Carried;
+        let carried = [(series, "service", end.code(), series.ended(end))];
+        carried
+            .into_iter()
+            .filter(|(.., count)| *count > 0)
+            .chain(series.others().map(move |(code, count)| (series, "kong", code, count)))
+    });
+    let mut counts = counts.peekable();
+    if counts.peek().is_none() {
         return;
     }
     let name = "kong_stream_sessions_total";
     page.family(name, "counter", "Stream status codes per service/route in Kong");
-    for (series, end, count) in counts {
-        let code = end.code().to_string();
+    for (series, source, code, count) in counts {
+        let code = code.to_string();
         let labels = [
             ("service", &*series.service),
             ("route", &series.route),
             ("code", &code),
-            ("source", if end == SessionEnd::Carried { "service" } else { "kong" }),
+            ("source", source),
             ("workspace", "default"),
         ];
         page.sample(name, &labels, count);

@@ -282,12 +282,17 @@ fn sessions_on_layer_4_are_shown_without_the_plugin_having_seen_them() {
     series.count(SessionEnd::Carried, 3, 4);
     series.count(SessionEnd::Carried, 3, 4);
     series.count(SessionEnd::NoTarget, 0, 0);
+    for status in [503, 429, 200] {
+        series.count(SessionEnd::Refused(status), 0, 0);
+    }
     let page = scrape(&gateway.services);
     let name = "kong_stream_sessions_total{service=\"db\",route=\"tcp\",";
     for (labels, count) in [
         ("code=\"200\",source=\"service\"", Some(2)),
         ("code=\"502\",source=\"kong\"", None),
-        ("code=\"503\",source=\"kong\"", Some(1)),
+        ("code=\"503\",source=\"kong\"", Some(2)),
+        ("code=\"429\",source=\"kong\"", Some(1)),
+        ("code=\"200\",source=\"kong\"", Some(1)),
     ] {
         assert_eq!(sample(&page, &format!("{name}{labels},workspace=\"default\"}}")), count, "{labels}");
     }

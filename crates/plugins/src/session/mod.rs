@@ -7,7 +7,7 @@ mod logout;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::AHashMap;
-use plugin::identity::{Caller, Credential};
+use plugin::identity::{Caller, Credential, OwnFields};
 use plugin::lru::Lru;
 use plugin::model::entity::Consumer;
 use plugin::web_session::{Opened, Property, Sessions};
@@ -29,6 +29,7 @@ pub struct Session {
     sessions: Sessions,
     logout: Logout,
     request_properties: Vec<Property>,
+    tells: OwnFields,
     response_properties: Vec<Property>,
     consumers: Arc<Consumers>,
     /// By worker: nobody else takes the lock.
@@ -60,12 +61,14 @@ impl Plugin for Session {
     type Config = Config;
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
-        let properties = |names: &Option<Vec<String>>| {
+        let properties = |names: &Option<Vec<String>>| -> Vec<Property> {
             names.iter().flatten().filter_map(|name| Property::named(name)).collect()
         };
+        let request_properties = properties(&config.request_headers);
         Ok(Self {
             sessions: Sessions::new(&config.settings()?, "config.", cx)?,
-            request_properties: properties(&config.request_headers),
+            tells: OwnFields::new(request_properties.iter().map(|property| property.field())),
+            request_properties,
             response_properties: properties(&config.response_headers),
             logout: Logout::new(&config),
             consumers: cx.shared(|cx| {
@@ -78,11 +81,12 @@ impl Plugin for Session {
 }
 
 impl Phases for Session {
+    fn tells(&self) -> Option<&OwnFields> {
+        Some(&self.tells)
+    }
+
     fn access(&self, cx: &mut Access<'_>) -> Flow {
-        let Some(opened) = self.sessions.open(cx) else {
-            self.forget_properties(cx);
-            return Flow::Next;
-        };
+        let Some(opened) = self.sessions.open(cx) else { return Flow::Next };
         if self.logout.needs_body(cx) {
             return Flow::ReadBody;
         }
@@ -94,7 +98,6 @@ impl Phases for Session {
         let data = Data::from_bytes(opened.data());
         let known = data.and_then(|data| Some((self.caller(cx.worker.index, &data)?, data)));
         let Some((caller, data)) = known else {
-            self.forget_properties(cx);
             cx.remember(Some(Found::Orphan(opened)));
             return Flow::Next;
         };
@@ -160,12 +163,5 @@ impl Session {
         let id = consumer.id.to_string();
         let subject = consumer.username.as_deref().or(consumer.custom_id.as_deref()).unwrap_or(&id);
         self.sessions.begin(cx, subject, data.to_bytes())
-    }
-
-    /// No client tells the upstream about a session.
-    fn forget_properties(&self, cx: &mut Access<'_>) {
-        for property in &self.request_properties {
-            cx.headers().remove(property.field());
-        }
     }
 }

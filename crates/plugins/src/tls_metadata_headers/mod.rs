@@ -59,7 +59,7 @@ impl Phases for TlsMetadataHeaders {
             return Flow::Next;
         }
         for name in self.config.names() {
-            cx.headers().remove(name);
+            cx.forget(name);
         }
         let tls = cx.client.tls.clone();
         let shown = tls.as_ref().and_then(|tls| tls.certificate.as_ref());

@@ -123,7 +123,7 @@ impl Plugin for UpstreamJwt {
 
 impl Phases for UpstreamJwt {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
-        cx.headers().remove(&self.header.name);
+        cx.forget(&self.header.name);
         let Some(who) = Who::of(cx) else { return Flow::Next };
         let (worker, now_ms) = (cx.worker.index, cx.record.started_ms);
         let number = self.ring.number();

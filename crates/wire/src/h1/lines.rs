@@ -54,11 +54,15 @@ fn check_length(
     start_line: &StartLine,
     progress: &Progress,
 ) -> Result<(), Reject> {
-    if progress.lines == 0 && line_bytes > start_line.max_bytes {
-        return Err(start_line.too_long);
-    }
-    if progress.lines > 0 && line_bytes > limits.max_line_bytes {
-        return Err(LINE_TOO_LONG);
+    let (most, too_long) = match progress.lines {
+        0 => (start_line.max_bytes, start_line.too_long),
+        _ => (limits.max_line_bytes, LINE_TOO_LONG),
+    };
+    // Of two bounds that are passed, the one that was passed first counts, as for somebody who sends byte by byte. Behind the
+    // longest line may be the first byte of its end.
+    let last_byte = progress.line_start.saturating_add(most).saturating_add(1);
+    if line_bytes > most && last_byte <= limits.max_head_bytes {
+        return Err(too_long);
     }
     if head_bytes > limits.max_head_bytes { Err(HEAD_TOO_LARGE) } else { Ok(()) }
 }

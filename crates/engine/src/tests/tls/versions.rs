@@ -159,8 +159,10 @@ async fn a_service_that_does_not_choose_http_2_is_spoken_to_in_http_1_and_its_co
 async fn a_request_may_be_sent_again_over_the_other_version_whatever_its_body() {
     let chunked =
         "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX-T: 1\r\n\r\n";
+    let small = chunked.replace("X-T: 1\r\n", "");
     let cases = [
-        (document(), chunked, "\r\nContent-Length: 2\r\n", "ab"),
+        (document(), &*small, "\r\nContent-Length: 2\r\n", "ab"),
+        (document(), chunked, "\r\nTransfer-Encoding: chunked\r\n", "2\r\nab\r\n0\r\nX-T: 1\r\n\r\n"),
         (streaming(), chunked, "\r\nTransfer-Encoding: chunked\r\n", "2\r\nab\r\n0\r\nX-T: 1\r\n\r\n"),
         (
             streaming(),

@@ -39,7 +39,7 @@ record! {
         /// Address of the introspection endpoint (RFC 7662).
         introspection_endpoint: Option<String>;
         /// The `Authorization` header of the question.
-        introspection_authorization: Option<String>;
+        introspection_authorization: Option<String>, [referenceable()];
         /// Further arguments of the question, encoded as in a form.
         introspection_body_args: Option<String>;
         /// What the endpoint is told about the kind of the token (`token_type_hint`).

@@ -217,7 +217,6 @@ fn what_only_a_server_can_do_is_refused() {
     let refuses = |others: Value| {
         SUBJECT.refuses(&config(&json!({"policy": "package example\nallow := true"}), &others))
     };
-    assert!(refuses(json!({"cache": {"ttl": 1}})).contains("decisions of an OPA server"));
     assert!(refuses(json!({"fail_open": true})).contains("there is none with `rego`"));
     for path in
         ["/v1/data/allow", "/v1/data/example/", "/v1/policies/a/b", "/v1/data/example/a-b", "/v1/data/1/a"]
@@ -267,4 +266,135 @@ fn an_evaluation_that_takes_long_and_may_decides() {
     rego["policy"] = json!(shorter);
     let mut room = SUBJECT.with(&config(&rego, &json!({}))).in_real_time();
     assert_eq!(room.statuses(GET, 3), [200, 200, 200]);
+}
+
+/// A policy whose decisions are remembered for ten seconds, by what `by` says.
+fn remembering(policy: &str, by: &Value) -> String {
+    let others =
+        json!({"cache": {"ttl": 10, "refusal_ttl": 5, "by": by}, "include_claims_in_opa_input": ["sub"]});
+    config(
+        &json!({"policy": format!("package example\n{policy}\n"), "data": {"roles": {"a": ["reader"]}}}),
+        &others,
+    )
+}
+
+/// How often decisions were looked up with success and without.
+fn counted(room: &Harness) -> Vec<u64> {
+    let mut counted = Vec::new();
+    for name in ["remembered_hits_total", "remembered_misses_total"] {
+        room.services.figures.each(|family, figures| {
+            if family.name == name {
+                counted.extend(
+                    figures.iter().filter(|(labels, _)| labels == &["rego"]).map(|(_, count)| *count),
+                );
+            }
+        });
+    }
+    counted
+}
+
+#[test]
+fn decisions_hold_for_requests_that_are_alike_in_all_that_the_policy_looks_at() {
+    let policy = "default allow := false\nallow := {\"allow\": true, \"headers\": {\"X-Role\": \"r\"}} if {
+        input.request.http.method == \"GET\"\nis_reader(input.request.http.headers[\"x-user\"])\n}
+        is_reader(user) if \"reader\" in data.roles[user]";
+    let mut room = SUBJECT.with(&remembering(policy, &json!(["method", "header:X-User"]))).in_real_time();
+    let mut send = |method: &str, user: &str, counts: [u64; 2]| {
+        let outcome = room.send(&format!("{method} / HTTP/1.1\nX-User: {user}\nX-Other: {counts:?}\n\n"));
+        assert_eq!(counted(&room), counts, "{method} {user}");
+        (outcome.status, outcome.upstream_header("X-Role"))
+    };
+    assert_eq!(send("GET", "a", [0, 1]), (200, Some("r".to_owned())));
+    assert_eq!(send("GET", "a", [1, 1]), (200, Some("r".to_owned())));
+    assert_eq!(send("GET", "b", [1, 2]).0, 403);
+    assert_eq!(send("GET", "b", [2, 2]).0, 403);
+    assert_eq!(send("PUT", "a", [2, 3]).0, 403);
+    room.clock.advance(5_000);
+    let mut send = |user: &str| _ = room.send(&format!("GET / HTTP/1.1\nX-User: {user}\n\n"));
+    send("a");
+    send("b");
+    assert_eq!(counted(&room), [3, 4], "a refusal holds for its own time");
+}
+
+#[test]
+fn a_decision_is_made_anew_after_a_reload_and_where_there_was_none() {
+    let document =
+        |config: &str| format!("_format_version: '3.0'\nplugins:\n- {{name: opa, config: {config}}}\n");
+    let policy = "allow if input.request.http.method == \"GET\"";
+    let config = remembering(policy, &json!(["input"]));
+    let mut room = SUBJECT.with(&config).in_real_time();
+    assert_eq!(room.statuses(GET, 2), [200, 200]);
+    room.reload(&document(&config)).unwrap();
+    assert_eq!(room.statuses(GET, 1), [200]);
+    assert_eq!(counted(&room), [1, 2], "data and files may be others");
+    // The rule has no value: that is no decision.
+    assert_eq!(room.statuses("PUT / HTTP/1.1\n\n", 2), [500, 500]);
+    assert_eq!(counted(&room), [1, 4]);
+}
+
+#[test]
+fn whatever_a_policy_looks_at_must_be_what_requests_have_in_common() {
+    let refusal = |policy: &str, by: Value| {
+        Harness::global(SUBJECT.0, &remembering(policy, &by)).err().unwrap_or_else(|| "nothing".to_owned())
+    };
+    for (policy, by) in [
+        ("allow if input.request.http.method == \"GET\"", json!(["method"])),
+        ("allow if input.request.http[\"scheme\"] == \"https\"", json!(["scheme"])),
+        ("allow if startswith(input.request.http.host, \"a\")", json!(["host"])),
+        ("allow if count(split(input.request.http.path, \"/\")) > 1", json!(["path"])),
+        ("allow if input.request.http.querystring.a[_] == \"1\"", json!(["query"])),
+        ("allow if net.cidr_contains(\"10.0.0.0/8\", input.client_ip)", json!(["ip"])),
+        ("allow if input.consumer.username == \"alice\"", json!(["consumer"])),
+        ("allow if some claim, value in input.claims\nother if input.claims.sub", json!(["claims"])),
+        (
+            "allow if input.request.http.headers[\"x-a\"] == input.request.http.method",
+            json!(["header:X-A", "method"]),
+        ),
+        ("allow if count(data.roles) > 0", json!(["method"])),
+        ("allow if input == {}", json!(["input"])),
+        ("allow if f(input)\nf(x) if x.client_ip", json!(["method", "input"])),
+    ] {
+        assert_eq!(refusal(policy, by), "nothing", "{policy}");
+    }
+    let (all, mut others) = ("the policies look at input: name", Vec::new());
+    for (policy, told) in [
+        ("allow if input.request.http.headers[\"x-b\"]", "look at input.request.http.headers.x-b: name"),
+        ("allow if input.request.http.headers[data.name]", "look at input.request.http.headers: name"),
+        ("allow if input.request.http.port == \"1\"", "input.request.http.port"),
+        ("allow if input.request.http.tls.version", "input.request.http.tls.version"),
+        ("allow if input.route.id", "input.route.id"),
+        ("allow if not other\nother if input.client_ip == \"1\"", "input.client_ip"),
+        ("default allow := false\nallow if true\nallow if input.client_ip", "input.client_ip"),
+        ("allow if true\nelse := false if input.client_ip", "input.client_ip"),
+        ("allow if f(1)\nf(x) := y if y := input.client_ip", "input.client_ip"),
+        ("allow if data.roles[input.client_ip2] == 1", "input.client_ip2"),
+        ("allow if input[data.name]", all),
+        ("allow if input == {}", all),
+        ("allow if x := input\nother if true", all),
+        ("allow if f(input)\nf(x) if x.client_ip", all),
+        ("allow if count(input) > 1", all),
+        ("allow if some name, value in input", all),
+        ("allow if [1 | input[_]]", all),
+        ("allow if {\"a\": input}.a", all),
+        ("allow if [input][0]", all),
+        ("allow if {input}", all),
+        ("allow if every part in input { part }", all),
+        ("allow := input", all),
+        ("allow contains input", all),
+        ("allow[input.request.http.method] := input", all),
+    ] {
+        let refusal = refusal(policy, json!(["method", "header:x-a"]));
+        if !(refusal.contains("config.cache.by: ") && refusal.contains(told)) {
+            others.push(format!("{policy}: {refusal}"));
+        }
+    }
+    assert!(others.is_empty(), "{}", others.join("\n"));
+}
+
+#[test]
+fn what_depends_on_more_than_the_request_is_not_remembered() {
+    let policy = "allow if time.now_ns() > 0";
+    let refusal = Harness::global(SUBJECT.0, &remembering(policy, &json!(["input"]))).err().unwrap();
+    assert!(refusal.contains("config.cache: the policies call time.now_ns"), "{refusal}");
+    assert_eq!(mistake(&format!("package example\n{policy}")), "nothing");
 }

@@ -220,12 +220,11 @@ record! {
 
 record! {
     /// The Redis server with sessions.
-    #[allow(dead_code)]
     pub struct SessionRedis {
         ..redis: FullRedis;
-        /// What stands before keys.
+        /// What keys begin with; `sessions` without it.
         prefix: Option<String>;
-        /// Unix socket of the server.
+        /// Unix socket of the server. Not available: servers are reached by host and port.
         socket: Option<String>;
     }
 }

@@ -196,9 +196,9 @@ record! {
         /// The gateway's name at the provider. Of several, each is a client of its own: what stands at its place in
         /// `client_secret`, `client_auth`, `client_alg`, `client_jwk` and the lists of addresses belongs to it, or else what
         /// stands in the first.
-        client_id: Option<Vec<String>>, [encrypted()];
+        client_id: Option<Vec<String>>, [encrypted(), each(referenceable())];
         /// The gateway's secret at the provider.
-        client_secret: Option<Vec<String>>, [encrypted()];
+        client_secret: Option<Vec<String>>, [encrypted(), each(referenceable())];
         /// How the gateway signs in to the provider; `client_secret_basic` without one.
         client_auth: Option<Vec<String>>, [each(one_of(CLIENT_AUTH))];
         /// How the gateway signs its assertions; HS256 with `client_secret_jwt`, and as its key says with `private_key_jwt`,
@@ -219,7 +219,7 @@ record! {
         /// Names of headers sent with the question.
         introspection_headers_names: Option<Vec<String>>;
         /// Values of those headers, in the same order.
-        introspection_headers_values: Option<Vec<String>>, [encrypted()];
+        introspection_headers_values: Option<Vec<String>>, [encrypted(), each(referenceable())];
         /// Headers of the caller that are sent with the question.
         introspection_headers_client: Option<Vec<String>>;
         /// Names of arguments sent with the question.

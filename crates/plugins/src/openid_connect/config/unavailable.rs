@@ -3,7 +3,7 @@
 use plugin::record;
 use plugin::redis::fields::FullRedis;
 
-use super::nested::{CertificateHeader, Principals, SessionRedis};
+use super::nested::{CertificateHeader, Principals};
 use super::only_defaults;
 
 record! {
@@ -20,8 +20,6 @@ record! {
         verify_parameters: bool = false;
         /// Sessions that share a cookie must be of the same subject.
         session_enforce_same_subject: bool = false;
-        /// Hash the keys of stored sessions.
-        session_hash_storage_key: bool = false;
         /// Host of memcached.
         session_memcached_host: String = "127.0.0.1";
         /// Port of memcached.
@@ -66,8 +64,6 @@ record! {
         downstream_id_token_jwk_header: Option<String>;
         /// Header in which the client gets the session's id.
         downstream_session_id_header: Option<String>;
-        /// The Redis server with sessions.
-        redis: SessionRedis;
         /// The Redis server with what gateways share.
         cluster_cache_redis: FullRedis;
     }

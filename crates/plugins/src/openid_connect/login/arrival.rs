@@ -6,10 +6,12 @@ use std::sync::Arc;
 use plugin::flow::Resume;
 use plugin::jose::Token;
 use plugin::remember::Digest;
+use plugin::web_session::Opened;
 use plugin::{Access, BuildError, Exchange, Flow, Headers, Method, query};
 use serde_json::Value;
 
 use super::super::Inner;
+use super::super::admission::Admission;
 use super::super::claims::{self, Reading};
 use super::super::config::Config;
 use super::super::exchange::pairs;
@@ -172,7 +174,7 @@ impl Login {
             });
             let resume: Resume = Box::new(move |cx| match (outcome, inner.login()) {
                 (Ok((granted, admitted)), Some(login)) => {
-                    login.welcome(&inner, cx, &pending, lines, &granted, admitted)
+                    login.welcome(&inner, cx, pending, lines, granted, admitted)
                 }
                 (outcome, _) => {
                     cx.remember(Some(Ending::writing(lines)));
@@ -238,9 +240,9 @@ impl Login {
         &self,
         inner: &Arc<Inner>,
         cx: &mut Access<'_>,
-        pending: &Pending,
+        pending: Pending,
         lines: Headers,
-        granted: &Granted,
+        granted: Granted,
         admitted: Outcome,
     ) -> Flow {
         let admission = match admitted {
@@ -250,28 +252,44 @@ impl Login {
                 return inner.conclude(cx, Err(refusal));
             }
         };
-        let session = inner.sessions.as_ref().and_then(|sessions| sessions.begin(cx, granted));
-        let ending = Ending { client: inner.number, session, lines };
-        inner.tokens.replay(cx, "authorization_code", &granted.tokens);
-        let is_posted = cx.request.method == Method::Post;
-        let action = &inner.action;
-        let flow = match action.kind("authorization_code") {
-            Kind::Upstream if !is_posted => {
-                action.show_upstream(cx, pending);
-                inner.go_on(cx, &admission, ending.session.as_ref());
-                Flow::Next
+        let session = inner.sessions.as_ref().and_then(|sessions| sessions.begin(cx, &granted));
+        inner.clone().keep_session(cx, session, move |inner, cx, session, kept| {
+            if kept.is_err() {
+                cx.remember(Some(Ending::writing(lines)));
+                return inner.telling.refuse(cx, &Refusal::Unavailable);
             }
-            // The upstream gets no request that was only meant for the gateway.
-            Kind::Upstream => see_other(cx, &pending.target),
-            Kind::Redirect => see_other(cx, &action.redirection(&pending.target, &granted.tokens)),
-            Kind::Response => action.hand_over(cx, &granted.tokens),
-        };
-        cx.remember(Some(ending));
-        flow
+            inner.tokens.replay(cx, "authorization_code", &granted.tokens);
+            let flow = inner.action.answer(inner, cx, (&pending, &granted), &admission, session.as_ref());
+            cx.remember(Some(Ending::saving(inner.number, session, lines)));
+            flow
+        })
     }
 }
 
 impl Action {
+    /// What somebody gets who has logged in.
+    fn answer(
+        &self,
+        inner: &Inner,
+        cx: &mut Access<'_>,
+        (pending, granted): (&Pending, &Granted),
+        admission: &Admission,
+        session: Option<&Opened>,
+    ) -> Flow {
+        let is_posted = cx.request.method == Method::Post;
+        match self.kind("authorization_code") {
+            Kind::Upstream if !is_posted => {
+                self.show_upstream(cx, pending);
+                inner.go_on(cx, admission, session);
+                Flow::Next
+            }
+            // The upstream gets no request that was only meant for the gateway.
+            Kind::Upstream => see_other(cx, &pending.target),
+            Kind::Redirect => see_other(cx, &self.redirection(&pending.target, &granted.tokens)),
+            Kind::Response => self.hand_over(cx, &granted.tokens),
+        }
+    }
+
     fn kind(&self, method: &str) -> Kind {
         match self.methods.iter().any(|listed| listed == method) {
             true => self.kind,

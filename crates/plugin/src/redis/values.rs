@@ -1,0 +1,149 @@
+//! Values by their keys: read, written for a time, and deleted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Value;
+
+use super::request::{Invocation, Request, Script};
+use super::store::{Store, Unavailable};
+
+/// Most bytes of a value. What is longer is neither written nor taken for an answer.
+const LARGEST: usize = 1 << 20;
+
+/// `PEXPIRE` with `LT`, which only servers from 7.0 on have.
+static SHORTEN: Script = Script::new(
+    "local left = redis.call('PTTL', KEYS[1])
+     if left == -2 then return {0} end
+     if left == -1 or left > tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+     return {1}",
+);
+
+impl Store {
+    /// The value of `key`, if there is one.
+    ///
+    /// # Errors
+    /// When Redis did not answer, or with an error.
+    pub async fn read(self: &Arc<Self>, worker: usize, key: &[u8]) -> Result<Option<Vec<u8>>, Unavailable> {
+        let mut command = redis::cmd("GET");
+        command.arg(key);
+        let answer = self.ask(worker, &Request::Command(key, command)).await?;
+        self.value(answer)
+    }
+
+    /// The values of `keys`, all of one hash slot, in their order.
+    ///
+    /// # Errors
+    /// When Redis did not answer, or with an error.
+    pub async fn read_all(
+        self: &Arc<Self>,
+        worker: usize,
+        keys: &[Vec<u8>],
+    ) -> Result<Vec<Option<Vec<u8>>>, Unavailable> {
+        let Some(first) = keys.first() else { return Ok(Vec::new()) };
+        let mut command = redis::cmd("MGET");
+        for key in keys {
+            command.arg(key.as_slice());
+        }
+        match self.ask(worker, &Request::Command(first, command)).await? {
+            Value::Array(values) if values.len() == keys.len() => {
+                values.into_iter().map(|value| self.value(value)).collect()
+            }
+            _ => Err(self.misunderstood()),
+        }
+    }
+
+    /// Keeps a value for `lifetime`, or for good without one, in place of what there was.
+    ///
+    /// # Errors
+    /// When the value is too large, or Redis did not answer or with an error; it may be there all the same.
+    pub async fn write(
+        self: &Arc<Self>,
+        worker: usize,
+        key: &[u8],
+        value: &[u8],
+        lifetime: Option<Duration>,
+    ) -> Result<(), Unavailable> {
+        let command = setting(key, value, lifetime)?;
+        self.ask(worker, &Request::Command(key, command)).await.map(drop)
+    }
+
+    /// The same in place of a value that is there; false if there is none.
+    ///
+    /// # Errors
+    /// When the value is too large, or Redis did not answer or with an error; it may be there all the same.
+    pub async fn replace(
+        self: &Arc<Self>,
+        worker: usize,
+        key: &[u8],
+        value: &[u8],
+        lifetime: Option<Duration>,
+    ) -> Result<bool, Unavailable> {
+        let mut command = setting(key, value, lifetime)?;
+        command.arg("XX");
+        Ok(self.ask(worker, &Request::Command(key, command)).await? != Value::Nil)
+    }
+
+    /// Deletes what `key` names, if there is anything.
+    ///
+    /// # Errors
+    /// When Redis did not answer, or with an error; it may be gone all the same.
+    pub async fn delete(self: &Arc<Self>, worker: usize, key: &[u8]) -> Result<(), Unavailable> {
+        let mut command = redis::cmd("DEL");
+        command.arg(key);
+        self.ask(worker, &Request::Command(key, command)).await.map(drop)
+    }
+
+    /// Lets what `key` names end after `lifetime` from now, if not sooner; false if there is nothing.
+    ///
+    /// # Errors
+    /// When Redis did not answer, or with an error.
+    pub async fn shorten(
+        self: &Arc<Self>,
+        worker: usize,
+        key: &[u8],
+        lifetime: Duration,
+    ) -> Result<bool, Unavailable> {
+        let (keys, arguments) = (vec![key.to_vec()], vec![milliseconds(lifetime).into()]);
+        let answer = self.run(worker, &Invocation { script: &SHORTEN, keys, arguments }).await?;
+        Ok(answer == [1])
+    }
+
+    fn value(&self, answer: Value) -> Result<Option<Vec<u8>>, Unavailable> {
+        match answer {
+            Value::Nil => Ok(None),
+            Value::BulkString(bytes) if bytes.len() <= LARGEST => Ok(Some(bytes)),
+            _ => Err(self.misunderstood()),
+        }
+    }
+}
+
+fn setting(key: &[u8], value: &[u8], lifetime: Option<Duration>) -> Result<redis::Cmd, Unavailable> {
+    if value.len() > LARGEST {
+        return Err(Unavailable);
+    }
+    let mut command = redis::cmd("SET");
+    command.arg(key).arg(value);
+    if let Some(lifetime) = lifetime {
+        command.arg("PX").arg(milliseconds(lifetime));
+    }
+    Ok(command)
+}
+
+/// As Redis takes a lifetime: at least 1, for with 0 it would be an error, and within what it can add to its clock.
+fn milliseconds(lifetime: Duration) -> i64 {
+    const LONGEST: i64 = i64::MAX >> 12;
+    i64::try_from(lifetime.as_millis()).unwrap_or(LONGEST).clamp(1, LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_are_such_that_redis_takes_them() {
+        assert_eq!(milliseconds(Duration::ZERO), 1);
+        assert_eq!(milliseconds(Duration::from_secs(3)), 3_000);
+        assert!(milliseconds(Duration::MAX).checked_add(4_000_000_000_000).is_some());
+    }
+}

@@ -1,0 +1,1 @@
+return redis.call('HMGET', consent, 'code', 'code_record')

@@ -1,0 +1,2 @@
+revoke()
+return {1}
