@@ -47,7 +47,7 @@ console.info = () => {};
 const provide = (gateway) => {
   const web = {
     grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'],
-    redirect_uris: ['app', 'fresh', 'tokens', 'post', 'par'].map((name) => `${gateway}/${name}/page`),
+    redirect_uris: ['app', 'plain', 'root', 'fresh', 'tokens', 'post', 'par'].map((name) => `${gateway}/${name}/page`),
     post_logout_redirect_uris: [`${gateway}/public`],
   };
   const provider = new Provider(issuer, {
@@ -68,6 +68,7 @@ const provide = (gateway) => {
     findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, email: `${id}@example.com` }) }),
     issueRefreshToken: (_, client) => client.grantTypeAllowed('refresh_token'),
     rotateRefreshToken: true,
+    pkce: { required: () => false },
     features: { backchannelLogout: { enabled: true }, revocation: { enabled: true }, introspection: { enabled: true } },
     // By itself it calls nobody on the machine that it runs on, and the gateway is there.
     fetch: (url, { dispatcher, ...options }) => fetch(url, options),
@@ -82,7 +83,7 @@ const configuration = (gateway, more = []) => {
     issuer, client_id: ['gateway'], client_secret: ['a secret: of the gateway & more'], scopes: ['openid', 'email'],
     auth_methods: ['authorization_code', 'session'], session_secret: 'the same for all routes and reloads',
     upstream_headers_claims: ['email'], upstream_headers_names: ['X-Email'], display_errors: true,
-    backchannel_logout_uri_suffix: '/backchannel',
+    backchannel_logout_uri_suffix: '/backchannel', session_response_headers: ['id'],
   };
   const leaving = {
     logout_uri_suffix: '/logout', logout_methods: ['GET', 'POST'], logout_redirect_uri: [`${gateway}/public`],
@@ -97,6 +98,12 @@ const configuration = (gateway, more = []) => {
       name: 'upstream', url: `${issuer}/upstream`,
       routes: [
         route('app', leaving),
+        // Nothing but the nonce ties a code to a login here.
+        route('plain', { require_proof_key_for_code_exchange: false }),
+        {
+          ...route('root', { redirect_uri: [`${gateway}/root/page`], login_action: 'redirect', preserve_query_args: true }),
+          paths: ['/root', '~/+evil'],
+        },
         // Tokens are always about to end.
         route('fresh', { leeway: 80_000 }),
         route('tokens', { login_action: 'response', login_tokens: ['id_token', 'access_token'] }),
@@ -219,13 +226,37 @@ const attacks = async (gateway) => {
   const tampered = new Visitor();
   tampered.jar(page).set('session', changed);
   expect('a cookie that was changed', (await tampered.ask(page)).status, 302);
-  const fixed = new Visitor();
-  fixed.jar(page).set('session', session);
-  await fixed.logIn(`${page}?again`, 'victim');
-  expect('somebody else\'s session is not taken over', (await fixed.ask(page)).json.headers['x-credential-identifier'], 'mallory');
-  const twice = new Visitor();
-  await twice.logIn(page, 'mallory');
-  expect('each login begins another session', twice.jar(page).get('session') === session, false);
+  await planting(page, session, comesBack);
+  for (const name of ['app', 'plain']) await injecting(gateway, name);
+  const away = await new Visitor().logIn(`${gateway}//evil.test/x?a=1`, 'eve', (url) => !url.startsWith(issuer) && !url.includes('/root/page'));
+  expect('nobody is sent away from the gateway', away.stoppedAt, `${gateway}/evil.test/x?a=1`);
+};
+
+// Somebody comes back from a login with the session of an attacker in the browser.
+const planting = async (page, session, comesBack) => {
+  const target = new Visitor();
+  const { stoppedAt } = await target.logIn(page, 'victim', comesBack);
+  target.jar(page).set('session', session);
+  const own = await target.ask(stoppedAt);
+  expect('who logs in is who has logged in', own.json.headers['x-credential-identifier'], 'victim');
+  const attacker = new Visitor();
+  attacker.jar(page).set('session', session);
+  const planted = await attacker.ask(page);
+  expect('the session that was planted does not become theirs', planted.json.headers['x-credential-identifier'], 'mallory');
+  const ids = [own, planted].map(({ headers }) => headers.get('session-id'));
+  expect('and theirs has an id of its own', [ids.every(Boolean), ids[0] === ids[1]], [true, false]);
+};
+
+// An attacker's code, put into the login that somebody else has under way.
+const injecting = async (gateway, name) => {
+  const page = `${gateway}/${name}/page`;
+  const { stoppedAt: theirs } = await new Visitor().logIn(page, 'mallory', (url) => url.startsWith(`${page}?`));
+  const target = new Visitor();
+  const { stoppedAt: way } = await target.go(page, {}, (url) => url.startsWith(issuer));
+  const answer = { code: new URL(theirs).searchParams.get('code'), state: new URL(way).searchParams.get('state'), iss: issuer };
+  const answered = await target.ask(`${page}?${new URLSearchParams(answer)}`);
+  expect(`somebody else's code (${name})`, [answered.status, answered.json.message],
+    [401, `Unauthorized (${name === 'app' ? 'the provider gives no tokens' : 'an ID token of another login'})`]);
 };
 
 const endedElsewhere = async (gateway) => {

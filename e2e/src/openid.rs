@@ -24,19 +24,18 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
     let config = folder.0.join("kong.yml");
     let is_shared = path.ends_with("shared.mjs");
     // Where people log in, addresses of the gateway stand in the configuration: it comes when they are known.
-    let comes_later = is_shared || path.ends_with("login.mjs");
-    let text = if comes_later { EMPTY.to_owned() } else { configuration(port) };
+    let text = if path.ends_with("provider.mjs") { configuration(port) } else { EMPTY.to_owned() };
     std::fs::write(&config, text).map_err(|error| error.to_string())?;
     let gateway = start(binary, &config)?;
+    let (proxy, admin, secure) = addresses(&gateway)?;
     let (passed, report, output) = if is_shared {
         let (redis, other) = (Server::start(&folder.0, "")?, start(binary, &config)?);
-        let (one, two) = (addresses(&gateway)?, addresses(&other)?);
+        let (second, its_admin, _) = addresses(&other)?;
         let (passed, report) =
-            program.check(&format!("{} {} {} {} {}", one.0, two.0, one.1, two.1, redis.port))?;
+            program.check(&format!("{proxy} {second} {admin} {its_admin} {}", redis.port))?;
         (passed, report, gateway.output() + &other.output())
     } else {
-        let (proxy, admin) = addresses(&gateway)?;
-        let (passed, report) = program.check(&format!("{proxy} {admin}"))?;
+        let (passed, report) = program.check(&format!("{proxy} {admin} {secure}"))?;
         (passed, report, gateway.output())
     };
     if passed && !output.contains("panicked") {
@@ -46,13 +45,16 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
 }
 
 fn start(binary: &Path, config: &Path) -> Result<Gateway, String> {
-    let listen = ["--proxy-listen".to_owned(), "127.0.0.1:0".to_owned()];
+    let listen = ["--proxy-listen".to_owned(), "127.0.0.1:0, 127.0.0.1:0 ssl".to_owned()];
     Gateway::start(binary, config, &listen, &BTreeMap::new())
         .map_err(|failed| format!("the gateway did not start:\n{}", failed.output))
 }
 
-fn addresses(gateway: &Gateway) -> Result<(SocketAddr, SocketAddr), String> {
-    Ok((gateway.addresses.proxy, gateway.addresses.admin.ok_or("the gateway has no Admin API")?))
+/// Where a gateway listens: for requests, for its administrator, and under TLS.
+fn addresses(gateway: &Gateway) -> Result<(SocketAddr, SocketAddr, SocketAddr), String> {
+    let addresses = &gateway.addresses;
+    let admin = addresses.admin.ok_or("the gateway has no Admin API")?;
+    Ok((addresses.proxy, admin, addresses.secure.ok_or("the gateway does not listen for TLS")?))
 }
 
 /// Two routes, answered by the gateway itself: one for tokens that it checks, one for those it asks about.

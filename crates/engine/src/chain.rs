@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use ahash::AHashMap;
-use plugin::exchange::{ABSENT, Exchange, UNDECIDED};
+use plugin::exchange::{ABSENT, Exchange, Identity, UNDECIDED};
 use plugin::views::{Access, BodyFilter, HeaderFilter, Log, Rewrite};
 use plugin::{Flow, Phase, Phases};
 use uuid::Uuid;
@@ -31,10 +31,30 @@ pub struct Slot {
 
 /// One source of configuration; the value is an index into [`Instances`].
 pub enum Tier {
-    /// By the consumer who authenticated, or by a group it belongs to.
+    /// By the consumer who authenticated.
     Consumer(Arc<AHashMap<Uuid, u32>>),
+    /// By a consumer group that it belongs to, or that whoever authenticated the caller vouches for.
+    Group(Arc<OfGroups>),
     /// Whoever asks.
     Fixed(u32),
+}
+
+/// Configurations of consumer groups.
+#[derive(Default, Clone)]
+pub struct OfGroups {
+    /// By the members.
+    pub members: AHashMap<Uuid, u32>,
+    /// By the groups.
+    pub groups: AHashMap<Uuid, u32>,
+}
+
+impl OfGroups {
+    /// The groups that are vouched for count before those of the consumer: they are what is known about this request.
+    fn of(&self, identity: &Identity) -> Option<u32> {
+        let vouched = identity.consumer_groups.iter().flat_map(|groups| groups.ids.iter());
+        let found = vouched.filter_map(|group| self.groups.get(group)).next();
+        found.or_else(|| self.members.get(&identity.consumer()?.id)).copied()
+    }
 }
 
 impl Chain {
@@ -168,10 +188,11 @@ impl Slot {
         if place != UNDECIDED {
             return place;
         }
-        let consumer = exchange.identity.consumer();
+        let (identity, consumer) = (&exchange.identity, exchange.identity.consumer());
         let found = self.tiers.iter().find_map(|tier| match tier {
             Tier::Fixed(instance) => Some(*instance),
             Tier::Consumer(by_consumer) => by_consumer.get(&consumer?.id).copied(),
+            Tier::Group(of_groups) => of_groups.of(identity),
         });
         let chosen = found.unwrap_or(ABSENT);
         exchange.chosen[self.index()] = chosen;

@@ -13,7 +13,7 @@ use plugin::{Definition, Phase, Phases, Services};
 use uuid::Uuid;
 
 use crate::balance::Balancers;
-use crate::chain::{Chain, Slot, Tier};
+use crate::chain::{Chain, OfGroups, Slot, Tier};
 use crate::detour;
 use crate::discovery::{self, Purpose};
 use crate::dns::Resolver;
@@ -296,7 +296,7 @@ fn members_by_group(config: &Config) -> AHashMap<Uuid, Vec<Uuid>> {
 struct Rows {
     plain: AHashMap<Key, u32>,
     by_consumer: AHashMap<Key, Instances>,
-    by_group: AHashMap<Key, Instances>,
+    by_group: AHashMap<Key, Arc<OfGroups>>,
 }
 
 impl<'a> Plugins<'a> {
@@ -384,10 +384,11 @@ impl Rows {
         if let Some(consumer) = row.consumer {
             Arc::make_mut(self.by_consumer.entry(key).or_default()).insert(consumer, instance);
         } else if let Some(group) = row.consumer_group {
-            let of_group = Arc::make_mut(self.by_group.entry(key).or_default());
+            let of_groups = Arc::make_mut(self.by_group.entry(key).or_default());
+            of_groups.groups.insert(group, instance);
             for consumer in members.get(&group).into_iter().flatten() {
                 // A member of several groups gets what the document says first.
-                of_group.entry(*consumer).or_insert(instance);
+                of_groups.members.entry(*consumer).or_insert(instance);
             }
         } else {
             self.plain.insert(key, instance);
@@ -399,7 +400,7 @@ impl Rows {
         let mut tiers = Vec::new();
         let both = (route, service);
         let consumer = |key: Key| self.by_consumer.get(&key).cloned().map(Tier::Consumer);
-        let group = |key: Key| self.by_group.get(&key).cloned().map(Tier::Consumer);
+        let group = |key: Key| self.by_group.get(&key).cloned().map(Tier::Group);
         let plain = |key: Key| self.plain.get(&key).copied().map(Tier::Fixed);
         let (of_route, of_service) = ((route, None), (None, service));
         let everywhere = (None, None);

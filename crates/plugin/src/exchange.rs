@@ -16,6 +16,7 @@ use wire::{Headers, Known, Method, RequestHead, ResponseHead};
 use crate::claims::Claims;
 pub use crate::client::{Client, ClientCertificate, Demand, Scheme, Tls};
 use crate::detour::Detour;
+use crate::groups::ConsumerGroups;
 use crate::guard::Guard;
 use crate::identity::{Caller, Credential, Told};
 use crate::repeat;
@@ -138,6 +139,8 @@ pub struct Identity {
     pub caller: Option<Arc<Caller>>,
     /// Groups that an authentication plugin vouches for, apart from those the consumer has.
     pub groups: Option<Arc<[Box<str>]>>,
+    /// Consumer groups that it vouches for; they choose the configuration of later plugins, as a consumer's own do.
+    pub consumer_groups: Option<Arc<ConsumerGroups>>,
     /// What the caller's token says, as far as a room wants to know.
     pub claims: Option<Arc<Claims>>,
     /// What the client claims about who it is has been removed.

@@ -8,6 +8,25 @@ use uuid::Uuid;
 
 use crate::build::{Build, BuildError};
 
+/// Consumer groups that somebody is in by the word of whoever authenticated the caller, in its order.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConsumerGroups {
+    /// Their ids.
+    pub ids: Box<[Uuid]>,
+    /// Their names, in the same order.
+    pub names: Arc<[Box<str>]>,
+}
+
+impl ConsumerGroups {
+    /// Those of the configuration that are called so; others are left out.
+    #[must_use]
+    pub fn named<'n>(names: impl Iterator<Item = &'n str>, known: &AHashMap<Box<str>, Uuid>) -> Self {
+        let found = names.filter_map(|name| Some((*known.get(name)?, Box::from(name))));
+        let (ids, names): (Vec<_>, Vec<_>) = found.unzip();
+        Self { ids: ids.into(), names: names.into() }
+    }
+}
+
 /// The groups of each consumer that is in one.
 pub struct Groups(Table<Uuid, Box<[Arc<str>]>>);
 

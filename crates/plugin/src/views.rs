@@ -11,6 +11,7 @@ use crate::claims::Claims;
 use crate::copies::CopiedRequest;
 use crate::detour::Detour;
 use crate::exchange::{BodyLimit, Exchange, Timeouts};
+use crate::groups::ConsumerGroups;
 use crate::guard::Guard;
 use crate::identity::{self, Caller, OwnFields};
 use crate::repeat::Policy;
@@ -158,6 +159,11 @@ impl Access<'_> {
     /// The caller is in these groups, by the word of whoever authenticated it.
     pub fn vouch_for_groups(&mut self, groups: Arc<[Box<str>]>) {
         self.exchange.identity.groups = Some(groups);
+    }
+
+    /// The caller is in these consumer groups, by the word of whoever authenticated it.
+    pub fn vouch_for_consumer_groups(&mut self, groups: Arc<ConsumerGroups>) {
+        self.exchange.identity.consumer_groups = Some(groups);
     }
 
     /// The caller's token says so, by the word of whoever verified it.

@@ -10,6 +10,7 @@ mod key;
 mod parts;
 mod remembered;
 mod signer;
+mod thumbprint;
 mod token;
 
 pub use algorithm::{Algorithm, NAMES, Verifier};
@@ -17,6 +18,7 @@ pub use key::{Key, KeyProblem, KeySet};
 pub use parts::{Parts, from_base64url, to_base64url};
 pub use remembered::Remembered;
 pub use signer::Signer;
+pub use thumbprint::thumbprint;
 pub use token::{Defect, Header, LONGEST, Token};
 
 #[cfg(test)]

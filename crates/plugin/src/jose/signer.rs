@@ -175,7 +175,13 @@ impl Signer {
     /// A token with these claims; none if the cryptography library fails.
     #[must_use]
     pub fn sign(&self, claims: &Map<String, Value>) -> Option<String> {
-        let mut header = json!({ "alg": self.algorithm.name(), "typ": "JWT" });
+        self.sign_as("JWT", claims)
+    }
+
+    /// The same of another kind than the usual one: `kind` is its `typ` (RFC 8725 3.11).
+    #[must_use]
+    pub fn sign_as(&self, kind: &str, claims: &Map<String, Value>) -> Option<String> {
+        let mut header = json!({ "alg": self.algorithm.name(), "typ": kind });
         if let Some(id) = &self.key_id {
             header["kid"] = Value::from(&**id);
         }

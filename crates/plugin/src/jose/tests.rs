@@ -289,3 +289,20 @@ fn what_a_key_made_here_signs_is_checked_with_what_it_publishes() {
         assert_eq!(Token::verify(token.as_bytes(), &set(&[another])).unwrap_err(), Defect::Signature);
     }
 }
+
+#[test]
+fn a_key_is_known_by_its_thumbprint() {
+    // RFC 7638 3.1, and RFC 8037 A.3.
+    let rsa = json!({"kty": "RSA", "e": "AQAB", "alg": "RS256", "kid": "2011-04-29", "n":
+        "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMs\
+         tn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n\
+         91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"});
+    assert_eq!(thumbprint(&rsa).as_deref(), Some("NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"));
+    let okp = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+    assert_eq!(thumbprint(&okp).as_deref(), Some("kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"));
+    for incomplete in
+        [json!({"kty": "EC", "crv": "P-256", "x": "a"}), json!({"kty": "oct", "k": "a"}), json!({})]
+    {
+        assert_eq!(thumbprint(&incomplete), None);
+    }
+}

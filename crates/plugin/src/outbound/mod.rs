@@ -11,6 +11,7 @@
 //! ```
 
 mod address;
+mod certificate;
 mod connection;
 #[cfg(any(test, feature = "harness"))]
 pub mod loopback;
@@ -32,6 +33,7 @@ use tokio::time::timeout;
 use wire::{Headers, Method};
 
 pub use address::{Url, told};
+pub use certificate::OwnCertificate;
 use connection::{Connection, Pool, open};
 
 use crate::services::Services;
@@ -55,6 +57,8 @@ pub struct Settings {
     pub longest_idle: Duration,
     /// Through whom connections are made.
     pub proxies: Proxies,
+    /// What is shown to servers that ask for a certificate.
+    pub certificate: Option<OwnCertificate>,
 }
 
 /// Proxies, host and port, for connections to `http` and to `https`; none is none.
@@ -78,6 +82,7 @@ impl Default for Settings {
             most_at_once: 1024,
             longest_idle: Duration::from_secs(50),
             proxies: Proxies::default(),
+            certificate: None,
         }
     }
 }
@@ -202,7 +207,10 @@ impl Client {
         services.keep(&key, || {
             let tls = match services.dry_run {
                 true => Err("a configuration that is only checked calls nobody".to_owned()),
-                false => services.client_tls(settings.verify),
+                false => services.client_tls(settings.verify).and_then(|tls| match &settings.certificate {
+                    Some(certificate) => certificate.shown_with(&tls),
+                    None => Ok(tls),
+                }),
             };
             Self::apart(settings, tls, services.workers)
         })

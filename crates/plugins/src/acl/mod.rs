@@ -25,7 +25,8 @@ record! {
         /// Whether groups that an authentication plugin vouches for count even if the caller is a known consumer. Where
         /// there are none, the consumer's own groups count.
         always_use_authenticated_groups: bool = false;
-        /// Whether the consumer groups a consumer belongs to count as well as its `acls`.
+        /// Whether the consumer groups a consumer belongs to count as well as its `acls`, and those that whoever authenticated
+        /// the caller vouches for.
         include_consumer_groups: bool = false;
     }
     checks: [only_one_of(&["allow", "deny"]), at_least_one_of(&["allow", "deny"])]
@@ -37,6 +38,7 @@ pub struct Acl {
     listed: Vec<Box<str>>,
     hide_groups_header: bool,
     prefer_authenticated: bool,
+    includes_consumer_groups: bool,
     groups: Arc<Groups>,
 }
 
@@ -97,6 +99,7 @@ impl Plugin for Acl {
             listed,
             hide_groups_header: config.hide_groups_header,
             prefer_authenticated: config.always_use_authenticated_groups,
+            includes_consumer_groups: config.include_consumer_groups,
             groups,
         })
     }
@@ -119,7 +122,7 @@ impl Phases for Acl {
 impl Acl {
     fn caller(&self, exchange: &Exchange) -> Caller<'_> {
         let identity = &exchange.identity;
-        let vouched = identity.groups.clone().map(Caller::Vouched);
+        let vouched = self.vouched(exchange).map(Caller::Vouched);
         let Some(consumer) = identity.consumer() else { return vouched.unwrap_or(Caller::Unknown) };
         let own = || self.groups.of(consumer.id).map_or(Caller::Groupless, Caller::Member);
         // An anonymous consumer's groups are the poorer knowledge.
@@ -127,6 +130,16 @@ impl Acl {
             vouched.unwrap_or_else(own)
         } else {
             own()
+        }
+    }
+
+    /// The groups that whoever authenticated the caller vouches for.
+    fn vouched(&self, exchange: &Exchange) -> Option<Arc<[Box<str>]>> {
+        let identity = &exchange.identity;
+        let more = identity.consumer_groups.as_ref().filter(|_| self.includes_consumer_groups);
+        match (&identity.groups, more) {
+            (Some(groups), Some(more)) => Some(groups.iter().chain(more.names.iter()).cloned().collect()),
+            (groups, more) => groups.as_ref().or(more.map(|more| &more.names)).cloned(),
         }
     }
 

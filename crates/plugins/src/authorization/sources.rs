@@ -50,6 +50,8 @@ impl Sources {
     pub(super) fn each_role<'e>(&'e self, exchange: &'e Exchange, show: &mut dyn FnMut(&'e str)) {
         if self.consumer_groups {
             self.groups(exchange).iter().for_each(|group| show(group));
+            let vouched = exchange.identity.consumer_groups.iter();
+            vouched.flat_map(|groups| groups.names.iter()).for_each(|group| show(group));
         }
         if self.authenticated_groups {
             exchange.identity.groups.iter().flat_map(|groups| groups.iter()).for_each(|group| show(group));

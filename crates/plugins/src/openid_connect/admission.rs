@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use plugin::claims::WantedClaims;
 use plugin::consumers::Consumers;
+use plugin::groups::ConsumerGroups;
 use plugin::identity::{Caller, Credential, OwnFields};
 use plugin::model::entity::Consumer;
 use plugin::{Access, Build, BuildError, Headers};
@@ -14,6 +16,7 @@ use uuid::Uuid;
 
 use super::claims::{self, Claims, Reading, Requirement};
 use super::config::{self, ClaimHeader, Config};
+use super::possession::Binding;
 use super::refusal::Refusal;
 
 /// What a token must say, and what becomes of it.
@@ -24,14 +27,24 @@ pub(super) struct Rules {
     consumer: Option<ConsumerRule>,
     credential: Vec<String>,
     groups: Option<Vec<String>>,
+    consumer_groups: Option<ConsumerGroupsRule>,
     upstream: Telling,
     downstream: Telling,
     wanted: Arc<WantedClaims>,
+    /// Claim with the session that the token belongs to.
+    session: Option<String>,
 }
 
 struct ConsumerRule {
     paths: Vec<Vec<String>>,
     consumers: Consumers,
+    optional: bool,
+}
+
+/// Consumer groups by a claim.
+struct ConsumerGroupsRule {
+    path: Vec<String>,
+    known: AHashMap<Box<str>, Uuid>,
     optional: bool,
 }
 
@@ -56,6 +69,8 @@ enum Part {
     Refresh,
     UserInfo,
     Introspection,
+    UserInfoToken,
+    IntrospectionToken,
 }
 
 /// What somebody is known by.
@@ -66,15 +81,21 @@ pub(super) struct Evidence<'a> {
     pub(super) refresh: Option<&'a str>,
     pub(super) user_info: Option<&'a Claims>,
     pub(super) introspection: Option<&'a Claims>,
+    /// The same as they were signed.
+    pub(super) user_info_token: Option<&'a str>,
+    pub(super) introspection_token: Option<&'a str>,
 }
 
 /// Who the caller is, with all that is told of it.
 pub(super) struct Admission {
     caller: Arc<Caller>,
     groups: Option<Arc<[Box<str>]>>,
+    consumer_groups: Option<Arc<ConsumerGroups>>,
     claims: Option<Arc<plugin::claims::Claims>>,
     upstream: Headers,
     downstream: Headers,
+    session: Option<String>,
+    binding: Binding,
 }
 
 impl Rules {
@@ -87,9 +108,15 @@ impl Rules {
             consumer: ConsumerRule::new(config, cx)?,
             credential: rules.credential_claim.clone(),
             groups: rules.authenticated_groups_claim.clone().filter(|path| !path.is_empty()),
+            consumer_groups: ConsumerGroupsRule::new(rules, cx),
             upstream: Telling::upstream(rules)?,
             downstream: Telling::downstream(rules)?,
             wanted: cx.wanted_claims()?,
+            session: config
+                .tokens
+                .jwt_session_cookie
+                .as_ref()
+                .map(|_| config.tokens.jwt_session_claim.clone()),
         })
     }
 
@@ -113,6 +140,7 @@ impl Rules {
             return Err(Refusal::Forbidden(lacking.lack));
         }
         let consumer = self.consumer.as_ref().map_or(Ok(None), |rule| rule.find(claims))?;
+        let consumer_groups = self.consumer_groups.as_ref().map(|rule| rule.find(claims)).transpose()?;
         let identifier = claims::at(claims, &self.credential).and_then(claims::text);
         let identifier = identifier.unwrap_or_else(|| issuer.into());
         let id = Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{issuer} {identifier}").as_bytes());
@@ -122,10 +150,19 @@ impl Rules {
         Ok(Admission {
             caller: Caller::authenticated(consumer, credential),
             groups: groups.map(|groups| groups.into_iter().map(Box::from).collect()),
+            consumer_groups,
             claims: self.wanted.read(&json),
             upstream: self.upstream.of(claims, evidence),
             downstream: self.downstream.of(claims, evidence),
+            binding: Binding::of(claims),
+            session: self.session.as_ref().and_then(|name| claims::text(claims.get(name)?)).map(Into::into),
         })
+    }
+
+    /// Whether somebody is told what the provider says of users as it was signed.
+    pub(super) fn tell_signed_user_info(&self) -> bool {
+        let mut told = self.upstream.evidence.iter().chain(&self.downstream.evidence);
+        told.any(|header| matches!(header.part, Part::UserInfoToken))
     }
 
     /// Takes out of the request what only this room may say.
@@ -143,11 +180,24 @@ impl Rules {
 }
 
 impl Admission {
+    /// What the token is bound to.
+    pub(super) fn binding(&self) -> &Binding {
+        &self.binding
+    }
+
+    /// The session that the token says it belongs to, where that matters.
+    pub(super) fn session(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
+
     /// Records who the caller is, and tells the upstream and the client.
     pub(super) fn apply(&self, cx: &mut Access<'_>) {
         cx.authenticate(self.caller.clone());
         if let Some(groups) = &self.groups {
             cx.vouch_for_groups(groups.clone());
+        }
+        if let Some(groups) = &self.consumer_groups {
+            cx.vouch_for_consumer_groups(groups.clone());
         }
         if let Some(claims) = &self.claims {
             cx.vouch_for_claims(claims.clone());
@@ -183,6 +233,24 @@ impl ConsumerRule {
     }
 }
 
+impl ConsumerGroupsRule {
+    fn new(rules: &config::Claims, cx: &Build<'_>) -> Option<Self> {
+        let path = rules.consumer_groups_claim.clone().filter(|path| !path.is_empty())?;
+        let groups = cx.config.consumer_groups.iter();
+        let known = groups.map(|group| (group.name.as_str().into(), group.id)).collect();
+        Some(Self { path, known, optional: rules.consumer_groups_optional })
+    }
+
+    fn find(&self, claims: &Claims) -> Result<Arc<ConsumerGroups>, Refusal> {
+        let names = claims::list(claims::at(claims, &self.path), Reading::Words);
+        let groups = ConsumerGroups::named(names.into_iter(), &self.known);
+        match groups.ids.is_empty() && !self.optional {
+            true => Err(Refusal::Forbidden("no consumer group")),
+            false => Ok(Arc::new(groups)),
+        }
+    }
+}
+
 /// The fields that tell the upstream what a provider says, and what is no proof itself: that is looked at first.
 pub(super) fn told(config: &Config) -> Result<OwnFields, BuildError> {
     let Telling { claims, evidence } = Telling::upstream(&config.claims)?;
@@ -203,6 +271,8 @@ impl Telling {
                 (Part::Refresh, rules.upstream_refresh_token_header.as_ref()),
                 (Part::UserInfo, rules.upstream_user_info_header.as_ref()),
                 (Part::Introspection, rules.upstream_introspection_header.as_ref()),
+                (Part::UserInfoToken, rules.upstream_user_info_jwt_header.as_ref()),
+                (Part::IntrospectionToken, rules.upstream_introspection_jwt_header.as_ref()),
             ]),
         })
     }
@@ -217,6 +287,8 @@ impl Telling {
                 (Part::Refresh, rules.downstream_refresh_token_header.as_ref()),
                 (Part::UserInfo, rules.downstream_user_info_header.as_ref()),
                 (Part::Introspection, rules.downstream_introspection_header.as_ref()),
+                (Part::UserInfoToken, rules.downstream_user_info_jwt_header.as_ref()),
+                (Part::IntrospectionToken, rules.downstream_introspection_jwt_header.as_ref()),
             ]),
         })
     }
@@ -245,10 +317,13 @@ impl Part {
             let json = serde_json::to_vec(claims).unwrap_or_default();
             Cow::Owned(BASE64_STANDARD.encode(json).into_bytes())
         };
+        let text = |token: Option<&'a str>| token.map(|token| Cow::Borrowed(token.as_bytes()));
         match self {
             Self::Access => Some(Cow::Borrowed(evidence.access)).filter(|token| !token.is_empty()),
-            Self::Id => evidence.id.map(|token| Cow::Borrowed(token.as_bytes())),
-            Self::Refresh => evidence.refresh.map(|token| Cow::Borrowed(token.as_bytes())),
+            Self::Id => text(evidence.id),
+            Self::Refresh => text(evidence.refresh),
+            Self::UserInfoToken => text(evidence.user_info_token),
+            Self::IntrospectionToken => text(evidence.introspection_token),
             Self::UserInfo => evidence.user_info.map(encoded),
             Self::Introspection => evidence.introspection.map(encoded),
         }

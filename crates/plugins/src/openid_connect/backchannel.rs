@@ -16,6 +16,7 @@ use super::marks::Marks;
 use super::refusal::Refusal;
 use super::shared_marks::SharedMarks;
 use super::sources::is_form;
+use super::verify::Signatures;
 use super::{Inner, client};
 
 /// What a logout token is about (2.4).
@@ -66,6 +67,16 @@ impl Ended {
             name.as_ref().is_some_and(|name| self.marks.has(&self.thing(kind, name), granted.begun_s))
         };
         has(b"session", &granted.session) || has(b"subject", &granted.subject)
+    }
+
+    /// Whether the request brings a logout token for this client, by what that says.
+    pub(super) fn concerns(&self, exchange: &Exchange) -> bool {
+        let Some(body) = exchange.body.as_deref().filter(|_| self.takes(exchange)) else { return false };
+        let token = query::values(body, "logout_token").next().unwrap_or_default();
+        let said = plugin::jose::Token::without_verification(&token);
+        said.is_ok_and(|token| {
+            claims::list(token.claims.get("aud"), Reading::Whole).contains(&self.client.as_str())
+        })
     }
 
     /// Whether some gateway with the same Redis was told that a session was ended.
@@ -156,7 +167,7 @@ impl Inner {
 
     async fn judge_logout(&self, worker: usize, token: &[u8], now_ms: u64) -> Result<(), Refusal> {
         let Some(sessions) = &self.sessions else { return Err(Refusal::Unavailable) };
-        let (token, known) = self.verification.signed(token, is_logout_token).await?;
+        let (token, known) = self.verification.signed(token, is_logout_token, Signatures::Checked).await?;
         let (ended, claims) = (sessions.ended(), &token.claims);
         let untimely = || {
             self.verification

@@ -1,14 +1,20 @@
 //! How the gateway signs in to the provider (OpenID Connect Core 9).
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use plugin::BuildError;
 use plugin::jose::{Algorithm, Signer};
+use plugin::model::entity::Certificate;
+use plugin::outbound::OwnCertificate;
+use plugin::{Build, BuildError};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::Setup;
 use super::config::Config;
-use super::http::{Address, Pairs, encode};
+use super::http::{Address, Http, Pairs, encode};
+use super::provider::Endpoint;
 
 /// Seconds that an assertion is good for.
 const ASSERTION_S: u64 = 60;
@@ -26,12 +32,15 @@ enum Method {
     Basic(String),
     Post(String),
     Assertion(Box<Signer>),
+    /// The certificate of the connection (RFC 8705 2).
+    Certificate,
     Nothing,
 }
 
 impl SignIn {
     /// `method` is what the configuration wants at one endpoint, in place of `client_auth`.
-    pub(super) fn new(config: &Config, method: Option<&str>) -> Result<Self, BuildError> {
+    pub(super) fn new(setup: &Setup<'_>, method: Option<&str>) -> Result<Self, BuildError> {
+        let config = setup.config;
         let asking = &config.introspection;
         let id = id(config).ok_or_else(|| {
             BuildError::new("config.client_id", "is needed to ask the provider about tokens and for them")
@@ -56,13 +65,43 @@ impl SignIn {
                 ))
             }
             "private_key_jwt" => Method::Assertion(Box::new(signer(config)?)),
-            "none" => Method::Nothing,
-            other => {
-                let message = format!("'{other}' cannot be honoured in this version");
-                return Err(BuildError::new("config.client_auth", message));
+            "tls_client_auth" | "self_signed_tls_client_auth" if setup.shown.is_some() => Method::Certificate,
+            "tls_client_auth" | "self_signed_tls_client_auth" => {
+                let message = format!("is needed for '{method}': the id of a certificate");
+                return Err(BuildError::new("config.tls_client_auth_cert_id", message));
             }
+            _ => Method::Nothing,
         };
         Ok(Self { id, method })
+    }
+
+    /// The client's name.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Speaks with the provider as this one does.
+    pub(super) fn http(&self, setup: &Setup<'_>) -> Arc<Http> {
+        let shown = setup.shown.filter(|_| self.shows_certificate());
+        shown.unwrap_or(setup.http).clone()
+    }
+
+    /// The address for it: `field` is where the configuration may have `text` for who shows a certificate.
+    pub(super) fn endpoint(
+        &self,
+        setup: &Setup<'_>,
+        usual: Endpoint,
+        field: &str,
+        text: Option<&str>,
+    ) -> Result<Endpoint, BuildError> {
+        match self.shows_certificate() {
+            true => usual.with_certificate(setup, field, text),
+            false => Ok(usual),
+        }
+    }
+
+    fn shows_certificate(&self) -> bool {
+        matches!(self.method, Method::Certificate)
     }
 
     /// A caller that brings an id and a secret of its own; `method` as in [`SignIn::new`].
@@ -89,7 +128,7 @@ impl SignIn {
                 argument("client_assertion_type", ASSERTION_TYPE);
                 argument("client_assertion", &assertion);
             }
-            Method::Nothing => argument("client_id", &self.id),
+            Method::Certificate | Method::Nothing => argument("client_id", &self.id),
         }
     }
 
@@ -120,8 +159,18 @@ pub(super) fn id(config: &Config) -> Option<String> {
     first(&config.introspection.client_id)
 }
 
+/// The certificate that the gateway shows where it signs in with one.
+pub(super) fn certificate(config: &Config, cx: &Build<'_>) -> Result<Option<OwnCertificate>, BuildError> {
+    let Some(id) = &config.possession.tls_client_auth_cert_id else { return Ok(None) };
+    let named = |certificate: &&Arc<Certificate>| certificate.id.to_string() == id.to_lowercase();
+    let found = cx.config.certificates.iter().find(named);
+    let message = "names no certificate of the configuration";
+    let found = found.ok_or_else(|| BuildError::new("config.tls_client_auth_cert_id", message))?;
+    Ok(Some(OwnCertificate::of(found)))
+}
+
 /// Signs with the key of the configuration (RFC 7523).
-fn signer(config: &Config) -> Result<Signer, BuildError> {
+pub(super) fn signer(config: &Config) -> Result<Signer, BuildError> {
     let key = config.grants.client_jwk.as_ref().and_then(|keys| keys.first());
     let key = key.ok_or_else(|| BuildError::new("config.client_jwk", "is needed for 'private_key_jwt'"))?;
     let mut jwk = key.to_json();

@@ -9,15 +9,15 @@ use plugin::{Access, Exchange, Flow, query};
 
 use super::Inner;
 use super::Methods;
+use super::admission::Admission;
 use super::client;
 use super::config::Config;
 use super::exchange::pairs;
 use super::granted::TokenSet;
 use super::id_token::Expected;
-use super::introspection::OfClient;
+use super::of_client::AskedWith;
 use super::refusal::Refusal;
 use super::sources::is_form;
-use super::verify::Outcome;
 
 /// Longest name, secret or token that is looked at, in bytes.
 const LONGEST: usize = 4096;
@@ -51,12 +51,48 @@ pub(super) enum Brought {
     Refresh(String),
 }
 
+/// What tokens are given for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Grant {
+    Password,
+    Client,
+    Refresh,
+}
+
+/// Somebody who got tokens for what it has brought.
+struct Admitted {
+    admission: Arc<Admission>,
+    tokens: TokenSet,
+    grant: Grant,
+}
+
 /// What a search came to.
 pub(super) enum Search {
     Nothing,
     /// They may stand in the body, which is not at hand.
     NeedsBody,
     Found(Brought),
+}
+
+impl Grant {
+    /// What methods and settings call it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Client => "client_credentials",
+            Self::Refresh => "refresh_token",
+        }
+    }
+}
+
+impl Brought {
+    /// What the caller calls itself, if it does.
+    fn name(&self) -> &str {
+        match self {
+            Self::Login { name, .. } => name,
+            Self::Refresh(_) => "",
+        }
+    }
 }
 
 impl Places {
@@ -165,47 +201,80 @@ impl Inner {
     /// Has the provider judge what a caller brings.
     pub(super) fn judge_credentials(self: &Arc<Self>, cx: &Access<'_>, brought: Brought) -> Flow {
         let (inner, worker, now_ms) = (self.clone(), cx.worker.index, cx.record.started_ms);
+        let asked_with = self.asked_with(cx);
         Flow::wait(async move {
-            let outcome = inner.admit_brought(&brought, worker, now_ms).await;
+            let outcome = inner.admit_brought(&brought, worker, asked_with, now_ms).await;
             let resume: Resume = Box::new(move |cx| {
                 if let Some(credentials) = &inner.credentials {
                     credentials.hide(cx);
                 }
-                inner.conclude(cx, outcome)
+                match outcome {
+                    Ok(admitted) => inner.welcome_brought(cx, admitted),
+                    Err(refusal) => inner.conclude(cx, Err(refusal)),
+                }
             });
             resume
         })
     }
 
-    async fn admit_brought(&self, brought: &Brought, worker: usize, now_ms: u64) -> Outcome {
-        let Some(credentials) = &self.credentials else { return Err(Refusal::Missing) };
-        let (tokens, name) = self.tokens_for(credentials, brought, now_ms).await?;
-        // An ID token that a client got for itself names that client.
-        let client = if name.0 == "client_id" { name.1 } else { &credentials.client };
-        let expected = Expected { client, ..Expected::default() };
-        let mut granted = self.verification.granted(tokens, &expected, now_ms).await?;
-        if let Some(introspection) = self.introspection.as_ref().filter(|_| granted.says_nothing()) {
-            let token = granted.tokens.access.as_bytes();
-            return introspection.ask(&self.verification, worker, token, now_ms, OfClient::default()).await;
+    /// Lets a caller pass, or answers with its tokens.
+    fn welcome_brought(&self, cx: &mut Access<'_>, admitted: Admitted) -> Flow {
+        let Admitted { admission, tokens, grant } = admitted;
+        self.tokens.replay(cx, grant.name(), &tokens);
+        match self.action.after(cx, grant.name(), &tokens) {
+            Some(answer) => answer,
+            None => self.conclude(cx, Ok(admission)),
         }
-        self.add_user_info(&mut granted).await?;
-        let mut claims = granted.claims();
-        if !name.1.is_empty() {
-            claims.entry(name.0).or_insert_with(|| name.1.into());
-        }
-        self.verification.admit(&claims, &granted.evidence())
     }
 
-    /// The tokens, and what the caller is called by what it has brought. What may be a password is tried as one first.
-    async fn tokens_for<'b>(
+    async fn admit_brought(
+        &self,
+        brought: &Brought,
+        worker: usize,
+        asked_with: AskedWith,
+        now_ms: u64,
+    ) -> Result<Admitted, Refusal> {
+        let Some(credentials) = &self.credentials else { return Err(Refusal::Missing) };
+        let (tokens, grant) = self.tokens_for(credentials, brought, &asked_with, now_ms).await?;
+        let name = brought.name();
+        let expected = Expected {
+            // An ID token that a client got for itself names that client.
+            client: if grant == Grant::Client { name } else { &credentials.client },
+            signatures: self.verification.signatures(grant.name()),
+            ..Expected::default()
+        };
+        let mut granted = self.verification.granted(tokens, &expected, now_ms).await?;
+        let admission = match self.introspection.as_ref().filter(|_| granted.says_nothing()) {
+            Some(introspection) => {
+                let token = granted.tokens.access.as_bytes();
+                introspection.ask(&self.verification, worker, token, now_ms, asked_with.introspection).await?
+            }
+            None => {
+                self.add_user_info(&mut granted, &asked_with.user_info, now_ms).await?;
+                let mut claims = granted.claims();
+                if !name.is_empty() {
+                    let called = if grant == Grant::Client { "client_id" } else { "username" };
+                    claims.entry(called).or_insert_with(|| name.into());
+                }
+                self.verification.admit(&claims, &granted.evidence())?
+            }
+        };
+        Ok(Admitted { admission, tokens: granted.tokens, grant })
+    }
+
+    /// The tokens, and what they were given for. What may be a password is tried as one first.
+    async fn tokens_for(
         &self,
         credentials: &Credentials,
-        brought: &'b Brought,
+        brought: &Brought,
+        asked_with: &AskedWith,
         now_ms: u64,
-    ) -> Result<(TokenSet, (&'static str, &'b str)), Refusal> {
+    ) -> Result<(TokenSet, Grant), Refusal> {
+        let of_client = &asked_with.tokens;
         let (name, secret, password, client) = match brought {
             Brought::Refresh(token) => {
-                return Ok((self.tokens.refresh(token, now_ms).await?, ("username", "")));
+                let tokens = self.tokens.refresh(token, of_client, now_ms).await?;
+                return Ok((tokens, Grant::Refresh));
             }
             Brought::Login { name, secret, password, client } => (name, secret, *password, *client),
         };
@@ -213,15 +282,15 @@ impl Inner {
         if password {
             let form = pairs([("grant_type", "password"), ("username", name), ("password", secret)]);
             let key = [&b"password"[..], salt, name.as_bytes(), secret.as_bytes()];
-            match self.tokens.obtain(&key, form, None, now_ms).await {
+            match self.tokens.obtain(&key, form, None, of_client, now_ms).await {
                 Err(Refusal::Invalid(_)) if client => {}
-                outcome => return outcome.map(|tokens| (tokens, ("username", name.as_str()))),
+                outcome => return outcome.map(|tokens| (tokens, Grant::Password)),
             }
         }
         let form = pairs([("grant_type", "client_credentials")]);
         let key = [&b"client"[..], salt, name.as_bytes(), secret.as_bytes()];
-        let tokens = self.tokens.obtain(&key, form, Some((name, secret)), now_ms).await?;
-        Ok((tokens, ("client_id", name)))
+        let tokens = self.tokens.obtain(&key, form, Some((name, secret)), of_client, now_ms).await?;
+        Ok((tokens, Grant::Client))
     }
 }
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plugin::remember::{Digest, Learned, Memory, Settings};
-use plugin::{Build, BuildError};
+use plugin::{Access, BuildError};
 
+use super::Setup;
 use super::client::{self, SignIn};
-use super::config::{self, Config};
+use super::config::{self, Grants};
 use super::granted::TokenSet;
 use super::http::{Address, Http, Pairs};
+use super::of_client::{OfClient, Wanted};
 use super::provider::{Endpoint, Provider};
 use super::refusal::Refusal;
 
@@ -18,6 +20,24 @@ use super::refusal::Refusal;
 const AFTER_REFRESH: Duration = Duration::from_secs(60);
 /// How long it is remembered that credentials were refused.
 const REFUSED: Duration = Duration::from_secs(10);
+
+/// Arguments by which tokens are granted, and the gateway signs in: no request has a say in them.
+const OF_GRANTS: [&str; 14] = [
+    "grant_type",
+    "client_id",
+    "client_secret",
+    "client_assertion",
+    "client_assertion_type",
+    "code",
+    "code_verifier",
+    "redirect_uri",
+    "refresh_token",
+    "username",
+    "password",
+    "assertion",
+    "subject_token",
+    "actor_token",
+];
 
 /// What came of a question for tokens.
 enum Answered {
@@ -33,6 +53,8 @@ pub(super) struct TokenEndpoint {
     /// Whose answers they are.
     owner: String,
     endpoint: Endpoint,
+    /// Where tokens are exchanged, if that is elsewhere.
+    exchange_endpoint: Option<Endpoint>,
     method: String,
     /// As the gateway itself; none where it has no name at the provider.
     sign_in: Option<SignIn>,
@@ -40,6 +62,23 @@ pub(super) struct TokenEndpoint {
     headers: Pairs,
     scope: String,
     audience: Option<String>,
+    of_client: Wanted,
+    replay: Replay,
+}
+
+/// Headers of answers that clients get.
+struct Replay {
+    names: Vec<String>,
+    prefix: String,
+    grants: Vec<String>,
+}
+
+/// What is asked for in exchange for a token (RFC 8693).
+pub(super) struct Exchange {
+    pub(super) form: Pairs,
+    pub(super) wishes: Pairs,
+    /// How long the answer is used at most; none remembers nothing.
+    pub(super) longest: Option<Duration>,
 }
 
 /// How tokens are given back.
@@ -58,34 +97,54 @@ struct Question {
     form: Pairs,
     headers: Pairs,
     scope: String,
+    replayed: Vec<String>,
     now_s: u64,
 }
 
+impl Replay {
+    fn new(grants: &Grants) -> Self {
+        Self {
+            names: grants.token_headers_replay.clone().unwrap_or_default(),
+            prefix: grants.token_headers_prefix.clone().unwrap_or_default(),
+            grants: grants.token_headers_grants.clone().unwrap_or_default(),
+        }
+    }
+}
+
 impl TokenEndpoint {
-    pub(super) fn new(
-        config: &Config,
-        http: &Arc<Http>,
-        provider: &Provider,
-        cx: &Build<'_>,
-    ) -> Result<Self, BuildError> {
+    pub(super) fn new(setup: &Setup<'_>) -> Result<Self, BuildError> {
+        let &Setup { config, http, provider, cx, .. } = setup;
         let grants = &config.grants;
         let text = grants.token_endpoint.as_deref();
         let method = grants.token_endpoint_auth_method.as_deref();
         let client = client::id(config);
         let usual = client::first(&config.introspection.client_auth);
+        let sign_in = client.as_ref().map(|_| SignIn::new(setup, method)).transpose()?;
+        let mut endpoint = Endpoint::new(setup, "token_endpoint", text, |told| told.token.as_ref())?;
+        if let Some(sign_in) = &sign_in {
+            let text = config.possession.mtls_token_endpoint.as_deref();
+            endpoint = sign_in.endpoint(setup, endpoint, "mtls_token_endpoint", text)?;
+        }
+        let elsewhere = grants.token_exchange_endpoint.as_deref();
+        let exchange_endpoint = elsewhere
+            .map(|text| {
+                Endpoint::new(setup, "token_exchange_endpoint", Some(text), |told| told.token.as_ref())
+            })
+            .transpose()?;
         Ok(Self {
-            http: http.clone(),
+            http: sign_in.as_ref().map_or_else(|| http.clone(), |sign_in| sign_in.http(setup)),
             provider: provider.clone(),
             memory: Memory::open(cx.services, "tokens", &Settings::default()),
             owner: format!(
-                "{} {:?} {:?}",
-                config.provider.issuer,
-                cx.fingerprint::<config::Grants>(),
-                cx.fingerprint::<config::Introspection>()
+                "{} {} {:?}",
+                setup.fingerprint::<config::Grants>(),
+                setup.fingerprint::<config::Introspection>(),
+                config.possession.tls_client_auth_cert_id
             ),
-            endpoint: Endpoint::new(cx, http, "token_endpoint", text, |told| told.token.as_ref())?,
+            endpoint,
+            exchange_endpoint,
             method: method.map(str::to_owned).or(usual).unwrap_or_default(),
-            sign_in: client.map(|_| SignIn::new(config, method)).transpose()?,
+            sign_in,
             arguments: super::pairs(
                 "token_post_args",
                 grants.token_post_args_names.as_deref(),
@@ -98,6 +157,12 @@ impl TokenEndpoint {
             )?,
             scope: grants.scopes.join(" "),
             audience: grants.audience.as_ref().map(|audience| audience.join(" ")),
+            of_client: Wanted {
+                headers: grants.token_headers_client.clone().unwrap_or_default(),
+                arguments_or_headers: grants.token_post_args_client.clone().unwrap_or_default(),
+                ..Wanted::default()
+            },
+            replay: Replay::new(grants),
         })
     }
 
@@ -111,18 +176,44 @@ impl TokenEndpoint {
         self.audience.as_deref()
     }
 
+    /// What of a caller's request goes with requests for tokens.
+    pub(super) fn of_client(&self, exchange: &plugin::Exchange) -> OfClient {
+        self.of_client.of(exchange)
+    }
+
+    /// Tells the client what it is to be told of the answer with `tokens`, got by `grant`.
+    pub(super) fn replay(&self, cx: &mut Access<'_>, grant: &str, tokens: &TokenSet) {
+        if !self.replay.grants.iter().any(|listed| listed == grant) {
+            return;
+        }
+        for (name, value) in &tokens.replayed {
+            cx.decorate().set(&format!("{}{name}", self.replay.prefix), value.as_bytes());
+        }
+    }
+
     /// Tokens for a code, which is good for one attempt.
-    pub(super) async fn redeem(&self, form: Pairs, now_ms: u64) -> Result<TokenSet, Refusal> {
-        let question = self.question(form, None, now_ms).await?;
+    pub(super) async fn redeem(
+        &self,
+        form: Pairs,
+        of_client: &OfClient,
+        now_ms: u64,
+    ) -> Result<TokenSet, Refusal> {
+        let question = self.question(&self.endpoint, form, Pairs::new(), None, of_client, now_ms).await?;
         tokens_of(&self.memory.alone(question.ask(|_| Duration::ZERO)).await)
     }
 
     /// Newer tokens for a refresh token. However many requests come with it, it is used once: a provider that gives out a
     /// new one each time takes a second use for theft.
-    pub(super) async fn refresh(&self, token: &str, now_ms: u64) -> Result<TokenSet, Refusal> {
+    pub(super) async fn refresh(
+        &self,
+        token: &str,
+        of_client: &OfClient,
+        now_ms: u64,
+    ) -> Result<TokenSet, Refusal> {
         let form = pairs([("grant_type", "refresh_token"), ("refresh_token", token)]);
-        let key = Digest::of([self.owner.as_bytes(), b"refresh", token.as_bytes()]);
-        let question = self.question(form, None, now_ms).await?;
+        let asked_with = of_client.key();
+        let key = Digest::of([self.owner.as_bytes(), b"refresh", asked_with.as_bytes(), token.as_bytes()]);
+        let question = self.question(&self.endpoint, form, Pairs::new(), None, of_client, now_ms).await?;
         tokens_of(&self.memory.fetch(key, question.ask(|_| AFTER_REFRESH)).await)
     }
 
@@ -131,42 +222,81 @@ impl TokenEndpoint {
     pub(super) async fn obtain(
         &self,
         key: &[&[u8]],
-        mut form: Pairs,
+        form: Pairs,
         caller: Option<(&str, &str)>,
+        of_client: &OfClient,
         now_ms: u64,
     ) -> Result<TokenSet, Refusal> {
-        if !self.scope.is_empty() {
-            form.extend(pairs([("scope", &self.scope)]));
-        }
-        form.extend(self.audience.as_deref().map(|audience| ("audience".to_owned(), audience.to_owned())));
+        let wishes = [("scope", Some(self.scope.as_str())), ("audience", self.audience.as_deref())];
+        let wishes =
+            wishes.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
+        let wishes = wishes.filter(|(_, value)| !value.is_empty()).collect();
         let sign_in = caller.map(|(id, secret)| SignIn::of_caller(id, secret, &self.method));
-        let question = self.question(form, sign_in.as_ref(), now_ms).await?;
+        let question =
+            self.question(&self.endpoint, form, wishes, sign_in.as_ref(), of_client, now_ms).await?;
         let now_s = now_ms / 1_000;
         let good_for = move |tokens: &TokenSet| {
             Duration::from_secs(tokens.ends_s.map_or(0, |ends_s| ends_s.saturating_sub(now_s)))
         };
-        let key = Digest::of([self.owner.as_bytes()].into_iter().chain(key.iter().copied()));
+        let asked_with = of_client.key();
+        let owner = [self.owner.as_bytes(), asked_with.as_bytes()];
+        let key = Digest::of(owner.into_iter().chain(key.iter().copied()));
         tokens_of(&self.memory.fetch(key, question.ask(good_for)).await)
     }
 
+    /// Tokens in exchange for `token`, which are the same for as long as they are good.
+    pub(super) async fn exchange(
+        &self,
+        token: &[u8],
+        wanted: Exchange,
+        of_client: &OfClient,
+        now_ms: u64,
+    ) -> Result<TokenSet, Refusal> {
+        let Exchange { form, wishes, longest } = wanted;
+        let asked_with = format!("{wishes:?} {}", of_client.key());
+        let endpoint = self.exchange_endpoint.as_ref().unwrap_or(&self.endpoint);
+        let question = self.question(endpoint, form, wishes, None, of_client, now_ms).await?;
+        let now_s = now_ms / 1_000;
+        let good_for = move |tokens: &TokenSet| {
+            let left_s = tokens.ends_s.map_or(0, |ends_s| ends_s.saturating_sub(now_s));
+            longest.unwrap_or_default().min(Duration::from_secs(left_s))
+        };
+        let key = Digest::of([self.owner.as_bytes(), b"exchange", asked_with.as_bytes(), token]);
+        tokens_of(&self.memory.fetch(key, question.ask(good_for)).await)
+    }
+
+    /// `form` makes the grant; `wishes` the caller's request may replace.
     async fn question(
         &self,
+        endpoint: &Endpoint,
         mut form: Pairs,
+        mut wishes: Pairs,
         caller: Option<&SignIn>,
+        of_client: &OfClient,
         now_ms: u64,
     ) -> Result<Question, Refusal> {
-        let address = self.endpoint.find(&self.provider).await?;
+        let address = endpoint.find(&self.provider).await?;
         let (mut headers, now_s) = (self.headers.clone(), now_ms / 1_000);
-        form.extend(self.arguments.iter().cloned());
+        wishes.extend(self.arguments.iter().cloned());
+        let is_own = |name: &str| OF_GRANTS.contains(&name) || form.iter().any(|(own, _)| own == name);
+        let more = of_client.arguments.iter().filter(|(name, _)| !is_own(name)).cloned();
+        let more: Pairs = more.collect();
+        wishes.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
+        form.extend(wishes.into_iter().chain(more));
+        headers.extend(of_client.headers.iter().cloned());
         let sign_in = caller.or(self.sign_in.as_ref()).ok_or(Refusal::Unavailable)?;
         sign_in.add(&address, now_s, &mut form, &mut headers);
-        Ok(Question { http: self.http.clone(), address, form, headers, scope: self.scope.clone(), now_s })
+        let scope =
+            form.iter().find(|(name, _)| name == "scope").map_or(&self.scope, |(_, scope)| scope).clone();
+        let (http, replayed) = (self.http.clone(), self.replay.names.clone());
+        Ok(Question { http, address, form, headers, scope, replayed, now_s })
     }
 }
 
 impl Question {
     async fn ask(self, holds: impl Fn(&TokenSet) -> Duration) -> Result<Learned<Answered>, String> {
-        let (status, answer) = self.http.post_once(&self.address, &self.form, &self.headers).await?;
+        let given = self.http.post_once(&self.address, &self.form, &self.headers).await?;
+        let (status, answer) = (given.status, given.content);
         if matches!(status, 400 | 401 | 403) {
             tracing::debug!(status, error = answer["error"].as_str(), "a provider gives no tokens");
             return Ok(Learned::new(Answered::Refused, REFUSED));
@@ -176,26 +306,30 @@ impl Question {
         }
         let size = answer.to_string().len() * 2;
         let tokens = TokenSet::of(answer, &self.scope, self.now_s);
-        let tokens = tokens.ok_or_else(|| format!("no token that can be used from {}", self.address))?;
+        let mut tokens = tokens.ok_or_else(|| format!("no token that can be used from {}", self.address))?;
+        let replayed = |name: &String| {
+            let value = given.headers.get(name).map(String::from_utf8_lossy)?;
+            Some((name.clone(), value.into_owned()))
+        };
+        tokens.replayed = self.replayed.iter().filter_map(replayed).collect();
         let holds = holds(&tokens);
         Ok(Learned::new(Answered::Tokens(Box::new(tokens)), holds).holding(size))
     }
 }
 
 impl Revocation {
-    pub(super) fn new(
-        config: &Config,
-        http: &Arc<Http>,
-        provider: &Provider,
-        cx: &Build<'_>,
-    ) -> Result<Self, BuildError> {
+    pub(super) fn new(setup: &Setup<'_>) -> Result<Self, BuildError> {
+        let &Setup { config, provider, .. } = setup;
         let grants = &config.grants;
         let text = grants.revocation_endpoint.as_deref();
+        let sign_in = SignIn::new(setup, grants.revocation_endpoint_auth_method.as_deref())?;
+        let endpoint = Endpoint::new(setup, "revocation_endpoint", text, |told| told.revocation.as_ref())?;
+        let text = config.possession.mtls_revocation_endpoint.as_deref();
         Ok(Self {
-            http: http.clone(),
+            http: sign_in.http(setup),
             provider: provider.clone(),
-            endpoint: Endpoint::new(cx, http, "revocation_endpoint", text, |told| told.revocation.as_ref())?,
-            sign_in: SignIn::new(config, grants.revocation_endpoint_auth_method.as_deref())?,
+            endpoint: sign_in.endpoint(setup, endpoint, "mtls_revocation_endpoint", text)?,
+            sign_in,
             token_name: grants.revocation_token_param_name.clone(),
         })
     }
@@ -207,7 +341,7 @@ impl Revocation {
         let mut headers = Pairs::new();
         self.sign_in.add(&address, now_s, &mut form, &mut headers);
         match self.http.post_once(&address, &form, &headers).await {
-            Ok((200, _)) => Ok(()),
+            Ok(given) if given.status == 200 => Ok(()),
             _ => Err(Refusal::Unavailable),
         }
     }

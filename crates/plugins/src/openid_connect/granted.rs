@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 
 use super::admission::Evidence;
 use super::claims::Claims;
+use super::http::Pairs;
 use super::id_token::Expected;
 use super::refusal::Refusal;
-use super::verify::{Verification, is_access_token};
+use super::verify::{Signatures, Verification, is_access_token};
 
 /// What the token endpoint answers (RFC 6749 5.1).
 #[derive(Clone)]
@@ -21,6 +22,8 @@ pub(super) struct TokenSet {
     pub(super) scope: Option<String>,
     /// The whole answer, for who hands it on.
     pub(super) answer: Value,
+    /// Headers of the answer that the client gets.
+    pub(super) replayed: Pairs,
 }
 
 /// Tokens that have been checked. What is kept of somebody who logged in.
@@ -30,6 +33,8 @@ pub(super) struct Granted {
     /// The access token says something that can be relied on.
     reads_access: bool,
     pub(super) user_info: Option<Claims>,
+    /// The same as it was signed, where somebody is told it.
+    pub(super) user_info_token: Option<String>,
     /// When the provider made the first ID token, in seconds since 1970 by its clock.
     pub(super) begun_s: u64,
     /// Whom the tokens are about, and the session at the provider.
@@ -56,6 +61,7 @@ impl TokenSet {
             ends_s: lifetime.map(|seconds: u64| now_s.saturating_add(seconds)),
             scope: text("scope").or_else(|| Some(asked.to_owned()).filter(|asked| !asked.is_empty())),
             answer,
+            replayed: Pairs::new(),
         })
     }
 }
@@ -86,8 +92,14 @@ impl Granted {
             id: self.tokens.id.as_deref(),
             refresh: self.tokens.refresh.as_deref(),
             user_info: self.user_info.as_ref(),
-            introspection: None,
+            user_info_token: self.user_info_token.as_deref(),
+            ..Evidence::default()
         }
+    }
+
+    /// The access token, if it says something that can be relied on.
+    pub(super) fn readable_access(&self) -> Option<&str> {
+        Some(self.tokens.access.as_str()).filter(|_| self.reads_access)
     }
 
     /// As a session keeps it.
@@ -96,6 +108,7 @@ impl Granted {
         let mut kept = json!({
             "a": tokens.access, "i": tokens.id, "r": tokens.refresh, "e": tokens.ends_s, "s": tokens.scope,
             "j": self.reads_access, "u": self.user_info, "b": self.begun_s, "n": self.subject, "d": self.session,
+            "w": self.user_info_token,
         });
         if let Some(members) = kept.as_object_mut() {
             members.retain(|_, value| !value.is_null());
@@ -118,9 +131,11 @@ impl Granted {
                 ends_s: kept["e"].as_u64(),
                 scope: text("s"),
                 answer: Value::Null,
+                replayed: Pairs::new(),
             },
             reads_access: kept["j"].as_bool()?,
             user_info,
+            user_info_token: text("w"),
             begun_s: kept["b"].as_u64()?,
             subject: text("n"),
             session: text("d"),
@@ -140,6 +155,7 @@ impl Granted {
             tokens,
             reads_access: newer.reads_access,
             user_info: newer.user_info.or_else(|| self.user_info.clone()),
+            user_info_token: newer.user_info_token.or_else(|| self.user_info_token.clone()),
             begun_s: self.begun_s,
             subject: self.subject.clone(),
             session: newer.session.or_else(|| self.session.clone()),
@@ -155,12 +171,13 @@ impl Verification {
         expected: &Expected<'_>,
         now_ms: u64,
     ) -> Result<Granted, Refusal> {
+        let now_ms = self.after_answer(now_ms);
         let said = match &tokens.id {
             Some(token) => self.id_token(token, &tokens.access, expected, now_ms).await?,
             None if expected.demands_id_token => return Err(Refusal::Invalid("no ID token")),
             None => Claims::new(),
         };
-        let access = self.said_by_access(&tokens.access, now_ms).await;
+        let access = self.said_by_access(&tokens.access, expected.signatures, now_ms).await;
         if tokens.ends_s.is_none() {
             tokens.ends_s =
                 access.as_ref().and_then(|claims| claims.get("exp")?.as_f64()).map(|exp| exp as u64);
@@ -168,13 +185,21 @@ impl Verification {
         let text = |name: &str| said.get(name).and_then(Value::as_str).map(str::to_owned);
         let begun_s = said.get("iat").and_then(Value::as_f64).map_or(now_ms / 1_000, |iat| iat as u64);
         let (subject, session) = (text("sub"), text("sid"));
-        Ok(Granted { tokens, reads_access: access.is_some(), user_info: None, begun_s, subject, session })
+        Ok(Granted {
+            tokens,
+            reads_access: access.is_some(),
+            user_info: None,
+            user_info_token: None,
+            begun_s,
+            subject,
+            session,
+        })
     }
 
     /// What an access token says, if it is one that the gateway can read.
-    async fn said_by_access(&self, token: &str, now_ms: u64) -> Option<Claims> {
+    async fn said_by_access(&self, token: &str, signatures: Signatures, now_ms: u64) -> Option<Claims> {
         plugin::jose::Header::of(token.as_bytes()).ok()?;
-        let (token, known) = self.signed(token.as_bytes(), is_access_token).await.ok()?;
+        let (token, known) = self.signed(token.as_bytes(), is_access_token, signatures).await.ok()?;
         self.fault(&token.claims, &known, now_ms).is_none().then_some(token.claims)
     }
 }

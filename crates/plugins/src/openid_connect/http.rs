@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use plugin::outbound::{Answer, Call, Client, Settings};
+use plugin::outbound::{Answer, Call, Client, OwnCertificate, Settings};
 pub(super) use plugin::query::{encode, form_of};
-use plugin::{Build, BuildError, Services};
+use plugin::{Build, BuildError, Headers, Services};
 use serde_json::Value;
 
 use super::config;
@@ -19,24 +19,36 @@ pub(super) type Pairs = Vec<(String, String)>;
 /// Most bytes of a document of the provider.
 const LARGEST_ANSWER: usize = 1 << 20;
 
+/// What a provider answers.
+pub(super) struct Given {
+    pub(super) status: u16,
+    /// The JSON, if there is any.
+    pub(super) content: Value,
+    pub(super) headers: Headers,
+}
+
 /// Speaks with the provider.
 pub(super) struct Http {
     client: Arc<Client>,
 }
 
 impl Http {
-    pub(super) fn new(config: &config::Provider, services: &Services) -> Result<Self, BuildError> {
-        if !config.keepalive {
-            let message = "connections are always kept open between requests: leave it out";
-            return Err(BuildError::new("config.keepalive", message));
-        }
+    /// `certificate` is what the gateway shows, `verify` whether the provider's is checked.
+    pub(super) fn new(
+        config: &config::Provider,
+        certificate: Option<OwnCertificate>,
+        verify: bool,
+        services: &Services,
+    ) -> Result<Self, BuildError> {
         let timeout = Duration::from_millis((config.timeout as u64).max(1));
         let defaults = Settings::default();
         let settings = Settings {
-            verify: config.ssl_verify,
+            verify,
+            certificate,
             connect_timeout: defaults.connect_timeout.min(timeout),
             timeout,
             largest_answer: LARGEST_ANSWER,
+            longest_idle: if config.keepalive { defaults.longest_idle } else { Duration::ZERO },
             ..defaults
         };
         Ok(Self { client: Client::open(services, settings) })
@@ -60,43 +72,43 @@ impl Http {
         serde_json::from_slice(&text).map_err(|error| format!("no JSON at {}: {error}", address.told()))
     }
 
-    /// What comes back for a form, as JSON.
+    /// What comes back for a form.
     pub(super) async fn post(
         &self,
         address: &Address,
         form: &Pairs,
         headers: &Pairs,
-    ) -> Result<Value, String> {
+    ) -> Result<Vec<u8>, String> {
         let call = Call::post("application/x-www-form-urlencoded", form_of(form));
-        let text = self.send(address, with_headers(call, headers)).await?;
-        serde_json::from_slice(&text).map_err(|error| format!("no JSON from {}: {error}", address.told()))
+        self.send(address, with_headers(call, headers)).await
     }
 
-    /// What comes back for a form that must not be sent twice, whatever the status: that, and the JSON if there is any.
+    /// What comes back for a form that must not be sent twice, whatever the status.
     pub(super) async fn post_once(
         &self,
         address: &Address,
         form: &Pairs,
         headers: &Pairs,
-    ) -> Result<(u16, Value), String> {
+    ) -> Result<Given, String> {
         let call = Call::post("application/x-www-form-urlencoded", form_of(form));
         let call =
             with_headers(Call { repeatable: false, ..call }, headers).with("Accept", b"application/json");
         let answer = self.client.send(address, &call).await.map_err(|fault| fault.to_string())?;
-        Ok((answer.status, serde_json::from_slice(&answer.body).unwrap_or_default()))
+        let content = serde_json::from_slice(&answer.body).unwrap_or_default();
+        Ok(Given { status: answer.status, content, headers: answer.headers })
     }
 
-    /// What comes back for a question with a token, whatever the status: that, and the JSON if there is any.
+    /// What comes back for a question with a token, whatever the status: that, and the text.
     pub(super) async fn get_with(
         &self,
         address: &Address,
         token: &str,
         headers: &Pairs,
-    ) -> Result<(u16, Value), String> {
-        let call = with_headers(Call::get(), headers).with("Accept", b"application/json");
+    ) -> Result<(u16, Vec<u8>), String> {
+        let call = with_headers(Call::get(), headers);
         let call = call.with("Authorization", format!("Bearer {token}").as_bytes());
         let answer = self.client.send(address, &call).await.map_err(|fault| fault.to_string())?;
-        Ok((answer.status, serde_json::from_slice(&answer.body).unwrap_or_default()))
+        Ok((answer.status, answer.body.to_vec()))
     }
 
     async fn send(&self, address: &Address, call: Call) -> Result<Vec<u8>, String> {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::claims::{self, Claims, Reading};
 use super::refusal::Refusal;
-use super::verify::Verification;
+use super::verify::{Signatures, Verification};
 
 /// What an ID token must be for.
 #[derive(Default)]
@@ -21,6 +21,7 @@ pub(super) struct Expected<'a> {
     pub(super) subject: Option<&'a str>,
     /// Seconds that the login at the provider may be old.
     pub(super) max_age_s: Option<f64>,
+    pub(super) signatures: Signatures,
 }
 
 impl Verification {
@@ -32,7 +33,7 @@ impl Verification {
         expected: &Expected<'_>,
         now_ms: u64,
     ) -> Result<Claims, Refusal> {
-        let (token, known) = self.signed(token.as_bytes(), is_id_token).await?;
+        let (token, known) = self.signed(token.as_bytes(), is_id_token, expected.signatures).await?;
         if !self.checks_claims() {
             return Ok(token.claims);
         }
@@ -57,7 +58,7 @@ impl Verification {
     }
 }
 
-fn is_id_token(kind: &str) -> bool {
+pub(super) fn is_id_token(kind: &str) -> bool {
     kind.eq_ignore_ascii_case("jwt") || kind.eq_ignore_ascii_case("application/jwt")
 }
 

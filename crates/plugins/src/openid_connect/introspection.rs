@@ -1,17 +1,20 @@
 //! Asking the provider whether a token is good, and what it says (RFC 7662).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use plugin::remember::{Digest, Learned, Memory, Settings};
-use plugin::{Build, BuildError, Exchange, query};
+use plugin::{BuildError, Exchange};
 use serde_json::Value;
 
+use super::Setup;
 use super::admission::Evidence;
-use super::claims::Claims;
+use super::claims::{self, Claims, Reading};
 use super::client::SignIn;
 use super::config::{self, Config};
 use super::http::{Http, Pairs};
+use super::of_client::{OfClient, Wanted};
 use super::provider::Endpoint;
 use super::refusal::Refusal;
 use super::verify::{Outcome, Verification};
@@ -22,7 +25,7 @@ const NEGATIVE_S: u64 = 10;
 /// How the provider is asked.
 pub(super) struct Introspection {
     http: Arc<Http>,
-    memory: Arc<Memory<Claims>>,
+    memory: Arc<Memory<Answer>>,
     /// Whose answers they are: another instance may sign in as somebody else.
     scope: String,
     endpoint: Endpoint,
@@ -30,19 +33,18 @@ pub(super) struct Introspection {
     token_name: String,
     arguments: Pairs,
     headers: Pairs,
-    client_headers: Vec<String>,
-    client_arguments: Vec<String>,
-    client_headers_as_arguments: Vec<String>,
+    of_client: Wanted,
+    /// Answers are asked for as signed tokens (RFC 9701).
+    wants_signed: bool,
     checks_active: bool,
     asks_about_jwt: bool,
     lifetimes: Lifetimes,
 }
 
-/// What of the client's request goes with the question.
-#[derive(Debug, Default)]
-pub(super) struct OfClient {
-    headers: Pairs,
-    arguments: Pairs,
+/// An answer as it came.
+enum Answer {
+    Plain(Claims),
+    Signed(String),
 }
 
 /// Seconds for which answers are remembered; none at all without.
@@ -53,38 +55,48 @@ struct Lifetimes {
     least: u64,
     most: u64,
     negative: u64,
+    /// How long they are used beyond that while the provider is down.
+    stale: u64,
 }
 
 impl Introspection {
-    pub(super) fn new(config: &Config, http: &Arc<Http>, cx: &Build<'_>) -> Result<Self, BuildError> {
+    pub(super) fn new(setup: &Setup<'_>) -> Result<Self, BuildError> {
+        let &Setup { config, cx, .. } = setup;
         let asking = &config.introspection;
-        if asking.introspection_accept != "application/json" {
-            let message = "only 'application/json' is understood";
-            return Err(BuildError::new("config.introspection_accept", message));
-        }
         let endpoint = asking.introspection_endpoint.as_deref();
         let endpoint =
-            Endpoint::new(cx, http, "introspection_endpoint", endpoint, |told| told.introspection.as_ref())?;
+            Endpoint::new(setup, "introspection_endpoint", endpoint, |told| told.introspection.as_ref())?;
         if !endpoint.is_configured() && config.provider.using_pseudo_issuer {
             let message = "a pseudo issuer does not say where to ask about tokens: give the address";
             return Err(BuildError::new("config.introspection_endpoint", message));
         }
         let method = asking.introspection_endpoint_auth_method.as_deref();
+        let sign_in = SignIn::new(setup, method)?;
+        let text = config.possession.mtls_introspection_endpoint.as_deref();
+        let endpoint = sign_in.endpoint(setup, endpoint, "mtls_introspection_endpoint", text)?;
         Ok(Self {
-            http: http.clone(),
+            http: sign_in.http(setup),
             memory: Memory::open(cx.services, "introspection", &Settings::default()),
-            scope: format!("{} {:?}", config.provider.issuer, cx.fingerprint::<config::Introspection>()),
+            scope: format!(
+                "{} {:?}",
+                setup.fingerprint::<config::Introspection>(),
+                config.possession.tls_client_auth_cert_id
+            ),
             endpoint,
-            sign_in: SignIn::new(config, method)?,
+            sign_in,
             token_name: asking.introspection_token_param_name.clone(),
             arguments: arguments(asking)?,
             headers: headers(asking)?,
-            client_headers: asking.introspection_headers_client.clone().unwrap_or_default(),
-            client_arguments: asking.introspection_post_args_client.clone().unwrap_or_default(),
-            client_headers_as_arguments: asking
-                .introspection_post_args_client_headers
-                .clone()
-                .unwrap_or_default(),
+            of_client: Wanted {
+                headers: asking.introspection_headers_client.clone().unwrap_or_default(),
+                arguments: asking.introspection_post_args_client.clone().unwrap_or_default(),
+                headers_as_arguments: asking
+                    .introspection_post_args_client_headers
+                    .clone()
+                    .unwrap_or_default(),
+                ..Wanted::default()
+            },
+            wants_signed: asking.introspection_accept != "application/json",
             checks_active: asking.introspection_check_active,
             asks_about_jwt: asking.introspect_jwt_tokens,
             lifetimes: Lifetimes::new(config),
@@ -99,20 +111,7 @@ impl Introspection {
 
     /// What of the client's request goes with the question.
     pub(super) fn of_client(&self, exchange: &Exchange) -> OfClient {
-        let request = &exchange.request;
-        let header = |name: &String| {
-            let value = request.headers.get(name).map(String::from_utf8_lossy)?;
-            Some((name.clone(), value.into_owned()))
-        };
-        let argument = |name: &String| {
-            let value = query::values(request.query()?, name).next()?;
-            Some((name.clone(), String::from_utf8_lossy(&value).into_owned()))
-        };
-        let arguments = self.client_arguments.iter().filter_map(argument);
-        OfClient {
-            headers: self.client_headers.iter().filter_map(header).collect(),
-            arguments: arguments.chain(self.client_headers_as_arguments.iter().filter_map(header)).collect(),
-        }
+        self.of_client.of(exchange)
     }
 
     /// Asks about `token`, and remembers the answer.
@@ -129,27 +128,56 @@ impl Introspection {
         }
         let text = std::str::from_utf8(token).map_err(|_| Refusal::Invalid("not a token"))?;
         let answer = self.answer(verification, text, of_client, now_ms).await?;
-        let now_s = now_ms / 1_000;
-        let outcome = match verification.untimely(&answer, now_ms) {
-            _ if self.checks_active && !is_active(&answer) => Err(Refusal::Invalid("token is not active")),
-            Some(fault) => Err(Refusal::Invalid(fault)),
-            None => {
-                let evidence =
-                    Evidence { access: token, introspection: Some(&answer), ..Evidence::default() };
-                verification.admit(&answer, &evidence)
+        let said;
+        let claims = match &*answer {
+            Answer::Plain(claims) => claims,
+            Answer::Signed(signed) => {
+                said = self.said_by(verification, signed, now_ms).await?;
+                &said
             }
         };
-        if self.lifetimes.remembers && !self.depends_on_client() {
-            let until_s = now_s.saturating_add(self.lifetimes.of(&answer, now_s));
+        let outcome = match verification.untimely(claims, now_ms) {
+            _ if self.checks_active && !is_active(claims) => Err(Refusal::Invalid("token is not active")),
+            Some(fault) => Err(Refusal::Invalid(fault)),
+            None => {
+                let signed = answer.signed();
+                let evidence = Evidence {
+                    access: token,
+                    introspection: Some(claims),
+                    introspection_token: signed,
+                    ..Evidence::default()
+                };
+                verification.admit(claims, &evidence)
+            }
+        };
+        if self.lifetimes.remembers && self.of_client.is_nothing() {
+            let now_s = now_ms / 1_000;
+            let until_s = now_s.saturating_add(self.lifetimes.of(claims, now_s));
             verification.remember(worker, token, &outcome, until_s);
         }
         outcome
     }
 
-    /// Whether something of the client's request goes with the question, so that answers are not those of tokens alone.
-    fn depends_on_client(&self) -> bool {
-        let lists = [&self.client_headers, &self.client_arguments, &self.client_headers_as_arguments];
-        lists.iter().any(|list| !list.is_empty())
+    /// What a signed answer says: the provider's, to this client (RFC 9701 5).
+    async fn said_by(
+        &self,
+        verification: &Verification,
+        signed: &str,
+        now_ms: u64,
+    ) -> Result<Claims, Refusal> {
+        let signed = signed.as_bytes();
+        let now_ms = verification.after_answer(now_ms);
+        let signatures = verification.signatures("introspection");
+        let (token, known) = verification.signed(signed, is_answer, signatures).await?;
+        let mut claims = token.claims;
+        let is_for_us = claims::list(claims.get("aud"), Reading::Whole).contains(&self.sign_in.id());
+        let fault =
+            verification.wrong_issuer(&claims, &known).or_else(|| verification.untimely(&claims, now_ms));
+        match (fault, claims.remove("token_introspection")) {
+            (Some(fault), _) => Err(Refusal::Invalid(fault)),
+            (None, Some(Value::Object(answer))) if is_for_us => Ok(answer),
+            _ => Err(Refusal::Invalid("an answer about a token that is not for this client")),
+        }
     }
 
     async fn answer(
@@ -158,8 +186,8 @@ impl Introspection {
         token: &str,
         of_client: OfClient,
         now_ms: u64,
-    ) -> Result<Arc<Claims>, Refusal> {
-        let asked_with = format!("{of_client:?}");
+    ) -> Result<Arc<Answer>, Refusal> {
+        let asked_with = of_client.key();
         let mut form = vec![(self.token_name.clone(), token.to_owned())];
         form.extend(self.arguments.iter().cloned().chain(of_client.arguments));
         let mut headers = self.headers.clone();
@@ -167,22 +195,54 @@ impl Introspection {
         let endpoint = self.endpoint.find(&verification.provider).await?;
         self.sign_in.add(&endpoint, now_ms / 1_000, &mut form, &mut headers);
         let key = Digest::of([self.scope.as_bytes(), asked_with.as_bytes(), token.as_bytes()]);
-        let (http, lifetimes) = (self.http.clone(), self.lifetimes);
+        let (http, lifetimes, wants_signed) = (self.http.clone(), self.lifetimes, self.wants_signed);
         let ask = async move {
-            let Value::Object(answer) = http.post(&endpoint, &form, &headers).await? else {
-                return Err(format!("no JSON object from {}", endpoint.told()));
-            };
-            let holds = if lifetimes.remembers { lifetimes.of(&answer, now_ms / 1_000) } else { 0 };
-            let size = answer.iter().map(|(name, value)| name.len() + value.to_string().len()).sum();
-            Ok(Learned::new(answer, Duration::from_secs(holds)).holding(size))
+            let text = http.post(&endpoint, &form, &headers).await?;
+            let answer = Answer::read(text, wants_signed)
+                .ok_or_else(|| format!("no answer about a token from {}", endpoint.told()))?;
+            Ok(lifetimes.learned(answer, now_ms / 1_000))
         };
         self.memory.fetch(key, ask).await.map_err(|_| Refusal::Unavailable)
+    }
+}
+
+impl Answer {
+    fn read(text: Vec<u8>, wants_signed: bool) -> Option<Self> {
+        if wants_signed {
+            return String::from_utf8(text).ok().map(Self::Signed);
+        }
+        match serde_json::from_slice(&text) {
+            Ok(Value::Object(claims)) => Some(Self::Plain(claims)),
+            _ => None,
+        }
+    }
+
+    fn signed(&self) -> Option<&str> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Signed(text) => Some(text),
+        }
+    }
+
+    /// Bytes that it holds.
+    fn size(&self) -> usize {
+        match self {
+            Self::Plain(claims) => {
+                claims.iter().map(|(name, value)| name.len() + value.to_string().len()).sum()
+            }
+            Self::Signed(text) => text.len(),
+        }
     }
 }
 
 /// RFC 7662 2.2.
 fn is_active(answer: &Claims) -> bool {
     answer.get("active").and_then(Value::as_bool).unwrap_or(false)
+}
+
+fn is_answer(kind: &str) -> bool {
+    let kind = kind.to_ascii_lowercase();
+    matches!(kind.strip_prefix("application/").unwrap_or(&kind), "jwt" | "token-introspection+jwt")
 }
 
 fn arguments(config: &config::Introspection) -> Result<Pairs, BuildError> {
@@ -217,7 +277,28 @@ impl Lifetimes {
             least: seconds(provider.cache_ttl_min, 0),
             most: seconds(provider.cache_ttl_max, u64::MAX),
             negative: seconds(provider.cache_ttl_neg, NEGATIVE_S),
+            stale: seconds(provider.cache_ttl_resurrect, 0),
         }
+    }
+
+    /// An answer, for as long as it holds: one that is signed, as what it says.
+    fn learned(&self, answer: Answer, now_s: u64) -> Learned<Answer> {
+        let size = answer.size();
+        let said = match &answer {
+            Answer::Plain(claims) => Some(Cow::Borrowed(claims)),
+            Answer::Signed(text) => {
+                plugin::jose::Token::without_verification(text.as_bytes()).ok().and_then(|token| {
+                    Some(Cow::Owned(token.claims.get("token_introspection")?.as_object()?.clone()))
+                })
+            }
+        };
+        let Some(said) = said.filter(|_| self.remembers) else { return Learned::new(answer, Duration::ZERO) };
+        let fresh = Duration::from_secs(self.of(&said, now_s));
+        let stale = if is_active(&said) { self.stale } else { 0 };
+        let ends_s = said.get("exp").and_then(Value::as_f64).map_or(u64::MAX, |exp| exp as u64);
+        drop(said);
+        let until_ms = ends_s.saturating_mul(1_000);
+        Learned::new(answer, fresh).holding(size).stale(Duration::from_secs(stale)).until(until_ms)
     }
 
     /// Seconds for which an answer is remembered: never longer than the token is good.

@@ -3,20 +3,18 @@
 use std::sync::Arc;
 
 use plugin::flow::Resume;
-use plugin::{Access, Build, BuildError, Exchange, Flow, Headers, Method, query};
+use plugin::{Access, BuildError, Exchange, Flow, Headers, Method, query};
 use serde_json::json;
 
-use super::Inner;
 use super::client;
-use super::config::Config;
 use super::exchange::{Revocation, pairs};
 use super::granted::Granted;
-use super::http::Http;
 use super::login::{destination, with_arguments};
 use super::provider::{Endpoint, Provider};
 use super::refusal::Refusal;
 use super::session::{Ending, Standing};
 use super::sources::is_form;
+use super::{Inner, Setup};
 
 /// How people log out.
 pub(super) struct Logout {
@@ -42,12 +40,8 @@ enum Wish {
 }
 
 impl Logout {
-    pub(super) fn new(
-        config: &Config,
-        http: &Arc<Http>,
-        provider: &Provider,
-        cx: &Build<'_>,
-    ) -> Result<Self, BuildError> {
+    pub(super) fn new(setup: &Setup<'_>) -> Result<Self, BuildError> {
+        let &Setup { config, provider, .. } = setup;
         let login = &config.login;
         let some = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let method = |name: &String| match name.as_str() {
@@ -68,7 +62,7 @@ impl Logout {
                 told.end_session.as_ref()
             })?,
             revocation: match login.logout_revoke {
-                true => Some(Revocation::new(config, http, provider, cx)?),
+                true => Some(Revocation::new(setup)?),
                 false => None,
             },
             revokes_access: login.logout_revoke_access_token,

@@ -4,6 +4,7 @@ mod admission;
 mod backchannel;
 mod claims;
 mod client;
+mod clients;
 mod config;
 mod credentials;
 mod exchange;
@@ -15,34 +16,44 @@ mod login;
 mod logout;
 mod marks;
 mod methods;
+mod of_client;
+mod possession;
+mod proofs;
 mod provider;
 mod refusal;
 mod session;
 mod shared_marks;
 mod sources;
+mod token_exchange;
 mod user_info;
 mod verify;
 
 use std::sync::Arc;
 
 use plugin::identity::{Anonymous, OwnFields};
+use plugin::model::Record;
 use plugin::web_session::Opened;
 use plugin::{
     Access, Build, BuildError, Exchange, Flow, HeaderFilter, Method, Phase, Phases, Plugin, Resume, Scopes,
 };
 
 use admission::{Admission, Rules};
+use clients::Clients;
 pub use config::Config;
 use credentials::Credentials;
 use exchange::TokenEndpoint;
 use http::Http;
-use introspection::{Introspection, OfClient};
-use login::{Arrival, Login};
+use introspection::Introspection;
+use login::{Action, Arrival, Login};
 use logout::Logout;
 use methods::Methods;
+use of_client::AskedWith;
+use possession::Possession;
+use provider::Provider;
 use refusal::{Refusal, Telling};
 use session::{Ending, PeopleSessions};
 use sources::{Search, Sources};
+use token_exchange::TokenExchange;
 use user_info::UserInfo;
 use verify::{Outcome, Verdict, Verification};
 
@@ -50,14 +61,40 @@ use verify::{Outcome, Verdict, Verification};
 mod tests;
 
 /// The room. See the module documentation.
-pub struct OpenidConnect(Arc<Inner>);
+pub struct OpenidConnect(Clients);
 
+/// What the parts of the room are made with.
+struct Setup<'a> {
+    config: &'a Config,
+    http: &'a Arc<Http>,
+    /// The same, but the gateway shows its certificate.
+    shown: Option<&'a Arc<Http>>,
+    provider: &'a Provider,
+    /// Which of the clients.
+    number: usize,
+    cx: &'a Build<'a>,
+}
+
+impl Setup<'_> {
+    /// What tells the settings in the fields of `R`, with this client of this provider, from all others.
+    fn fingerprint<R: Record>(&self) -> String {
+        format!("{} {} {:?}", self.config.provider.issuer, self.number, self.cx.fingerprint::<R>())
+    }
+}
+
+/// The room for one client of the provider.
 struct Inner {
+    /// Which of the clients.
+    number: usize,
+    client: Option<String>,
     run_on_preflight: bool,
     hides: bool,
     tells: OwnFields,
     anonymous: Anonymous,
     sources: Sources,
+    possession: Possession,
+    /// Whether it matters who brings a token.
+    checks_holders: bool,
     telling: Telling,
     verification: Verification,
     introspection: Option<Introspection>,
@@ -65,8 +102,10 @@ struct Inner {
     judges_by_user_info: bool,
     searches_user_info: bool,
     tokens: TokenEndpoint,
+    token_exchange: Option<TokenExchange>,
     credentials: Option<Credentials>,
     login: Option<Login>,
+    action: Action,
     sessions: Option<PeopleSessions>,
     logout: Option<Logout>,
 }
@@ -81,50 +120,22 @@ impl Plugin for OpenidConnect {
 
     type Config = Config;
 
+    fn asks_for_certificate(config: &Config) -> bool {
+        config.possession.proof_of_possession_mtls != "off"
+    }
+
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
-        let methods = Methods::new(&config)?;
-        let http = Arc::new(Http::new(&config.provider, cx.services)?);
-        let provider = provider::provider(&config.provider, &http, cx)?;
-        let tokens = TokenEndpoint::new(&config, &http, &provider, cx)?;
-        let searches_user_info = config.grants.search_user_info;
-        let when = |is_on: bool| is_on.then_some(());
-        Ok(Self(Arc::new(Inner {
-            run_on_preflight: config.tokens.run_on_preflight,
-            hides: config.tokens.hide_credentials,
-            tells: admission::told(&config)?,
-            anonymous: Anonymous::resolve(config.tokens.anonymous.as_deref(), cx),
-            sources: Sources::new(&config.tokens),
-            telling: Telling::new(&config)?,
-            introspection: when(methods.introspection)
-                .map(|()| Introspection::new(&config, &http, cx))
-                .transpose()?,
-            user_info: when(methods.user_info || searches_user_info)
-                .map(|()| UserInfo::new(&config, &http, &provider, cx))
-                .transpose()?,
-            judges_by_user_info: methods.user_info,
-            searches_user_info,
-            credentials: Credentials::new(&config, &methods),
-            login: when(methods.authorization_code)
-                .map(|()| Login::new(&config, &http, &provider, &tokens, cx))
-                .transpose()?,
-            sessions: when(methods.session).map(|()| PeopleSessions::new(&config, cx)).transpose()?,
-            logout: when(methods.session).map(|()| Logout::new(&config, &http, &provider, cx)).transpose()?,
-            verification: {
-                let rules = Rules::new(&config, cx)?;
-                Verification::new(&config, methods.bearer, provider, rules, cx)?
-            },
-            tokens,
-        })))
+        Clients::new(&config, cx).map(Self)
     }
 }
 
 impl Phases for OpenidConnect {
     fn tells(&self) -> Option<&OwnFields> {
-        Some(&self.0.tells)
+        Some(&self.0.numbered(0).tells)
     }
 
     fn access(&self, cx: &mut Access<'_>) -> Flow {
-        let inner = &self.0;
+        let Some(inner) = self.0.of(cx) else { return Flow::ReadBody };
         if !inner.run_on_preflight && cx.request.method == Method::Options {
             return Flow::Next;
         }
@@ -138,8 +149,8 @@ impl Phases for OpenidConnect {
     }
 
     fn header_filter(&self, cx: &mut HeaderFilter<'_>) {
-        if let Some(ending) = self.0.write_cookies(cx)
-            && let Some(sessions) = &self.0.sessions
+        if let Some(ending) = write_cookies(cx)
+            && let Some(sessions) = &self.0.numbered(ending.client).sessions
         {
             sessions.finish(cx, &ending);
         }
@@ -147,6 +158,48 @@ impl Phases for OpenidConnect {
 }
 
 impl Inner {
+    fn new(config: &Config, number: usize, cx: &Build<'_>) -> Result<Self, BuildError> {
+        let methods = Methods::new(config)?;
+        let http = Arc::new(Http::new(&config.provider, None, config.provider.ssl_verify, cx.services)?);
+        let (certificate, verify) =
+            (client::certificate(config, cx)?, config.possession.tls_client_auth_ssl_verify);
+        let shown = certificate.map(|shown| Http::new(&config.provider, Some(shown), verify, cx.services));
+        let shown = shown.transpose()?.map(Arc::new);
+        let provider = provider::provider(&config.provider, &http, cx)?;
+        let setup = Setup { config, http: &http, shown: shown.as_ref(), provider: &provider, number, cx };
+        let tokens = TokenEndpoint::new(&setup)?;
+        let searches_user_info = config.grants.search_user_info;
+        let possession = Possession::new(config, cx)?;
+        let when = |is_on: bool| is_on.then_some(&setup);
+        Ok(Self {
+            number,
+            client: client::id(config),
+            run_on_preflight: config.tokens.run_on_preflight,
+            hides: config.tokens.hide_credentials,
+            tells: admission::told(config)?,
+            anonymous: Anonymous::resolve(config.tokens.anonymous.as_deref(), cx),
+            sources: Sources::new(config),
+            checks_holders: possession.is_on() || config.tokens.jwt_session_cookie.is_some(),
+            possession,
+            telling: Telling::new(config)?,
+            introspection: when(methods.introspection).map(Introspection::new).transpose()?,
+            user_info: when(methods.user_info || searches_user_info).map(UserInfo::new).transpose()?,
+            judges_by_user_info: methods.user_info,
+            searches_user_info,
+            credentials: Credentials::new(config, &methods),
+            login: when(methods.authorization_code).map(|setup| Login::new(setup, &tokens)).transpose()?,
+            action: Action::new(config)?,
+            sessions: when(methods.session).map(|_| PeopleSessions::new(config, cx)).transpose()?,
+            logout: when(methods.session).map(Logout::new).transpose()?,
+            verification: Verification::new(&setup, methods.bearer, Rules::new(config, cx)?)?,
+            token_exchange: {
+                let fields = config.grants.token_exchange.as_ref();
+                fields.map(|fields| TokenExchange::new(&setup, fields)).transpose()?
+            },
+            tokens,
+        })
+    }
+
     fn login(&self) -> Option<&Login> {
         self.login.as_ref()
     }
@@ -187,14 +240,30 @@ impl Inner {
             Err(Refusal::Missing) => return self.without_token(cx),
             Err(refusal) => return self.conclude(cx, Err(refusal)),
         };
+        if let Some(flow) = self.exchange_token(cx, &token) {
+            return flow;
+        }
         match self.judge(cx, &token) {
-            Some(outcome) => self.conclude(cx, outcome),
+            Some(outcome) if !self.checks_holders => self.conclude(cx, outcome),
+            Some(outcome) => {
+                let token = token.into_owned();
+                let outcome = self.check_holder(cx, &token, outcome);
+                self.conclude(cx, outcome)
+            }
             None => {
                 let (token, worker, now_ms) = (token.into_owned(), cx.worker.index, cx.record.started_ms);
-                let question = self.introspection.as_ref().map(|method| method.of_client(cx));
-                self.clone().wait(token, worker, now_ms, question.unwrap_or_default())
+                self.clone().wait(token, worker, now_ms, self.asked_with(cx))
             }
         }
+    }
+
+    /// Whether who brings a token is who it was given to.
+    fn check_holder(&self, cx: &mut Access<'_>, token: &[u8], outcome: Outcome) -> Outcome {
+        let admission = outcome?;
+        let came_with_proof = self.sources.comes_with_proof(cx, token);
+        self.possession.check(cx, token, came_with_proof, admission.binding())?;
+        self.sources.check_session(cx, token, admission.session())?;
+        Ok(admission)
     }
 
     fn without_token(self: &Arc<Self>, cx: &mut Access<'_>) -> Flow {
@@ -232,19 +301,27 @@ impl Inner {
         }
     }
 
-    fn wait(self: Arc<Self>, token: Vec<u8>, worker: usize, now_ms: u64, of_client: OfClient) -> Flow {
+    fn wait(self: Arc<Self>, token: Vec<u8>, worker: usize, now_ms: u64, asked_with: AskedWith) -> Flow {
         Flow::wait(async move {
-            let outcome = match (&self.introspection, &self.user_info) {
-                _ if !self.is_for_the_provider(&token) => {
-                    self.verification.settle(worker, &token, now_ms).await
-                }
-                (Some(method), _) => method.ask(&self.verification, worker, &token, now_ms, of_client).await,
-                (None, Some(user_info)) => user_info.judge(&self, &token).await,
-                (None, None) => Err(Refusal::Unavailable),
-            };
-            let resume: Resume = Box::new(move |cx| self.conclude(cx, outcome));
+            let outcome = self.find_out(&token, worker, now_ms, asked_with).await;
+            let resume: Resume = Box::new(move |cx| {
+                let outcome = self.check_holder(cx, &token, outcome);
+                self.conclude(cx, outcome)
+            });
             resume
         })
+    }
+
+    /// What is to be said of a token, whoever has to be asked.
+    async fn find_out(&self, token: &[u8], worker: usize, now_ms: u64, asked_with: AskedWith) -> Outcome {
+        match (&self.introspection, &self.user_info) {
+            _ if !self.is_for_the_provider(token) => self.verification.settle(worker, token, now_ms).await,
+            (Some(method), _) => {
+                method.ask(&self.verification, worker, token, now_ms, asked_with.introspection).await
+            }
+            (None, Some(user_info)) => user_info.judge(self, token, &asked_with.user_info, now_ms).await,
+            (None, None) => Err(Refusal::Unavailable),
+        }
     }
 
     fn conclude(&self, cx: &mut Access<'_>, outcome: Outcome) -> Flow {
@@ -273,6 +350,9 @@ impl Inner {
     fn clean(&self, cx: &mut Access<'_>, session: Option<&Opened>) {
         self.verification.rules.clear(cx);
         self.sources.hide(cx);
+        if self.hides {
+            self.possession.hide(cx);
+        }
         if let Some(sessions) = &self.sessions {
             sessions.tell(cx, session);
             if self.hides {
@@ -283,15 +363,15 @@ impl Inner {
             login.hide(cx.headers());
         }
     }
+}
 
-    /// Writes the cookies that `access` has left, and tells what is left to do.
-    fn write_cookies(&self, cx: &mut HeaderFilter<'_>) -> Option<Ending> {
-        let ending = cx.state::<Option<Ending>>()?.take()?;
-        for (name, value) in ending.lines.iter() {
-            cx.headers().append(name, value);
-        }
-        Some(ending)
+/// Writes the cookies that `access` has left, and tells what is left to do.
+fn write_cookies(cx: &mut HeaderFilter<'_>) -> Option<Ending> {
+    let ending = cx.state::<Option<Ending>>()?.take()?;
+    for (name, value) in ending.lines.iter() {
+        cx.headers().append(name, value);
     }
+    Some(ending)
 }
 
 /// Names with their values, from two lists of a configuration.

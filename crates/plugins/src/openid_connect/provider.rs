@@ -8,6 +8,7 @@ use plugin::jwks::{Edition, Freshness, Published, Source};
 use plugin::{Build, BuildError};
 use serde_json::Value;
 
+use super::Setup;
 use super::config;
 use super::http::{self, Address, Http};
 use super::refusal::Refusal;
@@ -22,10 +23,14 @@ pub(super) struct Issuer {
     pub(super) name: Option<Box<str>>,
     pub(super) keys: KeySet,
     pub(super) endpoints: Endpoints,
+    /// For who shows a certificate (RFC 8705 5).
+    pub(super) with_certificate: Endpoints,
     /// It names itself in answers to logins (RFC 9207).
     pub(super) names_itself: bool,
     /// It takes requests for logins only if they are pushed (RFC 9126).
     pub(super) wants_pushed: bool,
+    /// It takes them only if they are signed (RFC 9101 10.5).
+    pub(super) wants_signed: bool,
 }
 
 /// Where a provider is asked.
@@ -44,19 +49,33 @@ pub(super) struct Endpoints {
 pub(super) struct Endpoint {
     configured: Option<Address>,
     told: fn(&Endpoints) -> Option<&Address>,
+    shows_certificate: bool,
 }
 
 impl Endpoint {
     /// `field` is where the configuration may have `text`.
     pub(super) fn new(
-        cx: &Build<'_>,
-        http: &Http,
+        setup: &Setup<'_>,
         field: &str,
         text: Option<&str>,
         told: fn(&Endpoints) -> Option<&Address>,
     ) -> Result<Self, BuildError> {
-        let configured = text.map(|text| http.address(cx, field, text)).transpose()?;
-        Ok(Self { configured, told })
+        let configured = text.map(|text| setup.http.address(setup.cx, field, text)).transpose()?;
+        Ok(Self { configured, told, shows_certificate: false })
+    }
+
+    /// The same for who shows a certificate, in place of what was said; `field` is where the configuration may have `text`.
+    pub(super) fn with_certificate(
+        mut self,
+        setup: &Setup<'_>,
+        field: &str,
+        text: Option<&str>,
+    ) -> Result<Self, BuildError> {
+        if let Some(text) = text {
+            self.configured = Some(setup.http.address(setup.cx, field, text)?);
+        }
+        self.shows_certificate = true;
+        Ok(self)
     }
 
     /// The same for an address to which browsers are sent.
@@ -66,12 +85,14 @@ impl Endpoint {
         told: fn(&Endpoints) -> Option<&Address>,
     ) -> Result<Self, BuildError> {
         let configured = text.map(|text| http::for_browsers(field, text)).transpose()?;
-        Ok(Self { configured, told })
+        Ok(Self { configured, told, shows_certificate: false })
     }
 
     /// The address, if there is one.
     pub(super) fn of<'a>(&'a self, issuer: &'a Issuer) -> Option<&'a Address> {
-        self.configured.as_ref().or_else(|| (self.told)(&issuer.endpoints))
+        let own = Some(&issuer.with_certificate).filter(|_| self.shows_certificate);
+        let told = || own.and_then(self.told).or_else(|| (self.told)(&issuer.endpoints));
+        self.configured.as_ref().or_else(told)
     }
 
     /// The address, once the provider has been asked where that is needed.
@@ -80,7 +101,7 @@ impl Endpoint {
             return Ok(address.clone());
         }
         let known = provider.obtain().await.map_err(|_| Refusal::Unavailable)?;
-        (self.told)(&known.content.endpoints).cloned().ok_or(Refusal::Unavailable)
+        self.of(&known.content).cloned().ok_or(Refusal::Unavailable)
     }
 
     /// Whether the configuration has it.
@@ -183,22 +204,29 @@ async fn ask(places: &Places, http: &Http) -> Result<Issuer, String> {
             None => "no keys".to_owned(),
         });
     }
-    let endpoint = |name: &str| told(name).and_then(|text| Address::parse(text).ok());
-    let endpoints = Endpoints {
-        authorization: endpoint("authorization_endpoint"),
-        pushed: endpoint("pushed_authorization_request_endpoint"),
-        token: endpoint("token_endpoint"),
-        introspection: endpoint("introspection_endpoint"),
-        revocation: endpoint("revocation_endpoint"),
-        user_info: endpoint("userinfo_endpoint"),
-        end_session: endpoint("end_session_endpoint"),
-    };
     let says = |name: &str| document[name].as_bool().unwrap_or(false);
     Ok(Issuer {
         name: told("issuer").map(Box::from),
         keys,
-        endpoints,
+        endpoints: Endpoints::of(&document),
+        with_certificate: Endpoints::of(&document["mtls_endpoint_aliases"]),
         names_itself: says("authorization_response_iss_parameter_supported"),
         wants_pushed: says("require_pushed_authorization_requests"),
+        wants_signed: says("require_signed_request_object"),
     })
+}
+
+impl Endpoints {
+    fn of(document: &Value) -> Self {
+        let endpoint = |name: &str| document[name].as_str().and_then(|text| Address::parse(text).ok());
+        Self {
+            authorization: endpoint("authorization_endpoint"),
+            pushed: endpoint("pushed_authorization_request_endpoint"),
+            token: endpoint("token_endpoint"),
+            introspection: endpoint("introspection_endpoint"),
+            revocation: endpoint("revocation_endpoint"),
+            user_info: endpoint("userinfo_endpoint"),
+            end_session: endpoint("end_session_endpoint"),
+        }
+    }
 }

@@ -15,6 +15,7 @@ use super::client;
 use super::config::Config;
 use super::granted::Granted;
 use super::id_token::Expected;
+use super::of_client::AskedWith;
 use super::refusal::Refusal;
 
 /// The sessions of a room.
@@ -36,6 +37,8 @@ pub(super) struct PeopleSessions {
 /// What has to be written of a session when the response is there. Between `access` and `header_filter`.
 #[derive(Default)]
 pub(super) struct Ending {
+    /// The number of the client whose session it is.
+    pub(super) client: usize,
     pub(super) session: Option<Opened>,
     /// Cookies of another kind, or of sessions that end.
     pub(super) lines: Headers,
@@ -65,8 +68,8 @@ impl Ending {
         Self { lines, ..Self::default() }
     }
 
-    pub(super) fn saving(session: Option<Opened>, lines: Headers) -> Self {
-        Self { session, lines, read: None }
+    pub(super) fn saving(client: usize, session: Option<Opened>, lines: Headers) -> Self {
+        Self { client, session, lines, read: None }
     }
 
     /// What has been read for the request, if that has been done.
@@ -114,6 +117,11 @@ impl PeopleSessions {
 
     fn of(&self, exchange: &Exchange) -> &Sessions {
         if exchange.scheme == Scheme::Https { &self.tls } else { &self.cleartext }
+    }
+
+    /// Whether a request brings a session in its cookies.
+    pub(super) fn are_brought(&self, exchange: &Exchange) -> bool {
+        self.of(exchange).open(exchange).is_some()
     }
 
     /// The session of a request.
@@ -276,13 +284,33 @@ impl Inner {
     pub(super) fn resume_session(self: &Arc<Self>, cx: &mut Access<'_>) -> Option<Flow> {
         let sessions = self.sessions.as_ref()?;
         match sessions.find(cx)? {
-            Standing::Good(opened, granted) => Some(self.admit_session(cx, opened, &granted)),
+            Standing::Good(opened, granted) => Some(self.check_again(cx, opened, granted)),
             Standing::Aged(opened, granted) => Some(self.clone().refresh(cx, opened, granted)),
             Standing::Over(opened) => {
                 let chores = self.withdraw(cx, &opened)?;
                 Some(self.after(Some(chores), cx, |inner, cx| inner.without_session(cx)))
             }
         }
+    }
+
+    /// Goes on with a session whose tokens are good, once they have been checked again where that is wanted.
+    fn check_again(self: &Arc<Self>, cx: &mut Access<'_>, opened: Opened, granted: Granted) -> Flow {
+        if !self.verification.wants_check(cx.worker.index, opened.data(), cx.record.started_ms) {
+            return self.admit_session(cx, opened, &granted);
+        }
+        let inner = self.clone();
+        Flow::wait(async move {
+            let outcome = inner.verification.recheck(&granted).await;
+            let resume: Resume = Box::new(move |cx| match outcome {
+                Ok(()) => inner.admit_session(cx, opened, &granted),
+                Err(Refusal::Unavailable) => inner.conclude(cx, Err(Refusal::Unavailable)),
+                Err(_) => {
+                    let chores = inner.withdraw(cx, &opened);
+                    inner.after(chores, cx, |inner, cx| inner.without_session(cx))
+                }
+            });
+            resume
+        })
     }
 
     /// Makes the browser forget a session; what Redis has to forget is left to be done.
@@ -307,7 +335,7 @@ impl Inner {
                 }
                 inner.go_on(cx, &admission, session.as_ref());
                 let session = session.filter(|_| kept == Ok(true));
-                cx.remember(Some(Ending::saving(session, Headers::new())));
+                cx.remember(Some(Ending::saving(inner.number, session, Headers::new())));
                 Flow::Next
             }),
             Err(refusal) => {
@@ -325,9 +353,9 @@ impl Inner {
 
     /// Gets newer tokens for a session. While the provider cannot be asked, those that have not ended are used.
     fn refresh(self: Arc<Self>, cx: &Access<'_>, opened: Opened, granted: Granted) -> Flow {
-        let now_ms = cx.record.started_ms;
+        let (now_ms, asked_with) = (cx.record.started_ms, self.asked_with(cx));
         Flow::wait(async move {
-            let outcome = self.newer(&granted, now_ms).await;
+            let outcome = self.newer(&granted, &asked_with, now_ms).await;
             let is_good_still = granted.tokens.ends_s.is_none_or(|ends_s| now_ms / 1_000 < ends_s);
             let resume: Resume = Box::new(move |cx| match outcome {
                 Ok(newer) => match self.replaced(cx, opened, &newer) {
@@ -350,15 +378,24 @@ impl Inner {
         sessions.of(cx).replace(opened, cx, newer.to_bytes())
     }
 
-    async fn newer(&self, granted: &Granted, now_ms: u64) -> Result<Granted, Refusal> {
+    async fn newer(
+        &self,
+        granted: &Granted,
+        asked_with: &AskedWith,
+        now_ms: u64,
+    ) -> Result<Granted, Refusal> {
         let (Some(sessions), Some(token)) = (&self.sessions, &granted.tokens.refresh) else {
             return Err(Refusal::Missing);
         };
-        let tokens = self.tokens.refresh(token, now_ms).await?;
-        let expected =
-            Expected { client: &sessions.client, subject: granted.subject.as_deref(), ..Expected::default() };
+        let tokens = self.tokens.refresh(token, &asked_with.tokens, now_ms).await?;
+        let expected = Expected {
+            client: &sessions.client,
+            subject: granted.subject.as_deref(),
+            signatures: self.verification.signatures("refresh_token"),
+            ..Expected::default()
+        };
         let mut newer = self.verification.granted(tokens, &expected, now_ms).await?;
-        self.add_user_info(&mut newer).await?;
+        self.add_user_info(&mut newer, &asked_with.user_info, now_ms).await?;
         Ok(granted.renewed(newer))
     }
 }

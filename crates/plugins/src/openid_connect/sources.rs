@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use plugin::{Access, Exchange, Known, media, query};
 
-use super::config;
+use super::config::Config;
+use super::possession::Demand;
 use super::refusal::Refusal;
 
 /// The argument of queries and bodies with a token.
@@ -18,6 +20,10 @@ pub(super) struct Sources {
     /// A header that has nothing but tokens, in place of `Authorization`.
     header: Option<String>,
     cookie: Option<String>,
+    /// Tokens may come with a proof (RFC 9449 7.1).
+    takes_proven: bool,
+    /// Cookie that has to say the same as a claim of the token.
+    session_cookie: Option<String>,
     hide: bool,
 }
 
@@ -29,7 +35,9 @@ pub(super) enum Search<'a> {
 }
 
 impl Sources {
-    pub(super) fn new(config: &config::Tokens) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
+        let takes_proven = Demand::of(&config.possession.proof_of_possession_dpop) != Demand::Off;
+        let config = &config.tokens;
         let has = |place: &str| config.bearer_token_param_type.iter().any(|listed| listed == place);
         Self {
             in_header: has("header"),
@@ -37,6 +45,8 @@ impl Sources {
             in_body: has("body"),
             header: config.bearer_token_header_name.clone(),
             cookie: config.bearer_token_cookie_name.clone().filter(|_| has("cookie")),
+            takes_proven,
+            session_cookie: config.jwt_session_cookie.clone(),
             hide: config.hide_credentials,
         }
     }
@@ -67,11 +77,12 @@ impl Sources {
         match &self.header {
             Some(name) if self.in_header => {
                 for value in request.headers.all(name) {
-                    add(found, Cow::Borrowed(bearer(value).unwrap_or_else(|| value.trim_ascii())))?;
+                    add(found, Cow::Borrowed(self.token(value).unwrap_or_else(|| value.trim_ascii())))?;
                 }
             }
             None if self.in_header => {
-                for token in request.headers.known_all(Known::Authorization).filter_map(bearer) {
+                let values = request.headers.known_all(Known::Authorization);
+                for token in values.filter_map(|value| self.token(value)) {
                     add(found, Cow::Borrowed(token))?;
                 }
             }
@@ -84,6 +95,41 @@ impl Sources {
         let mut tokens =
             request.headers.known_all(Known::Cookie).filter_map(|line| media::cookie(line, name));
         tokens.try_for_each(|token| add(found, Cow::Borrowed(token)))
+    }
+
+    /// The token in the value of a header.
+    fn token<'a>(&self, value: &'a [u8]) -> Option<&'a [u8]> {
+        of_scheme("bearer", value).or_else(|| of_scheme("dpop", value).filter(|_| self.takes_proven))
+    }
+
+    /// Whether a token comes by the scheme of those that come with a proof, and by no other.
+    pub(super) fn comes_with_proof(&self, exchange: &Exchange, token: &[u8]) -> bool {
+        let name = self.header.as_deref().unwrap_or("Authorization");
+        let mut values = exchange.request.headers.all(name);
+        let only = values.next().filter(|_| values.next().is_none());
+        self.takes_proven && self.in_header && only.and_then(|value| of_scheme("dpop", value)) == Some(token)
+    }
+
+    /// Checks that a JSON Web Token comes with the cookie of its session, where that is wanted. `named` is what the token says.
+    pub(super) fn check_session(
+        &self,
+        exchange: &Exchange,
+        token: &[u8],
+        named: Option<&str>,
+    ) -> Result<(), Refusal> {
+        let Some(name) = &self.session_cookie else { return Ok(()) };
+        if plugin::jose::Header::of(token).is_err() {
+            return Ok(());
+        }
+        let mut lines = exchange.request.headers.known_all(Known::Cookie);
+        let cookie = lines.find_map(|line| media::cookie(line, name));
+        let is_same = |cookie: &[u8]| {
+            named.is_some_and(|named| verify_slices_are_equal(cookie, named.as_bytes()).is_ok())
+        };
+        match cookie.is_some_and(is_same) {
+            true => Ok(()),
+            false => Err(Refusal::Invalid("a token of another session")),
+        }
     }
 
     /// Takes the token out of all places that are searched, if it is to be hidden. A cookie stays.
@@ -129,9 +175,9 @@ fn add<'a>(found: &mut Option<Cow<'a, [u8]>>, token: Cow<'a, [u8]>) -> Result<()
     }
 }
 
-/// What follows `Bearer`, in any case, and a space.
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, rest) = value.trim_ascii_start().split_at_checked(6)?;
-    let is_bearer = scheme.eq_ignore_ascii_case(b"bearer") && rest.first()?.is_ascii_whitespace();
-    is_bearer.then(|| rest.trim_ascii())
+/// What follows the name of the scheme, in any case, and a space.
+fn of_scheme<'a>(scheme: &str, value: &'a [u8]) -> Option<&'a [u8]> {
+    let (name, rest) = value.trim_ascii_start().split_at_checked(scheme.len())?;
+    let is_it = name.eq_ignore_ascii_case(scheme.as_bytes()) && rest.first()?.is_ascii_whitespace();
+    is_it.then(|| rest.trim_ascii())
 }

@@ -2,8 +2,13 @@
 
 mod asking;
 mod callers;
+mod clients;
+mod exchanged;
+mod holders;
 mod login;
+mod passing_on;
 mod sessions;
+mod signed;
 mod world;
 
 use plugin::harness::{GET, Harness, Outcome, START_MS, Subject};
@@ -234,7 +239,10 @@ fn tokens_of_other_kinds_are_no_access_tokens() {
 }
 
 fn aws_key() -> aws_lc_rs::signature::EcdsaKeyPair {
-    let key = key(P256, "one");
+    aws_pair(&key(P256, "one"))
+}
+
+fn aws_pair(key: &Value) -> aws_lc_rs::signature::EcdsaKeyPair {
     let part = |name: &str| plugin::jose::from_base64url(key[name].as_str().unwrap()).unwrap();
     let public = [vec![4], part("x"), part("y")].concat();
     let algorithm = &aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED_SIGNING;
@@ -482,30 +490,41 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
         ("auth_methods: [bearer, session]", "config.client_id"),
         ("auth_methods: [bearer, kong_oauth2]", "config.auth_methods: 'kong_oauth2' cannot"),
         ("auth_methods: []", "nobody could ever pass"),
-        ("require_signed_request_object: true", "require_signed_request_object"),
-        ("response_mode: fragment", "only 'query' and 'form_post'"),
+        ("response_mode: fragment", "what comes behind a '#'"),
+        ("response_mode: fragment.jwt", "what comes behind a '#'"),
         ("response_type: [code, id_token]", "only 'code' is available"),
         ("authorization_cookie_same_site: Strict", "the way back from the provider"),
         (
             "auth_methods: [session], client_id: [a], client_secret: [b], session_storage: memcached",
             "config.session_storage",
         ),
+        ("resolve_distributed_claims: true", "'resolve_distributed_claims' is not available"),
+        ("id_token_param_name: id_token", "'id_token_param_name' is not available"),
+        ("verify_parameters: true", "'verify_parameters' is not available"),
+        (
+            "auth_methods: [bearer, password], proof_of_possession_dpop: strict",
+            "auth_methods: 'password' proves",
+        ),
+        (
+            "auth_methods: [bearer, userinfo], proof_of_possession_mtls: optional",
+            "auth_methods: 'userinfo' proves",
+        ),
         (
             "auth_methods: [session], client_id: [a], client_secret: [b], session_storage: redis, redis: {socket: /s}",
             "config.redis.socket",
         ),
+        (
+            "auth_methods: [session], client_id: [a, b], client_secret: [c, d], session_storage: redis, redis: {host: h}",
+            "config.session_storage: several clients",
+        ),
         ("cluster_cache_redis: {host: r}", "cluster_cache_redis.host"),
-        ("consumer_groups_claim: [groups]", "consumer_groups_claim"),
-        ("proof_of_possession_dpop: strict", "proof_of_possession_dpop"),
         ("principals: {enabled: true}", "principals.enabled"),
         ("client_id: [a], client_auth: [private_key_jwt]", "config.client_jwk: is needed"),
         (
             "client_id: [a], client_auth: [private_key_jwt], client_jwk: [{kty: EC}]",
             "config.client_jwk: cannot sign",
         ),
-        ("reverify: true", "reverify"),
         ("http_version: 2", "only 1.1 is spoken with the provider"),
-        ("keepalive: false", "keepalive"),
     ] {
         let methods = if fields.starts_with("auth") { "" } else { "auth_methods: [bearer], " };
         let refusal = room.refuses(&format!("{{issuer: 'http://issuer.test', {methods}{fields}}}"));

@@ -4,18 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plugin::remember::{Digest, Learned, Memory, Settings};
-use plugin::{Build, BuildError};
+use plugin::{BuildError, Exchange};
 use serde_json::Value;
 
-use super::Inner;
 use super::admission::Evidence;
-use super::claims::Claims;
-use super::config::{self, Config};
+use super::claims::{self, Claims, Reading};
+use super::client;
+use super::config;
 use super::granted::Granted;
 use super::http::{Http, Pairs};
+use super::id_token::is_id_token;
+use super::login::with_arguments;
+use super::of_client::{OfClient, Wanted};
 use super::provider::{Endpoint, Provider};
 use super::refusal::Refusal;
-use super::verify::Outcome;
+use super::verify::{Outcome, Verification};
+use super::{Inner, Setup};
 
 /// How long it is remembered that a token is no good.
 const REFUSED: Duration = Duration::from_secs(10);
@@ -25,87 +29,172 @@ pub(super) struct UserInfo {
     http: Arc<Http>,
     provider: Provider,
     /// None for those that the provider does not know.
-    memory: Arc<Memory<Option<Claims>>>,
+    memory: Arc<Memory<Option<Vec<u8>>>>,
     owner: String,
+    client: Option<String>,
     endpoint: Endpoint,
     headers: Pairs,
+    arguments: Pairs,
+    of_client: Wanted,
+    /// Answers are asked for as signed tokens.
+    wants_signed: bool,
     lifetime: Duration,
+    /// How long answers are used beyond that while the provider is down.
+    stale: Duration,
+}
+
+/// What the provider says about a user.
+struct Told {
+    claims: Claims,
+    /// The same as it was signed.
+    signed: Option<String>,
 }
 
 impl UserInfo {
-    pub(super) fn new(
-        config: &Config,
-        http: &Arc<Http>,
-        provider: &Provider,
-        cx: &Build<'_>,
-    ) -> Result<Self, BuildError> {
+    pub(super) fn new(setup: &Setup<'_>) -> Result<Self, BuildError> {
+        let &Setup { config, http, provider, cx, .. } = setup;
         let grants = &config.grants;
         let text = grants.userinfo_endpoint.as_deref();
+        let mut headers = vec![("Accept".to_owned(), grants.userinfo_accept.clone())];
+        headers.extend(super::pairs(
+            "userinfo_headers",
+            grants.userinfo_headers_names.as_deref(),
+            grants.userinfo_headers_values.as_deref(),
+        )?);
         let lifetime = if grants.cache_user_info { config.provider.cache_ttl as u64 } else { 0 };
         Ok(Self {
             http: http.clone(),
             provider: provider.clone(),
             memory: Memory::open(cx.services, "user info", &Settings::default()),
-            owner: format!("{} {:?}", config.provider.issuer, cx.fingerprint::<config::Grants>()),
-            endpoint: Endpoint::new(cx, http, "userinfo_endpoint", text, |told| told.user_info.as_ref())?,
-            headers: super::pairs(
-                "userinfo_headers",
-                grants.userinfo_headers_names.as_deref(),
-                grants.userinfo_headers_values.as_deref(),
+            owner: setup.fingerprint::<config::Grants>(),
+            endpoint: Endpoint::new(setup, "userinfo_endpoint", text, |told| told.user_info.as_ref())?,
+            client: client::id(config),
+            headers,
+            arguments: super::pairs(
+                "userinfo_query_args",
+                grants.userinfo_query_args_names.as_deref(),
+                grants.userinfo_query_args_values.as_deref(),
             )?,
+            of_client: Wanted {
+                headers: grants.userinfo_headers_client.clone().unwrap_or_default(),
+                arguments: grants.userinfo_query_args_client.clone().unwrap_or_default(),
+                ..Wanted::default()
+            },
+            wants_signed: grants.userinfo_accept != "application/json",
+            stale: Duration::from_secs(
+                config.provider.cache_ttl_resurrect.map_or(0, |seconds| seconds as u64),
+            ),
             lifetime: Duration::from_secs(lifetime),
         })
     }
 
+    /// What of a caller's request goes with the question.
+    pub(super) fn of_client(&self, exchange: &Exchange) -> OfClient {
+        self.of_client.of(exchange)
+    }
+
     /// What the provider says about whoever has this access token.
-    async fn ask(&self, token: &str) -> Result<Claims, Refusal> {
+    async fn ask(
+        &self,
+        verification: &Verification,
+        token: &str,
+        of_client: &OfClient,
+        now_ms: u64,
+    ) -> Result<Told, Refusal> {
+        let mut arguments = self.arguments.clone();
+        arguments.extend(of_client.arguments.iter().cloned());
         let address = self.endpoint.find(&self.provider).await?;
-        let key = Digest::of([self.owner.as_bytes(), token.as_bytes()]);
-        let (http, headers, lifetime) = (self.http.clone(), self.headers.clone(), self.lifetime);
-        let token = token.to_owned();
+        let address = match arguments.is_empty() {
+            true => address,
+            false => address
+                .with_target(&with_arguments(address.target(), &arguments))
+                .map_err(|_| Refusal::Unavailable)?,
+        };
+        let asked_with = of_client.key();
+        let key = Digest::of([self.owner.as_bytes(), asked_with.as_bytes(), token.as_bytes()]);
+        let (http, mut headers) = (self.http.clone(), self.headers.clone());
+        headers.extend(of_client.headers.iter().cloned());
+        let (lifetime, stale, token) = (self.lifetime, self.stale, token.to_owned());
         let ask = async move {
             match http.get_with(&address, &token, &headers).await? {
-                (200, Value::Object(claims)) => {
-                    let size = claims.iter().map(|(name, value)| name.len() + value.to_string().len()).sum();
-                    Ok(Learned::new(Some(claims), lifetime).holding(size))
+                (200, text) => {
+                    let size = text.len() * 2;
+                    Ok(Learned::new(Some(text), lifetime).stale(stale).holding(size))
                 }
                 (400 | 401 | 403, _) => Ok(Learned::new(None, REFUSED)),
-                (status, _) => {
-                    let address = address.told();
-                    Err(format!("{address} answers {status}, and no JSON object that tells of a user"))
-                }
+                (status, _) => Err(format!("{} answers {status}", address.told())),
             }
         };
         match self.memory.fetch(key, ask).await.as_deref() {
-            Ok(Some(claims)) => Ok(claims.clone()),
+            Ok(Some(text)) => self.read(verification, text, now_ms).await,
             Ok(None) => Err(Refusal::Invalid("the provider does not know the token")),
             Err(_) => Err(Refusal::Unavailable),
         }
     }
 
+    /// What an answer says (5.3.2): JSON, or a token of the provider to this client.
+    async fn read(&self, verification: &Verification, text: &[u8], now_ms: u64) -> Result<Told, Refusal> {
+        if !self.wants_signed {
+            let claims = serde_json::from_slice(text).map_err(|_| Refusal::Unavailable)?;
+            return Ok(Told { claims, signed: None });
+        }
+        let now_ms = verification.after_answer(now_ms);
+        let signatures = verification.signatures("userinfo");
+        let (token, known) = verification.signed(text, is_id_token, signatures).await?;
+        let claims = token.claims;
+        let audiences = claims::list(claims.get("aud"), Reading::Whole);
+        let is_for_us = self.client.as_deref().is_none_or(|client| audiences.contains(&client));
+        let fault =
+            verification.wrong_issuer(&claims, &known).or_else(|| verification.untimely(&claims, now_ms));
+        match fault {
+            None if is_for_us => {
+                Ok(Told { claims, signed: Some(String::from_utf8_lossy(text).into_owned()) })
+            }
+            None => Err(Refusal::Invalid("what the provider says of the user is not for this client")),
+            Some(fault) => Err(Refusal::Invalid(fault)),
+        }
+    }
+
     /// Who has a token, by what the provider says. A caller is only let in with a subject (5.3.2).
-    pub(super) async fn judge(&self, inner: &Inner, token: &[u8]) -> Outcome {
+    pub(super) async fn judge(
+        &self,
+        inner: &Inner,
+        token: &[u8],
+        of_client: &OfClient,
+        now_ms: u64,
+    ) -> Outcome {
         let text = std::str::from_utf8(token).map_err(|_| Refusal::Invalid("not a token"))?;
-        let claims = self.ask(text).await?;
-        if claims.get("sub").and_then(Value::as_str).is_none() {
+        let told = self.ask(&inner.verification, text, of_client, now_ms).await?;
+        if told.claims.get("sub").and_then(Value::as_str).is_none() {
             return Err(Refusal::Invalid("the provider names no subject"));
         }
-        let evidence = Evidence { access: token, user_info: Some(&claims), ..Evidence::default() };
-        inner.verification.admit(&claims, &evidence)
+        let evidence = Evidence {
+            access: token,
+            user_info: Some(&told.claims),
+            user_info_token: told.signed.as_deref(),
+            ..Evidence::default()
+        };
+        inner.verification.admit(&told.claims, &evidence)
     }
 }
 
 impl Inner {
     /// Adds what the provider says about the user, if it is to be asked and an ID token says who that is. It must be about
     /// the same one (5.3.2).
-    pub(super) async fn add_user_info(&self, granted: &mut Granted) -> Result<(), Refusal> {
+    pub(super) async fn add_user_info(
+        &self,
+        granted: &mut Granted,
+        of_client: &OfClient,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
         let wanted = self.user_info.as_ref().filter(|_| self.searches_user_info);
         let (Some(user_info), Some(subject)) = (wanted, &granted.subject) else { return Ok(()) };
-        let claims = user_info.ask(&granted.tokens.access).await?;
-        if claims.get("sub").and_then(Value::as_str) != Some(subject) {
+        let told = user_info.ask(&self.verification, &granted.tokens.access, of_client, now_ms).await?;
+        if told.claims.get("sub").and_then(Value::as_str) != Some(subject) {
             return Err(Refusal::Invalid("the provider tells of another user"));
         }
-        granted.user_info = Some(claims);
+        granted.user_info = Some(told.claims);
+        granted.user_info_token = told.signed.filter(|_| self.verification.rules.tell_signed_user_info());
         Ok(())
     }
 }

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use plugin::BuildError;
+use plugin::clock::Clock;
 use plugin::jose::{Defect, Key, KeySet, Remembered, Token};
 use plugin::remember::Digest;
-use plugin::{Build, BuildError};
 
+use super::Setup;
 use super::admission::{Admission, Evidence, Rules};
 use super::claims::{self, Claims};
 use super::config::Config;
 use super::granted::Granted;
+use super::id_token::is_id_token;
 use super::provider::{Known, Provider};
 use super::refusal::Refusal;
 
@@ -23,12 +26,25 @@ pub(super) enum Verdict {
     UnknownKey,
 }
 
+/// Whether the signature of a token matters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Signatures {
+    #[default]
+    Checked,
+    /// The way it came vouches for it.
+    Ignored,
+}
+
 /// How tokens are verified, and those that were.
 pub(super) struct Verification {
     pub(super) provider: Provider,
     pub(super) rules: Rules,
     is_on: bool,
-    checks_signature: bool,
+    signatures: Signatures,
+    /// By which methods tokens come whose signatures are ignored.
+    ignored: Vec<String>,
+    reverifies: bool,
+    clock: Clock,
     checks_claims: bool,
     leeway_s: f64,
     /// Whose tokens are accepted, in place of the provider's own.
@@ -53,17 +69,19 @@ struct Finding {
 }
 
 impl Verification {
-    pub(super) fn new(
-        config: &Config,
-        is_on: bool,
-        provider: Provider,
-        rules: Rules,
-        cx: &Build<'_>,
-    ) -> Result<Self, BuildError> {
+    pub(super) fn new(setup: &Setup<'_>, is_on: bool, rules: Rules) -> Result<Self, BuildError> {
+        let &Setup { config, provider, cx, .. } = setup;
         Ok(Self {
             rules,
             is_on,
-            checks_signature: config.tokens.verify_signature,
+            signatures: if config.tokens.verify_signature {
+                Signatures::Checked
+            } else {
+                Signatures::Ignored
+            },
+            ignored: config.tokens.ignore_signature.clone(),
+            reverifies: config.tokens.reverify,
+            clock: cx.services.clock.clone(),
             checks_claims: config.tokens.verify_claims,
             leeway_s: config.tokens.leeway,
             issuers: issuers(config)?,
@@ -74,7 +92,7 @@ impl Verification {
             remembered: Remembered::new(cx.services.workers),
             reading: "".into(),
             granted: "granted".into(),
-            provider,
+            provider: provider.clone(),
         })
     }
 
@@ -112,7 +130,7 @@ impl Verification {
 
     /// Looks at a token with the keys of `known`, and remembers what it sees.
     pub(super) fn verify(&self, worker: usize, token: &[u8], known: &Known, now_ms: u64) -> Verdict {
-        let claims = match self.read(token, known, is_access_token) {
+        let claims = match self.read(token, known, is_access_token, self.signatures) {
             Ok(token) => token.claims,
             Err(Defect::UnknownKey) => return Verdict::UnknownKey,
             Err(defect) => return Verdict::Known(Err(Refusal::Invalid(defect.as_str()))),
@@ -130,8 +148,14 @@ impl Verification {
     }
 
     /// What a token says, if it was made by the provider. `is_kind` judges what kind of token it says to be.
-    fn read(&self, token: &[u8], known: &Known, is_kind: fn(&str) -> bool) -> Result<Token, Defect> {
-        if !self.checks_signature {
+    fn read(
+        &self,
+        token: &[u8],
+        known: &Known,
+        is_kind: fn(&str) -> bool,
+        signatures: Signatures,
+    ) -> Result<Token, Defect> {
+        if [self.signatures, signatures].contains(&Signatures::Ignored) {
             return Token::without_verification(token);
         }
         let header = plugin::jose::Header::of(token)?;
@@ -154,16 +178,17 @@ impl Verification {
         &self,
         token: &[u8],
         is_kind: fn(&str) -> bool,
+        signatures: Signatures,
     ) -> Result<(Token, Known), Refusal> {
         let known = self.provider.obtain().await.map_err(|_| Refusal::Unavailable)?;
         let invalid = |defect: Defect| Refusal::Invalid(defect.as_str());
-        match self.read(token, &known, is_kind) {
+        match self.read(token, &known, is_kind, signatures) {
             Err(Defect::UnknownKey) => {}
             outcome => return outcome.map(|token| (token, known)).map_err(invalid),
         }
         let newer = self.provider.newer_than(known.number).await;
         let newer = newer.ok_or(invalid(Defect::UnknownKey))?;
-        self.read(token, &newer, is_kind).map(|token| (token, newer)).map_err(invalid)
+        self.read(token, &newer, is_kind, signatures).map(|token| (token, newer)).map_err(invalid)
     }
 
     /// What is wrong with the issuer or the times of a token.
@@ -206,14 +231,53 @@ impl Verification {
         now_ms: u64,
     ) -> Outcome {
         let (key, now_s) = (Digest::of([data]), now_ms / 1_000);
-        if let Some(finding) = self.remembered.find(worker, &self.granted, key.as_ref(), now_s) {
+        let edition = self.reverifies.then(|| self.provider.number());
+        let finding = self.remembered.find(worker, &self.granted, key.as_ref(), now_s);
+        if let Some(finding) = finding.filter(|finding| finding.edition == edition) {
             return finding.outcome;
         }
         let outcome = self.admit(&granted.claims(), &granted.evidence());
-        let finding = Finding { edition: None, outcome: outcome.clone() };
+        let finding = Finding { edition, outcome: outcome.clone() };
         let until_s = now_s.saturating_add(self.lifetime_s);
         self.remembered.remember(worker, &self.granted, key.as_ref(), &finding, until_s);
         outcome
+    }
+
+    /// The moment in which something is looked at that the provider has made for a request, which began at `began_ms`: it may
+    /// be from a second that had not begun then.
+    pub(super) fn after_answer(&self, began_ms: u64) -> u64 {
+        began_ms.max(self.clock.now_ms())
+    }
+
+    /// Whether signatures matter of what comes from the provider by `method`.
+    pub(super) fn signatures(&self, method: &str) -> Signatures {
+        match self.ignored.iter().any(|listed| listed == method) {
+            true => Signatures::Ignored,
+            false => Signatures::Checked,
+        }
+    }
+
+    /// Whether the tokens of a session have to be checked before it is used: not with the keys that the provider has now.
+    pub(super) fn wants_check(&self, worker: usize, data: &[u8], now_ms: u64) -> bool {
+        let finding =
+            || self.remembered.find(worker, &self.granted, Digest::of([data]).as_ref(), now_ms / 1_000);
+        self.reverifies && finding().is_none_or(|finding| finding.edition != Some(self.provider.number()))
+    }
+
+    /// Checks the tokens of a session again: that they are the provider's.
+    pub(super) async fn recheck(&self, granted: &Granted) -> Result<(), Refusal> {
+        let signatures = self.signatures("session");
+        let (id, access) = (granted.tokens.id.as_deref(), granted.readable_access());
+        for (token, is_kind) in
+            [(id, is_id_token as fn(&str) -> bool), (access, is_access_token as fn(&str) -> bool)]
+        {
+            let Some(token) = token else { continue };
+            let (token, known) = self.signed(token.as_bytes(), is_kind, signatures).await?;
+            if let Some(fault) = self.wrong_issuer(&token.claims, &known) {
+                return Err(Refusal::Invalid(fault));
+            }
+        }
+        Ok(())
     }
 
     /// Whether claims are looked at.

@@ -3,7 +3,7 @@
 use plugin::record;
 
 use super::CLIENT_AUTH;
-use super::nested::ClientKey;
+use super::nested::{ClientKey, TokenExchange};
 
 record! {
     /// Tokens that the gateway asks for itself.
@@ -24,8 +24,7 @@ record! {
         refresh_token_param_type: Vec<String> = ["body", "header", "query"], [each(one_of(&["body", "header", "query"]))];
         /// Get a new access token for a session when the old one ends, where there is a refresh token.
         refresh_tokens: bool = true;
-        /// Private keys that the gateway signs its assertions with, where it signs in with `private_key_jwt`. The first one
-        /// counts.
+        /// Private keys that the gateway signs its assertions with, where it signs in with `private_key_jwt`.
         client_jwk: Option<Vec<ClientKey>>;
         /// Address where tokens are asked for, in place of the one that the discovery document names.
         token_endpoint: Option<String>;
@@ -39,6 +38,26 @@ record! {
         token_post_args_names: Option<Vec<String>>;
         /// Values of those arguments, in the same order.
         token_post_args_values: Option<Vec<String>>;
+        /// Headers of the caller that are sent with requests for tokens.
+        token_headers_client: Option<Vec<String>>;
+        /// Arguments of the caller, of the query, of a form, or as a header, that are sent with requests for tokens in place
+        /// of those of the configuration, such as `scope`. What makes the grant itself they do not replace.
+        token_post_args_client: Option<Vec<String>>;
+        /// Headers of the provider's answer that the client gets.
+        token_headers_replay: Option<Vec<String>>;
+        /// What stands before their names then.
+        token_headers_prefix: Option<String>;
+        /// Grants at which the client gets them.
+        token_headers_grants: Option<Vec<String>>, [each(one_of(&["authorization_code", "client_credentials", "password", "refresh_token"]))];
+        /// Tokens that were asked for with other scopes are others. They always are.
+        token_cache_key_include_scope: bool = false;
+        /// Tokens of other issuers, or for other audiences, that are exchanged for tokens of the provider (RFC 8693). The
+        /// gateway signs in for that as at the token endpoint.
+        token_exchange: Option<TokenExchange>;
+        /// Address where tokens are exchanged, in place of that of tokens.
+        token_exchange_endpoint: Option<String>;
+        /// Remember exchanged tokens.
+        cache_token_exchange: bool = true;
         /// Address where tokens are revoked, in place of the one that the discovery document names.
         revocation_endpoint: Option<String>;
         /// How the gateway signs in there, in place of `client_auth`.
@@ -51,6 +70,16 @@ record! {
         userinfo_headers_names: Option<Vec<String>>;
         /// Values of those headers, in the same order.
         userinfo_headers_values: Option<Vec<String>>;
+        /// What kind of answer is asked for: JSON, or the same signed.
+        userinfo_accept: String = "application/json", [one_of(&["application/json", "application/jwt"])];
+        /// Headers of the caller sent with questions about users.
+        userinfo_headers_client: Option<Vec<String>>;
+        /// Names of arguments sent with questions about users.
+        userinfo_query_args_names: Option<Vec<String>>;
+        /// Values of those arguments, in the same order.
+        userinfo_query_args_values: Option<Vec<String>>;
+        /// Arguments of the caller, of the query or a form, sent with questions about users.
+        userinfo_query_args_client: Option<Vec<String>>;
         /// Ask the provider about users who log in or sign in with a password, and look for claims there, too.
         search_user_info: bool = false;
         /// Remember what the provider says about users.

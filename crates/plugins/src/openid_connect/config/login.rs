@@ -21,13 +21,16 @@ record! {
         /// Push requests for logins to the provider (RFC 9126), so that browsers carry nothing but a reference. Without it,
         /// this is done where the discovery document demands it.
         require_pushed_authorization_requests: Option<bool>;
+        /// Sign requests for logins (RFC 9101): with the key of `client_jwk`, or else with the secret. Without it, this is done
+        /// where the discovery document demands it.
+        require_signed_request_object: Option<bool>;
         /// Use PKCE with S256 (RFC 7636). It is used unless this is false.
         require_proof_key_for_code_exchange: Option<bool>;
-        /// Where the provider sends people back to: an absolute URL that leads to a route of this plugin. The first one
-        /// counts. Without it, the address that was asked for, which has to be registered at the provider.
+        /// Where the provider sends people back to: an absolute URL that leads to a route of this plugin. Without it, the address that was asked for, which has to be registered at the provider.
         redirect_uri: Option<Vec<String>>;
         /// How the provider hands over the answer to a login. `form_post` is a request from another site: browsers send the
-        /// cookie of the login with it only over TLS and with `authorization_cookie_same_site: None`.
+        /// cookie of the login with it only over TLS and with `authorization_cookie_same_site: None`. With `jwt`, `query.jwt`
+        /// and `form_post.jwt` the answer is signed by the provider, and no other is accepted.
         response_mode: String = "query", [one_of(&["form_post", "form_post.jwt", "fragment", "fragment.jwt", "jwt", "query", "query.jwt"])];
         /// What kind of answer to a login is asked for: `code` alone.
         response_type: Vec<String> = ["code"];
@@ -59,7 +62,10 @@ record! {
         /// What follows a login: the request goes `upstream`, the browser is sent elsewhere (`redirect`), or gets the tokens
         /// as JSON (`response`).
         login_action: String = "upstream", [one_of(&["redirect", "response", "upstream"])];
-        /// Where to send people after a login with the action `redirect`. The first one counts. Without it, where they wanted
+        /// The methods that it follows: beside `authorization_code` those of callers with credentials, `password`,
+        /// `client_credentials` and `refresh_token`.
+        login_methods: Vec<String> = ["authorization_code"], [each(one_of(METHODS))];
+        /// Where to send people after a login with the action `redirect`. Without it, where they wanted
         /// to go.
         login_redirect_uri: Option<Vec<String>>;
         /// How tokens are handed on with the action `redirect`: behind the `#` of `login_redirect_uri`, which servers do not
@@ -70,11 +76,11 @@ record! {
         login_tokens: Vec<String> = ["id_token"], [each(one_of(&["access_token", "id_token", "introspection", "refresh_token", "tokens"]))];
         /// After a login, the query is again the one that was asked for at first.
         preserve_query_args: bool = false;
-        /// Where to send who proves nothing, in place of a 401. The first one counts.
+        /// Where to send who proves nothing, in place of a 401.
         unauthorized_redirect_uri: Option<Vec<String>>;
-        /// Where to send who may not do what they ask for, in place of a 403. The first one counts.
+        /// Where to send who may not do what they ask for, in place of a 403.
         forbidden_redirect_uri: Option<Vec<String>>;
-        /// Where to send people when the provider cannot be asked, in place of a 500. The first one counts.
+        /// Where to send people when the provider cannot be asked, in place of a 500.
         unexpected_redirect_uri: Option<Vec<String>>;
         /// End the session of who proves nothing any more.
         unauthorized_destroy_session: bool = true;
@@ -88,7 +94,7 @@ record! {
         logout_query_arg: Option<String>;
         /// Argument of a form in the body that logs out.
         logout_post_arg: Option<String>;
-        /// Where people come to after a logout. The first one counts.
+        /// Where people come to after a logout.
         logout_redirect_uri: Option<Vec<String>>;
         /// Revoke tokens at the provider at a logout.
         logout_revoke: bool = false;
@@ -176,10 +182,13 @@ fn seconds(value: &Value) -> Result<(), String> {
     Err(format!("expected a number of seconds from 0 to {LONGEST}"))
 }
 
-/// What comes behind a `#` stays in the browser, and signed or encrypted answers are not read.
+/// What comes behind a `#` stays in the browser, and tokens do not travel through it.
 fn only_what_a_server_can_see(config: &Value, faults: &mut Faults) {
-    if !matches!(config["response_mode"].as_str(), None | Some("query" | "form_post")) {
-        faults.field("response_mode", "only 'query' and 'form_post' are available in this version");
+    if config["response_mode"].as_str().is_some_and(|mode| mode.starts_with("fragment")) {
+        faults.field(
+            "response_mode",
+            "what comes behind a '#' stays in the browser: use 'query' or 'form_post'",
+        );
     }
     if config["response_type"].as_array().is_some_and(|types| types.iter().any(|kind| kind != "code")) {
         faults.field("response_type", "only 'code' is available: tokens do not travel through browsers");

@@ -3,6 +3,7 @@
 mod grants;
 mod login;
 mod nested;
+mod possession;
 mod tokens;
 mod unavailable;
 
@@ -11,7 +12,8 @@ use plugin::record;
 
 pub use grants::Grants;
 pub use login::{Login, Sessions};
-pub use nested::ClaimHeader;
+pub use nested::{ClaimHeader, ExchangeConditions, ExchangeIssuer, TokenExchange};
+pub use possession::Possession;
 pub use tokens::{Claims, Introspection, Provider, Tokens};
 use unavailable::Unavailable;
 
@@ -50,6 +52,7 @@ record! {
         ..grants: Grants;
         ..login: Login;
         ..sessions: Sessions;
+        ..possession: Possession;
         ..unavailable: Unavailable;
         /// Path of the claim that names the consumer: the same as one entry of `consumer_claims`.
         consumer_claim: Option<Vec<String>>, [extension()];

@@ -155,63 +155,59 @@ record! {
 
 record! {
     /// What exchanged tokens are remembered for.
-    #[allow(dead_code)]
     pub struct ExchangeCache {
-        /// Remember them.
+        /// Use an exchanged token for the same token again.
         enabled: bool = true;
-        /// Seconds.
+        /// Seconds for which it is at most. It never is beyond its end.
         ttl: Option<i64>;
     }
 }
 
 record! {
     /// What is asked for in an exchange.
-    #[allow(dead_code)]
     pub struct ExchangeRequest {
-        /// Audiences.
+        /// Audiences that are asked for, in place of `audience`.
         audience: Option<Vec<String>>;
         /// Ask for no audience.
         empty_audience: bool = false;
         /// Ask for no scopes.
         empty_scopes: bool = false;
-        /// Scopes.
+        /// Scopes that are asked for, in place of `scopes`.
         scopes: Option<Vec<String>>;
     }
 }
 
 record! {
     /// When a token is exchanged.
-    #[allow(dead_code)]
     pub struct ExchangeConditions {
         /// It has one of these audiences.
         has_audience: Option<Vec<String>>;
         /// It has one of these scopes.
         has_scopes: Option<Vec<String>>;
-        /// It lacks these audiences.
+        /// It has none of these audiences.
         missing_audience: Option<Vec<String>>;
-        /// It lacks these scopes.
+        /// It has none of these scopes.
         missing_scopes: Option<Vec<String>>;
     }
 }
 
 record! {
     /// Whose tokens are exchanged.
-    #[allow(dead_code)]
     pub struct ExchangeIssuer {
-        /// When they are.
+        /// When they are: all conditions that are given have to be met. Always without one.
         conditions: Option<ExchangeConditions>;
-        /// The issuer.
+        /// The issuer, as its tokens name it.
         issuer: String, [len_min(1)];
-        /// Address of its keys.
+        /// Address of its keys, where signatures are checked.
         jwks_uri: Option<String>;
-        /// Check signatures.
+        /// Check the signature of a token before it is exchanged. The provider has to in any
+        /// case, but without it anybody can have it asked.
         verify_signature: bool = false;
     }
 }
 
 record! {
     /// Exchange of tokens.
-    #[allow(dead_code)]
     pub struct TokenExchange {
         /// What exchanged tokens are remembered for.
         cache: ExchangeCache;

@@ -38,11 +38,14 @@ record! {
         /// Seconds that an answer of introspection which says that a token is not valid is remembered; 10 where it is not
         /// given.
         cache_ttl_neg: Option<f64>, [between(0, 31_536_000)];
+        /// Seconds beyond their time that answers about tokens and users are used while the provider is down, but not longer
+        /// than the token is good.
+        cache_ttl_resurrect: Option<f64>, [between(0, 31_536_000)];
         /// Milliseconds to wait for the provider.
         timeout: f64 = 10000, [timeout()];
         /// Check the provider's certificate by the authorities of `KONG_LUA_SSL_TRUSTED_CERTIFICATE`.
         ssl_verify: bool = true;
-        /// Keep connections to the provider open between requests.
+        /// Keep connections to the provider open between questions.
         keepalive: bool = true;
         /// Version of HTTP that the provider is spoken to in.
         http_version: f64 = 1.1, [custom_value(only_http_1)];
@@ -66,6 +69,10 @@ record! {
         /// Check the signatures of tokens. Without it anybody can make one: only for tokens that were checked before they
         /// came here.
         verify_signature: bool = true;
+        /// Where signatures are not checked of what comes from the provider itself, as the answer to a question of the gateway:
+        /// ID tokens and access tokens of these grants, and signed answers about users and tokens. Only for providers that
+        /// are asked over TLS.
+        ignore_signature: Vec<String> = [], [each(one_of(&["authorization_code", "client_credentials", "introspection", "password", "refresh_token", "session", "userinfo"]))];
         /// Accept tokens that are signed with a shared secret: one of `client_secret`.
         enable_hs_signatures: bool = false;
         /// Check the times of tokens and their issuer.
@@ -76,6 +83,13 @@ record! {
         domains: Option<Vec<String>>;
         /// Remember tokens whose signature was right, so that checking one again is cheap.
         cache_tokens: bool = true;
+        /// Cookie that must have the value of the claim `jwt_session_claim` of a bearer token that is a JSON Web Token: who
+        /// has the token alone is refused.
+        jwt_session_cookie: Option<String>;
+        /// The claim that is compared with that cookie.
+        jwt_session_claim: String = "sid";
+        /// Check the tokens of a session again at every request with the keys that the provider has now.
+        reverify: bool = false;
         /// Whether `OPTIONS` requests need a token too. Browsers send none with a CORS preflight.
         run_on_preflight: bool = true;
         /// Id or username of a consumer that stands for callers who prove nothing. Without it they are refused.
@@ -124,6 +138,11 @@ record! {
         credential_claim: Vec<String> = ["sub"];
         /// Path of the claim with the groups that the `acl` plugin sees.
         authenticated_groups_claim: Option<Vec<String>>;
+        /// Path of the claim with names of consumer groups that the caller is in: plugins for them apply. A caller none of
+        /// whose groups is one is refused.
+        consumer_groups_claim: Option<Vec<String>>;
+        /// Such a caller passes nevertheless.
+        consumer_groups_optional: bool = false;
         /// Headers sent upstream, each with the path of the claim it takes its value from.
         upstream_headers: Option<Vec<ClaimHeader>>;
         /// Claims sent upstream, by their names.
@@ -148,6 +167,14 @@ record! {
         upstream_user_info_header: Option<String>;
         /// Header in which the provider's answer about the token goes upstream, as JSON in Base64.
         upstream_introspection_header: Option<String>;
+        /// Header in which what the provider says about the user goes upstream, as it has signed it (`userinfo_accept`).
+        upstream_user_info_jwt_header: Option<String>;
+        /// Header in which the provider's answer about the token goes upstream, as it has signed it (`introspection_accept`).
+        upstream_introspection_jwt_header: Option<String>;
+        /// Header in which the client gets what the provider says about the user, as it has signed it.
+        downstream_user_info_jwt_header: Option<String>;
+        /// Header in which the client gets the provider's answer about the token, as it has signed it.
+        downstream_introspection_jwt_header: Option<String>;
         /// Header in which the client gets the ID token.
         downstream_id_token_header: Option<String>;
         /// Header in which the client gets the refresh token.
@@ -162,13 +189,20 @@ record! {
 record! {
     /// How the provider is asked about tokens.
     pub struct Introspection {
-        /// The gateway's name at the provider. The first one counts.
+        /// Header or argument, of the query or of a form, by which callers choose one of several clients: by its id, or by its
+        /// place in `client_id`, from 1. Without it, those who log in or have a session stay with their client, and all
+        /// others are for the first.
+        client_arg: String = "client_id";
+        /// The gateway's name at the provider. Of several, each is a client of its own: what stands at its place in
+        /// `client_secret`, `client_auth`, `client_alg`, `client_jwk` and the lists of addresses belongs to it, or else what
+        /// stands in the first.
         client_id: Option<Vec<String>>, [encrypted(), each(referenceable())];
-        /// The gateway's secret at the provider. The first one counts.
+        /// The gateway's secret at the provider.
         client_secret: Option<Vec<String>>, [encrypted(), each(referenceable())];
-        /// How the gateway signs in to the provider. The first one counts; `client_secret_basic` without one.
+        /// How the gateway signs in to the provider; `client_secret_basic` without one.
         client_auth: Option<Vec<String>>, [each(one_of(CLIENT_AUTH))];
-        /// How the gateway signs its assertions with `client_secret_jwt`. The first one counts; HS256 without one.
+        /// How the gateway signs its assertions; HS256 with `client_secret_jwt`, and as its key says with `private_key_jwt`,
+        /// without one.
         client_alg: Option<Vec<String>>, [each(one_of(NAMES))];
         /// Address where the provider is asked about tokens, in place of the one that the discovery document names.
         introspection_endpoint: Option<String>, [referenceable()];
@@ -178,7 +212,7 @@ record! {
         introspection_hint: String = "access_token";
         /// Name of the argument with the token.
         introspection_token_param_name: String = "token";
-        /// What kind of answer is asked for.
+        /// What kind of answer is asked for: JSON, or the same signed (RFC 9701).
         introspection_accept: String = "application/json", [one_of(&["application/json", "application/jwt", "application/token-introspection+jwt"])];
         /// A token is valid only if the answer says `active`.
         introspection_check_active: bool = true;
@@ -192,7 +226,7 @@ record! {
         introspection_post_args_names: Option<Vec<String>>;
         /// Values of those arguments, in the same order.
         introspection_post_args_values: Option<Vec<String>>;
-        /// Arguments of the caller's query that are sent with the question.
+        /// Arguments of the caller, of the query or a form, that are sent with the question.
         introspection_post_args_client: Option<Vec<String>>;
         /// Headers of the caller that are sent as arguments, under their names.
         introspection_post_args_client_headers: Option<Vec<String>>;

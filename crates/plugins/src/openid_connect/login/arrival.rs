@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use plugin::flow::Resume;
+use plugin::jose::Token;
 use plugin::remember::Digest;
 use plugin::web_session::Opened;
 use plugin::{Access, BuildError, Exchange, Flow, Headers, Method, query};
@@ -11,17 +12,19 @@ use serde_json::Value;
 
 use super::super::Inner;
 use super::super::admission::Admission;
+use super::super::claims::{self, Reading};
 use super::super::config::Config;
 use super::super::exchange::pairs;
-use super::super::granted::Granted;
+use super::super::granted::{Granted, TokenSet};
 use super::super::http::{Pairs, form_of};
-use super::super::id_token::Expected;
+use super::super::id_token::{Expected, is_id_token};
+use super::super::of_client::AskedWith;
 use super::super::refusal::Refusal;
 use super::super::session::Ending;
 use super::super::sources::is_form;
-use super::super::verify::Outcome;
+use super::super::verify::{Outcome, Signatures};
 use super::pending::Pending;
-use super::{Login, destination, handed, with_arguments};
+use super::{Login, destination, handed, is_signed, with_arguments};
 
 /// What a provider adds to the address that it sends browsers back to.
 const OF_ANSWERS: [&str; 6] = ["code", "state", "iss", "session_state", "error", "error_description"];
@@ -45,15 +48,20 @@ pub(in super::super) struct Answered {
     lines: Headers,
     code: Result<String, Refusal>,
     issuer: Option<String>,
+    /// The answer as it was signed, where answers are.
+    signed: Option<String>,
 }
 
 /// What follows a login.
-pub(super) struct Action {
+pub(in super::super) struct Action {
     kind: Kind,
+    /// The methods that it follows.
+    methods: Vec<String>,
     uri: Option<String>,
     in_fragment: bool,
     tokens: Vec<String>,
     keeps_query: bool,
+    expects_signed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +72,7 @@ enum Kind {
 }
 
 impl Action {
-    pub(super) fn new(config: &Config) -> Result<Self, BuildError> {
+    pub(in super::super) fn new(config: &Config) -> Result<Self, BuildError> {
         let login = &config.login;
         Ok(Self {
             kind: match login.login_action.as_str() {
@@ -72,10 +80,12 @@ impl Action {
                 "response" => Kind::Response,
                 _ => Kind::Upstream,
             },
+            methods: login.login_methods.clone(),
             uri: destination("login_redirect_uri", &login.login_redirect_uri)?,
             in_fragment: login.login_redirect_mode == "fragment",
             tokens: login.login_tokens.clone(),
             keeps_query: login.preserve_query_args,
+            expects_signed: is_signed(&login.response_mode),
         })
     }
 }
@@ -90,6 +100,17 @@ impl Login {
             (true, _) if !self.pending.are_there(exchange) => return Arrival::None,
             (true, None) => return Arrival::NeedsBody,
             (true, Some(body)) => Cow::Borrowed(body.as_slice()),
+        };
+        let (answer, signed) = match self.expects_signed {
+            true => match self.unpacked(&answer) {
+                Some((said, signed)) => (Cow::Owned(said), Some(signed)),
+                // Who leaves the signature away does not get further.
+                None if one_value(&answer, "state").is_some() && one_value(&answer, "code").is_some() => {
+                    return Arrival::Unknown;
+                }
+                None => return Arrival::None,
+            },
+            false => (answer, None),
         };
         let one = |name: &str| one_value(&answer, name);
         let (Some(state), code, error) = (one("state"), one("code"), one("error")) else {
@@ -110,21 +131,42 @@ impl Login {
             Some(Ok(issuer)) => (code, text(issuer).ok()),
             Some(Err(refusal)) => (Err(refusal), None),
         };
-        Arrival::Answered(Box::new(Answered { pending, lines, code, issuer }))
+        Arrival::Answered(Box::new(Answered { pending, lines, code, issuer, signed }))
+    }
+
+    /// What a signed answer says, as a form, and the answer itself. Nothing of it is believed yet.
+    fn unpacked(&self, answer: &[u8]) -> Option<(Vec<u8>, String)> {
+        let signed = String::from_utf8(one_value(answer, "response")?.ok()?.into_owned()).ok()?;
+        let claims = Token::without_verification(signed.as_bytes()).ok()?.claims;
+        let named = OF_ANSWERS
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), claims.get(*name)?.as_str()?.to_owned())));
+        Some((form_of(&named.collect::<Pairs>()).into_bytes(), signed))
+    }
+
+    /// Checks that a signed answer is the provider's, to this client, of now (JARM 2.4).
+    async fn check_signed(&self, inner: &Inner, signed: &str, now_ms: u64) -> Result<(), Refusal> {
+        let verification = &inner.verification;
+        let (token, known) = verification.signed(signed.as_bytes(), is_id_token, Signatures::Checked).await?;
+        let claims = &token.claims;
+        let is_for_us = claims::list(claims.get("aud"), Reading::Whole).contains(&self.client.as_str());
+        match verification.fault(claims, &known, now_ms) {
+            Some(fault) => Err(Refusal::Invalid(fault)),
+            None if !is_for_us => Err(Refusal::Invalid("an answer to a login at another client")),
+            None => Ok(()),
+        }
     }
 
     /// Ends a login with what the provider has answered.
     pub(in super::super) fn end(&self, inner: &Arc<Inner>, cx: &Access<'_>, answered: Answered) -> Flow {
         let (inner, worker, now_ms) = (inner.clone(), cx.worker.index, cx.record.started_ms);
+        let asked_with = inner.asked_with(cx);
         Flow::wait(async move {
-            let Answered { pending, lines, code, issuer } = answered;
-            let outcome = match (inner.login(), code) {
-                (Some(login), Ok(code)) => {
-                    login.redeem(&inner, &pending, &code, issuer.as_deref(), now_ms).await
-                }
-                (_, Err(refusal)) => Err(refusal),
-                (None, _) => Err(Refusal::Unavailable),
+            let outcome = match inner.login() {
+                Some(login) => login.redeem(&inner, &answered, &asked_with, now_ms).await,
+                None => Err(Refusal::Unavailable),
             };
+            let Answered { pending, lines, .. } = answered;
             let outcome = outcome.map(|granted| {
                 let admitted =
                     inner.verification.admit_granted(worker, &granted, &granted.to_bytes(), now_ms);
@@ -146,12 +188,16 @@ impl Login {
     async fn redeem(
         &self,
         inner: &Inner,
-        pending: &Pending,
-        code: &str,
-        issuer: Option<&str>,
+        answered: &Answered,
+        asked_with: &AskedWith,
         now_ms: u64,
     ) -> Result<Granted, Refusal> {
-        self.check_sender(issuer).await?;
+        let Answered { pending, code, issuer, signed, .. } = answered;
+        let code = code.as_ref().map_err(Clone::clone)?;
+        if let Some(signed) = signed {
+            self.check_signed(inner, signed, now_ms).await?;
+        }
+        self.check_sender(issuer.as_deref()).await?;
         let state = Digest::of([pending.state.as_bytes()]);
         let oldest = (now_ms / 1_000).saturating_sub(self.pending.timeout_s());
         if !self.used.set(state, pending.begun_s, oldest) {
@@ -165,16 +211,17 @@ impl Login {
         if self.proves_possession {
             form.extend(pairs([("code_verifier", &pending.verifier)]));
         }
-        let tokens = inner.tokens.redeem(form, now_ms).await?;
+        let tokens = inner.tokens.redeem(form, &asked_with.tokens, now_ms).await?;
         let expected = Expected {
             client: &self.client,
             demands_id_token: self.demands_id_token,
             nonce: Some(pending.nonce.as_str()).filter(|_| self.checks_nonce),
             subject: None,
             max_age_s: self.max_age_s,
+            signatures: inner.verification.signatures("authorization_code"),
         };
         let mut granted = inner.verification.granted(tokens, &expected, now_ms).await?;
-        inner.add_user_info(&mut granted).await?;
+        inner.add_user_info(&mut granted, &asked_with.user_info, now_ms).await?;
         Ok(granted)
     }
 
@@ -207,16 +254,19 @@ impl Login {
         };
         let session = inner.sessions.as_ref().and_then(|sessions| sessions.begin(cx, &granted));
         inner.clone().keep_session(cx, session, move |inner, cx, session, kept| {
-            let Some(login) = inner.login().filter(|_| kept.is_ok()) else {
+            if kept.is_err() {
                 cx.remember(Some(Ending::writing(lines)));
                 return inner.telling.refuse(cx, &Refusal::Unavailable);
-            };
-            let flow = login.answer(inner, cx, (&pending, &granted), &admission, session.as_ref());
-            cx.remember(Some(Ending::saving(session, lines)));
+            }
+            inner.tokens.replay(cx, "authorization_code", &granted.tokens);
+            let flow = inner.action.answer(inner, cx, (&pending, &granted), &admission, session.as_ref());
+            cx.remember(Some(Ending::saving(inner.number, session, lines)));
             flow
         })
     }
+}
 
+impl Action {
     /// What somebody gets who has logged in.
     fn answer(
         &self,
@@ -227,7 +277,7 @@ impl Login {
         session: Option<&Opened>,
     ) -> Flow {
         let is_posted = cx.request.method == Method::Post;
-        match self.action.kind {
+        match self.kind("authorization_code") {
             Kind::Upstream if !is_posted => {
                 self.show_upstream(cx, pending);
                 inner.go_on(cx, admission, session);
@@ -235,34 +285,59 @@ impl Login {
             }
             // The upstream gets no request that was only meant for the gateway.
             Kind::Upstream => see_other(cx, &pending.target),
-            Kind::Redirect => see_other(cx, &self.redirection(pending, granted)),
-            Kind::Response => cx
-                .answer(200)
-                .header("Cache-Control", b"no-store")
-                .json(&handed(&self.action.tokens, &granted.tokens.answer)),
+            Kind::Redirect => see_other(cx, &self.redirection(&pending.target, &granted.tokens)),
+            Kind::Response => self.hand_over(cx, &granted.tokens),
         }
+    }
+
+    fn kind(&self, method: &str) -> Kind {
+        match self.methods.iter().any(|listed| listed == method) {
+            true => self.kind,
+            false => Kind::Upstream,
+        }
+    }
+
+    /// What follows where a caller has got tokens by `method` without a login; none if the request goes on.
+    pub(in super::super) fn after(
+        &self,
+        cx: &mut Access<'_>,
+        method: &str,
+        tokens: &TokenSet,
+    ) -> Option<Flow> {
+        match self.kind(method) {
+            Kind::Response => Some(self.hand_over(cx, tokens)),
+            // Without another address, the caller would be sent to where it is.
+            Kind::Redirect if self.uri.is_some() => Some(see_other(cx, &self.redirection("/", tokens))),
+            Kind::Redirect | Kind::Upstream => None,
+        }
+    }
+
+    fn hand_over(&self, cx: &mut Access<'_>, tokens: &TokenSet) -> Flow {
+        let handed = handed(&self.tokens, &tokens.answer);
+        cx.answer(200).header("Cache-Control", b"no-store").json(&handed)
     }
 
     /// The upstream sees the request without what the provider has added.
     fn show_upstream(&self, cx: &mut Access<'_>, pending: &Pending) {
-        if self.action.keeps_query {
+        if self.keeps_query {
             let before = pending.target.split_once('?').map(|(_, query)| query.as_bytes().to_vec());
             return cx.set_upstream_query(before.as_deref());
         }
         let mut rest = cx.upstream.query.clone();
-        for name in OF_ANSWERS {
+        let signed = self.expects_signed.then_some("response");
+        for name in OF_ANSWERS.into_iter().chain(signed) {
             rest = query::without(&rest, name).unwrap_or(rest);
         }
         cx.set_upstream_query((!rest.is_empty()).then_some(&rest));
     }
 
     /// Where the browser goes. Tokens go nowhere but to where the configuration says.
-    fn redirection(&self, pending: &Pending, granted: &Granted) -> String {
-        let (path, asked) = pending.target.split_once('?').unwrap_or((&pending.target, ""));
-        let Some(uri) = &self.action.uri else {
-            return if self.action.keeps_query { pending.target.clone() } else { path.to_owned() };
+    fn redirection(&self, target: &str, tokens: &TokenSet) -> String {
+        let (path, asked) = target.split_once('?').unwrap_or((target, ""));
+        let Some(uri) = &self.uri else {
+            return if self.keeps_query { target.to_owned() } else { path.to_owned() };
         };
-        let Value::Object(handed) = handed(&self.action.tokens, &granted.tokens.answer) else {
+        let Value::Object(handed) = handed(&self.tokens, &tokens.answer) else {
             return uri.clone();
         };
         let text = |value: Value| match value {
@@ -270,11 +345,11 @@ impl Login {
             other => other.to_string(),
         };
         let tokens: Pairs = handed.into_iter().map(|(name, value)| (name, text(value))).collect();
-        let uri = match self.action.keeps_query && !asked.is_empty() {
+        let uri = match self.keeps_query && !asked.is_empty() {
             true => format!("{uri}{}{asked}", if uri.contains('?') { '&' } else { '?' }),
             false => uri.clone(),
         };
-        match self.action.in_fragment && !tokens.is_empty() {
+        match self.in_fragment && !tokens.is_empty() {
             true => format!("{}#{}", uri.split('#').next().unwrap_or_default(), form_of(&tokens)),
             false => with_arguments(&uri, &tokens),
         }

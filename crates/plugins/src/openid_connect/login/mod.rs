@@ -2,14 +2,14 @@
 
 mod arrival;
 mod pending;
+mod signed;
 
 use std::sync::Arc;
 
 use plugin::flow::Resume;
-use plugin::{Access, Build, BuildError, Exchange, Flow, Headers, Known, query};
+use plugin::{Access, BuildError, Exchange, Flow, Headers, Known, query};
 use serde_json::Value;
 
-use super::Inner;
 use super::client::{self, SignIn};
 use super::config::Config;
 use super::exchange::{TokenEndpoint, pairs};
@@ -17,10 +17,11 @@ use super::http::{self, Address, Http, Pairs, form_of};
 use super::marks::Marks;
 use super::provider::{Endpoint, Provider};
 use super::refusal::Refusal;
-use arrival::Action;
+use super::{Inner, Setup};
 use pending::{Pending, PendingLogins};
+use signed::RequestSigner;
 
-pub(super) use arrival::Arrival;
+pub(super) use arrival::{Action, Arrival};
 
 /// Logins at the provider.
 pub(super) struct Login {
@@ -32,6 +33,11 @@ pub(super) struct Login {
     /// Whether requests are pushed; as the provider wants it without.
     pushes: Option<bool>,
     pushing_as: SignIn,
+    /// Whether requests are signed; as the provider wants it without.
+    signs: Option<bool>,
+    signer: Option<RequestSigner>,
+    /// Answers come signed (JARM).
+    expects_signed: bool,
     pending: PendingLogins,
     /// Logins that have been used.
     used: Arc<Marks>,
@@ -43,37 +49,37 @@ pub(super) struct Login {
     checks_nonce: bool,
     demands_id_token: bool,
     max_age_s: Option<f64>,
-    action: Action,
 }
 
 impl Login {
-    pub(super) fn new(
-        config: &Config,
-        http: &Arc<Http>,
-        provider: &Provider,
-        tokens: &TokenEndpoint,
-        cx: &Build<'_>,
-    ) -> Result<Self, BuildError> {
+    pub(super) fn new(setup: &Setup<'_>, tokens: &TokenEndpoint) -> Result<Self, BuildError> {
+        let &Setup { config, provider, cx, .. } = setup;
         let login = &config.login;
         let client = client::id(config)
             .ok_or_else(|| BuildError::new("config.client_id", "is needed for 'authorization_code'"))?;
         let owner = format!("{} {client}", config.provider.issuer);
         let method = login.pushed_authorization_request_endpoint_auth_method.as_deref();
+        let pushing_as = SignIn::new(setup, method)?;
+        let pushed = Endpoint::new(
+            setup,
+            "pushed_authorization_request_endpoint",
+            login.pushed_authorization_request_endpoint.as_deref(),
+            |told| told.pushed.as_ref(),
+        )?;
+        let pushed = pushing_as.endpoint(setup, pushed, "pushed_authorization_request_endpoint", None)?;
         Ok(Self {
             endpoint: Endpoint::for_browsers(
                 "authorization_endpoint",
                 login.authorization_endpoint.as_deref(),
                 |told| told.authorization.as_ref(),
             )?,
-            pushed: Endpoint::new(
-                cx,
-                http,
-                "pushed_authorization_request_endpoint",
-                login.pushed_authorization_request_endpoint.as_deref(),
-                |told| told.pushed.as_ref(),
-            )?,
+            pushed,
             pushes: login.require_pushed_authorization_requests,
-            pushing_as: SignIn::new(config, method)?,
+            http: pushing_as.http(setup),
+            pushing_as,
+            signs: login.require_signed_request_object,
+            signer: RequestSigner::new(config, &client)?,
+            expects_signed: is_signed(&login.response_mode),
             pending: PendingLogins::new(config, &owner, cx)?,
             used: cx.services.keep(&format!("used logins {owner}"), Marks::default),
             redirect_uri: redirect_uri(config)?,
@@ -83,9 +89,7 @@ impl Login {
             checks_nonce: login.verify_nonce,
             demands_id_token: config.grants.scopes.iter().any(|scope| scope == "openid"),
             max_age_s: login.max_age,
-            action: Action::new(config)?,
             client,
-            http: http.clone(),
             provider: provider.clone(),
         })
     }
@@ -141,6 +145,11 @@ impl Login {
     async fn location(&self, mut arguments: Pairs, now_s: u64) -> Result<String, Refusal> {
         let known = self.provider.obtain().await.map_err(|_| Refusal::Unavailable)?;
         let endpoint = self.endpoint.of(&known.content).ok_or(Refusal::Unavailable)?.to_string();
+        if self.signs.unwrap_or(known.content.wants_signed) {
+            let issuer = known.content.name.as_deref().unwrap_or_default();
+            let signed = self.signer.as_ref().and_then(|signer| signer.sign(&arguments, issuer, now_s));
+            arguments = signed.ok_or(Refusal::Unavailable)?;
+        }
         if self.pushes.unwrap_or(known.content.wants_pushed) {
             let address = self.pushed.of(&known.content).ok_or(Refusal::Unavailable)?;
             arguments = self.push(address, arguments, now_s).await?;
@@ -156,17 +165,16 @@ impl Login {
         self.pushing_as.add(address, now_s, &mut credentials, &mut headers);
         arguments.extend(credentials.into_iter().filter(|(name, _)| name != "client_id"));
         match self.http.post_once(address, &arguments, &headers).await {
-            Ok((201 | 200, answer)) => {
-                let reference = answer["request_uri"].as_str().ok_or(Refusal::Unavailable)?;
+            Ok(given) if matches!(given.status, 200 | 201) => {
+                let reference = given.content["request_uri"].as_str().ok_or(Refusal::Unavailable)?;
                 Ok(pairs([("client_id", &self.client), ("request_uri", reference)]))
             }
             other => {
-                let (status, answer) = other.unwrap_or_default();
-                tracing::debug!(
-                    status,
-                    error = answer["error"].as_str(),
-                    "a provider takes no pushed request"
-                );
+                let (status, error) = match &other {
+                    Ok(given) => (given.status, given.content["error"].as_str()),
+                    Err(error) => (0, Some(error.as_str())),
+                };
+                tracing::debug!(status, error, "a provider takes no pushed request");
                 Err(Refusal::Unavailable)
             }
         }
@@ -183,6 +191,11 @@ impl Login {
             .headers(&lines)
             .empty()
     }
+}
+
+/// Whether answers of this mode are tokens (JWT Secured Authorization Response Mode 2.3).
+fn is_signed(mode: &str) -> bool {
+    mode == "jwt" || mode.ends_with(".jwt")
 }
 
 /// What every request for a login says.
@@ -213,7 +226,7 @@ fn redirect_uri(config: &Config) -> Result<Option<String>, BuildError> {
 }
 
 /// The address of the request as the client knows it, without its query.
-fn own_address(exchange: &Exchange) -> String {
+pub(super) fn own_address(exchange: &Exchange) -> String {
     let request = &exchange.request;
     let trusted = |name: Known| request.headers.known(name).filter(|_| exchange.client.trusted);
     let host = trusted(Known::XForwardedHost).or_else(|| request.headers.known(Known::Host));

@@ -70,13 +70,16 @@ fn the_gateway_signs_in_as_the_configuration_says() {
     assert_eq!((&claims["iss"], &claims["exp"]), (&json!("the gateway"), &json!(NOW + 60)));
     let room = Subject(plugin::room::<OpenidConnect>());
     for (fields, name) in [
-        ("client_id: [a], client_secret: [b], client_auth: [tls_client_auth]", "config.client_auth"),
+        (
+            "client_id: [a], client_secret: [b], client_auth: [tls_client_auth]",
+            "config.tls_client_auth_cert_id: is needed for 'tls_client_auth'",
+        ),
+        (
+            "client_id: [a], client_auth: [self_signed_tls_client_auth], tls_client_auth_cert_id: nobody",
+            "config.tls_client_auth_cert_id: names no certificate",
+        ),
         ("client_id: [a]", "config.client_secret"),
         ("client_secret: [a]", "config.client_id"),
-        (
-            "client_id: [a], client_secret: [b], introspection_accept: application/jwt",
-            "config.introspection_accept",
-        ),
     ] {
         let config = format!("{{issuer: 'http://issuer.test', auth_methods: [introspection], {fields}}}");
         let refusal = room.refuses(&config);

@@ -121,6 +121,15 @@ fn an_id_token_is_for_this_login_at_this_client_and_good() {
 }
 
 #[test]
+fn what_the_provider_makes_for_a_request_is_not_from_the_future() {
+    let mut world = World::new("");
+    let begun = world.begin("GET /page HTTP/1.1");
+    world.give(begun.argument("nonce").as_deref(), json!({"iat": NOW + 1}));
+    world.play.lock().unwrap().clock = Some(world.harness.clock.clone());
+    assert_passes(&world.harness.send(&begun.back("")));
+}
+
+#[test]
 fn the_hash_of_the_access_token_is_that_of_its_own() {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"opaque");
     let at_hash = to_base64url(&hash.as_ref()[..16]);
@@ -148,6 +157,16 @@ fn a_login_ends_only_in_the_browser_that_began_it_and_once() {
     assert_passes(&world.harness.send(&begun.back("")));
     assert_unauthorized(&world.harness.send(&begun.back("")), "the login has been used already");
     assert_eq!(world.asked("/token").len(), 1);
+}
+
+#[test]
+fn a_login_is_for_one_client() {
+    let mut world = World::new("");
+    let begun = world.begin("GET /page HTTP/1.1");
+    world.give(begun.argument("nonce").as_deref(), json!({}));
+    world.harness = World::gateway(&world.provider, "client_id: [other], client_secret: [secret]");
+    let reason = "this browser has no such login under way: begin again";
+    assert_unauthorized(&world.harness.send(&begun.back("")), reason);
 }
 
 #[test]

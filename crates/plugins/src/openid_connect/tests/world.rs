@@ -12,6 +12,8 @@ use super::*;
 pub(super) struct Play {
     pub(super) token: Option<(u16, Value)>,
     pub(super) user: Option<(u16, Value)>,
+    /// The clock that goes on for a second while it makes tokens.
+    pub(super) clock: Option<plugin::clock::Clock>,
 }
 
 /// A provider with a gateway before it.
@@ -65,7 +67,12 @@ fn provide(play: Arc<Mutex<Play>>) -> Loopback {
         match asked.target.as_str() {
             "/.well-known/openid-configuration" => Given::json(&discovery(&base).to_string()),
             "/keys" => Given::json(&json!({ "keys": [public(&key(P256, "one"))] }).to_string()),
-            "/token" => given(&play.token),
+            "/token" => {
+                if let Some(clock) = &play.clock {
+                    clock.advance(1_000);
+                }
+                given(&play.token)
+            }
             "/me" => given(&play.user),
             "/revoke" => Given::json("{}"),
             "/par" => Given::answer(
