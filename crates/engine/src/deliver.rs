@@ -25,6 +25,17 @@ pub enum After {
     Close,
 }
 
+/// Whether something of the response has been sent.
+pub fn has_begun(parts: &Parts<'_>) -> bool {
+    parts.work.exchange.record.response_bytes > 0 || parts.channel.stream.has_begun()
+}
+
+/// Ends a response in a way that does not look complete.
+pub fn break_off(parts: &mut Parts<'_>) -> After {
+    parts.work.exchange.record.aborted = true;
+    After::Close
+}
+
 /// The plugins that see a response.
 pub struct Filters<'a> {
     /// The instances of the snapshot.

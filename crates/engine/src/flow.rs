@@ -189,29 +189,18 @@ async fn respond(parts: &mut Parts<'_>, snapshot: &Snapshot, head: Result<(), Fa
 async fn respond_to_panic(parts: &mut Parts<'_>, snapshot: &Snapshot) -> After {
     report_panic(&parts.work.exchange);
     parts.channel.must_close = true;
-    if has_begun(parts) {
-        return break_off(parts);
+    if deliver::has_begun(parts) {
+        return deliver::break_off(parts);
     }
     let answered = Caught(pin!(answer(parts, snapshot, Err(Failure::Panicked)))).await;
     match answered {
         Ok(after) => after,
-        Err(Panicked) if has_begun(parts) => break_off(parts),
+        Err(Panicked) if deliver::has_begun(parts) => deliver::break_off(parts),
         Err(Panicked) => {
             let chain = Chain::default();
             deliver::reply(parts, &Filters::new(snapshot, &chain), Some(Failure::Panicked)).await
         }
     }
-}
-
-/// Whether something of the response has been sent.
-fn has_begun(parts: &Parts<'_>) -> bool {
-    parts.work.exchange.record.response_bytes > 0 || parts.channel.stream.has_begun()
-}
-
-/// Ends a response in a way that does not look complete.
-fn break_off(parts: &mut Parts<'_>) -> After {
-    parts.work.exchange.record.aborted = true;
-    After::Close
 }
 
 /// How far a request came before its response.
