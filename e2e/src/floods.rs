@@ -17,12 +17,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 /// How much more memory a gateway may have had than before, in KiB.
 const MOST_GROWTH: u64 = 16 << 10;
-/// What 95 of 100 requests beside an attack may wait on a quiet machine.
-const LONGEST_WAIT: Duration = Duration::from_millis(100);
 /// The length of the answer to `/large`: more than two sockets hold.
 const LARGE: usize = 48 << 20;
 
@@ -103,7 +100,6 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
 /// Another client: one request after the other on one connection, the last of them when all is over.
 fn canary(rig: &Rig, over: &AtomicBool) -> Vec<String> {
     let mut connection = None;
-    let mut waits = Vec::new();
     for number in 0_u32.. {
         let last = over.load(Ordering::Acquire);
         // A connection has so many requests and no more.
@@ -112,27 +108,14 @@ fn canary(rig: &Rig, over: &AtomicBool) -> Vec<String> {
             Ok(connection) => connection,
             Err(error) => return vec![error.clone()],
         };
-        let begun = Instant::now();
-        let mut problems = probe(connection, &format!("/canary/{number}"));
-        waits.push(begun.elapsed());
+        let problems = probe(connection, &format!("/canary/{number}"));
         if last || !problems.is_empty() {
-            problems.extend(slow_answers(waits));
             return problems;
         }
         // The machine is the attacker's, too.
         thread::yield_now();
     }
     Vec::new()
-}
-
-/// What the other client's waits come to, where the machine is said to have nothing else to do: elsewhere they tell of
-/// the machine. At least 19 of 20 answers have to come in time.
-fn slow_answers(mut waits: Vec<Duration>) -> Option<String> {
-    std::env::var_os("BIPLANE_E2E_QUIET")?;
-    waits.sort_unstable();
-    let wait = waits[waits.len() * 19 / 20..].first()?;
-    (*wait > LONGEST_WAIT)
-        .then(|| format!("  ! of {} requests beside it, one of 20 waits {wait:?}", waits.len()))
 }
 
 /// Answers with an echo, or never (`/stuck`), or with very much (`/large`).

@@ -1,15 +1,18 @@
 //! Whether certificates of callers have been revoked, as OpenSSL's responder of OCSP says, with the real binary.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::case::{Case, Tls};
 use crate::certificates::Certificates;
 use crate::client::Connection;
 use crate::gateway::Gateway;
+use crate::message::{Message, Reader};
+use crate::recorder::{Behaviour, Recorder};
 use crate::redis::server::Folder;
 use crate::redis::{eventually, expect, told};
 use crate::{Settings, Target};
@@ -18,47 +21,56 @@ use crate::{Settings, Target};
 const CERTIFICATES: [(&str, &str); 5] =
     [("good", "V"), ("revoked", "R"), ("unknown", ""), ("later", "V"), ("last", "R")];
 
-/// A running responder; killed when dropped.
-struct Responder(Child);
-
-impl Drop for Responder {
-    fn drop(&mut self) {
-        self.kill();
-    }
+/// A responder: OpenSSL makes what it answers, question by question. OpenSSL's own server listens on all interfaces and
+/// cannot be told otherwise.
+struct Responder {
+    folder: PathBuf,
+    is_up: AtomicBool,
+    questions: AtomicUsize,
 }
 
 impl Responder {
-    fn start(folder: &Path, port: u16) -> Result<Self, String> {
-        // It cannot be told to listen on the loopback interface alone. It knows nothing but certificates of this run.
-        let arguments =
-            "ocsp -index index -CA ca.crt -rsigner ca.crt -rkey ca.key -nmin 60 -ignore_err -port";
+    /// What OpenSSL says to a question.
+    fn say(&self, question: &[u8]) -> io::Result<Vec<u8>> {
+        let number = self.questions.fetch_add(1, Ordering::Relaxed);
+        let (asked, said) = (format!("question-{number}"), format!("answer-{number}"));
+        std::fs::write(self.folder.join(&asked), question)?;
+        let arguments = "ocsp -index index -CA ca.crt -rsigner ca.crt -rkey ca.key -nmin 60";
         let mut command = Command::new("openssl");
-        command.args(arguments.split(' ')).arg(port.to_string()).current_dir(folder);
-        let log = folder.join("responder.log");
-        let file = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
-        let responder = Self(command.spawn().map_err(|error| format!("openssl: {error}"))?);
-        // It answers nobody any more after a connection without a question: what it writes says that it is ready.
-        eventually(|| match std::fs::read_to_string(&log) {
-            Ok(text) if text.contains("waiting for OCSP client connections") => Ok(()),
-            other => Err(format!("openssl ocsp: {other:?}")),
-        })?;
-        Ok(responder)
+        command.args(arguments.split(' ')).args(["-reqin", &asked, "-respout", &said]);
+        let output = command.current_dir(&self.folder).output()?;
+        std::fs::read(self.folder.join(said))
+            .map_err(|error| io::Error::other(format!("openssl ocsp: {error}: {output:?}")))
+    }
+}
+
+impl Behaviour for Responder {
+    fn meet(&self, _: &mut Reader, _: &Message) -> io::Result<bool> {
+        Ok(self.is_up.load(Ordering::Relaxed))
     }
 
-    fn kill(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
+    fn answer(&self, reader: &mut Reader, request: &Message) -> io::Result<bool> {
+        let said = self.say(&request.body)?;
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/ocsp-response\r\nContent-Length: {}\r\n\r\n",
+            said.len()
+        );
+        reader.stream.write_all(head.as_bytes())?;
+        reader.stream.write_all(&said)?;
+        Ok(true)
     }
 }
 
 /// Tells the only story there is: what both modes make of a responder's word, and of its silence.
 pub(crate) fn run(_: &Path, settings: &Settings) -> Result<(), String> {
     let folder = Folder::make(&settings.scratch)?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| error.to_string())?;
-    let port = listener.local_addr().map_err(|error| error.to_string())?.port();
-    drop(listener);
-    let certificates = make(&folder.0, port)?;
+    let responder = Arc::new(Responder {
+        folder: folder.0.clone(),
+        is_up: AtomicBool::new(true),
+        questions: AtomicUsize::default(),
+    });
+    let recorder = Recorder::start(responder.clone()).map_err(|error| error.to_string())?;
+    let certificates = make(&folder.0, recorder.address.port())?;
     let gateway = start(settings, &folder.0)?;
     let ask = |name: &str| -> Result<[u16; 2], String> {
         let tls = Tls { own: Some(name.to_owned()), ..Tls::default() };
@@ -73,20 +85,22 @@ pub(crate) fn run(_: &Path, settings: &Settings) -> Result<(), String> {
         Ok([status("/strict")?, status("/lenient")?])
     };
     let story = || {
-        let mut responder = Responder::start(&folder.0, port)?;
         expect("good", ask("good")?, [200, 200])?;
         expect("revoked", ask("revoked")?, [401, 401])?;
         expect("one that the responder does not know", ask("unknown")?, [401, 200])?;
-        responder.kill();
+        responder.is_up.store(false, Ordering::Relaxed);
         expect("what is known while the responder is down", ask("good")?, [200, 200])?;
         expect("what is known to be revoked", ask("revoked")?, [401, 401])?;
         expect("nobody knows, and nobody can be asked", ask("later")?, [401, 200])?;
         expect("the same of one that is revoked", ask("last")?, [401, 200])?;
-        let _again = Responder::start(&folder.0, port)?;
+        responder.is_up.store(true, Ordering::Relaxed);
         eventually(|| expect("it answers again", ask("later")?, [200, 200]))?;
         eventually(|| expect("it answers again", ask("last")?, [401, 401]))
     };
-    told(&gateway, story())
+    let outcome = told(&gateway, story());
+    drop(gateway);
+    recorder.finish();
+    outcome
 }
 
 /// Makes certificates that name the responder at this port, and its list of them.
