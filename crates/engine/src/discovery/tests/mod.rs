@@ -386,8 +386,10 @@ fn lists_of_the_last_run_are_used_as_long_as_they_are_not_too_old() {
     let third = World::keeping_for(Some(aged(&path, hour)), Some(hour + Duration::from_secs(2)));
     let balancers = third.balancers(&json!({}), &consul(&registry));
     assert_eq!(standing(&balancers), (false, true, false, 1), "it is used while it is not too old");
-    eventually("it is let go", || standing(&balancers) == (false, false, true, 0));
-    assert!(reached(&balancers).is_empty());
+    // It is told first, and then followed.
+    eventually("it is let go", || {
+        standing(&balancers) == (false, false, true, 0) && reached(&balancers).is_empty()
+    });
 }
 
 #[test]
