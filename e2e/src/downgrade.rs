@@ -84,8 +84,10 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
     for route in ["request_buffering: true", "request_buffering: false"] {
         let setup = Setup { route, arguments: MODERN, ..Setup::default() };
         let rig = Rig::start(settings, Arc::new(Echo), &setup)?;
+        let mut before = None;
         for (number, case) in corpus.requests.iter().enumerate() {
-            let problems = marked(case.deviates.as_deref(), judge(&rig, case, number)?);
+            let problems = marked(case.deviates.as_deref(), judge(&rig, (case, before), number)?);
+            before = case.unfinished.as_deref();
             if !problems.is_empty() {
                 let problems = problems.join("\n");
                 failures.push(format!("{} (RFC {}), {route}\n{problems}", case.name, case.rfc));
@@ -96,8 +98,9 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n\n")) }
 }
 
-/// Every difference between a case and what came of it.
-fn judge(rig: &Rig, case: &Case, number: usize) -> Result<Vec<String>, String> {
+/// Every difference between a case and what came of it. What the case `before` left unfinished may still come.
+fn judge(rig: &Rig, (case, before): (&Case, Option<&str>), number: usize) -> Result<Vec<String>, String> {
+    let unfinished = [case.unfinished.as_deref(), before];
     let mut raw = Raw::connect(rig.address(), &[]).map_err(|error| format!("connecting: {error}"))?;
     raw.send(&case.bytes()?);
     let heard = hear(&mut raw, 1);
@@ -120,7 +123,7 @@ fn judge(rig: &Rig, case: &Case, number: usize) -> Result<Vec<String>, String> {
     wanted.push(format!("GET {path} HTTP/1.1"));
     let (seen, faults) = rig.take();
     problems.extend(faults.iter().map(|fault| format!("  ! upstream: {fault}")));
-    problems.extend(upstream_problems(&case.upstream, case.unfinished.as_deref(), &wanted, &seen));
+    problems.extend(upstream_problems(&case.upstream, unfinished, &wanted, &seen));
     let asked = case.upstream.first().map(Seen::line);
     if let Some(line) = heard.line().filter(|line| asked != Some(line)) {
         problems.push(format!("  ! the answer is that to {line:?}"));

@@ -36,10 +36,11 @@ impl Seen {
 }
 
 /// What the upstream saw beside or instead of `wanted`, the start lines of whole requests, of which the first are those
-/// of a case: they are looked at closely. One more may be `unfinished`.
+/// of a case: they are looked at closely. Others that are `unfinished` may have begun: this case's, and that of the one
+/// before, which the upstream may read as late as now.
 pub(crate) fn upstream_problems(
     case: &[Seen],
-    unfinished: Option<&str>,
+    unfinished: [Option<&str>; 2],
     wanted: &[String],
     seen: &[Recorded],
 ) -> Vec<String> {
@@ -50,7 +51,7 @@ pub(crate) fn upstream_problems(
         problems.push(format!("  ! upstream: expected {wanted:?}, got {lines:?}"));
     }
     for one in seen.iter().filter(|one| !one.whole) {
-        if unfinished != Some(&one.message.start_line) {
+        if !unfinished.contains(&Some(&one.message.start_line)) {
             problems.push(format!("  ! upstream: {:?} began", one.message.start_line));
         }
     }

@@ -121,8 +121,10 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
     let mut failures = Vec::new();
     for route in ["request_buffering: true", "request_buffering: false"] {
         let rig = Rig::start(settings, Arc::new(Echo), &Setup { route, ..Setup::default() })?;
+        let mut before = None;
         for (number, case) in corpus.requests.iter().enumerate() {
-            let problems = marked(case.deviates.as_deref(), judge(&rig, case, number)?);
+            let problems = marked(case.deviates.as_deref(), judge(&rig, (case, before), number)?);
+            before = case.unfinished.as_deref();
             if !problems.is_empty() {
                 let problems = problems.join("\n");
                 let title = format!("{} (RFC {}), {route}", case.name, case.rfc);
@@ -134,8 +136,9 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n\n")) }
 }
 
-/// Every difference between a case and what came of it.
-fn judge(rig: &Rig, case: &Case, number: usize) -> Result<Vec<String>, String> {
+/// Every difference between a case and what came of it. What the case `before` left unfinished may still come.
+fn judge(rig: &Rig, (case, before): (&Case, Option<&str>), number: usize) -> Result<Vec<String>, String> {
+    let unfinished = [case.unfinished.as_deref(), before];
     let mut connection = rig.connect()?;
     case.send.over(&mut connection)?;
     if case.half_close {
@@ -156,7 +159,7 @@ fn judge(rig: &Rig, case: &Case, number: usize) -> Result<Vec<String>, String> {
     wanted.push(format!("GET {path} HTTP/1.1"));
     let (seen, faults) = rig.take();
     problems.extend(faults.iter().map(|fault| format!("  ! upstream: {fault}")));
-    problems.extend(upstream_problems(&case.upstream, case.unfinished.as_deref(), &wanted, &seen));
+    problems.extend(upstream_problems(&case.upstream, unfinished, &wanted, &seen));
     problems.extend(mixed_up(&heard.answers, &seen));
     Ok(problems)
 }
