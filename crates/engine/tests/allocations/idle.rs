@@ -19,7 +19,9 @@ fn ask(client: &mut TcpStream) {
     exchange(client, PLAIN_REQUEST, b"true}");
 }
 
-pub fn a_connection_without_a_request_is_small() {
+/// Opens connections and runs `story` with them, with a way to open another, and with what is held for each of them in
+/// bytes.
+fn with_connections(story: impl FnOnce(&mut [TcpStream], &dyn Fn() -> TcpStream, &dyn Fn() -> isize)) {
     let gateway = gateway(&PLAIN.replace("UPSTREAM", &upstream().to_string()), Speech::Clear);
     let address = gateway.addresses()[0];
     let connect = || TcpStream::connect(address).unwrap();
@@ -27,31 +29,30 @@ pub fn a_connection_without_a_request_is_small() {
     let mut clients = Vec::with_capacity(CONNECTIONS);
     let region = Region::new(GLOBAL);
     clients.extend((0..CONNECTIONS).map(|_| connect()));
-    ask(clients.last_mut().unwrap());
-    let each = held(&region) / CONNECTIONS as isize;
-    assert!(each < EACH, "{each} bytes");
+    story(&mut clients, &connect, &|| held(&region) / CONNECTIONS as isize);
     drop(clients);
     gateway.stop();
 }
 
+pub fn a_connection_without_a_request_is_small() {
+    with_connections(|clients, _, each| {
+        ask(clients.last_mut().unwrap());
+        let each = each();
+        assert!(each < EACH, "{each} bytes");
+    });
+}
+
 pub fn a_connection_between_requests_becomes_small() {
-    let gateway = gateway(&PLAIN.replace("UPSTREAM", &upstream().to_string()), Speech::Clear);
-    let address = gateway.addresses()[0];
-    let connect = || TcpStream::connect(address).unwrap();
-    ask(&mut connect());
-    let mut clients = Vec::with_capacity(CONNECTIONS);
-    let region = Region::new(GLOBAL);
-    clients.extend((0..CONNECTIONS).map(|_| connect()));
-    clients.iter_mut().for_each(ask);
-    // A second or so after their last one, while another client goes on.
-    let mut other = connect();
-    let begin = Instant::now();
-    while held(&region) / CONNECTIONS as isize >= EACH {
-        assert!(begin.elapsed() < PATIENCE, "{} bytes", held(&region) / CONNECTIONS as isize);
-        ask(&mut other);
-    }
-    drop(clients);
-    gateway.stop();
+    with_connections(|clients, connect, each| {
+        clients.iter_mut().for_each(ask);
+        // A second or so after their last one, while another client goes on.
+        let mut other = connect();
+        let begin = Instant::now();
+        while each() >= EACH {
+            assert!(begin.elapsed() < PATIENCE, "{} bytes", each());
+            ask(&mut other);
+        }
+    });
 }
 
 fn held(region: &Region<'_, std::alloc::System>) -> isize {

@@ -2,7 +2,7 @@
 
 use plugin::outbound::loopback::{Given, Loopback, Received};
 
-use super::world::assert_unauthorized;
+use super::world::{assert_unauthorized, behind};
 use super::*;
 
 /// `alice:right` by Basic.
@@ -45,14 +45,6 @@ fn provide() -> Loopback {
             _ => Given::answer(404, &[], ""),
         }
     })
-}
-
-fn behind(provider: &Loopback, fields: &str) -> Harness {
-    let config = format!(
-        "{{issuer: '{}', client_id: [gateway], client_secret: [secret], display_errors: true, {fields}}}",
-        provider.url("")
-    );
-    Subject(plugin::room::<OpenidConnect>()).with(&config).in_real_time()
 }
 
 fn asked(provider: &Loopback, path: &str) -> usize {

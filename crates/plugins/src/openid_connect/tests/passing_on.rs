@@ -2,7 +2,7 @@
 
 use plugin::outbound::loopback::{Given, Loopback, Received};
 
-use super::world::{World, cookies};
+use super::world::{World, behind, cookies};
 use super::*;
 
 const ALICE: &str = "Authorization: Basic YWxpY2U6cmlnaHQ=";
@@ -27,14 +27,6 @@ fn generous() -> Loopback {
             _ => Given::answer(404, &[], ""),
         }
     })
-}
-
-fn behind(provider: &Loopback, fields: &str) -> Harness {
-    let config = format!(
-        "{{issuer: '{}', client_id: [gateway], client_secret: [secret], display_errors: true, {fields}}}",
-        provider.url("")
-    );
-    Subject(plugin::room::<OpenidConnect>()).with(&config).in_real_time()
 }
 
 fn asked(provider: &Loopback, path: &str) -> Vec<Received> {

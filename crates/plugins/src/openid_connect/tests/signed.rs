@@ -3,7 +3,7 @@
 use plugin::jose::Token;
 use plugin::outbound::loopback::{Given, Loopback, Received};
 
-use super::world::{World, argument, assert_unauthorized};
+use super::world::{World, argument, assert_unauthorized, behind};
 use super::*;
 
 #[test]
@@ -144,14 +144,6 @@ fn signing(others: Value) -> Loopback {
             _ => Given::answer(404, &[], ""),
         }
     })
-}
-
-fn behind(provider: &Loopback, fields: &str) -> Harness {
-    let config = format!(
-        "{{issuer: '{}', client_id: [gateway], client_secret: [secret], display_errors: true, {fields}}}",
-        provider.url("")
-    );
-    Subject(plugin::room::<OpenidConnect>()).with(&config).in_real_time()
 }
 
 #[test]

@@ -158,6 +158,15 @@ fn joined(mut one: Value, other: Value) -> Value {
     one
 }
 
+/// The gateway before a provider, as a client with a secret that says what is wrong.
+pub(super) fn behind(provider: &Loopback, fields: &str) -> Harness {
+    let config = format!(
+        "{{issuer: '{}', client_id: [gateway], client_secret: [secret], display_errors: true, {fields}}}",
+        provider.url("")
+    );
+    Subject(plugin::room::<OpenidConnect>()).with(&config).in_real_time()
+}
+
 /// What a browser sends after an answer.
 pub(super) fn cookies(outcome: &Outcome) -> String {
     let lines = outcome.headers.all("Set-Cookie").map(|line| String::from_utf8_lossy(line).into_owned());
