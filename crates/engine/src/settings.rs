@@ -53,7 +53,7 @@ pub struct Settings {
     pub max_udp_sessions: usize,
     /// Memory of the process above which requests are turned away, in bytes; 0 for any.
     pub max_resident_bytes: u64,
-    /// Idle connections to upstreams one worker keeps.
+    /// Idle connections to one address of an upstream that a worker keeps. To all it keeps eight times as many.
     pub upstream_pool_size: usize,
     /// Time an idle connection to an upstream is kept.
     pub upstream_idle_timeout: Duration,

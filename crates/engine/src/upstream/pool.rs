@@ -10,9 +10,13 @@ use crate::transport::Stream;
 use crate::upstream::destination::Destination;
 use crate::upstream::gate;
 
+/// Connections to all destinations, for each that one of them may have: services come and go, file descriptors are few.
+const DESTINATIONS: usize = 8;
+
 /// Idle connections of one worker.
 pub struct Pool {
     idle: RefCell<Idle>,
+    /// Of one destination, at most.
     capacity: usize,
     idle_timeout: Duration,
     max_requests: u64,
@@ -35,6 +39,26 @@ impl Idle {
             self.of_one_client -= count;
         }
     }
+
+    fn retain(&mut self, mut keep: impl FnMut(&mut Parked) -> bool) {
+        (self.count, self.of_one_client) = (0, 0);
+        let (count, of_one_client) = (&mut self.count, &mut self.of_one_client);
+        self.by_destination.retain(|destination, parked| {
+            parked.retain_mut(&mut keep);
+            *count += parked.len();
+            if destination.announced.is_some() {
+                *of_one_client += parked.len();
+            }
+            !parked.is_empty()
+        });
+    }
+
+    /// When the connection became idle that is this far from the one idle for longest. `place` is less than `count`.
+    fn nth_oldest(&self, place: usize) -> Instant {
+        let parked = self.by_destination.values().flatten();
+        let mut since: Vec<Instant> = parked.map(|one| one.since).collect();
+        *since.select_nth_unstable(place).1
+    }
 }
 
 struct Parked {
@@ -54,7 +78,7 @@ pub struct Reused {
 }
 
 impl Pool {
-    /// An empty pool of `worker` for `capacity` connections.
+    /// An empty pool of `worker` for `capacity` connections to each destination and eight times as many in all.
     pub fn new(worker: usize, capacity: usize, idle_timeout: Duration, max_requests: u64) -> Self {
         Self { idle: RefCell::default(), capacity, idle_timeout, max_requests, worker }
     }
@@ -92,10 +116,18 @@ impl Pool {
     }
 
     /// Keeps a connection for later, unless it has served enough or the pool is full. Those that serve one client only,
-    /// which may never come back, fill no more than half of it.
+    /// which may never come back, are half as many as those to one destination.
     pub fn put(&self, destination: Destination, stream: Stream, requests: u64, now: Instant) {
         let idle = &mut *self.idle.borrow_mut();
-        if requests >= self.max_requests || idle.count >= self.capacity {
+        if requests >= self.max_requests || idle.count >= self.in_all() {
+            return;
+        }
+        let of_one_client = usize::from(destination.announced.is_some());
+        if of_one_client > 0 && idle.of_one_client >= self.capacity / 2 {
+            return;
+        }
+        let parked = idle.by_destination.entry(destination).or_default();
+        if parked.len() >= self.capacity {
             return;
         }
         let mut promised = false;
@@ -109,54 +141,33 @@ impl Pool {
                 gate::Idle::Wanted => return,
             }
         }
-        if destination.announced.is_some() {
-            if idle.of_one_client >= self.capacity / 2 {
-                return;
-            }
-            idle.of_one_client += 1;
-        }
+        parked.push(Parked { stream, requests, since: now, promised });
         idle.count += 1;
-        idle.by_destination.entry(destination).or_default().push(Parked {
-            stream,
-            requests,
-            since: now,
-            promised,
-        });
+        idle.of_one_client += of_one_client;
     }
 
-    /// Closes connections that have been idle for too long or were closed by the upstream. Called every second.
+    fn in_all(&self) -> usize {
+        self.capacity.saturating_mul(DESTINATIONS)
+    }
+
+    /// Closes connections that have been idle for too long or were closed by the upstream, and while the pool is nearly
+    /// full those that have been idle for longest, to have places for destinations in use. Called every second.
     pub fn sweep(&self) {
         let idle = &mut *self.idle.borrow_mut();
         let now = tokio::time::Instant::now().into_std();
-        (idle.count, idle.of_one_client) = (0, 0);
-        let (count, of_one_client) = (&mut idle.count, &mut idle.of_one_client);
-        idle.by_destination.retain(|destination, parked| {
-            parked.retain_mut(|one| {
-                self.is_timely(&one.stream, one.since, now) && one.stream.is_idle_and_open()
-            });
-            *count += parked.len();
-            if destination.announced.is_some() {
-                *of_one_client += parked.len();
-            }
-            !parked.is_empty()
-        });
+        idle.retain(|one| self.is_timely(&one.stream, one.since, now) && one.stream.is_idle_and_open());
+        let most = self.in_all() / 4 * 3;
+        if let Some(surplus) = idle.count.checked_sub(most + 1) {
+            let latest = idle.nth_oldest(surplus);
+            idle.retain(|one| one.since > latest);
+        }
     }
 
     /// Closes connections whose places others wait for, one for each of these, those that were used last at last. One
     /// that somebody has been called to take stays until the next time.
     pub fn yield_idle(&self) {
-        let idle = &mut *self.idle.borrow_mut();
         let wanted = |one: &Parked| one.stream.seat().is_some_and(|seat| seat.gate().is_crowded());
-        let (mut count, mut of_one_client) = (0, 0);
-        idle.by_destination.retain(|destination, parked| {
-            parked.retain_mut(|one| !wanted(one) || std::mem::take(&mut one.promised));
-            count += parked.len();
-            if destination.announced.is_some() {
-                of_one_client += parked.len();
-            }
-            !parked.is_empty()
-        });
-        (idle.count, idle.of_one_client) = (count, of_one_client);
+        self.idle.borrow_mut().retain(|one| !wanted(one) || std::mem::take(&mut one.promised));
     }
 
     /// Number of idle connections to `destination` that are just what is `wanted`.
@@ -186,8 +197,40 @@ mod tests {
         Stream::Memory(tokio::io::BufReader::new(tokio::io::duplex(16).0))
     }
 
+    fn at(port: u16) -> Destination {
+        Destination::from(SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
     fn address() -> Destination {
-        Destination::from(SocketAddr::from(([127, 0, 0, 1], 1)))
+        at(1)
+    }
+
+    #[test]
+    fn a_destination_that_is_full_takes_no_places_of_others() {
+        let pool = Pool::new(0, 2, Duration::from_secs(60), 100);
+        for port in [1, 1, 1, 2, 2, 2, 3] {
+            pool.put(at(port), pipe(), 1, Instant::now());
+        }
+        let ready = |port| pool.ready(&at(port), None);
+        assert_eq!((ready(1), ready(2), ready(3)), (2, 2, 1));
+    }
+
+    #[test]
+    fn a_pool_that_fills_up_gives_up_what_has_been_idle_for_longest() {
+        let pool = Pool::new(0, 2, Duration::from_secs(600), 100);
+        let now = Instant::now();
+        for port in 1..=9 {
+            pool.put(at(port), pipe(), 1, now - Duration::from_secs(60 - u64::from(port)));
+            pool.put(at(port), pipe(), 1, now);
+        }
+        assert_eq!((pool.len(), pool.ready(&at(9), None)), (16, 0), "eight times two in all");
+        pool.sweep();
+        assert_eq!(pool.len(), 12);
+        let left: Vec<usize> = (1..=8).map(|port| pool.ready(&at(port), None)).collect();
+        assert_eq!(left, [1, 1, 1, 1, 2, 2, 2, 2]);
+        pool.put(at(9), pipe(), 1, now);
+        pool.sweep();
+        assert_eq!((pool.len(), pool.ready(&at(4), None), pool.ready(&at(5), None)), (12, 1, 1));
     }
 
     #[test]
@@ -209,9 +252,9 @@ mod tests {
         for _ in 0..3 {
             pool.put(address(), pipe(), 1, Instant::now());
         }
-        assert_eq!(pool.len(), 4);
+        assert_eq!(pool.len(), 5);
         pool.sweep();
-        assert_eq!(pool.len(), 4);
+        assert_eq!(pool.len(), 5);
         pool.put(of_client(6), pipe(), 1, Instant::now());
         assert!(pool.take(&of_client(6), None, Instant::now()).is_none());
     }
