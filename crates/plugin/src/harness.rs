@@ -19,11 +19,13 @@ use crate::room::{Definition, Phase, Phases};
 use crate::services::{Services, Worker};
 use crate::usage;
 
+mod dice;
 mod outcome;
 mod phases;
 mod sessions;
 mod upstream;
 
+pub use dice::Dice;
 pub use outcome::Outcome;
 pub use upstream::UpstreamResponse;
 

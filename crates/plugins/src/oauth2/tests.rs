@@ -1,7 +1,7 @@
 //! What the oauth2 room does, seen from outside.
 
 use super::Oauth2;
-use plugin::harness::{Harness, Outcome};
+use plugin::harness::{Dice, Harness, Outcome};
 use plugin::{Scheme, query};
 
 mod codes;
@@ -315,11 +315,8 @@ fn whatever_comes_to_the_endpoints_is_survived() {
     let names =
         ["grant_type", "client_id", "client_secret", "code", "refresh_token", "response_type", "scope"];
     let values = ["1", "null", "[]", "{}", "\"shop\"", "\"password\"", "\"\\u0000\"", "\"\\ud800\"", "1e999"];
-    let mut state = 5_u64;
-    let mut noise = |bound: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % bound
-    };
+    let mut dice = Dice::new(5);
+    let mut noise = |bound: usize| dice.index(bound);
     for _ in 0..3000 {
         let mut body: String = (0..noise(14)).map(|_| words[noise(words.len())]).collect();
         if noise(2) == 0 {
