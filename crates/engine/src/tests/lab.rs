@@ -53,6 +53,11 @@ services:
     paths: [/]
 "#;
 
+/// A request for nothing in particular.
+pub const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+/// A response that says that all is well.
+pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
 /// Bytes a pipe holds before its writer has to wait.
 pub const PIPE: usize = 32 << 10;
 
@@ -248,6 +253,15 @@ impl Lab {
         self.dialed.lock().await.recv().await.expect("the gateway is running")
     }
 
+    /// A new client whose request has reached its service, with the service's end.
+    pub async fn asked(&self, request: &str) -> (Peer, Peer) {
+        let mut client = self.client();
+        client.send(request).await;
+        let mut upstream = self.upstream().await;
+        upstream.head().await;
+        (client, upstream)
+    }
+
     /// No connection has been opened that the test does not know of.
     pub fn opened_no_more(&self) -> bool {
         self.dialed.try_lock().is_ok_and(|mut dialed| dialed.try_recv().is_err())
@@ -279,6 +293,11 @@ fn client() -> Client {
     let peer: SocketAddr = "192.0.2.1:5000".parse().unwrap();
     let local = "192.0.2.2:8000".parse().unwrap();
     Client { peer, local, ip: peer.ip(), ..Client::default() }
+}
+
+/// Lets everything happen that can.
+pub async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
 /// Whether `condition` comes true in another thread within a generous time.

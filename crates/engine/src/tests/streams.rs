@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::lab::{Lab, eventually, with};
+use super::lab::{Lab, eventually, settle, with};
 use crate::load::admits;
 use crate::settings::Settings;
 use crate::worker::{Order, Spoken};
@@ -61,7 +61,7 @@ async fn bytes_go_both_ways_and_each_end_is_passed_on_alone() {
         client.send("so I hear").await;
         client.finish().await;
         assert_eq!(service.rest().await, "so I hear");
-        sleep(Duration::from_millis(1)).await;
+        settle().await;
         let series = series(&lab);
         assert_eq!((&*series.service, &*series.route, series.ended(SessionEnd::Carried)), ("one", "all", 2));
         assert_eq!((series.ingress(), series.egress()), (14, 28));
@@ -118,7 +118,7 @@ async fn a_plugin_that_panics_over_a_session_costs_that_session_only() {
             let mut service = lab.upstream().await;
             service.expect("hello").await;
             drop((client, service));
-            sleep(Duration::from_millis(1)).await;
+            settle().await;
             assert_eq!(series(&lab).ended(SessionEnd::Carried), number);
         }
         assert_eq!(lab.local.connections.count(), 0);

@@ -59,15 +59,21 @@ fn aged(folder: &Path, age: Duration) -> PathBuf {
     copy
 }
 
-#[test]
-fn lists_of_the_last_run_are_used_as_long_as_they_are_not_too_old() {
-    let (folder, registry) = (Folder::new(), Registry::start());
+/// A folder in which a run that has ended has kept the list of the registry.
+fn left_behind(registry: &Registry) -> (Folder, PathBuf) {
+    let folder = Folder::new();
     let path = folder.0.join("lists");
     registry.set(7, vec![instance("10.0.0.1", 80, 1)]);
-    let first = World::keeping(Some(path.clone()));
-    let balancers = first.balancers(&json!({}), &consul(&registry));
+    let world = World::keeping(Some(path.clone()));
+    let _balancers = world.balancers(&json!({}), &consul(registry));
     eventually("it is kept", || kept(&path).is_some());
-    drop((balancers, first));
+    (folder, path)
+}
+
+#[test]
+fn lists_of_the_last_run_are_used_as_long_as_they_are_not_too_old() {
+    let registry = Registry::start();
+    let (_folder, path) = left_behind(&registry);
     registry.behave(Manner::Status(500));
     let hour = Duration::from_secs(3600);
     let standing = |balancers: &Balancers| {
@@ -96,13 +102,8 @@ fn lists_of_the_last_run_are_used_as_long_as_they_are_not_too_old() {
 
 #[test]
 fn a_registry_that_says_nothing_is_waited_for_with_the_list_of_the_last_run() {
-    let (folder, registry) = (Folder::new(), Registry::start());
-    let path = folder.0.join("lists");
-    registry.set(7, vec![instance("10.0.0.1", 80, 1)]);
-    let first = World::keeping(Some(path.clone()));
-    let balancers = first.balancers(&json!({}), &consul(&registry));
-    eventually("it is kept", || kept(&path).is_some());
-    drop((balancers, first));
+    let registry = Registry::start();
+    let (_folder, path) = left_behind(&registry);
     registry.behave(Manner::Silence);
     let second = World::keeping(Some(path.clone()));
     let balancers = second.balancers(&json!({}), &consul(&registry));

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use plugin::sessions::SessionEnd;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::{TCP, series};
 use crate::settings::Settings;
-use crate::tests::lab::with;
+use crate::tests::lab::{settle, with};
 use crate::worker::{self, Spoken};
 
 /// [`TCP`] at the targets of an upstream with these bounds.
@@ -28,7 +28,7 @@ async fn sessions_are_no_more_than_their_upstream_allows_and_wait_for_each_other
         service.expect("first").await;
         let mut second = lab.stream_client(Spoken::default());
         second.send("second").await;
-        sleep(Duration::from_millis(1)).await;
+        settle().await;
         let mut third = lab.stream_client(Spoken::default());
         assert_eq!(third.rest().await, "", "the line is full");
         assert!(lab.opened_no_more());
@@ -60,16 +60,16 @@ async fn who_leaves_while_it_waits_for_a_place_gives_its_own_up_at_once() {
         let mut service = lab.upstream().await;
         service.expect("first").await;
         let left = lab.stream_client(Spoken::default());
-        sleep(Duration::from_millis(1)).await;
+        settle().await;
         assert_eq!(lab.gate("pool.test").counts(), (1, 1));
         drop(left);
-        sleep(Duration::from_millis(1)).await;
+        settle().await;
         assert_eq!(series(&lab).ended(SessionEnd::Left), 1);
         let mut second = lab.stream_client(Spoken::default());
         second.send("second").await;
         // Who has something to be carried stays, even if nothing follows.
         second.finish().await;
-        sleep(Duration::from_millis(1)).await;
+        settle().await;
         drop((first, service));
         let mut service = lab.upstream().await;
         service.expect("second").await;
@@ -87,7 +87,7 @@ async fn who_ends_its_side_while_it_waits_is_served_where_that_says_nothing() {
         let service = lab.upstream().await;
         let mut second = lab.stream_client(Spoken::default());
         second.finish().await;
-        sleep(Duration::from_millis(1)).await;
+        settle().await;
         drop((first, service));
         let mut service = lab.upstream().await;
         service.send("welcome").await;
@@ -100,7 +100,7 @@ async fn who_ends_its_side_while_it_waits_is_served_where_that_says_nothing() {
 async fn no_connections_of_requests_are_kept_ready_for_sessions() {
     with(&bounded("max_connections: 1, min_idle: 1"), Settings::default(), |lab| async move {
         worker::tidy_up(&lab.local);
-        sleep(Duration::from_millis(1)).await;
+        settle().await;
         assert!(lab.opened_no_more());
     })
     .await;
@@ -116,7 +116,7 @@ async fn a_session_that_is_cut_while_it_waits_for_its_service_counts_as_one_with
             let _service = lab.upstream().await;
             let mut second = lab.stream_client(Spoken::default());
             second.send("x").await;
-            sleep(Duration::from_millis(1)).await;
+            settle().await;
             lab.local.connections.end(true);
             assert_eq!([first.rest().await, second.rest().await], ["", ""]);
             let series = series(&lab);
