@@ -90,21 +90,8 @@ fn read(given: Environment, variables: &[(String, String)]) -> Result<FromEnviro
     let looked_up = LookedUp::new(&given, variables, takes);
     let values = &looked_up.values;
     let mut reading = Reading::default();
-    let mut warnings = Vec::new();
-    for (name, value) in values {
-        let elsewhere = || ELSEWHERE.contains(&name.as_str()) || tls::NAMES.contains(&name.as_str());
-        if !reading.apply(name, value) && !elsewhere() {
-            warnings.push(format!("KONG_{} is not honoured", name.to_ascii_uppercase()));
-        }
-    }
-    let (tls, wrong) = tls::read(values);
-    reading.problems.extend(wrong);
-    let [admin_tls, status_tls] = ["admin", "status"].map(|listener| {
-        let (tls, wrong) = tls::read_control(values, &tls, listener);
-        reading.problems.extend(wrong);
-        tls
-    });
-    reading.settings.tls = tls;
+    let mut warnings = reading.apply_all(values);
+    let [admin_tls, status_tls] = reading.read_tls(values);
     reading.problems.extend(zero::settle(&mut reading.settings));
     reading.problems.extend(reading.secrets.problems());
     warnings.extend(unhonoured_values(values));
@@ -203,6 +190,31 @@ struct Reading {
 const USAGE_INTERVALS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 
 impl Reading {
+    /// Applies what was given. What of it is not honoured.
+    fn apply_all(&mut self, values: &Environment) -> Vec<String> {
+        let elsewhere = |name: &str| ELSEWHERE.contains(&name) || tls::NAMES.contains(&name);
+        let mut warnings = Vec::new();
+        for (name, value) in values {
+            if !self.apply(name, value) && !elsewhere(name) {
+                warnings.push(format!("KONG_{} is not honoured", name.to_ascii_uppercase()));
+            }
+        }
+        warnings
+    }
+
+    /// Reads the settings of TLS: those of the data plane, and, apart, of the Admin API and the status listener.
+    fn read_tls(&mut self, values: &Environment) -> [TlsSettings; 2] {
+        let (tls, wrong) = tls::read(values);
+        self.problems.extend(wrong);
+        let control = ["admin", "status"].map(|listener| {
+            let (tls, wrong) = tls::read_control(values, &tls, listener);
+            self.problems.extend(wrong);
+            tls
+        });
+        self.settings.tls = tls;
+        control
+    }
+
     /// Applies one variable. Whether it is one that is honoured.
     fn apply(&mut self, name: &str, value: &str) -> bool {
         let mut settings = std::mem::take(&mut self.settings);

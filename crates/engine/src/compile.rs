@@ -71,30 +71,11 @@ impl Compiler<'_> {
         let shared = Shared::default();
         let instances = self.build_plugins(config, &matched, &shared, &mut problems);
         let streams = self.compile_streams(config, &instances, &mut problems);
-        let of_requests = routable(config).filter(|(_, route)| layer_of(route) == Layer::Requests);
-        let router = Router::compile(of_requests).map_err(|(ordinal, message)| {
-            let entity = config.routes[ordinal].id;
-            at(config, "routes", entity, "paths", &message)
-        });
-        let router = match router {
-            Ok(router) if problems.is_empty() => router,
-            Ok(_) => return Err(problems),
-            Err(problem) => {
-                problems.push(problem);
-                return Err(problems);
-            }
-        };
+        let router = compile_router(config, problems)?;
         let plugins = Plugins::new(self.definitions, config, Layer::Requests);
         let detours = detour::compile(config, &shared, &balancers, &trusts);
-        let mut services = CompiledServices::new(config, &balancers, &trusts);
-        let mut chains = Chains::new(&plugins);
-        let routes: Vec<CompiledRoute> = offering(500, matched.into_iter())
-            .map(|matched| {
-                let chain = chains.of(matched.route.id, matched.service.as_ref().map(|service| service.id));
-                let service = matched.service.as_ref().and_then(|service| services.of(service));
-                compile_route(matched, chain, service)
-            })
-            .collect();
+        let services = CompiledServices::new(config, &balancers, &trusts);
+        let routes = compile_routes(matched, Chains::new(&plugins), services);
         let warm = warm(&routes);
         let globals = plugins.chain(None, None);
         let slots = plugins.names.len();
@@ -173,6 +154,20 @@ impl Compiler<'_> {
     }
 }
 
+/// The router of requests, unless anything is wrong with the configuration.
+fn compile_router(config: &Config, mut problems: Vec<Problem>) -> Result<Router, Vec<Problem>> {
+    let of_requests = routable(config).filter(|(_, route)| layer_of(route) == Layer::Requests);
+    match Router::compile(of_requests) {
+        Ok(router) if problems.is_empty() => return Ok(router),
+        Ok(_) => {}
+        Err((ordinal, message)) => {
+            let entity = config.routes[ordinal].id;
+            problems.push(at(config, "routes", entity, "paths", &message));
+        }
+    }
+    Err(problems)
+}
+
 fn enabled(config: &Config) -> impl Iterator<Item = &PluginRow> {
     config.plugins.iter().map(AsRef::as_ref).filter(|row| row.enabled)
 }
@@ -228,6 +223,19 @@ impl<'a> CompiledServices<'a> {
         };
         Some(self.ready.entry(service.id).or_insert_with(make).clone())
     }
+}
+
+fn compile_routes(
+    matched: Vec<Arc<Matched>>,
+    mut chains: Chains<'_>,
+    mut services: CompiledServices<'_>,
+) -> Vec<CompiledRoute> {
+    let compiled = |matched: Arc<Matched>| {
+        let chain = chains.of(matched.route.id, matched.service.as_ref().map(|service| service.id));
+        let service = matched.service.as_ref().and_then(|service| services.of(service));
+        compile_route(matched, chain, service)
+    };
+    offering(500, matched.into_iter()).map(compiled).collect()
 }
 
 fn compile_route(
