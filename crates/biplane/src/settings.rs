@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use engine::{Settings, TlsSettings};
@@ -13,6 +12,10 @@ use plugin::usage;
 use crate::tls;
 use crate::vaults::{LookedUp, Secrets, Takes};
 use crate::zero;
+
+mod values;
+
+pub use values::duration;
 
 /// `KONG_*` variables, without the prefix, in lower case.
 pub type Environment = BTreeMap<String, String>;
@@ -87,21 +90,8 @@ fn read(given: Environment, variables: &[(String, String)]) -> Result<FromEnviro
     let looked_up = LookedUp::new(&given, variables, takes);
     let values = &looked_up.values;
     let mut reading = Reading::default();
-    let mut warnings = Vec::new();
-    for (name, value) in values {
-        let elsewhere = || ELSEWHERE.contains(&name.as_str()) || tls::NAMES.contains(&name.as_str());
-        if !reading.apply(name, value) && !elsewhere() {
-            warnings.push(format!("KONG_{} is not honoured", name.to_ascii_uppercase()));
-        }
-    }
-    let (tls, wrong) = tls::read(values);
-    reading.problems.extend(wrong);
-    let [admin_tls, status_tls] = ["admin", "status"].map(|listener| {
-        let (tls, wrong) = tls::read_control(values, &tls, listener);
-        reading.problems.extend(wrong);
-        tls
-    });
-    reading.settings.tls = tls;
+    let mut warnings = reading.apply_all(values);
+    let [admin_tls, status_tls] = reading.read_tls(values);
     reading.problems.extend(zero::settle(&mut reading.settings));
     reading.problems.extend(reading.secrets.problems());
     warnings.extend(unhonoured_values(values));
@@ -200,6 +190,31 @@ struct Reading {
 const USAGE_INTERVALS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 
 impl Reading {
+    /// Applies what was given. What of it is not honoured.
+    fn apply_all(&mut self, values: &Environment) -> Vec<String> {
+        let elsewhere = |name: &str| ELSEWHERE.contains(&name) || tls::NAMES.contains(&name);
+        let mut warnings = Vec::new();
+        for (name, value) in values {
+            if !self.apply(name, value) && !elsewhere(name) {
+                warnings.push(format!("KONG_{} is not honoured", name.to_ascii_uppercase()));
+            }
+        }
+        warnings
+    }
+
+    /// Reads the settings of TLS: those of the data plane, and, apart, of the Admin API and the status listener.
+    fn read_tls(&mut self, values: &Environment) -> [TlsSettings; 2] {
+        let (tls, wrong) = tls::read(values);
+        self.problems.extend(wrong);
+        let control = ["admin", "status"].map(|listener| {
+            let (tls, wrong) = tls::read_control(values, &tls, listener);
+            self.problems.extend(wrong);
+            tls
+        });
+        self.settings.tls = tls;
+        control
+    }
+
     /// Applies one variable. Whether it is one that is honoured.
     fn apply(&mut self, name: &str, value: &str) -> bool {
         let mut settings = std::mem::take(&mut self.settings);
@@ -329,57 +344,6 @@ impl Reading {
         true
     }
 
-    fn wrong(&mut self, name: &str, value: &str, expected: &str) {
-        self.problems.push(format!("KONG_{}: '{value}' is not {expected}", name.to_ascii_uppercase()));
-    }
-
-    fn value<T: FromStr>(&mut self, name: &str, value: &str, place: &mut T) {
-        match value.trim().parse() {
-            Ok(parsed) => *place = parsed,
-            Err(_) => self.wrong(name, value, "a value this setting takes"),
-        }
-    }
-
-    fn switch(&mut self, name: &str, value: &str, place: &mut bool) {
-        match value {
-            "on" | "true" => *place = true,
-            "off" | "false" => *place = false,
-            _ => self.wrong(name, value, "'on' or 'off'"),
-        }
-    }
-
-    fn list<T: FromStr<Err = String>>(&mut self, name: &str, value: &str) -> Vec<T> {
-        let mut list = Vec::new();
-        for item in value.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-            match item.parse() {
-                Ok(parsed) => list.push(parsed),
-                Err(problem) => self.problems.push(format!("KONG_{}: {problem}", name.to_ascii_uppercase())),
-            }
-        }
-        list
-    }
-
-    fn seconds(&mut self, name: &str, value: &str, place: &mut Duration) {
-        match duration(value) {
-            Some(parsed) => *place = parsed,
-            None => self.wrong(name, value, "a time like 60, 60s, 500ms or 2m"),
-        }
-    }
-
-    fn size<T: TryFrom<u64>>(&mut self, name: &str, value: &str, place: &mut T) {
-        match size(value).and_then(|bytes| T::try_from(bytes).ok()) {
-            Some(parsed) => *place = parsed,
-            None => self.wrong(name, value, "a size like 0, 1024, 16k, 8m or 1g"),
-        }
-    }
-
-    fn rate(&mut self, name: &str, value: &str, place: &mut u64) {
-        match size(value) {
-            Some(parsed) => *place = parsed,
-            None => self.wrong(name, value, "a number of bytes a second like 0, 100 or 4k"),
-        }
-    }
-
     /// Bounds of HTTP/2 connections.
     fn apply_http2(&mut self, http2: &mut engine::settings::Http2, name: &str, value: &str) -> bool {
         match name {
@@ -394,54 +358,6 @@ impl Reading {
         }
         true
     }
-
-    /// A size that a frame of HTTP/2 can carry (RFC 9113 6.5.2).
-    fn window(&mut self, name: &str, value: &str, place: &mut u32) {
-        let bytes = size(value).and_then(|bytes| u32::try_from(bytes).ok());
-        match bytes.filter(|bytes| *bytes <= i32::MAX.cast_unsigned()) {
-            Some(parsed) => *place = parsed,
-            None => self.wrong(name, value, "a size like 65535, 64k or 1m, below 2g"),
-        }
-    }
-
-    fn servers(&mut self, name: &str, value: &str) {
-        for item in value.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-            let with_port = item.parse().or_else(|_| format!("{item}:53").parse());
-            match with_port {
-                Ok(server) => self.servers.push(server),
-                Err(_) => self.wrong(name, item, "the address of a name server"),
-            }
-        }
-    }
-}
-
-/// A time as nginx writes it; without a unit, seconds.
-pub fn duration(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    let count: u64 = text[..digits].parse().ok()?;
-    match &text[digits..] {
-        "ms" => Some(Duration::from_millis(count)),
-        "" | "s" => Some(Duration::from_secs(count)),
-        "m" => Some(Duration::from_secs(count.checked_mul(60)?)),
-        "h" => Some(Duration::from_secs(count.checked_mul(3600)?)),
-        _ => None,
-    }
-}
-
-/// A size as nginx writes it; without a unit, bytes.
-fn size(text: &str) -> Option<u64> {
-    let text = text.trim().to_ascii_lowercase();
-    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    let count: u64 = text[..digits].parse().ok()?;
-    let unit = match &text[digits..] {
-        "" => 1,
-        "k" => 1 << 10,
-        "m" => 1 << 20,
-        "g" => 1 << 30,
-        _ => return None,
-    };
-    count.checked_mul(unit)
 }
 
 #[cfg(test)]

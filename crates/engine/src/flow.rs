@@ -376,10 +376,8 @@ pub async fn proxy(parts: &mut Parts<'_>, route: &CompiledRoute, plan: &Plan) ->
         };
         let may_repeat = tries::may_repeat(parts, &missed);
         if missed.stale && !fresh && may_repeat {
-            // The pool's connection had died unnoticed: that was no attempt at all.
             fresh = true;
-            parts.work.upload.rewind();
-            parts.work.exchange.record.tries.pop();
+            tries::take_back(parts);
             continue;
         }
         tries::mark_failed(parts, &missed);

@@ -1,8 +1,7 @@
 //! The response head as the client gets it: the gateway's own fields, the framing of the body, the bytes.
 
 use http::header::CONTENT_LENGTH;
-use plugin::exchange::{Exchange, Source};
-use plugin::serialize::Latencies;
+use plugin::exchange::{Exchange, Latencies, Source};
 use tokio::time::Instant;
 use wire::h1::encode;
 use wire::{BodyLength, Known, Method, ResponseHead, Version, h2 as messages};

@@ -6,26 +6,28 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use model::{Catalog, Config};
 use tokio::runtime::{Builder, Runtime};
-use wire::h1::{Limits, Parsed, parse_request};
-use wire::{Headers, Known};
 
 use crate::build::{Build, Shared};
 use crate::clock::Clock;
 use crate::detour::Detours;
-use crate::exchange::{Client, Exchange, Matched, Scheme, Source, Timeouts, Tls, Trouble, Try};
-use crate::flow::Flow;
-use crate::guard::{Instead, Nowhere};
-use crate::reply::Body;
+use crate::exchange::{Matched, Scheme, Tls};
 use crate::room::{Definition, Phase, Phases};
 use crate::services::{Services, Worker};
 use crate::usage;
-use crate::views::{Access, BodyFilter, BodyMode, HeaderFilter, Log, Rewrite};
 
+mod dice;
+mod outcome;
+mod phases;
 mod sessions;
+mod upstream;
+
+pub use dice::Dice;
+pub use outcome::Outcome;
+pub use upstream::UpstreamResponse;
 
 /// The time the harness's clock shows at first: 2026-01-01 00:00:00 UTC, in milliseconds.
 pub const START_MS: u64 = 1_767_225_600_000;
@@ -92,89 +94,6 @@ pub struct Harness {
 struct Instance {
     runs: &'static [Phase],
     room: Arc<dyn Phases>,
-}
-
-/// What the upstream answers.
-#[derive(Debug, Clone)]
-pub struct UpstreamResponse {
-    /// Status code.
-    pub status: u16,
-    /// Fields.
-    pub headers: Vec<(&'static str, String)>,
-    /// Body, given to `body_filter` in two pieces where a room observes it.
-    pub body: Vec<u8>,
-    /// What keeps the rest of the body from coming.
-    pub broken: Option<Trouble>,
-    /// The targets that do not answer, and what is wrong with them.
-    pub down: Vec<(SocketAddr, Trouble)>,
-}
-
-/// What became of a request.
-#[derive(Debug)]
-pub struct Outcome {
-    /// A room answered; the upstream was not asked.
-    pub answered: bool,
-    /// The targets that were asked, in order.
-    pub asked: Vec<SocketAddr>,
-    /// Status the client sees.
-    pub status: u16,
-    /// Fields the client sees, beyond those of the engine.
-    pub headers: Headers,
-    /// Body the client sees; a templated message is `{"message":"..."}` here.
-    pub body: Vec<u8>,
-    /// Fields the upstream sees, before the engine's own.
-    pub upstream_headers: Headers,
-    /// Method the upstream sees.
-    pub upstream_method: String,
-    /// `Host` a room demanded for the upstream.
-    pub upstream_host: Option<String>,
-    /// Where a room sent the request instead of to the service of its route, see
-    /// [`Detour::name`](crate::Detour::name).
-    pub sent_to: Option<String>,
-    /// Path the upstream sees.
-    pub upstream_path: String,
-    /// Query the upstream sees.
-    pub upstream_query: Option<String>,
-    /// Body the upstream sees.
-    pub upstream_body: Vec<u8>,
-    /// Times that rooms have set for the upstream.
-    pub timeouts: Timeouts,
-    /// The message of a templated answer.
-    pub message: Option<String>,
-    /// Fields the rooms added to the log line.
-    pub log_fields: Vec<(String, String)>,
-}
-
-impl Outcome {
-    /// A field the client sees, as text.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<String> {
-        self.headers.get(name).map(|value| String::from_utf8_lossy(value).into_owned())
-    }
-
-    /// A field the upstream sees, as text.
-    #[must_use]
-    pub fn upstream_header(&self, name: &str) -> Option<String> {
-        self.upstream_headers.get(name).map(|value| String::from_utf8_lossy(value).into_owned())
-    }
-
-    /// The body the client sees, as JSON; null if it is not JSON.
-    #[must_use]
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_default()
-    }
-}
-
-impl Default for UpstreamResponse {
-    fn default() -> Self {
-        Self {
-            status: 200,
-            headers: vec![("Content-Type", "application/json".to_owned())],
-            body: b"{\"ok\":true}".to_vec(),
-            broken: None,
-            down: Vec::new(),
-        }
-    }
 }
 
 impl Harness {
@@ -275,294 +194,6 @@ impl Harness {
         self.runtime = Builder::new_current_thread().enable_all().build().expect("there is a runtime");
         self
     }
-
-    /// Sends a raw request: a head with `\n` or `\r\n` line ends, an empty line, a body. `Host` and
-    /// `Content-Length` are added where they are missing.
-    ///
-    /// # Panics
-    /// If the head is not a valid one: the harness is for tests.
-    pub fn send(&mut self, request: &str) -> Outcome {
-        self.send_bytes(request, b"")
-    }
-
-    /// The statuses of so many requests alike.
-    ///
-    /// # Panics
-    /// If the head is not a valid one.
-    pub fn statuses(&mut self, request: &str, count: usize) -> Vec<u16> {
-        (0..count).map(|_| self.send(request).status).collect()
-    }
-
-    /// The same with a binary body.
-    ///
-    /// # Panics
-    /// If the head is not a valid one.
-    pub fn send_bytes(&mut self, request: &str, body: &[u8]) -> Outcome {
-        let (head, text_body) = split_message(request);
-        let body = if body.is_empty() { text_body.as_bytes() } else { body };
-        let exchange = self.receive(&head, body);
-        self.run(exchange, body)
-    }
-
-    /// The same with a head of any bytes, sent as it is; none if the gateway would refuse it before any room sees it.
-    pub fn send_head(&mut self, head: &[u8], body: &[u8]) -> Option<Outcome> {
-        let exchange = self.begin(head)?;
-        Some(self.run(exchange, body))
-    }
-
-    fn run(&mut self, mut exchange: Exchange, body: &[u8]) -> Outcome {
-        // Rooms may begin tasks in any phase.
-        let runtime = self.runtime.handle().clone();
-        let _entered = runtime.enter();
-        self.each(&mut exchange, Phase::Rewrite, |room, exchange, slot| {
-            room.rewrite(&mut Rewrite::new(exchange, slot));
-        });
-        if exchange.matched.is_none() {
-            exchange.matched = self.routes.first().cloned();
-        }
-        let answered = self.access(&mut exchange, body)
-            || refuse_body(&mut exchange, body)
-            || self.ask_targets(&mut exchange);
-        self.respond(exchange, answered, body)
-    }
-
-    /// How many of so many requests that come at once get past all rooms before the first has come back. Then all of them
-    /// end without a response.
-    ///
-    /// # Panics
-    /// If the head is not a valid one.
-    pub fn pass_at_once(&mut self, request: &str, count: usize) -> usize {
-        let (head, _) = split_message(request);
-        let under_way: Vec<(Exchange, bool)> = (0..count)
-            .map(|_| {
-                let mut exchange = self.receive(&head, b"");
-                exchange.matched = self.routes.first().cloned();
-                let answered = self.access(&mut exchange, b"") || self.ask_targets(&mut exchange);
-                (exchange, answered)
-            })
-            .collect();
-        under_way.iter().filter(|(_, answered)| !answered).count()
-    }
-
-    fn receive(&self, head: &str, body: &[u8]) -> Exchange {
-        let mut text = head.to_owned();
-        let has = |name: &str| head.to_ascii_lowercase().contains(&format!("\n{name}:"));
-        if !has("host") {
-            text.push_str("Host: gateway.test\r\n");
-        }
-        if !body.is_empty() && !has("content-length") && !has("transfer-encoding") {
-            text.push_str(&format!("Content-Length: {}\r\n", body.len()));
-        }
-        text.push_str("\r\n");
-        self.begin(text.as_bytes()).expect("the head is a valid one")
-    }
-
-    /// The exchange of a request with this head, if it is a valid one.
-    fn begin(&self, head: &[u8]) -> Option<Exchange> {
-        let client = Client {
-            peer: self.peer,
-            local: SocketAddr::from(([127, 0, 0, 1], 8000)),
-            ip: self.peer.ip(),
-            trusted: self.trusted,
-            scheme: if self.tls.is_some() { Scheme::Https } else { self.scheme },
-            tls: self.tls.clone(),
-            announced: None,
-        };
-        let mut exchange = Exchange::new(self.worker.clone(), client);
-        let parsed = parse_request(head, &Limits::default(), &mut exchange.request);
-        if !matches!(parsed, Parsed::Complete { .. }) {
-            return None;
-        }
-        exchange.begin(Instant::now());
-        exchange.enter_chain(self.instances.len());
-        exchange.normalized_path = exchange.request.path().to_vec();
-        exchange.upstream.path = exchange.request.path().to_vec();
-        exchange.upstream.query = exchange.request.query().unwrap_or_default().to_vec();
-        exchange.upstream.has_query = exchange.request.query().is_some();
-        Some(exchange)
-    }
-
-    fn each(
-        &self,
-        exchange: &mut Exchange,
-        phase: Phase,
-        mut run: impl FnMut(&dyn Phases, &mut Exchange, usize),
-    ) {
-        for (slot, room) in self.rooms(phase) {
-            run(room, exchange, slot);
-        }
-    }
-
-    /// The rooms that take part in `phase`, with their slots.
-    fn rooms(&self, phase: Phase) -> impl Iterator<Item = (usize, &dyn Phases)> {
-        let instances = self.instances.iter().enumerate();
-        instances
-            .filter(move |(_, instance)| instance.runs.contains(&phase))
-            .map(|(slot, instance)| (slot, instance.room.as_ref()))
-    }
-
-    fn access(&self, exchange: &mut Exchange, body: &[u8]) -> bool {
-        for (slot, room) in self.rooms(Phase::Access) {
-            let mut flow = room.access(&mut Access::new(exchange, slot));
-            loop {
-                flow = match flow {
-                    Flow::Next => break,
-                    Flow::Answer => return true,
-                    Flow::ReadBody => {
-                        exchange.body = Some(body.to_vec());
-                        room.access(&mut Access::new(exchange, slot))
-                    }
-                    Flow::Wait(future) => self.runtime.block_on(future)(&mut Access::new(exchange, slot)),
-                };
-            }
-        }
-        false
-    }
-
-    /// Asks targets in turn, as the engine does, until one is well. Whether there is another answer than its response.
-    fn ask_targets(&self, exchange: &mut Exchange) -> bool {
-        while !exchange.is_barred() {
-            let may = |target: &&SocketAddr| {
-                exchange
-                    .guard
-                    .as_ref()
-                    .is_none_or(|guard| guard.allows(exchange, **target) && guard.enter(exchange, **target))
-            };
-            let is_new =
-                |target: &&SocketAddr| exchange.record.tries.iter().all(|one| one.address != **target);
-            let Some(address) = self.targets.iter().filter(is_new).find(may).copied() else { break };
-            let down = self.upstream.down.iter().find(|(target, _)| *target == address);
-            let (trouble, failed) = (down.map(|(_, trouble)| *trouble), down.map(|_| 502));
-            exchange.record.tries.push(Try { address, started_ms: 0, balancer_us: 0, failed, trouble });
-            if trouble.is_none() {
-                return false;
-            }
-        }
-        let tries = exchange.record.tries.len();
-        exchange.reply.clear();
-        exchange.reply.status = if tries == 0 { 503 } else { 502 };
-        let trouble = exchange.record.tries.last().and_then(|attempt| attempt.trouble);
-        let why = match trouble {
-            None if self.targets.is_empty() => Nowhere::NoTarget,
-            Some(Trouble::Unreachable) if tries == self.targets.len() => Nowhere::Unreachable,
-            Some(_) if tries == self.targets.len() => return true,
-            _ => Nowhere::Barred,
-        };
-        let guard = exchange.guard.take();
-        let instead = guard.and_then(|guard| guard.stand_in(&mut Access::apart(exchange), why));
-        instead != Some(Instead::SentElsewhere)
-    }
-
-    fn respond(&self, mut exchange: Exchange, answered: bool, body: &[u8]) -> Outcome {
-        let upstream_headers = exchange.request.headers.clone();
-        let (message, mut response_body) = self.fill_response(&mut exchange, answered);
-        let decorations = std::mem::take(&mut exchange.decorations);
-        for (name, value) in decorations.iter() {
-            exchange.response.headers.set(name, value);
-        }
-        self.each(&mut exchange, Phase::HeaderFilter, |room, exchange, slot| {
-            room.header_filter(&mut HeaderFilter::new(exchange, slot));
-        });
-        self.filter_body(&mut exchange, &mut response_body);
-        exchange.record.response_body_bytes = response_body.len() as u64;
-        exchange.record.response_bytes = response_body.len() as u64;
-        exchange.record.broken = self.upstream.broken.filter(|_| !answered);
-        exchange.record.close(Instant::now());
-        self.each(&mut exchange, Phase::Log, |room, exchange, slot| {
-            room.log(&Log::new(exchange, slot));
-        });
-        let method = exchange.upstream_method();
-        Outcome {
-            answered,
-            asked: exchange.record.tries.iter().map(|attempt| attempt.address).collect(),
-            status: exchange.response.status,
-            headers: exchange.response.headers.clone(),
-            body: response_body,
-            upstream_headers,
-            upstream_method: method.as_str().to_owned(),
-            upstream_host: Some(text(&exchange.upstream.host)).filter(|host| !host.is_empty()),
-            sent_to: exchange.detour.as_ref().map(|detour| detour.name().to_owned()),
-            upstream_path: text(&exchange.upstream.path),
-            upstream_query: exchange.upstream.has_query.then(|| text(&exchange.upstream.query)),
-            upstream_body: exchange.body.take().unwrap_or_else(|| body.to_vec()),
-            timeouts: exchange.timeouts,
-            message,
-            log_fields: exchange
-                .log_fields
-                .iter()
-                .map(|(name, value)| (name.to_owned(), text(value)))
-                .collect(),
-        }
-    }
-
-    fn fill_response(&self, exchange: &mut Exchange, answered: bool) -> (Option<String>, Vec<u8>) {
-        if !answered {
-            exchange.source = Source::Upstream;
-            exchange.record.upstream_status = Some(self.upstream.status);
-            exchange.response.status = self.upstream.status;
-            for (name, value) in &self.upstream.headers {
-                exchange.response.headers.append(name, value.as_bytes());
-            }
-            let length = self.upstream.body.len().to_string();
-            if !exchange.response.headers.contains_known(Known::TransferEncoding) {
-                exchange.response.headers.set_known(Known::ContentLength, length.as_bytes());
-            }
-            return (None, self.upstream.body.clone());
-        }
-        if exchange.reply.stands_in {
-            exchange.source = Source::Upstream;
-        }
-        exchange.response.status = exchange.reply.status;
-        exchange.response.headers = std::mem::take(&mut exchange.reply.headers);
-        match std::mem::take(&mut exchange.reply.body) {
-            Body::Empty => (None, Vec::new()),
-            Body::Bytes(bytes) => (None, bytes.to_vec()),
-            Body::Message(message) => {
-                let body = serde_json::json!({ "message": message }).to_string().into_bytes();
-                exchange.response.headers.set("Content-Type", b"application/json; charset=utf-8");
-                (Some(message.into_owned()), body)
-            }
-        }
-    }
-
-    fn filter_body(&self, exchange: &mut Exchange, body: &mut Vec<u8>) {
-        match exchange.body_mode {
-            BodyMode::Pass => {}
-            BodyMode::Withheld => {
-                body.clear();
-                exchange.response.headers.set_known(Known::ContentLength, b"0");
-            }
-            BodyMode::Observe => {
-                let (first, second) = body.split_at(body.len() / 2);
-                for (piece, last) in [(first, false), (second, true)] {
-                    for (slot, room) in self.rooms(Phase::BodyFilter) {
-                        room.body_filter(&mut BodyFilter::new(exchange, slot, piece, last));
-                    }
-                }
-            }
-            BodyMode::Whole => {
-                for (slot, room) in self.rooms(Phase::BodyFilter) {
-                    let mut view = BodyFilter::new(exchange, slot, body, true);
-                    room.body_filter(&mut view);
-                    if let Some(replacement) = view.into_replacement() {
-                        *body = replacement;
-                    }
-                }
-                let length = body.len().to_string();
-                exchange.response.headers.set_known(Known::ContentLength, length.as_bytes());
-            }
-        }
-    }
-}
-
-/// Answers, as the engine does, for a body beyond the limit that a room has set.
-fn refuse_body(exchange: &mut Exchange, body: &[u8]) -> bool {
-    let beyond = exchange.body_limit.filter(|limit| body.len() as u64 > limit.bytes);
-    let Some(limit) = beyond else { return false };
-    exchange.reply.clear();
-    exchange.reply.status = 413;
-    exchange.reply.body = Body::Message(limit.message.into());
-    true
 }
 
 fn matched_routes(config: &Config) -> Vec<Arc<Matched>> {
@@ -577,17 +208,6 @@ fn matched_routes(config: &Config) -> Vec<Arc<Matched>> {
         })
     };
     config.routes.iter().enumerate().map(matched).collect()
-}
-
-fn split_message(request: &str) -> (String, String) {
-    let normalized = request.replace("\r\n", "\n");
-    let (head, body) = normalized.split_once("\n\n").unwrap_or((normalized.as_str(), ""));
-    let head: String = head.lines().map(|line| format!("{line}\r\n")).collect();
-    (head, body.to_owned())
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn runtime() -> std::io::Result<Runtime> {

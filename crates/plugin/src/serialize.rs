@@ -2,61 +2,29 @@
 //!
 //! Written straight into the journal's buffer: no value tree, no allocation.
 
-use std::io::Write;
-use std::sync::LazyLock;
-use std::time::{Duration, Instant};
-
-use uuid::Uuid;
+use wire::Known;
 use wire::h1::encode;
-use wire::{Field, Headers, Known};
 
 use crate::clock::millis;
 use crate::detour::Detour;
-use crate::exchange::{Exchange, Record, Source, Tls, Try};
+use crate::exchange::{Exchange, Latencies, Source, Tls, Try};
 use crate::identity::Caller;
 use crate::sessions::{Session, SessionRecord};
 use crate::views::Log;
+
+mod fields;
+mod json;
+
+use fields::write_headers;
+pub use fields::{Credentials, headers_object};
+pub use json::string;
+use json::{escaped, member, number, uuid};
 
 /// The id of the one implicit workspace (kong.md 1.8).
 pub const WORKSPACE_ID: &str = "0dc6f45b-8f8d-40d2-a504-473544ee190b";
 
 /// Query arguments of a request that are logged (kong.md 3.5).
 const MAX_ARGUMENTS: usize = 100;
-
-/// Latencies of an exchange in milliseconds (kong.md 5.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Latencies {
-    /// From the first byte of the request to the last byte of the response.
-    pub request: u64,
-    /// Spent waiting for the upstream's response head; none if no upstream was asked.
-    pub proxy: Option<u64>,
-    /// Spent in the gateway itself.
-    pub kong: u64,
-    /// From the upstream's response head to its last byte.
-    pub receive: u64,
-}
-
-impl Latencies {
-    /// The latencies as they stand at `finished`.
-    #[must_use]
-    pub fn at(record: &Record, finished: Instant) -> Self {
-        let total = finished.saturating_duration_since(record.started);
-        let proxy = record
-            .upstream_started
-            .map(|start| record.upstream_answered.unwrap_or(finished).saturating_duration_since(start));
-        let receive = match (record.upstream_answered, record.upstream_finished) {
-            (Some(answered), Some(last)) => last.saturating_duration_since(answered),
-            _ => Duration::ZERO,
-        };
-        let kong = total.saturating_sub(proxy.unwrap_or_default()).saturating_sub(receive);
-        Self {
-            request: millis(total),
-            proxy: proxy.map(millis),
-            kong: millis(kong),
-            receive: millis(receive),
-        }
-    }
-}
 
 /// Appends the log object of the exchange, without a line end.
 pub fn write(log: &Log<'_>, out: &mut Vec<u8>) {
@@ -282,162 +250,6 @@ fn write_match(exchange: &Exchange, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends fields as [`headers_object`] does, without credentials.
-fn write_headers(headers: &Headers, out: &mut Vec<u8>) {
-    headers_object(headers, Credentials::Redacted, out);
-}
-
-/// What becomes of fields that carry credentials.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Credentials {
-    /// Their values are `REDACTED`.
-    Redacted,
-    /// They are shown, to whoever decides about the request.
-    Shown,
-}
-
-/// Appends fields as an object of lower-case names; a repeated field becomes an array.
-pub fn headers_object(headers: &Headers, credentials: Credentials, out: &mut Vec<u8>) {
-    if headers.is_empty() {
-        return out.extend_from_slice(b"{}");
-    }
-    let repeated = if headers.are_distinct() { Repeated::default() } else { Repeated::among(headers) };
-    if repeated.is_none() && headers.is_plain() {
-        write_plain_headers(headers, credentials, out);
-    } else {
-        write_any_headers(headers, credentials, &repeated, out);
-    }
-}
-
-/// The names told apart by [`Known`], each as it begins a member behind another one whose value is text.
-static KEYS: LazyLock<Vec<Box<[u8]>>> = LazyLock::new(|| {
-    let key = |known: &Known| [b"\",\"", known.lower_case(), b"\":\""].concat().into_boxed_slice();
-    Known::ALL.iter().map(key).collect()
-});
-
-/// The usual case: every name stands once and nothing needs escaping.
-fn write_plain_headers(headers: &Headers, credentials: Credentials, out: &mut Vec<u8>) {
-    let keys = &**KEYS;
-    out.reserve(headers.text_bytes() + headers.len() * 8);
-    out.push(b'{');
-    // The first member has neither value nor comma before it.
-    let mut skipped = 2;
-    for field in headers.entries() {
-        match keys.get(field.known as usize) {
-            Some(key) => out.extend_from_slice(&key[skipped..]),
-            None => {
-                out.extend_from_slice(&b"\",\""[skipped..]);
-                out.extend(field.name.iter().map(u8::to_ascii_lowercase));
-                out.extend_from_slice(b"\":\"");
-            }
-        }
-        skipped = 0;
-        out.extend_from_slice(if credentials.hide(&field) { b"REDACTED" } else { field.value });
-    }
-    out.extend_from_slice(b"\"}");
-}
-
-fn write_any_headers(headers: &Headers, credentials: Credentials, repeated: &Repeated, out: &mut Vec<u8>) {
-    let mut opening = b"{\"";
-    for (index, field) in headers.entries().enumerate() {
-        let is_repeated = repeated.may_be(&field);
-        if is_repeated && headers.entries().take(index).any(|other| same_name(&other, &field)) {
-            continue;
-        }
-        out.extend_from_slice(opening);
-        opening = b",\"";
-        write_name(&field, out);
-        out.extend_from_slice(b"\":");
-        if credentials.hide(&field) {
-            out.extend_from_slice(b"\"REDACTED\"");
-        } else if is_repeated {
-            write_values(headers.entries().skip(index).filter(|other| same_name(other, &field)), out);
-        } else {
-            string(out, field.value);
-        }
-    }
-    out.push(b'}');
-}
-
-fn write_name(field: &Field<'_>, out: &mut Vec<u8>) {
-    if field.known == Known::Other {
-        out.extend(field.name.iter().map(u8::to_ascii_lowercase));
-    } else {
-        out.extend_from_slice(field.known.lower_case());
-    }
-}
-
-impl Credentials {
-    fn hide(self, field: &Field<'_>) -> bool {
-        self == Self::Redacted && matches!(field.known, Known::Authorization | Known::ProxyAuthorization)
-    }
-}
-
-fn write_values<'a>(fields: impl Iterator<Item = Field<'a>>, out: &mut Vec<u8>) {
-    let start = out.len();
-    out.push(b'[');
-    let mut count = 0;
-    for field in fields {
-        if count > 0 {
-            out.push(b',');
-        }
-        count += 1;
-        string(out, field.value);
-    }
-    if count == 1 {
-        out.remove(start);
-    } else {
-        out.push(b']');
-    }
-}
-
-/// Unclassified names looked through for repetitions in one pass; beyond, each is looked up again.
-const MANY_NAMES: usize = 32;
-
-/// The names that stand more than once in a header section, found in one pass.
-#[derive(Default)]
-struct Repeated {
-    known: u128,
-    others: bool,
-}
-
-impl Repeated {
-    fn among(headers: &Headers) -> Self {
-        let (mut seen, mut known, mut others) = (0u128, 0u128, false);
-        let mut names: [&[u8]; MANY_NAMES] = [b""; MANY_NAMES];
-        let mut count = 0;
-        for field in headers.entries() {
-            if field.known != Known::Other {
-                let bit = 1 << (field.known as u32);
-                known |= seen & bit;
-                seen |= bit;
-            } else if count == MANY_NAMES {
-                others = true;
-            } else {
-                others |= names[..count].iter().any(|name| name.eq_ignore_ascii_case(field.name));
-                names[count] = field.name;
-                count += 1;
-            }
-        }
-        Self { known, others }
-    }
-
-    fn is_none(&self) -> bool {
-        self.known == 0 && !self.others
-    }
-
-    fn may_be(&self, field: &Field<'_>) -> bool {
-        match field.known {
-            Known::Other => self.others,
-            known => self.known & (1 << (known as u32)) != 0,
-        }
-    }
-}
-
-fn same_name(one: &Field<'_>, other: &Field<'_>) -> bool {
-    one.known == other.known && (one.known != Known::Other || one.name.eq_ignore_ascii_case(other.name))
-}
-
 /// Appends a query as an object, names and values percent-decoded; the first of repeated names wins.
 fn write_query(query: Option<&[u8]>, out: &mut Vec<u8>) {
     out.push(b'{');
@@ -468,79 +280,9 @@ fn decoded(argument: &[u8], out: &mut Vec<u8>) {
     string(out, &text);
 }
 
-fn member(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-    string(out, value);
-}
-
-fn uuid(out: &mut Vec<u8>, id: Uuid) {
-    let mut text = Uuid::encode_buffer();
-    out.push(b'"');
-    out.extend_from_slice(id.hyphenated().encode_lower(&mut text).as_bytes());
-    out.push(b'"');
-}
-
-fn number(out: &mut Vec<u8>, value: u64) {
-    encode::number(out, value);
-}
-
-/// Appends a JSON string; bytes that are not UTF-8 become U+FFFD.
-pub fn string(out: &mut Vec<u8>, value: &[u8]) {
-    out.push(b'"');
-    escaped(out, value);
-    out.push(b'"');
-}
-
-fn escaped(out: &mut Vec<u8>, value: &[u8]) {
-    // Without an early end, so that the compiler can look at many bytes at a time.
-    let special = |byte: &u8| !(0x20..0x7f).contains(byte) | (*byte == b'"') | (*byte == b'\\');
-    if !value.iter().fold(false, |found, byte| found | special(byte)) {
-        out.extend_from_slice(value);
-        return;
-    }
-    for chunk in value.utf8_chunks() {
-        for letter in chunk.valid().chars() {
-            escape_letter(out, letter);
-        }
-        if !chunk.invalid().is_empty() {
-            out.extend_from_slice("\u{fffd}".as_bytes());
-        }
-    }
-}
-
-fn escape_letter(out: &mut Vec<u8>, letter: char) {
-    match letter {
-        '"' => out.extend_from_slice(b"\\\""),
-        '\\' => out.extend_from_slice(b"\\\\"),
-        '\n' => out.extend_from_slice(b"\\n"),
-        '\r' => out.extend_from_slice(b"\\r"),
-        '\t' => out.extend_from_slice(b"\\t"),
-        control if u32::from(control) < 0x20 => {
-            // Writing to a vector cannot fail.
-            let _ = write!(out, "\\u{:04x}", u32::from(control));
-        }
-        other => {
-            let mut bytes = [0; 4];
-            out.extend_from_slice(other.encode_utf8(&mut bytes).as_bytes());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn strings_are_valid_json_whatever_the_bytes() {
-        for bytes in [&b"plain"[..], b"q\"uote\\", b"\x00\x1f\n\t", b"\xff\xfe ok", "é😀".as_bytes()] {
-            let mut out = Vec::new();
-            string(&mut out, bytes);
-            let back: String = serde_json::from_slice(&out).unwrap();
-            assert_eq!(back, String::from_utf8_lossy(bytes));
-        }
-    }
 
     #[test]
     fn a_query_is_an_object_of_first_values() {
@@ -551,34 +293,5 @@ mod tests {
             write_query(Some(query.as_bytes()), &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
-    }
-
-    #[test]
-    fn the_usual_header_section_is_an_object_of_strings() {
-        let mut headers = Headers::new();
-        headers.append("Host", b"example.test");
-        headers.append("X-Other", b"a/b;c=1");
-        headers.append("Proxy-Authorization", b"secret");
-        for (extra, expected) in [(&b"plain"[..], "plain"), (b"q\"uote", "q\"uote")] {
-            headers.set("X-Last", extra);
-            let mut out = Vec::new();
-            write_headers(&headers, &mut out);
-            let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
-            let wanted = serde_json::json!({
-                "host": "example.test", "x-other": "a/b;c=1", "proxy-authorization": "REDACTED", "x-last": expected
-            });
-            assert_eq!(read, wanted);
-        }
-    }
-
-    #[test]
-    fn repeated_fields_become_arrays_and_credentials_are_redacted() {
-        let mut headers = Headers::new();
-        headers.append("X-A", b"1");
-        headers.append("Authorization", b"secret");
-        headers.append("x-a", b"2");
-        let mut out = Vec::new();
-        write_headers(&headers, &mut out);
-        assert_eq!(out, br#"{"x-a":["1","2"],"authorization":"REDACTED"}"#);
     }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use plugin::harness::Harness;
+use plugin::harness::{Dice, Harness};
 
 /// Rules and expressions with conditions on all that clients can choose.
 const RULES: &str = r#"
@@ -102,34 +102,24 @@ const TOKENS: [&[u8]; 34] = [
     b"h",
 ];
 
-struct Random(u64);
-
-impl Random {
-    /// A number below `bound`.
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % bound
-    }
-
-    /// Some tokens in a row, with a byte of any kind here and there.
-    fn text(&mut self) -> Vec<u8> {
-        let mut text = Vec::new();
-        for _ in 0..self.below(5) {
-            text.extend_from_slice(TOKENS[self.below(TOKENS.len())]);
-            if self.below(4) == 0 {
-                text.push(u8::try_from(self.below(256)).unwrap());
-            }
+/// Some tokens in a row, with a byte of any kind here and there.
+fn text(dice: &mut Dice) -> Vec<u8> {
+    let mut text = Vec::new();
+    for _ in 0..dice.index(5) {
+        text.extend_from_slice(TOKENS[dice.index(TOKENS.len())]);
+        if dice.index(4) == 0 {
+            text.push(u8::try_from(dice.index(256)).unwrap());
         }
-        text
     }
+    text
 }
 
 /// Sends what is hostile in every place, and tells the statuses that came of it.
 fn attacked(document: &str) -> BTreeSet<u16> {
     let room = Harness::chain(plugins::ROOMS, document).unwrap_or_else(|problems| panic!("{problems}"));
-    let (mut room, mut random) = (room.in_real_time(), Random(7));
+    let (mut room, mut dice) = (room.in_real_time(), Dice::new(7));
     let outcomes = (0..1500).filter_map(|_| {
-        let (head, body) = request(&mut random);
+        let (head, body) = request(&mut dice);
         room.send_head(&head, &body)
     });
     let statuses: Vec<u16> = outcomes.map(|outcome| outcome.status).collect();
@@ -137,12 +127,12 @@ fn attacked(document: &str) -> BTreeSet<u16> {
     statuses.into_iter().collect()
 }
 
-fn request(random: &mut Random) -> (Vec<u8>, Vec<u8>) {
-    let mut target = random.text();
+fn request(dice: &mut Dice) -> (Vec<u8>, Vec<u8>) {
+    let mut target = text(dice);
     target.push(b'?');
     for name in ["q", "n", "t", "d", "r"] {
         target.extend_from_slice(format!("{name}=").as_bytes());
-        target.extend(random.text());
+        target.extend(text(dice));
         target.push(b'&');
     }
     // What ends a request line or a field is left to the parser's own tests.
@@ -151,9 +141,9 @@ fn request(random: &mut Random) -> (Vec<u8>, Vec<u8>) {
         [b"POST /", &target[..], b" HTTP/1.1\r\nHost: a\r\nContent-Type: application/json"].concat();
     for name in ["X-A", "X-Roles", "Authorization", "X-Forwarded-For", "X-A"] {
         head.extend_from_slice(format!("\r\n{name}: ").as_bytes());
-        head.extend(random.text().into_iter().filter(|byte| *byte >= b' ' && *byte != 0x7f));
+        head.extend(text(dice).into_iter().filter(|byte| *byte >= b' ' && *byte != 0x7f));
     }
-    let body = [random.text(), random.text(), random.text()].concat();
+    let body = [text(dice), text(dice), text(dice)].concat();
     head.extend_from_slice(format!("\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes());
     (head, body)
 }

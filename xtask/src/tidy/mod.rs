@@ -4,6 +4,7 @@ mod arrows;
 mod engine;
 mod lexer;
 mod manners;
+mod map;
 mod rooms;
 mod settings;
 mod sizes;
@@ -47,6 +48,7 @@ pub fn check(root: &Path) -> io::Result<bool> {
         arrows::check(&tree),
         rooms::check(&tree, &names),
         settings::check(&tree),
+        map::check(&tree, |path| root.join(path).exists()),
     ]
     .concat();
     findings.sort();

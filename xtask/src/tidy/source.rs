@@ -14,6 +14,8 @@ const FOLDERS: [&str; 5] = ["crates", "xtask", "bench", "e2e", "fuzz"];
 const SKIPPED: [&str; 3] = ["target", "corpus", "artifacts"];
 /// The page that lists the settings.
 pub const SETTINGS_PAGE: &str = "docs/settings.md";
+/// The page that tells where things are.
+pub const MAP_PAGE: &str = "ARCHITECTURE.md";
 
 /// Everything that is looked at.
 #[derive(Debug, Default)]
@@ -24,6 +26,8 @@ pub struct Tree {
     pub manifests: BTreeMap<String, String>,
     /// The page that lists the settings.
     pub settings_page: String,
+    /// The page that tells where things are.
+    pub map_page: String,
 }
 
 /// One Rust source.
@@ -51,6 +55,7 @@ impl Tree {
         tree.sources = texts.into_iter().map(|(path, text)| Source::new(path, text)).collect();
         tree.mark_test_modules();
         tree.settings_page = fs::read_to_string(root.join(SETTINGS_PAGE))?;
+        tree.map_page = fs::read_to_string(root.join(MAP_PAGE))?;
         for entry in fs::read_dir(root.join("crates"))? {
             let entry = entry?;
             let manifest = fs::read_to_string(entry.path().join("Cargo.toml"))?;
@@ -67,6 +72,7 @@ impl Tree {
             match path.strip_prefix("crates/").and_then(|path| path.strip_suffix("/Cargo.toml")) {
                 Some(name) => drop(tree.manifests.insert(name.to_owned(), (*text).to_owned())),
                 None if *path == SETTINGS_PAGE => (*text).clone_into(&mut tree.settings_page),
+                None if *path == MAP_PAGE => (*text).clone_into(&mut tree.map_page),
                 None => tree.sources.push(Source::new((*path).to_owned(), (*text).to_owned())),
             }
         }

@@ -1,5 +1,6 @@
 //! What settings come to, and how what is wrong with them is told.
 
+use super::values::size;
 use super::*;
 
 fn read(variables: &[(&str, &str)]) -> Result<FromEnvironment, String> {

@@ -5,5 +5,6 @@
 mod admin;
 mod bounds;
 mod config;
+mod health;
 mod secure;
 mod support;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use model::declarative::{self, Catalog, Config};
 use model::entity::Service;
 use model::serde_json::{Value, json};
+use plugin::harness::Dice;
 use plugin::services::HealthOrder;
 use tokio::time::Instant;
 
@@ -45,7 +46,7 @@ struct World {
     /// Requests each target got since somebody last looked.
     got: [usize; TARGETS as usize],
     refused: usize,
-    seed: u64,
+    dice: Dice,
     steps: u64,
 }
 
@@ -70,7 +71,17 @@ impl World {
         let (checks, balancer) = connect(&config, &resolver);
         let conditions = [Condition::Well; TARGETS as usize];
         let got = [0; TARGETS as usize];
-        let world = Self { resolver, config, checks, balancer, conditions, got, refused: 0, seed, steps: 0 };
+        let world = Self {
+            resolver,
+            config,
+            checks,
+            balancer,
+            conditions,
+            got,
+            refused: 0,
+            dice: Dice::new(seed),
+            steps: 0,
+        };
         world.settle();
         world
     }
@@ -91,8 +102,7 @@ impl World {
 
     /// A number below `below`.
     fn random(&mut self, below: u64) -> u64 {
-        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.seed >> 33) % below
+        self.dice.below(below)
     }
 
     /// What comes of a request, and after how long.

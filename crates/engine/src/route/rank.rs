@@ -19,7 +19,7 @@ pub(super) struct Rank {
     /// The route's own word; counts among regular expressions only. Kong's 32 bits make a negative number the
     /// largest; here it is the smallest.
     pub regex_priority: i64,
-    /// Length of the prefixes; 0 for regular expressions.
+    /// Bytes of the prefixes; 0 for regular expressions.
     pub length: u32,
     /// Settles what is left: the larger id goes first.
     pub id: Uuid,

@@ -1,11 +1,8 @@
 //! Services that are told of their clients by the PROXY protocol: what they are told, and who shares a connection.
 
-use super::lab::{Lab, PLAIN, Peer, with};
+use super::lab::{GET, Lab, OK, PLAIN, Peer, with};
 use crate::settings::Settings;
 use crate::worker::Spoken;
-
-const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 fn announcing(version: &str) -> String {
     PLAIN.replace("retries: 2", &format!("retries: 2\n  proxy_protocol: {version}"))

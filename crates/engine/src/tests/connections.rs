@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use super::lab::{PLAIN, field, with};
+use super::lab::{OK, PLAIN, field, with};
 use crate::settings::Settings;
-
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 #[tokio::test(start_paused = true)]
 async fn both_connections_are_reused() {
@@ -114,10 +112,8 @@ async fn a_tunnel_in_which_nothing_moves_is_closed_in_time() {
 #[tokio::test(start_paused = true)]
 async fn a_101_that_nobody_asked_for_is_a_502() {
     with(PLAIN, Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n").await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut client, mut upstream) =
+            lab.asked("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n").await;
         upstream.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n").await;
         assert_eq!(client.response().await.0, 502);
     })

@@ -1,9 +1,10 @@
 //! Copies of requests, and that nobody waits for them.
 
-use super::lab::{Peer, with};
+use std::time::Duration;
+
+use super::lab::{GET, Lab, Peer, with};
 use crate::settings::Settings;
 
-const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 const OLD: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"id\":1,\"at\":100}";
 const AGAIN: &str =
@@ -21,7 +22,7 @@ fn document(config: &str) -> String {
 }
 
 /// What the Admin API says about the route.
-fn report(lab: &super::lab::Lab) -> serde_json::Value {
+fn report(lab: &Lab) -> serde_json::Value {
     let endpoint = <plugins::mirror::Mirror as plugin::Plugin>::ENDPOINTS
         .iter()
         .find(|endpoint| endpoint.method == "GET")
@@ -36,6 +37,27 @@ async fn answer_old(client: &mut Peer, old: &mut Peer) {
     old.head().await;
     old.send(OLD).await;
     client.response().await;
+}
+
+/// A client whose first request the old service has answered, and that service.
+async fn answered(lab: &Lab) -> (Peer, Peer) {
+    let mut client = lab.client();
+    client.send(GET).await;
+    let mut old = lab.upstream().await;
+    answer_old(&mut client, &mut old).await;
+    (client, old)
+}
+
+/// The new service, once a copy has reached it.
+async fn copied(lab: &Lab) -> Peer {
+    let mut new = lab.upstream().await;
+    new.head().await;
+    new
+}
+
+/// Lets copies come to their end that are answered.
+async fn settle() {
+    tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -56,7 +78,7 @@ async fn a_client_has_its_answer_before_the_copy_is_sent() {
         old.send(OLD).await;
         assert_eq!(client.response().await.0, 200, "and is not copied itself");
         new.send(OLD).await;
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        settle().await;
         assert_eq!(report(&lab)["counts"]["equal"], 1);
     })
     .await;
@@ -65,12 +87,8 @@ async fn a_client_has_its_answer_before_the_copy_is_sent() {
 #[tokio::test(start_paused = true)]
 async fn noise_is_learnt_from_the_service_and_the_rest_is_told() {
     with(&document(""), Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut old = lab.upstream().await;
-        answer_old(&mut client, &mut old).await;
-        let mut new = lab.upstream().await;
-        new.head().await;
+        let (mut client, mut old) = answered(&lab).await;
+        let mut new = copied(&lab).await;
         new.send(NOISY).await;
         // The difference may be noise: the service is asked once more, on its own connection.
         assert!(old.head().await.starts_with("GET /v1 "));
@@ -81,7 +99,7 @@ async fn noise_is_learnt_from_the_service_and_the_rest_is_told() {
         new.send(WRONG).await;
         old.head().await;
         old.send(OLD).await;
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        settle().await;
         let report = report(&lab);
         assert_eq!(report["noise"], serde_json::json!(["body.at"]));
         assert_eq!(report["differences"], serde_json::json!({"body.id": 1}));
@@ -97,23 +115,18 @@ async fn copies_are_bounded_in_number_time_and_size() {
         &document(", max_pending: 1, timeout: 5000, max_body_bytes: 20"),
         Settings::default(),
         |lab| async move {
-            let mut client = lab.client();
-            client.send(GET).await;
-            let mut old = lab.upstream().await;
-            answer_old(&mut client, &mut old).await;
-            let mut new = lab.upstream().await;
-            new.head().await;
+            let (mut client, mut old) = answered(&lab).await;
+            let _new = copied(&lab).await;
             client.send(GET).await;
             answer_old(&mut client, &mut old).await;
             assert_eq!(report(&lab)["counts"]["dropped"], 1, "one is under way, and there may be one");
-            tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+            tokio::time::sleep(Duration::from_secs(6)).await;
             assert_eq!(report(&lab)["counts"]["failed"], 1, "nobody answered in time");
             client.send(GET).await;
             answer_old(&mut client, &mut old).await;
-            let mut new = lab.upstream().await;
-            new.head().await;
+            let mut new = copied(&lab).await;
             new.send("HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n012345678901234567890").await;
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            settle().await;
             assert_eq!(report(&lab)["counts"]["failed"], 2, "more than may be kept");
             assert_eq!(report(&lab)["counts"]["dropped"], 1, "its place was free again");
         },
@@ -124,10 +137,8 @@ async fn copies_are_bounded_in_number_time_and_size() {
 #[tokio::test(start_paused = true)]
 async fn a_request_that_does_something_is_not_sent_to_the_service_again() {
     with(&document(", methods: [POST]"), Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}").await;
-        let mut old = lab.upstream().await;
-        old.head().await;
+        let (mut client, mut old) =
+            lab.asked("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}").await;
         old.bytes(2).await;
         old.send(OLD).await;
         client.response().await;
@@ -135,7 +146,7 @@ async fn a_request_that_does_something_is_not_sent_to_the_service_again() {
         assert!(new.head().await.starts_with("POST /v2 "));
         assert_eq!(new.bytes(2).await, b"{}");
         new.send(WRONG).await;
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        settle().await;
         assert_eq!(report(&lab)["counts"]["different"], 1);
         client.send("DELETE /c HTTP/1.1\r\nHost: h\r\n\r\n").await;
         assert!(old.head().await.starts_with("DELETE "), "nothing came in between");
@@ -146,14 +157,10 @@ async fn a_request_that_does_something_is_not_sent_to_the_service_again() {
 #[tokio::test(start_paused = true)]
 async fn what_is_too_large_to_compare_is_sent_and_no_more() {
     with(&document(", max_body_bytes: 16"), Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut old = lab.upstream().await;
-        answer_old(&mut client, &mut old).await;
-        let mut new = lab.upstream().await;
-        new.head().await;
+        let (_client, _old) = answered(&lab).await;
+        let mut new = copied(&lab).await;
         new.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        settle().await;
         assert_eq!(
             (&report(&lab)["counts"]["sent"], &report(&lab)["counts"]["different"]),
             (&1.into(), &0.into())
@@ -169,7 +176,7 @@ async fn counted(document: String, request: &'static str) -> serde_json::Value {
         let mut client = lab.client();
         client.send(request).await;
         answer_old(&mut client, &mut lab.upstream().await).await;
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        settle().await;
         told.send(report(&lab)["counts"].clone()).unwrap();
     })
     .await;
@@ -189,14 +196,11 @@ async fn what_cannot_be_copied_is_skipped() {
 #[tokio::test(start_paused = true)]
 async fn a_request_of_a_configuration_that_has_gone_is_not_copied() {
     with(&document(""), Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut old = lab.upstream().await;
-        old.head().await;
+        let (mut client, mut old) = lab.asked(GET).await;
         lab.reload(&document(", percentage: 99.9"));
         old.send(OLD).await;
         client.response().await;
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        settle().await;
         assert_eq!(report(&lab)["counts"]["skipped"], 1);
     })
     .await;
@@ -205,16 +209,13 @@ async fn a_request_of_a_configuration_that_has_gone_is_not_copied() {
 #[tokio::test(start_paused = true)]
 async fn a_worker_has_so_many_copies_under_way_and_no_more() {
     with(&document(", max_pending: 1000, timeout: 5000"), Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut old = lab.upstream().await;
-        answer_old(&mut client, &mut old).await;
+        let (mut client, mut old) = answered(&lab).await;
         for _ in 0..256 {
             client.send(GET).await;
             answer_old(&mut client, &mut old).await;
         }
         assert_eq!(report(&lab)["counts"]["dropped"], 1);
-        tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+        tokio::time::sleep(Duration::from_secs(6)).await;
         client.send(GET).await;
         answer_old(&mut client, &mut old).await;
         assert_eq!(report(&lab)["counts"]["dropped"], 1, "when their time was over, there was room again");

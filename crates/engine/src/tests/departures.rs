@@ -1,30 +1,18 @@
 //! Clients of HTTP/1.1 that leave while their response is awaited.
 
-use super::lab::{Lab, PLAIN, Peer, with};
+use super::lab::{GET, OK, PLAIN, with};
 use super::trouble::troubled;
 use crate::settings::Settings;
-
-const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// No wait of the service ends by itself while a story runs.
 fn patient() -> String {
     PLAIN.replace("read_timeout: 1000", "read_timeout: 2000000000")
 }
 
-/// A client whose request has reached its service.
-async fn asked(lab: &Lab, request: &str) -> (Peer, Peer) {
-    let mut client = lab.client();
-    client.send(request).await;
-    let mut upstream = lab.upstream().await;
-    upstream.head().await;
-    (client, upstream)
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_request_whose_client_has_left_is_given_up() {
     with(&patient(), Settings::default(), |lab| async move {
-        let (client, mut upstream) = asked(&lab, GET).await;
+        let (client, mut upstream) = lab.asked(GET).await;
         let holders = lab.holders();
         drop(client);
         assert_eq!(upstream.rest().await, "", "the service is told by the end of its connection");
@@ -38,14 +26,14 @@ async fn a_request_whose_client_has_left_is_given_up() {
 #[tokio::test(start_paused = true)]
 async fn the_end_of_the_clients_side_counts_as_leaving_unless_it_is_to_be_ignored() {
     with(&patient(), Settings::default(), |lab| async move {
-        let (mut client, mut upstream) = asked(&lab, GET).await;
+        let (mut client, mut upstream) = lab.asked(GET).await;
         client.finish().await;
         assert_eq!((upstream.rest().await, client.rest().await), (String::new(), String::new()));
     })
     .await;
     let ignoring = Settings { ignore_client_abort: true, ..Settings::default() };
     with(&patient(), ignoring, |lab| async move {
-        let (mut client, mut upstream) = asked(&lab, GET).await;
+        let (mut client, mut upstream) = lab.asked(GET).await;
         client.finish().await;
         upstream.send(OK).await;
         assert_eq!(client.response().await.0, 200);
@@ -56,7 +44,7 @@ async fn the_end_of_the_clients_side_counts_as_leaving_unless_it_is_to_be_ignore
 #[tokio::test(start_paused = true)]
 async fn a_client_that_has_sent_more_is_not_taken_for_one_that_has_left() {
     with(&patient(), Settings::default(), |lab| async move {
-        let (mut client, mut upstream) = asked(&lab, &format!("{GET}{GET}")).await;
+        let (mut client, mut upstream) = lab.asked(&format!("{GET}{GET}")).await;
         client.finish().await;
         upstream.send(OK).await;
         assert_eq!(client.response().await.0, 200);
@@ -70,7 +58,7 @@ async fn a_client_that_has_sent_more_is_not_taken_for_one_that_has_left() {
 #[tokio::test(start_paused = true)]
 async fn what_comes_while_a_response_is_awaited_belongs_to_the_next_request() {
     with(&patient(), Settings::default(), |lab| async move {
-        let (mut client, mut upstream) = asked(&lab, GET).await;
+        let (mut client, mut upstream) = lab.asked(GET).await;
         for part in ["GET /next HT", "TP/1.1\r\nHost: h\r\n\r\n"] {
             client.send(part).await;
             tokio::task::yield_now().await;
@@ -90,14 +78,12 @@ async fn what_comes_while_a_response_is_awaited_belongs_to_the_next_request() {
 #[tokio::test(start_paused = true)]
 async fn a_client_may_leave_before_its_body_is_taken_and_after() {
     with(&patient(), Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\nbegin").await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut client, _upstream) =
+            lab.asked("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\nbegin").await;
         client.finish().await;
         assert_eq!(client.response().await.0, 400, "a body that breaks off is another thing");
         let (mut client, mut upstream) =
-            asked(&lab, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc").await;
+            lab.asked("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc").await;
         upstream.expect("abc").await;
         client.finish().await;
         assert_eq!((upstream.rest().await, client.rest().await), (String::new(), String::new()));
@@ -108,7 +94,7 @@ async fn a_client_may_leave_before_its_body_is_taken_and_after() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_of_events_ends_with_its_reader() {
     with(&patient(), Settings::default(), |lab| async move {
-        let (mut client, mut upstream) = asked(&lab, GET).await;
+        let (mut client, mut upstream) = lab.asked(GET).await;
         upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n").await;
         client.head().await;
         client.expect("3\r\none\r\n").await;

@@ -1,9 +1,7 @@
 //! Requests that a room sends elsewhere than to the service of their route.
 
-use super::lab::{PLAIN, with};
+use super::lab::{OK, PLAIN, with};
 use crate::settings::Settings;
-
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 fn document(config: &str, scope: &str) -> String {
     format!(

@@ -6,11 +6,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::lab::{PLAIN, field, with};
+use super::lab::{GET, PLAIN, field, with};
 use crate::settings::Settings;
 use crate::worker::Order;
-
-const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_came_before_the_stop_is_answered() {
@@ -70,10 +68,8 @@ async fn when_another_process_takes_over_a_silent_connection_gets_one_more_reque
 async fn a_websocket_is_told_between_two_frames_before_the_gateway_goes() {
     with(PLAIN, Settings::default(), |lab| async move {
         let (_orders, mut listener) = watch::channel(Order::Drain);
-        let mut client = lab.client();
-        client.send("GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut client, mut upstream) =
+            lab.asked("GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await;
         let accepted =
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
         upstream.send(accepted).await;
@@ -101,10 +97,7 @@ async fn a_websocket_is_told_between_two_frames_before_the_gateway_goes() {
 async fn a_worker_whose_gateway_is_gone_does_not_wait_for_running_requests() {
     with(PLAIN, Settings::default(), |lab| async move {
         let (orders, mut listener) = watch::channel(Order::Run);
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut client, _upstream) = lab.asked(GET).await;
         drop(orders);
         lab.drain(&mut listener).await;
         assert_eq!(client.rest().await, "");
@@ -170,10 +163,8 @@ async fn a_client_that_goes_on_after_the_last_response_is_listened_to_for_a_mome
 #[tokio::test(start_paused = true)]
 async fn a_request_whose_body_was_lost_with_an_upstream_is_not_repeated() {
     with(PLAIN, Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n").await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut client, upstream) =
+            lab.asked("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n").await;
         // The upstream breaks off just when the body begins to come.
         drop(upstream);
         client.send("begin").await;

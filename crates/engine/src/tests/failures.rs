@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use super::lab::{PLAIN, field, with};
+use super::lab::{GET, OK, PLAIN, field, with};
 use crate::settings::Settings;
 
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc";
 
 #[tokio::test(start_paused = true)]
@@ -14,10 +12,7 @@ async fn a_refused_connection_is_tried_again_whatever_the_method() {
     for request in [GET, POST] {
         with(PLAIN, Settings::default(), |lab| async move {
             lab.refuse(2);
-            let mut client = lab.client();
-            client.send(request).await;
-            let mut upstream = lab.upstream().await;
-            upstream.head().await;
+            let (mut client, mut upstream) = lab.asked(request).await;
             upstream.send(OK).await;
             assert_eq!(client.response().await.0, 200);
         })
@@ -40,10 +35,7 @@ async fn attempts_end_after_the_configured_retries() {
 #[tokio::test(start_paused = true)]
 async fn an_idempotent_request_is_repeated_and_another_is_not() {
     with(PLAIN, Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut client, upstream) = lab.asked(GET).await;
         drop(upstream);
         let mut second = lab.upstream().await;
         second.head().await;
@@ -52,10 +44,7 @@ async fn an_idempotent_request_is_repeated_and_another_is_not() {
     })
     .await;
     with(PLAIN, Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send(POST).await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut client, upstream) = lab.asked(POST).await;
         drop(upstream);
         assert_eq!(client.response().await.0, 502);
         assert!(lab.opened_no_more());
@@ -85,10 +74,7 @@ async fn a_repeated_request_carries_its_body_again() {
 async fn a_pooled_connection_that_died_costs_no_retry() {
     let document = PLAIN.replace("retries: 2", "retries: 0");
     with(&document, Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut client, mut upstream) = lab.asked(GET).await;
         upstream.send(OK).await;
         client.response().await;
         drop(upstream);
@@ -120,10 +106,7 @@ async fn a_silent_upstream_is_a_504_and_not_asked_again() {
 #[tokio::test(start_paused = true)]
 async fn a_response_cut_short_never_looks_whole() {
     with(PLAIN, Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut client, mut upstream) = lab.asked(GET).await;
         upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n").await;
         drop(upstream);
         let answer = client.rest().await;
@@ -141,10 +124,7 @@ async fn a_malformed_response_is_a_502_and_its_connection_is_not_used_again() {
     ];
     for response in malformed {
         with(PLAIN, Settings::default(), |lab| async move {
-            let mut client = lab.client();
-            client.send(GET).await;
-            let mut upstream = lab.upstream().await;
-            upstream.head().await;
+            let (mut client, mut upstream) = lab.asked(GET).await;
             upstream.send(response).await;
             assert_eq!(client.response().await.0, 502, "{response}");
             assert_eq!(upstream.rest().await, "");

@@ -59,6 +59,17 @@ pub async fn send(client: &SendRequest<Bytes>, request: Request<()>) -> (Respons
     client.clone().ready().await.unwrap().send_request(request, false).unwrap()
 }
 
+/// Calls that are sent at once.
+pub async fn calls(client: &SendRequest<Bytes>, count: usize) -> Vec<ResponseFuture> {
+    let mut responses = Vec::new();
+    for _ in 0..count {
+        let (response, mut body) = send(client, call("/one")).await;
+        body.send_data(Bytes::new(), true).unwrap();
+        responses.push(response);
+    }
+    responses
+}
+
 fn trailers(name: &'static str, value: &str) -> HeaderMap {
     let mut trailers = HeaderMap::new();
     trailers.insert(name, value.parse().unwrap());

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use super::lab::with;
+use super::lab::{OK, with};
 use crate::settings::Settings;
 
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\nX-A: 1\r\n\r\n";
 
 const HEDGED: &str = r#"
@@ -53,10 +52,7 @@ async fn the_second_is_asked_the_same_and_the_first_is_hung_up_on() {
 #[tokio::test(start_paused = true)]
 async fn a_first_that_answers_late_may_still_be_the_first() {
     with(HEDGED, Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut first = lab.upstream().await;
-        first.head().await;
+        let (mut client, mut first) = lab.asked(GET).await;
         let mut second = lab.upstream().await;
         second.head().await;
         first.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst").await;
@@ -101,10 +97,7 @@ async fn a_try_that_fails_leaves_the_word_to_the_other() {
 async fn who_answers_in_time_is_asked_alone_and_so_is_a_post() {
     with(HEDGED, Settings::default(), |lab| async move {
         for request in [GET, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"] {
-            let mut client = lab.client();
-            client.send(request).await;
-            let mut upstream = lab.upstream().await;
-            upstream.head().await;
+            let (mut client, mut upstream) = lab.asked(request).await;
             let late = if request == GET { 90 } else { 1000 };
             tokio::time::sleep(Duration::from_millis(late)).await;
             upstream.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok").await;
@@ -146,10 +139,7 @@ async fn neither_try_opens_more_connections_than_the_upstream_allows() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_ends_both() {
     with(HEDGED, Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut first = lab.upstream().await;
-        first.head().await;
+        let (client, mut first) = lab.asked(GET).await;
         let mut second = lab.upstream().await;
         second.head().await;
         drop(client);

@@ -41,10 +41,8 @@ async fn a_large_chunked_body_survives_a_refused_connection() {
 async fn an_upstream_that_stops_reading_is_a_504() {
     let document = PLAIN.replace("paths: [/]", "paths: [/]\n    request_buffering: false");
     with(&document, Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n").await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut client, _upstream) =
+            lab.asked("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n").await;
         let piece = "x".repeat(0x8000);
         while tokio::time::timeout(std::time::Duration::from_millis(100), client.send(&piece)).await.is_ok() {
         }
@@ -145,10 +143,7 @@ async fn a_change_to_another_protocol_than_was_asked_for_is_no_tunnel() {
 #[tokio::test(start_paused = true)]
 async fn a_response_that_is_wrong_from_its_first_chunk_is_a_502_and_the_client_stays() {
     with(PLAIN, Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut client, mut upstream) = lab.asked("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
         upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\nxyz\r\n").await;
         let (status, head, _) = client.response().await;
         assert_eq!((status, field(&head, "transfer-encoding")), (502, None), "{head}");

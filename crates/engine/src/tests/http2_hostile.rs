@@ -10,11 +10,10 @@ use super::frames::{
     CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, End, HEADERS, PING, PRIORITY,
     RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE, block, frame, get, literal, post,
 };
-use super::lab::{Lab, PLAIN, Peer, with};
+use super::lab::{Lab, OK, PLAIN, Peer, with};
 use crate::bounds::Bound;
 use crate::settings::{Http2, Settings};
 
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const CALM: End = End::GoAway(ENHANCE_YOUR_CALM);
 
 /// A document whose route never asks an upstream.

@@ -2,25 +2,13 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use h2::Reason;
-use h2::client::{ResponseFuture, SendRequest};
+use h2::client::ResponseFuture;
 use tokio::time::{Instant, sleep};
 
-use super::grpc::{GRPC, Upstream, answer, call, read, send, upstream};
+use super::grpc::{GRPC, Upstream, answer, call, calls, read, send, upstream};
 use super::lab::with;
 use crate::settings::Settings;
-
-/// Calls that are sent at once.
-async fn calls(client: &SendRequest<Bytes>, count: usize) -> Vec<ResponseFuture> {
-    let mut responses = Vec::new();
-    for _ in 0..count {
-        let (response, mut body) = send(client, call("/one")).await;
-        body.send_data(Bytes::new(), true).unwrap();
-        responses.push(response);
-    }
-    responses
-}
 
 /// Serves calls in the background for as long as the connection lasts.
 fn serve(mut upstream: Upstream) {

@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::lab::{Lab, PIPE, Peer, with};
+use super::lab::{GET, PIPE, settle, with};
 use super::trouble::troubled;
 use crate::settings::Settings;
 use crate::worker::Spoken;
-
-const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
 /// Two targets that take what is fewest.
 const LEAST: &str = r#"
@@ -32,24 +30,10 @@ upstreams:
   targets: [{target: "10.0.0.1:80"}, {target: "10.0.0.2:80"}]
 "#;
 
-/// A client whose request has reached its service.
-async fn asked(lab: &Lab, request: &str) -> (Peer, Peer) {
-    let mut client = lab.client();
-    client.send(request).await;
-    let mut upstream = lab.upstream().await;
-    upstream.head().await;
-    (client, upstream)
-}
-
-/// Lets everything happen that can.
-async fn settle() {
-    sleep(Duration::from_millis(1)).await;
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_request_counts_until_the_last_byte_of_its_response() {
     with(LEAST, Settings::default(), |lab| async move {
-        let (mut client, mut upstream) = asked(&lab, GET).await;
+        let (mut client, mut upstream) = lab.asked(GET).await;
         assert_eq!(lab.in_flight(), 1);
         upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha").await;
         client.head().await;
@@ -67,7 +51,7 @@ async fn a_request_counts_until_the_last_byte_of_its_response() {
 async fn a_request_whose_client_leaves_counts_no_more() {
     for begun in [false, true] {
         with(LEAST, Settings::default(), |lab| async move {
-            let (mut client, mut upstream) = asked(&lab, GET).await;
+            let (mut client, mut upstream) = lab.asked(GET).await;
             if begun {
                 upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n").await;
                 client.head().await;
@@ -92,13 +76,13 @@ async fn a_request_that_fails_or_panics_counts_no_more() {
         settle().await;
         assert_eq!(lab.in_flight(), 0, "refused twice");
 
-        let (mut client, _upstream) = asked(&lab, GET).await;
+        let (mut client, _upstream) = lab.asked(GET).await;
         assert_eq!(client.response().await.0, 504);
         settle().await;
         assert_eq!(lab.in_flight(), 0, "too late");
 
         let panicking = "GET / HTTP/1.1\r\nHost: h\r\nX-Trouble: header_filter\r\n\r\n";
-        let (mut client, mut upstream) = asked(&lab, panicking).await;
+        let (mut client, mut upstream) = lab.asked(panicking).await;
         upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
         assert_eq!(client.response().await.0, 500);
         settle().await;
@@ -111,7 +95,7 @@ async fn a_request_that_fails_or_panics_counts_no_more() {
 async fn a_tunnel_and_a_session_of_bytes_count_until_they_end() {
     with(LEAST, Settings::default(), |lab| async move {
         let upgrade = "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-        let (mut client, mut upstream) = asked(&lab, upgrade).await;
+        let (mut client, mut upstream) = lab.asked(upgrade).await;
         let switched =
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
         upstream.send(switched).await;
@@ -138,7 +122,7 @@ async fn the_time_that_a_client_takes_over_its_body_is_not_the_targets() {
     let settings = Settings { upstream_pool_size: 0, ..Settings::default() };
     with(&document, settings, |lab| async move {
         let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n";
-        let (mut client, mut upstream) = asked(&lab, head).await;
+        let (mut client, mut upstream) = lab.asked(head).await;
         sleep(Duration::from_secs(2)).await;
         let body = "x".repeat(100_000);
         tokio::join!(client.send(&body), upstream.expect(&body));
@@ -148,7 +132,7 @@ async fn the_time_that_a_client_takes_over_its_body_is_not_the_targets() {
 
         // A body that is at hand costs no time.
         let whole = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody";
-        let (mut client, mut upstream) = asked(&lab, whole).await;
+        let (mut client, mut upstream) = lab.asked(whole).await;
         upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
         assert_eq!(client.response().await.0, 200);
         assert_eq!(lab.measured_targets(), 1);
@@ -173,7 +157,7 @@ async fn a_response_that_breaks_off_speaks_against_its_target() {
         for half in ["Content-Length: 9\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nx\r\n"]
         {
             with(&troubled(COUNTED), Settings::default(), |lab| async move {
-                let (mut client, mut upstream) = asked(&lab, request).await;
+                let (mut client, mut upstream) = lab.asked(request).await;
                 upstream.send(&format!("HTTP/1.1 200 OK\r\n{half}")).await;
                 drop(upstream);
                 client.head().await;
@@ -188,7 +172,7 @@ async fn a_response_that_breaks_off_speaks_against_its_target() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_within_a_response_does_not_speak_against_its_target() {
     with(COUNTED, Settings::default(), |lab| async move {
-        let (mut client, mut upstream) = asked(&lab, GET).await;
+        let (mut client, mut upstream) = lab.asked(GET).await;
         upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").await;
         client.head().await;
         drop(client);
@@ -215,7 +199,7 @@ async fn a_place_is_free_again_before_the_client_has_the_end_of_its_response() {
     let body = "x".repeat(PIPE - 100);
     let document = ONE_AT_A_TIME.replace("BODY", &body);
     with(&document, Settings::default(), |lab| async move {
-        let (slow, mut upstream) = asked(&lab, GET).await;
+        let (slow, mut upstream) = lab.asked(GET).await;
         let mut second = lab.client();
         second.send(GET).await;
         assert_eq!(second.response().await.0, 503, "the place is taken");
@@ -225,7 +209,7 @@ async fn a_place_is_free_again_before_the_client_has_the_end_of_its_response() {
         let mut answered = lab.client();
         answered.send("GET /answered HTTP/1.1\r\nHost: h\r\n\r\n").await;
         settle().await;
-        let (mut third, mut upstream) = asked(&lab, GET).await;
+        let (mut third, mut upstream) = lab.asked(GET).await;
         upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
         assert_eq!(third.response().await.0, 200, "two clients still take what has ended");
         drop((slow, answered));

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use plugin::Services;
 use plugin::clock::Clock;
 use plugin::exchange::Client;
 use plugin::services::Worker;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, DuplexStream};
+use tokio::io::{BufReader, DuplexStream};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::LocalSet;
 
@@ -29,10 +28,15 @@ use crate::snapshot::{Publisher, Snapshot};
 use crate::stream;
 use crate::tls::{Keeper, Offer};
 use crate::transport::Stream;
-use crate::upstream::connect::{Dial, Dialing};
 use crate::upstream::gate::Gate;
 use crate::worker::{self, Order, Spoken};
 use crate::{DnsSettings, Resolver};
+
+mod dial;
+mod peer;
+
+use dial::PipeDial;
+pub use peer::{Peer, field};
 
 /// One service on every path, with short timeouts.
 pub const PLAIN: &str = r#"
@@ -49,6 +53,11 @@ services:
     paths: [/]
 "#;
 
+/// A request for nothing in particular.
+pub const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+/// A response that says that all is well.
+pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
 /// Bytes a pipe holds before its writer has to wait.
 pub const PIPE: usize = 32 << 10;
 
@@ -62,37 +71,6 @@ pub struct Lab {
     dialed: Mutex<mpsc::UnboundedReceiver<Peer>>,
     refusing: Rc<Cell<usize>>,
     refusing_after: Rc<Cell<Duration>>,
-}
-
-/// One side of a pipe: the test's end of a client's or an upstream's connection.
-pub struct Peer<S = DuplexStream>(pub S);
-
-struct PipeDial {
-    dialed: mpsc::UnboundedSender<Peer>,
-    refusing: Rc<Cell<usize>>,
-    refusing_after: Rc<Cell<Duration>>,
-}
-
-impl Dial for PipeDial {
-    fn dial(&self, _: SocketAddr) -> Dialing {
-        let refused = self.refusing.get();
-        if refused > 0 {
-            self.refusing.set(refused - 1);
-            let after = self.refusing_after.get();
-            return Box::pin(async move {
-                if !after.is_zero() {
-                    tokio::time::sleep(after).await;
-                }
-                Err(io::ErrorKind::ConnectionRefused.into())
-            });
-        }
-        let (near, far) = tokio::io::duplex(PIPE);
-        let sent = self.dialed.send(Peer(far));
-        Box::pin(async move {
-            sent.map_err(|_| io::ErrorKind::ConnectionRefused)?;
-            Ok(Stream::Memory(BufReader::new(near)))
-        })
-    }
 }
 
 /// Runs `story` with a worker that serves `document`.
@@ -275,6 +253,15 @@ impl Lab {
         self.dialed.lock().await.recv().await.expect("the gateway is running")
     }
 
+    /// A new client whose request has reached its service, with the service's end.
+    pub async fn asked(&self, request: &str) -> (Peer, Peer) {
+        let mut client = self.client();
+        client.send(request).await;
+        let mut upstream = self.upstream().await;
+        upstream.head().await;
+        (client, upstream)
+    }
+
     /// No connection has been opened that the test does not know of.
     pub fn opened_no_more(&self) -> bool {
         self.dialed.try_lock().is_ok_and(|mut dialed| dialed.try_recv().is_err())
@@ -306,6 +293,11 @@ fn client() -> Client {
     let peer: SocketAddr = "192.0.2.1:5000".parse().unwrap();
     let local = "192.0.2.2:8000".parse().unwrap();
     Client { peer, local, ip: peer.ip(), ..Client::default() }
+}
+
+/// Lets everything happen that can.
+pub async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
 /// Whether `condition` comes true in another thread within a generous time.
@@ -340,75 +332,4 @@ fn compile(
     let config = model::declarative::load("test.yml", document, &catalog).map_err(told)?;
     let compiler = Compiler { definitions: ROOMS, services, resolver, tls };
     compiler.compile(Arc::new(config)).map_err(told)
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
-    /// Sends text.
-    pub async fn send(&mut self, text: &str) {
-        self.0.write_all(text.as_bytes()).await.unwrap();
-        self.0.flush().await.unwrap();
-    }
-
-    /// Reads up to and including the end of a head.
-    pub async fn head(&mut self) -> String {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let byte = self.0.read_u8().await;
-            head.push(
-                byte.unwrap_or_else(|_| panic!("ended within a head: {}", String::from_utf8_lossy(&head))),
-            );
-        }
-        String::from_utf8(head).unwrap()
-    }
-
-    /// Reads exactly `count` bytes.
-    pub async fn bytes(&mut self, count: usize) -> Vec<u8> {
-        let mut bytes = vec![0; count];
-        self.0.read_exact(&mut bytes).await.unwrap();
-        bytes
-    }
-
-    /// Reads as much text as `expected` has.
-    pub async fn expect(&mut self, expected: &str) {
-        let bytes = self.bytes(expected.len()).await;
-        assert_eq!(String::from_utf8_lossy(&bytes), expected);
-    }
-
-    /// Reads a response with a `Content-Length`: status code, head, body.
-    pub async fn response(&mut self) -> (u16, String, String) {
-        let head = self.head().await;
-        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
-        let length = field(&head, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-        let body = String::from_utf8(self.bytes(length).await).unwrap();
-        (status, head, body)
-    }
-
-    /// Reads to the end of the connection.
-    pub async fn rest(&mut self) -> String {
-        let mut rest = Vec::new();
-        self.0.read_to_end(&mut rest).await.unwrap();
-        String::from_utf8_lossy(&rest).into_owned()
-    }
-
-    /// Reads up to and including `end`.
-    pub async fn rest_until(&mut self, end: &str) -> String {
-        let mut text = Vec::new();
-        while !text.ends_with(end.as_bytes()) {
-            text.push(self.0.read_u8().await.unwrap());
-        }
-        String::from_utf8(text).unwrap()
-    }
-
-    /// Says that nothing more will be sent.
-    pub async fn finish(&mut self) {
-        self.0.shutdown().await.unwrap();
-    }
-}
-
-/// The value of a field in a head.
-pub fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.lines().find_map(|line| {
-        let (found, value) = line.split_once(':')?;
-        found.eq_ignore_ascii_case(name).then(|| value.trim())
-    })
 }

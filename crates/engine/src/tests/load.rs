@@ -5,14 +5,11 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::lab::{Lab, PLAIN, Peer, field, with};
+use super::lab::{GET, Lab, OK, PLAIN, Peer, field, with};
 use crate::bounds::Bound;
 use crate::load::admits;
 use crate::settings::Settings;
 use crate::worker;
-
-const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// Where the lab's clients come from.
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
@@ -24,10 +21,7 @@ fn at_most(max_connections: usize) -> Settings {
 
 /// A client that has been served once, and the upstream that did.
 async fn served(lab: &Lab) -> (Peer, Peer) {
-    let mut client = lab.client();
-    client.send(GET).await;
-    let mut upstream = lab.upstream().await;
-    upstream.head().await;
+    let (mut client, mut upstream) = lab.asked(GET).await;
     upstream.send(OK).await;
     assert_eq!(client.response().await.0, 200);
     sleep(Duration::from_secs(1)).await;
@@ -65,10 +59,7 @@ async fn the_connection_that_has_been_idle_for_longest_gives_way() {
 #[tokio::test(start_paused = true)]
 async fn where_all_are_busy_the_newcomer_is_refused() {
     with(PLAIN, at_most(1), |lab| async move {
-        let mut busy = lab.client();
-        busy.send(GET).await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut busy, mut upstream) = lab.asked(GET).await;
         assert!(!admits(&lab.local, ELSEWHERE));
         assert!(!lab.local.bounds.reached(Bound::MaxConnections), "it has been told of");
         upstream.send(OK).await;

@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use super::lab::{PLAIN, field, with};
+use super::lab::{GET, OK, PLAIN, field, settle, with};
 use super::trouble::troubled;
 use crate::settings::Settings;
-
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
 fn asking_for(trouble: &str) -> String {
     format!("GET / HTTP/1.1\r\nHost: h\r\nAccept: application/json\r\nX-Trouble: {trouble}\r\n\r\n")
@@ -17,10 +14,7 @@ fn asking_for(trouble: &str) -> String {
 async fn a_panic_before_the_upstream_is_a_500_in_the_clients_form_and_the_worker_lives_on() {
     for trouble in ["access", "after a wait"] {
         with(&troubled(PLAIN), Settings::default(), |lab| async move {
-            let mut other = lab.client();
-            other.send(GET).await;
-            let mut upstream = lab.upstream().await;
-            upstream.head().await;
+            let (mut other, mut upstream) = lab.asked(GET).await;
             let mut client = lab.client();
             client.send(&asking_for(trouble)).await;
             let (status, head, body) = client.response().await;
@@ -38,17 +32,11 @@ async fn a_panic_before_the_upstream_is_a_500_in_the_clients_form_and_the_worker
 #[tokio::test(start_paused = true)]
 async fn a_panic_over_a_response_is_a_500_until_something_of_it_has_been_sent() {
     with(&troubled(PLAIN), Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send(&asking_for("header_filter")).await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut client, mut upstream) = lab.asked(&asking_for("header_filter")).await;
         upstream.send(OK).await;
         assert_eq!(client.response().await.0, 500);
 
-        let mut client = lab.client();
-        client.send(&asking_for("body_filter")).await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut client, mut upstream) = lab.asked(&asking_for("body_filter")).await;
         upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\ngood").await;
         assert!(client.head().await.starts_with("HTTP/1.1 200 "));
         client.expect("good").await;
@@ -61,10 +49,7 @@ async fn a_panic_over_a_response_is_a_500_until_something_of_it_has_been_sent() 
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_log_comes_after_the_response_and_costs_nothing() {
     with(&troubled(PLAIN), Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send(&asking_for("log")).await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut client, mut upstream) = lab.asked(&asking_for("log")).await;
         upstream.send(OK).await;
         assert_eq!(client.response().await.0, 200);
         client.send(GET).await;
@@ -123,12 +108,12 @@ async fn a_stream_that_its_client_resets_is_not_waited_for_by_a_plugin() {
         let request = http::Request::get("http://h/").header("x-trouble", "wait").body(()).unwrap();
         let mut sender = client.clone().ready().await.unwrap();
         let (response, mut stream) = sender.send_request(request, true).unwrap();
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        settle().await;
         assert_eq!(lab.holders(), before + 1);
         let start = tokio::time::Instant::now();
         stream.send_reset(h2::Reason::CANCEL);
         while lab.holders() > before {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            settle().await;
         }
         assert!(start.elapsed() < Duration::from_secs(1));
         drop(response);

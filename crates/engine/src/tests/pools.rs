@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::client::{ResponseFuture, SendRequest};
+use h2::client::ResponseFuture;
 use tokio::time::{Instant, sleep};
 
-use super::grpc::{GRPC, Upstream, answer, call, read, send};
-use super::lab::{Lab, Peer, field, with};
+use super::grpc::{GRPC, Upstream, answer, calls, read};
+use super::lab::{GET, Lab, OK, Peer, field, settle, with};
 use crate::settings::Settings;
 use crate::worker;
-
-const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// A service at these targets, with these bounds.
 fn document(pool: &str, targets: &[&str]) -> String {
@@ -35,11 +31,6 @@ async fn asking(lab: &Lab) -> Peer {
     client.send(GET).await;
     settle().await;
     client
-}
-
-/// Lets everything happen that can.
-async fn settle() {
-    sleep(Duration::from_millis(1)).await;
 }
 
 async fn answered(client: &mut Peer) {
@@ -102,10 +93,8 @@ async fn a_place_is_free_when_a_connection_ends_however_it_does() {
 #[tokio::test(start_paused = true)]
 async fn a_tunnel_keeps_its_place() {
     with(&one("max_connections: 1, queue_timeout: 0.5"), Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send("GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await;
-        let mut service = lab.upstream().await;
-        service.head().await;
+        let (mut client, mut service) =
+            lab.asked("GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await;
         service
             .send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
             .await;
@@ -312,17 +301,6 @@ async fn who_sets_no_bound_opens_as_many_as_it_takes() {
     .await;
 }
 
-async fn calls(client: &SendRequest<Bytes>, count: usize) -> Vec<ResponseFuture> {
-    let mut responses = Vec::new();
-    for _ in 0..count {
-        let (response, mut body) = send(client, call("/one")).await;
-        body.send_data(Bytes::new(), true).unwrap();
-        responses.push(response);
-    }
-    settle().await;
-    responses
-}
-
 async fn succeeds(response: ResponseFuture) {
     let (_, fields, _, trailers) = read(response.await.unwrap()).await;
     assert_eq!(trailers.as_ref().unwrap_or(&fields).get("grpc-status").unwrap(), "0");
@@ -350,10 +328,12 @@ async fn a_connection_of_http2_ends_after_its_time_or_gives_way() {
     with(&grpc("max_connections: 1, max_lifetime: 5"), Settings::default(), |lab| async move {
         let client = lab.http2().await;
         let mut responses = calls(&client, 1).await;
+        settle().await;
         let first = serve(Upstream::accept(lab.upstream().await).await);
         succeeds(responses.remove(0)).await;
         sleep(Duration::from_secs(6)).await;
         responses = calls(&client, 1).await;
+        settle().await;
         let second = serve(Upstream::accept(lab.upstream().await).await);
         succeeds(responses.remove(0)).await;
         first.await.unwrap();
@@ -375,6 +355,7 @@ async fn connections_of_http2_are_bounded_and_calls_wait_for_room_on_them() {
     with(&document, Settings::default(), |lab| async move {
         let client = lab.http2().await;
         let mut responses = calls(&client, 5).await;
+        settle().await;
         let mut service = Upstream::limited(lab.upstream().await, 2).await;
         // Two at a time, in the order of coming; each end makes room for another.
         let first = service.request().await.1;

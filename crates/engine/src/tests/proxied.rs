@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 
-use super::lab::{PLAIN, field, with};
+use super::lab::{GET, PLAIN, field, with};
 use crate::settings::Settings;
 use crate::worker::Spoken;
 
 const HEADER: &str = "PROXY TCP4 203.0.113.7 192.0.2.2 40000 8000\r\n";
-const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
 fn settings(trusted: &str) -> Settings {
     let trusted_networks = vec![trusted.parse().unwrap()];

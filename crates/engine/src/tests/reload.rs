@@ -1,17 +1,12 @@
 //! New configurations under running requests.
 
-use super::lab::{PLAIN, with};
+use super::lab::{OK, PLAIN, with};
 use crate::settings::Settings;
-
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 #[tokio::test(start_paused = true)]
 async fn a_running_request_keeps_the_configuration_it_began_with() {
     with(PLAIN, Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send("GET /old HTTP/1.1\r\nHost: h\r\n\r\n").await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut client, mut upstream) = lab.asked("GET /old HTTP/1.1\r\nHost: h\r\n\r\n").await;
         lab.reload("_format_version: '3.0'\n");
         upstream.send(OK).await;
         assert_eq!(client.response().await.0, 200);
@@ -59,10 +54,7 @@ async fn no_request_is_lost_over_many_reloads() {
 #[tokio::test(start_paused = true)]
 async fn draining_lets_a_running_request_finish_and_then_closes() {
     with(PLAIN, Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut client, mut upstream) = lab.asked("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
         lab.local.draining.set(true);
         lab.local.connections.end(false);
         upstream.send(OK).await;

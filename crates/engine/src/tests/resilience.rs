@@ -11,6 +11,7 @@ use model::serde_json::{self, Value};
 use plugin::admin::Call;
 use plugin::clock::Clock;
 use plugin::exchange::{Client, Exchange, Source, Try};
+use plugin::harness::Dice;
 use plugin::services::Worker;
 use plugin::{Flow, Services};
 use tokio::time::Instant;
@@ -76,7 +77,7 @@ struct World {
     worker: Rc<Worker>,
     conditions: [Condition; TARGETS],
     flying: Vec<Flight>,
-    seed: u64,
+    dice: Dice,
     steps: u64,
     seen: Seen,
 }
@@ -110,13 +111,23 @@ impl World {
         let checks = Checks::without_probes(&snapshot.config, &snapshot.balancers);
         let worker = Rc::new(Worker::seeded(0, services.clone(), u128::from(seed) + 1));
         let (conditions, flying, seen) = ([Condition::Well; TARGETS], Vec::new(), Seen::default());
-        Self { snapshot, checks, services, resolver, worker, conditions, flying, seed, steps: 0, seen }
+        Self {
+            snapshot,
+            checks,
+            services,
+            resolver,
+            worker,
+            conditions,
+            flying,
+            dice: Dice::new(seed),
+            steps: 0,
+            seen,
+        }
     }
 
     /// A number below `below`.
     fn random(&mut self, below: u64) -> u64 {
-        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.seed >> 33) % below
+        self.dice.below(below)
     }
 
     async fn pass(&mut self, time: Duration) -> Seen {

@@ -5,12 +5,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::lab::{Lab, PLAIN, Peer, field, with};
+use super::lab::{Lab, OK, PLAIN, Peer, field, with};
 use crate::bounds::Bound;
 use crate::settings::Settings;
 
 const SECOND: Duration = Duration::from_secs(1);
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// Sends an octet a second until the gateway answers: the status, its time, and how the connection is left.
 async fn trickle(client: &mut Peer, octets: impl Iterator<Item = u8>) -> (u16, u64, String) {
@@ -30,10 +29,7 @@ async fn trickle(client: &mut Peer, octets: impl Iterator<Item = u8>) -> (u16, u
 }
 
 async fn still_serves(lab: &Lab) {
-    let mut other = lab.client();
-    other.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
-    let mut upstream = lab.upstream().await;
-    upstream.head().await;
+    let (mut other, mut upstream) = lab.asked("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
     upstream.send(OK).await;
     assert_eq!(other.response().await.0, 200);
 }
@@ -141,10 +137,7 @@ async fn an_upstream_that_takes_a_body_slowly_is_not_the_clients_fault() {
 #[tokio::test(start_paused = true)]
 async fn a_response_that_is_taken_octet_by_octet_is_cut_after_the_grace() {
     with(PLAIN, Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut client, mut upstream) = lab.asked("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
         let body = "x".repeat(400 << 10);
         let start = Instant::now();
         let answering = async {

@@ -35,10 +35,7 @@ async fn a_chunked_body_and_its_trailers_pass_both_ways_piece_by_piece() {
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_stops_stops_the_upstream() {
     with(PLAIN, Settings { send_timeout: Duration::from_secs(5), ..Settings::default() }, |lab| async move {
-        let mut client = lab.client();
-        client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut client, mut upstream) = lab.asked("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
         upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n").await;
         let piece = "x".repeat(64 << 10);
         let mut taken = 0;
@@ -57,10 +54,8 @@ async fn a_reader_that_stops_stops_the_upstream() {
 async fn a_close_delimited_response_is_chunked_for_new_clients_and_closed_for_old_ones() {
     for (version, chunked) in [("1.1", true), ("1.0", false)] {
         with(PLAIN, Settings::default(), |lab| async move {
-            let mut client = lab.client();
-            client.send(&format!("GET / HTTP/{version}\r\nHost: h\r\n\r\n")).await;
-            let mut upstream = lab.upstream().await;
-            upstream.head().await;
+            let (mut client, mut upstream) =
+                lab.asked(&format!("GET / HTTP/{version}\r\nHost: h\r\n\r\n")).await;
             upstream.send("HTTP/1.1 200 OK\r\n\r\nhello").await;
             drop(upstream);
             let head = client.head().await;
@@ -85,10 +80,8 @@ async fn answers_without_a_body_have_none_and_keep_the_connection() {
     ];
     for (method, response, length) in cases {
         with(PLAIN, Settings::default(), |lab| async move {
-            let mut client = lab.client();
-            client.send(&format!("{method} / HTTP/1.1\r\nHost: h\r\n\r\n")).await;
-            let mut upstream = lab.upstream().await;
-            upstream.head().await;
+            let (mut client, mut upstream) =
+                lab.asked(&format!("{method} / HTTP/1.1\r\nHost: h\r\n\r\n")).await;
             upstream.send(response).await;
             let head = client.head().await;
             assert_eq!(field(&head, "content-length"), length, "{head}");
@@ -119,10 +112,7 @@ async fn a_client_that_expects_100_gets_it_once_a_body_is_wanted() {
 #[tokio::test(start_paused = true)]
 async fn early_hints_pass_and_a_100_of_the_upstream_does_not() {
     with(PLAIN, Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut client, mut upstream) = lab.asked("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
         upstream
             .send("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </s.css>\r\n\r\n")
             .await;
@@ -136,10 +126,8 @@ async fn early_hints_pass_and_a_100_of_the_upstream_does_not() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_before_the_end_of_the_request_ends_the_connection() {
     with(PLAIN, Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nstart").await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut client, mut upstream) =
+            lab.asked("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nstart").await;
         upstream.expect("start").await;
         upstream.send("HTTP/1.1 413 Payload Too Large\r\nContent-Length: 3\r\n\r\nbig").await;
         let (status, _, body) = client.response().await;

@@ -1,20 +1,16 @@
 //! Responses of which a plugin lets nothing through: the client gets another status and no content, and nobody waits for
 //! the rest.
 
-use super::lab::{PLAIN, field, with};
+use super::lab::{GET, PLAIN, field, with};
 use super::trouble::troubled;
 use crate::settings::Settings;
 
 const WITHHELD: &str = "GET / HTTP/1.1\r\nHost: h\r\nX-Trouble: withhold\r\n\r\n";
-const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
 #[tokio::test(start_paused = true)]
 async fn what_has_come_whole_is_skipped_and_both_connections_serve_on() {
     with(&troubled(PLAIN), Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send(WITHHELD).await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut client, mut upstream) = lab.asked(WITHHELD).await;
         let fields =
             "Content-Type: text/plain\r\nETag: \"1\"\r\nExpires: 0\r\nX-Other: o\r\nContent-Length: 3";
         upstream.send(&format!("HTTP/1.1 200 Fine\r\n{fields}\r\n\r\nbad")).await;
@@ -43,10 +39,7 @@ async fn what_has_not_come_is_not_waited_for() {
         "\r\nbad",
     ] {
         with(&troubled(PLAIN), Settings::default(), |lab| async move {
-            let mut client = lab.client();
-            client.send(WITHHELD).await;
-            let mut upstream = lab.upstream().await;
-            upstream.head().await;
+            let (mut client, mut upstream) = lab.asked(WITHHELD).await;
             upstream.send(&format!("HTTP/1.1 200 OK\r\n{framing}")).await;
             let (status, head, _) = client.response().await;
             assert_eq!((status, field(&head, "content-length")), (429, Some("0")), "{framing}: {head}");
@@ -64,10 +57,7 @@ async fn what_has_not_come_is_not_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_to_head_and_a_change_of_protocols_are_withheld_too() {
     with(&troubled(PLAIN), Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send(&WITHHELD.replace("GET", "HEAD")).await;
-        let mut upstream = lab.upstream().await;
-        upstream.head().await;
+        let (mut client, mut upstream) = lab.asked(&WITHHELD.replace("GET", "HEAD")).await;
         upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").await;
         let head = client.head().await;
         assert!(head.starts_with("HTTP/1.1 429 ") && field(&head, "content-length").is_none(), "{head}");

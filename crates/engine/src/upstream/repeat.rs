@@ -41,10 +41,8 @@ pub async fn proxy(
             Err(missed) => {
                 let may_repeat = may_repeat(parts, policy, &missed);
                 if missed.stale && !fresh && may_repeat {
-                    // The pool's connection had died unnoticed: that was no attempt at all.
                     fresh = true;
-                    parts.work.upload.rewind();
-                    parts.work.exchange.record.tries.pop();
+                    tries::take_back(parts);
                     continue;
                 }
                 tries::mark_failed(parts, &missed);

@@ -103,6 +103,12 @@ pub fn mark_broken(parts: &mut Parts<'_>, failure: Failure) {
     }
 }
 
+/// Takes back an attempt on a connection of the pool that had died unnoticed: that was none at all.
+pub fn take_back(parts: &mut Parts<'_>) {
+    parts.work.upload.rewind();
+    parts.work.exchange.record.tries.pop();
+}
+
 /// Enters the failure of the last attempt into the record and tells the target, if it was the upstream's.
 pub fn mark_failed(parts: &mut Parts<'_>, missed: &Missed) {
     fail(parts.work, missed);

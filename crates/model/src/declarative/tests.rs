@@ -3,13 +3,15 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::{Catalog, Config, PluginSchema, Scopes, load, problems_to_kong};
 use crate::entity::{Entity as _, stable_id};
 use crate::problem::{Problem, Severity};
 use crate::schema::{Field, Record as _, RecordSchema, checks};
 use crate::{Reference, Source};
+
+mod identities;
+mod problems;
 
 crate::record! {
     /// Settings of the fake rate limit.
@@ -132,153 +134,6 @@ fn the_seed_files_load_with_everything_in_them() {
 }
 
 #[test]
-fn references_resolve_by_name_and_by_id() {
-    let id = "7fca84d6-7d37-4a74-a7b0-93e576089a41";
-    let config = good(&format!(
-        "_format_version: '3.0'\nservices: [{{name: a, id: {id}, host: h}}]\nroutes:\n- {{name: r1, service: a, paths: [/1]}}\n- {{name: r2, service: {id}, paths: [/2]}}\n- {{name: r3, service: {{id: {id}}}, paths: [/3]}}\n- {{name: r4, paths: [/4]}}\n"
-    ));
-    let services: Vec<_> =
-        config.routes.iter().map(|route| route.service.map(|Reference(id)| id.to_string())).collect();
-    assert_eq!(services, [Some(id.to_owned()), Some(id.to_owned()), Some(id.to_owned()), None]);
-}
-
-#[test]
-fn a_reference_to_nothing_is_named_with_its_nearest_neighbour() {
-    let text = "services: [{name: users, host: h}]\nroutes:\n- name: r\n  service: user\n  paths: [/]\n";
-    assert_eq!(
-        faults(text),
-        ["5:12 routes[0].service: invalid reference 'service: user' (no such entry in 'services')"]
-    );
-    let problems = bad(&format!("_format_version: '3.0'\n{text}"));
-    assert_eq!(problems[0].suggestion.as_deref(), Some("did you mean 'users'?"));
-    let named =
-        faults("services: [{name: a, host: h}]\nroutes: [{name: r, service: {name: a}, paths: [/]}]\n");
-    assert_eq!(named, ["3:30 routes[0].service: expected a string"]);
-}
-
-#[test]
-fn a_nested_child_may_not_name_its_parent() {
-    let text = "services:\n- name: a\n  host: h\n  routes:\n  - name: r\n    service: a\n    paths: [/]\n";
-    assert_eq!(faults(text), ["7:14 services[0].routes[0].service: value must be null"]);
-}
-
-#[test]
-fn names_and_scopes_are_unique() {
-    let text =
-        "services:\n- {name: x, host: h}\n- {name: x, host: i}\nplugins:\n- {name: jwt}\n- {name: jwt}\n";
-    let found = faults(text);
-    assert_eq!(
-        found[0],
-        "4:10 services[1]: uniqueness violation: 'services' entity with name set to 'x' already declared"
-    );
-    let id = stable_id("plugins", "plugins:*:jwt:::");
-    assert_eq!(
-        found[1],
-        format!(
-            "7:10 plugins[1]: uniqueness violation: 'plugins' entity with primary key set to '{id}' already declared"
-        )
-    );
-    assert_eq!(found.len(), 2);
-}
-
-#[test]
-fn explicit_ids_do_not_hide_a_repeated_scope() {
-    let text = "plugins:\n- {name: jwt, id: 7fca84d6-7d37-4a74-a7b0-93e576089a41}\n- {name: jwt, id: 7fca84d6-7d37-4a74-a7b0-93e576089a42}\n";
-    assert!(faults(text)[0].contains("uniqueness violation: 'plugins' entity"), "{:?}", faults(text));
-}
-
-#[test]
-fn ids_follow_from_names_and_keys() {
-    let config = good(
-        "_format_version: '3.0'\nservices:\n- name: a\n  host: h\n  routes: [{name: r, paths: [/]}]\n  plugins: [{name: jwt}]\nconsumers:\n- username: u\n  keyauth_credentials: [{key: k}]\n  acls: [{group: g}]\nupstreams: [{name: u.test, targets: [{target: t.test}]}]\n",
-    );
-    let root = Uuid::parse_str("fd02801f-0957-4a15-a55a-c8d9606f30b5").unwrap();
-    let id = |collection: &str, key: &str| {
-        Uuid::new_v5(&Uuid::new_v5(&root, collection.as_bytes()), key.as_bytes())
-    };
-    let service = id("services", "a");
-    assert_eq!(config.services[0].id, service);
-    assert_eq!(config.routes[0].id, id("routes", "r"));
-    assert_eq!(config.plugins[0].id, id("plugins", &format!("plugins:*:jwt::{service}:")));
-    let consumer = id("consumers", "u");
-    assert_eq!(
-        config.entities("keyauth_credentials")[0].id,
-        id("keyauth_credentials", "keyauth_credentials:*:k")
-    );
-    assert_eq!(config.entities("acls")[0].id, id("acls", &format!("acls:*:{consumer}:g")));
-    let upstream = id("upstreams", "u.test");
-    assert_eq!(config.targets[0].id, id("targets", &format!("targets:*:{upstream}:t.test:8000")));
-    assert_eq!(config.targets[0].target, "t.test:8000");
-}
-
-#[test]
-fn unnamed_entities_get_random_ids_and_absent_keys_are_made_up() {
-    let text = "_format_version: '3.0'\nservices: [{host: h}]\nconsumers: [{username: u, keyauth_credentials: [{}]}]\n";
-    let (one, two) = (good(text), good(text));
-    assert_ne!(one.services[0].id, two.services[0].id);
-    let key = |config: &Config| config.entities("keyauth_credentials")[0].set_fields()["key"].clone();
-    assert_ne!(key(&one), key(&two));
-    assert_eq!(key(&one).as_str().map(str::len), Some(32));
-}
-
-#[test]
-fn every_problem_is_reported_at_once_where_it_stands() {
-    let text = "\
-servces: []
-services:
-- name: a
-  host: h
-  retry: 3
-  routes:
-  - name: r
-    paths: [api]
-    methods: [get]
-    strip_paths: true
-- name: b
-  protocol: htp
-plugins:
-- name: rate-limitting
-- name: rate-limiting
-  config: {minute: 5, hour: 3, polcy: local}
-- name: cors
-  consumer: nobody
-";
-    assert_eq!(
-        faults(text),
-        [
-            "2:1 servces: unknown field",
-            "6:3 services[0].retry: unknown field",
-            "9:13 services[0].routes[0].paths[0]: should start with: / (fixed path) or ~/ (regex path)",
-            "10:15 services[0].routes[0].methods[0]: invalid value: get",
-            "11:5 services[0].routes[0].strip_paths: unknown field",
-            "12:3 services[1].host: required field missing",
-            "13:13 services[1].protocol: expected one of: grpc, grpcs, http, https, tcp, tls, tls_passthrough, udp, ws, wss",
-            "15:9 plugins[0].name: plugin 'rate-limitting' not enabled; add it to the 'plugins' configuration property",
-            "17:12 plugins[1].config: The limit for hour(3.0) cannot be lower than the limit for minute(5.0)",
-            "17:32 plugins[1].config.polcy: unknown field",
-            "19:13 plugins[2].consumer: value must be null",
-            "19:13 plugins[2].consumer: invalid reference 'consumer: nobody' (no such entry in 'consumers')",
-        ]
-    );
-}
-
-#[test]
-fn problems_are_shown_with_their_line_and_a_suggestion() {
-    let text = "_format_version: \"3.0\"\nservices:\n- name: a\n  host: h\n  routes:\n  - name: r\n    paths: [/]\n    strip_paths: true\n";
-    let problems = bad(text);
-    let source = Source::new("kong.yml", text);
-    assert_eq!(
-        source.render(&problems[0]),
-        "kong.yml:8:5: error: services[0].routes[0].strip_paths: unknown field\n8 |     strip_paths: true\n  |     ^^^^^^^^^^^\nhelp: did you mean 'strip_path'?\n"
-    );
-    assert_eq!(
-        source.to_json(&problems[0]),
-        json!({"file": "kong.yml", "line": 8, "column": 5, "length": 11, "path": "services[0].routes[0].strip_paths",
-            "severity": "error", "message": "unknown field", "suggestion": "did you mean 'strip_path'?"})
-    );
-}
-
-#[test]
 fn the_header_is_checked() {
     let messages = |text: &str| -> Vec<String> {
         bad(text).iter().map(|problem| format!("{}: {}", problem.place, problem.message)).collect()
@@ -368,45 +223,6 @@ fn json_documents_load_like_yaml_ones() {
 }
 
 #[test]
-fn the_admin_api_gets_message_tree_and_list() {
-    let text = "_format_version: '3.0'\nservices:\n- {name: ok, host: h}\n- name: b\n  id: 7fca84d6-7d37-4a74-a7b0-93e576089a41\n  tags: [t]\n  host: 5\n  routes:\n  - name: r\nnothing: 1\n";
-    let (message, fields, flattened) = problems_to_kong(&bad(text));
-    assert_eq!(
-        fields,
-        json!({"services": [null, {"host": "expected a string",
-            "routes": [{"@entity": ["must set one of 'methods', 'hosts', 'headers', 'paths', 'snis' when 'protocols' is 'https'"]}]}],
-            "nothing": "unknown field"})
-    );
-    assert_eq!(
-        message,
-        "declarative config is invalid: {services={[2]={host=\"expected a string\",routes={{[\"@entity\"]={\"must set one of 'methods', 'hosts', 'headers', 'paths', 'snis' when 'protocols' is 'https'\"}}}}},nothing=\"unknown field\"}"
-    );
-    assert_eq!(
-        flattened,
-        json!([
-            {"entity_type": "service", "entity_id": "7fca84d6-7d37-4a74-a7b0-93e576089a41", "entity_name": "b",
-             "entity_tags": ["t"],
-             "entity": {"name": "b", "id": "7fca84d6-7d37-4a74-a7b0-93e576089a41", "tags": ["t"], "host": 5},
-             "errors": [{"type": "field", "field": "host", "message": "expected a string"}]},
-            {"entity_type": "route", "entity_name": "r", "entity": {"name": "r"},
-             "errors": [{"type": "entity", "message": "must set one of 'methods', 'hosts', 'headers', 'paths', 'snis' when 'protocols' is 'https'"}]}
-        ])
-    );
-    let (message, fields, _) = problems_to_kong(&bad("a: ["));
-    assert!(fields["error"].is_string() && message.starts_with("declarative config is invalid: {error="));
-}
-
-#[test]
-fn anchors_are_reported_where_they_are_written() {
-    let text = "_format_version: '3.0'\n_ignore: [&shared {minute: -1}]\nplugins:\n- {name: rate-limiting, config: *shared}\n";
-    let problems = bad(text);
-    assert_eq!(
-        (problems[0].span.line, problems[0].place.to_string().as_str()),
-        (2, "plugins[0].config.minute")
-    );
-}
-
-#[test]
 fn keys_and_vaults_load() {
     let text = "_format_version: '3.0'\nkey_sets: [{name: s, keys: [{kid: k, jwk: '{\"kid\":\"k\"}'}]}]\nvaults: [{prefix: my-env, name: env, config: {prefix: SECRET_}}]\n";
     let config = good(text);
@@ -478,25 +294,6 @@ fn a_gateway_without_a_document_has_collections_without_entities() {
 }
 
 #[test]
-fn values_of_the_wrong_type_come_with_advice() {
-    let text = "_format_version: '3.0'\nservices: [{host: h, name: 5, enabled: yes, retries: '3', routes: [{paths: [/, '/x|y'], path_handling: v1}]}]\nroutes: [{service: {name: a}, paths: [/]}]\n";
-    let problems = bad(text);
-    let advice: Vec<&str> = problems.iter().filter_map(|problem| problem.suggestion.as_deref()).collect();
-    assert_eq!(
-        advice,
-        [
-            "put the value in quotes",
-            "write true",
-            "write the number without quotes",
-            "a regular expression begins with '~'",
-            "write the name itself: a"
-        ]
-    );
-    let warning = problems.iter().find(|problem| problem.severity == Severity::Warning).unwrap();
-    assert_eq!(warning.message, "path_handling='v1' is deprecated and treated as 'v0'");
-}
-
-#[test]
 fn plugin_schemas_print_as_kong_prints_them() {
     let schema = &catalog().plugins[1];
     let printed = schema.to_kong_json();
@@ -545,19 +342,4 @@ fn what_follows_from_other_fields_is_filled_in() {
         [("consistent-hashing", "ip"), ("least-connections", "none"), ("round-robin", "none")]
     );
     assert_eq!(config.upstream("b").unwrap().id, config.upstreams[1].id);
-}
-
-#[test]
-fn references_may_point_forwards() {
-    let id = "7fca84d6-7d37-4a74-a7b0-93e576089a41";
-    let config = good(&format!(
-        "_format_version: '3.0'\nplugins: [{{name: cors, route: r}}]\nroutes: [{{name: r, service: s, paths: [/]}}]\nservices: [{{name: s, host: h, protocol: https, client_certificate: {id}}}]\ncertificates: [{{id: {id}, cert: {}, key: {}}}]\n",
-        json!(include_str!("../../testdata/certificates/ec.crt")),
-        json!(include_str!("../../testdata/certificates/ec.key")),
-    ));
-    assert_eq!(
-        config.services[0].client_certificate.map(|Reference(id)| id),
-        Some(config.certificates[0].id)
-    );
-    assert_eq!(config.plugins[0].route, Some(config.routes[0].id));
 }

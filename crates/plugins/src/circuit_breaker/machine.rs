@@ -4,82 +4,13 @@
 //! cannot open or close anything. While half-open, no more passes are out than there may be probes; one that is not
 //! settled within its lease is given up, so that a client that trickles its body cannot keep a service from recovering.
 
-use super::window::{Sums, Window, WindowRule};
+use super::window::{Sums, Window};
 
-/// When the breaker opens and closes. Times in milliseconds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rules {
-    /// Failures in a row that open it.
-    pub consecutive: Option<u32>,
-    /// Shares of failures and slow responses that open it.
-    pub rates: Option<Rates>,
-    /// How long it stays open the first time.
-    pub open_ms: u64,
-    /// By what that grows each time a probe fails.
-    pub growth: f64,
-    /// How long it stays open at most.
-    pub most_open_ms: u64,
-    /// Probes at a time.
-    pub probes: usize,
-    /// Probes that must succeed.
-    pub successes: u32,
-    /// After which a probe is given up.
-    pub lease_ms: u64,
-}
+mod pass;
+mod rules;
 
-/// What opens the breaker over a window.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rates {
-    /// The window.
-    pub window: WindowRule,
-    /// Below so many responses it does not open.
-    pub minimum: u32,
-    /// Share of failures.
-    pub failures: Option<f64>,
-    /// Share of slow responses.
-    pub slow: Option<f64>,
-}
-
-/// What came of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// The service did its work.
-    Success {
-        /// It took long.
-        slow: bool,
-    },
-    /// It did not.
-    Failure,
-    /// Nothing can be said: the client left, or something else answered.
-    Nothing,
-}
-
-/// Leave to send a request. To be settled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pass {
-    /// The state it was given in.
-    pub epoch: u64,
-    /// The number of the probe that it is.
-    pub probe: Option<u64>,
-}
-
-/// What is left of a pass that has been settled with a success, should that turn out to be none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Receipt {
-    /// The pass.
-    pub pass: Pass,
-    /// Failures in a row before it.
-    pub run: u32,
-}
-
-/// Whether a request may be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It may.
-    Pass(Pass),
-    /// Not before so many milliseconds have passed.
-    Refused(u64),
-}
+pub use pass::{Outcome, Pass, Receipt, Verdict};
+pub use rules::{Rates, Rules};
 
 /// What an operator wants in place of the breaker's own decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

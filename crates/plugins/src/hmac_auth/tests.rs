@@ -1,6 +1,6 @@
 //! What the hmac-auth room does, seen from outside: requests in, outcomes out. The signatures were made with Python's `hmac`.
 
-use plugin::harness::{Harness, Outcome, START_MS, Subject};
+use plugin::harness::{Dice, Harness, Outcome, START_MS, Subject};
 
 use super::HmacAuth;
 
@@ -258,11 +258,8 @@ fn an_anonymous_consumer_stands_in() {
 fn hostile_fields_never_pass_and_never_panic() {
     let mut harness = harness("{validate_request_body: true}");
     let good = dated(DATE, OF_DATE);
-    let mut state = 1_u64;
-    let mut random = |below: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % below
-    };
+    let mut dice = Dice::new(1);
+    let mut random = |below: usize| dice.index(below);
     let pieces = [
         "\"",
         ",",

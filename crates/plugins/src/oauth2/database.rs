@@ -111,48 +111,52 @@ impl Database {
 
 fn apply(connection: &Connection, change: &Change) -> rusqlite::Result<()> {
     match change {
-        Change::PutToken(token) => {
-            let grant = &token.grant;
-            connection
-                .prepare("INSERT OR REPLACE INTO tokens VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)")?
-                .execute(params![
-                    token.access,
-                    token.refresh,
-                    grant.family.as_bytes(),
-                    grant.credential.as_bytes(),
-                    grant.service.as_ref().map(Uuid::as_bytes),
-                    grant.user,
-                    grant.scope,
-                    number(token.created),
-                    number(token.expires),
-                    number(token.gone),
-                ])
-        }
+        Change::PutToken(token) => put_token(connection, token),
         Change::DropToken(access) => {
             connection.prepare("DELETE FROM tokens WHERE access = ?1")?.execute(params![access])
         }
         Change::PutSpent(spent) => connection
             .prepare("INSERT OR REPLACE INTO spent VALUES (?1,?2,?3)")?
             .execute(params![spent.refresh, spent.family.as_bytes(), number(spent.gone)]),
-        Change::PutCode(code) => {
-            let grant = &code.grant;
-            connection
-                .prepare("INSERT OR REPLACE INTO codes VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)")?
-                .execute(params![
-                    code.code,
-                    grant.family.as_bytes(),
-                    grant.credential.as_bytes(),
-                    grant.service.as_ref().map(Uuid::as_bytes),
-                    grant.user,
-                    grant.scope,
-                    code.redirect_uri,
-                    code.challenge,
-                    number(code.gone),
-                    code.used,
-                ])
-        }
+        Change::PutCode(code) => put_code(connection, code),
     }
     .map(drop)
+}
+
+fn put_token(connection: &Connection, token: &Token) -> rusqlite::Result<usize> {
+    let grant = &token.grant;
+    connection.prepare("INSERT OR REPLACE INTO tokens VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)")?.execute(
+        params![
+            token.access,
+            token.refresh,
+            grant.family.as_bytes(),
+            grant.credential.as_bytes(),
+            grant.service.as_ref().map(Uuid::as_bytes),
+            grant.user,
+            grant.scope,
+            number(token.created),
+            number(token.expires),
+            number(token.gone),
+        ],
+    )
+}
+
+fn put_code(connection: &Connection, code: &Code) -> rusqlite::Result<usize> {
+    let grant = &code.grant;
+    connection.prepare("INSERT OR REPLACE INTO codes VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)")?.execute(
+        params![
+            code.code,
+            grant.family.as_bytes(),
+            grant.credential.as_bytes(),
+            grant.service.as_ref().map(Uuid::as_bytes),
+            grant.user,
+            grant.scope,
+            code.redirect_uri,
+            code.challenge,
+            number(code.gone),
+            code.used,
+        ],
+    )
 }
 
 fn token(row: &Row<'_>) -> rusqlite::Result<Token> {

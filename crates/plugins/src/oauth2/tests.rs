@@ -1,13 +1,12 @@
 //! What the oauth2 room does, seen from outside.
 
-use plugin::harness::{Harness, Outcome};
-use plugin::{Scheme, query};
-use serde_json::Value;
-
 use super::Oauth2;
-use super::secret::challenge;
+use plugin::harness::{Dice, Harness, Outcome};
+use plugin::{Scheme, query};
 
-const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+mod codes;
+mod tokens;
+
 const ALL: &str = "enable_authorization_code: true, enable_implicit_grant: true, \
                    enable_client_credentials: true, enable_password_grant: true, provision_key: pk";
 
@@ -145,147 +144,6 @@ fn who_has_no_token_is_refused() {
 }
 
 #[test]
-fn a_token_is_found_and_hidden_in_every_place() {
-    let mut harness = harness("");
-    let access = text(&token(&mut harness, &format!("grant_type=client_credentials&{SHOP}")), "access_token");
-    let outcome = harness.send(&format!("GET /x?a=1&access_token={access}&b=2 HTTP/1.1"));
-    assert_eq!(outcome.upstream_query.as_deref(), Some("a=1&b=2"));
-    let outcome = post(&mut harness, "/x", &format!("a=1&access_token={access}"));
-    assert_eq!((outcome.answered, outcome.upstream_body), (false, b"a=1".to_vec()));
-    let json = format!(
-        "POST /x HTTP/1.1\nContent-Type: application/json\n\n{{\"a\":1,\"access_token\":\"{access}\"}}"
-    );
-    assert_eq!(harness.send(&json).upstream_body, b"{\"a\":1}");
-    let outcome = harness.send(&format!("GET /x HTTP/1.1\nAuthorization: token {access}"));
-    assert!(!outcome.answered);
-    let twice = format!("GET /x HTTP/1.1\nAuthorization: Bearer {access}\nAuthorization: Bearer another");
-    assert_problem(&harness.send(&twice), 401, "invalid_token");
-    assert_problem(
-        &harness.send(&format!("GET /x HTTP/1.1\nAuthorization: Basic {access}")),
-        401,
-        "invalid_token",
-    );
-    assert_problem(
-        &harness.send(&format!("GET /x?access_token={access}&access_token={access} HTTP/1.1")),
-        401,
-        "invalid_token",
-    );
-}
-
-#[test]
-fn a_token_ends() {
-    let mut harness = harness(", token_expiration: 60");
-    let code = code(&mut harness, "");
-    // With a refresh token, which lasts longer, and without.
-    let tokens = ["client_credentials".to_owned(), format!("authorization_code&code={code}")]
-        .map(|grant| text(&token(&mut harness, &format!("grant_type={grant}&{SHOP}")), "access_token"));
-    harness.clock.advance(60_000);
-    tokens.iter().for_each(|access| assert!(!call(&mut harness, access).answered));
-    harness.clock.advance(1_000);
-    tokens.iter().for_each(|access| assert_problem(&call(&mut harness, access), 401, "invalid_token"));
-}
-
-#[test]
-fn a_code_that_is_used_twice_revokes_what_came_of_it() {
-    let mut harness = harness("");
-    let code = code(&mut harness, "");
-    let form = format!("grant_type=authorization_code&code={code}&{SHOP}");
-    let first = token(&mut harness, &form);
-    let access = text(&first, "access_token");
-    assert!(!call(&mut harness, &access).answered);
-    assert_problem(&token(&mut harness, &form), 400, "invalid_request");
-    assert_problem(&call(&mut harness, &access), 401, "invalid_token");
-    let refresh = format!("grant_type=refresh_token&refresh_token={}&{SHOP}", text(&first, "refresh_token"));
-    assert_problem(&token(&mut harness, &refresh), 400, "invalid_request");
-}
-
-#[test]
-fn a_code_is_for_who_asked_for_it_for_five_minutes() {
-    let mut harness = harness("");
-    let code_text = code(&mut harness, "");
-    let stolen = format!("grant_type=authorization_code&code={code_text}&client_id=evil&client_secret=e");
-    assert_problem(&token(&mut harness, &stolen), 400, "invalid_request");
-    let own = format!("grant_type=authorization_code&code={code_text}&{SHOP}");
-    assert_eq!(token(&mut harness, &own).status, 200, "another application does not spend it");
-    let late = code(&mut harness, "");
-    harness.clock.advance(300_000);
-    assert_problem(
-        &token(&mut harness, &format!("grant_type=authorization_code&code={late}&{SHOP}")),
-        400,
-        "invalid_request",
-    );
-}
-
-#[test]
-fn a_redirect_uri_is_the_applications_own_to_the_letter() {
-    let mut harness = harness("");
-    for uri in [
-        "https://evil.test/",
-        "https://shop.test/back/",
-        "https://shop.test/back?x",
-        "https://shop.test/BACK",
-        "https://shop.test/back%23",
-    ] {
-        let outcome =
-            authorize(&mut harness, &format!("client_id=shop&response_type=code&redirect_uri={uri}"));
-        assert_eq!(outcome.status, 400, "{uri}");
-        assert!(
-            text(&outcome, "redirect_uri").starts_with("https://shop.test/back?error=invalid_request"),
-            "{uri}"
-        );
-        assert_eq!(told(&outcome, "code"), None);
-    }
-    let other = code(&mut harness, "&redirect_uri=https://shop.test/other?a=b");
-    let form = format!("grant_type=authorization_code&code={other}&{SHOP}");
-    assert_problem(&token(&mut harness, &form), 400, "invalid_request");
-    assert_problem(
-        &token(&mut harness, &format!("{form}&redirect_uri=https://shop.test/back")),
-        400,
-        "invalid_request",
-    );
-    assert_eq!(token(&mut harness, &format!("{form}&redirect_uri=https://shop.test/other?a=b")).status, 200);
-}
-
-#[test]
-fn a_proof_that_was_announced_is_always_asked_for() {
-    for pkce in ["none", "lax", "strict"] {
-        let mut harness = harness(&format!(", pkce: {pkce}"));
-        let announced =
-            format!("&code_challenge={}&code_challenge_method=S256", challenge(VERIFIER.as_bytes()));
-        let code_text = code(&mut harness, &announced);
-        let form = format!("grant_type=authorization_code&code={code_text}&{SHOP}");
-        assert_problem(&token(&mut harness, &form), 400, "invalid_request");
-        assert_problem(&token(&mut harness, &format!("{form}&code_verifier=short")), 400, "invalid_request");
-        let wrong = "x".repeat(43);
-        assert_problem(&token(&mut harness, &format!("{form}&code_verifier={wrong}")), 400, "invalid_grant");
-        assert_eq!(token(&mut harness, &format!("{form}&code_verifier={VERIFIER}")).status, 200, "{pkce}");
-    }
-    assert_eq!(challenge(VERIFIER.as_bytes()), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM", "RFC 7636 B");
-}
-
-#[test]
-fn a_proof_cannot_be_talked_away() {
-    let mut lax = harness("");
-    let asked = |harness: &mut Harness, client: &str, more: &str| {
-        let outcome = authorize(harness, &format!("client_id={client}&response_type=code{more}"));
-        told(&outcome, "error")
-    };
-    assert_eq!(asked(&mut lax, "app", "").as_deref(), Some("invalid_request"), "a public client needs one");
-    assert_eq!(asked(&mut lax, "shop", ""), None);
-    assert_eq!(asked(&mut harness(", pkce: strict"), "shop", "").as_deref(), Some("invalid_request"));
-    assert_eq!(asked(&mut harness(", pkce: none"), "app", ""), None);
-    for bad in
-        ["&code_challenge=x", "&code_challenge=x&code_challenge_method=plain", "&code_challenge_method=S256"]
-    {
-        assert_eq!(asked(&mut lax, "shop", bad).as_deref(), Some("invalid_request"), "{bad}");
-    }
-    // The challenge was taken out of the request for the code; who asked for it still sends the verifier.
-    let code_text = code(&mut lax, "");
-    let form = format!("grant_type=authorization_code&code={code_text}&{SHOP}&code_verifier={VERIFIER}");
-    assert_problem(&token(&mut lax, &form), 400, "invalid_grant");
-}
-
-#[test]
 fn an_application_proves_itself() {
     let mut harness = harness("");
     let grant = "grant_type=client_credentials";
@@ -392,44 +250,6 @@ fn grants_that_are_off_are_not_given() {
 }
 
 #[test]
-fn a_refresh_token_is_replaced_and_a_copy_revokes() {
-    let mut harness = harness("");
-    let code_text = code(&mut harness, "");
-    let first = token(&mut harness, &format!("grant_type=authorization_code&code={code_text}&{SHOP}"));
-    let form = |refresh: &str| format!("grant_type=refresh_token&refresh_token={refresh}&{SHOP}");
-    let stolen = form(&text(&first, "refresh_token")).replace(SHOP, "client_id=evil&client_secret=e");
-    assert_problem(&token(&mut harness, &stolen), 400, "invalid_client");
-    let second = token(&mut harness, &form(&text(&first, "refresh_token")));
-    assert_eq!(second.status, 200);
-    assert_ne!(text(&second, "refresh_token"), text(&first, "refresh_token"));
-    assert_problem(&call(&mut harness, &text(&first, "access_token")), 401, "invalid_token");
-    assert!(!call(&mut harness, &text(&second, "access_token")).answered);
-    assert_problem(&token(&mut harness, &form(&text(&first, "refresh_token"))), 400, "invalid_request");
-    assert_problem(&call(&mut harness, &text(&second, "access_token")), 401, "invalid_token");
-    assert_problem(&token(&mut harness, &form(&text(&second, "refresh_token"))), 400, "invalid_request");
-}
-
-#[test]
-fn a_refresh_token_may_stay_and_ends() {
-    for field in ["reuse_refresh_token", "persistent_refresh_token"] {
-        may_stay_and_ends(&mut harness(&format!(", {field}: true, refresh_token_ttl: 10000")));
-    }
-}
-
-fn may_stay_and_ends(harness: &mut Harness) {
-    let form = format!("grant_type=password&{SHOP}&provision_key=pk&authenticated_userid=u");
-    let first = token(harness, &form);
-    let refresh = text(&first, "refresh_token");
-    let again = format!("grant_type=refresh_token&refresh_token={refresh}&{SHOP}");
-    for _ in 0..3 {
-        harness.clock.advance(8_000_000);
-        assert_eq!(text(&token(harness, &again), "refresh_token"), refresh);
-    }
-    harness.clock.advance(10_000_000);
-    assert_problem(&token(harness, &again), 400, "invalid_request");
-}
-
-#[test]
 fn scopes_are_those_that_are_known() {
     let mut harness = harness(", scopes: [read, write], mandatory_scope: true");
     let form = format!("grant_type=client_credentials&{SHOP}");
@@ -451,26 +271,6 @@ fn the_endpoints_want_post_and_tls() {
         "access_denied",
     );
     assert_problem(&authorize(&mut harness, "client_id=shop&response_type=code"), 400, "access_denied");
-}
-
-#[test]
-fn a_token_is_for_its_service() {
-    let mut harness = harness("");
-    let form = format!("grant_type=client_credentials&{SHOP}");
-    let access = text(&token(&mut harness, &form), "access_token");
-    let elsewhere = document(ALL).replace("name: orders", "name: other");
-    harness.reload(&elsewhere).unwrap();
-    assert_problem(&call(&mut harness, &access), 401, "invalid_token");
-    harness.reload(&elsewhere.replace(ALL, &format!("{ALL}, global_credentials: true"))).unwrap();
-    assert_problem(&call(&mut harness, &access), 401, "invalid_token");
-    let global = text(&token(&mut harness, &form), "access_token");
-    harness.reload(&document(&format!("{ALL}, global_credentials: true"))).unwrap();
-    assert!(!call(&mut harness, &global).answered);
-    assert!(!call(&mut harness, &access).answered, "a reload keeps tokens");
-    harness.reload(&document(ALL)).unwrap();
-    assert_problem(&call(&mut harness, &global), 401, "invalid_token");
-    harness.reload(&document(ALL).replace("client_id: shop", "client_id: gone")).unwrap();
-    assert_problem(&call(&mut harness, &access), 401, "invalid_token");
 }
 
 #[test]
@@ -515,11 +315,8 @@ fn whatever_comes_to_the_endpoints_is_survived() {
     let names =
         ["grant_type", "client_id", "client_secret", "code", "refresh_token", "response_type", "scope"];
     let values = ["1", "null", "[]", "{}", "\"shop\"", "\"password\"", "\"\\u0000\"", "\"\\ud800\"", "1e999"];
-    let mut state = 5_u64;
-    let mut noise = |bound: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % bound
-    };
+    let mut dice = Dice::new(5);
+    let mut noise = |bound: usize| dice.index(bound);
     for _ in 0..3000 {
         let mut body: String = (0..noise(14)).map(|_| words[noise(words.len())]).collect();
         if noise(2) == 0 {
@@ -554,23 +351,4 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         with("client_secret: e,", "client_secret: $pbkdf2$x, hash_secret: true,")
             .contains("write the secret itself")
     );
-}
-
-#[test]
-fn a_token_is_shown_and_revoked_by_hand() {
-    let mut harness = harness("");
-    let access = text(&token(&mut harness, &format!("grant_type=client_credentials&{SHOP}")), "access_token");
-    let ask = |harness: &Harness, index: usize, text: &str| {
-        let call = plugin::admin::Call { parameters: &[text], query: None, services: &harness.services };
-        (super::admin::ENDPOINTS[index].handle)(&call)
-    };
-    let shown = ask(&harness, 0, &access);
-    assert_eq!(shown.status, 200);
-    assert!(!String::from_utf8_lossy(&shown.body).contains(&access));
-    assert_eq!(ask(&harness, 0, "wrong").status, 404);
-    assert_eq!(ask(&harness, 1, &access).status, 204);
-    assert_problem(&call(&mut harness, &access), 401, "invalid_token");
-    assert_eq!(ask(&harness, 1, &access).status, 404);
-    let body: Value = serde_json::from_slice(&shown.body).unwrap();
-    assert_eq!((&body["token_type"], &body["scope"]), (&"bearer".into(), &Value::Null));
 }

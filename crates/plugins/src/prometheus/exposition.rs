@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 use std::sync::Arc;
 
 use plugin::figures::Kind;
-use plugin::services::{PoolReport, SourceReport};
+use plugin::services::{NameCounts, PoolReport, SourceReport};
 use plugin::sessions::{SessionEnd, SessionSeries};
 use plugin::{Services, Source};
 
@@ -131,10 +131,16 @@ fn figures(services: &Services, page: &mut Page) {
     });
 }
 
-/// Where targets come from: how many names have addresses, which sources answer; and the connections to them.
+/// Where targets come from, and the connections to them.
 fn discovery(services: &Services, page: &mut Page) {
     let report = services.discovery();
-    let names = report.names;
+    names(&report.names, page);
+    pools(&report.pools, page);
+    sources(&report.sources, page);
+}
+
+/// How many names have addresses.
+fn names(names: &NameCounts, page: &mut Page) {
     let counts = [
         ("failed", names.failed),
         ("pending", names.pending),
@@ -148,21 +154,28 @@ fn discovery(services: &Services, page: &mut Page) {
             page.sample("biplane_dns_names", &[("state", state)], count);
         }
     }
-    let mut pool = |name: &str, help: &str, of: fn(&PoolReport) -> u32| {
-        if !report.pools.is_empty() {
+}
+
+/// Connections to addresses that bound them.
+fn pools(pools: &[PoolReport], page: &mut Page) {
+    let mut figure = |name: &str, help: &str, of: fn(&PoolReport) -> u32| {
+        if !pools.is_empty() {
             page.family(name, "gauge", help);
         }
-        for pool in &report.pools {
+        for pool in pools {
             page.sample(name, &[("upstream", &pool.upstream), ("address", &pool.address)], of(pool));
         }
     };
     let help = "Connections to an address of an upstream that bounds them";
-    pool("biplane_upstream_connections", help, |pool| pool.connections);
+    figure("biplane_upstream_connections", help, |pool| pool.connections);
     let help = "Requests that wait for a connection to an address of an upstream";
-    pool("biplane_upstream_waiting_requests", help, |pool| pool.waiting);
+    figure("biplane_upstream_waiting_requests", help, |pool| pool.waiting);
+}
+
+/// Which sources of targets answer.
+fn sources(sources: &[SourceReport], page: &mut Page) {
     let mut figure = |name: &str, help: &str, of: &dyn Fn(&SourceReport) -> Option<u64>| {
-        let figures: Vec<_> =
-            report.sources.iter().filter_map(|source| Some((source, of(source)?))).collect();
+        let figures: Vec<_> = sources.iter().filter_map(|source| Some((source, of(source)?))).collect();
         if figures.is_empty() {
             return;
         }

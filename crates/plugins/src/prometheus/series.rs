@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ahash::AHashMap;
+use plugin::exchange::Latencies;
 use plugin::figures::{Family, Figure};
 use plugin::model::entity::Consumer;
-use plugin::serialize::Latencies;
 use plugin::stats::Counter;
 use plugin::{Build, Matched, Source};
 use uuid::Uuid;

@@ -1,6 +1,6 @@
 //! That what is told is what happens to the next request, and that asking changes nothing.
 
-use plugin::harness::Harness;
+use plugin::harness::{Dice, Harness};
 use serde_json::{Value, json};
 
 use super::RateLimitStatus;
@@ -153,12 +153,11 @@ fn what_is_told_is_what_the_next_request_meets() {
     for kind in kinds {
         let limits = format!("config: {{limit: [4, 20], window_size: [10, 60], {kind}}}");
         let mut gateway = Gateway::new(&format!("- {{name: rate-limiting-advanced, {id}, {limits}}}\n"));
-        let (mut step, mut refused) = (1_u64, 0);
+        let (mut dice, mut refused) = (Dice::new(1), 0);
         for turn in 0..100 {
-            step = step.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             // Now and then long enough for all windows to end.
             let pause = if turn % 25 == 0 { 120_000 } else { 4000 };
-            gateway.harness.clock.advance((step >> 33) % pause);
+            gateway.harness.clock.advance(dice.below(pause));
             let told = gateway.ask("ann");
             let left = |index: usize| told["limits"][index]["remaining"].as_u64().unwrap();
             let wait = told["limits"].as_array().unwrap().iter().map(|limit| limit["retry_after"].as_u64());

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use model::serde_json::{Value, json};
+use plugin::harness::Dice;
 use tokio::time::{Instant, advance};
 
-use super::world::{Dice, Manner, World, address, is_about};
+use super::world::{Manner, World, address, is_about};
 use crate::balance::PickError;
 use crate::balance::standing::{InFlight, Measured, Outcome, Trouble};
 
@@ -73,7 +74,7 @@ async fn a_single_target_is_picked_as_long_as_it_is_available() {
 async fn no_request_is_left_counted_whatever_becomes_of_it() {
     for upstream in algorithms() {
         let world = World::new(upstream, &[1, 2, 3]);
-        let mut dice = Dice(7);
+        let mut dice = Dice::new(7);
         let mut running = Vec::new();
         for _ in 0..2000 {
             advance(Duration::from_millis(dice.below(20))).await;
@@ -95,7 +96,7 @@ async fn no_request_is_left_counted_whatever_becomes_of_it() {
 
 #[tokio::test(start_paused = true)]
 async fn least_connections_never_prefers_the_busier() {
-    let mut dice = Dice(3);
+    let mut dice = Dice::new(3);
     for _ in 0..300 {
         let weights: Vec<u64> = (0..=dice.below(7)).map(|_| 1 + dice.below(100)).collect();
         let world = World::new(json!({"algorithm": "least-connections"}), &weights);

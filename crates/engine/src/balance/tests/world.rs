@@ -16,16 +16,6 @@ use crate::balance::rotation::Rotation;
 use crate::balance::standing::{InFlight, Outcome, Standing, Standings, Trouble};
 use crate::balance::{Asker, Peer, PickError, Picked};
 
-/// The same numbers on every machine.
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-}
-
 /// An upstream and what is known of its addresses.
 pub struct World {
     pub policy: Policy,

@@ -3,6 +3,7 @@
 use model::entity::Route;
 use model::serde_json::{Value, json};
 use plugin::exchange::Captures;
+use plugin::harness::Dice;
 
 use super::oracle::Oracle;
 use super::{Found, Request, compile, route};
@@ -59,13 +60,12 @@ const SENT_HEADERS: &[(&str, &str)] = &[
 const SNIS: &[&str] = &["s.x", "*.x", "t.*", "s.x.", "t.x", "u", "v", "w", "q", "r", "p", "S.y"];
 const ASKED_SNIS: &[&str] = &["s.x", "t.x", "T.Y", "u", "v", "nothing", "s.y", "x"];
 
-/// A linear congruential generator: the same numbers on every machine.
-struct Dice(u64);
+/// What chance makes of a route and of a request.
+struct Chance(Dice);
 
-impl Dice {
+impl Chance {
     fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from((self.0 >> 33) % bound as u64).unwrap()
+        self.0.index(bound)
     }
 
     fn percent(&mut self, chance: usize) -> bool {
@@ -93,77 +93,77 @@ struct Mix {
     snis: usize,
 }
 
-fn random_fields(dice: &mut Dice, mix: Mix) -> Value {
-    let mut fields = json!({ "regex_priority": dice.below(3) });
-    if dice.percent(mix.hosts) {
-        fields["hosts"] = json!(dice.some(HOSTS, 3));
+fn random_fields(chance: &mut Chance, mix: Mix) -> Value {
+    let mut fields = json!({ "regex_priority": chance.below(3) });
+    if chance.percent(mix.hosts) {
+        fields["hosts"] = json!(chance.some(HOSTS, 3));
     }
-    if dice.percent(mix.paths) {
-        let mut paths = dice.some(PATHS, 3);
-        if dice.percent(mix.regexes) {
-            paths.extend(dice.some(REGEXES, 2));
-            let keep = 1 + dice.below(paths.len());
+    if chance.percent(mix.paths) {
+        let mut paths = chance.some(PATHS, 3);
+        if chance.percent(mix.regexes) {
+            paths.extend(chance.some(REGEXES, 2));
+            let keep = 1 + chance.below(paths.len());
             paths = paths.split_off(paths.len() - keep);
         }
         fields["paths"] = json!(paths);
     }
-    if dice.percent(mix.methods) {
-        fields["methods"] = json!(dice.some(&["GET", "POST", "PURGE"], 2));
+    if chance.percent(mix.methods) {
+        fields["methods"] = json!(chance.some(&["GET", "POST", "PURGE"], 2));
     }
-    if dice.percent(mix.headers) {
+    if chance.percent(mix.headers) {
         let mut headers = json!({});
-        for _ in 0..=dice.below(2) {
-            let (name, value) = dice.pick(HEADERS);
-            headers[name] = json!([value, dice.pick(&["3", "4", "1"])]);
+        for _ in 0..=chance.below(2) {
+            let (name, value) = chance.pick(HEADERS);
+            headers[name] = json!([value, chance.pick(&["3", "4", "1"])]);
         }
         fields["headers"] = headers;
     }
-    if dice.percent(mix.snis) {
-        fields["snis"] = json!(dice.some(SNIS, 2));
+    if chance.percent(mix.snis) {
+        fields["snis"] = json!(chance.some(SNIS, 2));
     }
     fields
 }
 
-fn random_table(dice: &mut Dice, mix: Mix) -> Vec<Route> {
-    let count = 1 + dice.below(mix.routes);
+fn random_table(chance: &mut Chance, mix: Mix) -> Vec<Route> {
+    let count = 1 + chance.below(mix.routes);
     let mut ids: Vec<u128> = (1..=count as u128).collect();
     for place in 1..count {
-        ids.swap(place, dice.below(place + 1));
+        ids.swap(place, chance.below(place + 1));
     }
-    ids.into_iter().map(|id| route(id, &random_fields(dice, mix))).collect()
+    ids.into_iter().map(|id| route(id, &random_fields(chance, mix))).collect()
 }
 
-fn random_request(dice: &mut Dice) -> Request {
-    let path = if dice.percent(50) {
-        dice.pick(PATHS).to_owned() + dice.pick(&["", "", "b", "/1", "/", "/a/b"])
+fn random_request(chance: &mut Chance) -> Request {
+    let path = if chance.percent(50) {
+        chance.pick(PATHS).to_owned() + chance.pick(&["", "", "b", "/1", "/", "/a/b"])
     } else {
-        let pieces = (0..dice.below(6)).map(|_| dice.pick(&["a", "b", "/", "1", "ab", "é"]));
+        let pieces = (0..chance.below(6)).map(|_| chance.pick(&["a", "b", "/", "1", "ab", "é"]));
         format!("/{}", pieces.collect::<String>())
     };
-    let host = if dice.percent(10) { "" } else { dice.pick(ASKED_HOSTS) };
-    let mut request = Request::get(host, &path).method(dice.pick(&["GET", "GET", "POST", "PURGE", "PUT"]));
-    request.listen_port = dice.pick(&[8000, 80, 81]);
-    for _ in 0..dice.below(4) {
-        let (name, value) = dice.pick(SENT_HEADERS);
+    let host = if chance.percent(10) { "" } else { chance.pick(ASKED_HOSTS) };
+    let mut request = Request::get(host, &path).method(chance.pick(&["GET", "GET", "POST", "PURGE", "PUT"]));
+    request.listen_port = chance.pick(&[8000, 80, 81]);
+    for _ in 0..chance.below(4) {
+        let (name, value) = chance.pick(SENT_HEADERS);
         request = request.header(name, value);
     }
-    if dice.percent(50) {
-        request = request.tls(if dice.percent(20) { "" } else { dice.pick(ASKED_SNIS) });
+    if chance.percent(50) {
+        request = request.tls(if chance.percent(20) { "" } else { chance.pick(ASKED_SNIS) });
     }
     request
 }
 
 /// Compares the router with the oracle and tells how many requests found a route.
 fn compare(seed: u64, tables: usize, mix: Mix) -> usize {
-    let mut dice = Dice(seed);
+    let mut chance = Chance(Dice::new(seed));
     let mut hits = 0;
     let (mut captures, mut expected_captures) = (Captures::default(), Captures::default());
     for table in 0..tables {
-        let routes = random_table(&mut dice, mix);
+        let routes = random_table(&mut chance, mix);
         let router = compile(&routes);
         let oracle = Oracle::new(&routes);
         for _ in 0..60 {
-            let request = random_request(&mut dice);
+            let request = random_request(&mut chance);
             let found = request.find(&router, &mut captures);
             let expected = oracle.find(&request, &mut expected_captures);
             let shown = || {

@@ -7,8 +7,9 @@ use http::Response;
 use tokio::io::AsyncWriteExt;
 
 use super::GET;
+use super::modern::{BOTH, Modern, answer, modern, read, speaking};
 use super::services::accept;
-use super::versions::{BOTH, Modern, answer, document, modern, post, read, speaking, streaming};
+use super::versions::{document, post, streaming};
 use crate::settings::Settings;
 use crate::tests::lab::{Peer, with};
 

@@ -5,10 +5,12 @@ mod clients;
 mod farewells;
 mod handshakes;
 mod held;
+mod modern;
 mod names;
 mod protocols;
 mod resumption;
 pub mod services;
+mod shared;
 mod streams;
 mod trust;
 mod versions;
@@ -23,13 +25,10 @@ use tokio::io::DuplexStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::lab::{Lab, Peer};
+use super::lab::{GET, Lab, OK, Peer};
 use crate::settings::Settings;
 use crate::tls::{Pair, TlsSettings};
 use authority::Issued;
-
-const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// A client that believes anybody, so that a test can look at whom it was shown.
 #[derive(Debug)]

@@ -196,10 +196,7 @@ async fn no_two_identities_share_a_connection() {
     ];
     let cleartext = plain.text().replace("https://", "http://");
     with(&cleartext.clone(), Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut clear = lab.upstream().await;
-        clear.head().await;
+        let (mut client, mut clear) = lab.asked(GET).await;
         clear.send(OK).await;
         client.response().await;
         let mut services = Vec::new();

@@ -5,22 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::server::{Connection, SendResponse};
-use h2::{Reason, RecvStream};
-use http::{HeaderMap, Request, Response};
+use h2::Reason;
+use http::{Request, Response};
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
-use tokio_rustls::server::TlsStream;
 
-use super::authority::Authority;
-use super::services::{Document, Service, accept, server};
+use super::modern::{BOTH, Modern, answer, modern, read, read_whole, speaking};
+use super::services::{Document, Service, accept};
 use super::{GET, OK};
 use crate::settings::Settings;
 use crate::tests::lab::{Lab, PLAIN, Peer, field, with};
-
-/// What most services offer that speak HTTP/2.
-pub const BOTH: &[&str] = &["h2", "http/1.1"];
 
 pub fn document() -> String {
     Document::new("up.test").with("http2: true").text()
@@ -31,72 +26,11 @@ pub fn streaming() -> String {
     document().replace("paths: [/]", "paths: [/], request_buffering: false")
 }
 
-/// A service that speaks `protocols`, the best first.
-pub fn speaking(protocols: &[&str]) -> Arc<ServerConfig> {
-    let mut config = (*server(&Authority::root().issue(&["up.test"]))).clone();
-    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-    Arc::new(config)
-}
-
-/// The service's end of a connection of HTTP/2.
-pub struct Modern<S = TlsStream<DuplexStream>>(pub Connection<S, Bytes>);
-
-impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Modern<S> {
-    async fn on(stream: S, streams: u32) -> Self {
-        let mut builder = h2::server::Builder::new();
-        Self(builder.max_concurrent_streams(streams).handshake(stream).await.unwrap())
-    }
-
-    pub async fn request(&mut self) -> (Request<RecvStream>, SendResponse<Bytes>) {
-        self.0.accept().await.unwrap().unwrap()
-    }
-
-    /// Lets the connection go on by itself.
-    pub fn run(mut self) -> tokio::task::JoinHandle<()> {
-        tokio::task::spawn_local(async move { while let Some(Ok(_)) = self.0.accept().await {} })
-    }
-}
-
-/// The next connection the gateway opens, which comes to HTTP/2.
-pub async fn modern(lab: &Lab, config: &Arc<ServerConfig>) -> Modern {
-    let Peer(stream) = accept(lab.upstream().await, config).await.unwrap();
-    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-    Modern::on(stream, 100).await
-}
-
 /// The next connection the gateway opens, which comes to HTTP/1.1.
-async fn classic(lab: &Lab, config: &Arc<ServerConfig>) -> Service {
+pub async fn classic(lab: &Lab, config: &Arc<ServerConfig>) -> Service {
     let service = accept(lab.upstream().await, config).await.unwrap();
     assert_ne!(service.0.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     service
-}
-
-/// Answers with a body of announced length, and `trailers` if there are any.
-pub fn answer(mut respond: SendResponse<Bytes>, body: &'static str, trailers: &[(&'static str, &str)]) {
-    let head = Response::builder().header("content-length", body.len()).header("x-a", "1").body(()).unwrap();
-    let mut stream = respond.send_response(head, false).unwrap();
-    stream.send_data(Bytes::from_static(body.as_bytes()), trailers.is_empty()).unwrap();
-    if !trailers.is_empty() {
-        let fields = trailers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-        stream.send_trailers(HeaderMap::from_iter(fields)).unwrap();
-    }
-}
-
-/// Reads a request body to its end.
-pub async fn read(request: Request<RecvStream>) -> String {
-    read_whole(request).await.0
-}
-
-/// Reads a request body and its trailers.
-async fn read_whole(request: Request<RecvStream>) -> (String, Option<HeaderMap>) {
-    let mut body = request.into_body();
-    let mut text = Vec::new();
-    while let Some(piece) = body.data().await {
-        let piece = piece.unwrap();
-        body.flow_control().release_capacity(piece.len()).unwrap();
-        text.extend_from_slice(&piece);
-    }
-    (String::from_utf8(text).unwrap(), body.trailers().await.unwrap())
 }
 
 pub fn post(body: &str) -> String {
@@ -244,48 +178,6 @@ async fn chunks_that_a_service_did_not_take_are_sent_over_http_2_without_their_f
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_that_nobody_uses_are_not_kept_without_bound() {
-    let few = Settings { upstream_pool_size: 0, ..Settings::default() };
-    with(&document(), few, |lab| async move {
-        let config = speaking(BOTH);
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut first = modern(&lab, &config).await;
-        answer(first.request().await.1, "ok", &[]);
-        let ended = tokio::task::spawn_local(async move { !matches!(first.0.accept().await, Some(Ok(_))) });
-        client.response().await;
-        lab.reload(&document().replace("host_header: up.test", "host_header: other.test"));
-        client.send(GET).await;
-        let mut second = modern(&lab, &config).await;
-        answer(second.request().await.1, "ok", &[]);
-        second.run();
-        client.response().await;
-        assert!(ended.await.unwrap(), "the first has had its end");
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_connection_that_nobody_uses_is_kept_for_its_time_and_no_longer() {
-    let settings = Settings { upstream_idle_timeout: Duration::from_secs(5), ..Settings::default() };
-    with(&document(), settings, |lab| async move {
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut service = modern(&lab, &speaking(BOTH)).await;
-        answer(service.request().await.1, "ok", &[]);
-        let ended = service.run();
-        client.response().await;
-        for over in [false, true] {
-            tokio::time::sleep(Duration::from_secs(3)).await;
-            lab.local.tidy();
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            assert_eq!(ended.is_finished(), over);
-        }
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_change_to_websocket_goes_over_http_1_though_http_2_is_at_hand() {
     let upgrade = "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
@@ -408,84 +300,6 @@ async fn a_silent_service_is_a_504_and_a_body_it_does_not_take_holds_its_client_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_ends_as_it_is_used_again_costs_no_attempt() {
-    let document = document().replace("retries: 2", "retries: 0");
-    with(&document, Settings::default(), |lab| async move {
-        let config = speaking(BOTH);
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut service = modern(&lab, &config).await;
-        answer(service.request().await.1, "ok", &[]);
-        let ending = tokio::task::spawn_local(async move {
-            let _ = service.request().await;
-        });
-        client.response().await;
-        client.send(GET).await;
-        ending.await.unwrap();
-        let mut service = modern(&lab, &config).await;
-        answer(service.request().await.1, "again", &[]);
-        service.run();
-        assert_eq!(client.response().await.2, "again");
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn another_connection_is_opened_when_the_streams_of_one_run_out() {
-    with(&document(), Settings::default(), |lab| async move {
-        let config = speaking(BOTH);
-        let mut clients = [lab.client(), lab.client(), lab.client()];
-        clients[0].send(GET).await;
-        let Peer(stream) = accept(lab.upstream().await, &config).await.unwrap();
-        let mut one = Modern::on(stream, 2).await;
-        let first = one.request().await.1;
-        clients[1].send(GET).await;
-        let second = one.request().await.1;
-        clients[2].send(GET).await;
-        let mut other = modern(&lab, &config).await;
-        let third = other.request().await.1;
-        one.run();
-        other.run();
-        for (respond, client) in [first, second, third].into_iter().zip(&mut clients) {
-            answer(respond, "ok", &[]);
-            assert_eq!(client.response().await.0, 200);
-        }
-        assert!(lab.opened_no_more());
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn services_that_do_not_opt_in_share_no_connection_with_those_that_do() {
-    with(&document(), Settings::default(), |lab| async move {
-        let config = speaking(BOTH);
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut service = modern(&lab, &config).await;
-        answer(service.request().await.1, "ok", &[]);
-        service.run();
-        client.response().await;
-        for unset in ["", "http2: false"] {
-            lab.reload(&Document::new("up.test").with(unset).text());
-            client.send(GET).await;
-            if unset.is_empty() {
-                let mut plain = classic(&lab, &config).await;
-                assert_eq!(plain.0.get_ref().1.alpn_protocol(), None, "nothing is offered");
-                tokio::task::spawn_local(async move {
-                    loop {
-                        plain.head().await;
-                        plain.send(OK).await;
-                    }
-                });
-            }
-            assert_eq!(client.response().await.0, 200);
-        }
-        assert!(lab.opened_no_more());
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_cleartext_service_is_known_to_speak_http_2() {
     let document = PLAIN.replace("retries: 2", "http2: true");
     with(&document, Settings::default(), |lab| async move {
@@ -498,33 +312,6 @@ async fn a_cleartext_service_is_known_to_speak_http_2() {
         assert_eq!(read(request).await, "hello");
         answer(respond, "ok", &[]);
         assert_eq!(client.response().await.2, "ok");
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_service_is_told_of_its_client_before_the_handshake_and_streams_of_one_client_share() {
-    let document = Document::new("up.test").with("http2: true, proxy_protocol: v1").text();
-    with(&document, Settings::default(), |lab| async move {
-        let config = speaking(BOTH);
-        let mut clients = [lab.client_at("192.0.2.7:5000"), lab.client_at("192.0.2.7:5001")];
-        for (client, port) in clients.iter_mut().zip([5000, 5001]) {
-            client.send(GET).await;
-            let mut peer = lab.upstream().await;
-            peer.expect(&format!("PROXY TCP4 192.0.2.7 192.0.2.2 {port} 8000\r\n")).await;
-            let mut service = Modern::on(accept(peer, &config).await.unwrap().0, 100).await;
-            tokio::task::spawn_local(async move {
-                while let Some(Ok((_, respond))) = service.0.accept().await {
-                    answer(respond, "ok", &[]);
-                }
-            });
-            assert_eq!(client.response().await.0, 200);
-        }
-        for client in &mut clients {
-            client.send(GET).await;
-            assert_eq!(client.response().await.0, 200);
-        }
-        assert!(lab.opened_no_more());
     })
     .await;
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use cel::{Context, Program, Value};
 use plugin::claims::WantedClaims;
+use plugin::harness::Dice;
 use serde_json::{Value as Json, json};
 
 use super::tests::Result;
@@ -59,7 +60,7 @@ fn is_accepted(expression: &str) -> bool {
 }
 
 /// Makes expressions at random, from a seed.
-struct Writer(u64);
+struct Writer(Dice);
 
 /// What an expression is meant to be; one in twelve is something else.
 #[derive(Clone, Copy)]
@@ -72,8 +73,7 @@ enum Meant {
 
 impl Writer {
     fn below(&mut self, count: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % count
+        self.0.index(count)
     }
 
     fn one_of(&mut self, of: &[&str]) -> String {
@@ -207,7 +207,7 @@ impl Writer {
 
 #[test]
 fn expressions_come_to_the_same_as_in_the_reference() {
-    let mut writer = Writer(2026);
+    let mut writer = Writer(Dice::new(2026));
     let mut seen = [0; 3];
     let mut differences = Vec::new();
     for _ in 0..BATCHES {

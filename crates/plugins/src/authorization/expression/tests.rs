@@ -1,6 +1,6 @@
 //! What expressions come to.
 
-use plugin::harness::Harness;
+use plugin::harness::{Dice, Harness};
 
 use crate::authorization::tests::{decided, gateway};
 
@@ -263,12 +263,9 @@ fn hostile_values_do_no_harm() {
     let expressions = "request.path.matches('^/[a-z]+$') || request.query.q.startsWith('x') || request.headers.x == 'y' || \
         claims.a[0] == claims.b || claims.a.exists(x, x.c == 1) || timestamp(claims.b) < request.time";
     let mut gateway = asking(expressions);
-    let mut seed = 11u64;
+    let mut dice = Dice::new(11);
     for _ in 0..3000 {
-        let mut next = |below: usize| {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (seed >> 33) as usize % below
-        };
+        let mut next = |below: usize| dice.index(below);
         let pieces = [
             "/", "a", "%7F", "%FF", "..", "*", "%2f", ";", "'", "%C3", "//", "?q=x&q", "&q=%2", "\u{e4}",
             "{x}", "\"",
