@@ -4,24 +4,13 @@
 // is the first argument.
 
 import { createServer } from 'node:http';
-import { createRequire } from 'node:module';
-import { generateKeyPairSync } from 'node:crypto';
-import { createInterface } from 'node:readline';
-import { pathToFileURL } from 'node:url';
 import { Chromium } from './browser.mjs';
+import { expect, key, Provider, run } from './provided.mjs';
 import { Visitor } from './visitor.mjs';
-
-const require = createRequire(pathToFileURL(`${process.argv[2]}/`));
-const { Provider } = await import(pathToFileURL(require.resolve('oidc-provider')));
 
 // Longest time for everything, in milliseconds.
 const PATIENCE = 180_000;
 
-const key = (kid) => {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const named = { kid, use: 'sig', alg: 'ES256' };
-  return [privateKey, publicKey].map((half) => ({ ...half.export({ format: 'jwk' }), ...named }));
-};
 const [providerKey] = key('provider');
 const [clientKey, clientPublicKey] = key('client');
 
@@ -39,10 +28,6 @@ const server = createServer((request, response) => {
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
 const { port } = server.address();
 const issuer = `http://127.0.0.1:${port}`;
-
-// The provider warns of settings that are not for production, and of plain HTTP.
-console.warn = () => {};
-console.info = () => {};
 
 const provide = (gateway) => {
   const web = {
@@ -119,13 +104,6 @@ const configuration = (gateway, more = []) => {
   };
 };
 
-let failed = 0;
-const expect = (what, found, wanted) => {
-  if (JSON.stringify(found) !== JSON.stringify(wanted)) {
-    failed += 1;
-    process.stdout.write(`${what}: ${JSON.stringify(found)}, not ${JSON.stringify(wanted)}\n`);
-  }
-};
 const count = (path) => asked.filter((one) => one === path).length;
 
 // What a person with a real browser sees.
@@ -295,16 +273,5 @@ const check = async (gateway, admin) => {
   }
 };
 
-process.stdout.write(`port ${port}\n`);
-createInterface({ input: process.stdin }).once('line', async (addresses) => {
-  const [proxy, admin] = addresses.trim().split(' ');
-  try {
-    // By another name than the provider, so that they are different sites to browsers.
-    await check(`http://localhost:${proxy.split(':')[1]}`, admin);
-  } catch (error) {
-    failed += 1;
-    process.stdout.write(`${error.stack}\n`);
-  }
-  process.stdout.write(`${failed} failed\n`);
-  process.exit(failed === 0 ? 0 : 1);
-});
+// By another name than the provider, so that they are different sites to browsers.
+run(port, (proxy, admin) => check(`http://localhost:${proxy.split(':')[1]}`, admin));

@@ -8,20 +8,14 @@ import { createHash, createPrivateKey, generateKeyPairSync, randomUUID, sign, X5
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer as createEcho } from 'node:http';
 import { createServer, request } from 'node:https';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { pathToFileURL } from 'node:url';
+import { expect, key, Provider, run } from './provided.mjs';
 import { Visitor } from './visitor.mjs';
 
-const require = createRequire(pathToFileURL(`${process.argv[2]}/`));
-const { Provider } = await import(pathToFileURL(require.resolve('oidc-provider')));
 // Everybody here shows certificates that were made a moment ago.
 process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
-// The provider warns of settings that are not for production, and Node of the line above.
-console.warn = () => {};
-console.info = () => {};
+// Node warns of the line above.
 process.removeAllListeners('warning');
 process.on('warning', () => {});
 
@@ -39,11 +33,6 @@ const certificate = (name) => {
 };
 const [providers, gateways, others, callers] = ['provider', 'gateway', 'other', 'caller'].map(certificate);
 
-const key = (kid) => {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const named = { kid, use: 'sig', alg: 'ES256' };
-  return [privateKey, publicKey].map((half) => ({ ...half.export({ format: 'jwk' }), ...named }));
-};
 const [providerKey] = key('provider');
 const [clientKey, clientPublicKey] = key('client');
 const [partnerKey, partnerPublicKey] = key('partner');
@@ -205,14 +194,6 @@ const configuration = () => {
   };
 };
 
-let failed = 0;
-const expect = (what, found, wanted) => {
-  if (JSON.stringify(found) !== JSON.stringify(wanted)) {
-    failed += 1;
-    process.stdout.write(`${what}: ${JSON.stringify(found)}, not ${JSON.stringify(wanted)}\n`);
-  }
-};
-
 // Asks under TLS with this certificate, or without one.
 const ask = (url, pair = {}, { method = 'GET', headers = {}, form } = {}) => new Promise((resolve, reject) => {
   const body = form && new URLSearchParams(form).toString();
@@ -371,15 +352,4 @@ const check = async (gateway, admin, secure) => {
   for (const story of stories) await story(gateway).catch((error) => expect(story.name, error.stack, ''));
 };
 
-process.stdout.write(`port ${port}\n`);
-createInterface({ input: process.stdin }).once('line', async (addresses) => {
-  const [proxy, admin, secure] = addresses.trim().split(' ');
-  try {
-    await check(`http://localhost:${proxy.split(':')[1]}`, admin, secure);
-  } catch (error) {
-    failed += 1;
-    process.stdout.write(`${error.stack}\n`);
-  }
-  process.stdout.write(`${failed} failed\n`);
-  process.exit(failed === 0 ? 0 : 1);
-});
+run(port, (proxy, admin, secure) => check(`http://localhost:${proxy.split(':')[1]}`, admin, secure));

@@ -54,8 +54,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
     let service = settings.root.join("identity/service.mjs");
     trials.push(trial(&settings, "identity", service, Settings::run_identity));
-    for program in ["openid/provider.mjs", "openid/login.mjs", "openid/possession.mjs", "openid/shared.mjs"] {
-        trials.push(trial(&settings, "openid", settings.root.join(program), Settings::run_openid));
+    for program in ["provider.mjs", "login.mjs", "possession.mjs", "fields.mjs", "shared.mjs"] {
+        let program = settings.root.join("openid").join(program);
+        trials.push(trial(&settings, "openid", program, Settings::run_openid));
     }
     Ok(libtest_mimic::run(&arguments, trials).exit_code())
 }

@@ -5,28 +5,32 @@
 //! somebody has to be asked whether a certificate has been revoked, the request waits.
 
 mod fields;
+mod header;
+mod judge;
 mod owners;
+mod passed_on;
 mod proof;
 mod remembered;
 mod revocation;
 mod trust;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use model::entity::{Consumer, stable_id};
 use model::subject::Subject;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, UnixTime};
 use wire::Headers;
 
-pub use fields::Fields;
+pub use fields::{Fields, TrustFields};
+pub use header::Header;
+pub use judge::Finding;
 pub use owners::Mapping;
+pub use passed_on::{Looked, PassedOn};
 pub use remembered::Remembered;
 
+use self::judge::{Believed, Judge};
 use self::owners::Owners;
-use self::revocation::{Link, Revocation, Standing};
-use self::trust::Authorities;
 use crate::build::{Build, BuildError};
 use crate::flow::{Flow, Resume};
 use crate::identity::{Anonymous, Caller, Credential, OwnFields};
@@ -40,19 +44,12 @@ const ALTERNATIVE_NAMES: &str = "X-Client-Cert-San";
 /// Certificates in a chain; longer ones are refused.
 const MOST_CERTIFICATES: usize = 10;
 
-/// How long it holds that a caller is refused because nobody says anything about the certificate, in milliseconds.
-const DOUBT_MS: u64 = 1000;
-
 /// Decides who a certificate stands for.
 pub struct Gatekeeper {
-    authorities: Authorities,
-    revocation: Arc<Revocation>,
+    judge: Arc<Judge<Arc<Accepted>>>,
     owners: Owners,
     anonymous: Anonymous,
-    remembered: Remembered<Judgement>,
     tells: OwnFields,
-    /// How long a judgement holds, in milliseconds.
-    lifetime_ms: u64,
 }
 
 /// Why a caller is refused.
@@ -69,14 +66,6 @@ type Judgement = Option<Arc<Accepted>>;
 
 /// What is known of a proof, or how to find it out.
 pub struct Verdict(Result<Judgement, Flow>);
-
-/// What comes of a chain that is believed if it has not been revoked.
-struct Candidate {
-    accepted: Arc<Accepted>,
-    /// When the first of its certificates ends, in milliseconds since 1970.
-    expires_ms: u64,
-    links: Vec<Link>,
-}
 
 /// A caller that has been let in.
 struct Accepted {
@@ -99,13 +88,10 @@ impl Gatekeeper {
         cx: &Build<'_>,
     ) -> Result<Arc<Self>, BuildError> {
         Ok(Arc::new(Self {
-            revocation: Revocation::new(fields, cx)?,
-            authorities: Authorities::read(fields, cx)?,
+            judge: Judge::new(&fields.trust, "config", fields.lifetime_ms(), cx)?,
             owners: Owners::new(fields, mappings, attributes, cx)?,
             anonymous: Anonymous::resolve(fields.anonymous.as_deref(), cx),
-            remembered: Remembered::new(cx.services.workers),
             tells: OwnFields::new([DISTINGUISHED_NAME, ALTERNATIVE_NAMES]),
-            lifetime_ms: fields.lifetime_ms(),
         }))
     }
 
@@ -127,25 +113,18 @@ impl Gatekeeper {
         proof: &[P],
         read: impl FnOnce() -> Option<Vec<Vec<u8>>>,
     ) -> Verdict {
-        let (worker, now_ms) = (cx.worker.index, cx.record.started_ms);
-        if let Some(judgement) = self.remembered.find(worker, proof, now_ms) {
-            return Verdict(Ok(judgement));
+        let owner = |chain: &Believed<'_>| self.owners.accept(chain.subject, chain.issuers).map(Arc::new);
+        match self.judge.look(cx, proof, read, owner) {
+            Ok(judgement) => Verdict(Ok(judgement)),
+            Err(finding) => {
+                let gatekeeper = self.clone();
+                Verdict(Err(Flow::wait(async move {
+                    let judgement = finding.await;
+                    let resume: Resume = Box::new(move |cx| gatekeeper.carry_out(cx, judgement));
+                    resume
+                })))
+            }
         }
-        let Some(candidate) = self.candidate(&read().unwrap_or_default(), now_ms) else {
-            self.remembered.remember(worker, proof, now_ms.saturating_add(self.lifetime_ms), None);
-            return Verdict(Ok(None));
-        };
-        if let Some(standing) = self.revocation.at_hand(&candidate.links) {
-            return Verdict(Ok(self.settle(worker, proof, now_ms, candidate, standing)));
-        }
-        let gatekeeper = self.clone();
-        let proof: Vec<Vec<u8>> = proof.iter().map(|part| part.as_ref().to_vec()).collect();
-        Verdict(Err(Flow::wait(async move {
-            let standing = gatekeeper.revocation.found_out(&candidate.links).await;
-            let judgement = gatekeeper.settle(worker, &proof, now_ms, candidate, standing);
-            let resume: Resume = Box::new(move |cx| gatekeeper.carry_out(cx, judgement));
-            resume
-        })))
     }
 
     /// Lets in whom a certificate stands for, refuses, or waits until that is known.
@@ -154,24 +133,6 @@ impl Gatekeeper {
             Ok(judgement) => self.carry_out(cx, judgement),
             Err(wait) => wait,
         }
-    }
-
-    /// Decides about a chain whose standing is known, and remembers that.
-    fn settle<P: AsRef<[u8]>>(
-        &self,
-        worker: usize,
-        proof: &[P],
-        now_ms: u64,
-        candidate: Candidate,
-        standing: Standing,
-    ) -> Judgement {
-        let is_admitted = self.revocation.admits(standing);
-        let doubtful = standing == Standing::Unknown && !is_admitted;
-        let lifetime_ms = if doubtful { self.lifetime_ms.min(DOUBT_MS) } else { self.lifetime_ms };
-        let until_ms = now_ms.saturating_add(lifetime_ms).min(candidate.expires_ms);
-        let judgement = is_admitted.then_some(candidate.accepted);
-        self.remembered.remember(worker, proof, until_ms, judgement.clone());
-        judgement
     }
 
     fn carry_out(&self, cx: &mut Access<'_>, judgement: Judgement) -> Flow {
@@ -195,24 +156,6 @@ impl Gatekeeper {
             Refusal::Failed => "TLS certificate failed verification",
         };
         self.anonymous.or_refuse(cx, |cx| cx.answer(401).message(message))
-    }
-
-    /// Who a chain stands for, if it is believed.
-    fn candidate(&self, chain: &[Vec<u8>], now_ms: u64) -> Option<Candidate> {
-        if chain.is_empty() || chain.len() > MOST_CERTIFICATES {
-            return None;
-        }
-        let subjects: Vec<Subject> = chain.iter().map(|one| Subject::of(one)).collect::<Option<_>>()?;
-        let chain: Vec<CertificateDer<'_>> = chain.iter().map(|one| CertificateDer::from(&one[..])).collect();
-        let now = UnixTime::since_unix_epoch(Duration::from_millis(now_ms));
-        let way = self.authorities.judge(&chain, now)?;
-        let expires = subjects.iter().map(|subject| subject.expires).min()?;
-        let accepted = self.owners.accept(&subjects[0], &way.issuers)?;
-        Some(Candidate {
-            accepted: Arc::new(accepted),
-            expires_ms: u64::try_from(expires.as_millis()).unwrap_or(u64::MAX),
-            links: way.links,
-        })
     }
 }
 

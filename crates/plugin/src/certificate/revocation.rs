@@ -12,7 +12,7 @@ use model::revocation::{Particulars, RevocationList};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
-use super::fields::Fields;
+use super::fields::TrustFields;
 use super::proof::{SKEW, check_list, check_response};
 use crate::build::{Build, BuildError};
 use crate::clock::Clock;
@@ -65,7 +65,8 @@ pub(super) struct Revocation {
 }
 
 impl Revocation {
-    pub(super) fn new(fields: &Fields, cx: &Build<'_>) -> Result<Arc<Self>, BuildError> {
+    /// `place` is where the fields are.
+    pub(super) fn new(fields: &TrustFields, place: &str, cx: &Build<'_>) -> Result<Arc<Self>, BuildError> {
         let mode = match fields.revocation_check_mode.as_str() {
             "SKIP" => Mode::Skip,
             "STRICT" => Mode::Strict,
@@ -77,14 +78,14 @@ impl Revocation {
             connect_timeout: timeout,
             timeout,
             largest_answer: LARGEST,
-            proxies: fields.proxies()?,
+            proxies: fields.proxies(place)?,
             ..Settings::default()
         };
         let fresh = Duration::from_millis(fields.cert_cache_ttl.max(0.0) as u64);
         let terms = format!("{settings:?} {fresh:?}");
         Ok(Arc::new(Self {
             mode,
-            lists: lists(fields)?,
+            lists: lists(fields, place)?,
             client: Client::open(cx.services, settings),
             said: Memory::open(cx.services, "ocsp", &remember::Settings::default()),
             fetched: Memory::open(
@@ -268,10 +269,10 @@ fn read_list(body: &[u8]) -> Result<RevocationList, String> {
 }
 
 /// The lists in the configuration.
-fn lists(fields: &Fields) -> Result<Vec<RevocationList>, BuildError> {
+fn lists(fields: &TrustFields, place: &str) -> Result<Vec<RevocationList>, BuildError> {
     let mut lists = Vec::new();
     for (index, text) in fields.crls.iter().flatten().enumerate() {
-        let wrong = |reason: String| BuildError::new(format!("config.crls[{index}]"), reason);
+        let wrong = |reason: String| BuildError::new(format!("{place}.crls[{index}]"), reason);
         let before = lists.len();
         for list in CertificateRevocationListDer::pem_slice_iter(text.as_bytes()) {
             let list = list.map_err(|error| wrong(format!("is not PEM: {error}")))?;

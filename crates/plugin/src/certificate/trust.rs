@@ -6,7 +6,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
-use super::fields::Fields;
+use super::fields::TrustFields;
 use super::revocation::Link;
 use crate::build::{Build, BuildError};
 
@@ -28,8 +28,9 @@ pub(super) struct Way {
 }
 
 impl Authorities {
-    pub(super) fn read(fields: &Fields, cx: &Build<'_>) -> Result<Self, BuildError> {
-        let field = "config.ca_certificates";
+    /// `place` is where the fields are.
+    pub(super) fn read(fields: &TrustFields, place: &str, cx: &Build<'_>) -> Result<Self, BuildError> {
+        let field = &format!("{place}.ca_certificates");
         let mut authorities = Self { anchors: Vec::new(), links: Vec::new(), entities: Vec::new() };
         for id in &fields.ca_certificates {
             let known = Uuid::try_parse(id).ok();

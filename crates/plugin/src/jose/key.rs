@@ -3,8 +3,9 @@
 //! A key is parsed once, for each algorithm it may be used with. What it must not be used for, it cannot be used for.
 
 use std::fmt;
+use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::algorithm::{Algorithm, Verifier};
 use super::der;
@@ -27,10 +28,15 @@ const RSA: &[Algorithm] = &[
     Algorithm::Ps512,
 ];
 
+/// Members of a key that are nobody's business, in case somebody publishes them (RFC 7518 6).
+const PRIVATE: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
+
 /// A key with the algorithms it is for.
 pub struct Key {
     id: Option<Box<str>>,
     verifiers: Vec<(Algorithm, Verifier)>,
+    /// Its public members as JSON, where it came so and is no secret.
+    public: Option<Arc<str>>,
 }
 
 /// The keys of one issuer.
@@ -77,7 +83,7 @@ impl Key {
     /// A key from a verifier, for tokens that name `id`, or for all without one.
     #[must_use]
     pub fn new(id: Option<&str>, algorithm: Algorithm, verifier: Verifier) -> Self {
-        Self { id: id.map(Box::from), verifiers: vec![(algorithm, verifier)] }
+        Self { id: id.map(Box::from), verifiers: vec![(algorithm, verifier)], public: None }
     }
 
     /// A shared secret, for the algorithms it is long enough for (RFC 7518 3.2).
@@ -86,7 +92,7 @@ impl Key {
         let verifiers = secret_algorithms(secret)
             .filter_map(|algorithm| Some((algorithm, algorithm.with_secret(secret)?)))
             .collect();
-        Self { id: id.map(Box::from), verifiers }
+        Self { id: id.map(Box::from), verifiers, public: None }
     }
 
     /// A key from its JSON form.
@@ -111,7 +117,12 @@ impl Key {
             "oct" => secret_verifiers(jwk)?,
             _ => return Err(KeyProblem::Kind),
         };
-        Ok(Self { id, verifiers })
+        Ok(Self { id, verifiers, public: public(jwk) })
+    }
+
+    /// Its public members, as the JSON of a JSON Web Key; none of a secret, or of a key that did not come so.
+    pub(super) fn public(&self) -> Option<&Arc<str>> {
+        self.public.as_ref()
     }
 
     fn is_secret(&self) -> bool {
@@ -192,14 +203,21 @@ impl KeySet {
     }
 
     /// The keys that a token with `header` may be signed with: those of its `kid`, or without one; each fits its `alg`.
-    pub(super) fn candidates(&self, header: &Header) -> impl Iterator<Item = &Verifier> {
+    pub(super) fn candidates(&self, header: &Header) -> impl Iterator<Item = (&Key, &Verifier)> {
         let wanted = |key: &&Key| match (&header.key_id, &key.id) {
             (Some(wanted), Some(id)) => wanted == id,
             _ => true,
         };
-        let fitting = self.keys.iter().filter(wanted).filter_map(|key| key.verifier(header.algorithm));
-        fitting.take(MOST_TRIED)
+        let wanted = self.keys.iter().filter(wanted);
+        wanted.filter_map(|key| Some((key, key.verifier(header.algorithm)?))).take(MOST_TRIED)
     }
+}
+
+fn public(jwk: &Value) -> Option<Arc<str>> {
+    let members = jwk.as_object().filter(|_| jwk["kty"] != "oct")?;
+    let public = members.iter().filter(|(name, _)| !PRIVATE.contains(&name.as_str()));
+    let public: Map<String, Value> = public.map(|(name, value)| (name.clone(), value.clone())).collect();
+    Some(Value::Object(public).to_string().into())
 }
 
 fn verifiers(algorithms: &[Algorithm], key: &[u8]) -> Result<Vec<(Algorithm, Verifier)>, KeyProblem> {

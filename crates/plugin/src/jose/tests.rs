@@ -306,3 +306,22 @@ fn a_key_is_known_by_its_thumbprint() {
         assert_eq!(thumbprint(&incomplete), None);
     }
 }
+
+#[test]
+fn a_token_tells_the_public_half_of_its_key_and_of_a_secret_nothing() {
+    for name in ["p256", "ed25519", "rsa"] {
+        let pair = with(jwk(name), json!({"kid": "one"}));
+        let token = signed(&pair);
+        let key = Token::verify(token.as_bytes(), &set(&[pair.clone()])).unwrap().key.unwrap();
+        let told: Value = serde_json::from_str(&key).unwrap();
+        let private = ["d", "p", "q", "dp", "dq", "qi"].iter().any(|member| !told[member].is_null());
+        assert!(!private, "{told}");
+        assert_eq!(
+            (&told["kty"], &told["kid"], &told["x"], &told["n"]),
+            (&pair["kty"], &pair["kid"], &pair["x"], &pair["n"])
+        );
+        assert_eq!(Token::without_verification(token.as_bytes()).unwrap().key, None);
+    }
+    let shared = raw(r#"{"alg":"HS256"}"#, r#"{"sub":"alice"}"#);
+    assert_eq!(Token::verify(shared.as_bytes(), &oct()).unwrap().key, None);
+}

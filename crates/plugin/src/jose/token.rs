@@ -1,5 +1,7 @@
 //! A JSON Web Token read strictly (RFC 7519, RFC 8725): bounded, with a header that is understood, and claims that are an object.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -28,6 +30,8 @@ pub struct Token {
     pub header: Header,
     /// What it says.
     pub claims: Map<String, Value>,
+    /// The public key that the signature is right by, as a JSON Web Key; none where a secret is, or nobody has looked.
+    pub key: Option<Arc<str>>,
 }
 
 /// Why a text is no token that can be trusted.
@@ -112,8 +116,8 @@ impl Token {
         let parts = parts(text, &mut decoded)?;
         let header = Header::parse(parts.header)?;
         let signature = parts.signature.ok_or(Defect::Malformed)?;
-        check(&parts, signature, &header, keys)?;
-        Ok(Self { header, claims: claims(parts.payload)? })
+        let key = check(&parts, signature, &header, keys)?;
+        Ok(Self { header, claims: claims(parts.payload)?, key })
     }
 
     /// What `text` says, without a look at its signature. For where a configuration asks for that.
@@ -123,15 +127,21 @@ impl Token {
     pub fn without_verification(text: &[u8]) -> Result<Self, Defect> {
         let mut decoded = Vec::new();
         let parts = parts(text, &mut decoded)?;
-        Ok(Self { header: Header::parse(parts.header)?, claims: claims(parts.payload)? })
+        Ok(Self { header: Header::parse(parts.header)?, claims: claims(parts.payload)?, key: None })
     }
 }
 
-fn check(parts: &Parts<'_>, signature: &[u8], header: &Header, keys: &KeySet) -> Result<(), Defect> {
+/// The key by which the signature is right, as far as it can be told.
+fn check(
+    parts: &Parts<'_>,
+    signature: &[u8],
+    header: &Header,
+    keys: &KeySet,
+) -> Result<Option<Arc<str>>, Defect> {
     let mut defect = Defect::UnknownKey;
-    for verifier in keys.candidates(header) {
+    for (key, verifier) in keys.candidates(header) {
         if verifier.verify(parts.signed, signature) {
-            return Ok(());
+            return Ok(key.public().cloned());
         }
         defect = Defect::Signature;
     }

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::address::Origin;
-use super::{Fault, Proxies};
+use super::{Fault, Proxies, Proxy};
 
 /// Idle connections of a thread at most, over all servers; the oldest gives way.
 const MOST_IDLE: usize = 32;
@@ -90,15 +90,14 @@ pub(super) async fn open(
     tls: Option<Arc<ClientConfig>>,
     proxies: &Proxies,
 ) -> Result<Connection, Fault> {
-    let proxy = if tls.is_some() { &proxies.secure } else { &proxies.plain };
-    let (host, port) =
-        proxy.as_ref().map_or((origin.host.as_str(), origin.port), |(host, port)| (host, *port));
+    let proxy = proxies.of(origin);
+    let (host, port) = proxy.map_or((origin.host.as_str(), origin.port), |proxy| (&proxy.host, proxy.port));
     let failed = |error: io::Error| Fault::Unreachable(format!("{host}:{port}: {error}"));
     let mut stream = TcpStream::connect((host, port)).await.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
     let Some(tls) = tls else { return begin(stream).await };
-    if proxy.is_some() {
-        tunnel(&mut stream, origin).await.map_err(failed)?;
+    if let Some(proxy) = proxy {
+        tunnel(&mut stream, origin, proxy).await.map_err(failed)?;
     }
     let name = ServerName::try_from(origin.host.clone());
     let name = name.map_err(|error| Fault::Unreachable(format!("{}: {error}", origin.host)))?;
@@ -106,12 +105,17 @@ pub(super) async fn open(
 }
 
 /// Has a proxy open a tunnel (RFC 9110 9.3.6).
-async fn tunnel(stream: &mut TcpStream, origin: &Origin) -> io::Result<()> {
+async fn tunnel(stream: &mut TcpStream, origin: &Origin, proxy: &Proxy) -> io::Result<()> {
     /// Bytes of the head of its answer.
     const LONGEST: usize = 8192;
     let host = if origin.host.contains(':') { format!("[{}]", origin.host) } else { origin.host.clone() };
     let target = format!("{host}:{}", origin.port);
-    stream.write_all(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n").as_bytes()).await?;
+    let mut asked = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n").into_bytes();
+    if let Some(authorization) = &proxy.authorization {
+        asked.extend([b"Proxy-Authorization: ", authorization.as_bytes(), b"\r\n"].concat());
+    }
+    asked.extend(b"\r\n");
+    stream.write_all(&asked).await?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         if head.len() >= LONGEST {

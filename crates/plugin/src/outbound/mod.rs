@@ -15,6 +15,7 @@ mod certificate;
 mod connection;
 #[cfg(any(test, feature = "harness"))]
 pub mod loopback;
+mod proxies;
 #[cfg(test)]
 mod tests;
 
@@ -24,8 +25,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderName, USER_AGENT};
-use http::{HeaderValue, Request, Response};
+use http::header::{HOST, HeaderName, PROXY_AUTHORIZATION, USER_AGENT};
+use http::{HeaderValue, Request, Response, Version};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use rustls::ClientConfig;
@@ -35,6 +36,7 @@ use wire::{Headers, Method};
 pub use address::{Url, told};
 pub use certificate::OwnCertificate;
 use connection::{Connection, Pool, open};
+pub use proxies::{Exception, Proxies, Proxy, ProxyFields};
 
 use crate::services::Services;
 
@@ -57,17 +59,10 @@ pub struct Settings {
     pub longest_idle: Duration,
     /// Through whom connections are made.
     pub proxies: Proxies,
+    /// Speak HTTP/1.0, for servers and proxies that know nothing newer. Connections are kept where the server wants that.
+    pub is_old: bool,
     /// What is shown to servers that ask for a certificate.
     pub certificate: Option<OwnCertificate>,
-}
-
-/// Proxies, host and port, for connections to `http` and to `https`; none is none.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Proxies {
-    /// Shown the whole URL (RFC 9112 3.2.2).
-    pub plain: Option<(String, u16)>,
-    /// Asked for a tunnel (RFC 9110 9.3.6).
-    pub secure: Option<(String, u16)>,
 }
 
 impl Default for Settings {
@@ -82,6 +77,7 @@ impl Default for Settings {
             most_at_once: 1024,
             longest_idle: Duration::from_secs(50),
             proxies: Proxies::default(),
+            is_old: false,
             certificate: None,
         }
     }
@@ -279,8 +275,11 @@ impl Client {
     }
 
     async fn over(&self, mut connection: Connection, url: &Url, call: &Call) -> Result<Answer, Lost> {
-        let shows_url = !url.is_secure() && self.settings.proxies.plain.is_some();
-        let request = request(url, call, shows_url).map_err(|fault| Lost { fault, sent: true })?;
+        let proxy = self.settings.proxies.of(url.origin()).filter(|_| !url.is_secure());
+        let mut request = request(url, call, proxy).map_err(|fault| Lost { fault, sent: true })?;
+        if self.settings.is_old {
+            *request.version_mut() = Version::HTTP_10;
+        }
         let answer = connection.try_send_request(request).await.map_err(|mut lost| Lost {
             sent: lost.take_message().is_none(),
             fault: Fault::Broken(lost.error().to_string()),
@@ -307,11 +306,12 @@ impl Client {
     }
 }
 
-fn request(url: &Url, call: &Call, shows_url: bool) -> Result<Request<Full<Bytes>>, Fault> {
+/// `proxy` is who is shown the whole request.
+fn request(url: &Url, call: &Call, proxy: Option<&Proxy>) -> Result<Request<Full<Bytes>>, Fault> {
     let unsendable = |error: &dyn fmt::Display| Fault::Unsendable(error.to_string());
     let mut request = Request::new(Full::new(call.body.clone()));
     *request.method_mut() = call.method.as_str().parse().map_err(|error| unsendable(&error))?;
-    *request.uri_mut() = match shows_url {
+    *request.uri_mut() = match proxy.is_some() {
         true => url.to_string().parse().map_err(|error: http::uri::InvalidUri| unsendable(&error))?,
         false => url.path_and_query().clone().into(),
     };
@@ -331,5 +331,8 @@ fn request(url: &Url, call: &Call, shows_url: bool) -> Result<Request<Full<Bytes
         headers.append(name, value);
     }
     headers.insert(HOST, url.origin().authority.clone());
+    if let Some(authorization) = proxy.and_then(|proxy| proxy.authorization.as_ref()) {
+        headers.insert(PROXY_AUTHORIZATION, authorization.clone());
+    }
     Ok(request)
 }

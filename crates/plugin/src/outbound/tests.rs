@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::TlsAcceptor;
 
 use super::loopback::{Given, Loopback};
-use super::{Call, Client, Fault, Proxies, Settings, Url};
+use super::{Call, Client, Exception, Fault, Proxies, Proxy, ProxyFields, Settings, Url};
 use crate::clock::Clock;
 use crate::services::Services;
 
@@ -235,13 +235,16 @@ fn a_proxy_is_asked_for_a_tunnel_to_what_is_secure() {
         (b"nonsense 200 \r\n\r\n", false),
     ] {
         let (port, told) = proxy(answer);
-        let proxies = Proxies { plain: None, secure: Some(("127.0.0.1".to_owned(), port)) };
+        let proxies = Proxies {
+            secure: Proxy::at("127.0.0.1", port).authorized(Some("Basic YTpi")).ok(),
+            ..Proxies::default()
+        };
         let client = Client::apart(Settings { proxies, ..Settings::default() }, Ok(trust.clone()), 1);
         let url = Url::parse("https://ocsp.nowhere.test:8443/a").unwrap();
         let fault = runtime().block_on(client.send(&url, &Call::get())).unwrap_err();
         assert_eq!(
             told.recv().unwrap(),
-            "CONNECT ocsp.nowhere.test:8443 HTTP/1.1\r\nHost: ocsp.nowhere.test:8443\r\n\r\n"
+            "CONNECT ocsp.nowhere.test:8443 HTTP/1.1\r\nHost: ocsp.nowhere.test:8443\r\nProxy-Authorization: Basic YTpi\r\n\r\n"
         );
         assert_eq!(
             told.recv().is_ok_and(|said| said == "begun") && !fault.to_string().contains("no tunnel"),
@@ -249,4 +252,100 @@ fn a_proxy_is_asked_for_a_tunnel_to_what_is_secure() {
             "{fault}"
         );
     }
+}
+
+#[test]
+fn a_proxy_is_shown_the_whole_request_for_what_is_not_secure_and_credentials_go_to_it_alone() {
+    let proxy = Loopback::answering(|asked| match asked.header("Proxy-Authorization").as_deref() {
+        Some("Basic YTpi") => Given::json("{}"),
+        _ => Given::answer(407, &[], ""),
+    });
+    let server = Loopback::answering(|_| Given::json("{}"));
+    let at = Proxy::parse(&proxy.url("/")).unwrap();
+    let proxies = |authorization, except: &[&str]| Proxies {
+        plain: Some(at.clone().authorized(authorization).unwrap()),
+        secure: None,
+        except: except.iter().map(|host| Exception::parse(host).unwrap()).collect(),
+    };
+    let services = services();
+    let send = |proxies: Proxies, url: &Url| {
+        let client = Client::open(&services, Settings { proxies, ..Settings::default() });
+        runtime().block_on(client.send(url, &Call::get())).unwrap().status
+    };
+    let named = Url::parse("http://idp.nowhere.test:8080/keys?a=1").unwrap();
+    assert_eq!(send(proxies(Some("Basic YTpi"), &[]), &named), 200);
+    let seen = proxy.last();
+    assert_eq!(
+        (&*seen.target, seen.header("host").as_deref()),
+        ("http://idp.nowhere.test:8080/keys?a=1", Some("idp.nowhere.test:8080"))
+    );
+    assert_eq!(send(proxies(None, &[]), &named), 407, "what the proxy answers is an answer");
+    assert_eq!(send(proxies(Some("Basic YTpi"), &["127.0.0.1"]), &url(&server, "/own")), 200);
+    let seen = server.last();
+    assert_eq!((&*seen.target, seen.header("proxy-authorization")), ("/own", None));
+    let told = format!("{:?}", proxies(Some("Basic YTpi"), &[]));
+    assert!(!told.contains("YTpi"), "{told}");
+    assert_ne!(told, format!("{:?}", proxies(Some("Basic YTpj"), &[])), "clients are kept by it");
+}
+
+#[test]
+fn some_hosts_are_asked_without_a_proxy() {
+    for (except, host, is_asked_alone) in [
+        ("idp.test", "http://idp.test/", true),
+        ("idp.test", "http://login.IDP.test/", true),
+        (".idp.test", "http://idp.test/", true),
+        ("idp.test", "http://otheridp.test/", false),
+        ("login.idp.test", "http://idp.test/", false),
+        ("a.test, idp.test", "http://idp.test/", true),
+        ("idp.test:8080", "http://idp.test/", false),
+        ("idp.test:8080", "http://idp.test:8080/", true),
+        ("*", "http://idp.test/", true),
+        ("10.0.0.1", "http://10.0.0.1/", true),
+        ("0.0.1", "http://10.0.0.1/", false),
+        ("::1", "http://[::1]/", true),
+        ("[::1]:80", "http://[::1]/", true),
+        ("[::1]:81", "http://[::1]/", false),
+        ("", "http://idp.test/", false),
+    ] {
+        let fields = fields(Some("http://proxy.test"), None, Some(except));
+        let proxies = fields.proxies("config.").unwrap();
+        let url = Url::parse(host).unwrap();
+        assert_eq!(proxies.of(url.origin()).is_none(), is_asked_alone, "{except} {host}");
+    }
+}
+
+fn fields(http: Option<&str>, authorization: Option<&str>, except: Option<&str>) -> ProxyFields {
+    ProxyFields {
+        http_proxy: http.map(str::to_owned),
+        http_proxy_authorization: authorization.map(str::to_owned),
+        https_proxy: None,
+        https_proxy_authorization: None,
+        no_proxy: except.map(str::to_owned),
+    }
+}
+
+#[test]
+fn proxies_that_cannot_be_used_are_told_by_their_field() {
+    for (fields, place) in [
+        (fields(Some("proxy.test"), None, None), "config.http_proxy"),
+        (fields(Some("https://proxy.test"), None, None), "config.http_proxy"),
+        (fields(Some("http://a:b@proxy.test"), None, None), "config.http_proxy"),
+        (fields(None, Some("Basic a"), None), "config.http_proxy"),
+        (fields(Some("http://proxy.test"), Some("a\nb"), None), "config.http_proxy_authorization"),
+        (fields(Some("http://proxy.test"), None, Some("10.0.0.0/8")), "config.no_proxy"),
+        (fields(Some("http://proxy.test"), None, Some("a:x")), "config.no_proxy"),
+    ] {
+        let fault = fields.proxies("config.").unwrap_err().to_string();
+        assert!(fault.starts_with(&format!("{place}:")), "{fault}");
+    }
+}
+
+#[test]
+fn an_older_http_is_spoken_where_that_is_wanted() {
+    let (port, told) = proxy(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+    let client = Client::open(&services(), Settings { is_old: true, ..Settings::default() });
+    let url = Url::parse(&format!("http://127.0.0.1:{port}/a")).unwrap();
+    assert_eq!(runtime().block_on(client.send(&url, &Call::get())).unwrap().body, "{}");
+    let head = told.recv().unwrap();
+    assert!(head.starts_with("GET /a HTTP/1.0\r\n"), "{head}");
 }

@@ -397,6 +397,12 @@ impl Opened {
         &self.session.data
     }
 
+    /// Its id, in base64url.
+    #[must_use]
+    pub fn id(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.session.id)
+    }
+
     /// Whom it is about.
     #[must_use]
     pub fn subject(&self) -> &str {

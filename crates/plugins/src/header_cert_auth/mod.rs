@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use plugin::certificate::{Fields, Gatekeeper, Mapping, Refusal, Verdict, chain_of_pem};
+use plugin::certificate::{Fields, Gatekeeper, Header, Mapping, Refusal, Verdict};
 use plugin::identity::OwnFields;
 use plugin::model::entity::Entity;
 use plugin::model::{self, EntitySchema, Reference};
@@ -41,19 +39,10 @@ model::entity! {
     cache_key: ["subject_name", "ca_certificate"]
 }
 
-/// How a header holds a certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Base64,
-    Url,
-}
-
 /// The room, ready to run.
 pub struct HeaderCertAuth {
     gatekeeper: Arc<Gatekeeper>,
-    header: String,
-    format: Format,
-    only_trusted: bool,
+    header: Header,
 }
 
 impl Plugin for HeaderCertAuth {
@@ -77,12 +66,10 @@ impl Plugin for HeaderCertAuth {
             subject_name: credential.subject_name,
             authority: credential.ca_certificate.map(|Reference(id)| id),
         });
-        let base64 = config.certificate_header_format == "base64_encoded";
+        let (name, format) = (&config.certificate_header_name, &config.certificate_header_format);
         Ok(Self {
             gatekeeper: Gatekeeper::new(&config.certificate, mappings, Vec::new(), cx)?,
-            header: config.certificate_header_name,
-            format: if base64 { Format::Base64 } else { Format::Url },
-            only_trusted: config.secure_source,
+            header: Header::new(name, format, config.secure_source),
         })
     }
 }
@@ -105,47 +92,7 @@ impl Phases for HeaderCertAuth {
 
 impl HeaderCertAuth {
     fn look(&self, cx: &Access<'_>) -> Result<Verdict, Refusal> {
-        if self.only_trusted && !cx.client.trusted {
-            return Err(Refusal::Missing);
-        }
-        let mut values = cx.request.headers.all(&self.header);
-        let value = values.next().filter(|value| !value.is_empty()).ok_or(Refusal::Missing)?;
-        if values.next().is_some() {
-            return Err(Refusal::Failed);
-        }
-        Ok(self.gatekeeper.look(cx, &[value], || self.format.chain(value)))
+        let value = self.header.find(cx)?;
+        Ok(self.gatekeeper.look(cx, &[value], || self.header.chain(value)))
     }
-}
-
-impl Format {
-    /// The certificates in the value of a header.
-    fn chain(self, value: &[u8]) -> Option<Vec<Vec<u8>>> {
-        match self {
-            Self::Url => chain_of_pem(&percent_decoded(value)?),
-            Self::Base64 => {
-                // As an item of a structured field it stands between colons (RFC 9440 2.1).
-                let item = value.strip_prefix(b":").and_then(|rest| rest.strip_suffix(b":"));
-                let bytes = STANDARD.decode(item.unwrap_or(value)).ok()?;
-                if bytes.starts_with(b"-----BEGIN") { chain_of_pem(&bytes) } else { Some(vec![bytes]) }
-            }
-        }
-    }
-}
-
-/// Percent-encoded bytes (RFC 3986 2.1). A plus is one: base64 has it.
-fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, after)) = rest.split_first() {
-        if *first == b'%' {
-            let [high, low, ..] = *after else { return None };
-            bytes.push((digit(high)? * 16 + digit(low)?) as u8);
-            rest = &after[2..];
-        } else {
-            bytes.push(*first);
-            rest = after;
-        }
-    }
-    Some(bytes)
 }

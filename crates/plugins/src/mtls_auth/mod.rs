@@ -61,7 +61,7 @@ impl Plugin for MtlsAuth {
     }
 
     fn tells_authorities(config: &Config) -> &[String] {
-        if config.send_ca_dn { &config.certificate.ca_certificates } else { &[] }
+        if config.send_ca_dn { &config.certificate.trust.ca_certificates } else { &[] }
     }
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {

@@ -1,23 +1,21 @@
 //! From what a token says to who the caller is, and what is told of that.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use ahash::AHashMap;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use plugin::claims::WantedClaims;
 use plugin::consumers::Consumers;
 use plugin::groups::ConsumerGroups;
-use plugin::identity::{Caller, Credential, OwnFields};
+use plugin::identity::{Caller, Credential};
 use plugin::model::entity::Consumer;
 use plugin::{Access, Build, BuildError, Headers};
 use uuid::Uuid;
 
 use super::claims::{self, Claims, Reading, Requirement};
-use super::config::{self, ClaimHeader, Config};
+use super::config::{self, Config};
 use super::possession::Binding;
 use super::refusal::Refusal;
+use super::told::{Evidence, Part, Telling};
 
 /// What a token must say, and what becomes of it.
 pub(super) struct Rules {
@@ -46,44 +44,6 @@ struct ConsumerGroupsRule {
     path: Vec<String>,
     known: AHashMap<Box<str>, Uuid>,
     optional: bool,
-}
-
-/// What is told one way.
-struct Telling {
-    claims: Vec<ClaimHeader>,
-    evidence: Vec<EvidenceHeader>,
-}
-
-/// A header with a part of the evidence.
-struct EvidenceHeader {
-    name: String,
-    with_scheme: bool,
-    part: Part,
-}
-
-/// A part of the evidence.
-#[derive(Clone, Copy)]
-enum Part {
-    Access,
-    Id,
-    Refresh,
-    UserInfo,
-    Introspection,
-    UserInfoToken,
-    IntrospectionToken,
-}
-
-/// What somebody is known by.
-#[derive(Default)]
-pub(super) struct Evidence<'a> {
-    pub(super) access: &'a [u8],
-    pub(super) id: Option<&'a str>,
-    pub(super) refresh: Option<&'a str>,
-    pub(super) user_info: Option<&'a Claims>,
-    pub(super) introspection: Option<&'a Claims>,
-    /// The same as they were signed.
-    pub(super) user_info_token: Option<&'a str>,
-    pub(super) introspection_token: Option<&'a str>,
 }
 
 /// Who the caller is, with all that is told of it.
@@ -159,23 +119,14 @@ impl Rules {
         })
     }
 
-    /// Whether somebody is told what the provider says of users as it was signed.
-    pub(super) fn tell_signed_user_info(&self) -> bool {
-        let mut told = self.upstream.evidence.iter().chain(&self.downstream.evidence);
-        told.any(|header| matches!(header.part, Part::UserInfoToken))
+    /// Whether somebody is told this part of the evidence.
+    pub(super) fn tell(&self, part: Part) -> bool {
+        self.upstream.has(part) || self.downstream.has(part)
     }
 
     /// Takes out of the request what only this room may say.
     pub(super) fn clear(&self, cx: &mut Access<'_>) {
-        for header in &self.upstream.claims {
-            cx.headers().remove(&header.header);
-        }
-        for header in &self.upstream.evidence {
-            // What the caller proves itself with is for `hide_credentials`.
-            if !header.name.eq_ignore_ascii_case("authorization") {
-                cx.headers().remove(&header.name);
-            }
-        }
+        self.upstream.clear(cx.headers());
     }
 }
 
@@ -251,96 +202,6 @@ impl ConsumerGroupsRule {
     }
 }
 
-/// The fields that tell the upstream what a provider says, and what is no proof itself: that is looked at first.
-pub(super) fn told(config: &Config) -> Result<OwnFields, BuildError> {
-    let Telling { claims, evidence } = Telling::upstream(&config.claims)?;
-    let said = evidence.into_iter().filter(|told| matches!(told.part, Part::UserInfo | Part::Introspection));
-    let names = claims.into_iter().map(|told| told.header).chain(said.map(|told| told.name));
-    // The proof itself may be meant to be replaced.
-    Ok(OwnFields::new(names.filter(|name| !name.eq_ignore_ascii_case("authorization"))))
-}
-
-impl Telling {
-    fn upstream(rules: &config::Claims) -> Result<Self, BuildError> {
-        let (claims, names) = (&rules.upstream_headers_claims, &rules.upstream_headers_names);
-        Ok(Self {
-            claims: headers("upstream", &rules.upstream_headers, claims, names)?,
-            evidence: evidence_headers([
-                (Part::Access, Some(&rules.upstream_access_token_header)),
-                (Part::Id, rules.upstream_id_token_header.as_ref()),
-                (Part::Refresh, rules.upstream_refresh_token_header.as_ref()),
-                (Part::UserInfo, rules.upstream_user_info_header.as_ref()),
-                (Part::Introspection, rules.upstream_introspection_header.as_ref()),
-                (Part::UserInfoToken, rules.upstream_user_info_jwt_header.as_ref()),
-                (Part::IntrospectionToken, rules.upstream_introspection_jwt_header.as_ref()),
-            ]),
-        })
-    }
-
-    fn downstream(rules: &config::Claims) -> Result<Self, BuildError> {
-        let (claims, names) = (&rules.downstream_headers_claims, &rules.downstream_headers_names);
-        Ok(Self {
-            claims: headers("downstream", &rules.downstream_headers, claims, names)?,
-            evidence: evidence_headers([
-                (Part::Access, rules.downstream_access_token_header.as_ref()),
-                (Part::Id, rules.downstream_id_token_header.as_ref()),
-                (Part::Refresh, rules.downstream_refresh_token_header.as_ref()),
-                (Part::UserInfo, rules.downstream_user_info_header.as_ref()),
-                (Part::Introspection, rules.downstream_introspection_header.as_ref()),
-                (Part::UserInfoToken, rules.downstream_user_info_jwt_header.as_ref()),
-                (Part::IntrospectionToken, rules.downstream_introspection_jwt_header.as_ref()),
-            ]),
-        })
-    }
-
-    /// What is told. A value that cannot stand in a header is left out.
-    fn of(&self, claims: &Claims, evidence: &Evidence<'_>) -> Headers {
-        let mut told = Headers::new();
-        for header in &self.claims {
-            if let Some(value) = claims::at(claims, &header.path).and_then(claims::text) {
-                told.set(&header.header, value.as_bytes());
-            }
-        }
-        for header in &self.evidence {
-            if let Some(value) = header.part.of(evidence) {
-                let scheme: &[u8] = if header.with_scheme { b"Bearer " } else { b"" };
-                told.set(&header.name, &[scheme, &value].concat());
-            }
-        }
-        told
-    }
-}
-
-impl Part {
-    fn of<'a>(self, evidence: &Evidence<'a>) -> Option<Cow<'a, [u8]>> {
-        let encoded = |claims: &Claims| {
-            let json = serde_json::to_vec(claims).unwrap_or_default();
-            Cow::Owned(BASE64_STANDARD.encode(json).into_bytes())
-        };
-        let text = |token: Option<&'a str>| token.map(|token| Cow::Borrowed(token.as_bytes()));
-        match self {
-            Self::Access => Some(Cow::Borrowed(evidence.access)).filter(|token| !token.is_empty()),
-            Self::Id => text(evidence.id),
-            Self::Refresh => text(evidence.refresh),
-            Self::UserInfoToken => text(evidence.user_info_token),
-            Self::IntrospectionToken => text(evidence.introspection_token),
-            Self::UserInfo => evidence.user_info.map(encoded),
-            Self::Introspection => evidence.introspection.map(encoded),
-        }
-    }
-}
-
-/// Each setting is `name` or `name:bearer`; none for nothing.
-fn evidence_headers<const COUNT: usize>(settings: [(Part, Option<&String>); COUNT]) -> Vec<EvidenceHeader> {
-    let given = settings.into_iter().filter_map(|(part, setting)| Some((part, setting?.as_str())));
-    let header = |(part, setting): (Part, &str)| {
-        let (name, with_scheme) =
-            setting.strip_suffix(":bearer").map_or((setting, false), |name| (name, true));
-        EvidenceHeader { name: name.to_owned(), with_scheme, part }
-    };
-    given.filter(|(_, setting)| !setting.is_empty()).map(header).collect()
-}
-
 fn requirements(rules: &config::Claims) -> Vec<Requirement> {
     let require = |path: &[String], entries: &Option<Vec<String>>, reading, lack| {
         Requirement::new(path, entries.as_deref(), reading, lack)
@@ -359,24 +220,4 @@ fn requirements(rules: &config::Claims) -> Vec<Requirement> {
     .into_iter()
     .flatten()
     .collect()
-}
-
-/// Headers for claims, from both ways to say so.
-fn headers(
-    direction: &str,
-    records: &Option<Vec<ClaimHeader>>,
-    claims: &Option<Vec<String>>,
-    names: &Option<Vec<String>>,
-) -> Result<Vec<ClaimHeader>, BuildError> {
-    let (claims, names) = (claims.as_deref().unwrap_or_default(), names.as_deref().unwrap_or_default());
-    if claims.len() != names.len() {
-        let field = format!("config.{direction}_headers_names");
-        return Err(BuildError::new(
-            field,
-            format!("needs one name for each of '{direction}_headers_claims'"),
-        ));
-    }
-    let pairs = claims.iter().zip(names);
-    let pairs = pairs.map(|(claim, name)| ClaimHeader { header: name.clone(), path: vec![claim.clone()] });
-    Ok(records.iter().flatten().cloned().chain(pairs).collect())
 }

@@ -32,11 +32,12 @@ pub(super) struct Credentials {
     salt: String,
 }
 
+/// Places of requests.
 #[derive(Clone, Copy)]
-struct Places {
-    header: bool,
-    query: bool,
-    body: bool,
+pub(super) struct Places {
+    pub(super) header: bool,
+    pub(super) query: bool,
+    pub(super) body: bool,
 }
 
 /// What a caller brings.
@@ -96,13 +97,13 @@ impl Brought {
 }
 
 impl Places {
-    fn new(listed: &[String]) -> Self {
+    pub(super) fn new(listed: &[String]) -> Self {
         let has = |place: &str| listed.iter().any(|listed| listed == place);
         Self { header: has("header"), query: has("query"), body: has("body") }
     }
 
     /// The arguments in which credentials may stand; whether the body would have to be read for more.
-    fn arguments<'a>(&self, exchange: &'a Exchange) -> (Vec<&'a [u8]>, bool) {
+    pub(super) fn arguments<'a>(&self, exchange: &'a Exchange) -> (Vec<&'a [u8]>, bool) {
         let query = exchange.request.query().filter(|_| self.query);
         let may_be_in_body = self.body && is_form(exchange);
         let body = exchange.body.as_deref().filter(|_| may_be_in_body);
@@ -247,7 +248,9 @@ impl Inner {
         let admission = match self.introspection.as_ref().filter(|_| granted.says_nothing()) {
             Some(introspection) => {
                 let token = granted.tokens.access.as_bytes();
-                introspection.ask(&self.verification, worker, token, now_ms, asked_with.introspection).await?
+                introspection
+                    .ask(&self.verification, worker, token, None, now_ms, asked_with.introspection)
+                    .await?
             }
             None => {
                 self.add_user_info(&mut granted, &asked_with.user_info, now_ms).await?;

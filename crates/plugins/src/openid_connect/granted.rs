@@ -1,13 +1,15 @@
 //! Tokens that the provider gave to the gateway for somebody, and what they say.
 
+use std::sync::Arc;
+
 use plugin::jose::Token;
 use serde_json::{Value, json};
 
-use super::admission::Evidence;
 use super::claims::Claims;
 use super::http::Pairs;
 use super::id_token::Expected;
 use super::refusal::Refusal;
+use super::told::{Evidence, Part};
 use super::verify::{Signatures, Verification, is_access_token};
 
 /// What the token endpoint answers (RFC 6749 5.1).
@@ -35,6 +37,9 @@ pub(super) struct Granted {
     pub(super) user_info: Option<Claims>,
     /// The same as it was signed, where somebody is told it.
     pub(super) user_info_token: Option<String>,
+    /// The public keys that the access token and the ID token are signed with, as JSON, where somebody is told them.
+    access_key: Option<Arc<str>>,
+    id_key: Option<Arc<str>>,
     /// When the provider made the first ID token, in seconds since 1970 by its clock.
     pub(super) begun_s: u64,
     /// Whom the tokens are about, and the session at the provider.
@@ -93,6 +98,8 @@ impl Granted {
             refresh: self.tokens.refresh.as_deref(),
             user_info: self.user_info.as_ref(),
             user_info_token: self.user_info_token.as_deref(),
+            access_key: self.access_key.as_deref(),
+            id_key: self.id_key.as_deref(),
             ..Evidence::default()
         }
     }
@@ -108,7 +115,7 @@ impl Granted {
         let mut kept = json!({
             "a": tokens.access, "i": tokens.id, "r": tokens.refresh, "e": tokens.ends_s, "s": tokens.scope,
             "j": self.reads_access, "u": self.user_info, "b": self.begun_s, "n": self.subject, "d": self.session,
-            "w": self.user_info_token,
+            "w": self.user_info_token, "k": self.access_key.as_deref(), "l": self.id_key.as_deref(),
         });
         if let Some(members) = kept.as_object_mut() {
             members.retain(|_, value| !value.is_null());
@@ -136,6 +143,8 @@ impl Granted {
             reads_access: kept["j"].as_bool()?,
             user_info,
             user_info_token: text("w"),
+            access_key: text("k").map(Into::into),
+            id_key: text("l").map(Into::into),
             begun_s: kept["b"].as_u64()?,
             subject: text("n"),
             session: text("d"),
@@ -145,6 +154,7 @@ impl Granted {
     /// The same person with newer tokens. What the provider did not send anew is still good (RFC 6749 6).
     pub(super) fn renewed(&self, newer: Self) -> Self {
         let before = &self.tokens;
+        let id_key = if newer.tokens.id.is_some() { newer.id_key } else { self.id_key.clone() };
         let tokens = TokenSet {
             id: newer.tokens.id.or_else(|| before.id.clone()),
             refresh: newer.tokens.refresh.or_else(|| before.refresh.clone()),
@@ -156,6 +166,8 @@ impl Granted {
             reads_access: newer.reads_access,
             user_info: newer.user_info.or_else(|| self.user_info.clone()),
             user_info_token: newer.user_info_token.or_else(|| self.user_info_token.clone()),
+            access_key: newer.access_key,
+            id_key,
             begun_s: self.begun_s,
             subject: self.subject.clone(),
             session: newer.session.or_else(|| self.session.clone()),
@@ -172,16 +184,21 @@ impl Verification {
         now_ms: u64,
     ) -> Result<Granted, Refusal> {
         let now_ms = self.after_answer(now_ms);
-        let said = match &tokens.id {
-            Some(token) => self.id_token(token, &tokens.access, expected, now_ms).await?,
+        let id = match &tokens.id {
+            Some(token) => Some(self.id_token(token, &tokens.access, expected, now_ms).await?),
             None if expected.demands_id_token => return Err(Refusal::Invalid("no ID token")),
-            None => Claims::new(),
+            None => None,
         };
-        let access = self.said_by_access(&tokens.access, expected.signatures, now_ms).await;
+        let access = self.readable(&tokens.access, expected.signatures, now_ms).await;
         if tokens.ends_s.is_none() {
-            tokens.ends_s =
-                access.as_ref().and_then(|claims| claims.get("exp")?.as_f64()).map(|exp| exp as u64);
+            let exp = access.as_ref().and_then(|token| token.claims.get("exp")?.as_f64());
+            tokens.ends_s = exp.map(|exp| exp as u64);
         }
+        let key = |token: Option<&Token>, part| {
+            token.and_then(|token| token.key.clone()).filter(|_| self.rules.tell(part))
+        };
+        let (access_key, id_key) = (key(access.as_ref(), Part::AccessKey), key(id.as_ref(), Part::IdKey));
+        let said = id.map(|token| token.claims).unwrap_or_default();
         let text = |name: &str| said.get(name).and_then(Value::as_str).map(str::to_owned);
         let begun_s = said.get("iat").and_then(Value::as_f64).map_or(now_ms / 1_000, |iat| iat as u64);
         let (subject, session) = (text("sub"), text("sid"));
@@ -190,16 +207,18 @@ impl Verification {
             reads_access: access.is_some(),
             user_info: None,
             user_info_token: None,
+            access_key,
+            id_key,
             begun_s,
             subject,
             session,
         })
     }
 
-    /// What an access token says, if it is one that the gateway can read.
-    async fn said_by_access(&self, token: &str, signatures: Signatures, now_ms: u64) -> Option<Claims> {
+    /// An access token, if it is one that the gateway can read.
+    async fn readable(&self, token: &str, signatures: Signatures, now_ms: u64) -> Option<Token> {
         plugin::jose::Header::of(token.as_bytes()).ok()?;
         let (token, known) = self.signed(token.as_bytes(), is_access_token, signatures).await.ok()?;
-        self.fault(&token.claims, &known, now_ms).is_none().then_some(token.claims)
+        self.fault(&token.claims, &known, now_ms).is_none().then_some(token)
     }
 }

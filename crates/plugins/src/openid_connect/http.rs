@@ -49,6 +49,8 @@ impl Http {
             timeout,
             largest_answer: LARGEST_ANSWER,
             longest_idle: if config.keepalive { defaults.longest_idle } else { Duration::ZERO },
+            proxies: config.proxies.proxies("config.")?,
+            is_old: config::is_old(config.http_version),
             ..defaults
         };
         Ok(Self { client: Client::open(services, settings) })

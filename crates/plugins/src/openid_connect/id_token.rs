@@ -1,7 +1,7 @@
 //! ID tokens: whether the provider has made them, for this client and this login (OpenID Connect Core 3.1.3.7).
 
 use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
-use plugin::jose::{Algorithm, to_base64url};
+use plugin::jose::{Algorithm, Token, to_base64url};
 use serde_json::Value;
 
 use super::claims::{self, Claims, Reading};
@@ -25,24 +25,24 @@ pub(super) struct Expected<'a> {
 }
 
 impl Verification {
-    /// What an ID token says, that came with the access token `access`.
+    /// An ID token that came with the access token `access`, if it is good.
     pub(super) async fn id_token(
         &self,
         token: &str,
         access: &str,
         expected: &Expected<'_>,
         now_ms: u64,
-    ) -> Result<Claims, Refusal> {
+    ) -> Result<Token, Refusal> {
         let (token, known) = self.signed(token.as_bytes(), is_id_token, expected.signatures).await?;
         if !self.checks_claims() {
-            return Ok(token.claims);
+            return Ok(token);
         }
         let fault = self
             .fault(&token.claims, &known, now_ms)
             .or_else(|| is_for_another(&token.claims, expected))
             .or_else(|| belongs_to_another(&token.claims, token.header.algorithm, access))
             .or_else(|| self.logged_in_long_ago(&token.claims, expected, now_ms));
-        fault.map_or(Ok(token.claims), |fault| Err(Refusal::Invalid(fault)))
+        fault.map_or(Ok(token), |fault| Err(Refusal::Invalid(fault)))
     }
 
     fn logged_in_long_ago(

@@ -9,7 +9,7 @@ use plugin::{BuildError, Exchange};
 use serde_json::Value;
 
 use super::Setup;
-use super::admission::Evidence;
+use super::beside::Beside;
 use super::claims::{self, Claims, Reading};
 use super::client::SignIn;
 use super::config::{self, Config};
@@ -17,6 +17,7 @@ use super::http::{Http, Pairs};
 use super::of_client::{OfClient, Wanted};
 use super::provider::Endpoint;
 use super::refusal::Refusal;
+use super::told::Evidence;
 use super::verify::{Outcome, Verification};
 
 /// Seconds for which a token is known to be no good, where the configuration does not say.
@@ -120,11 +121,12 @@ impl Introspection {
         verification: &Verification,
         worker: usize,
         token: &[u8],
+        beside: Option<&Beside>,
         now_ms: u64,
         of_client: OfClient,
     ) -> Outcome {
         if verification.is_on() && plugin::jose::Header::of(token).is_ok() {
-            verification.settle(worker, token, now_ms).await?;
+            verification.settle(worker, token, None, now_ms).await?;
         }
         let text = std::str::from_utf8(token).map_err(|_| Refusal::Invalid("not a token"))?;
         let answer = self.answer(verification, text, of_client, now_ms).await?;
@@ -145,12 +147,13 @@ impl Introspection {
                     access: token,
                     introspection: Some(claims),
                     introspection_token: signed,
+                    beside,
                     ..Evidence::default()
                 };
                 verification.admit(claims, &evidence)
             }
         };
-        if self.lifetimes.remembers && self.of_client.is_nothing() {
+        if self.lifetimes.remembers && self.of_client.is_nothing() && beside.is_none() {
             let now_s = now_ms / 1_000;
             let until_s = now_s.saturating_add(self.lifetimes.of(claims, now_s));
             verification.remember(worker, token, &outcome, until_s);

@@ -13,6 +13,8 @@ const WITH_CLIENT: [&str; 5] =
 
 /// The methods that are on.
 pub(super) struct Methods {
+    /// Nobody has chosen them.
+    pub(super) is_default: bool,
     pub(super) authorization_code: bool,
     pub(super) bearer: bool,
     pub(super) client_credentials: bool,
@@ -41,6 +43,7 @@ impl Methods {
             return Err(BuildError::new("config.auth_methods", message));
         }
         let methods = Self {
+            is_default,
             authorization_code: has("authorization_code"),
             bearer: has("bearer"),
             client_credentials: has("client_credentials"),

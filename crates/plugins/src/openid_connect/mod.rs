@@ -2,6 +2,7 @@
 
 mod admission;
 mod backchannel;
+mod beside;
 mod claims;
 mod client;
 mod clients;
@@ -12,19 +13,23 @@ mod granted;
 mod http;
 mod id_token;
 mod introspection;
+mod judging;
 mod login;
 mod logout;
 mod marks;
 mod methods;
 mod of_client;
+mod parameters;
 mod possession;
 mod proofs;
 mod provider;
 mod refusal;
 mod session;
+mod session_told;
 mod shared_marks;
 mod sources;
 mod token_exchange;
+mod told;
 mod user_info;
 mod verify;
 
@@ -33,11 +38,10 @@ use std::sync::Arc;
 use plugin::identity::{Anonymous, OwnFields};
 use plugin::model::Record;
 use plugin::web_session::Opened;
-use plugin::{
-    Access, Build, BuildError, Exchange, Flow, HeaderFilter, Method, Phase, Phases, Plugin, Resume, Scopes,
-};
+use plugin::{Access, Build, BuildError, Flow, HeaderFilter, Method, Phase, Phases, Plugin, Scopes};
 
 use admission::{Admission, Rules};
+use beside::{BesideSource, Companion};
 use clients::Clients;
 pub use config::Config;
 use credentials::Credentials;
@@ -47,7 +51,7 @@ use introspection::Introspection;
 use login::{Action, Arrival, Login};
 use logout::Logout;
 use methods::Methods;
-use of_client::AskedWith;
+use parameters::Parameters;
 use possession::Possession;
 use provider::Provider;
 use refusal::{Refusal, Telling};
@@ -55,7 +59,7 @@ use session::{Ending, PeopleSessions};
 use sources::{Search, Sources};
 use token_exchange::TokenExchange;
 use user_info::UserInfo;
-use verify::{Outcome, Verdict, Verification};
+use verify::{Outcome, Verification};
 
 #[cfg(test)]
 mod tests;
@@ -76,9 +80,10 @@ struct Setup<'a> {
 }
 
 impl Setup<'_> {
-    /// What tells the settings in the fields of `R`, with this client of this provider, from all others.
+    /// What tells the settings in the fields of `R`, with this client of this provider and the way to it, from all others.
     fn fingerprint<R: Record>(&self) -> String {
-        format!("{} {} {:?}", self.config.provider.issuer, self.number, self.cx.fingerprint::<R>())
+        let (fields, asked) = (self.cx.fingerprint::<R>(), self.cx.fingerprint::<config::Provider>());
+        format!("{} {} {fields:?} {asked:?}", self.config.provider.issuer, self.number)
     }
 }
 
@@ -92,6 +97,8 @@ struct Inner {
     tells: OwnFields,
     anonymous: Anonymous,
     sources: Sources,
+    beside: Option<BesideSource>,
+    parameters: Option<Parameters>,
     possession: Possession,
     /// Whether it matters who brings a token.
     checks_holders: bool,
@@ -121,7 +128,9 @@ impl Plugin for OpenidConnect {
     type Config = Config;
 
     fn asks_for_certificate(config: &Config) -> bool {
-        config.possession.proof_of_possession_mtls != "off"
+        let possession = &config.possession;
+        possession.proof_of_possession_mtls != "off"
+            && possession.proof_of_possession_mtls_from_header.is_none()
     }
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
@@ -142,10 +151,7 @@ impl Phases for OpenidConnect {
         if inner.anonymous.steps_back(cx) {
             return Flow::Next;
         }
-        if inner.sessions.is_none() && inner.login.is_none() {
-            return inner.without_session(cx);
-        }
-        inner.browser(cx)
+        inner.fits_provider(cx).unwrap_or_else(|| inner.admit(cx))
     }
 
     fn header_filter(&self, cx: &mut HeaderFilter<'_>) {
@@ -176,9 +182,11 @@ impl Inner {
             client: client::id(config),
             run_on_preflight: config.tokens.run_on_preflight,
             hides: config.tokens.hide_credentials,
-            tells: admission::told(config)?,
+            tells: told::own_fields(config)?,
             anonymous: Anonymous::resolve(config.tokens.anonymous.as_deref(), cx),
             sources: Sources::new(config),
+            beside: BesideSource::new(config)?,
+            parameters: Parameters::new(&setup, &methods)?,
             checks_holders: possession.is_on() || config.tokens.jwt_session_cookie.is_some(),
             possession,
             telling: Telling::new(config)?,
@@ -198,6 +206,14 @@ impl Inner {
             },
             tokens,
         })
+    }
+
+    /// Finds out who comes.
+    fn admit(self: &Arc<Self>, cx: &mut Access<'_>) -> Flow {
+        match self.sessions.is_none() && self.login.is_none() {
+            true => self.without_session(cx),
+            false => self.browser(cx),
+        }
     }
 
     fn login(&self) -> Option<&Login> {
@@ -243,27 +259,22 @@ impl Inner {
         if let Some(flow) = self.exchange_token(cx, &token) {
             return flow;
         }
-        match self.judge(cx, &token) {
+        let known = match self.companion(cx, &token) {
+            Companion::Flow(flow) => return flow,
+            Companion::Judged(outcome) => Some(outcome),
+            Companion::None => self.judge(cx, &token),
+        };
+        match known {
             Some(outcome) if !self.checks_holders => self.conclude(cx, outcome),
             Some(outcome) => {
                 let token = token.into_owned();
-                let outcome = self.check_holder(cx, &token, outcome);
-                self.conclude(cx, outcome)
+                self.conclude_held(cx, &token, outcome)
             }
             None => {
                 let (token, worker, now_ms) = (token.into_owned(), cx.worker.index, cx.record.started_ms);
                 self.clone().wait(token, worker, now_ms, self.asked_with(cx))
             }
         }
-    }
-
-    /// Whether who brings a token is who it was given to.
-    fn check_holder(&self, cx: &mut Access<'_>, token: &[u8], outcome: Outcome) -> Outcome {
-        let admission = outcome?;
-        let came_with_proof = self.sources.comes_with_proof(cx, token);
-        self.possession.check(cx, token, came_with_proof, admission.binding())?;
-        self.sources.check_session(cx, token, admission.session())?;
-        Ok(admission)
     }
 
     fn without_token(self: &Arc<Self>, cx: &mut Access<'_>) -> Flow {
@@ -273,54 +284,6 @@ impl Inner {
             (Some(credentials::Search::Found(brought)), _) => self.judge_credentials(cx, brought),
             (_, Some(login)) => login.begin(self, cx),
             _ => self.conclude(cx, Err(Refusal::Missing)),
-        }
-    }
-
-    /// What is to be said of a token without waiting; none if somebody has to be asked.
-    fn judge(&self, exchange: &Exchange, token: &[u8]) -> Option<Outcome> {
-        let (worker, now_ms) = (exchange.worker.index, exchange.record.started_ms);
-        if let Some(known) = self.verification.remembered(worker, token, now_ms) {
-            return Some(known);
-        }
-        if self.is_for_the_provider(token) {
-            return None;
-        }
-        let known = self.verification.provider.at_hand()?;
-        match self.verification.verify(worker, token, &known, now_ms) {
-            Verdict::Known(outcome) => Some(outcome),
-            Verdict::UnknownKey => None,
-        }
-    }
-
-    /// Whether the provider has to be asked about a token.
-    fn is_for_the_provider(&self, token: &[u8]) -> bool {
-        let verifies_jwt = self.verification.is_on();
-        match &self.introspection {
-            Some(method) => method.takes(token, verifies_jwt),
-            None => self.judges_by_user_info && !(verifies_jwt && plugin::jose::Header::of(token).is_ok()),
-        }
-    }
-
-    fn wait(self: Arc<Self>, token: Vec<u8>, worker: usize, now_ms: u64, asked_with: AskedWith) -> Flow {
-        Flow::wait(async move {
-            let outcome = self.find_out(&token, worker, now_ms, asked_with).await;
-            let resume: Resume = Box::new(move |cx| {
-                let outcome = self.check_holder(cx, &token, outcome);
-                self.conclude(cx, outcome)
-            });
-            resume
-        })
-    }
-
-    /// What is to be said of a token, whoever has to be asked.
-    async fn find_out(&self, token: &[u8], worker: usize, now_ms: u64, asked_with: AskedWith) -> Outcome {
-        match (&self.introspection, &self.user_info) {
-            _ if !self.is_for_the_provider(token) => self.verification.settle(worker, token, now_ms).await,
-            (Some(method), _) => {
-                method.ask(&self.verification, worker, token, now_ms, asked_with.introspection).await
-            }
-            (None, Some(user_info)) => user_info.judge(self, token, &asked_with.user_info, now_ms).await,
-            (None, None) => Err(Refusal::Unavailable),
         }
     }
 
@@ -350,6 +313,9 @@ impl Inner {
     fn clean(&self, cx: &mut Access<'_>, session: Option<&Opened>) {
         self.verification.rules.clear(cx);
         self.sources.hide(cx);
+        if let Some(beside) = &self.beside {
+            beside.hide(cx);
+        }
         if self.hides {
             self.possession.hide(cx);
         }

@@ -1,8 +1,11 @@
 //! Whether who brings a token is who it was given to: by the certificate of its connection (RFC 8705 3), or by a proof made with
 //! the key that the token is bound to (RFC 9449).
 
+use std::sync::Arc;
+
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
+use plugin::certificate::{Header, Looked, PassedOn};
 use plugin::jose::to_base64url;
 use plugin::{Access, Build, BuildError, Exchange};
 use serde_json::Value;
@@ -37,6 +40,8 @@ pub(super) struct Binding {
 /// What callers have to prove.
 pub(super) struct Possession {
     certificates: Demand,
+    /// Where certificates come, if not in handshakes.
+    header: Option<PassedOn>,
     keys: Demand,
     proofs: Option<Proofs>,
 }
@@ -77,7 +82,13 @@ impl Possession {
             return Err(BuildError::new("config.auth_methods", message));
         }
         let proofs = (keys != Demand::Off).then(|| Proofs::new(config, cx)).transpose()?;
-        Ok(Self { certificates, keys, proofs })
+        let header = fields.proof_of_possession_mtls_from_header.as_ref();
+        let header = header.map(|header| {
+            let place = "config.proof_of_possession_mtls_from_header";
+            let (name, format) = (&header.certificate_header_name, &header.certificate_header_format);
+            PassedOn::new(Header::new(name, format, header.secure_source), &header.trust, place, cx)
+        });
+        Ok(Self { certificates, header: header.transpose()?, keys, proofs })
     }
 
     /// Whether callers have to prove anything.
@@ -85,21 +96,33 @@ impl Possession {
         self.certificates != Demand::Off || self.proofs.is_some()
     }
 
+    /// Which certificate a caller has shown, where a token is bound to one.
+    pub(super) fn look(&self, exchange: &Exchange, binding: &Binding) -> Looked {
+        match &self.header {
+            _ if self.certificates == Demand::Off || binding.certificate.is_none() => Looked::Missing,
+            Some(header) => header.look(exchange),
+            None => shown(exchange).map_or(Looked::Missing, Looked::Believed),
+        }
+    }
+
     /// Checks that a caller holds what its token is bound to. `came_with_proof` says whether the token came by the scheme
-    /// `DPoP`.
+    /// `DPoP`; `shown` is the hash of the certificate that the caller has shown.
     pub(super) fn check(
         &self,
         cx: &mut Access<'_>,
-        token: &[u8],
-        came_with_proof: bool,
+        (token, came_with_proof): (&[u8], bool),
         binding: &Binding,
+        shown: Option<&str>,
     ) -> Result<(), Refusal> {
+        let is_shown = |hash: &str| {
+            shown.is_some_and(|own| verify_slices_are_equal(own.as_bytes(), hash.as_bytes()).is_ok())
+        };
         match (self.certificates, &binding.certificate) {
             (Demand::Off, _) | (Demand::Optional, None) => {}
             (Demand::Strict, None) => {
                 return Err(Refusal::Invalid("a token that is bound to no certificate"));
             }
-            (_, Some(hash)) if !is_shown(cx, hash) => {
+            (_, Some(hash)) if !is_shown(hash) => {
                 return Err(Refusal::Invalid("a token of another certificate"));
             }
             (_, Some(_)) => {}
@@ -126,12 +149,11 @@ impl Possession {
     }
 }
 
-/// Whether the client has shown the certificate with this hash in its handshake, and so proved to hold its key.
-fn is_shown(exchange: &Exchange, hash: &str) -> bool {
-    let tls = exchange.client.tls.as_ref();
-    let Some(certificate) = tls.and_then(|tls| tls.certificate.as_ref()) else { return false };
-    let own = certificate.chain.first().map(|own| to_base64url(digest(&SHA256, own).as_ref()));
-    own.is_some_and(|own| verify_slices_are_equal(own.as_bytes(), hash.as_bytes()).is_ok())
+/// The hash of the certificate that the client has shown in its handshake, and so proved to hold its key.
+fn shown(exchange: &Exchange) -> Option<Arc<str>> {
+    let certificate = exchange.client.tls.as_ref()?.certificate.as_ref()?;
+    let own = certificate.chain.first()?;
+    Some(to_base64url(digest(&SHA256, own).as_ref()).into())
 }
 
 /// A text member.

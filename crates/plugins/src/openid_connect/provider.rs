@@ -31,6 +31,8 @@ pub(super) struct Issuer {
     pub(super) wants_pushed: bool,
     /// It takes them only if they are signed (RFC 9101 10.5).
     pub(super) wants_signed: bool,
+    /// All of it, where the configuration is compared with it.
+    pub(super) document: Value,
 }
 
 /// Where a provider is asked.
@@ -123,6 +125,7 @@ struct Places {
     keys: Option<Address>,
     further_keys: Vec<Address>,
     headers: Vec<(String, String)>,
+    keeps_document: bool,
 }
 
 /// The provider of a configuration.
@@ -168,7 +171,8 @@ impl Places {
             config.discovery_headers_names.as_deref(),
             config.discovery_headers_values.as_deref(),
         )?;
-        Ok(Self { discovery, keys, further_keys, headers })
+        let keeps_document = config.verify_parameters;
+        Ok(Self { discovery, keys, further_keys, headers, keeps_document })
     }
 }
 
@@ -213,6 +217,7 @@ async fn ask(places: &Places, http: &Http) -> Result<Issuer, String> {
         names_itself: says("authorization_response_iss_parameter_supported"),
         wants_pushed: says("require_pushed_authorization_requests"),
         wants_signed: says("require_signed_request_object"),
+        document: if places.keeps_document { document } else { Value::Null },
     })
 }
 

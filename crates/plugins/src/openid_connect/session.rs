@@ -6,7 +6,7 @@ use std::sync::Arc;
 use plugin::flow::Resume;
 use plugin::redis::Unavailable;
 use plugin::web_session::shared::{Chores, Fetched};
-use plugin::web_session::{Opened, Property, Sessions};
+use plugin::web_session::{Opened, Sessions};
 use plugin::{Access, Build, BuildError, Exchange, Flow, HeaderFilter, Headers, Scheme};
 
 use super::Inner;
@@ -17,14 +17,15 @@ use super::granted::Granted;
 use super::id_token::Expected;
 use super::of_client::AskedWith;
 use super::refusal::Refusal;
+use super::session_told::SessionTold;
 
 /// The sessions of a room.
 pub(super) struct PeopleSessions {
     cleartext: Sessions,
     tls: Sessions,
     client: String,
-    request_properties: Vec<Property>,
-    response_properties: Vec<Property>,
+    told_upstream: SessionTold,
+    told_downstream: SessionTold,
     refreshes: bool,
     begins: bool,
     ends_when_forbidden: bool,
@@ -85,8 +86,9 @@ impl PeopleSessions {
         let ended = Ended::new(config, shared.as_ref(), cx);
         let client = client::id(config)
             .ok_or_else(|| BuildError::new("config.client_id", "is needed for 'session'"))?;
-        let properties = |names: &Option<Vec<String>>| {
-            names.iter().flatten().filter_map(|name| Property::named(name)).collect()
+        let claims = &config.claims;
+        let told = |names: &Option<Vec<String>>, id_header: &Option<String>| {
+            SessionTold::new(names.as_deref(), id_header.as_deref())
         };
         let open = |over_tls: bool| {
             let settings = sessions.settings(over_tls, shared.as_ref());
@@ -98,8 +100,8 @@ impl PeopleSessions {
         Ok(Self {
             cleartext: open(false)?,
             tls: open(true)?,
-            request_properties: properties(&sessions.session_request_headers),
-            response_properties: properties(&sessions.session_response_headers),
+            told_upstream: told(&sessions.session_request_headers, &claims.upstream_session_id_header),
+            told_downstream: told(&sessions.session_response_headers, &claims.downstream_session_id_header),
             refreshes: config.grants.refresh_tokens,
             begins: !is_off("authorization_code"),
             ends_when_forbidden: config.login.forbidden_destroy_session,
@@ -173,12 +175,10 @@ impl PeopleSessions {
 
     /// Tells the upstream about a session, and nothing that the client says about one.
     pub(super) fn tell(&self, cx: &mut Access<'_>, opened: Option<&Opened>) {
-        for property in &self.request_properties {
-            cx.headers().remove(property.field());
-        }
+        self.told_upstream.clear(cx.headers());
         if let Some(opened) = opened {
             let now_s = cx.record.started_ms / 1_000;
-            self.of(cx).tell(opened, &self.request_properties, now_s, cx.headers());
+            self.told_upstream.tell(self.of(cx), opened, now_s, cx.headers());
         }
     }
 
@@ -189,7 +189,7 @@ impl PeopleSessions {
         match sessions.save(opened, cx) {
             Ok(()) => {
                 let now_s = cx.record.started_ms / 1_000;
-                sessions.tell(opened, &self.response_properties, now_s, cx.headers());
+                self.told_downstream.tell(sessions, opened, now_s, cx.headers());
             }
             Err(error) => {
                 tracing::warn!(error, "a session is not kept, so that its holder has to log in again");

@@ -1,14 +1,18 @@
 //! Who passes with which token, and what is told of it. The provider's keys are handed in; nothing is asked for.
 
 mod asking;
+mod beside;
 mod callers;
 mod clients;
 mod exchanged;
 mod holders;
 mod login;
+mod parameters;
+mod passed_on;
 mod passing_on;
 mod sessions;
 mod signed;
+mod telling;
 mod world;
 
 use plugin::harness::{GET, Harness, Outcome, START_MS, Subject};
@@ -499,8 +503,6 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
             "config.session_storage",
         ),
         ("resolve_distributed_claims: true", "'resolve_distributed_claims' is not available"),
-        ("id_token_param_name: id_token", "'id_token_param_name' is not available"),
-        ("verify_parameters: true", "'verify_parameters' is not available"),
         (
             "auth_methods: [bearer, password], proof_of_possession_dpop: strict",
             "auth_methods: 'password' proves",
@@ -524,7 +526,8 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
             "client_id: [a], client_auth: [private_key_jwt], client_jwk: [{kty: EC}]",
             "config.client_jwk: cannot sign",
         ),
-        ("http_version: 2", "only 1.1 is spoken with the provider"),
+        ("http_version: 2", "spoken with in 1.1 or 1.0"),
+        ("http_proxy: 'https://p.test'", "config.http_proxy: must begin with http://"),
     ] {
         let methods = if fields.starts_with("auth") { "" } else { "auth_methods: [bearer], " };
         let refusal = room.refuses(&format!("{{issuer: 'http://issuer.test', {methods}{fields}}}"));

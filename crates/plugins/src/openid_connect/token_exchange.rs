@@ -128,13 +128,10 @@ impl Inner {
         let (worker, now_ms, asked_with) = (cx.worker.index, cx.record.started_ms, self.asked_with(cx));
         Some(Flow::wait(async move {
             let outcome = match inner.exchanged(&token, &claims, &asked_with, now_ms).await {
-                Ok(newer) => inner.find_out(newer.as_bytes(), worker, now_ms, asked_with).await,
+                Ok(newer) => inner.find_out(newer.as_bytes(), None, worker, now_ms, asked_with).await,
                 Err(refusal) => Err(refusal),
             };
-            let resume: Resume = Box::new(move |cx| {
-                let outcome = inner.check_holder(cx, &token, outcome);
-                inner.conclude(cx, outcome)
-            });
+            let resume: Resume = Box::new(move |cx| inner.conclude_held(cx, &token, outcome));
             resume
         }))
     }

@@ -7,7 +7,7 @@ use plugin::remember::{Digest, Learned, Memory, Settings};
 use plugin::{BuildError, Exchange};
 use serde_json::Value;
 
-use super::admission::Evidence;
+use super::beside::Beside;
 use super::claims::{self, Claims, Reading};
 use super::client;
 use super::config;
@@ -18,6 +18,7 @@ use super::login::with_arguments;
 use super::of_client::{OfClient, Wanted};
 use super::provider::{Endpoint, Provider};
 use super::refusal::Refusal;
+use super::told::{Evidence, Part};
 use super::verify::{Outcome, Verification};
 use super::{Inner, Setup};
 
@@ -160,6 +161,7 @@ impl UserInfo {
         &self,
         inner: &Inner,
         token: &[u8],
+        beside: Option<&Beside>,
         of_client: &OfClient,
         now_ms: u64,
     ) -> Outcome {
@@ -172,6 +174,7 @@ impl UserInfo {
             access: token,
             user_info: Some(&told.claims),
             user_info_token: told.signed.as_deref(),
+            beside,
             ..Evidence::default()
         };
         inner.verification.admit(&told.claims, &evidence)
@@ -194,7 +197,7 @@ impl Inner {
             return Err(Refusal::Invalid("the provider tells of another user"));
         }
         granted.user_info = Some(told.claims);
-        granted.user_info_token = told.signed.filter(|_| self.verification.rules.tell_signed_user_info());
+        granted.user_info_token = told.signed.filter(|_| self.verification.rules.tell(Part::UserInfoToken));
         Ok(())
     }
 }

@@ -8,13 +8,15 @@ use plugin::jose::{Defect, Key, KeySet, Remembered, Token};
 use plugin::remember::Digest;
 
 use super::Setup;
-use super::admission::{Admission, Evidence, Rules};
+use super::admission::{Admission, Rules};
+use super::beside::Beside;
 use super::claims::{self, Claims};
 use super::config::Config;
 use super::granted::Granted;
 use super::id_token::is_id_token;
 use super::provider::{Known, Provider};
 use super::refusal::Refusal;
+use super::told::Evidence;
 
 /// What becomes of a caller.
 pub(super) type Outcome = Result<Arc<Admission>, Refusal>;
@@ -58,6 +60,8 @@ pub(super) struct Verification {
     reading: Arc<str>,
     /// How tokens are read that the gateway has got itself.
     granted: Arc<str>,
+    /// How tokens are read that come with an ID token.
+    together: Arc<str>,
 }
 
 /// What was found out about a token.
@@ -92,6 +96,7 @@ impl Verification {
             remembered: Remembered::new(cx.services.workers),
             reading: "".into(),
             granted: "granted".into(),
+            together: "together".into(),
             provider: provider.clone(),
         })
     }
@@ -108,6 +113,19 @@ impl Verification {
         is_so.then_some(finding.outcome)
     }
 
+    /// The same of one with the ID token `beside`.
+    pub(super) fn remembered_beside(
+        &self,
+        worker: usize,
+        token: &[u8],
+        beside: &str,
+        now_ms: u64,
+    ) -> Option<Outcome> {
+        let key = Digest::of([token, beside.as_bytes()]);
+        let finding = self.remembered.find(worker, &self.together, key.as_ref(), now_ms / 1_000)?;
+        (finding.edition == Some(self.provider.number())).then_some(finding.outcome)
+    }
+
     /// Remembers what the provider itself said about a token, until `until_s` (seconds since 1970).
     pub(super) fn remember(&self, worker: usize, token: &[u8], outcome: &Outcome, until_s: u64) {
         let finding = Finding { edition: None, outcome: outcome.clone() };
@@ -115,36 +133,68 @@ impl Verification {
     }
 
     /// What is to be said of a token, once all keys are known that can be.
-    pub(super) async fn settle(&self, worker: usize, token: &[u8], now_ms: u64) -> Outcome {
+    pub(super) async fn settle(
+        &self,
+        worker: usize,
+        token: &[u8],
+        beside: Option<&Beside>,
+        now_ms: u64,
+    ) -> Outcome {
         let known = self.provider.obtain().await.map_err(|_| Refusal::Unavailable)?;
-        if let Verdict::Known(outcome) = self.verify(worker, token, &known, now_ms) {
+        if let Verdict::Known(outcome) = self.verify(worker, token, beside, &known, now_ms) {
             return outcome;
         }
         let unknown = Err(Refusal::Invalid(Defect::UnknownKey.as_str()));
         let Some(newer) = self.provider.newer_than(known.number).await else { return unknown };
-        match self.verify(worker, token, &newer, now_ms) {
+        match self.verify(worker, token, beside, &newer, now_ms) {
             Verdict::Known(outcome) => outcome,
             Verdict::UnknownKey => unknown,
         }
     }
 
     /// Looks at a token with the keys of `known`, and remembers what it sees.
-    pub(super) fn verify(&self, worker: usize, token: &[u8], known: &Known, now_ms: u64) -> Verdict {
-        let claims = match self.read(token, known, is_access_token, self.signatures) {
-            Ok(token) => token.claims,
+    pub(super) fn verify(
+        &self,
+        worker: usize,
+        token: &[u8],
+        beside: Option<&Beside>,
+        known: &Known,
+        now_ms: u64,
+    ) -> Verdict {
+        let read = match self.read(token, known, is_access_token, self.signatures) {
+            Ok(read) => read,
             Err(Defect::UnknownKey) => return Verdict::UnknownKey,
             Err(defect) => return Verdict::Known(Err(Refusal::Invalid(defect.as_str()))),
         };
-        if let Some(fault) = self.fault(&claims, known, now_ms) {
+        if let Some(fault) = self.fault(&read.claims, known, now_ms) {
             return Verdict::Known(Err(Refusal::Invalid(fault)));
         }
-        let outcome = self.admit(&claims, &Evidence { access: token, ..Evidence::default() });
+        let evidence =
+            Evidence { access: token, access_key: read.key.as_deref(), beside, ..Evidence::default() };
+        let outcome = self.admit(&read.claims, &evidence);
         if self.remembers {
             let finding = Finding { edition: Some(known.number), outcome: outcome.clone() };
-            let until_s = self.until_s(&claims, now_ms);
-            self.remembered.remember(worker, &self.reading, token, &finding, until_s);
+            let until_s = self.until_s(&read.claims, now_ms);
+            self.remember_finding(worker, token, beside, &finding, (until_s, now_ms));
         }
         Verdict::Known(outcome)
+    }
+
+    /// Remembers it until `until_s`, or the end of the ID token.
+    fn remember_finding(
+        &self,
+        worker: usize,
+        token: &[u8],
+        beside: Option<&Beside>,
+        finding: &Finding,
+        (until_s, now_ms): (u64, u64),
+    ) {
+        let Some(beside) = beside else {
+            return self.remembered.remember(worker, &self.reading, token, finding, until_s);
+        };
+        let key = Digest::of([token, beside.text.as_bytes()]);
+        let until_s = until_s.min(self.until_s(&beside.claims, now_ms));
+        self.remembered.remember(worker, &self.together, key.as_ref(), finding, until_s);
     }
 
     /// What a token says, if it was made by the provider. `is_kind` judges what kind of token it says to be.
@@ -219,7 +269,12 @@ impl Verification {
 
     /// Who the caller is, by what was said of it.
     pub(super) fn admit(&self, claims: &Claims, evidence: &Evidence<'_>) -> Outcome {
-        self.rules.admit(claims, evidence, &self.issuer).map(Arc::new)
+        let Some(beside) = evidence.beside else {
+            return self.rules.admit(claims, evidence, &self.issuer).map(Arc::new);
+        };
+        let (id, id_key) = (Some(beside.text.as_str()), beside.key.as_deref());
+        let evidence = Evidence { id, id_key, beside: None, ..*evidence };
+        self.rules.admit(&beside.joined(claims)?, &evidence, &self.issuer).map(Arc::new)
     }
 
     /// Who somebody is by tokens that the gateway has got itself. `data` is the same as bytes.

@@ -14,7 +14,7 @@ pub use grants::Grants;
 pub use login::{Login, Sessions};
 pub use nested::{ClaimHeader, ExchangeConditions, ExchangeIssuer, TokenExchange};
 pub use possession::Possession;
-pub use tokens::{Claims, Introspection, Provider, Tokens};
+pub use tokens::{Claims, Introspection, Provider, Tokens, is_old};
 use unavailable::Unavailable;
 
 /// Ways to prove who one is.

@@ -1,5 +1,6 @@
 //! Records inside of fields.
 
+use plugin::certificate::TrustFields;
 use plugin::model::schema::Value;
 use plugin::record;
 use plugin::redis::fields::FullRedis;
@@ -121,35 +122,16 @@ record! {
 }
 
 record! {
-    /// The header with a client's certificate.
-    #[allow(dead_code)]
+    /// The header in which a proxy in front passes on the certificate of the client.
     pub struct CertificateHeader {
-        /// The chain need not end at a root.
-        allow_partial_chain: bool = false;
-        /// Authorities that are believed.
-        ca_certificates: Vec<String>;
-        /// Milliseconds that certificates are remembered.
-        cert_cache_ttl: f64 = 60000;
-        /// How the certificate is written.
+        ..trust: TrustFields;
+        /// How the certificate is written: `base64_encoded`, DER or PEM, or `url_encoded`, PEM.
         certificate_header_format: String = "url_encoded", [one_of(&["base64_encoded", "url_encoded"])];
         /// Name of the header.
-        certificate_header_name: String;
-        /// Host of a proxy.
-        http_proxy_host: Option<String>;
-        /// Port of that proxy.
-        http_proxy_port: Option<i64>, [between(0, 65535)];
-        /// Milliseconds to wait.
-        http_timeout: f64 = 30000;
-        /// Host of a proxy for TLS.
-        https_proxy_host: Option<String>;
-        /// Port of that proxy.
-        https_proxy_port: Option<i64>, [between(0, 65535)];
-        /// What follows where revocation cannot be checked.
-        revocation_check_mode: String = "IGNORE_CA_ERROR", [one_of(&["IGNORE_CA_ERROR", "SKIP", "STRICT"])];
-        /// Only trusted peers may send the header.
+        certificate_header_name: String, [header_name()];
+        /// Whether the header counts only where it comes from one of `KONG_TRUSTED_IPS`. Without it, anybody may say
+        /// which certificate they have, as nobody has seen them use its key.
         secure_source: bool = true;
-        /// Check certificates of responders.
-        ssl_verify: bool = true;
     }
 }
 

@@ -2,6 +2,8 @@
 
 use plugin::record;
 
+use super::nested::CertificateHeader;
+
 record! {
     /// Certificates and keys in place of secrets.
     pub struct Possession {
@@ -22,6 +24,9 @@ record! {
         /// Whether tokens have to be bound to the certificate that the client shows (RFC 8705): with `strict`, all; with
         /// `optional`, those that say so.
         proof_of_possession_mtls: String = "off", [one_of(&["off", "optional", "strict"])];
+        /// The header in which a proxy in front passes on the client's certificate, in place of the one that the client shows
+        /// to the gateway itself.
+        proof_of_possession_mtls_from_header: Option<CertificateHeader>;
         /// Whether tokens have to come with a proof that the client holds their key (RFC 9449): with `strict`, all; with
         /// `optional`, those that say so.
         proof_of_possession_dpop: String = "off", [one_of(&["off", "optional", "strict"])];

@@ -2,6 +2,7 @@
 
 use plugin::jose::NAMES;
 use plugin::model::schema::Value;
+use plugin::outbound::ProxyFields;
 use plugin::record;
 
 use super::nested::ClaimHeader;
@@ -10,6 +11,7 @@ use super::{CLIENT_AUTH, METHODS};
 record! {
     /// Who issues tokens, and how it is asked.
     pub struct Provider {
+        ..proxies: ProxyFields;
         /// The provider: its issuer identifier, or the address of its discovery document. Where the address does not end
         /// in `/.well-known/openid-configuration`, that is added.
         issuer: String, [len_min(1), referenceable()];
@@ -43,11 +45,14 @@ record! {
         cache_ttl_resurrect: Option<f64>, [between(0, 31_536_000)];
         /// Milliseconds to wait for the provider.
         timeout: f64 = 10000, [timeout()];
+        /// Compare the configuration with the discovery document: while that says that the provider has not what is asked of
+        /// it here, such as a scope, a grant or an address, callers get 500, and the log says what it is.
+        verify_parameters: bool = false;
         /// Check the provider's certificate by the authorities of `KONG_LUA_SSL_TRUSTED_CERTIFICATE`.
         ssl_verify: bool = true;
         /// Keep connections to the provider open between questions.
         keepalive: bool = true;
-        /// Version of HTTP that the provider is spoken to in.
+        /// Version of HTTP that the provider is spoken to in: 1.1 or 1.0.
         http_version: f64 = 1.1, [custom_value(only_http_1)];
     }
 }
@@ -63,6 +68,11 @@ record! {
         bearer_token_cookie_name: Option<String>;
         /// Header with the bearer token, in place of `Authorization`; the word `Bearer` before it is optional there.
         bearer_token_header_name: Option<String>, [len_min(1)];
+        /// Header or argument with an ID token that callers may bring beside a bearer token, under which its claims count, too.
+        /// It has to be one of the provider, for the gateway as a client, and about whoever has the bearer token.
+        id_token_param_name: Option<String>;
+        /// Where that ID token is looked for.
+        id_token_param_type: Vec<String> = ["body", "header", "query"], [each(one_of(&["body", "header", "query"]))];
         /// Do not send on what the caller proved itself with. `upstream_access_token_header` may send the token
         /// nevertheless.
         hide_credentials: bool = true;
@@ -183,6 +193,19 @@ record! {
         downstream_user_info_header: Option<String>;
         /// Header in which the client gets the provider's answer about the token, as JSON in Base64.
         downstream_introspection_header: Option<String>;
+        /// Header in which the public key goes upstream that the access token is signed with, as JSON in Base64. Of tokens
+        /// whose signature was not checked here there is none.
+        upstream_access_token_jwk_header: Option<String>;
+        /// Header in which the public key goes upstream that the ID token is signed with.
+        upstream_id_token_jwk_header: Option<String>;
+        /// Header in which the client gets the public key that the access token is signed with.
+        downstream_access_token_jwk_header: Option<String>;
+        /// Header in which the client gets the public key that the ID token is signed with.
+        downstream_id_token_jwk_header: Option<String>;
+        /// Header in which the id of the session goes upstream.
+        upstream_session_id_header: Option<String>;
+        /// Header in which the client gets the id of its session.
+        downstream_session_id_header: Option<String>;
     }
 }
 
@@ -237,10 +260,16 @@ record! {
     }
 }
 
+/// Whether a setting is the older version of HTTP.
+pub fn is_old(version: f64) -> bool {
+    (version - 1.0).abs() < f64::EPSILON
+}
+
 fn only_http_1(version: &Value) -> Result<(), String> {
-    if version.as_f64() == Some(1.1) {
+    let version = version.as_f64().unwrap_or(f64::NAN);
+    if is_old(version) || (version - 1.1).abs() < f64::EPSILON {
         Ok(())
     } else {
-        Err("only 1.1 is spoken with the provider".to_owned())
+        Err("the provider is spoken with in 1.1 or 1.0".to_owned())
     }
 }
