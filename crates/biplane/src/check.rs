@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use engine::{DnsSettings, Gateway, Resolver};
-use model::declarative::load_with;
+use model::declarative::{load_with, locate};
 use model::{Catalog, Config, Problem, Severity, Source};
 use plugin::Services;
 use plugin::clock::Clock;
@@ -73,7 +73,7 @@ impl Checker {
         let name = file.display().to_string();
         let checked = self.check(&name, text);
         let problems = match &checked {
-            Ok(config) => &config.warnings,
+            Ok(config) => &locate(&name, text, &self.catalog, config.warnings.clone()),
             Err(problems) => problems,
         };
         let source = Source::new(&name, text);
@@ -90,7 +90,9 @@ impl Checker {
     fn check(&self, name: &str, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
         let config = Arc::new(load_with(name, text, &self.catalog, &self.vaults)?);
         let honoured = Gateway::check(config.clone(), plugins::ROOMS, &self.services, &self.resolver);
-        honoured.map_err(|problems| [config.warnings.clone(), problems].concat())?;
+        honoured.map_err(|problems| {
+            [config.warnings.clone(), locate(name, text, &self.catalog, problems)].concat()
+        })?;
         Ok(config)
     }
 }
