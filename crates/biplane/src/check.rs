@@ -17,7 +17,7 @@ use crate::cli::Check;
 use crate::run::say;
 use crate::settings::about_secrets;
 use crate::vaults::ProcessVaults;
-use crate::{COULD_NOT_START, WRONG_INPUT, WRONG_SETTINGS};
+use crate::{COULD_NOT_START, WRONG_INPUT, WRONG_SETTINGS, text};
 
 /// Checks the files.
 pub fn run(arguments: &Check) -> ExitCode {
@@ -31,7 +31,7 @@ pub fn run(arguments: &Check) -> ExitCode {
     let mut found = Vec::new();
     let mut worst = 0;
     for file in &arguments.files {
-        let exit = match std::fs::read_to_string(file) {
+        let exit = match text::read(file) {
             Ok(text) => checker.check_file(file, &text, arguments.json.then_some(&mut found)),
             Err(error) => {
                 say(&format!("error: cannot read {}: {error}", file.display()));

@@ -65,6 +65,16 @@ fn what_stands_nowhere_stays_as_it_is() {
     assert_eq!(located[0].to_string(), "kong.yml: is wrong");
 }
 
+#[test]
+fn a_misspelt_name_is_shown_itself_and_not_its_value() {
+    let text = "_format_version: '3.0'\nservices:\n- retrys: 3\n  name: s\n  host: h\n";
+    let problems = load("kong.yml", text, &catalog()).unwrap_err();
+    assert_eq!(
+        problems[0].to_string(),
+        "kong.yml:3:3: services[0].retrys: unknown field (did you mean 'retries'?)"
+    );
+}
+
 /// What is advised about the only problem of a document.
 fn advice(text: &str) -> String {
     let problems = load("kong.yml", &format!("_format_version: '3.0'\n{text}"), &catalog()).unwrap_err();
