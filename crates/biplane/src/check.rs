@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use engine::{DnsSettings, Gateway, Resolver};
-use model::declarative::load_with;
+use model::declarative::{load_with, locate};
 use model::{Catalog, Config, Problem, Severity, Source};
 use plugin::Services;
 use plugin::clock::Clock;
@@ -17,7 +17,7 @@ use crate::cli::Check;
 use crate::run::say;
 use crate::settings::about_secrets;
 use crate::vaults::ProcessVaults;
-use crate::{COULD_NOT_START, WRONG_INPUT, WRONG_SETTINGS};
+use crate::{COULD_NOT_START, WRONG_INPUT, WRONG_SETTINGS, text};
 
 /// Checks the files.
 pub fn run(arguments: &Check) -> ExitCode {
@@ -31,7 +31,7 @@ pub fn run(arguments: &Check) -> ExitCode {
     let mut found = Vec::new();
     let mut worst = 0;
     for file in &arguments.files {
-        let exit = match std::fs::read_to_string(file) {
+        let exit = match text::read(file) {
             Ok(text) => checker.check_file(file, &text, arguments.json.then_some(&mut found)),
             Err(error) => {
                 say(&format!("error: cannot read {}: {error}", file.display()));
@@ -73,7 +73,7 @@ impl Checker {
         let name = file.display().to_string();
         let checked = self.check(&name, text);
         let problems = match &checked {
-            Ok(config) => &config.warnings,
+            Ok(config) => &locate(&name, text, &self.catalog, config.warnings.clone()),
             Err(problems) => problems,
         };
         let source = Source::new(&name, text);
@@ -90,7 +90,9 @@ impl Checker {
     fn check(&self, name: &str, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
         let config = Arc::new(load_with(name, text, &self.catalog, &self.vaults)?);
         let honoured = Gateway::check(config.clone(), plugins::ROOMS, &self.services, &self.resolver);
-        honoured.map_err(|problems| [config.warnings.clone(), problems].concat())?;
+        honoured.map_err(|problems| {
+            [config.warnings.clone(), locate(name, text, &self.catalog, problems)].concat()
+        })?;
         Ok(config)
     }
 }

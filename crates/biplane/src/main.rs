@@ -13,6 +13,7 @@ mod serve;
 mod service_manager;
 mod settings;
 mod start;
+mod text;
 mod tls;
 mod upgrade;
 mod vaults;

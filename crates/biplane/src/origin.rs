@@ -7,7 +7,7 @@ use std::time::Instant;
 use control::Source;
 use engine::Gateway;
 use model::courtesy::courteously;
-use model::declarative::load_with;
+use model::declarative::{load_with, locate};
 use model::node::Span;
 use model::{Catalog, Config, Place, Problem};
 
@@ -78,16 +78,22 @@ impl Origin {
             let problem = "the gateway is being upgraded: send the configuration again in a moment";
             return Err(vec![Problem::new(Place(Vec::new()), Span::default(), problem.to_owned())]);
         }
-        let config = self.serve(&one_at_a_time, load(text)?)?;
+        let config = self.serve(&one_at_a_time, text, load(text)?)?;
         *self.text.lock().unwrap_or_else(PoisonError::into_inner) = text.clone();
         self.posted.store(posted, Ordering::Release);
         Ok(config)
     }
 
     /// Only who has the right to replace may call it.
-    fn serve(&self, _right: &MutexGuard<'_, ()>, config: Config) -> Result<Arc<Config>, Vec<Problem>> {
+    fn serve(
+        &self,
+        _right: &MutexGuard<'_, ()>,
+        text: &str,
+        config: Config,
+    ) -> Result<Arc<Config>, Vec<Problem>> {
         let config = Arc::new(config);
-        courteously(|| self.gateway.reload(config.clone()))?;
+        let served = courteously(|| self.gateway.reload(config.clone()));
+        served.map_err(|problems| locate(&self.file, text, &self.catalog, problems))?;
         Ok(config)
     }
 
@@ -101,13 +107,14 @@ impl Origin {
         if served.secrets.is_empty() || self.settled.load(Ordering::Acquire) {
             return Ok(false);
         }
-        let config = self.load(&self.text())?;
+        let text = self.text();
+        let config = self.load(&text)?;
         let values =
             |config: &Config| config.secrets.iter().map(|found| found.value.clone()).collect::<Vec<_>>();
         if values(&config) == values(&served) {
             return Ok(false);
         }
-        self.serve(&right, config).map(|_| true)
+        self.serve(&right, &text, config).map(|_| true)
     }
 
     /// Takes no other text from now on, and tells the one that no file has. Nothing that was said to be served can be

@@ -17,7 +17,7 @@ use crate::start::{Failure, Options, Places, Started, start};
 use crate::upgrade::{Inheritance, Invocation, Word};
 use crate::vaults::Renewal;
 use crate::{COULD_NOT_START, WRONG_INPUT, WRONG_SETTINGS};
-use crate::{conf, listen, service_manager, tls, watch};
+use crate::{conf, listen, service_manager, text, tls, watch};
 
 /// A configuration without entities, for a gateway that is given one later by the Admin API.
 const EMPTY: &str = "_format_version: \"3.0\"\n";
@@ -123,7 +123,7 @@ pub fn read_settings(arguments: &Run) -> Result<(Places, FromEnvironment), Strin
 fn read_file(file: Option<&Path>) -> Result<(String, String), String> {
     let Some(file) = file else { return Ok(("(empty)".to_owned(), EMPTY.to_owned())) };
     let name = file.display().to_string();
-    let text = std::fs::read_to_string(file).map_err(|error| format!("cannot read {name}: {error}"))?;
+    let text = text::read(file).map_err(|error| format!("cannot read {name}: {error}"))?;
     Ok((name, text))
 }
 

@@ -12,6 +12,7 @@ use crate::secure;
 use crate::service_manager;
 use crate::settings::FromEnvironment;
 use crate::start::{Places, Started};
+use crate::text;
 use crate::upgrade::{Invocation, Successor, Word};
 
 /// How often a stop that takes its time listens whether it is to hurry.
@@ -232,7 +233,7 @@ impl<'a> Serving<'a> {
 
     /// Serves the declarative file, unless it is the same or has problems.
     fn reload_file(&self, file: &Path) {
-        let text = match std::fs::read_to_string(file) {
+        let text = match text::read(file) {
             Ok(text) => Arc::new(text),
             Err(error) => {
                 tracing::error!(%error, file = %file.display(), "not reloaded: the file cannot be read");

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use control::Control;
 use engine::gateway::Parts;
 use engine::{Address, DnsSettings, Gateway, Listener, Resolver, StartError, TlsSettings};
-use model::declarative::load_with;
-use model::{Config, Problem};
+use model::declarative::{load_with, locate};
+use model::{Catalog, Config, Problem};
 use plugin::Services;
 use plugin::clock::Clock;
 
@@ -100,6 +100,16 @@ pub enum Failure {
     System(std::io::Error),
 }
 
+impl Failure {
+    /// The same with the places of problems in `text`.
+    fn located(self, file: &str, text: &str, catalog: &Catalog) -> Self {
+        match self {
+            Self::Configuration(problems) => Self::Configuration(locate(file, text, catalog, problems)),
+            other => other,
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -159,7 +169,8 @@ pub fn start(options: Options<'_>, inheritance: &mut Inheritance) -> Result<Star
         services.keep_usage(usage.clone());
     }
     services.name_identity_headers(environment.identity_headers.clone());
-    let gateway = start_gateway(places, environment, &services, config, inheritance)?;
+    let gateway = start_gateway(places, environment, &services, config, inheritance);
+    let gateway = gateway.map_err(|failure| failure.located(&file, &text, &catalog))?;
     let mut origin = Origin::new(file, (catalog, vaults), gateway.clone(), text);
     origin.has_staples = !tls::staples(&environment.settings.tls).is_empty();
     let origin = Arc::new(origin);

@@ -29,7 +29,7 @@ use crate::session::{HEAD_READ, Parts, Session};
 use crate::settings::{client_address, is_trusted};
 use crate::snapshot::{CompiledRoute, Held, Plan, Snapshot};
 use crate::upstream::attempt::Upstream;
-use crate::upstream::{repeat, tries};
+use crate::upstream::{reach, repeat, tries};
 use crate::worker::Ending;
 
 /// Serves a connection until it ends, and gives up its place then.
@@ -254,6 +254,7 @@ async fn answer(parts: &mut Parts<'_>, snapshot: &Snapshot, outcome: Result<Outc
     };
     if let Some(failure) = failure {
         parts.local.bounds.note(failure);
+        reach::note(parts, failure);
     }
     parts.work.exchange.body_mode = BodyMode::Pass;
     deliver::reply(parts, &filters, failure).await

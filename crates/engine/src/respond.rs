@@ -161,6 +161,22 @@ impl Failure {
         }
     }
 
+    /// Why its service did not answer the request, where that is worth a line in the log.
+    pub fn of_service(self) -> Option<&'static str> {
+        match self {
+            Self::NoPeer => Some("no target can take requests"),
+            Self::NameResolution => Some("its name does not resolve"),
+            Self::NoConnection { .. } => Some("there are as many connections as its upstream may have"),
+            Self::ConnectTimeout => Some("no connection within connect_timeout"),
+            Self::UpstreamTimeout => {
+                Some("neither a byte taken within write_timeout nor sent within read_timeout")
+            }
+            Self::UpstreamClosed => Some("the connection was closed before a response"),
+            Self::UpstreamMalformed { rule } => Some(rule),
+            _ => None,
+        }
+    }
+
     /// Why the request has reached nobody, and so has been sent to nobody; none if it was.
     pub fn nowhere(self) -> Option<Nowhere> {
         match self {

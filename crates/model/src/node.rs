@@ -89,7 +89,12 @@ impl Node {
 
     /// The value under `name` of a mapping.
     pub fn field(&self, name: &str) -> Option<&Node> {
-        self.as_object()?.iter().find(|(key, _)| key.name == name).map(|(_, node)| node)
+        self.entry(name).map(|(_, node)| node)
+    }
+
+    /// The same with its key.
+    pub fn entry(&self, name: &str) -> Option<&(Key, Node)> {
+        self.as_object()?.iter().find(|(key, _)| key.name == name)
     }
 
     /// The same data without places.
@@ -187,7 +192,10 @@ pub fn parse(file: &str, text: &str) -> Result<Document, Problem> {
         }),
     };
     let problem = |span, message| Problem::new(Place::default(), span, message);
-    let root = parsed.map_err(|syntax| problem(syntax.span, syntax.message))?;
+    let root = parsed.map_err(|syntax| {
+        let suggestion = yaml::advice(&syntax.message).map(str::to_owned);
+        Problem { suggestion, ..problem(syntax.span, syntax.message) }
+    })?;
     let duplicate =
         |(span, name): (Span, String)| problem(span, format!("the key '{name}' stands here a second time"));
     Ok(Document { root, problems: budget.duplicates.into_iter().map(duplicate).collect() })

@@ -190,17 +190,28 @@ impl Display for Place {
     }
 }
 
-/// The name of `known` that is nearest to `given`, if any is near enough to be meant.
+/// The name of `known` that is nearest to `given`, if any is near enough to be meant: one that differs in few letters, or else the
+/// shortest that goes on where `given` ends.
 pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let given: Vec<char> = given.chars().take(LONGEST_NAME).flat_map(char::to_lowercase).collect();
     let allowed = (given.len() / 3).clamp(1, 3);
+    let goes_on = |name: &str| {
+        let mut letters = name.chars().flat_map(char::to_lowercase);
+        given.len() >= SHORTEST_BEGINNING && given.iter().all(|letter| letters.next() == Some(*letter))
+    };
     known
         .into_iter()
-        .map(|name| (distance(&given, name), name))
-        .filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, _)| *distance)
+        .filter_map(|name| match distance(&given, name) {
+            near if near <= allowed => Some((near, name)),
+            _ if goes_on(name) => Some((LONGEST_NAME + name.len(), name)),
+            _ => None,
+        })
+        .min_by_key(|(rank, _)| *rank)
         .map(|(_, name)| name)
 }
+
+/// Fewer letters are the beginning of too much.
+const SHORTEST_BEGINNING: usize = 4;
 
 /// Names beyond this length are compared by their beginning only, so that a hostile one costs nothing.
 const LONGEST_NAME: usize = 64;
@@ -244,6 +255,8 @@ mod tests {
             ("ratelimiting", Some("rate-limiting")),
             ("Key_Auth", Some("key-auth")),
             ("rate-limting", Some("rate-limiting")),
+            ("rate", Some("rate-limiting")),
+            ("key", None),
             ("oauth2", None),
             ("", None),
         ] {

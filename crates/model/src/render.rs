@@ -85,15 +85,30 @@ impl<'t> Source<'t> {
     }
 }
 
-/// Where a secret begins that the line does not name as one: in a list of them, or behind a name that is misspelt. `fault` is the
-/// place of the fault.
-fn secret_beside(problem: &Problem, span: Span, fault: usize) -> Option<usize> {
+/// Where a secret begins that the line does not name as one: in a list of them, on a line of its own, or behind a name that is
+/// misspelt. `fault` is the place of the fault in `line`.
+fn secret_beside(problem: &Problem, span: Span, line: &[char], fault: usize) -> Option<usize> {
     let meant = problem.suggestion.as_deref().and_then(|text| text.split('\'').nth(1));
     if meant.is_some_and(is_secret_name) {
         return Some(fault.saturating_add(span.length as usize));
     }
-    let [.., Step::Field(name), Step::Index(_)] = &problem.place.0[..] else { return None };
-    is_secret_name(name).then_some(fault)
+    match &problem.place.0[..] {
+        [.., Step::Field(name), Step::Index(_)] => is_secret_name(name).then_some(fault),
+        // Before what has a name of its own, or refers to a secret, nothing needs to be hidden here.
+        [.., Step::Field(name)] if is_secret_name(name) => is_bare(line.get(fault..)?).then_some(fault),
+        _ => None,
+    }
+}
+
+/// Whether a value begins here that is no reference, and not a name with its value, or several of them in braces.
+fn is_bare(rest: &[char]) -> bool {
+    let text: String = rest.iter().collect();
+    let text = text.trim_start_matches(['"', '\'']);
+    let after_name =
+        text.trim_start_matches(|letter: char| letter.is_alphanumeric() || "_-".contains(letter));
+    let after_name = after_name.trim_start_matches(['"', '\'']);
+    let is_name = after_name.starts_with(": ") || after_name == ":";
+    !text.is_empty() && !text.starts_with('{') && !is_name
 }
 
 /// The line with the fault underlined; of a long line only the part around the fault.
@@ -104,7 +119,7 @@ fn snippet(line: &str, span: Span, problem: &Problem) -> String {
     let printable = |character: char| if character.is_control() { ' ' } else { character };
     let unseen = skipped.saturating_sub(LONGEST_SECRET);
     let mut shown = concealed(line.chars().skip(unseen).take(skipped - unseen + width).map(printable));
-    if let Some(start) = secret_beside(problem, span, fault - unseen) {
+    if let Some(start) = secret_beside(problem, span, &shown, fault - unseen) {
         let start = start.min(shown.len());
         strike_out(&mut shown[start..]);
     }

@@ -21,6 +21,29 @@ pub(crate) fn parse(text: &str, budget: &mut Budget) -> Result<Node, Syntax> {
     Ok(builder.root.unwrap_or(Node::bare(NodeKind::Null)))
 }
 
+/// What is usually the matter where the parser says `message`. Its words are those of a grammar.
+pub(crate) fn advice(message: &str) -> Option<&'static str> {
+    const ADVICE: [(&str, &str); 7] = [
+        (
+            "mapping values are not allowed",
+            "fields of one entity begin in one column; is this line indented too far?",
+        ),
+        (
+            "expected key",
+            "fields of one entity begin in one column; is a line before this one indented otherwise?",
+        ),
+        (
+            "expected '-'",
+            "entries of one list begin in one column; is a line before this one indented otherwise?",
+        ),
+        ("tab", "indent with spaces: YAML takes no tabs"),
+        ("quoted scalar", "is a quotation mark missing at the end of a text?"),
+        ("expected ',' or '", "is a comma or a closing bracket missing?"),
+        ("expect ':'", "is a colon missing behind a name?"),
+    ];
+    ADVICE.iter().find(|(part, _)| message.contains(part)).map(|(_, advice)| *advice)
+}
+
 /// A list or mapping that has begun and not ended.
 struct Open {
     anchor: usize,

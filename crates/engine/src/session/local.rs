@@ -55,7 +55,7 @@ pub struct Local {
     pub dial: Box<dyn Dial>,
     /// TLS handshakes of clients under way.
     pub handshakes: Handshakes,
-    /// Lines about services that are not trusted.
+    /// Lines about services that do not answer, or are not trusted.
     pub complaints: Seldom,
     /// The text of the `Date` field.
     pub date: DateCache,

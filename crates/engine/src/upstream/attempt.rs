@@ -177,9 +177,7 @@ async fn connect(
             return Ok((Upstream::new(parts, message, stream, 1), None));
         }
         Ok(Err(reason)) => {
-            if message.plan.trust.is_some() {
-                complain(parts, message, &reason);
-            }
+            complain(parts, message, &reason);
             Failure::ConnectRefused
         }
         Err(Fault::Timeout) => Failure::ConnectTimeout,

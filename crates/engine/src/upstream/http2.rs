@@ -121,9 +121,7 @@ async fn connect(parts: &mut Parts<'_>, message: &Message<'_>, now: Instant) -> 
     match parts.channel.within(&parts.work.upload, parts.work.timeouts.connect, need.obtain()).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(reason)) => {
-            if trust.is_some() {
-                complain(parts, message, &reason);
-            }
+            complain(parts, message, &reason);
             Err(refused)
         }
         Err(Fault::Timeout) => Err(Missed { failure: Failure::ConnectTimeout, ..refused }),

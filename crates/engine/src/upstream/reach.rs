@@ -62,9 +62,28 @@ fn wanted<'a>(message: &'a Message<'_>, host: &'a [u8]) -> Result<Option<Wanted<
 /// Says, now and then, why a service is not talked to.
 pub fn complain(parts: &Parts<'_>, message: &Message<'_>, reason: &io::Error) {
     let Some(left_out) = parts.local.complaints.now() else { return };
-    let asked = parts.work.exchange.service();
-    let service = asked.map_or("", |service| service.name.as_deref().unwrap_or(&service.host));
+    let service = service(parts);
     let host = String::from_utf8_lossy(&parts.work.scratch);
     let address = message.destination.address;
-    tracing::error!(service, %host, %address, %reason, left_out, "no TLS session with a service");
+    if message.plan.trust.is_some() {
+        tracing::error!(service, %host, %address, %reason, left_out, "no TLS session with a service");
+    } else {
+        tracing::warn!(service, %host, %address, %reason, left_out, "no connection to a service");
+    }
+}
+
+/// Says, now and then, why a service did not answer a request, if that was the failure. Connections that did not come about are
+/// told of where they are opened.
+pub fn note(parts: &Parts<'_>, failure: Failure) {
+    let Some(reason) = failure.of_service() else { return };
+    let Some(left_out) = parts.local.complaints.now() else { return };
+    let service = service(parts);
+    let record = &parts.work.exchange.record;
+    let address = record.tries.last().map(|attempt| tracing::field::display(attempt.address));
+    tracing::warn!(service, address, reason, left_out, "a service gives no answer");
+}
+
+fn service<'a>(parts: &'a Parts<'_>) -> &'a str {
+    let asked = parts.work.exchange.service();
+    asked.map_or("", |service| service.name.as_deref().unwrap_or(&service.host))
 }

@@ -24,7 +24,9 @@ pub(super) fn advise(layout: &Layout<'_>, rows: &[Row], problems: &mut Problems)
         (0..rows.len()).filter(|row| Some(rows[*row].collection()) == collection).collect::<Vec<_>>()
     };
     let (services, routes) = (of("services"), of("routes"));
-    advisor.protocols(&of("plugins"), &routes);
+    let plugins = of("plugins");
+    advisor.protocols(&plugins, &routes);
+    advisor.strangers(&plugins, &of("consumers"));
     advisor.twins(&services, &routes);
 }
 
@@ -72,6 +74,35 @@ impl<'a> Advisor<'a> {
                 self.warn(*plugin, "protocols", message.to_owned()).suggestion = suggestion;
             }
         }
+    }
+
+    /// Plugins that would have somebody stand in for callers without credentials who is no consumer.
+    fn strangers(&mut self, plugins: &[usize], consumers: &[usize]) {
+        let named: Vec<(usize, String)> =
+            plugins.iter().filter_map(|plugin| Some((*plugin, self.anonymous(*plugin)?))).collect();
+        let mut missing: AHashSet<&str> = named.iter().map(|(_, name)| name.as_str()).collect();
+        for consumer in consumers.iter().take_while(|_| !named.is_empty()) {
+            worked(200);
+            let row = &self.rows[*consumer];
+            let username = self.layout.collections[row.collection()].blueprint.index("username");
+            username.and_then(|index| row.fields.text(index)).map(|username| missing.remove(username));
+            missing.retain(|name| Uuid::try_parse(name).ok().is_none_or(|id| row.id != Some(id)));
+        }
+        for (plugin, name) in named.iter().filter(|(_, name)| missing.contains(name.as_str())) {
+            let message = format!("there is no consumer '{name}': callers without credentials get 500");
+            let problem = self.warn(*plugin, "", message);
+            problem.place.0.extend(["config", "anonymous"].map(|step| Step::Field(step.to_owned())));
+            let help = "add a consumer of that name, or leave the field out so that they get 401";
+            problem.suggestion = Some(help.to_owned());
+        }
+    }
+
+    /// The consumer that stands in for callers without credentials, where a plugin names one.
+    fn anonymous(&self, plugin: usize) -> Option<String> {
+        let schema = self.layout.plugin(self.field(plugin, "name").as_str()?)?;
+        schema.config.field("anonymous")?;
+        let name = self.field(plugin, "config")["anonymous"].as_str()?.to_owned();
+        Some(name).filter(|name| !name.is_empty())
     }
 
     /// Routes that match the same requests as another one. Those of disabled services match nothing.

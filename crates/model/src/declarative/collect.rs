@@ -147,7 +147,12 @@ impl<'l> Collector<'l> {
         let given = list.parent.map(|(_, foreign)| foreign.field);
         let surroundings = Surroundings { others: &collection.others, given };
         let (problems, draft) = (&mut self.problems, &mut self.draft);
-        if !collection.blueprint.validate(&node, trail, &surroundings, problems, draft) {
+        let before = problems.list.len();
+        let readable = collection.blueprint.validate(&node, trail, &surroundings, problems, draft);
+        if collection.schema().name == "plugins" {
+            self.misplaced(before, &node);
+        }
+        if !readable {
             return;
         }
         self.check(collection, given, &node, trail);
@@ -209,6 +214,19 @@ impl<'l> Collector<'l> {
         }
     }
 
+    /// Says of fields of a plugin's configuration that stand beside it where they belong: they are indented too little.
+    fn misplaced(&mut self, before: usize, node: &Node) {
+        let name = node.field("name").and_then(Node::as_str);
+        let Some(plugin) = name.and_then(|name| self.layout.plugin(name)) else { return };
+        for problem in &mut self.problems.list[before..] {
+            let Some(Step::Field(field)) = problem.place.0.last() else { continue };
+            let unknown = node.entry(field).is_some_and(|(key, _)| key.span == problem.span);
+            if unknown && plugin.config.field(field).is_some() {
+                problem.suggestion = Some(format!("'{field}' belongs under 'config': indent it further"));
+            }
+        }
+    }
+
     /// The digest of an authority's certificate, which says who it is. As in Kong, that of the certificate counts.
     fn digest(&mut self, blueprint: &Blueprint, node: &Node, trail: &Trail<'_>) {
         let fields = self.draft.fields(blueprint);
@@ -235,8 +253,11 @@ impl<'l> Collector<'l> {
             let message =
                 format!("plugin '{name}' not enabled; add it to the 'plugins' configuration property");
             let problem = self.problems.add(&trail.field("name"), span_of(node, "name"), message);
-            problem.suggestion =
-                nearest(name, self.layout.plugin_names()).map(|name| format!("did you mean '{name}'?"));
+            problem.suggestion = Some(match nearest(name, self.layout.plugin_names()) {
+                Some(name) => format!("did you mean '{name}'?"),
+                None => "this gateway has no plugin of that name; `GET /plugins/enabled` lists those it has"
+                    .to_owned(),
+            });
             return;
         };
         let absent = Node { kind: NodeKind::Null, span: node.span };
@@ -244,7 +265,10 @@ impl<'l> Collector<'l> {
         let config = plugin.config.validate(config, &trail.field("config"), &mut self.problems);
         for (field, allowed) in scopes(plugin) {
             if !allowed && (parent == Some(field) || !fields[field].is_null()) {
-                self.problems.add(&trail.field(field), span_of(node, field), "value must be null");
+                let problem =
+                    self.problems.add(&trail.field(field), span_of(node, field), "value must be null");
+                problem.suggestion =
+                    Some(format!("'{name}' cannot be limited to a {}", field.replace('_', " ")));
             }
         }
         let has_protocols = !fields["protocols"].is_null();

@@ -8,6 +8,7 @@ mod collect;
 mod config;
 mod errors;
 mod layout;
+mod locate;
 mod migrate;
 mod prepare;
 mod resolve;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 pub use catalog::{Catalog, PluginSchema, Scopes};
 pub use config::{Config, Entity, Stored};
 pub use errors::problems_to_kong;
+pub use locate::locate;
 use md5::{Digest, Md5};
 
 use self::collect::Collector;
@@ -72,13 +74,13 @@ pub fn load_with(
         secrets = secrets::resolve(&layout, &rows, vaults, &mut problems);
         revealed::finish(&layout, &mut rows, &mut secrets, &mut problems);
     }
-    sort_by_place(&file, &mut problems);
     if problems.is_usable() {
+        sort_by_place(&file, &mut problems);
         return Ok(assemble::assemble(&layout, rows, secrets, header, problems.list, digest(text)));
     }
     // Read once more, so that a document without errors need not stay in memory for this.
     if let Ok((root, _)) = read(file_name, text, &layout, &mut Problems::default()) {
-        errors::attach_owners(&root, &layout, &mut problems.list);
+        locate::finish(&root, &layout, &mut problems, file_name);
     }
     Err(problems.list)
 }
@@ -126,6 +128,8 @@ mod advice_tests;
 mod certificate_tests;
 #[cfg(test)]
 mod config_tests;
+#[cfg(test)]
+mod locate_tests;
 #[cfg(test)]
 mod secrets_tests;
 #[cfg(test)]

@@ -154,7 +154,7 @@ fn what_is_not_there_is_an_error_with_its_place() {
     );
     assert_eq!(
         missing,
-        "2:2:33: plugins[0].config.server.password: {vault://env/word} stands for nothing: env/word is not set"
+        "2:2:52: plugins[0].config.server.password: {vault://env/word} stands for nothing: env/word is not set"
     );
 }
 

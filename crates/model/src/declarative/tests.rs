@@ -69,7 +69,7 @@ fn plugin(name: &'static str, config: RecordSchema, scopes: Scopes) -> PluginSch
 }
 
 /// A schema with free fields.
-fn loose(names: &[&'static str]) -> RecordSchema {
+pub(super) fn loose(names: &[&'static str]) -> RecordSchema {
     let fields = names.iter().map(|name| Field::of::<Value>(name, "", None, Vec::new())).collect();
     RecordSchema { fields, ..RecordSchema::default() }
 }

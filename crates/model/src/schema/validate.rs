@@ -64,8 +64,24 @@ impl RecordSchema {
         problems: &mut Problems,
     ) {
         let problem = problems.add(&trail.field(&key.name), key.span, "unknown field");
-        let known = self.fields.iter().map(|field| field.name).chain(others.iter().copied());
-        problem.suggestion = nearest(&key.name, known).map(|name| format!("did you mean '{name}'?"));
+        problem.suggestion = Some(self.advice(&key.name, others));
+    }
+
+    /// What was probably meant by a name that is no field here.
+    fn advice(&self, given: &str, others: &[&'static str]) -> String {
+        let names = || self.fields.iter().map(|field| field.name).chain(others.iter().copied());
+        if let Some(name) = nearest(given, names()) {
+            return format!("did you mean '{name}'?");
+        }
+        let holds = |field: &&Field| matches!(&field.element.kind, Kind::Record(record) if record.field(given).is_some());
+        match self.fields.iter().find(holds) {
+            Some(field) => format!("'{given}' belongs under '{}'", field.name),
+            None => {
+                let names: Vec<&str> = names().take(MOST_TOLD + 1).collect();
+                let more = if names.len() > MOST_TOLD { ", ..." } else { "" };
+                format!("the fields here are {}{more}", names[..names.len().min(MOST_TOLD)].join(", "))
+            }
+        }
     }
 
     /// The entries with older spellings replaced, or `None` when there are none.
@@ -101,6 +117,9 @@ impl RecordSchema {
         Some(expanded)
     }
 }
+
+/// Fields that are named where nothing is near to what was written.
+const MOST_TOLD: usize = 24;
 
 /// Names that a record's surroundings bring with them.
 #[derive(Debug, Default)]
@@ -307,6 +326,9 @@ impl Kind {
             },
             (Kind::Integer | Kind::Number, NodeKind::String(text)) if text.parse::<f64>().is_ok() => {
                 "write the number without quotes".to_owned()
+            }
+            (Kind::Array(_) | Kind::Set(_), NodeKind::String(_) | NodeKind::Number(_)) => {
+                "put a single value in brackets, too: [...]".to_owned()
             }
             (Kind::Foreign(_), _) => match node.field("name").and_then(Node::as_str) {
                 Some(name) => format!("write the name itself: {name}"),

@@ -7,6 +7,8 @@ use plugin::outbound::loopback::{Given, Loopback};
 use plugin::query;
 use serde_json::{Map, Value, json};
 
+mod belief;
+
 const SUBJECT: Subject = Subject(plugin::room::<super::JwtSigner>());
 const NOW_S: u64 = START_MS / 1_000;
 /// 32 bytes, for HS256.

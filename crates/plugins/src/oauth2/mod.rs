@@ -190,12 +190,6 @@ enum Refusal {
     Invalid,
 }
 
-/// Where a token was found.
-enum Place {
-    Header,
-    Arguments,
-}
-
 impl Server {
     fn serve(self: &Arc<Self>, cx: &mut Access<'_>, is_token: bool) -> Flow {
         if cx.request.method != Method::Post {
@@ -212,12 +206,12 @@ impl Server {
     }
 
     fn authenticate(self: &Arc<Self>, cx: &mut Access<'_>) -> Flow {
-        let (place, text) = match self.find(cx) {
+        let text = match self.find(cx) {
             Ok(found) => found,
             Err(refusal) => return self.turn_away(cx, refusal),
         };
         if self.hide {
-            self.hide(cx, &place);
+            self.hide(cx);
         }
         let now = cx.record.started_ms / 1000;
         match self.tokens() {
@@ -276,7 +270,7 @@ impl Server {
     }
 
     /// The token of a request (RFC 6750 2).
-    fn find(&self, cx: &Access<'_>) -> Result<(Place, String), Refusal> {
+    fn find(&self, cx: &Access<'_>) -> Result<String, Refusal> {
         let mut values = cx.request.headers.all(&self.auth_header);
         if let Some(value) = values.next() {
             // The service might take another than the one that is looked at here.
@@ -287,23 +281,27 @@ impl Server {
             let mut words = text.split_ascii_whitespace();
             let (scheme, token) = (words.next().unwrap_or_default(), words.next());
             let known = scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token");
-            return match (token, words.next()) {
-                (Some(token), None) if known => Ok((Place::Header, token.to_owned())),
-                _ => Err(Refusal::Invalid),
+            let token = match (token, words.next()) {
+                (Some(token), None) if known => token,
+                _ => return Err(Refusal::Invalid),
             };
+            // Nor may there be another one in the query (RFC 6750 2). A body may be about anything.
+            let mut others = query::values(cx.request.query().unwrap_or_default(), ACCESS_TOKEN);
+            let same = others.all(|other| *other == *token.as_bytes());
+            return if same { Ok(token.to_owned()) } else { Err(Refusal::Invalid) };
         }
         let found = Parameters::new(cx).find(ACCESS_TOKEN).map_err(|_| Refusal::Invalid)?;
-        Ok((Place::Arguments, found.ok_or(Refusal::Missing)?))
+        found.ok_or(Refusal::Missing)
     }
 
     /// Takes the token out of the request.
-    fn hide(&self, cx: &mut Access<'_>, place: &Place) {
-        if let Place::Header = place {
-            cx.headers().remove(&self.auth_header);
-            return;
-        }
+    fn hide(&self, cx: &mut Access<'_>) {
         if let Some(rest) = query::without(&cx.upstream.query, ACCESS_TOKEN) {
             cx.set_upstream_query((!rest.is_empty()).then_some(&rest));
+        }
+        if cx.request.headers.contains(&self.auth_header) {
+            cx.headers().remove(&self.auth_header);
+            return;
         }
         let rest = match (Form::of(&cx.request.headers), cx.body()) {
             (Some(Form::UrlEncoded), Some(body)) => query::without(body, ACCESS_TOKEN),

@@ -4,6 +4,7 @@ use plugin::harness::{GET, Harness, Outcome, Subject};
 use plugin::outbound::loopback::{Given, Loopback};
 use serde_json::{Value, json};
 
+mod callers;
 mod rego;
 
 const SUBJECT: Subject = Subject(plugin::room::<super::Opa>());

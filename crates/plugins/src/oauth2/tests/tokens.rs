@@ -22,6 +22,11 @@ fn a_token_is_found_and_hidden_in_every_place() {
     assert!(!outcome.answered);
     let twice = format!("GET /x HTTP/1.1\nAuthorization: Bearer {access}\nAuthorization: Bearer another");
     assert_problem(&harness.send(&twice), 401, "invalid_token");
+    let two_places =
+        |other: &str| format!("GET /x?a=1&access_token={other} HTTP/1.1\nAuthorization: Bearer {access}");
+    assert_problem(&harness.send(&two_places("another")), 401, "invalid_token");
+    let outcome = harness.send(&two_places(&access));
+    assert_eq!((outcome.answered, outcome.upstream_query.as_deref()), (false, Some("a=1")));
     assert_problem(
         &harness.send(&format!("GET /x HTTP/1.1\nAuthorization: Basic {access}")),
         401,
