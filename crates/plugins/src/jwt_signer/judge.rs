@@ -7,8 +7,8 @@ use plugin::claims::WantedClaims;
 use plugin::claims::said::Claims;
 use plugin::identity::{Caller, Credential};
 use plugin::jose::{Defect, Header, KeySet, Remembered, Signer, Token as Jwt};
-use plugin::jwks::{Edition, Freshness, Published, Source};
 use plugin::model::entity::Consumer;
+use plugin::remember::{Edition, Freshness, Published, Source};
 use plugin::{Access, Build, BuildError, Exchange, Headers};
 use uuid::Uuid;
 
@@ -358,7 +358,7 @@ fn keys(
         settings.jwks_uri_client_password.as_deref(),
     ));
     let lifetime = signing::lifetime(settings.jwks_uri_rotate_period);
-    let freshness = Freshness { lifetime, cool_down: COOL_DOWN.min(lifetime) };
+    let freshness = Freshness { lifetime, cool_down: COOL_DOWN.min(lifetime), negative: None };
     let with_secrets = general.enable_hs_signatures;
     let key = format!("jwt-signer {} {freshness:?} {with_secrets}", endpoint.identity());
     let source: Source<KeySet> = Box::new(move || {
@@ -375,6 +375,6 @@ fn keys(
         })
     });
     let services = cx.services;
-    let make = || Published::new(address, source, freshness, services.clock.clone(), &services.figures);
+    let make = || Published::new(("issuers", address), source, freshness, services);
     Ok(Some(services.keep(&key, make)))
 }

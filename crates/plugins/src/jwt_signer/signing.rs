@@ -6,8 +6,8 @@ use std::time::Duration;
 use plugin::authorization::TokenField;
 use plugin::claims::said::Claims;
 use plugin::jose::{Algorithm, Signer};
-use plugin::jwks::Freshness;
 use plugin::keyring::{Fetch, KeyRing};
+use plugin::remember::Freshness;
 use plugin::{Build, BuildError};
 use serde_json::{Value, json};
 
@@ -118,7 +118,7 @@ fn ring(token: &Token, cx: &Build<'_>) -> Result<Arc<KeyRing>, BuildError> {
             settings.keyset_client_password.as_deref(),
         ));
     let lifetime = lifetime(settings.keyset_rotate_period);
-    let freshness = Freshness { lifetime, cool_down: COOL_DOWN.min(lifetime) };
+    let freshness = Freshness { lifetime, cool_down: COOL_DOWN.min(lifetime), negative: None };
     let identity = endpoint.identity().to_owned();
     let fetch: Fetch = Box::new(move || {
         let endpoint = endpoint.clone();
