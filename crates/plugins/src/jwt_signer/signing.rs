@@ -102,6 +102,8 @@ fn ring(token: &Token, cx: &Build<'_>) -> Result<Arc<KeyRing>, BuildError> {
     let algorithm = Algorithm::named(&settings.signing_algorithm)
         .ok_or_else(|| BuildError::new(&*name, "is not known"))?;
     let keyset = &settings.keyset;
+    let shown = ("keyset_client_certificate", &settings.keyset_client_certificate);
+    let certificate = Endpoint::certificate(token, shown.0, shown.1, Some(keyset), cx)?;
     if !keyset.starts_with("http://") && !keyset.starts_with("https://") {
         let is_declared = cx.config.find("key_sets", keyset).is_some();
         if algorithm.is_symmetric() && !is_declared {
@@ -111,7 +113,7 @@ fn ring(token: &Token, cx: &Build<'_>) -> Result<Arc<KeyRing>, BuildError> {
         }
         return KeyRing::open(cx, keyset, algorithm, &token.field("keyset"));
     }
-    let endpoint = Endpoint::new(token, "keyset", keyset, None, cx)?;
+    let endpoint = Endpoint::new(token, ("keyset", keyset), certificate, None, cx)?;
     let endpoint =
         Arc::new(endpoint.with_login(
             settings.keyset_client_username.as_deref(),
