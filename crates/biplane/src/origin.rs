@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use control::Source;
 use engine::Gateway;
@@ -164,13 +163,14 @@ impl Origin {
             while let Some(origin) = origin.upgrade() {
                 let config = origin.gateway.config();
                 let vaults = Unaided(&origin.vaults);
-                if renewal.changed(&config.secrets, &vaults, Instant::now()) && !changed() {
+                if renewal.changed(&config.secrets, &vaults) && !changed() {
                     return;
                 }
                 origin.vaults.keep_up(&config.secrets);
+                let pause = renewal.pause(&config.secrets);
                 // Nothing is kept alive while nothing is due.
                 drop((config, origin));
-                std::thread::park_timeout(renewal.pause(Instant::now()));
+                std::thread::park_timeout(pause);
             }
         })?;
         Ok(())

@@ -99,7 +99,7 @@ fn begin<'a>(
     }
     warn(&started);
     let changes = events.0.clone();
-    let renewal = Renewal::new(environment.secrets.interval(), &started.services.figures);
+    let renewal = Renewal::new(environment.secrets.interval(), &started.services);
     let watched = started.origin.watch_secrets(renewal, move || changes.send(Event::Secrets).is_ok());
     watched.map_err(|error| Refusal::Start(error.to_string()))?;
     Ok(Serving::new(started, arguments, invocation, (places, environment), events))

@@ -168,6 +168,7 @@ pub fn start(options: Options<'_>, inheritance: &mut Inheritance) -> Result<Star
     if let Some(usage) = &environment.usage {
         services.keep_usage(usage.clone());
     }
+    vaults.show_in(&services.figures);
     services.name_identity_headers(environment.identity_headers.clone());
     let gateway = start_gateway(places, environment, &services, config, inheritance);
     let gateway = gateway.map_err(|failure| failure.located(&file, &text, &catalog))?;

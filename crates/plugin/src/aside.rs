@@ -45,6 +45,13 @@ impl Aside {
         Self { name, line: OnceLock::new() }
     }
 
+    /// How many threads there are.
+    #[must_use]
+    pub fn threads() -> usize {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        (cores / 2).clamp(1, MOST_THREADS)
+    }
+
     /// Has `work` done, unless whoever wants it is gone by the time its turn comes.
     ///
     /// # Errors
@@ -73,8 +80,7 @@ impl Aside {
     fn start(&self) -> SyncSender<Work> {
         let (line, works) = sync_channel(MOST_WAITING);
         let works = Arc::new(Mutex::new(works));
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        for _ in 0..(cores / 2).clamp(1, MOST_THREADS) {
+        for _ in 0..Self::threads() {
             let works = works.clone();
             let thread = thread::Builder::new().name(self.name.to_owned());
             if let Err(error) = thread.spawn(move || work_off(&works)) {

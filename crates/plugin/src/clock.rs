@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::time::ClockId;
+
 /// Source of wall-clock time in milliseconds since 1970-01-01 UTC.
 #[derive(Clone, Default)]
 pub struct Clock {
@@ -15,6 +17,13 @@ pub struct Clock {
 pub struct Reading {
     moment: Instant,
     ms: u64,
+}
+
+/// How long this thread has kept a processor busy; none where the system does not tell. What is measured with it does not
+/// grow while others have the processor.
+#[must_use]
+pub fn busy_time() -> Option<Duration> {
+    ClockId::CLOCK_THREAD_CPUTIME_ID.now().ok().map(Duration::from)
 }
 
 /// Whole milliseconds, which never overflow.
@@ -98,6 +107,19 @@ mod tests {
         let later = reading.moment + Duration::from_micros(1_234_567);
         assert_eq!(clock.at(reading, later) - reading.ms, 1234);
         assert_eq!(clock.at(Reading { moment: later, ..reading }, reading.moment), reading.ms - 1234);
+    }
+
+    #[test]
+    fn who_waits_is_not_busy() {
+        let (begun, moment) = (busy_time().unwrap(), Instant::now());
+        let (_kept, never) = std::sync::mpsc::channel::<()>();
+        let _nothing = never.recv_timeout(Duration::from_millis(30));
+        assert!(moment.elapsed() - (busy_time().unwrap() - begun) > Duration::from_millis(15));
+        let mut turns = 0_u64;
+        while busy_time().unwrap() - begun < Duration::from_millis(2) {
+            turns += 1;
+        }
+        assert!(turns > 0);
     }
 
     #[test]

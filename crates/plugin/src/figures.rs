@@ -91,6 +91,16 @@ impl Figures {
         made
     }
 
+    /// Shows a figure that was there before these figures, under the labels with these values, in place of any other.
+    pub fn show(&self, family: &'static Family, labels: &[&str], figure: &Arc<Figure>) {
+        let mut families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, figures) = families.entry(family.name).or_insert_with(|| (family, Labelled::new()));
+        let labels: Vec<String> = labels.iter().map(|value| (*value).to_owned()).collect();
+        if figures.len() < MOST_OF_A_FAMILY || figures.contains_key(&labels) {
+            figures.insert(labels, figure.clone());
+        }
+    }
+
     /// Shows every family with the values of its labels and its figures, in order.
     pub fn each(&self, mut show: impl FnMut(&'static Family, &[(&[String], u64)])) {
         let families = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -34,7 +34,6 @@ pub mod hedge;
 pub mod identity;
 pub mod jose;
 pub mod journal;
-pub mod jwks;
 pub mod keyring;
 pub mod keys;
 pub mod ldap;

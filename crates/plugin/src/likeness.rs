@@ -6,7 +6,7 @@ use wire::Headers;
 use wire::Known;
 
 use crate::exchange::Exchange;
-use crate::remember::Parts;
+use crate::remember::KeyParts;
 
 /// The names that [`Trait::named`] knows, for messages.
 pub const NAMES: &str = "method, scheme, host, path, query, ip and header:NAME";
@@ -56,7 +56,7 @@ impl Trait {
     }
 
     /// Adds what the request has of it to `key`.
-    pub fn add(&self, key: &mut Parts, exchange: &Exchange) {
+    pub fn add(&self, key: &mut KeyParts, exchange: &Exchange) {
         let request = &exchange.request;
         match self {
             Self::Method => key.add(request.method.as_str().as_bytes()),

@@ -36,12 +36,17 @@ impl<K, V> Default for Lru<K, V> {
 impl<K: Clone + Eq + Hash, V> Lru<K, V> {
     /// The entry under `key`, which is now the one used last.
     pub fn find(&mut self, key: &K) -> Option<Arc<V>> {
+        self.touch(key).cloned()
+    }
+
+    /// The same, lent.
+    pub fn touch(&mut self, key: &K) -> Option<&Arc<V>> {
         let slot = *self.index.get(key)?;
         if slot != self.newest {
             self.unlink(slot);
             self.link(slot);
         }
-        self.slots[slot].entry.as_ref().map(|(entry, _)| entry.clone())
+        self.slots[slot].entry.as_ref().map(|(entry, _)| entry)
     }
 
     /// Stores an entry of `cost` bytes in place of the one before. Those used least recently give way, so that all

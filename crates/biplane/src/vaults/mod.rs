@@ -11,6 +11,7 @@ mod settings;
 
 use engine::TlsSettings;
 use model::secret::{Found, HASHICORP, Secret, Vaults, Wanted};
+use plugin::figures::Figures;
 use serde_json::Value;
 
 pub use for_settings::{LookedUp, Takes};
@@ -50,6 +51,11 @@ impl ProcessVaults {
     /// Keeps the servers of `found`, the secrets in use, willing to answer.
     pub fn keep_up(&self, found: &[Found]) {
         self.servers.keep_up(found);
+    }
+
+    /// Shows the metrics of what is remembered of servers.
+    pub fn show_in(&self, figures: &Figures) {
+        self.servers.show_in(figures);
     }
 
     fn read_all(&self, wanted: &[&Wanted], stand_in: StandIn) -> Vec<Result<Secret, String>> {

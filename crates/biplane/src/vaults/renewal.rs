@@ -1,11 +1,16 @@
 //! When secrets are looked up again, so that one that has been exchanged counts without a restart.
+//!
+//! What they stand for is remembered, by reference: for as long as the vault or the setting says, that there is nothing
+//! included. What does not hold any more is due.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use model::secret::{Found, Secret, Vaults};
-use plugin::figures::{Family, Figure, Figures, Kind};
+use plugin::Services;
+use plugin::figures::{Family, Figure, Kind};
+use plugin::remember::{Digest, Learned, Memory, Settings};
 
 static IN_USE: Family = Family {
     name: "secrets_in_use",
@@ -26,11 +31,13 @@ static LOOKED_UP: Family = Family {
     labels: &["outcome"],
 };
 
-/// When each reference of a configuration is due. The environment of a process never changes and is not asked again.
+/// What the references of a configuration stand for. The environment of a process never changes and is not asked again.
 pub struct Renewal {
     /// For references whose vault does not say; none: they are never due.
     interval: Option<Duration>,
-    due: HashMap<String, Due>,
+    known: Arc<Memory<Secret>>,
+    /// The references that are known, and whether there was nothing to be found the last time, which has been said.
+    missed: HashMap<String, bool>,
     in_use: Arc<Figure>,
     missing: Arc<Figure>,
     same: Arc<Figure>,
@@ -38,23 +45,20 @@ pub struct Renewal {
     nothing: Arc<Figure>,
 }
 
-#[derive(Clone, Copy)]
-struct Due {
-    at: Instant,
-    /// The last time there was nothing to be found, and it has been said.
-    missing: bool,
-}
-
 /// Nobody is asked more often, and the thread sleeps no longer than the other: a new configuration may have other times.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 
 impl Renewal {
     /// References are due each `interval`, where a vault does not say otherwise.
-    pub fn new(interval: Option<Duration>, figures: &Figures) -> Self {
+    pub fn new(interval: Option<Duration>, services: &Services) -> Self {
+        let figures = &services.figures;
         let looked_up = |outcome| figures.of(&LOOKED_UP, &[outcome]);
+        // What a configuration holds in any case is not bounded once more.
+        let bounds = Settings { entries: usize::MAX, bytes: usize::MAX, ..Settings::default() };
         Self {
             interval,
-            due: HashMap::new(),
+            known: Memory::open(services, "secrets", &bounds),
+            missed: HashMap::new(),
             in_use: figures.of(&IN_USE, &[]),
             missing: figures.of(&MISSING, &[]),
             same: looked_up("same"),
@@ -64,40 +68,63 @@ impl Renewal {
     }
 
     /// Looks up what is due in `found`, the secrets now in use. Whether any has changed.
-    pub fn changed(&mut self, found: &[Found], vaults: &dyn Vaults, now: Instant) -> bool {
-        self.due.retain(|reference, _| found.iter().any(|found| found.reference == *reference));
-        let due: Vec<&Found> = found.iter().filter(|secret| self.is_due(secret, now)).collect();
+    pub fn changed(&mut self, found: &[Found], vaults: &dyn Vaults) -> bool {
+        self.forget_others(found);
+        let due: Vec<&Found> = found.iter().filter(|secret| self.is_due(secret)).collect();
         let texts = vaults.read(&due.iter().map(|secret| &secret.wanted).collect::<Vec<_>>());
         let mut changed = false;
         for (secret, text) in due.into_iter().zip(texts) {
-            changed |= self.take_in(secret, text.and_then(|text| secret.meaning(text)), now);
+            changed |= self.take_in(secret, text.and_then(|text| secret.meaning(text)));
         }
         self.in_use.set(found.len() as u64);
-        self.missing.set(self.due.values().filter(|due| due.missing).count() as u64);
+        self.missing.set(self.missed.values().filter(|missed| **missed).count() as u64);
         changed
     }
 
-    /// Whether a secret is to be looked up now.
-    fn is_due(&mut self, secret: &Found, now: Instant) -> bool {
-        let Some(usual) = secret.time_to_live().or(self.interval) else { return false };
-        let first = Due { at: now + usual, missing: false };
-        secret.wanted.kind != "env" && self.due.entry(secret.reference.clone()).or_insert(first).at <= now
+    fn forget_others(&mut self, found: &[Found]) {
+        self.missed.retain(|reference, _| {
+            let is_in_use = found.iter().any(|found| found.reference == *reference);
+            if !is_in_use {
+                self.known.forget(&key(reference));
+            }
+            is_in_use
+        });
     }
 
-    /// Says when a secret is due next, by what was found. Whether it has changed.
-    fn take_in(&mut self, secret: &Found, found: Result<Secret, String>, now: Instant) -> bool {
-        let usual = secret.time_to_live().or(self.interval).unwrap_or(PAUSES.1);
-        let Some(due) = self.due.get_mut(&secret.reference) else { return false };
-        match found {
+    /// How long what a secret stands for holds; none for ever.
+    fn lifetime(&self, secret: &Found) -> Option<Duration> {
+        secret.time_to_live().or(self.interval).filter(|_| secret.wanted.kind != "env")
+    }
+
+    /// Whether a secret is to be looked up now.
+    fn is_due(&mut self, secret: &Found) -> bool {
+        let Some(lifetime) = self.lifetime(secret) else { return false };
+        if !self.missed.contains_key(&secret.reference) {
+            self.missed.insert(secret.reference.clone(), false);
+            self.learn(secret, lifetime);
+        }
+        self.known.holds_for(&key(&secret.reference)).is_none_or(|left| left.is_zero())
+    }
+
+    /// It has been found with the configuration.
+    fn learn(&self, secret: &Found, lifetime: Duration) {
+        let _known = self.known.learn(key(&secret.reference), learned(secret.value.clone(), lifetime));
+    }
+
+    /// Remembers what was found. Whether that is another value.
+    fn take_in(&mut self, secret: &Found, found: Result<Secret, String>) -> bool {
+        let lifetime = self.lifetime(secret).unwrap_or(PAUSES.1);
+        let pause = secret.time_to_miss().unwrap_or(lifetime);
+        let missed = self.missed.insert(secret.reference.clone(), found.is_err()).unwrap_or(false);
+        let changed = match &found {
             Ok(value) => {
-                *due = Due { at: now + usual, missing: false };
-                let changed = value != secret.value;
+                let changed = *value != secret.value;
                 let count = if changed { &self.other } else { &self.same };
                 count.add(1);
                 changed
             }
             Err(reason) => {
-                if !due.missing {
+                if !missed {
                     tracing::warn!(
                         reference = secret.reference,
                         reason,
@@ -105,17 +132,29 @@ impl Renewal {
                     );
                 }
                 self.nothing.add(1);
-                *due = Due { at: now + secret.time_to_miss().unwrap_or(usual), missing: true };
                 false
             }
-        }
+        };
+        let answer = found.map(|value| learned(value, lifetime));
+        let _known = self.known.take_in(key(&secret.reference), answer, Some(pause));
+        changed
     }
 
-    /// How long nothing is due.
-    pub fn pause(&self, now: Instant) -> Duration {
-        let next = self.due.values().map(|due| due.at.saturating_duration_since(now)).min();
-        next.unwrap_or(PAUSES.1).clamp(PAUSES.0, PAUSES.1)
+    /// How long nothing of `found` is due.
+    pub fn pause(&self, found: &[Found]) -> Duration {
+        let due = found.iter().filter_map(|secret| self.known.holds_for(&key(&secret.reference)));
+        due.min().unwrap_or(PAUSES.1).clamp(PAUSES.0, PAUSES.1)
     }
+}
+
+fn key(reference: &str) -> Digest {
+    Digest::of([reference.as_bytes()])
+}
+
+/// The last value stays in use while there is no other.
+fn learned(value: Secret, lifetime: Duration) -> Learned<Secret> {
+    let size = value.reveal().len();
+    Learned::new(value, lifetime).stale(Duration::MAX).holding(size)
 }
 
 #[cfg(test)]
@@ -125,6 +164,7 @@ mod tests {
     use model::declarative::load_with;
     use model::secret::Wanted;
     use model::{Catalog, Config};
+    use plugin::clock::Clock;
 
     use super::*;
 
@@ -157,10 +197,13 @@ mod tests {
     #[test]
     fn a_secret_is_looked_up_when_its_time_is_over() {
         let (store, config) = start("{vault://file/key?ttl=10&neg_ttl=2}");
-        let figures = Figures::default();
-        let mut renewal = Renewal::new(Some(Duration::from_secs(60)), &figures);
-        let begin = Instant::now();
-        let mut at = |seconds| renewal.changed(&config.secrets, &store, begin + Duration::from_secs(seconds));
+        let services = Services::new(1, Clock::fixed(0), false);
+        let figures = &services.figures;
+        let mut renewal = Renewal::new(Some(Duration::from_secs(60)), &services);
+        let mut at = |seconds: u64| {
+            services.clock.set(seconds * 1_000);
+            renewal.changed(&config.secrets, &store)
+        };
         assert!(!at(0) && !at(9));
         assert_eq!(store.asked.get(), 0, "nothing is due");
         assert!(!at(10), "it is the same");
@@ -177,29 +220,62 @@ mod tests {
         let count = |outcome| figures.of(&LOOKED_UP, &[outcome]).value();
         assert_eq!((count("same"), count("changed"), count("missing")), (1, 2, 1));
         assert_eq!((figures.of(&IN_USE, &[]).value(), figures.of(&MISSING, &[]).value()), (1, 0));
+        let mut told = Vec::new();
+        figures.each(|family, values| {
+            let of_secrets =
+                values.iter().find(|(labels, _)| labels.first().is_some_and(|one| one == "secrets"));
+            told.extend(of_secrets.map(|(_, value)| (family.name, *value)));
+        });
+        for expected in [
+            ("calls_total", 4),
+            ("refreshes_total", 4),
+            ("failures_total", 1),
+            ("misses_total", 5),
+            ("entries", 1),
+        ] {
+            let expected = (&*format!("remembered_{}", expected.0), expected.1);
+            assert!(told.contains(&expected), "{expected:?} in {told:?}");
+        }
+    }
+
+    #[test]
+    fn the_next_look_is_when_the_next_secret_is_due() {
+        let (store, config) = start("{vault://file/key?ttl=10&neg_ttl=2}");
+        let services = Services::new(1, Clock::fixed(0), false);
+        let mut renewal = Renewal::new(None, &services);
+        let mut pause_at = |seconds: u64| {
+            services.clock.set(seconds * 1_000);
+            renewal.changed(&config.secrets, &store);
+            renewal.pause(&config.secrets).as_secs()
+        };
+        assert_eq!((pause_at(0), pause_at(7), pause_at(9)), (5, 3, 1));
+        store.value.replace(None);
+        assert_eq!((pause_at(10), pause_at(12)), (2, 2));
     }
 
     #[test]
     fn the_setting_counts_where_no_time_is_given_and_may_be_never() {
         let (store, config) = start("{vault://file/key}");
         store.value.replace(Some(TWO));
-        let begin = Instant::now();
         for (interval, expected) in [(Some(Duration::from_secs(60)), true), (None, false)] {
-            let mut renewal = Renewal::new(interval, &Figures::default());
-            assert!(!renewal.changed(&config.secrets, &store, begin));
-            assert!(!renewal.changed(&config.secrets, &store, begin + Duration::from_secs(59)));
-            let changed = renewal.changed(&config.secrets, &store, begin + Duration::from_secs(60));
-            assert_eq!(changed, expected);
+            let services = Services::new(1, Clock::fixed(0), false);
+            let mut renewal = Renewal::new(interval, &services);
+            assert!(!renewal.changed(&config.secrets, &store));
+            services.clock.advance(59_000);
+            assert!(!renewal.changed(&config.secrets, &store));
+            services.clock.advance(1_000);
+            assert_eq!(renewal.changed(&config.secrets, &store), expected);
         }
     }
 
     #[test]
     fn the_environment_is_not_asked_again() {
         let (store, config) = start("{vault://env/key?ttl=1}");
-        let mut renewal = Renewal::new(Some(Duration::from_secs(1)), &Figures::default());
-        let begin = Instant::now();
-        renewal.changed(&config.secrets, &store, begin);
-        renewal.changed(&config.secrets, &store, begin + Duration::from_secs(100));
+        let services = Services::new(1, Clock::fixed(0), false);
+        let mut renewal = Renewal::new(Some(Duration::from_secs(1)), &services);
+        renewal.changed(&config.secrets, &store);
+        services.clock.advance(100_000);
+        renewal.changed(&config.secrets, &store);
         assert_eq!(store.asked.get(), 0);
     }
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::admin::{Answer, Call};
 use crate::build::{Build, BuildError};
 use crate::jose::{Algorithm, Signer};
-use crate::jwks::{Freshness, Published, Unavailable};
+use crate::remember::{Failure, Freshness, Published};
 use crate::services::Services;
 use made::Made;
 
@@ -38,7 +38,7 @@ enum Source {
 }
 
 /// How a document with keys is got.
-pub type Fetch = crate::jwks::Source<Vec<u8>>;
+pub type Fetch = crate::remember::Source<Vec<u8>>;
 
 /// Why keys are not exchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,11 +89,11 @@ impl KeyRing {
         let key = format!("keyring {url} {} {freshness:?} {settings}", algorithm.name());
         let services = cx.services;
         services.keep(&key, || {
-            let source: crate::jwks::Source<Declared> = Box::new(move || {
+            let source: crate::remember::Source<Declared> = Box::new(move || {
                 let asked = fetch();
                 Box::pin(async move { Declared::read(&asked.await?, algorithm) })
             });
-            let published = Published::new(url, source, freshness, services.clock.clone(), &services.figures);
+            let published = Published::new(("keys", url), source, freshness, services);
             Self { set: url.into(), source: Source::Fetched(Arc::new(published)) }
         })
     }
@@ -125,12 +125,12 @@ impl KeyRing {
     ///
     /// # Errors
     /// Why there is nothing.
-    pub async fn obtain(&self) -> Result<(u64, Arc<Signer>), Unavailable> {
+    pub async fn obtain(&self) -> Result<(u64, Arc<Signer>), Failure> {
         match &self.source {
             Source::Fetched(published) => {
                 published.obtain().await.map(|edition| (edition.number, edition.content.signer()))
             }
-            _ => self.at_hand().ok_or_else(|| Unavailable("there are no keys".into())),
+            _ => self.at_hand().ok_or_else(|| Failure::from("there are no keys")),
         }
     }
 

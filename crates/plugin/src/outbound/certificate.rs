@@ -10,6 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
+use crate::build::{Build, BuildError};
 use crate::remember::Digest;
 
 /// Sessions with servers that are kept to be resumed.
@@ -23,10 +24,16 @@ pub struct OwnCertificate {
 }
 
 impl OwnCertificate {
-    /// The first pair of an entity.
-    #[must_use]
-    pub fn of(entity: &Certificate) -> Self {
-        Self { chain: entity.cert.clone(), key: entity.key.clone() }
+    /// The first pair of the entity with that id, which the field `field` of a configuration names.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn named(cx: &Build<'_>, field: &str, id: &str) -> Result<Self, BuildError> {
+        let named = |entity: &&Arc<Certificate>| entity.id.to_string().eq_ignore_ascii_case(id);
+        let found = cx.config.certificates.iter().find(named);
+        let found =
+            found.ok_or_else(|| BuildError::new(field, "names no certificate of the configuration"))?;
+        Ok(Self { chain: found.cert.clone(), key: found.key.clone() })
     }
 
     /// How TLS is spoken by who shows it. Sessions are not shared with others.

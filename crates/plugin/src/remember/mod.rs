@@ -1,10 +1,11 @@
-//! What other servers have said, remembered: keys, introspections, decisions, secrets.
+//! What others have said, remembered: introspections, decisions, descriptions and keys of issuers, lists, secrets.
 //!
 //! However many requests want to know the same thing at once, one call is made (single flight), in a task of its own that
-//! goes on when the request that began it ends. What was learned holds for as long as whoever asked says; a failure holds
-//! for a moment, so that a source that is down is not called by every request; and what has grown old may be used while its
-//! source is down, where that is wanted. A memory serves the whole process and is kept over reloads. It is bounded in
-//! entries and in bytes: what was used least recently gives way.
+//! goes on when the request that began it ends. What was learned holds for as long as whoever asked says, "no" included; that
+//! there was no answer holds for a moment, so that a source that is down is not called by every request; and what has grown
+//! old may be used while its source is down, where that is wanted. Who has reason to think that something has changed has it
+//! asked for again, but not at will. A memory serves the whole process and is kept over reloads. It is bounded in entries and
+//! in bytes: what was used least recently gives way.
 //!
 //! ```text
 //! let memory = Memory::<Claims>::open(cx.services, "introspection", &Settings::default());    // when the room is built
@@ -20,9 +21,13 @@
 //! }
 //! ```
 //!
-//! A key must hold all that the answer depends on, the configuration of who asks included.
+//! A key must hold all that the answer depends on, the configuration of who asks included. [`Published`] is the memory of one
+//! document, which knows by itself whom to ask.
 
+mod counts;
 mod digest;
+mod learned;
+mod published;
 mod shard;
 #[cfg(test)]
 mod tests;
@@ -32,36 +37,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+pub use digest::{Digest, KeyParts, Parts};
+pub use learned::Learned;
+pub use published::{Edition, Freshness, Published, Source};
 
-pub use digest::{Digest, Parts};
-use shard::{Shard, Told};
+use counts::Counts;
+use shard::{Found, Shard, Tell, Told};
 
 use crate::clock::Clock;
-use crate::figures::{Family, Figure, Kind};
+use crate::figures::Figures;
 use crate::services::Services;
-
-static HITS: Family = family("remembered_hits_total", "Questions to other servers that needed no call");
-static MISSES: Family =
-    family("remembered_misses_total", "Questions to other servers that waited for a call");
-static CALLS: Family =
-    family("remembered_calls_total", "Calls to other servers, for questions of any number of requests");
-static FAILURES: Family =
-    family("remembered_failures_total", "Calls to other servers that came to no answer");
-
-static ENTRIES: Family = level(
-    "remembered_entries",
-    "Answers of other servers that are remembered, failures of a moment ago included",
-);
-static BYTES: Family = level("remembered_bytes", "What these answers take in memory, roughly");
-
-const fn family(name: &'static str, help: &'static str) -> Family {
-    Family { name, help, kind: Kind::Counter, labels: &["cache"] }
-}
-
-const fn level(name: &'static str, help: &'static str) -> Family {
-    Family { name, help, kind: Kind::Gauge, labels: &["cache"] }
-}
 
 /// From so many entries on, a memory has several locks.
 const LARGE: usize = 1024;
@@ -76,8 +61,10 @@ pub struct Settings {
     pub entries: usize,
     /// Bytes at most, by what whoever learns says of them.
     pub bytes: usize,
-    /// How long it is believed that there is no answer.
+    /// How long it is believed that there is no answer, the first time.
     pub pause: Duration,
+    /// The same at most: it doubles each time there is none again.
+    pub longest_pause: Duration,
     /// Questions at a time at most; further ones fail.
     pub most_asked: usize,
 }
@@ -85,52 +72,28 @@ pub struct Settings {
 impl Default for Settings {
     /// 10,000 entries in 16 MiB; failures for a second; 1024 questions at a time.
     fn default() -> Self {
-        Self { entries: 10_000, bytes: 16 << 20, pause: Duration::from_secs(1), most_asked: 1024 }
+        let pause = Duration::from_secs(1);
+        Self { entries: 10_000, bytes: 16 << 20, pause, longest_pause: pause, most_asked: 1024 }
     }
 }
 
-/// What a source has said, and how long that holds.
-#[derive(Debug)]
-pub struct Learned<V> {
-    value: V,
-    bytes: usize,
-    fresh: Duration,
-    stale: Duration,
-    until_ms: u64,
-}
-
-impl<V> Learned<V> {
-    /// `value`, which holds for so long. A time of zero is for whoever asks at the moment, and not remembered.
-    #[must_use]
-    pub fn new(value: V, fresh: Duration) -> Self {
-        Self { value, bytes: size_of::<V>(), fresh, stale: Duration::ZERO, until_ms: u64::MAX }
-    }
-
-    /// Its size in memory, beyond the type itself.
-    #[must_use]
-    pub fn holding(mut self, bytes: usize) -> Self {
-        self.bytes = self.bytes.saturating_add(bytes);
-        self
-    }
-
-    /// It may be used for so much longer while its source is down.
-    #[must_use]
-    pub fn stale(mut self, stale: Duration) -> Self {
-        self.stale = stale;
-        self
-    }
-
-    /// It holds until this time at the very latest, in milliseconds since 1970, whatever else is said.
-    #[must_use]
-    pub fn until(mut self, until_ms: u64) -> Self {
-        self.until_ms = until_ms;
-        self
+impl Settings {
+    /// How long it is believed that there is no answer, when there was none so many times.
+    fn pause_after(&self, failures: u32) -> Duration {
+        let doubled = self.pause.saturating_mul(1 << failures.saturating_sub(1).min(16));
+        doubled.min(self.longest_pause.max(self.pause))
     }
 }
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure(Arc<str>);
+
+impl From<&str> for Failure {
+    fn from(why: &str) -> Self {
+        Self(why.into())
+    }
+}
 
 impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -144,24 +107,23 @@ pub type Outcome<V> = Result<Arc<V>, Failure>;
 /// Answers by digests.
 pub struct Memory<V> {
     name: &'static str,
+    /// Who is asked, where that is one.
+    source: Box<str>,
     clock: Clock,
     /// The bounds of each shard.
     bounds: Settings,
     shards: Box<[Mutex<Shard<V>>]>,
+    /// How many answers there have been.
+    learned: AtomicU64,
     warned_ms: AtomicU64,
-    hits: Arc<Figure>,
-    misses: Arc<Figure>,
-    calls: Arc<Figure>,
-    failures: Arc<Figure>,
-    /// Entries, and bytes.
-    sizes: [Arc<Figure>; 2],
+    counts: Counts,
 }
 
 /// How a question can be answered.
 enum Way<V> {
     Known(Outcome<V>),
     Told(Told<V>),
-    Ask(watch::Sender<Option<Outcome<V>>>),
+    Ask(Tell<V>),
 }
 
 impl<V: Send + Sync + 'static> Memory<V> {
@@ -170,37 +132,57 @@ impl<V: Send + Sync + 'static> Memory<V> {
     #[must_use]
     pub fn open(services: &Services, name: &'static str, settings: &Settings) -> Arc<Self> {
         let key = format!("remember {name} {settings:?}");
-        services.keep(&key, || {
-            let count = if settings.entries >= LARGE { SHARDS } else { 1 };
-            let figure = |family| services.figures.of(family, &[name]);
-            Self {
-                name,
-                clock: services.clock.clone(),
-                bounds: Settings {
-                    entries: (settings.entries / count).max(1),
-                    bytes: settings.bytes / count,
-                    most_asked: settings.most_asked.div_ceil(count),
-                    ..settings.clone()
-                },
-                shards: (0..count).map(|_| Mutex::default()).collect(),
-                warned_ms: AtomicU64::new(0),
-                hits: figure(&HITS),
-                misses: figure(&MISSES),
-                calls: figure(&CALLS),
-                failures: figure(&FAILURES),
-                sizes: [figure(&ENTRIES), figure(&BYTES)],
-            }
-        })
+        services.keep(&key, || Self::new((name, ""), settings, services.clock.clone(), &services.figures))
+    }
+
+    /// A memory apart, whose metrics have the name as the label `cache`, and who is asked, if that is one, as `source`.
+    #[must_use]
+    pub fn new(
+        (name, source): (&'static str, &str),
+        settings: &Settings,
+        clock: Clock,
+        figures: &Figures,
+    ) -> Self {
+        let count = if settings.entries >= LARGE { SHARDS } else { 1 };
+        Self {
+            name,
+            source: source.into(),
+            clock,
+            bounds: Settings {
+                entries: (settings.entries / count).max(1),
+                bytes: settings.bytes / count,
+                most_asked: settings.most_asked.div_ceil(count),
+                ..settings.clone()
+            },
+            shards: (0..count).map(|_| Mutex::default()).collect(),
+            learned: AtomicU64::new(0),
+            warned_ms: AtomicU64::new(0),
+            counts: Counts::new(figures, name, source),
+        }
+    }
+
+    /// Shows the metrics among these figures, for a memory that was there before them.
+    pub fn show_in(&self, figures: &Figures) {
+        self.counts.show_in(figures, self.name, &self.source);
     }
 
     /// What is known under `key` and still holds; also that there was no answer a moment ago.
     #[must_use]
     pub fn look(&self, key: &Digest) -> Option<Outcome<V>> {
-        let found = self.shard(key).fresh(key, self.clock.now_ms());
-        if found.is_some() {
-            self.hits.add(1);
-        }
-        found
+        let found = self.shard(key).fresh(key, self.clock.now_ms())?;
+        Some(self.hit(found))
+    }
+
+    /// What was learned under `key` no longer than `age` ago, whether or not it still holds.
+    #[must_use]
+    pub fn within(&self, key: &Digest, age: Duration) -> Option<Arc<V>> {
+        self.shard(key).within(key, milliseconds(age), self.clock.now_ms())
+    }
+
+    /// For how long what is known under `key` still holds, that there was no answer included; zero for what has grown old.
+    #[must_use]
+    pub fn holds_for(&self, key: &Digest) -> Option<Duration> {
+        self.shard(key).holds_for(key, self.clock.now_ms()).map(Duration::from_millis)
     }
 
     /// What is known under `key`, or else what `ask` finds out. It is run only if nobody is asking already, and must end
@@ -216,8 +198,8 @@ impl<V: Send + Sync + 'static> Memory<V> {
         self.go(way, key, ask).await
     }
 
-    /// The same, but what was learned longer than `age` ago does not count, for who has reason to think that it has
-    /// changed. So nothing is asked for more often than once per `age`.
+    /// The same, but what was learned `age` ago or before does not count, for who has reason to think that it has changed.
+    /// So nothing is asked for more often than once per `age`, and nobody who has given no answer a moment ago.
     ///
     /// # Errors
     /// Why there is no answer, now or a moment ago.
@@ -225,9 +207,34 @@ impl<V: Send + Sync + 'static> Memory<V> {
     where
         A: Future<Output = Result<Learned<V>, String>> + Send + 'static,
     {
-        let since = |now_ms: u64| now_ms.saturating_sub(milliseconds(age));
-        let way = self.way(key, |shard, now_ms| shard.since(&key, since(now_ms), now_ms));
-        self.go(way, key, ask).await
+        let recent = |shard: &mut Shard<V>, now_ms| {
+            let found = shard.recent(&key, milliseconds(age), now_ms)?;
+            self.counts.spared.add(1);
+            Some(found)
+        };
+        self.go(self.way(key, recent), key, ask).await
+    }
+
+    /// What is known under `key` and may be used, however old. For what has grown old `ask` is begun, and nobody waits for
+    /// it. For where there is a runtime.
+    #[must_use]
+    pub fn at_hand<A>(self: &Arc<Self>, key: Digest, ask: impl FnOnce() -> A) -> Option<Arc<V>>
+    where
+        A: Future<Output = Result<Learned<V>, String>> + Send + 'static,
+    {
+        let mut shard = self.shard(&key);
+        let usable = shard.usable(&key, self.clock.now_ms())?;
+        let is_asked = !usable.is_due || shard.under_way(&key).is_some();
+        let begun = if is_asked { None } else { shard.begin(key, self.bounds.most_asked) };
+        drop(shard);
+        self.counts.hits.add(1);
+        if usable.is_old {
+            self.counts.stale.add(1);
+        }
+        if let Some(tell) = begun {
+            self.run(key, ask(), tell);
+        }
+        Some(usable.value)
     }
 
     /// What `ask` finds out, for the one who asks: nothing is shared or remembered, but counted.
@@ -238,12 +245,12 @@ impl<V: Send + Sync + 'static> Memory<V> {
     where
         A: Future<Output = Result<Learned<V>, String>>,
     {
-        self.misses.add(1);
-        self.calls.add(1);
+        self.counts.misses.add(1);
+        self.counts.calls.add(1);
         match ask.await {
             Ok(learned) => Ok(Arc::new(learned.value)),
             Err(error) => {
-                self.count_failure(&error);
+                self.count_failure(&error, false);
                 Err(Failure(error.into()))
             }
         }
@@ -254,8 +261,24 @@ impl<V: Send + Sync + 'static> Memory<V> {
     /// # Errors
     /// None; the type is that of all answers.
     pub fn learn(&self, key: Digest, learned: Learned<V>) -> Outcome<V> {
-        self.misses.add(1);
-        self.shard(&key).learn(key, learned, self.clock.now_ms(), &self.bounds)
+        self.counts.misses.add(1);
+        self.settle(key, Ok(learned), None)
+    }
+
+    /// Takes in what came of a call that was made elsewhere, for who asks about many things at once. That there was no
+    /// answer is believed for `pause`, or as always.
+    ///
+    /// # Errors
+    /// Why there is no answer, unless what was known may still be used.
+    pub fn take_in(
+        &self,
+        key: Digest,
+        answer: Result<Learned<V>, String>,
+        pause: Option<Duration>,
+    ) -> Outcome<V> {
+        self.counts.misses.add(1);
+        self.count_call(&key);
+        self.settle(key, answer, pause)
     }
 
     /// Forgets what is known under `key`.
@@ -263,20 +286,32 @@ impl<V: Send + Sync + 'static> Memory<V> {
         self.change(key, |shard| shard.forget(key));
     }
 
-    fn way(&self, key: Digest, known: impl FnOnce(&mut Shard<V>, u64) -> Option<Outcome<V>>) -> Way<V> {
-        let mut shard = self.shard(&key);
-        if let Some(outcome) = known(&mut shard, self.clock.now_ms()) {
-            self.hits.add(1);
-            return Way::Known(outcome);
+    /// How many answers there have been.
+    fn learned(&self) -> u64 {
+        self.learned.load(Ordering::Acquire)
+    }
+
+    /// Counts an answer that needed no call.
+    fn hit(&self, found: Found<V>) -> Outcome<V> {
+        self.counts.hits.add(1);
+        if found.is_old {
+            self.counts.stale.add(1);
         }
-        self.misses.add(1);
+        found.outcome
+    }
+
+    fn way(&self, key: Digest, known: impl FnOnce(&mut Shard<V>, u64) -> Option<Found<V>>) -> Way<V> {
+        let mut shard = self.shard(&key);
+        if let Some(found) = known(&mut shard, self.clock.now_ms()) {
+            return Way::Known(self.hit(found));
+        }
+        self.counts.misses.add(1);
         if let Some(told) = shard.under_way(&key) {
             return Way::Told(told);
         }
-        let (tell, told) = watch::channel(None);
-        match shard.begin(key, told, self.bounds.most_asked) {
-            true => Way::Ask(tell),
-            false => Way::Known(Err(Failure("too many questions at a time".into()))),
+        match shard.begin(key, self.bounds.most_asked) {
+            Some(tell) => Way::Ask(tell),
+            None => Way::Known(Err("too many questions at a time".into())),
         }
     }
 
@@ -288,40 +323,68 @@ impl<V: Send + Sync + 'static> Memory<V> {
             Way::Known(outcome) => return outcome,
             Way::Told(told) => told,
             Way::Ask(tell) => {
-                let (memory, told) = (self.clone(), tell.subscribe());
-                tokio::spawn(async move {
-                    memory.calls.add(1);
-                    let outcome = memory.settle(key, ask.await);
-                    let _nobody_waits = tell.send(Some(outcome));
-                });
+                let told = tell.subscribe();
+                self.run(key, ask, tell);
                 told
             }
         };
         let answer = told.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone());
-        answer.unwrap_or_else(|| Err(Failure("the question was given up".into())))
+        answer.unwrap_or_else(|| Err("the question was given up".into()))
+    }
+
+    /// Asks, in a task of its own, and tells whoever waits.
+    fn run<A>(self: &Arc<Self>, key: Digest, ask: A, tell: Tell<V>)
+    where
+        A: Future<Output = Result<Learned<V>, String>> + Send + 'static,
+    {
+        self.count_call(&key);
+        let memory = self.clone();
+        tokio::spawn(async move {
+            let outcome = memory.settle(key, ask.await, None);
+            let _nobody_waits = tell.send(Some(outcome));
+        });
     }
 
     /// Takes in what came of a call.
-    fn settle(&self, key: Digest, answer: Result<Learned<V>, String>) -> Outcome<V> {
+    fn settle(&self, key: Digest, answer: Result<Learned<V>, String>, pause: Option<Duration>) -> Outcome<V> {
         let now_ms = self.clock.now_ms();
         match answer {
-            Ok(learned) => self.change(&key, |shard| shard.learn(key, learned, now_ms, &self.bounds)),
+            Ok(learned) => self.change(&key, |shard| {
+                let outcome = shard.learn(key, learned, now_ms, &self.bounds);
+                self.learned.fetch_add(1, Ordering::Release);
+                outcome
+            }),
             Err(error) => {
-                self.count_failure(&error);
-                let failure = Failure(error.into());
-                self.change(&key, |shard| shard.fail(key, failure, now_ms, &self.bounds))
+                let failure = Failure(error.as_str().into());
+                let outcome =
+                    self.change(&key, |shard| shard.fail(key, failure, pause, now_ms, &self.bounds));
+                self.count_failure(&error, outcome.is_ok());
+                outcome
             }
         }
     }
 
+    fn count_call(&self, key: &Digest) {
+        self.counts.calls.add(1);
+        if self.shard(key).has_value(key) {
+            self.counts.refreshes.add(1);
+        }
+    }
+
     /// Counts a failure, and tells of it unless that has been done a moment ago.
-    fn count_failure(&self, error: &str) {
-        self.failures.add(1);
+    fn count_failure(&self, error: &str, old_answer_used: bool) {
+        self.counts.failures.add(1);
         let now_ms = self.clock.now_ms();
         let warned_ms = self.warned_ms.load(Ordering::Relaxed);
         if now_ms.saturating_sub(warned_ms) >= BETWEEN_WARNINGS_MS {
             self.warned_ms.store(now_ms, Ordering::Relaxed);
-            tracing::warn!(cache = self.name, error, "another server gives no answer that can be used");
+            tracing::warn!(
+                cache = self.name,
+                source = &*self.source,
+                error,
+                old_answer_used,
+                "somebody who is asked gives no answer that can be used"
+            );
         }
     }
 
@@ -330,7 +393,7 @@ impl<V: Send + Sync + 'static> Memory<V> {
         let mut shard = self.shard(key);
         let before = shard.size();
         let outcome = act(&mut shard);
-        self.resized(before, shard.size());
+        self.counts.resized(before, shard.size());
         outcome
     }
 
@@ -340,19 +403,11 @@ impl<V: Send + Sync + 'static> Memory<V> {
     }
 }
 
-impl<V> Memory<V> {
-    fn resized(&self, before: [u64; 2], after: [u64; 2]) {
-        for (figure, (before, after)) in self.sizes.iter().zip(before.into_iter().zip(after)) {
-            figure.shift(before, after);
-        }
-    }
-}
-
 impl<V> Drop for Memory<V> {
     fn drop(&mut self) {
         for shard in &self.shards {
             let size = shard.lock().unwrap_or_else(PoisonError::into_inner).size();
-            self.resized(size, [0; 2]);
+            self.counts.resized(size, [0; 2]);
         }
     }
 }

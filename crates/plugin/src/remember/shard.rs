@@ -1,6 +1,7 @@
 //! What is known, and what is being asked for. Times are milliseconds since 1970.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ahash::AHashMap;
 use tokio::sync::watch;
@@ -13,6 +14,9 @@ use crate::lru::Lru;
 const OVERHEAD: usize = 256;
 
 /// How the one who asks tells all others.
+pub(super) type Tell<V> = watch::Sender<Option<Outcome<V>>>;
+
+/// How the others are told.
 pub(super) type Told<V> = watch::Receiver<Option<Outcome<V>>>;
 
 /// A part of a memory.
@@ -29,12 +33,35 @@ struct Held<V> {
     fresh_until_ms: u64,
     /// It may be used until then while the source is down.
     usable_until_ms: u64,
+    /// How many times there has been no answer since.
+    failures: u32,
     bytes: usize,
+}
+
+/// An answer that holds.
+pub(super) struct Found<V> {
+    pub(super) outcome: Outcome<V>,
+    /// It stands in for one that could not be had.
+    pub(super) is_old: bool,
+}
+
+/// An answer that may be used.
+pub(super) struct Usable<V> {
+    pub(super) value: Arc<V>,
+    pub(super) is_old: bool,
+    /// It is time to ask again.
+    pub(super) is_due: bool,
 }
 
 impl<V> Default for Shard<V> {
     fn default() -> Self {
         Self { known: Lru::default(), asked: AHashMap::new() }
+    }
+}
+
+impl<V> Held<V> {
+    fn found(&self) -> Found<V> {
+        Found { outcome: self.outcome.clone(), is_old: self.failures > 0 && self.outcome.is_ok() }
     }
 }
 
@@ -45,15 +72,40 @@ impl<V> Shard<V> {
     }
 
     /// What is known and still holds.
-    pub(super) fn fresh(&mut self, key: &Digest, now_ms: u64) -> Option<Outcome<V>> {
-        let held = self.known.find(key)?;
-        (now_ms < held.fresh_until_ms).then(|| held.outcome.clone())
+    pub(super) fn fresh(&mut self, key: &Digest, now_ms: u64) -> Option<Found<V>> {
+        let held = self.known.touch(key)?;
+        (now_ms < held.fresh_until_ms).then(|| held.found())
     }
 
-    /// What was learned at `since_ms` or later.
-    pub(super) fn since(&mut self, key: &Digest, since_ms: u64, now_ms: u64) -> Option<Outcome<V>> {
-        let held = self.known.find(key)?;
-        (held.learned_ms >= since_ms && now_ms < held.fresh_until_ms).then(|| held.outcome.clone())
+    /// The same, if it was learned less than `age_ms` ago, or there was no answer a moment ago.
+    pub(super) fn recent(&mut self, key: &Digest, age_ms: u64, now_ms: u64) -> Option<Found<V>> {
+        let held = self.known.touch(key)?;
+        let is_recent = held.failures > 0 || now_ms < held.learned_ms.saturating_add(age_ms);
+        (is_recent && now_ms < held.fresh_until_ms).then(|| held.found())
+    }
+
+    /// What is known and may be used, however old.
+    pub(super) fn usable(&mut self, key: &Digest, now_ms: u64) -> Option<Usable<V>> {
+        let held = self.known.touch(key).filter(|held| now_ms < held.usable_until_ms)?;
+        let is_due = now_ms >= held.fresh_until_ms;
+        let value = held.outcome.as_ref().ok()?.clone();
+        Some(Usable { value, is_old: is_due || held.failures > 0, is_due })
+    }
+
+    /// What was learned at most `age_ms` ago and may be used.
+    pub(super) fn within(&mut self, key: &Digest, age_ms: u64, now_ms: u64) -> Option<Arc<V>> {
+        let held = self.known.touch(key).filter(|held| now_ms.saturating_sub(held.learned_ms) <= age_ms)?;
+        held.outcome.as_ref().ok().cloned()
+    }
+
+    /// For how long what is known still holds.
+    pub(super) fn holds_for(&mut self, key: &Digest, now_ms: u64) -> Option<u64> {
+        Some(self.known.touch(key)?.fresh_until_ms.saturating_sub(now_ms))
+    }
+
+    /// Whether anything is known but that there was no answer.
+    pub(super) fn has_value(&mut self, key: &Digest) -> bool {
+        self.known.touch(key).is_some_and(|held| held.outcome.is_ok())
     }
 
     /// The question under way for `key`.
@@ -63,15 +115,16 @@ impl<V> Shard<V> {
     }
 
     /// Begins a question, unless there are too many.
-    pub(super) fn begin(&mut self, key: Digest, told: Told<V>, most: usize) -> bool {
+    pub(super) fn begin(&mut self, key: Digest, most: usize) -> Option<Tell<V>> {
         if self.asked.len() >= most {
             self.asked.retain(|_, told| told.has_changed().is_ok());
         }
-        let begins = self.asked.len() < most;
-        if begins {
-            self.asked.insert(key, told);
+        if self.asked.len() >= most {
+            return None;
         }
-        begins
+        let (tell, told) = watch::channel(None);
+        self.asked.insert(key, told);
+        Some(tell)
     }
 
     /// Takes an answer in.
@@ -84,32 +137,48 @@ impl<V> Shard<V> {
     ) -> Outcome<V> {
         self.asked.remove(&key);
         let outcome = Ok(Arc::new(learned.value));
-        let fresh_until_ms = now_ms.saturating_add(milliseconds(learned.fresh)).min(learned.until_ms);
-        let usable_until_ms =
-            fresh_until_ms.saturating_add(milliseconds(learned.stale)).min(learned.until_ms);
+        let fresh_until_ms = now_ms.saturating_add(learned.fresh_ms).min(learned.until_ms);
+        let usable_until_ms = fresh_until_ms.saturating_add(learned.stale_ms).min(learned.until_ms);
         if usable_until_ms <= now_ms {
             self.known.remove(&key);
             return outcome;
         }
         let bytes = learned.bytes.saturating_add(OVERHEAD);
-        let held =
-            Held { outcome: outcome.clone(), learned_ms: now_ms, fresh_until_ms, usable_until_ms, bytes };
+        let held = Held {
+            outcome: outcome.clone(),
+            learned_ms: now_ms,
+            fresh_until_ms,
+            usable_until_ms,
+            failures: 0,
+            bytes,
+        };
         self.put(key, held, most);
         outcome
     }
 
-    /// Takes it in that there was no answer: what was known goes on for a moment, if it may.
-    pub(super) fn fail(&mut self, key: Digest, failure: Failure, now_ms: u64, most: &Settings) -> Outcome<V> {
+    /// Takes it in that there was no answer: what was known goes on for a while, if it may. The while is `pause`, or longer
+    /// each time.
+    pub(super) fn fail(
+        &mut self,
+        key: Digest,
+        failure: Failure,
+        pause: Option<Duration>,
+        now_ms: u64,
+        most: &Settings,
+    ) -> Outcome<V> {
         self.asked.remove(&key);
-        let known =
-            self.known.find(&key).filter(|held| held.outcome.is_ok() && now_ms < held.usable_until_ms);
-        let pause_until_ms = now_ms.saturating_add(milliseconds(most.pause));
+        let before = self.known.find(&key);
+        let failures = before.as_ref().map_or(0, |held| held.failures).saturating_add(1);
+        let pause = pause.unwrap_or_else(|| most.pause_after(failures));
+        let pause_until_ms = now_ms.saturating_add(milliseconds(pause));
+        let known = before.filter(|held| held.outcome.is_ok() && now_ms < held.usable_until_ms);
         let held = match known {
             Some(known) => Held {
                 outcome: known.outcome.clone(),
                 learned_ms: known.learned_ms,
                 fresh_until_ms: pause_until_ms.min(known.usable_until_ms),
                 usable_until_ms: known.usable_until_ms,
+                failures,
                 bytes: known.bytes,
             },
             None => Held {
@@ -118,6 +187,7 @@ impl<V> Shard<V> {
                 learned_ms: now_ms,
                 fresh_until_ms: pause_until_ms,
                 usable_until_ms: 0,
+                failures,
             },
         };
         let outcome = held.outcome.clone();

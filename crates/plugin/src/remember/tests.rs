@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
-use super::{Digest, Learned, Memory, Outcome, Settings};
+use super::{Digest, KeyParts, Learned, Memory, Outcome, Settings};
 use crate::clock::Clock;
+use crate::figures::Figures;
 use crate::services::Services;
 
 const START_MS: u64 = 1_000_000;
@@ -54,8 +55,8 @@ impl Lab {
 
     /// Hits, misses, calls and failures.
     fn figures(&self) -> [u64; 4] {
-        let memory = &self.memory;
-        [&memory.hits, &memory.misses, &memory.calls, &memory.failures].map(|figure| figure.value())
+        let counts = &self.memory.counts;
+        [&counts.hits, &counts.misses, &counts.calls, &counts.failures].map(|figure| figure.value())
     }
 }
 
@@ -185,6 +186,118 @@ fn whoever_has_reason_to_can_have_it_renewed_but_not_at_will() {
 }
 
 #[test]
+fn nobody_who_has_given_no_answer_is_asked_again_at_once_whatever_the_reason() {
+    let lab = Lab::new(&Settings::default());
+    lab.fetch("a", Ok(learned("one").stale(SECOND * 20))).unwrap();
+    let renew = |answer: Result<Learned<String>, &str>| {
+        let (asked, answer) = (lab.asked.clone(), answer.map_err(str::to_owned));
+        let ask = async move {
+            asked.fetch_add(1, Ordering::Relaxed);
+            answer
+        };
+        lab.runtime.block_on(lab.memory.renew(digest("a"), SECOND * 5, ask)).unwrap().to_string()
+    };
+    lab.pass(SECOND * 6);
+    assert_eq!((renew(Err("down")), lab.asked()), ("one".to_owned(), 2));
+    assert_eq!((renew(Ok(learned("two"))), lab.asked()), ("one".to_owned(), 2));
+    lab.pass(SECOND);
+    assert_eq!((renew(Ok(learned("two"))), lab.asked()), ("two".to_owned(), 3));
+    let counts = &lab.memory.counts;
+    let told = [&counts.refreshes, &counts.spared, &counts.stale].map(|figure| figure.value());
+    assert_eq!(told, [2, 1, 1]);
+}
+
+#[test]
+fn a_failure_is_believed_longer_each_time_up_to_a_bound() {
+    let pauses = Settings { longest_pause: SECOND * 5, ..Settings::default() };
+    let lab = Lab::new(&pauses);
+    for (wait_ms, asked) in
+        [(0, 1), (999, 1), (1, 2), (1_999, 2), (1, 3), (3_999, 3), (1, 4), (4_999, 4), (1, 5)]
+    {
+        lab.pass(Duration::from_millis(wait_ms));
+        assert!(lab.fetch("a", Err("down")).is_err());
+        assert_eq!(lab.asked(), asked, "after {wait_ms} more milliseconds");
+    }
+    lab.pass(SECOND * 5);
+    lab.fetch("a", Ok(learned("one"))).unwrap();
+    lab.pass(SECOND * 10);
+    assert!(lab.fetch("a", Err("down")).is_err());
+    lab.pass(SECOND);
+    assert!(lab.fetch("a", Ok(learned("two"))).is_ok(), "the next time begins with the shortest");
+}
+
+#[test]
+fn what_is_old_is_at_hand_while_a_newer_one_is_asked_for() {
+    let lab = Lab::new(&Settings::default());
+    let at_hand = |answer: Result<Learned<String>, &str>| {
+        let (asked, answer) = (lab.asked.clone(), answer.map_err(str::to_owned));
+        lab.runtime.block_on(async {
+            let found = lab.memory.at_hand(digest("a"), || async move {
+                asked.fetch_add(1, Ordering::Relaxed);
+                answer
+            });
+            tokio::task::yield_now().await;
+            found.map(|value| value.to_string())
+        })
+    };
+    assert_eq!((at_hand(Ok(learned("no"))), lab.asked()), (None, 0), "what is not there is waited for");
+    lab.fetch("a", Ok(learned("one").stale(SECOND * 100))).unwrap();
+    assert_eq!((at_hand(Ok(learned("no"))).as_deref(), lab.asked()), (Some("one"), 1));
+    lab.pass(SECOND * 10);
+    assert_eq!((at_hand(Err("down")).as_deref(), lab.asked()), (Some("one"), 2));
+    assert_eq!((at_hand(Ok(learned("two"))).as_deref(), lab.asked()), (Some("one"), 2), "a moment ago");
+    lab.pass(SECOND);
+    assert_eq!((at_hand(Ok(learned("two"))).as_deref(), lab.asked()), (Some("one"), 3));
+    assert_eq!((at_hand(Ok(learned("no"))).as_deref(), lab.asked()), (Some("two"), 3));
+}
+
+#[test]
+fn what_was_found_out_elsewhere_is_taken_in_and_has_times_of_its_own() {
+    let lab = Lab::new(&Settings::default());
+    let take_in = |answer: Result<Learned<String>, &str>, pause| {
+        let answer = lab.memory.take_in(digest("a"), answer.map_err(str::to_owned), pause);
+        answer.map(|value| value.to_string()).map_err(|failure| failure.to_string())
+    };
+    let holds_for = || lab.memory.holds_for(&digest("a"));
+    assert_eq!(holds_for(), None);
+    assert_eq!(take_in(Err("down"), Some(SECOND * 3)), Err("down".to_owned()));
+    assert_eq!(holds_for(), Some(SECOND * 3));
+    assert_eq!(take_in(Ok(learned("one").stale(SECOND * 20)), None), Ok("one".to_owned()));
+    assert_eq!(holds_for(), Some(SECOND * 10));
+    lab.pass(SECOND * 15);
+    assert_eq!(holds_for(), Some(Duration::ZERO));
+    let within = |seconds| lab.memory.within(&digest("a"), SECOND * seconds).map(|value| value.to_string());
+    assert_eq!((within(14), within(15).as_deref()), (None, Some("one")));
+    assert_eq!(take_in(Err("down"), Some(SECOND * 2)), Ok("one".to_owned()), "it may still be used");
+    assert_eq!((holds_for(), within(14)), (Some(SECOND * 2), None), "it was not learned anew");
+    assert_eq!(lab.figures(), [0, 3, 3, 2]);
+}
+
+#[test]
+fn a_memory_that_was_there_before_the_metrics_is_shown_among_them() {
+    let memory =
+        Memory::<String>::new(("early", "it"), &Settings::default(), Clock::fixed(1), &Figures::default());
+    let _known = memory.learn(digest("a"), learned("one"));
+    let figures = Figures::default();
+    memory.show_in(&figures);
+    let mut shown = Vec::new();
+    figures.each(|family, values| {
+        shown.extend(values.iter().map(|(labels, value)| (family.name, labels.join(" "), *value)));
+    });
+    assert_eq!(shown.len(), 9);
+    assert!(shown.contains(&("remembered_misses_total", "early it".to_owned(), 1)), "{shown:?}");
+    assert!(shown.contains(&("remembered_entries", "early it".to_owned(), 1)), "{shown:?}");
+}
+
+#[test]
+fn chance_shortens_a_time_a_little_and_not_below_what_it_is_at_least() {
+    let times: Vec<u64> = (0..1_000).map(|_| learned("a").jittered(Duration::ZERO).fresh_ms).collect();
+    assert!(times.iter().all(|time| (9_000..=10_000).contains(time)), "{times:?}");
+    assert!(times.iter().any(|time| *time < 9_500) && times.iter().any(|time| *time > 9_500));
+    assert!((0..1_000).all(|_| learned("a").jittered(SECOND * 12).fresh_ms == 12_000));
+}
+
+#[test]
 fn a_memory_is_bounded_in_entries_and_in_bytes() {
     let lab = Lab::new(&Settings { entries: 3, bytes: 100_000, ..Settings::default() });
     for key in ["a", "b", "c"] {
@@ -225,6 +338,26 @@ fn parts_of_a_key_do_not_run_into_one_another() {
     assert_ne!(Digest::of([&b"ab"[..], b"c"]), Digest::of([&b"a"[..], b"bc"]));
     assert_ne!(Digest::of([&b"ab"[..]]), Digest::of([&b"ab"[..], b""]));
     assert_eq!(Digest::of([&b"ab"[..], b"c"]), Digest::of([&b"ab"[..], b"c"]));
+    let key = |parts: &[&[u8]]| {
+        let mut key = KeyParts::default();
+        parts.iter().for_each(|part| key.add(part));
+        key.digest()
+    };
+    let all: [&[&[u8]]; 9] = [
+        &[],
+        &[b""],
+        &[b"ab", b"c"],
+        &[b"a", b"bc"],
+        &[b"ab", b"c", b""],
+        &[b"a token of some length"],
+        &[b"a token of some length\0"],
+        &[b"a token of some lengti"],
+        &[b"A token of some length"],
+    ];
+    for (place, parts) in all.iter().enumerate() {
+        let same: Vec<usize> = (0..all.len()).filter(|other| key(all[*other]) == key(parts)).collect();
+        assert_eq!(same, [place]);
+    }
 }
 
 #[test]
@@ -243,13 +376,13 @@ fn what_is_remembered_is_measured_and_goes_with_its_memory() {
     for key in ["one", "two", "three"] {
         let _known = lab.fetch(key, Ok(Learned::new(key.to_owned(), SECOND).holding(1000)));
     }
-    let held = lab.memory.sizes[1].value();
+    let held = lab.memory.counts.sizes[1].value();
     assert!(held > 2000);
     assert_eq!(sizes(), [("remembered_bytes", held), ("remembered_entries", 2)], "two at most");
     let _failed = lab.fetch("three", Err("down"));
     lab.memory.forget(&digest("two"));
-    assert_eq!(lab.memory.sizes[0].value(), 1);
-    let [entries, bytes] = lab.memory.sizes.clone();
+    assert_eq!(lab.memory.counts.sizes[0].value(), 1);
+    let [entries, bytes] = lab.memory.counts.sizes.clone();
     drop(lab);
     assert_eq!((entries.value(), bytes.value()), (0, 0));
 }

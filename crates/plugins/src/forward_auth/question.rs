@@ -2,15 +2,15 @@
 
 use plugin::likeness::{self, Trait};
 use plugin::outbound::Call;
-use plugin::remember::{Digest, Parts};
+use plugin::remember::{Digest, KeyParts};
 use plugin::{Build, BuildError, Exchange, Headers, Known, Method};
 
 use super::Config;
 
 /// What a question is made of.
 pub(super) struct Basis {
-    /// Of the configuration: other rules, other decisions.
-    fingerprint: Digest,
+    /// What all keys begin with: other rules, other decisions.
+    begin: KeyParts,
     method: Method,
     request_headers: Box<[String]>,
     likeness: Box<[Trait]>,
@@ -27,8 +27,10 @@ impl Basis {
                 likeness.push(Trait::named(name).ok_or_else(|| unknown(name))?);
             }
         }
+        let mut begin = KeyParts::default();
+        begin.add(cx.row.config.to_string().as_bytes());
         Ok(Self {
-            fingerprint: Digest::of([cx.row.config.to_string().as_bytes()]),
+            begin,
             method: Method::from_bytes(config.method.as_bytes()).unwrap_or_default(),
             request_headers: config.request_headers.clone().into(),
             likeness: likeness.into(),
@@ -37,8 +39,7 @@ impl Basis {
 
     /// The same for requests for which one decision is enough.
     pub(super) fn key(&self, exchange: &Exchange) -> Digest {
-        let mut key = Parts::default();
-        key.add(self.fingerprint.as_ref());
+        let mut key = self.begin.clone();
         self.likeness.iter().for_each(|one| one.add(&mut key, exchange));
         key.digest()
     }

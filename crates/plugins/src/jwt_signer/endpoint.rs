@@ -6,11 +6,11 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use plugin::jose::to_base64url;
-use plugin::outbound::{Call, Client, Settings, Url};
+use plugin::outbound::{Call, Client, OwnCertificate, Settings, Url};
 use plugin::remember::Digest;
 use plugin::{Build, BuildError};
 
-use super::config::Token;
+use super::config::{ClientCertificate, Token};
 
 /// Until there must be an answer, where the configuration does not say.
 const USUAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,22 +24,40 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// The server at `address`, which the field `short` names.
+    /// The server at `address`, which the field `short` names. It is shown `certificate`, which another field names.
     pub(super) fn new(
         token: &Token,
-        short: &str,
-        address: &str,
+        (short, address): (&str, &str),
+        certificate: Option<OwnCertificate>,
         timeout: Option<Duration>,
         cx: &Build<'_>,
     ) -> Result<Self, BuildError> {
         let timeout = timeout.unwrap_or(USUAL_TIMEOUT);
         let verify = token.settings.endpoints_ssl_verify;
-        let settings = Settings { verify, connect_timeout: timeout, timeout, ..Settings::default() };
+        let identity = format!("{address} {verify} {timeout:?} {certificate:?}");
+        let settings =
+            Settings { verify, certificate, connect_timeout: timeout, timeout, ..Settings::default() };
         let client = Client::open(cx.services, settings);
         let url = client.url(cx.services, address);
         let url = url.map_err(|wrong| BuildError::new(token.field(short), wrong))?;
-        let identity = format!("{address} {verify} {timeout:?}");
         Ok(Self { client, url, authorization: None, identity })
+    }
+
+    /// The certificate that the field `short` names for the server at `address`, if it names one.
+    pub(super) fn certificate(
+        token: &Token,
+        short: &str,
+        given: &ClientCertificate,
+        address: Option<&str>,
+        cx: &Build<'_>,
+    ) -> Result<Option<OwnCertificate>, BuildError> {
+        let Some(id) = given.id.as_deref().filter(|id| !id.is_empty()) else { return Ok(None) };
+        let field = token.field(short);
+        if !address.is_some_and(|address| address.starts_with("https://")) {
+            let message = "is only shown to a server whose address begins with https://, and none is given";
+            return Err(BuildError::new(field, message));
+        }
+        OwnCertificate::named(cx, &format!("{field}.id"), id).map(Some)
     }
 
     /// It wants this value of `Authorization`.

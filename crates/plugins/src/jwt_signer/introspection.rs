@@ -42,9 +42,11 @@ impl Introspection {
     pub(super) fn new(token: &Token, cx: &Build<'_>) -> Result<Option<Self>, BuildError> {
         let settings = &token.settings;
         let address = settings.introspection_endpoint.as_deref().filter(|address| !address.is_empty());
+        let shown = ("introspection_client_certificate", &settings.introspection_client_certificate);
+        let certificate = Endpoint::certificate(token, shown.0, shown.1, address, cx)?;
         let Some(address) = address.filter(|_| settings.enable_introspection) else { return Ok(None) };
         let timeout = settings.introspection_timeout.map(|timeout| Duration::from_millis(timeout as u64));
-        let endpoint = Endpoint::new(token, "introspection_endpoint", address, timeout, cx)?;
+        let endpoint = Endpoint::new(token, ("introspection_endpoint", address), certificate, timeout, cx)?;
         let endpoint = endpoint.with_authorization(settings.introspection_authorization.as_deref());
         let mut end = String::new();
         if let Some(hint) = settings.introspection_hint.as_deref().filter(|hint| !hint.is_empty()) {

@@ -7,8 +7,8 @@ use plugin::claims::WantedClaims;
 use plugin::claims::said::Claims;
 use plugin::identity::{Caller, Credential};
 use plugin::jose::{Defect, Header, KeySet, Remembered, Signer, Token as Jwt};
-use plugin::jwks::{Edition, Freshness, Published, Source};
 use plugin::model::entity::Consumer;
+use plugin::remember::{Edition, Freshness, Published, Source};
 use plugin::{Access, Build, BuildError, Exchange, Headers};
 use uuid::Uuid;
 
@@ -78,7 +78,6 @@ impl Judge {
         if setting.is_empty() {
             return Ok(None);
         }
-        refuse_certificates(token)?;
         let (header, scheme) =
             setting.split_once(':').map_or((setting, None), |(name, scheme)| (name, Some(scheme)));
         if !Headers::new().set(header, b"x") {
@@ -327,21 +326,6 @@ impl Judge {
     }
 }
 
-fn refuse_certificates(token: &Token) -> Result<(), BuildError> {
-    let settings = &token.settings;
-    let certificates = [
-        ("jwks_uri_client_certificate", &settings.jwks_uri_client_certificate),
-        ("keyset_client_certificate", &settings.keyset_client_certificate),
-    ];
-    match certificates.into_iter().find(|(_, certificate)| certificate.id.is_some()) {
-        Some((short, _)) => {
-            let message = "no certificate is shown to servers that are asked: leave it out";
-            Err(BuildError::new(token.field(short), message))
-        }
-        None => Ok(()),
-    }
-}
-
 /// The keys that tokens are checked with, kept fresh and over reloads.
 fn keys(
     token: &Token,
@@ -349,16 +333,17 @@ fn keys(
     cx: &Build<'_>,
 ) -> Result<Option<Arc<Published<KeySet>>>, BuildError> {
     let settings = &token.settings;
-    let Some(address) = settings.jwks_uri.as_deref().filter(|address| !address.is_empty()) else {
-        return Ok(None);
-    };
-    let endpoint = Endpoint::new(token, "jwks_uri", address, None, cx)?;
+    let address = settings.jwks_uri.as_deref().filter(|address| !address.is_empty());
+    let shown = ("jwks_uri_client_certificate", &settings.jwks_uri_client_certificate);
+    let certificate = Endpoint::certificate(token, shown.0, shown.1, address, cx)?;
+    let Some(address) = address else { return Ok(None) };
+    let endpoint = Endpoint::new(token, ("jwks_uri", address), certificate, None, cx)?;
     let endpoint = Arc::new(endpoint.with_login(
         settings.jwks_uri_client_username.as_deref(),
         settings.jwks_uri_client_password.as_deref(),
     ));
     let lifetime = signing::lifetime(settings.jwks_uri_rotate_period);
-    let freshness = Freshness { lifetime, cool_down: COOL_DOWN.min(lifetime) };
+    let freshness = Freshness { lifetime, cool_down: COOL_DOWN.min(lifetime), negative: None };
     let with_secrets = general.enable_hs_signatures;
     let key = format!("jwt-signer {} {freshness:?} {with_secrets}", endpoint.identity());
     let source: Source<KeySet> = Box::new(move || {
@@ -375,6 +360,6 @@ fn keys(
         })
     });
     let services = cx.services;
-    let make = || Published::new(address, source, freshness, services.clock.clone(), &services.figures);
+    let make = || Published::new(("issuers", address), source, freshness, services);
     Ok(Some(services.keep(&key, make)))
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use plugin::authorization::TokenField;
 use plugin::claims::said::Claims;
 use plugin::jose::{Algorithm, Signer};
-use plugin::jwks::Freshness;
 use plugin::keyring::{Fetch, KeyRing};
+use plugin::remember::Freshness;
 use plugin::{Build, BuildError};
 use serde_json::{Value, json};
 
@@ -102,6 +102,8 @@ fn ring(token: &Token, cx: &Build<'_>) -> Result<Arc<KeyRing>, BuildError> {
     let algorithm = Algorithm::named(&settings.signing_algorithm)
         .ok_or_else(|| BuildError::new(&*name, "is not known"))?;
     let keyset = &settings.keyset;
+    let shown = ("keyset_client_certificate", &settings.keyset_client_certificate);
+    let certificate = Endpoint::certificate(token, shown.0, shown.1, Some(keyset), cx)?;
     if !keyset.starts_with("http://") && !keyset.starts_with("https://") {
         let is_declared = cx.config.find("key_sets", keyset).is_some();
         if algorithm.is_symmetric() && !is_declared {
@@ -111,14 +113,14 @@ fn ring(token: &Token, cx: &Build<'_>) -> Result<Arc<KeyRing>, BuildError> {
         }
         return KeyRing::open(cx, keyset, algorithm, &token.field("keyset"));
     }
-    let endpoint = Endpoint::new(token, "keyset", keyset, None, cx)?;
+    let endpoint = Endpoint::new(token, ("keyset", keyset), certificate, None, cx)?;
     let endpoint =
         Arc::new(endpoint.with_login(
             settings.keyset_client_username.as_deref(),
             settings.keyset_client_password.as_deref(),
         ));
     let lifetime = lifetime(settings.keyset_rotate_period);
-    let freshness = Freshness { lifetime, cool_down: COOL_DOWN.min(lifetime) };
+    let freshness = Freshness { lifetime, cool_down: COOL_DOWN.min(lifetime), negative: None };
     let identity = endpoint.identity().to_owned();
     let fetch: Fetch = Box::new(move || {
         let endpoint = endpoint.clone();

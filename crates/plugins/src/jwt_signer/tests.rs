@@ -315,6 +315,13 @@ fn a_configuration_that_could_accept_nothing_is_refused() {
     let certificate =
         with("access_token_keyset_client_certificate: {id: 9b7bd04d-7d09-4d07-a2c5-bd8b0d3f3ed1}");
     assert!(certificate.contains("config.access_token_keyset_client_certificate"), "{certificate}");
+    let unknown = with(
+        "access_token_introspection_endpoint: 'https://127.0.0.1:1/', access_token_introspection_client_certificate: {id: 9b7bd04d-7d09-4d07-a2c5-bd8b0d3f3ed1}",
+    );
+    let expected = "config.access_token_introspection_client_certificate.id: names no certificate";
+    assert!(unknown.contains(expected), "{unknown}");
+    let plain = with("access_token_jwks_uri_client_certificate: {id: 9b7bd04d-7d09-4d07-a2c5-bd8b0d3f3ed1}");
+    assert!(plain.contains("address begins with https://"), "{plain}");
     assert!(with("access_token_upstream_header: Host").contains("config.access_token_upstream_header"));
     assert!(with("access_token_signing_algorithm: HS256").contains("declare the secret"));
     assert!(with("channel_token_request_header: X-C").contains("config.channel_token_jwks_uri"));

@@ -14,7 +14,7 @@ use plugin::identity::{Anonymous, Caller, OwnFields};
 use plugin::model::entity::Consumer;
 use plugin::model::{Map, schema};
 use plugin::outbound::{Call, Client, Settings, Url};
-use plugin::remember::{self, Digest, Learned, Memory, Outcome, Parts};
+use plugin::remember::{self, Digest, KeyParts, Learned, Memory, Outcome};
 use plugin::{
     Access, Build, BuildError, Exchange, Flow, Headers, Method, Phase, Phases, Plugin, Resume, Scopes, record,
 };
@@ -82,7 +82,8 @@ struct Room {
     call: Call,
     /// Begins the body of each question.
     form: Vec<u8>,
-    fingerprint: Digest,
+    /// What all keys begin with: another configuration, other answers.
+    begin: KeyParts,
     tells_request: bool,
     known: Arc<Memory<Introspected>>,
     ttl: Duration,
@@ -139,6 +140,8 @@ impl Plugin for Oauth2Introspection {
         let client = Client::open(cx.services, bounds);
         let url = client.url(cx.services, &config.introspection_url);
         let url = url.map_err(|wrong| BuildError::new("config.introspection_url", wrong))?;
+        let mut begin = KeyParts::default();
+        begin.add(cx.row.config.to_string().as_bytes());
         Ok(Self(Arc::new(Room {
             edition: EDITIONS.fetch_add(1, Ordering::Relaxed),
             clock: cx.services.clock.clone(),
@@ -146,7 +149,7 @@ impl Plugin for Oauth2Introspection {
             url,
             call: call(&config)?,
             form: form(&config),
-            fingerprint: Digest::of([cx.row.config.to_string().as_bytes()]),
+            begin,
             tells_request: config.introspect_request,
             known: Memory::open(cx.services, Self::NAME, &remember::Settings::default()),
             ttl: Duration::from_secs_f64(config.ttl),
@@ -203,7 +206,7 @@ impl Phases for Oauth2Introspection {
             return Flow::Next;
         }
         let token = match tokens::find(cx) {
-            Found::Token(token) => token.into_owned(),
+            Found::Token(token) => token,
             Found::PerhapsInBody => return Flow::ReadBody,
             Found::Nothing => return room.refuse(cx, Refusal::Missing),
             Found::Several => return room.refuse(cx, Refusal::Invalid),
@@ -231,8 +234,7 @@ enum Refusal {
 
 impl Room {
     fn key(&self, exchange: &Exchange, token: &[u8]) -> Digest {
-        let mut key = Parts::default();
-        key.add(self.fingerprint.as_ref());
+        let mut key = self.begin.clone();
         key.add(token);
         if self.tells_request {
             key.add(exchange.request.method.as_str().as_bytes());

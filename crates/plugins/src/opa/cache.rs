@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use plugin::likeness::{self, Trait};
-use plugin::remember::{self, Digest, Learned, Memory, Outcome, Parts};
+use plugin::remember::{self, Digest, KeyParts, Learned, Memory, Outcome};
 use plugin::{Build, BuildError, Exchange};
 
 use super::config::Config;
@@ -20,8 +20,8 @@ pub(super) type Told = Result<Decision, String>;
 /// What is remembered, and for how long.
 pub(super) struct Cache {
     decisions: Arc<Memory<Told>>,
-    /// Of whoever decides: other rules, other decisions.
-    fingerprint: Digest,
+    /// What all keys begin with, of whoever decides: other rules, other decisions.
+    begin: KeyParts,
     likeness: Box<[Likeness]>,
     ttl: Duration,
     refusal_ttl: Duration,
@@ -49,9 +49,12 @@ impl Cache {
     }
 
     fn new(name: &'static str, config: &Config, cx: &Build<'_>, era: &[u8]) -> Result<Self, BuildError> {
+        let mut begin = KeyParts::default();
+        begin.add(cx.row.config.to_string().as_bytes());
+        begin.add(era);
         Ok(Self {
             decisions: Memory::open(cx.services, name, &remember::Settings::default()),
-            fingerprint: Digest::of([cx.row.config.to_string().as_bytes(), era]),
+            begin,
             likeness: config.cache.by.iter().map(|name| named(name)).collect::<Result<_, _>>()?,
             ttl: Duration::from_secs_f64(config.cache.ttl),
             refusal_ttl: Duration::from_secs_f64(config.cache.refusal_ttl),
@@ -85,8 +88,7 @@ impl Cache {
         if !self.is_on() {
             return None;
         }
-        let mut key = Parts::default();
-        key.add(self.fingerprint.as_ref());
+        let mut key = self.begin.clone();
         for one in &self.likeness {
             match one {
                 Likeness::Input => key.add(input),

@@ -34,7 +34,7 @@ record! {
         data_file: Option<String>, [len_min(1)];
         /// The language of the policies: `v1` (OPA 1.0 and later), or `v0`, where rules need neither `if` nor `contains`.
         version: String = "v1", [one_of(&["v1", "v0"])];
-        /// Seconds that an evaluation may take. One that takes longer has no decision.
+        /// Seconds that an evaluation may keep a processor busy. One that takes longer has no decision.
         timeout: f64 = 0.1, [between(0.001, 10)];
     }
     checks: [at_least_one_of(&["policy", "files"])]

@@ -2,7 +2,8 @@
 //!
 //! They are compiled when the configuration is loaded. An evaluation gets a short time on the worker; one that takes longer is
 //! begun again beside the traffic, and so are those that follow, for a while. The time is looked at between two instructions,
-//! so functions whose cost has no bound are not there.
+//! so functions whose cost has no bound are not there. What counts in the end is how long a processor was busy with it: on a
+//! machine with much else to do, an evaluation that had to wait for one is begun again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use std::{fmt, fs, thread};
 
 use plugin::BuildError;
+use plugin::clock::busy_time;
 use plugin::model::Value as Json;
 use regorus::languages::rego::compiler::Compiler;
 use regorus::rvm::program::Program;
@@ -30,6 +32,8 @@ const PREFIX: &str = "/v1/data/";
 const ON_THE_WORKER: Duration = Duration::from_micros(500);
 /// Instructions between two looks at the time.
 const BETWEEN_LOOKS: NonZeroU32 = NonZeroU32::new(16).unwrap();
+/// An evaluation that had to wait for a processor is begun so many times at most, each with twice the time.
+const MOST_ATTEMPTS: u32 = 6;
 /// Instructions of an evaluation at most: its time ends it before.
 const MOST_INSTRUCTIONS: usize = 1 << 30;
 /// After an evaluation that took long, so many are done beside the traffic at once.
@@ -66,9 +70,11 @@ pub(super) struct Input(Value);
 /// How long an evaluation may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// A moment: a worker waits for it.
+    /// A moment, whoever has the processor: a worker waits for it.
     Quick,
-    /// The time that is configured.
+    /// A moment of the processor: a worker waits for it, because nobody else can be had.
+    Patient,
+    /// The time that is configured, of the processor.
     Full,
 }
 
@@ -120,10 +126,22 @@ impl Policy {
 
     /// Evaluates the rule. [`Trouble::Late`] with [`Pace::Quick`] means that it is worth another try.
     pub(super) fn evaluate(&self, input: &Input, pace: Pace) -> Result<Json, Trouble> {
-        let limit = match pace {
-            Pace::Quick => ON_THE_WORKER.min(self.timeout),
-            Pace::Full => self.timeout,
-        };
+        let moment = ON_THE_WORKER.min(self.timeout);
+        match pace {
+            Pace::Quick => {
+                let result = self.run(input, moment);
+                if result == Err(Trouble::Late) {
+                    self.slow.store(TAKEN_FOR_SLOW, Ordering::Relaxed);
+                }
+                result
+            }
+            Pace::Patient => patiently(moment, busy_time, |limit| self.run(input, limit)),
+            Pace::Full => patiently(self.timeout, busy_time, |limit| self.run(input, limit)),
+        }
+    }
+
+    /// Evaluates the rule, for so long at most.
+    fn run(&self, input: &Input, limit: Duration) -> Result<Json, Trouble> {
         let mut machine = RegoVM::new();
         machine.load_program(self.program.clone());
         machine.set_max_instructions(MOST_INSTRUCTIONS);
@@ -136,14 +154,29 @@ impl Policy {
             Ok(Value::Undefined) => Err(Trouble::Undefined),
             Ok(value) => serde_json::to_value(value).map_err(|error| Trouble::Failed(error.to_string())),
             Err(VmError::TimeLimitExceeded { .. } | VmError::InstructionLimitExceeded { .. }) => {
-                if pace == Pace::Quick {
-                    self.slow.store(TAKEN_FOR_SLOW, Ordering::Relaxed);
-                }
                 Err(Trouble::Late)
             }
             Err(error) => Err(Trouble::Failed(error.to_string())),
         }
     }
+}
+
+/// Makes attempts until one comes to an end, or has kept the processor busy for most of `limit`, or there were too many.
+/// `busy` says how long it was.
+pub(super) fn patiently(
+    limit: Duration,
+    busy: impl Fn() -> Option<Duration>,
+    mut attempt: impl FnMut(Duration) -> Result<Json, Trouble>,
+) -> Result<Json, Trouble> {
+    for number in 0..MOST_ATTEMPTS {
+        let begun = busy();
+        let result = attempt(limit.saturating_mul(1 << number));
+        let spent = begun.and_then(|begun| busy()?.checked_sub(begun));
+        if result != Err(Trouble::Late) || spent.is_none_or(|spent| spent >= limit * 3 / 4) {
+            return result;
+        }
+    }
+    Err(Trouble::Late)
 }
 
 impl Input {

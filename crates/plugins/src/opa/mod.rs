@@ -196,9 +196,11 @@ impl Room {
                 result => return self.conclude(cx, key, result),
             }
         }
-        let (room, policy) = (self.clone(), policy.clone());
-        match aside.run(move || policy.evaluate(&input, Pace::Full)) {
-            Err(_) => self.conclude(cx, key, Err(Trouble::Late)),
+        let (room, beside, input) = (self.clone(), policy.clone(), Arc::new(input));
+        let same = input.clone();
+        match aside.run(move || beside.evaluate(&same, Pace::Full)) {
+            // What takes long is not decided then, but what had only to wait for a processor is.
+            Err(_) => self.conclude(cx, key, policy.evaluate(&input, Pace::Patient)),
             Ok(pending) => Flow::wait(async move {
                 let result = pending.get().await.unwrap_or_else(|| Err(Trouble::lost()));
                 let resume: Resume = Box::new(move |cx| room.conclude(cx, key, result));

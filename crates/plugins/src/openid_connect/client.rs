@@ -5,7 +5,6 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use plugin::jose::{Algorithm, Signer};
-use plugin::model::entity::Certificate;
 use plugin::outbound::OwnCertificate;
 use plugin::{Build, BuildError};
 use serde_json::{Map, Value, json};
@@ -162,11 +161,7 @@ pub(super) fn id(config: &Config) -> Option<String> {
 /// The certificate that the gateway shows where it signs in with one.
 pub(super) fn certificate(config: &Config, cx: &Build<'_>) -> Result<Option<OwnCertificate>, BuildError> {
     let Some(id) = &config.possession.tls_client_auth_cert_id else { return Ok(None) };
-    let named = |certificate: &&Arc<Certificate>| certificate.id.to_string() == id.to_lowercase();
-    let found = cx.config.certificates.iter().find(named);
-    let message = "names no certificate of the configuration";
-    let found = found.ok_or_else(|| BuildError::new("config.tls_client_auth_cert_id", message))?;
-    Ok(Some(OwnCertificate::of(found)))
+    OwnCertificate::named(cx, "config.tls_client_auth_cert_id", id).map(Some)
 }
 
 /// Signs with the key of the configuration (RFC 7523).

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plugin::jose::KeySet;
-use plugin::jwks::{Edition, Freshness, Published, Source};
+use plugin::remember::{Edition, Freshness, Published, Source};
 use plugin::{Build, BuildError};
 use serde_json::Value;
 
@@ -136,8 +136,11 @@ pub(super) fn provider(
 ) -> Result<Provider, BuildError> {
     let places = Arc::new(Places::new(config, http, cx)?);
     let seconds = |number: f64| Duration::from_millis((number * 1_000.0) as u64);
-    let freshness =
-        Freshness { lifetime: seconds(config.cache_ttl), cool_down: seconds(config.rediscovery_lifetime) };
+    let freshness = Freshness {
+        lifetime: seconds(config.cache_ttl),
+        cool_down: seconds(config.rediscovery_lifetime),
+        negative: config.cache_ttl_neg.map(seconds).filter(|negative| !negative.is_zero()),
+    };
     let http = http.clone();
     let source: Source<Issuer> = Box::new(move || {
         let (places, http) = (places.clone(), http.clone());
@@ -146,7 +149,7 @@ pub(super) fn provider(
     let services = cx.services;
     // Where it is a secret, the reference to it is its name.
     let name = cx.config.without_secrets(config.issuer.clone());
-    let make = || Published::new(&name, source, freshness, services.clock.clone(), &services.figures);
+    let make = || Published::new(("issuers", &name), source, freshness, services);
     // Providers with the same settings have everything in common, and no others anything.
     Ok(services.keep(&format!("openid-connect {:?}", cx.fingerprint::<config::Provider>()), make))
 }

@@ -17,7 +17,7 @@ mod world;
 
 use plugin::harness::{GET, Harness, Outcome, START_MS, Subject};
 use plugin::jose::{Algorithm, KeySet, Signer, to_base64url};
-use plugin::jwks::Published;
+use plugin::remember::Published;
 use serde_json::{Map, Value, json};
 
 use super::OpenidConnect;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plugin::jose::{Header, KeySet, Token};
-use plugin::jwks::{Freshness, Published, Source};
+use plugin::remember::{Freshness, Published, Source};
 use plugin::{Access, BuildError, Flow, Resume};
 use serde_json::Value;
 
@@ -166,6 +166,7 @@ fn keys_at(setup: &Setup<'_>, field: &str, text: &str) -> Result<Arc<Published<K
     let freshness = Freshness {
         lifetime: seconds(provider.cache_ttl),
         cool_down: seconds(provider.rediscovery_lifetime),
+        negative: provider.cache_ttl_neg.map(seconds).filter(|negative| !negative.is_zero()),
     };
     let source: Source<KeySet> = Box::new(move || {
         let (http, address) = (http.clone(), address.clone());
@@ -174,7 +175,7 @@ fn keys_at(setup: &Setup<'_>, field: &str, text: &str) -> Result<Arc<Published<K
             KeySet::published(&text).ok_or_else(|| format!("no JSON Web Key Set at {}", address.told()))
         })
     });
-    let make = || Published::new(text, source, freshness, services.clock.clone(), &services.figures);
+    let make = || Published::new(("issuers", text), source, freshness, services);
     let key = format!("openid-connect subjects {text} {:?}", setup.cx.fingerprint::<config::Provider>());
     Ok(services.keep(&key, make))
 }

@@ -2,7 +2,7 @@
 //!
 //! All secrets that are wanted at once are asked for at once, each path one time, some at a time and all within a bound; by a
 //! thread of its own, so that it does not matter who waits. A server that does not answer is found out once and not by each
-//! secret. What was found is kept, so that a configuration can be loaded while the server is down.
+//! secret. What was found is remembered, so that a configuration can be loaded while the server is down.
 
 mod account;
 mod dialogue;
@@ -10,7 +10,7 @@ mod sessions;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,8 +18,10 @@ use std::time::{Duration, Instant};
 use engine::{ClientConfig, TlsSettings};
 use model::entity::VaultConfig;
 use model::secret::{Found, HASHICORP, Secret, Wanted};
+use plugin::clock::Clock;
+use plugin::figures::Figures;
 use plugin::outbound::{Client, Settings};
-use plugin::remember::Digest;
+use plugin::remember::{self, Digest, Learned, Memory};
 use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -35,8 +37,8 @@ const LONGEST: Duration = Duration::from_secs(30);
 const AT_ONCE: usize = 8;
 /// Most bytes of an answer, as of a file.
 const LARGEST: usize = 4 << 20;
-/// Texts that are kept to stand in; secrets beyond that have none.
-const MOST_KEPT: usize = 10_000;
+/// What of texts is kept at most to stand in; secrets beyond that have none.
+const MOST_KEPT: (usize, usize) = (10_000, 256 << 20);
 /// How long a text may stand in where nothing is said, in seconds.
 const USUAL_RESURRECTION: f64 = 100_000_000.0;
 /// A text that no secret in use has come from is kept for so long: a configuration may be on its way.
@@ -49,17 +51,13 @@ pub struct HashiCorp {
     tls_settings: TlsSettings,
     tls: OnceLock<Result<Arc<ClientConfig>, String>>,
     sessions: Arc<Sessions>,
-    kept: Mutex<HashMap<Digest, Kept>>,
+    /// What was found the last time, by account and place.
+    kept: Arc<Memory<Secret>>,
+    /// Since when no secret in use has come from a text that is kept.
+    unused: Mutex<HashMap<Digest, Instant>>,
     /// One conversation at a time: what proves the gateway may be good for one login only.
     turn: Mutex<()>,
     now: Now,
-}
-
-/// What was found the last time.
-struct Kept {
-    text: Secret,
-    found: Instant,
-    used: Instant,
 }
 
 /// Whether what was found before may stand in for what cannot be found now.
@@ -92,7 +90,8 @@ impl HashiCorp {
             tls_settings,
             tls: OnceLock::new(),
             sessions: Arc::default(),
-            kept: Mutex::default(),
+            kept: Arc::new(kept(Clock::default())),
+            unused: Mutex::default(),
             turn: Mutex::new(()),
             now: Box::new(Instant::now),
         }
@@ -117,7 +116,7 @@ impl HashiCorp {
             for index in of {
                 let outcome = match &answer {
                     Ok(text) => Ok(text.clone()),
-                    Err(refusal) => self.instead(key, wanted[index], refusal, stand_in, now),
+                    Err(refusal) => self.instead(&key, wanted[index], refusal, stand_in),
                 };
                 outcomes[index] = Some(outcome);
             }
@@ -132,20 +131,15 @@ impl HashiCorp {
     pub fn keep_up(&self, found: &[Found]) {
         let now = (self.now)();
         let of_servers = found.iter().map(|found| &found.wanted).filter(|wanted| wanted.kind == HASHICORP);
-        let mut accounts: Vec<Digest> = Vec::new();
-        let mut kept = lock(&self.kept);
+        let (mut accounts, mut in_use): (Vec<Digest>, HashSet<Digest>) = Default::default();
         for wanted in of_servers {
             let Ok(account) = Account::of(&wanted.config).map(|account| account.key()) else { continue };
-            let key = Place::of(wanted).map(|place| key(&account, &place));
-            if let Some(text) = key.ok().and_then(|key| kept.get_mut(&key)) {
-                text.used = now;
-            }
+            in_use.extend(Place::of(wanted).map(|place| key(&account, &place)));
             if !accounts.contains(&account) {
                 accounts.push(account);
             }
         }
-        kept.retain(|_, text| now.saturating_duration_since(text.used) < UNUSED);
-        drop(kept);
+        self.forget_unused(&in_use, now);
         let due = self.sessions.due(&accounts, now);
         if !due.is_empty() {
             let groups =
@@ -210,50 +204,77 @@ impl HashiCorp {
         std::mem::take(&mut *lock(&answers))
     }
 
-    /// Keeps what was found.
+    /// Takes in what a server has said of a place. What it has refused stands in no more.
     fn taken_in(
         &self,
         key: Digest,
         answer: Result<Secret, Refusal>,
         now: Instant,
     ) -> Result<Secret, Refusal> {
-        if let Ok(text) = &answer {
-            let mut kept = lock(&self.kept);
-            if kept.len() < MOST_KEPT || kept.contains_key(&key) {
-                kept.insert(key, Kept { text: text.clone(), found: now, used: now });
+        match &answer {
+            Ok(text) => {
+                let learned = Learned::new(text.clone(), Duration::ZERO).stale(Duration::MAX);
+                let learned = learned.holding(text.reveal().len());
+                let _kept = self.kept.take_in(key, Ok(learned), None);
+                lock(&self.unused).insert(key, now);
+            }
+            Err(refusal) => {
+                if !refusal.will_pass() {
+                    self.kept.forget(&key);
+                }
+                let _counted = self.kept.take_in(key, Err(refusal.reason().to_owned()), None);
             }
         }
         answer
     }
 
+    /// Forgets texts that no secret in use has come from for a while.
+    fn forget_unused(&self, in_use: &HashSet<Digest>, now: Instant) {
+        lock(&self.unused).retain(|key, since| {
+            if in_use.contains(key) {
+                *since = now;
+            }
+            let is_kept = now.saturating_duration_since(*since) < UNUSED;
+            if !is_kept {
+                self.kept.forget(key);
+            }
+            is_kept
+        });
+    }
+
     /// What stands in for what could not be read.
     fn instead(
         &self,
-        key: Digest,
+        key: &Digest,
         wanted: &Wanted,
         refusal: &Refusal,
         stand_in: StandIn,
-        now: Instant,
     ) -> Result<Secret, String> {
-        let refused = || Err(refusal.reason().to_owned());
-        if stand_in == StandIn::Never || !refusal.will_pass() {
-            return refused();
-        }
         let VaultConfig { ttl, resurrect_ttl, .. } = &wanted.config;
         let longest = ttl.unwrap_or(0.0) + resurrect_ttl.unwrap_or(USUAL_RESURRECTION);
-        let kept = lock(&self.kept);
-        let Some(known) =
-            kept.get(&key).filter(|one| now.saturating_duration_since(one.found).as_secs_f64() <= longest)
-        else {
-            return refused();
-        };
+        let longest = Duration::try_from_secs_f64(longest).unwrap_or(Duration::MAX);
+        let may_stand_in = stand_in == StandIn::Allowed && refusal.will_pass();
+        let known = if may_stand_in { self.kept.within(key, longest) } else { None };
+        let known = known.ok_or_else(|| refusal.reason().to_owned())?;
         tracing::warn!(
             resource = wanted.resource,
             reason = refusal.reason(),
             "a secret could not be read: what was found before stands in"
         );
-        Ok(known.text.clone())
+        Ok((*known).clone())
     }
+
+    /// Shows the metrics of what is kept.
+    pub fn show_in(&self, figures: &Figures) {
+        self.kept.show_in(figures);
+    }
+}
+
+/// The memory of texts. None of them answers for its server, which is asked each time.
+fn kept(clock: Clock) -> Memory<Secret> {
+    let (entries, bytes) = MOST_KEPT;
+    let settings = remember::Settings { entries, bytes, ..remember::Settings::default() };
+    Memory::new(("vaults", ""), &settings, clock, &Figures::default())
 }
 
 /// What a text is kept under.

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use model::Record;
+use plugin::clock::Clock;
 use plugin::outbound::loopback::{Given, Loopback, Received};
 use serde_json::{Value, json};
 
@@ -14,6 +15,7 @@ struct Lab {
     server: Loopback,
     vaults: HashiCorp,
     seconds: Arc<AtomicU64>,
+    clock: Clock,
 }
 
 impl Lab {
@@ -21,9 +23,11 @@ impl Lab {
         let server = Loopback::answering(answers);
         let mut vaults = HashiCorp::new(TlsSettings::default());
         let seconds = Arc::new(AtomicU64::new(0));
-        let (clock, begin) = (seconds.clone(), Instant::now());
-        vaults.now = Box::new(move || begin + Duration::from_secs(clock.load(Ordering::Relaxed)));
-        Self { server, vaults, seconds }
+        let (passed, begin) = (seconds.clone(), Instant::now());
+        vaults.now = Box::new(move || begin + Duration::from_secs(passed.load(Ordering::Relaxed)));
+        let clock = Clock::fixed(0);
+        vaults.kept = Arc::new(kept(clock.clone()));
+        Self { server, vaults, seconds, clock }
     }
 
     fn wanted(&self, resource: &str, config: &Value) -> Wanted {
@@ -44,6 +48,7 @@ impl Lab {
 
     fn at(&self, seconds: u64) {
         self.seconds.store(seconds, Ordering::Relaxed);
+        self.clock.set(seconds * 1_000);
     }
 
     /// The targets that were asked for since the last time, without the version of the API.
@@ -328,4 +333,66 @@ fn what_is_not_needed_any_more_is_forgotten_after_a_while() {
     lab.vaults.keep_up(&[]);
     lab.one(&wanted).unwrap();
     assert_eq!(lab.asked(3), ["auth/approle/login", "secret/a"]);
+}
+
+#[test]
+fn a_text_that_no_secret_needs_any_more_does_not_stand_in_for_ever() {
+    let down = Arc::new(AtomicU16::new(0));
+    let state = down.clone();
+    let lab = Lab::answering(move |_| match state.load(Ordering::Relaxed) {
+        0 => stored("word"),
+        _ => Given::answer(503, &[], ""),
+    });
+    let wanted = lab.wanted("a", &token());
+    lab.one(&wanted).unwrap();
+    down.store(1, Ordering::Relaxed);
+    lab.at(500);
+    lab.vaults.keep_up(&[found(wanted.clone())]);
+    lab.at(1099);
+    lab.vaults.keep_up(&[]);
+    assert!(lab.one(&wanted).is_ok());
+    lab.at(1100);
+    lab.vaults.keep_up(&[]);
+    assert!(lab.one(&wanted).is_err());
+}
+
+#[test]
+fn what_a_server_has_refused_stands_in_no_more() {
+    let status = Arc::new(AtomicU16::new(0));
+    let state = status.clone();
+    let lab = Lab::answering(move |_| match state.load(Ordering::Relaxed) {
+        0 => stored("word"),
+        status => Given::answer(status, &[], DENIED),
+    });
+    let wanted = lab.wanted("a", &token());
+    lab.one(&wanted).unwrap();
+    for refused in [403, 503] {
+        status.store(refused, Ordering::Relaxed);
+        assert!(lab.one(&wanted).is_err(), "{refused}");
+    }
+}
+
+#[test]
+fn what_is_asked_of_servers_is_counted_as_of_every_cache() {
+    let status = Arc::new(AtomicU16::new(0));
+    let state = status.clone();
+    let lab = Lab::answering(move |_| match state.load(Ordering::Relaxed) {
+        0 => stored("word"),
+        _ => Given::answer(503, &[], ""),
+    });
+    let figures = Figures::default();
+    lab.vaults.show_in(&figures);
+    let wanted = lab.wanted("a", &token());
+    lab.one(&wanted).unwrap();
+    lab.one(&wanted).unwrap();
+    status.store(1, Ordering::Relaxed);
+    lab.one(&wanted).unwrap();
+    let mut told = Vec::new();
+    figures.each(|family, values| {
+        told.extend(values.iter().map(|(labels, value)| (family.name, labels[0].clone(), *value)));
+    });
+    for (name, value) in [("calls_total", 3), ("refreshes_total", 2), ("failures_total", 1), ("entries", 1)] {
+        let expected = (&*format!("remembered_{name}"), "vaults".to_owned(), value);
+        assert!(told.contains(&expected), "{expected:?} in {told:?}");
+    }
 }

@@ -10,7 +10,7 @@ use plugin::record;
 use serde_json::{Map as Object, Value};
 
 use names::Names;
-pub(super) use token::{Settings, Verification};
+pub(super) use token::{ClientCertificate, Settings, Verification};
 
 record! {
     /// Verifies tokens, and signs them anew for services.

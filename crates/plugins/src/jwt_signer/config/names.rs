@@ -12,6 +12,7 @@ macro_rules! settings {
             ("endpoints_ssl_verify", concat!($token, "_endpoints_ssl_verify")),
             ("introspection_authorization", concat!($token, "_introspection_authorization")),
             ("introspection_body_args", concat!($token, "_introspection_body_args")),
+            ("introspection_client_certificate", concat!($token, "_introspection_client_certificate")),
             ("introspection_endpoint", concat!($token, "_introspection_endpoint")),
             ("introspection_hint", concat!($token, "_introspection_hint")),
             ("introspection_jwt_claim", concat!($token, "_introspection_jwt_claim")),

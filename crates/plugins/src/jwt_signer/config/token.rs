@@ -4,9 +4,9 @@ use plugin::model::Map;
 use plugin::record;
 
 record! {
-    /// A certificate that would be shown to a server.
+    /// A certificate that is shown to a server.
     pub struct ClientCertificate {
-        /// Its id. Not available: leave it out.
+        /// The id of the entity of `certificates`.
         id: Option<String>;
     }
 }
@@ -25,7 +25,7 @@ record! {
         jwks_uri_client_username: Option<String>, [referenceable()];
         /// Password that the address of the keys wants.
         jwks_uri_client_password: Option<String>, [referenceable(), encrypted()];
-        /// A certificate for the address of the keys.
+        /// The certificate that is shown at the address of the keys, which must begin with `https://` then.
         jwks_uri_client_certificate: ClientCertificate;
         /// Seconds for which the keys are used before they are asked for again; with 0, an hour. An unknown key has them asked for
         /// at once.
@@ -40,6 +40,8 @@ record! {
         introspection_endpoint: Option<String>;
         /// The `Authorization` header of the question.
         introspection_authorization: Option<String>, [referenceable()];
+        /// The certificate that is shown to the introspection endpoint, whose address must begin with `https://` then.
+        introspection_client_certificate: ClientCertificate, [extension()];
         /// Further arguments of the question, encoded as in a form.
         introspection_body_args: Option<String>;
         /// What the endpoint is told about the kind of the token (`token_type_hint`).
@@ -63,7 +65,7 @@ record! {
         keyset_client_username: Option<String>, [referenceable()];
         /// Password that the address of the keyset wants.
         keyset_client_password: Option<String>, [referenceable(), encrypted()];
-        /// A certificate for the address of the keyset.
+        /// The certificate that is shown at the address of the keyset, which must begin with `https://` then.
         keyset_client_certificate: ClientCertificate;
         /// Seconds after which the keys are exchanged, or asked for again; with 0, they are not exchanged, and asked for every
         /// hour.

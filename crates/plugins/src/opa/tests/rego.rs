@@ -1,10 +1,16 @@
 //! Policies that are evaluated in the gateway.
 
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::PathBuf;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use plugin::aside::Aside;
 
 use super::super::config::Rego;
-use super::super::local::{Input, Pace, Policy, Trouble};
+use super::super::local::{Input, Pace, Policy, Trouble, patiently};
 use super::*;
 
 /// A configuration with `rego` and other fields.
@@ -260,6 +266,63 @@ fn an_evaluation_that_takes_long_is_ended_and_not_by_the_worker() {
 }
 
 #[test]
+fn an_evaluation_that_had_to_wait_for_a_processor_is_begun_again() {
+    let limit = Duration::from_millis(100);
+    let (busy_ms, attempts) = (Cell::new(0), RefCell::new(Vec::new()));
+    let trial = |spent_ms: u64, good: usize| {
+        busy_ms.set(0);
+        attempts.borrow_mut().clear();
+        let result = patiently(
+            limit,
+            || Some(Duration::from_millis(busy_ms.get())),
+            |limit| {
+                attempts.borrow_mut().push(limit.as_millis());
+                busy_ms.set(busy_ms.get() + spent_ms);
+                if attempts.borrow().len() == good { Ok(json!(true)) } else { Err(Trouble::Late) }
+            },
+        );
+        (result, attempts.borrow().clone())
+    };
+    assert_eq!(trial(1, 3), (Ok(json!(true)), vec![100, 200, 400]));
+    assert_eq!(trial(99, 3), (Err(Trouble::Late), vec![100]), "it had its time");
+    assert_eq!(trial(74, 0), (Err(Trouble::Late), vec![100, 200, 400, 800, 1600, 3200]), "there is an end");
+    let unknown = patiently(limit, || None, |_| Err(Trouble::Late));
+    assert_eq!(unknown, Err(Trouble::Late));
+}
+
+#[test]
+fn a_policy_that_does_not_take_long_decides_though_nobody_beside_the_traffic_can() {
+    let policy = LONG.replace(
+        "allow if {",
+        "allow if input.request.http.method == \"GET\"\nallow if {\n    input.request.http.method == \"PUT\"",
+    );
+    let mut rego = long(0.02);
+    rego["policy"] = json!(policy);
+    let mut room = SUBJECT.with(&config(&rego, &json!({}))).in_real_time();
+    let aside = room.services.keep(<super::super::Opa as plugin::Plugin>::NAME, || Aside::new("policies"));
+    let put = "PUT / HTTP/1.1\n\n";
+    assert_eq!(room.send(put).status, 500, "now evaluations are done beside the traffic");
+    // All threads there are busy, and as many wait as may.
+    let ((free, busy), (begin, begun)) = (channel::<()>(), channel());
+    let busy = Arc::new(Mutex::new(busy));
+    let occupy = || {
+        let (busy, begin) = (busy.clone(), begin.clone());
+        aside.send(move || {
+            let _test_has_ended = begin.send(());
+            let _test_has_ended = busy.lock().map(|busy| busy.recv());
+        })
+    };
+    for _ in 0..Aside::threads() {
+        occupy().unwrap();
+        begun.recv().unwrap();
+    }
+    while occupy().is_ok() {}
+    assert_eq!(room.statuses(GET, 10), [200; 10]);
+    assert_eq!(room.send(put).status, 500, "what takes long does not");
+    drop(free);
+}
+
+#[test]
 fn an_evaluation_that_takes_long_and_may_decides() {
     let shorter = LONG.replace("some c in data.list; ", "").replace(" + c ==", " ==").replace("1000000", "1");
     let mut rego = long(10.0);
@@ -285,7 +348,7 @@ fn counted(room: &Harness) -> Vec<u64> {
         room.services.figures.each(|family, figures| {
             if family.name == name {
                 counted.extend(
-                    figures.iter().filter(|(labels, _)| labels == &["rego"]).map(|(_, count)| *count),
+                    figures.iter().filter(|(labels, _)| labels[0] == "rego").map(|(_, count)| *count),
                 );
             }
         });

@@ -38,7 +38,8 @@ record! {
         /// Fewest seconds that an answer of introspection is used, as long as the token is valid.
         cache_ttl_min: Option<f64>, [between(0, 31_536_000)];
         /// Seconds that an answer of introspection which says that a token is not valid is remembered; 10 where it is not
-        /// given.
+        /// given. Also for how long a provider that could not be asked for its description and keys is not asked again; a second
+        /// where it is not given, and longer each time.
         cache_ttl_neg: Option<f64>, [between(0, 31_536_000)];
         /// Seconds beyond their time that answers about tokens and users are used while the provider is down, but not longer
         /// than the token is good.

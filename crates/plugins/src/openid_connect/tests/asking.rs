@@ -94,6 +94,18 @@ fn a_provider_that_does_not_answer_about_tokens_lets_nobody_pass() {
 }
 
 #[test]
+fn a_provider_that_cannot_describe_itself_is_asked_again_after_the_time_that_is_said() {
+    let provider = Loopback::answering(|_| Given::answer(503, &[], ""));
+    let config = format!("{{issuer: '{}', auth_methods: [bearer], cache_ttl_neg: 5}}", provider.url("/"));
+    let mut harness = Subject(plugin::room::<OpenidConnect>()).with(&config).in_real_time();
+    for (wait_ms, asked) in [(0, 1), (4_999, 1), (1, 2), (4_999, 2), (1, 3)] {
+        harness.clock.advance(wait_ms);
+        assert_eq!(harness.send(&bearer(&token(json!({})))).status, 500);
+        assert_eq!(provider.seen().len(), asked, "after {wait_ms} more milliseconds");
+    }
+}
+
+#[test]
 fn discovery_leads_to_the_keys() {
     let keys = json!({"keys": [key(P256, "one")]}).to_string();
     let provider = Loopback::answering(move |asked| match asked.target.as_str() {

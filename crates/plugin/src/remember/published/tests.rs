@@ -1,8 +1,10 @@
 //! How often an issuer is asked, and what is used meanwhile.
 
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::super::milliseconds;
 use super::*;
+use crate::clock::Clock;
 
 /// An issuer that answers with how often it was asked, or not at all.
 #[derive(Default)]
@@ -14,6 +16,7 @@ struct Issuer {
 struct Trial {
     issuer: Arc<Issuer>,
     clock: Clock,
+    services: Arc<Services>,
     document: Arc<Published<u32>>,
 }
 
@@ -22,6 +25,10 @@ const COOL_DOWN: Duration = Duration::from_secs(30);
 
 impl Trial {
     fn new() -> Self {
+        Self::believing_failures(None)
+    }
+
+    fn believing_failures(negative: Option<Duration>) -> Self {
         let (issuer, clock) = (Arc::new(Issuer::default()), Clock::fixed(1_000_000));
         let asked = issuer.clone();
         let source: Source<u32> = Box::new(move || {
@@ -32,9 +39,11 @@ impl Trial {
                 if issuer.down.load(Ordering::Relaxed) { Err("down".to_owned()) } else { Ok(count) }
             })
         });
-        let freshness = Freshness { lifetime: LIFETIME, cool_down: COOL_DOWN };
-        let document = Published::new("issuer", source, freshness, clock.clone(), &Figures::default());
-        Self { issuer, clock, document: Arc::new(document) }
+        let freshness = Freshness { lifetime: LIFETIME, cool_down: COOL_DOWN, negative };
+        let services = Services::new(1, clock.clone(), false);
+        let document =
+            Published::new(("issuers", "https://issuer.test/?secret"), source, freshness, &services);
+        Self { issuer, clock, services, document: Arc::new(document) }
     }
 
     fn asked(&self) -> u32 {
@@ -49,7 +58,7 @@ impl Trial {
         self.clock.advance(milliseconds(duration));
     }
 
-    async fn content(&self) -> Result<u32, Unavailable> {
+    async fn content(&self) -> Result<u32, Failure> {
         self.document.obtain().await.map(|edition| edition.content)
     }
 
@@ -139,7 +148,7 @@ async fn an_issuer_that_never_answered_is_asked_again_after_growing_waits() {
     trial.set_down(true);
     for (wait, asked) in [(0, 1), (0, 1), (999, 1), (1, 2), (1_999, 2), (1, 3), (3_999, 3), (1, 4)] {
         trial.pass(Duration::from_millis(wait));
-        assert_eq!(trial.content().await, Err(Unavailable("down".into())));
+        assert_eq!(trial.content().await, Err(Failure::from("down")));
         assert_eq!(trial.asked(), asked, "after {wait} more milliseconds");
     }
     for _ in 0..20 {
@@ -157,7 +166,54 @@ fn what_was_asked_by_a_worker_that_is_gone_is_asked_again() {
     let trial = Trial::new();
     let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
     let first = runtime();
-    first.block_on(async { assert!(trial.document.ask(&mut trial.document.lock()).is_some()) });
+    first.block_on(async {
+        let obtaining = trial.document.obtain();
+        tokio::select! { biased; _ = obtaining => {}, () = std::future::ready(()) => {} }
+    });
     drop(first);
     assert_eq!(runtime().block_on(trial.content()), Ok(1));
+}
+
+#[tokio::test]
+async fn it_can_be_said_for_how_long_it_is_believed_that_there_is_none() {
+    let trial = Trial::believing_failures(Some(Duration::from_secs(5)));
+    trial.set_down(true);
+    for (wait, asked) in [(0, 1), (4_999, 1), (1, 2), (4_999, 2), (1, 3)] {
+        trial.pass(Duration::from_millis(wait));
+        assert_eq!(trial.content().await, Err(Failure::from("down")));
+        assert_eq!(trial.asked(), asked, "after {wait} more milliseconds");
+    }
+}
+
+#[tokio::test]
+async fn the_metrics_of_a_document_are_those_of_every_cache() {
+    let trial = Trial::new();
+    let edition = trial.document.obtain().await.unwrap();
+    assert_eq!(trial.content().await, Ok(1));
+    assert!(trial.document.newer_than(edition.number).await.is_none());
+    trial.set_down(true);
+    trial.pass(LIFETIME);
+    assert_eq!(trial.content().await, Ok(1));
+    trial.settle().await;
+    assert_eq!(trial.content().await, Ok(1));
+    let mut told = Vec::new();
+    trial.services.figures.each(|family, figures| {
+        for (labels, value) in figures {
+            assert_eq!(*labels, ["issuers", "https://issuer.test/"]);
+            if family.name != "remembered_bytes" {
+                told.push((family.name.trim_start_matches("remembered_"), *value));
+            }
+        }
+    });
+    let expected = [
+        ("calls_total", 2),
+        ("entries", 1),
+        ("failures_total", 1),
+        ("hits_total", 4),
+        ("misses_total", 1),
+        ("refreshes_total", 1),
+        ("spared_total", 1),
+        ("stale_total", 2),
+    ];
+    assert_eq!(told, expected);
 }
