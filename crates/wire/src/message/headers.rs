@@ -3,13 +3,16 @@
 //! Whatever goes in by name and value is checked, so no edit can split a message.
 
 use super::known::Known;
+use super::values::Values;
 use crate::grammar::{is_field_value, is_token, trim_whitespace};
 use std::fmt;
 
 /// Longest field name, in bytes.
 const MAX_NAME: usize = u16::MAX as usize;
+/// What is printed of a field beside name and value: colon, space and line end.
+const PUNCTUATION: usize = 4;
 /// Bound of the arena, in bytes. An edit that would pass it is refused.
-const MAX_ARENA: usize = 16 * 1024 * 1024;
+pub(super) const MAX_ARENA: usize = 16 * 1024 * 1024;
 
 /// Ordered fields of a header or trailer section. Names compare without case and keep the case received.
 #[derive(Clone, Default)]
@@ -54,12 +57,6 @@ impl Headers {
         self.arena.clear();
         self.entries.clear();
         self.present = 0;
-    }
-
-    /// Gives memory back that is not in use, for a list that is kept for long.
-    pub fn shrink(&mut self) {
-        self.arena.shrink_to_fit();
-        self.entries.shrink_to_fit();
     }
 
     /// How many fields there are.
@@ -157,6 +154,23 @@ impl Headers {
                 ..*entry
             }));
             self.present |= other.present;
+        }
+        fits
+    }
+
+    /// The same for kept values.
+    pub fn append_values<const FIELDS: usize, const ROOM: usize>(
+        &mut self,
+        values: &Values<FIELDS, ROOM>,
+    ) -> bool {
+        let printed = |(known, value): (Known, &[u8])| known.as_str().len() + value.len() + PUNCTUATION;
+        let length: usize = values.fields().map(printed).sum();
+        let fits = self.arena.len() + length < MAX_ARENA;
+        if fits {
+            self.arena.reserve(length);
+            for (known, value) in values.fields() {
+                self.push(Wanted::known(known), value);
+            }
         }
         fits
     }
