@@ -57,7 +57,7 @@ fn a_caller_who_is_found_by_a_key_takes_six_lines_of_a_cache_and_half_of_one() {
     let mut roll = None;
     let allocated =
         allocation_counter::measure(|| roll = Some((0..CALLERS / 10).map(caller).collect::<Roll>()));
-    let each = allocated.bytes_current / u64::from(CALLERS / 10);
+    let each = allocated.bytes_current / i64::from(CALLERS / 10);
     assert!(each <= 6 * 64 + 32, "{each} bytes");
     assert!(roll.unwrap().find(format!("{:032}", 17).as_bytes()).is_some());
 }
