@@ -104,9 +104,12 @@ mod tests {
     use crate::identity::Credential;
 
     fn caller(key: &str, id: u128) -> Arc<Caller> {
-        let consumer = serde_json::json!({"id": Uuid::from_u128(id).to_string(), "username": "ada"});
-        let consumer = model::schema::Record::from_value(&consumer).unwrap();
-        Caller::known_by(key.as_bytes(), u64::MAX, Arc::new(consumer), Credential::of(Uuid::from_u128(id)))
+        let id = Uuid::from_u128(id);
+        let fields = serde_json::json!({
+            "id": id.to_string(), "created_at": 1, "updated_at": 1, "username": "ada",
+        });
+        let consumer = model::schema::Record::from_value(&fields).unwrap();
+        Caller::known_by(key.as_bytes(), u64::MAX, Arc::new(consumer), Credential::of(id))
     }
 
     fn found(roll: &Roll, key: &str) -> Option<u128> {

@@ -48,7 +48,10 @@ fn a_million_callers_take_what_the_page_says_and_stay_limited() {
 
 #[test]
 fn a_caller_who_is_found_by_a_key_takes_six_lines_of_a_cache_and_half_of_one() {
-    let fields = serde_json::json!({"id": uuid::Uuid::nil().to_string(), "username": "user-0000000", "custom_id": "0000000"});
+    let fields = serde_json::json!({
+        "id": uuid::Uuid::nil().to_string(), "created_at": 1, "updated_at": 1,
+        "username": "user-0000000", "custom_id": "0000000",
+    });
     let consumer = Arc::new(Consumer::from_value(&fields).unwrap());
     let caller = |number: u32| {
         let credential = Credential::of(uuid::Uuid::from_u128(u128::from(number)));

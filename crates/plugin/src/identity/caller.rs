@@ -230,7 +230,10 @@ mod tests {
     const CREDENTIAL: Uuid = Uuid::from_u128(8);
 
     fn consumer(username: &str, custom_id: Option<&str>) -> Arc<Consumer> {
-        let fields = json!({"id": CONSUMER.to_string(), "username": username, "custom_id": custom_id});
+        let fields = json!({
+            "id": CONSUMER.to_string(), "created_at": 1, "updated_at": 1,
+            "username": username, "custom_id": custom_id,
+        });
         Arc::new(Consumer::from_value(&fields).unwrap())
     }
 
