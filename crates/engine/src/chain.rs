@@ -53,7 +53,7 @@ impl OfGroups {
     fn of(&self, identity: &Identity) -> Option<u32> {
         let vouched = identity.consumer_groups.iter().flat_map(|groups| groups.ids.iter());
         let found = vouched.filter_map(|group| self.groups.get(group)).next();
-        found.or_else(|| self.members.get(&identity.consumer()?.id)).copied()
+        found.or_else(|| self.members.get(&identity.consumer_id()?)).copied()
     }
 }
 
@@ -188,10 +188,10 @@ impl Slot {
         if place != UNDECIDED {
             return place;
         }
-        let (identity, consumer) = (&exchange.identity, exchange.identity.consumer());
+        let identity = &exchange.identity;
         let found = self.tiers.iter().find_map(|tier| match tier {
             Tier::Fixed(instance) => Some(*instance),
-            Tier::Consumer(by_consumer) => by_consumer.get(&consumer?.id).copied(),
+            Tier::Consumer(by_consumer) => by_consumer.get(&identity.consumer_id()?).copied(),
             Tier::Group(of_groups) => of_groups.of(identity),
         });
         let chosen = found.unwrap_or(ABSENT);

@@ -28,11 +28,8 @@ impl Key {
         let found = match self {
             Self::Nothing => return exchange.worker.random(),
             Self::Consumer => {
-                let consumer = exchange.identity.consumer();
-                return consumer.map_or_else(
-                    || of_address(exchange, salt),
-                    |consumer| place(salt, consumer.id.as_bytes()),
-                );
+                let consumer = exchange.identity.consumer_id();
+                return consumer.map_or_else(|| of_address(exchange, salt), |id| place(salt, id.as_bytes()));
             }
             Self::Ip => None,
             Self::Header(name) => headers.get(name),

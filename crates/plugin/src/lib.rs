@@ -52,6 +52,7 @@ pub mod refusal;
 pub mod remember;
 pub mod repeat;
 pub mod reply;
+pub mod roll;
 pub mod room;
 pub mod serialize;
 pub mod services;

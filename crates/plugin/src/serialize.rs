@@ -215,9 +215,11 @@ fn write_tries(tries: &[Try], out: &mut Vec<u8>) {
 
 /// Appends what is logged of a caller who is a consumer (kong.md 5.4).
 fn write_caller(caller: &Caller, out: &mut Vec<u8>) {
-    let Some(consumer) = &caller.consumer else { return };
-    let id = caller.consumer_id();
-    if let Some(credential) = &caller.credential {
+    if caller.consumer.is_none() {
+        return;
+    }
+    let id = caller.consumer_id_text();
+    if let Some(credential) = caller.credential() {
         out.extend_from_slice(b",\"authenticated_entity\":{\"id\":");
         uuid(out, credential.id);
         out.extend_from_slice(b",\"consumer_id\":\"");
@@ -227,11 +229,11 @@ fn write_caller(caller: &Caller, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"consumer\":{\"id\":\"");
     out.extend_from_slice(id);
     out.push(b'"');
-    if let Some(username) = &consumer.username {
-        member(out, "username", username.as_bytes());
+    if let Some(username) = caller.username() {
+        member(out, "username", username);
     }
-    if let Some(custom_id) = &consumer.custom_id {
-        member(out, "custom_id", custom_id.as_bytes());
+    if let Some(custom_id) = caller.custom_id() {
+        member(out, "custom_id", custom_id);
     }
     out.push(b'}');
 }

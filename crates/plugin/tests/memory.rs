@@ -1,9 +1,13 @@
-//! What the counters of a million callers take, by what is allocated for them.
+//! What a million callers and their counters take, by what is allocated for them.
 
 use std::sync::Arc;
 
 use plugin::figures::Figure;
+use plugin::identity::{Caller, Credential};
 use plugin::limits::{Demand, Measure, Refused, Table};
+use plugin::model::entity::Consumer;
+use plugin::model::schema::Record;
+use plugin::roll::Roll;
 
 const CALLERS: u32 = 1_000_000;
 
@@ -40,4 +44,23 @@ fn a_million_callers_take_what_the_page_says_and_stay_limited() {
         assert!(displaced.value() <= 8, "{} shared a counter", displaced.value());
         assert_eq!(ask_for_all(&table.unwrap(), limits), 0, "every one of them is still limited");
     }
+}
+
+#[test]
+fn a_caller_who_is_found_by_a_key_takes_six_lines_of_a_cache_and_half_of_one() {
+    let fields = serde_json::json!({
+        "id": uuid::Uuid::nil().to_string(), "created_at": 1, "updated_at": 1,
+        "username": "user-0000000", "custom_id": "0000000",
+    });
+    let consumer = Arc::new(Consumer::from_value(&fields).unwrap());
+    let caller = |number: u32| {
+        let credential = Credential::of(uuid::Uuid::from_u128(u128::from(number)));
+        Caller::known_by(format!("{number:032}").as_bytes(), u64::MAX, consumer.clone(), credential)
+    };
+    let mut roll = None;
+    let allocated =
+        allocation_counter::measure(|| roll = Some((0..CALLERS / 10).map(caller).collect::<Roll>()));
+    let each = allocated.bytes_current / i64::from(CALLERS / 10);
+    assert!(each <= 6 * 64 + 32, "{each} bytes");
+    assert!(roll.unwrap().find(format!("{:032}", 17).as_bytes()).is_some());
 }

@@ -14,4 +14,6 @@ pub mod proxy_protocol;
 pub mod target;
 
 pub use h1::{BodyDecoder, Decoded, Limit, Limits, Parsed, Reject, parse_request, parse_response};
-pub use message::{BodyLength, Field, Headers, Known, Method, RequestHead, ResponseHead, Upgrade, Version};
+pub use message::{
+    BodyLength, Field, Headers, Known, Method, RequestHead, ResponseHead, Upgrade, Values, Version,
+};

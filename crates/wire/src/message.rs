@@ -3,10 +3,12 @@
 mod headers;
 mod known;
 mod method;
+mod values;
 
 pub use headers::{Field, Headers};
 pub use known::Known;
 pub use method::{Method, OtherMethod, Version};
+pub use values::Values;
 
 use crate::target::{Parts, TargetError, TargetForm};
 

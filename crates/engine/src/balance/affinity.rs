@@ -109,8 +109,8 @@ impl Keys {
             (Key::None, _) | (_, None) => false,
             (Key::Consumer, Some(exchange)) => {
                 let identity = &exchange.identity;
-                let consumer = identity.consumer().map(|consumer| consumer.id);
-                let id = consumer.or_else(|| identity.credential().map(|credential| credential.id));
+                let id =
+                    identity.consumer_id().or_else(|| identity.credential().map(|credential| credential.id));
                 hash.write_if(id.as_ref().map(|id| id.as_bytes().as_slice()))
             }
             (Key::Header(name), Some(exchange)) => hash.write_all(exchange.request.headers.all(name)),

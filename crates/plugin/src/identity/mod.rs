@@ -3,84 +3,24 @@
 //! Without `anonymous`, every authentication plugin of a chain must succeed. With it, a plugin steps back when
 //! another one has already authenticated the caller, and stands the anonymous consumer in when it fails itself.
 
+mod caller;
 mod disowned;
 mod names;
 
 use std::sync::Arc;
 
-use model::entity::Consumer;
-use uuid::Uuid;
-use wire::{Headers, Known};
+use wire::Known;
 
 use crate::build::Build;
 use crate::exchange::{Exchange, Identity};
 use crate::flow::Flow;
 use crate::views::Access;
 
+pub use caller::{Caller, Credential, Proof};
 pub use disowned::{Disowned, OwnFields};
 pub(crate) use disowned::{Told, forget};
 pub use names::IdentityHeaders;
 use names::OF_EVERY_CALLER;
-
-/// How the caller proved who it is.
-#[derive(Debug, Clone)]
-pub struct Credential {
-    /// Id of the credential entity.
-    pub id: Uuid,
-    /// Value of `X-Credential-Identifier` (kong.md 3.4).
-    pub identifier: Arc<str>,
-}
-
-/// A consumer or the holder of a credential, with what the upstream is told of it. Made at reload where that is possible,
-/// so that a request only points to it.
-#[derive(Debug)]
-pub struct Caller {
-    /// The consumer, real or anonymous.
-    pub consumer: Option<Arc<Consumer>>,
-    /// The credential; none for an anonymous consumer.
-    pub credential: Option<Credential>,
-    /// The fields that tell the upstream (kong.md 3.4).
-    headers: Headers,
-}
-
-impl Caller {
-    /// Who proved to be `consumer` by `credential`, or proved to hold that credential only.
-    #[must_use]
-    pub fn authenticated(consumer: Option<Arc<Consumer>>, credential: Credential) -> Arc<Self> {
-        Self::new(consumer, Some(credential))
-    }
-
-    /// Who proved nothing and goes on as `consumer`.
-    #[must_use]
-    pub fn anonymous(consumer: Arc<Consumer>) -> Arc<Self> {
-        Self::new(Some(consumer), None)
-    }
-
-    fn new(consumer: Option<Arc<Consumer>>, credential: Option<Credential>) -> Arc<Self> {
-        let mut headers = Headers::new();
-        // A value that cannot stand in a field is left out.
-        let mut tell = |name, value: Option<&str>| {
-            if let Some(value) = value {
-                headers.set_known(name, value.as_bytes());
-            }
-        };
-        if let Some(consumer) = &consumer {
-            tell(Known::XConsumerId, Some(&consumer.id.to_string()));
-            tell(Known::XConsumerCustomId, consumer.custom_id.as_deref());
-            tell(Known::XConsumerUsername, consumer.username.as_deref());
-        }
-        tell(Known::XCredentialIdentifier, credential.as_ref().map(|credential| &*credential.identifier));
-        tell(Known::XAnonymousConsumer, credential.is_none().then_some("true"));
-        // There may be a million of them.
-        headers.shrink();
-        Arc::new(Self { consumer, credential, headers })
-    }
-
-    /// The text of the consumer's id, as the upstream is told it.
-    pub(crate) fn consumer_id(&self) -> &[u8] {
-        self.headers.known(Known::XConsumerId).unwrap_or_default()
-    }
-}
 
 /// The `anonymous` setting of an authentication plugin, resolved.
 #[derive(Debug, Clone)]
@@ -140,7 +80,7 @@ pub(crate) fn assume(exchange: &mut Exchange, caller: Arc<Caller>) {
     if exchange.identity.caller.is_some() {
         OF_EVERY_CALLER.iter().for_each(|field| names.remove(headers, *field));
     }
-    names.append(headers, &caller.headers);
+    names.append(headers, caller.told());
     exchange.identity.caller = Some(caller);
 }
 

@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use wire::{Headers, Known};
 
+use super::caller::Told;
+
 /// Those that every caller has anew.
 pub(super) const OF_EVERY_CALLER: [Known; 5] = [
     Known::XConsumerId,
@@ -68,15 +70,13 @@ impl IdentityHeaders {
     }
 
     /// Adds all of `told`, under the names wanted.
-    pub(super) fn append(&self, headers: &mut Headers, told: &Headers) {
+    pub(super) fn append(&self, headers: &mut Headers, told: &Told) {
         if self.0.is_empty() {
-            headers.append_all(told);
+            headers.append_values(told);
             return;
         }
-        for field in OF_EVERY_CALLER {
-            if let Some(value) = told.known(field) {
-                self.set(headers, field, value);
-            }
+        for (field, value) in told.fields() {
+            self.set(headers, field, value);
         }
     }
 }
@@ -160,9 +160,14 @@ mod tests {
     #[test]
     fn fields_get_the_names_that_are_wanted_and_no_others() {
         let names: IdentityHeaders = "x-consumer-id = X-User, X-Consumer-Groups=,".parse().unwrap();
-        let mut told = Headers::new();
-        told.set_known(Known::XConsumerId, b"1");
-        told.set_known(Known::XConsumerUsername, b"ada");
+        let told = Told::new(
+            b"key",
+            OF_EVERY_CALLER.map(|field| match field {
+                Known::XConsumerId => (field, Some(&b"1"[..])),
+                Known::XConsumerUsername => (field, Some(&b"ada"[..])),
+                _ => (field, None),
+            }),
+        );
         let mut headers = Headers::new();
         names.append(&mut headers, &told);
         names.set(&mut headers, Known::XConsumerGroups, b"admin");

@@ -139,18 +139,18 @@ impl Caller {
         with: impl FnOnce(Identifier<'_>) -> R,
     ) -> R {
         let identity = &cx.identity;
-        let consumer = || identity.consumer().map(|consumer| consumer.id);
+        let consumer = || identity.consumer_id();
         let credential = || identity.credential().map(|credential| credential.id);
         let matched = target.matched;
         let id = match naming {
             Naming::Consumer => consumer(),
             Naming::ConsumerBy(name) => {
-                let names = identity.consumer().map(|consumer| match name {
-                    ConsumerName::Username => consumer.username.as_deref(),
-                    ConsumerName::CustomId => consumer.custom_id.as_deref(),
+                let name = identity.caller.as_deref().and_then(|caller| match name {
+                    ConsumerName::Username => caller.username(),
+                    ConsumerName::CustomId => caller.custom_id(),
                 });
-                if let Some(Some(name)) = names {
-                    return with(Identifier { kind: NAME, bytes: name.as_bytes() });
+                if let Some(bytes) = name {
+                    return with(Identifier { kind: NAME, bytes });
                 }
                 consumer()
             }

@@ -123,8 +123,8 @@ impl Acl {
     fn caller(&self, exchange: &Exchange) -> Caller<'_> {
         let identity = &exchange.identity;
         let vouched = self.vouched(exchange).map(Caller::Vouched);
-        let Some(consumer) = identity.consumer() else { return vouched.unwrap_or(Caller::Unknown) };
-        let own = || self.groups.of(consumer.id).map_or(Caller::Groupless, Caller::Member);
+        let Some(consumer) = identity.consumer_id() else { return vouched.unwrap_or(Caller::Unknown) };
+        let own = || self.groups.of(consumer).map_or(Caller::Groupless, Caller::Member);
         // An anonymous consumer's groups are the poorer knowledge.
         if self.prefer_authenticated || identity.credential().is_none() {
             vouched.unwrap_or_else(own)

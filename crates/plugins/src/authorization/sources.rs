@@ -42,8 +42,7 @@ impl Sources {
 
     /// The groups of the consumer, if there is one.
     pub(super) fn groups<'e>(&'e self, exchange: &'e Exchange) -> &'e [Arc<str>] {
-        let consumer = exchange.identity.consumer();
-        consumer.map_or(&[], |consumer| self.groups.of(consumer.id))
+        exchange.identity.consumer_id().map_or(&[], |consumer| self.groups.of(consumer))
     }
 
     /// Shows every role of the caller; some may come twice.

@@ -31,8 +31,8 @@ impl Groups {
 
     /// Whether the caller is in one of the groups `listed`.
     pub(super) fn has_any(&self, exchange: &Exchange, listed: &[Box<str>]) -> bool {
-        let consumer = exchange.identity.consumer();
-        let own = consumer.and_then(|consumer| self.0.get(&consumer.id)).into_iter().flatten();
+        let consumer = exchange.identity.consumer_id();
+        let own = consumer.and_then(|consumer| self.0.get(&consumer)).into_iter().flatten();
         let vouched = exchange.identity.groups.iter().flat_map(|groups| groups.iter());
         own.chain(vouched).any(|group| listed.contains(group))
     }

@@ -81,8 +81,10 @@ pub fn key(cx: &Access<'_>) -> Option<Key> {
         key.extend_from_slice(bytes);
     };
     part(matched.route.id.as_bytes());
-    part(cx.identity.consumer().map_or(&[][..], |consumer| consumer.id.as_bytes()));
-    part(cx.identity.credential().map_or(&[][..], |credential| credential.id.as_bytes()));
+    let credential = cx.identity.credential().map(|credential| credential.id);
+    for id in [cx.identity.consumer_id(), credential] {
+        part(id.as_ref().map_or(&[][..], |id| id.as_bytes()));
+    }
     part(request.host().unwrap_or_default());
     part(request.target());
     part(&cx.upstream.path);

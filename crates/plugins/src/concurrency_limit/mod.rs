@@ -202,7 +202,7 @@ impl Priorities {
             let value = exchange.request.headers.get(self.header.as_ref()?)?;
             std::str::from_utf8(value).ok()?.trim().parse::<u8>().ok().filter(|priority| *priority <= 100)
         };
-        let of_groups = || self.by_consumer.get(&exchange.identity.consumer()?.id).copied();
+        let of_groups = || self.by_consumer.get(&exchange.identity.consumer_id()?).copied();
         told().or_else(of_groups).unwrap_or(self.otherwise)
     }
 }

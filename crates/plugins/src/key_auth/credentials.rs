@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use plugin::identity::{Caller, Credential};
 use plugin::keys;
-use plugin::model::courtesy::Table;
 use plugin::model::{self, Reference};
+use plugin::roll::Roll;
 use plugin::{Build, BuildError};
 
 model::entity! {
@@ -24,34 +24,26 @@ model::entity! {
 }
 
 /// All keys of a snapshot by value.
-///
-/// Found by hash, not compared in constant time: the hash is seeded at random, so timing tells nothing about how much
-/// of a guess is right.
-pub(super) struct Keys(Table<Box<[u8]>, Known>);
-
-/// Whom a key belongs to.
-struct Known {
-    caller: Arc<Caller>,
-    expires_ms: u64,
-}
+pub(super) struct Keys(Roll);
 
 impl Keys {
     pub(super) fn new(cx: &Build<'_>) -> Result<Self, BuildError> {
-        let mut keys = Table::default();
-        for credential in cx.entities::<KeyAuthCredential>()? {
-            let Some(consumer) = cx.consumer(credential.consumer.0) else { continue };
-            let identifier = credential.id.hyphenated().to_string().into();
-            let proof = Credential { id: credential.id, identifier };
-            let caller = Caller::authenticated(Some(consumer), proof);
-            let known = Known { caller, expires_ms: keys::expiry_ms(credential.created_at, credential.ttl) };
-            keys.insert(credential.key.into_bytes().into_boxed_slice(), known);
-        }
-        Ok(Self(keys))
+        let caller = |credential: KeyAuthCredential| {
+            let consumer = cx.consumer(credential.consumer.0)?;
+            let expires_ms = keys::expiry_ms(credential.created_at, credential.ttl);
+            Some(Caller::known_by(
+                credential.key.as_bytes(),
+                expires_ms,
+                consumer,
+                Credential::of(credential.id),
+            ))
+        };
+        Ok(Self(cx.entities()?.filter_map(caller).collect()))
     }
 }
 
 impl keys::Keys for Keys {
     fn find(&self, key: &[u8], now_ms: u64) -> Option<&Arc<Caller>> {
-        self.0.get(key).filter(|known| now_ms < known.expires_ms).map(|known| &known.caller)
+        self.0.find(key).filter(|caller| caller.is_valid_at(now_ms))
     }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{SHA256, digest};
 use plugin::identity::{Caller, Credential};
 use plugin::keys;
-use plugin::model::courtesy::Table;
 use plugin::model::entity::Form;
 use plugin::model::{self, Reference, Value};
+use plugin::roll::Roll;
 use plugin::{Build, BuildError};
 use serde_json::Map;
 
@@ -75,34 +75,22 @@ fn conceal(fields: &mut Map<String, Value>, form: Form) -> Result<(), (&'static 
 /// All keys of a snapshot by digest.
 ///
 /// Found by hash, not compared in constant time: what timing tells about a digest tells nothing about a key.
-pub(super) struct Keys(Table<Sha256, Known>);
-
-/// Whom a key belongs to.
-struct Known {
-    caller: Arc<Caller>,
-    expires_ms: u64,
-}
+pub(super) struct Keys(Roll);
 
 impl Keys {
     pub(super) fn new(cx: &Build<'_>) -> Result<Self, BuildError> {
-        let mut keys = Table::default();
-        for credential in cx.entities::<KeyAuthEncCredential>()? {
-            let (Some(consumer), Some(digest)) = (cx.consumer(credential.consumer.0), read(&credential.key))
-            else {
-                continue;
-            };
-            let identifier = credential.id.hyphenated().to_string().into();
-            let caller = Caller::authenticated(Some(consumer), Credential { id: credential.id, identifier });
+        let caller = |credential: KeyAuthEncCredential| {
+            let (consumer, digest) = (cx.consumer(credential.consumer.0)?, read(&credential.key)?);
             let expires_ms = keys::expiry_ms(credential.created_at, credential.ttl);
-            keys.insert(digest, Known { caller, expires_ms });
-        }
-        Ok(Self(keys))
+            Some(Caller::known_by(&digest, expires_ms, consumer, Credential::of(credential.id)))
+        };
+        Ok(Self(cx.entities()?.filter_map(caller).collect()))
     }
 }
 
 impl keys::Keys for Keys {
     fn find(&self, key: &[u8], now_ms: u64) -> Option<&Arc<Caller>> {
-        self.0.get(&sha256(key)).filter(|known| now_ms < known.expires_ms).map(|known| &known.caller)
+        self.0.find(&sha256(key)).filter(|caller| caller.is_valid_at(now_ms))
     }
 }
 

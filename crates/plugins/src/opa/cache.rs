@@ -93,8 +93,8 @@ impl Cache {
             match one {
                 Likeness::Input => key.add(input),
                 Likeness::Consumer => {
-                    let consumer = exchange.identity.consumer();
-                    key.add(consumer.map_or(&[][..], |consumer| consumer.id.as_bytes()));
+                    let consumer = exchange.identity.consumer_id();
+                    key.add(consumer.as_ref().map_or(&[][..], |id| id.as_bytes()));
                 }
                 Likeness::Claims => {
                     let mut claims = Vec::new();

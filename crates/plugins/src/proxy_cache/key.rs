@@ -53,7 +53,7 @@ impl Recipe {
     pub fn key(&self, cx: &Access<'_>) -> Key {
         let mut digest = Digest::new();
         // Somebody who is no consumer is told apart by the credential.
-        let consumer = cx.identity.consumer().map(|consumer| consumer.id);
+        let consumer = cx.identity.consumer_id();
         let caller = consumer.or_else(|| cx.identity.credential().map(|credential| credential.id));
         let route = cx.matched.as_ref().map(|matched| matched.route.id);
         for id in [caller, route] {

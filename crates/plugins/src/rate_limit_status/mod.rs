@@ -107,7 +107,7 @@ impl RateLimitStatus {
 impl Place {
     /// The limits that would decide about a request of the caller: of each plugin one instance.
     fn ask(&self, cx: &Access<'_>) -> Vec<Asked> {
-        let consumer = cx.identity.consumer().map(|consumer| consumer.id);
+        let consumer = cx.identity.consumer_id();
         let target = Target { matched: self.matched.as_deref(), path: None };
         let mut asked: Vec<Asked> = Vec::new();
         for entry in self.entries.iter().filter(|entry| entry.is_for(consumer)) {

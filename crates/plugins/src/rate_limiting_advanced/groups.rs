@@ -45,7 +45,7 @@ impl Overrides {
         if self.0.is_empty() {
             return None;
         }
-        self.0.get(&cx.identity.consumer()?.id)
+        self.0.get(&cx.identity.consumer_id()?)
     }
 }
 

@@ -17,7 +17,7 @@ impl Data {
         let identity = &exchange.identity;
         let credential = identity.credential()?.id;
         let groups = identity.groups.as_ref().map_or_else(Vec::new, |groups| groups.to_vec());
-        Some(Self { consumer: identity.consumer()?.id, credential, groups })
+        Some(Self { consumer: identity.consumer_id()?, credential, groups })
     }
 
     /// Whether both come from the same consumer with the same credential.

@@ -98,12 +98,12 @@ impl Telling {
                 ]),
             );
         }
-        match &caller.credential {
+        match caller.credential() {
             Some(credential) => say(
                 "credential",
                 named(&[
                     ("id", Some(&credential.id.to_string())),
-                    ("identifier", Some(&credential.identifier)),
+                    ("identifier", Some(&credential.identifier())),
                 ]),
             ),
             None => say("anonymous", Value::Bool(true)),
@@ -145,7 +145,7 @@ impl Telling {
             Subject::CustomId => consumer.and_then(|consumer| consumer.custom_id.clone()),
             Subject::Credential => None,
         };
-        wanted.or_else(|| who.caller.credential.as_ref().map(|credential| credential.identifier.to_string()))
+        wanted.or_else(|| who.caller.credential().map(|credential| credential.identifier().into_owned()))
     }
 }
 

@@ -12,8 +12,10 @@ use entry::{Entry, Wanted};
 
 /// Longest field name, in bytes.
 const MAX_NAME: usize = u16::MAX as usize;
+/// What is printed of a field beside name and value: colon, space and line end.
+const PUNCTUATION: usize = 4;
 /// Bound of the arena, in bytes. An edit that would pass it is refused.
-const MAX_ARENA: usize = 16 * 1024 * 1024;
+pub(super) const MAX_ARENA: usize = 16 * 1024 * 1024;
 
 /// Ordered fields of a header or trailer section. Names compare without case and keep the case received.
 #[derive(Clone, Default)]
@@ -47,12 +49,6 @@ impl Headers {
         self.arena.clear();
         self.entries.clear();
         self.present = 0;
-    }
-
-    /// Gives memory back that is not in use, for a list that is kept for long.
-    pub fn shrink(&mut self) {
-        self.arena.shrink_to_fit();
-        self.entries.shrink_to_fit();
     }
 
     /// How many fields there are.

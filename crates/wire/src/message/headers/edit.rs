@@ -1,9 +1,10 @@
 //! Changes to a header section. What goes in by name and value is checked here.
 
 use super::entry::{Entry, Wanted, name_length, offset};
-use super::{Field, Headers, MAX_ARENA, MAX_NAME};
+use super::{Field, Headers, MAX_ARENA, MAX_NAME, PUNCTUATION};
 use crate::grammar::{is_field_value, is_token, trim_whitespace};
 use crate::message::known::Known;
+use crate::message::values::Values;
 
 impl Headers {
     /// Makes `value` the only value of `name`, at the place of the first one or else at the end. Surrounding
@@ -39,6 +40,23 @@ impl Headers {
                 ..*entry
             }));
             self.present |= other.present;
+        }
+        fits
+    }
+
+    /// The same for kept values.
+    pub fn append_values<const FIELDS: usize, const ROOM: usize>(
+        &mut self,
+        values: &Values<FIELDS, ROOM>,
+    ) -> bool {
+        let printed = |(known, value): (Known, &[u8])| known.as_str().len() + value.len() + PUNCTUATION;
+        let length: usize = values.fields().map(printed).sum();
+        let fits = self.arena.len() + length < MAX_ARENA;
+        if fits {
+            self.arena.reserve(length);
+            for (known, value) in values.fields() {
+                self.push(Wanted::known(known), value);
+            }
         }
         fits
     }
