@@ -54,7 +54,13 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
     let service = settings.root.join("identity/service.mjs");
     trials.push(trial(&settings, "identity", service, Settings::run_identity));
-    for program in ["openid/provider.mjs", "openid/login.mjs", "openid/possession.mjs", "openid/shared.mjs"] {
+    for program in [
+        "openid/provider.mjs",
+        "openid/login.mjs",
+        "openid/possession.mjs",
+        "openid/shared.mjs",
+        "openid/together.mjs",
+    ] {
         trials.push(trial(&settings, "openid", settings.root.join(program), Settings::run_openid));
     }
     Ok(libtest_mimic::run(&arguments, trials).exit_code())

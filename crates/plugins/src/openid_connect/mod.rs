@@ -17,10 +17,13 @@ mod logout;
 mod marks;
 mod methods;
 mod of_client;
+mod once;
+mod pool;
 mod possession;
 mod proofs;
 mod provider;
 mod refusal;
+mod revocation;
 mod session;
 mod shared_marks;
 mod sources;
@@ -40,6 +43,7 @@ use plugin::{
 use admission::{Admission, Rules};
 use clients::Clients;
 pub use config::Config;
+use config::Places;
 use credentials::Credentials;
 use exchange::TokenEndpoint;
 use http::Http;
@@ -48,6 +52,7 @@ use login::{Action, Arrival, Login};
 use logout::Logout;
 use methods::Methods;
 use of_client::AskedWith;
+use once::Use;
 use possession::Possession;
 use provider::Provider;
 use refusal::{Refusal, Telling};
@@ -70,6 +75,7 @@ struct Setup<'a> {
     /// The same, but the gateway shows its certificate.
     shown: Option<&'a Arc<Http>>,
     provider: &'a Provider,
+    places: &'a Places,
     /// Which of the clients.
     number: usize,
     cx: &'a Build<'a>,
@@ -166,10 +172,19 @@ impl Inner {
         let shown = certificate.map(|shown| Http::new(&config.provider, Some(shown), verify, cx.services));
         let shown = shown.transpose()?.map(Arc::new);
         let provider = provider::provider(&config.provider, &http, cx)?;
-        let setup = Setup { config, http: &http, shown: shown.as_ref(), provider: &provider, number, cx };
+        let places = Places::new(config, cx)?;
+        let setup = Setup {
+            config,
+            http: &http,
+            shown: shown.as_ref(),
+            provider: &provider,
+            places: &places,
+            number,
+            cx,
+        };
         let tokens = TokenEndpoint::new(&setup)?;
         let searches_user_info = config.grants.search_user_info;
-        let possession = Possession::new(config, cx)?;
+        let possession = Possession::new(config, &places, cx)?;
         let when = |is_on: bool| is_on.then_some(&setup);
         Ok(Self {
             number,
@@ -189,7 +204,7 @@ impl Inner {
             credentials: Credentials::new(config, &methods),
             login: when(methods.authorization_code).map(|setup| Login::new(setup, &tokens)).transpose()?,
             action: Action::new(config)?,
-            sessions: when(methods.session).map(|_| PeopleSessions::new(config, cx)).transpose()?,
+            sessions: when(methods.session).map(|_| PeopleSessions::new(config, &places, cx)).transpose()?,
             logout: when(methods.session).map(Logout::new).transpose()?,
             verification: Verification::new(&setup, methods.bearer, Rules::new(config, cx)?)?,
             token_exchange: {
@@ -247,8 +262,7 @@ impl Inner {
             Some(outcome) if !self.checks_holders => self.conclude(cx, outcome),
             Some(outcome) => {
                 let token = token.into_owned();
-                let outcome = self.check_holder(cx, &token, outcome);
-                self.conclude(cx, outcome)
+                self.conclude_held(cx, &token, outcome)
             }
             None => {
                 let (token, worker, now_ms) = (token.into_owned(), cx.worker.index, cx.record.started_ms);
@@ -257,13 +271,34 @@ impl Inner {
         }
     }
 
-    /// Whether who brings a token is who it was given to.
-    fn check_holder(&self, cx: &mut Access<'_>, token: &[u8], outcome: Outcome) -> Outcome {
-        let admission = outcome?;
+    /// Concludes once it is clear that who brings a token is who it was given to.
+    fn conclude_held(self: &Arc<Self>, cx: &mut Access<'_>, token: &[u8], outcome: Outcome) -> Flow {
+        let held = outcome.and_then(|admission| Ok((self.check_holder(cx, token, &admission)?, admission)));
+        let (proof, admission) = match held {
+            Ok((Some(proof), admission)) => (proof, admission),
+            Ok((None, admission)) => return self.conclude(cx, Ok(admission)),
+            Err(refusal) => return self.conclude(cx, Err(refusal)),
+        };
+        let (inner, worker) = (self.clone(), cx.worker.index);
+        Flow::wait(async move {
+            let outcome = inner.possession.settle(worker, &proof).await.map(|()| admission);
+            let resume: Resume = Box::new(move |cx| inner.conclude(cx, outcome));
+            resume
+        })
+    }
+
+    /// Whether who brings a token is who it was given to; other gateways may have to be asked whether its proof has been
+    /// used.
+    fn check_holder(
+        &self,
+        cx: &mut Access<'_>,
+        token: &[u8],
+        admission: &Admission,
+    ) -> Result<Option<Use>, Refusal> {
         let came_with_proof = self.sources.comes_with_proof(cx, token);
-        self.possession.check(cx, token, came_with_proof, admission.binding())?;
+        let proof = self.possession.check(cx, token, came_with_proof, admission.binding())?;
         self.sources.check_session(cx, token, admission.session())?;
-        Ok(admission)
+        Ok(proof)
     }
 
     fn without_token(self: &Arc<Self>, cx: &mut Access<'_>) -> Flow {
@@ -304,10 +339,7 @@ impl Inner {
     fn wait(self: Arc<Self>, token: Vec<u8>, worker: usize, now_ms: u64, asked_with: AskedWith) -> Flow {
         Flow::wait(async move {
             let outcome = self.find_out(&token, worker, now_ms, asked_with).await;
-            let resume: Resume = Box::new(move |cx| {
-                let outcome = self.check_holder(cx, &token, outcome);
-                self.conclude(cx, outcome)
-            });
+            let resume: Resume = Box::new(move |cx| self.conclude_held(cx, &token, outcome));
             resume
         })
     }

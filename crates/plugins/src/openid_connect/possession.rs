@@ -8,7 +8,8 @@ use plugin::{Access, Build, BuildError, Exchange};
 use serde_json::Value;
 
 use super::claims::Claims;
-use super::config::Config;
+use super::config::{Config, Places};
+use super::once::Use;
 use super::proofs::Proofs;
 use super::refusal::Refusal;
 
@@ -60,7 +61,7 @@ impl Binding {
 }
 
 impl Possession {
-    pub(super) fn new(config: &Config, cx: &Build<'_>) -> Result<Self, BuildError> {
+    pub(super) fn new(config: &Config, places: &Places, cx: &Build<'_>) -> Result<Self, BuildError> {
         let fields = &config.possession;
         let certificates = Demand::of(&fields.proof_of_possession_mtls);
         let keys = Demand::of(&fields.proof_of_possession_dpop);
@@ -76,7 +77,7 @@ impl Possession {
             );
             return Err(BuildError::new("config.auth_methods", message));
         }
-        let proofs = (keys != Demand::Off).then(|| Proofs::new(config, cx)).transpose()?;
+        let proofs = (keys != Demand::Off).then(|| Proofs::new(config, places, cx)).transpose()?;
         Ok(Self { certificates, keys, proofs })
     }
 
@@ -86,14 +87,14 @@ impl Possession {
     }
 
     /// Checks that a caller holds what its token is bound to. `came_with_proof` says whether the token came by the scheme
-    /// `DPoP`.
+    /// `DPoP`. A proof that comes has to be settled, see [`Self::settle`].
     pub(super) fn check(
         &self,
         cx: &mut Access<'_>,
         token: &[u8],
         came_with_proof: bool,
         binding: &Binding,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<Use>, Refusal> {
         match (self.certificates, &binding.certificate) {
             (Demand::Off, _) | (Demand::Optional, None) => {}
             (Demand::Strict, None) => {
@@ -104,17 +105,25 @@ impl Possession {
             }
             (_, Some(_)) => {}
         }
-        let Some(proofs) = &self.proofs else { return Ok(()) };
+        let Some(proofs) = &self.proofs else { return Ok(None) };
         match &binding.key {
             None if self.keys == Demand::Strict || came_with_proof => {
                 Err(Refusal::Invalid("a token that is bound to no key"))
             }
-            None => Ok(()),
+            None => Ok(None),
             // RFC 9449 7.2: a thief would bring it so.
             Some(_) if !came_with_proof => {
                 Err(Refusal::Invalid("a token that is bound to a key, brought as a bearer token"))
             }
             Some(key) => proofs.check(cx, token, key),
+        }
+    }
+
+    /// Whether a proof has been used at no gateway.
+    pub(super) async fn settle(&self, worker: usize, proof: &Use) -> Result<(), Refusal> {
+        match &self.proofs {
+            Some(proofs) => proofs.settle(worker, proof).await,
+            None => Err(Refusal::Unavailable),
         }
     }
 

@@ -131,10 +131,7 @@ impl Inner {
                 Ok(newer) => inner.find_out(newer.as_bytes(), worker, now_ms, asked_with).await,
                 Err(refusal) => Err(refusal),
             };
-            let resume: Resume = Box::new(move |cx| {
-                let outcome = inner.check_holder(cx, &token, outcome);
-                inner.conclude(cx, outcome)
-            });
+            let resume: Resume = Box::new(move |cx| inner.conclude_held(cx, &token, outcome));
             resume
         }))
     }
