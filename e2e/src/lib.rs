@@ -20,6 +20,7 @@ mod identity;
 mod judge;
 mod log_file;
 mod machine;
+mod memcached;
 mod message;
 mod openid;
 mod placeholders;

@@ -4,10 +4,11 @@
 use crate::gateway::Gateway;
 use crate::program::{Folder, Program, environment};
 use crate::redis::server::Server;
-use crate::{Settings, Target};
+use crate::{Settings, Target, memcached};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const EMPTY: &str = "_format_version: \"3.0\"\n";
@@ -22,26 +23,67 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
     let mut program = Program::start(command)?;
     let port = program.port()?;
     let config = folder.0.join("kong.yml");
-    let is_shared = path.ends_with("shared.mjs");
     // Where people log in, addresses of the gateway stand in the configuration: it comes when they are known.
     let text = if path.ends_with("provider.mjs") { configuration(port) } else { EMPTY.to_owned() };
     std::fs::write(&config, text).map_err(|error| error.to_string())?;
     let gateway = start(binary, &config)?;
     let (proxy, admin, secure) = addresses(&gateway)?;
-    let (passed, report, output) = if is_shared {
-        let (redis, other) = (Server::start(&folder.0, "")?, start(binary, &config)?);
-        let (second, its_admin, _) = addresses(&other)?;
-        let (passed, report) =
-            program.check(&format!("{proxy} {second} {admin} {its_admin} {}", redis.port))?;
-        (passed, report, gateway.output() + &other.output())
-    } else {
+    let alone =
+        path.ends_with("provider.mjs") || path.ends_with("login.mjs") || path.ends_with("possession.mjs");
+    let (passed, report, output) = if alone {
         let (passed, report) = program.check(&format!("{proxy} {admin} {secure}"))?;
         (passed, report, gateway.output())
+    } else {
+        let (places, other) = (Places::start(&folder.0)?, start(binary, &config)?);
+        let (second, its_admin, _) = addresses(&other)?;
+        let places = if path.ends_with("shared.mjs") { places.redis.port.to_string() } else { places.told() };
+        let (passed, report) = program.check(&format!("{proxy} {second} {admin} {its_admin} {places}"))?;
+        (passed, report, gateway.output() + &other.output())
     };
     if passed && !output.contains("panicked") {
         return Ok(());
     }
     Err(format!("{report}\nthe gateway wrote:\n{output}"))
+}
+
+/// Where two gateways may keep sessions.
+struct Places {
+    redis: Server,
+    redis_socket: PathBuf,
+    memcached: (memcached::Server, u16),
+    memcached_socket: PathBuf,
+    _other: memcached::Server,
+}
+
+impl Places {
+    fn start(folder: &Path) -> Result<Self, String> {
+        let folder = std::path::absolute(folder).map_err(|error| error.to_string())?;
+        let (redis_socket, memcached_socket) = (folder.join("redis.sock"), folder.join("memcached.sock"));
+        Ok(Self {
+            redis: Server::start(&folder, &format!("unixsocket {}", redis_socket.display()))?,
+            memcached: memcached::Server::at_port()?,
+            _other: memcached::Server::at_socket(&memcached_socket)?,
+            redis_socket,
+            memcached_socket,
+        })
+    }
+
+    /// Each with the fields of the plugin that name it.
+    fn told(&self) -> String {
+        let port = self.memcached.1;
+        json!([
+            {"name": "Redis at a socket", "kind": "redis", "socket": self.redis_socket,
+             "fields": {"session_storage": "redis", "session_store_metadata": true,
+                        "redis": {"socket": self.redis_socket, "prefix": "shop"}}},
+            {"name": "memcached", "kind": "memcached", "port": port,
+             "fields": {"session_storage": "memcached", "session_store_metadata": true,
+                        "session_memcached_port": port, "session_memcached_prefix": "shop"}},
+            {"name": "memcached at a socket", "kind": "memcached", "socket": self.memcached_socket,
+             "fields": {"session_storage": "memcache", "session_store_metadata": true,
+                        "session_memcached_socket": self.memcached_socket, "session_memcached_prefix": "shop"}},
+        ])
+        .to_string()
+    }
 }
 
 fn start(binary: &Path, config: &Path) -> Result<Gateway, String> {

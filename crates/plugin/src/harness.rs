@@ -4,9 +4,9 @@
 //! run by priority and then in the order of the document, all of them on every request, as if each were global.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use model::{Catalog, Config};
 use tokio::runtime::{Builder, Runtime};
@@ -17,8 +17,8 @@ use crate::detour::Detours;
 use crate::exchange::{Matched, Scheme, Tls};
 use crate::room::{Definition, Phase, Phases};
 use crate::services::{Services, Worker};
-use crate::usage;
 
+mod beside;
 mod dice;
 mod outcome;
 mod phases;
@@ -110,29 +110,7 @@ impl Harness {
     /// # Errors
     /// The problems of the document, one a line.
     pub fn chain(definitions: &[&'static dyn Definition], document: &str) -> Result<Self, String> {
-        let clock = Clock::fixed(START_MS);
-        let services = Services::new(2, clock.clone(), false);
-        let interval = Duration::from_secs(3600);
-        services.keep_usage(usage::Settings { interval, ..usage::Settings::at(":memory:") });
-        let worker = Rc::new(Worker::seeded(0, services.clone(), SEED));
-        let mut harness = Self {
-            clock,
-            services,
-            definitions: definitions.to_vec(),
-            worker,
-            instances: Vec::new(),
-            routes: Vec::new(),
-            runtime: runtime().map_err(|error| error.to_string())?,
-            scheme: Scheme::Http,
-            peer: SocketAddr::from(([127, 0, 0, 1], 40_000)),
-            tls: None,
-            trusted: false,
-            unreachable: Arc::default(),
-            targets: vec![SocketAddr::from(([127, 0, 0, 1], 9001))],
-            upstream: UpstreamResponse::default(),
-        };
-        harness.reload(document)?;
-        Ok(harness)
+        Self::chain_beside(Path::new(":memory:"), definitions, document)
     }
 
     /// The same with one global instance configured by `config`, which is YAML or JSON in flow style (`{...}`).

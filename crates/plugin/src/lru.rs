@@ -52,13 +52,26 @@ impl<K: Clone + Eq + Hash, V> Lru<K, V> {
     /// Stores an entry of `cost` bytes in place of the one before. Those used least recently give way, so that all
     /// together stay within `capacity` bytes; one that costs more than that is not stored.
     pub fn put(&mut self, key: K, entry: Arc<V>, cost: usize, capacity: usize) {
+        self.put_and_tell(key, entry, cost, capacity, |_| {});
+    }
+
+    /// The same; `gone` is told the keys of those that gave way, or the one that is not stored.
+    pub fn put_and_tell(
+        &mut self,
+        key: K,
+        entry: Arc<V>,
+        cost: usize,
+        capacity: usize,
+        mut gone: impl FnMut(K),
+    ) {
         self.remove(&key);
         if cost > capacity {
-            return;
+            return gone(key);
         }
         while self.bytes + cost > capacity && self.oldest != NONE {
             let oldest = self.slots[self.oldest].key.clone();
             self.remove(&oldest);
+            gone(oldest);
         }
         let filled = Slot { key: key.clone(), entry: Some((entry, cost)), newer: NONE, older: NONE };
         let slot = match self.free.pop() {

@@ -1,5 +1,6 @@
-//! One connection to one server: TCP, TLS where asked for, signing in, and the task that drives it.
+//! One connection to one server: TCP or a Unix socket, TLS where asked for, signing in, and the task that drives it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
@@ -7,7 +8,7 @@ use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisResult, Value};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 
@@ -79,6 +80,18 @@ impl Opener {
             _ => begin(stream, identity, database).await,
         };
         begun.map_err(|error| lost(error.to_string()))
+    }
+
+    /// Opens a connection to the Unix socket at `path`.
+    pub async fn open_socket(
+        &self,
+        path: &Path,
+        identity: &Identity,
+        database: i64,
+    ) -> Result<Connection, Fault> {
+        let lost = |text: String| Fault::Lost(format!("{}: {text}", path.display()));
+        let stream = UnixStream::connect(path).await.map_err(|error| lost(error.to_string()))?;
+        begin(stream, identity, database).await.map_err(|error| lost(error.to_string()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The fields of configurations that say where Redis is, as Kong's plugins have them (reference schema `redis.*`).
 
+use std::path::Path;
 use std::time::Duration;
 
 use model::record;
@@ -142,6 +143,15 @@ record! {
     }
 }
 
+record! {
+    /// The same, or a server on this machine.
+    pub struct SocketRedis {
+        ..redis: FullRedis;
+        /// Unix socket of the server: an absolute path. `host` and `port` then do not count.
+        socket: Option<String>;
+    }
+}
+
 /// Exchanges of a worker at a time where the configuration does not say.
 const MOST_IN_FLIGHT: usize = 4096;
 /// Kong takes 0 for "no wait at all", with which nothing could ever be reached.
@@ -241,6 +251,26 @@ impl FullRedis {
         let identity =
             Identity { username: self.sentinel_username.clone(), password: self.sentinel_password.clone() };
         Ok(Topology::Sentinel { master: master.clone(), nodes: nodes.collect(), identity })
+    }
+}
+
+impl SocketRedis {
+    /// What the fields come to. `field` is where they are, such as `config.redis`.
+    ///
+    /// # Errors
+    /// A field that cannot be honoured.
+    pub fn settings(&self, field: &str) -> Result<Settings, BuildError> {
+        let settings = self.redis.settings(field)?;
+        let Some(path) = self.socket.as_deref().filter(|path| !path.is_empty()) else { return Ok(settings) };
+        let refuse = |message: &str| Err(BuildError::new(format!("{field}.socket"), message));
+        match settings.topology {
+            _ if !Path::new(path).is_absolute() => refuse("is no absolute path"),
+            Topology::Single(_) if settings.security.is_some() => {
+                refuse("a Unix socket does not leave this machine, and is not spoken TLS on: leave 'ssl' out")
+            }
+            Topology::Single(_) => Ok(Settings { topology: Topology::Socket(path.into()), ..settings }),
+            _ => refuse("is one server: leave out either the socket or sentinels and cluster"),
+        }
     }
 }
 

@@ -2,14 +2,13 @@
 //!
 //! A [`Store`] is one configuration of Redis: a single server, a master that sentinels name, or a cluster. Each worker
 //! has one connection of its own to it (to each master of a cluster), on which all its requests travel together. No
-//! request waits longer than one timeout, and none at all once Redis is known not to answer (see [`circuit`]).
+//! request waits longer than one timeout, and none at all once Redis is known not to answer (see [`crate::circuit`]).
 //!
 //! It never keeps a thread waiting, never holds more exchanges than its bound, and never repeats one that may have
 //! been carried out, except where the connection was lost: then a script or a command may have run twice, and whoever
 //! writes one sees to it that this does no harm.
 
 mod answer;
-pub mod circuit;
 mod cluster;
 mod connection;
 pub mod fields;

@@ -25,6 +25,9 @@ impl Route {
             Topology::Single(address) => {
                 Ok(Self::One(opener.open(address, &settings.identity, settings.database).await?))
             }
+            Topology::Socket(path) => {
+                Ok(Self::One(opener.open_socket(path, &settings.identity, settings.database).await?))
+            }
             Topology::Sentinel { master, nodes, identity } => {
                 Ok(Self::One(sentinel::open_master(opener, master, nodes, identity).await?))
             }

@@ -1,5 +1,6 @@
 //! Where a Redis is, as whom to sign in, and how long to wait.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -36,6 +37,8 @@ pub struct Identity {
 pub enum Topology {
     /// One server.
     Single(Address),
+    /// One server on this machine, by its Unix socket.
+    Socket(PathBuf),
     /// The master that sentinels name.
     Sentinel {
         /// Its name among them.
@@ -95,6 +98,7 @@ impl Settings {
         let list = |nodes: &[Address]| nodes.iter().map(Address::to_string).collect::<Vec<_>>().join(", ");
         match &self.topology {
             Topology::Single(address) => address.to_string(),
+            Topology::Socket(path) => format!("unix:{}", path.display()),
             Topology::Sentinel { master, nodes, .. } => format!("{master} by sentinels {}", list(nodes)),
             Topology::Cluster { nodes, .. } => format!("cluster {}", list(nodes)),
         }

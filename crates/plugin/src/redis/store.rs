@@ -1,19 +1,18 @@
 //! One configuration of Redis with what all workers share about it.
 
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::Arc;
 
 use redis::Value;
-use uuid::Uuid;
 
-use super::circuit::{Circuit, State};
 use super::connection::Opener;
 use super::link::Link;
 use super::request::{Invocation, Request};
 use super::settings::Settings;
 use super::{Answer, Fault};
 use crate::build::{Build, BuildError};
+use crate::circuit::{Circuit, Server, State, see_to_return};
 use crate::figures::{Family, Figure};
+use crate::services::Services;
 
 /// An exchange did not take place, or its outcome is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,15 +39,21 @@ impl Store {
     /// # Errors
     /// When TLS is asked for and cannot be spoken.
     pub fn open(cx: &Build<'_>, settings: Settings) -> Result<Arc<Self>, BuildError> {
-        let services = cx.services;
+        Self::of(cx.services, settings).map_err(|message| BuildError::new("config.redis.ssl", message))
+    }
+
+    /// The same without a configuration around it.
+    ///
+    /// # Errors
+    /// When TLS is asked for and cannot be spoken.
+    pub fn of(services: &Services, settings: Settings) -> Result<Arc<Self>, String> {
         let spoken = settings.security.as_ref().filter(|_| !services.dry_run);
-        let tls = spoken.map(|security| services.client_tls(security.verify)).transpose();
-        let tls = tls.map_err(|message| BuildError::new("config.redis.ssl", message))?;
+        let tls = spoken.map(|security| services.client_tls(security.verify)).transpose()?;
         let failed = services.figures.of(&FAILED, &[]);
         let outages = services.figures.of(&OUTAGES, &[]);
         let key = settings.fingerprint();
         let links = (0..=services.workers).map(|_| Link::default()).collect();
-        let circuit = Circuit::new(settings.place());
+        let circuit = Circuit::new("Redis", settings.place());
         let opener = Opener { settings, tls };
         Ok(services.keep(&key, || Self { opener, circuit, links, failed, outages }))
     }
@@ -139,8 +144,13 @@ impl Store {
             tokio::spawn(see_to_return(Arc::downgrade(self), worker));
         }
     }
+}
 
-    /// One attempt to reach Redis again.
+impl Server for Store {
+    fn circuit(&self) -> &Circuit {
+        &self.circuit
+    }
+
     async fn probe(&self, worker: usize) -> Result<(), String> {
         let patience = self.opener.settings.patience();
         let link = &self.links[worker % self.links.len()];
@@ -150,23 +160,6 @@ impl Store {
                 link.reset();
                 Err(format!("no answer within {patience:?}"))
             }
-        }
-    }
-
-    fn wait(&self) -> Duration {
-        self.circuit.wait(Uuid::new_v4().as_u64_pair().0)
-    }
-}
-
-/// Tries to reach a Redis until it answers, or until nobody has use for it.
-async fn see_to_return(store: Weak<Store>, worker: usize) {
-    loop {
-        let Some(wait) = store.upgrade().map(|store| store.wait()) else { return };
-        tokio::time::sleep(wait).await;
-        let Some(store) = store.upgrade() else { return };
-        match store.probe(worker).await {
-            Ok(()) => return store.circuit.returned(),
-            Err(reason) => tracing::debug!(reason, "Redis still does not answer"),
         }
     }
 }

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::request::{Invocation, Request, Script};
+use super::answer::Answer;
+use super::request::{Argument, Invocation, Request, Script};
 use super::store::{Store, Unavailable};
+use crate::shared::Claim;
 
 /// Most bytes of a value. What is longer is neither written nor taken for an answer.
 const LARGEST: usize = 1 << 20;
@@ -16,6 +18,25 @@ static SHORTEN: Script = Script::new(
     "local left = redis.call('PTTL', KEYS[1])
      if left == -2 then return {0} end
      if left == -1 or left > tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+     return {1}",
+);
+
+/// Takes a key that is free. Who asks again, because the answer was lost, has it still.
+static CLAIM: Script = Script::new(
+    "local free
+     if ARGV[2] == '0' then free = redis.call('SET', KEYS[1], ARGV[1], 'NX')
+     else free = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) end
+     if free then return {1} end
+     local held = redis.call('GET', KEYS[1])
+     if held == ARGV[1] then return {1} end
+     return {0, held or ''}",
+);
+/// Puts a value in the place of the one that is expected there, or nothing.
+static EXCHANGE: Script = Script::new(
+    "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {0} end
+     if #ARGV == 1 then redis.call('DEL', KEYS[1])
+     elseif ARGV[3] == '0' then redis.call('SET', KEYS[1], ARGV[2])
+     else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
      return {1}",
 );
 
@@ -94,6 +115,47 @@ impl Store {
         self.ask(worker, &Request::Command(key, command)).await.map(drop)
     }
 
+    /// Keeps a value where there is none.
+    ///
+    /// # Errors
+    /// When the value is too large, or Redis did not answer or with an error; it may be there all the same.
+    pub async fn claim(
+        self: &Arc<Self>,
+        worker: usize,
+        key: &[u8],
+        value: &[u8],
+        lifetime: Option<Duration>,
+    ) -> Result<Claim, Unavailable> {
+        let arguments = vec![bounded(value)?, lifetime.map_or(0, milliseconds).into()];
+        let invocation = Invocation { script: &CLAIM, keys: vec![key.to_vec()], arguments };
+        let mut answer = self.evaluate(worker, &invocation).await?.into_list().into_iter();
+        match (answer.next(), answer.next()) {
+            (Some(Answer::Number(1)), _) => Ok(Claim::Own),
+            (Some(Answer::Number(0)), Some(Answer::Bytes(held))) => Ok(Claim::Other(held)),
+            _ => Err(self.misunderstood()),
+        }
+    }
+
+    /// Puts a value, or nothing, in the place of `expected`; false if that is not there (any more).
+    ///
+    /// # Errors
+    /// When the value is too large, or Redis did not answer or with an error; it may have been done all the same.
+    pub async fn exchange(
+        self: &Arc<Self>,
+        worker: usize,
+        key: &[u8],
+        expected: &[u8],
+        value: Option<&[u8]>,
+        lifetime: Option<Duration>,
+    ) -> Result<bool, Unavailable> {
+        let mut arguments = vec![bounded(expected)?];
+        if let Some(value) = value {
+            arguments.extend([bounded(value)?, lifetime.map_or(0, milliseconds).into()]);
+        }
+        let invocation = Invocation { script: &EXCHANGE, keys: vec![key.to_vec()], arguments };
+        Ok(self.run(worker, &invocation).await? == [1])
+    }
+
     /// Lets what `key` names end after `lifetime` from now, if not sooner; false if there is nothing.
     ///
     /// # Errors
@@ -116,6 +178,10 @@ impl Store {
             _ => Err(self.misunderstood()),
         }
     }
+}
+
+fn bounded(value: &[u8]) -> Result<Argument, Unavailable> {
+    if value.len() > LARGEST { Err(Unavailable) } else { Ok(value.to_vec().into()) }
 }
 
 fn setting(key: &[u8], value: &[u8], lifetime: Option<Duration>) -> Result<redis::Cmd, Unavailable> {

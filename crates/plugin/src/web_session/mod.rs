@@ -1,18 +1,20 @@
 //! Sessions of browsers: who a request comes from, by a cookie that nobody else can make.
 //!
 //! A session has a random id, a subject, data that only its room understands, and three clocks: since it began, since it
-//! was renewed, and since it was used. It is sealed in its cookie, or kept in memory with its id sealed there. A login
+//! was renewed, and since it was used. It is sealed in its cookie, or kept elsewhere with its id sealed there. A login
 //! always begins a session with a new id, and so does a renewal; nothing of a cookie that does not open is ever used.
 //!
 //! In `access` a room opens the session; in `header_filter` it saves it, which writes cookies where something changed. Where
-//! sessions are in Redis, `access` fetches them before and keeps them after, see [`shared`].
+//! gateways share sessions, `access` fetches them before and keeps them after, see [`shared`].
 
 pub mod cookie;
 mod keeping;
+mod listing;
+pub mod local;
 mod sealed;
 mod session;
+mod settings;
 pub mod shared;
-mod store;
 #[cfg(test)]
 mod tests;
 
@@ -29,68 +31,15 @@ use crate::views::HeaderFilter;
 
 use cookie::Present;
 use keeping::{Keeping, push};
+use local::{Forgotten, Kept, Local, Name};
 pub use sealed::{Sealer, random};
 use session::Session;
 pub use session::{Property, Timeouts};
+pub use settings::{Bond, Remembering, Settings, Storage};
 use shared::{Fetched, Shared};
-use store::{Kept, Store};
 
 /// What cookies are sealed for.
 const PURPOSE: &str = "biplane web session";
-/// Under which name the sessions in memory are kept.
-const STORE: &str = "web sessions";
-
-/// What a session must not be taken away from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bond {
-    /// The address of the client.
-    Ip,
-    /// The scheme of the request.
-    Scheme,
-    /// The browser's `User-Agent`.
-    UserAgent,
-}
-
-/// Where sessions are.
-#[derive(Clone)]
-pub enum Storage {
-    /// In their cookies.
-    Cookie,
-    /// In the memory of the process; their cookies name them.
-    Memory,
-    /// In a Redis; their cookies name them.
-    Redis(Shared),
-}
-
-/// A second cookie, by which a session begins again when the first one is gone.
-pub struct Remembering {
-    /// Its name; everything else is as for the first one.
-    pub cookie_name: String,
-    /// Its times; idling has none.
-    pub timeouts: Timeouts,
-}
-
-/// How sessions are kept.
-pub struct Settings {
-    /// What their keys are made of; random, for the life of the process, without it.
-    pub secret: Option<String>,
-    /// Whom they are for: a session of one audience is none of another.
-    pub audience: String,
-    /// The cookie.
-    pub cookie: cookie::Settings,
-    /// When they end.
-    pub timeouts: Timeouts,
-    /// Whether they begin again.
-    pub remember: Option<Remembering>,
-    /// Where they are.
-    pub storage: Storage,
-    /// Seconds that a session in memory goes on under its old id once it has a new one.
-    pub stale_ttl: u64,
-    /// What they must not be taken away from.
-    pub bind: Vec<Bond>,
-    /// Whether only a hash of the subject (SHA-256, base64url) is kept and told.
-    pub hash_subject: bool,
-}
 
 /// The sessions of a room. See the module documentation.
 pub struct Sessions {
@@ -102,13 +51,14 @@ pub struct Sessions {
     stale_ttl: u64,
     bind: Vec<Bond>,
     hash_subject: bool,
+    lists: bool,
 }
 
 /// Where the sessions of a room are.
 enum Place {
     Cookies,
-    Memory(Arc<Store>),
-    Redis(Shared),
+    Local(Arc<Local>),
+    Shared(Shared),
 }
 
 /// A session that a request has, or is given.
@@ -146,30 +96,35 @@ impl Sessions {
             Some(remember) => Some(Keeping::remembering(settings, remember, prefix)?),
             None => None,
         };
+        if settings.lists && matches!(settings.storage, Storage::Cookie) {
+            let message = "sessions in their cookies are in no list: keep them elsewhere, or leave it off";
+            return Err(BuildError::new(format!("{prefix}store_metadata"), message));
+        }
         Ok(Self {
             sealer: sealer(settings.secret.as_deref(), prefix, cx)?,
             first: Keeping::first(settings, prefix)?,
             remember,
             place: match &settings.storage {
                 Storage::Cookie => Place::Cookies,
-                Storage::Memory => Place::Memory(cx.services.keep(STORE, Store::default)),
-                Storage::Redis(shared) => Place::Redis(shared.clone()),
+                Storage::Local(local) => Place::Local(local.clone()),
+                Storage::Shared(shared) => Place::Shared(shared.clone()),
             },
             audience: settings.audience.clone(),
             stale_ttl: settings.stale_ttl,
             bind: settings.bind.clone(),
             hash_subject: settings.hash_subject,
+            lists: settings.lists,
         })
     }
 
-    /// The session of the request, if it has one that has not ended. One that is in Redis has been fetched before, see
+    /// The session of the request, if it has one that has not ended. One that gateways share has been fetched before, see
     /// [`Self::open_fetched`].
     #[must_use]
     pub fn open(&self, exchange: &Exchange) -> Option<Opened> {
         self.open_fetched(exchange, &Fetched::default())
     }
 
-    /// The same, with what Redis has of it.
+    /// The same, with what has been fetched of it.
     #[must_use]
     pub fn open_fetched(&self, exchange: &Exchange, fetched: &Fetched) -> Option<Opened> {
         let now = exchange.record.started_ms / 1000;
@@ -195,6 +150,17 @@ impl Sessions {
         Some(self.opened(session, Change::New, exchange))
     }
 
+    /// Whether the request brings a session: one of its cookies opens, whatever has become of the session since.
+    #[must_use]
+    pub fn is_brought(&self, exchange: &Exchange) -> bool {
+        match self.place {
+            Place::Cookies => self.open(exchange).is_some(),
+            Place::Local(_) | Place::Shared(_) => {
+                self.keepings().any(|keeping| self.id(keeping, exchange).is_some())
+            }
+        }
+    }
+
     fn opened(&self, session: Session, change: Change, exchange: &Exchange) -> Opened {
         let present = self.present(exchange);
         Opened { session, change, remembered: None, next_remembered: None, present }
@@ -216,20 +182,21 @@ impl Sessions {
         self.keepings().for_each(|keeping| keeping.cookie.hide(request));
     }
 
-    /// Keeps the session and writes its cookies, as far as something has changed. What is in Redis has been kept before.
+    /// Keeps the session and writes its cookies, as far as something has changed. What gateways share has been kept before.
     ///
     /// # Errors
     /// Why the session is not kept; nothing has been written then.
     pub fn save(&self, opened: &Opened, cx: &mut HeaderFilter<'_>) -> Result<(), &'static str> {
         let now = cx.record.started_ms / 1000;
         match (opened.change, &self.place) {
-            (Change::Nothing, _) | (Change::Used, Place::Redis(_)) => return Ok(()),
-            (Change::Used, Place::Memory(store)) => {
-                store.update(&opened.session.id, opened.session.to_bytes());
+            (Change::Nothing, _) | (Change::Used, Place::Shared(_)) => return Ok(()),
+            (Change::Used, Place::Local(local)) => {
+                let sealed = self.sealed(&self.first, &opened.session).ok_or(NO_RANDOM)?;
+                local.update(&name_of(&opened.session.id), sealed.into_bytes());
                 return Ok(());
             }
-            (Change::Renewed(old), Place::Memory(store)) => {
-                store.shorten(&old, now.saturating_add(self.stale_ttl));
+            (Change::Renewed(old), Place::Local(local)) => {
+                local.shorten(&name_of(&old), now.saturating_add(self.stale_ttl));
             }
             _ => {}
         }
@@ -239,25 +206,28 @@ impl Sessions {
             return Ok(());
         };
         let next = opened.next_remembered.clone().or_else(|| opened.to_remember(now)).ok_or(NO_RANDOM)?;
-        if let (Some(before), Place::Memory(store)) = (&opened.remembered, &self.place) {
-            store.shorten(&before.id, now.saturating_add(self.stale_ttl));
+        if let (Some(before), Place::Local(local)) = (&opened.remembered, &self.place) {
+            local.shorten(&name_of(&before.id), now.saturating_add(self.stale_ttl));
         }
         self.write(remember, second, &next, cx, now)
     }
 
-    /// Ends the session: what is in memory is forgotten, and the browser forgets its cookies. What is in Redis is for
-    /// [`Self::ending`].
-    pub fn end(&self, opened: &Opened, exchange: &Exchange, response: &mut Headers) {
-        self.discard(opened, exchange);
+    /// Ends the session: what is in this process is forgotten, and the browser forgets its cookies. What gateways share is
+    /// for [`Self::ending`].
+    pub fn end(&self, opened: &Opened, exchange: &Exchange, response: &mut Headers) -> Forgotten {
         for (keeping, present) in self.keepings().zip(opened.present) {
             keeping.cookie.withdraw(present, response);
         }
+        self.discard(opened, exchange)
     }
 
-    /// Forgets what is in memory of the session: another one takes its place.
-    pub fn discard(&self, opened: &Opened, exchange: &Exchange) {
-        let Place::Memory(store) = &self.place else { return };
-        self.ids(opened, exchange).for_each(|id| store.remove(&id));
+    /// Forgets what is in this process of the session: another one takes its place.
+    pub fn discard(&self, opened: &Opened, exchange: &Exchange) -> Forgotten {
+        let mut forgotten = Forgotten::default();
+        if let Place::Local(local) = &self.place {
+            self.ids(opened, exchange).for_each(|id| local.remove(&name_of(&id), &mut forgotten));
+        }
+        forgotten
     }
 
     /// All under which something may be kept of the session.
@@ -312,7 +282,7 @@ impl Sessions {
     fn id(&self, keeping: &Keeping, exchange: &Exchange) -> Option<[u8; 32]> {
         match self.place {
             Place::Cookies => None,
-            Place::Memory(_) | Place::Redis(_) => self.content(keeping, exchange)?.try_into().ok(),
+            Place::Local(_) | Place::Shared(_) => self.content(keeping, exchange)?.try_into().ok(),
         }
     }
 
@@ -323,16 +293,16 @@ impl Sessions {
         now: u64,
         fetched: Option<&[u8]>,
     ) -> Option<Session> {
+        let stored = |id: &[u8; 32], content: &[u8]| {
+            Session::from_bytes(&self.sealer.open(&keeping.context_of_stored(id), content)?)
+        };
         let session = match &self.place {
             Place::Cookies => Session::from_bytes(&self.content(keeping, exchange)?)?,
-            Place::Memory(store) => {
-                Session::from_bytes(&store.find(&self.id(keeping, exchange)?, now)?.content)?
-            }
-            Place::Redis(_) => {
+            Place::Local(local) => {
                 let id = self.id(keeping, exchange)?;
-                let content = self.sealer.open(&keeping.context_of_stored(&id), fetched?)?;
-                Session::from_bytes(&content)?
+                stored(&id, &local.find(&name_of(&id), now)?.content)?
             }
+            Place::Shared(_) => stored(&self.id(keeping, exchange)?, fetched?)?,
         };
         keeping.timeouts.allow(&session, now).then_some(session)
     }
@@ -345,20 +315,26 @@ impl Sessions {
         cx: &mut HeaderFilter<'_>,
         now: u64,
     ) -> Result<(), &'static str> {
-        let content = session.to_bytes();
-        let sealed = if let Place::Cookies = self.place { &content } else { session.id.as_slice() };
-        let text = self.sealer.seal(&self.context(keeping, cx), sealed).ok_or(NO_RANDOM)?;
+        let content = if let Place::Cookies = self.place { session.to_bytes() } else { session.id.to_vec() };
+        let text = self.sealer.seal(&self.context(keeping, cx), &content).ok_or(NO_RANDOM)?;
         let left = keeping.timeouts.left(session, now);
         let age = left.filter(|_| keeping.persistent);
         if !keeping.cookie.write(present, &text, age, cx.headers()) {
             return Err("the session is too large for cookies");
         }
-        if let Place::Memory(store) = &self.place {
+        if let Place::Local(local) = &self.place {
             // A session is good in the last second of its time, too.
             let gone = left.map_or(u64::MAX, |left| now.saturating_add(left).saturating_add(1));
-            store.put(session.id, Kept { content, gone });
+            let content = self.sealed(keeping, session).ok_or(NO_RANDOM)?.into_bytes();
+            let subject = self.lists.then(|| listing::name(&self.audience, &session.subject));
+            local.put(name_of(&session.id), Kept { content, gone, subject });
         }
         Ok(())
+    }
+
+    /// A session as it is kept: good under its own id and for its own cookie alone.
+    fn sealed(&self, keeping: &Keeping, session: &Session) -> Option<String> {
+        self.sealer.seal(&keeping.context_of_stored(&session.id), &session.to_bytes())
     }
 
     fn context(&self, keeping: &Keeping, exchange: &Exchange) -> Vec<u8> {
@@ -374,6 +350,13 @@ impl Sessions {
         }
         context
     }
+}
+
+/// By what a session with this id is found in this process.
+fn name_of(id: &[u8; 32]) -> Name {
+    let mut name = [0; 32];
+    name.copy_from_slice(digest(&SHA256, id).as_ref());
+    name
 }
 
 fn sealer(secret: Option<&str>, prefix: &str, cx: &Build<'_>) -> Result<Sealer, BuildError> {

@@ -22,6 +22,8 @@ const SEED: usize = 16;
 const TAG: usize = 16;
 /// Key and nonce.
 const DERIVED: usize = 32 + 12;
+/// Bytes of a name.
+const NAME: usize = 32;
 /// Under which name the secret of the process is kept.
 const OWN_SECRET: &str = "web sessions";
 
@@ -36,11 +38,11 @@ pub struct Sealer {
 struct OwnSecret(Option<[u8; 32]>);
 
 /// How many bytes are derived.
-struct Derived;
+struct Derived(usize);
 
 impl KeyType for Derived {
     fn len(&self) -> usize {
-        DERIVED
+        self.0
     }
 }
 
@@ -89,9 +91,17 @@ impl Sealer {
         Some(text)
     }
 
+    /// A name for `thing` that nobody makes, or finds `thing` by, without the secret.
+    #[must_use]
+    pub fn name(&self, thing: &[u8]) -> Option<[u8; NAME]> {
+        let mut name = [0; NAME];
+        self.secret.expand(&[b"name", thing], Derived(NAME)).ok()?.fill(&mut name).ok()?;
+        Some(name)
+    }
+
     fn derive(&self, seed: &[u8; SEED]) -> Option<(LessSafeKey, Nonce)> {
         let mut derived = [0; DERIVED];
-        self.secret.expand(&[seed], Derived).ok()?.fill(&mut derived).ok()?;
+        self.secret.expand(&[seed], Derived(DERIVED)).ok()?.fill(&mut derived).ok()?;
         let (key, nonce) = derived.split_at(32);
         let key = UnboundKey::new(&AES_256_GCM, key).ok()?;
         Some((LessSafeKey::new(key), Nonce::try_assume_unique_for_key(nonce).ok()?))

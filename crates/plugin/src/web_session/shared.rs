@@ -1,35 +1,34 @@
-//! Sessions in Redis, found by a digest of the id that their cookies hold, and sealed like cookies: whoever reads them
-//! there learns nothing, and whoever writes there makes none.
+//! Sessions in a place that gateways share, a Redis or a memcached, found by a digest of the id that their cookies hold, and
+//! sealed like cookies: whoever reads them there learns nothing, and whoever writes there makes none.
 //!
 //! Only `access` may wait, so a room fetches a session there before it opens it, and keeps what has changed before the
 //! response is made; `header_filter` writes the cookie alone.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
 use super::keeping::Keeping;
+use super::listing::{self, Entry};
 use super::session::Session;
 use super::{Change, Opened, Place, Sessions};
 use crate::exchange::Exchange;
-use crate::redis::{Store, Unavailable};
+use crate::shared::{Unavailable, Values};
 
-/// Where sessions are in Redis.
+/// Where sessions are.
 #[derive(Clone)]
 pub struct Shared {
-    /// The servers.
-    pub store: Arc<Store>,
+    /// The place.
+    pub values: Values,
     /// What keys begin with, before a colon.
     pub prefix: String,
 }
 
 impl Shared {
     pub(super) fn key(&self, id: &[u8; 32]) -> Vec<u8> {
-        let digest = URL_SAFE_NO_PAD.encode(digest(&SHA256, id));
-        format!("{}:session:{digest}", self.prefix).into_bytes()
+        format!("{}:session:{}", self.prefix, listing::digest_of(id)).into_bytes()
+    }
+
+    fn key_of_list(&self, audience: &str, subject: &str) -> Vec<u8> {
+        format!("{}:subject:{}", self.prefix, listing::name(audience, subject)).into_bytes()
     }
 }
 
@@ -41,7 +40,7 @@ pub struct Fetching {
     pub(super) keys: [Option<Vec<u8>>; 2],
 }
 
-/// What Redis has of the session of a request.
+/// What the place has of the session of a request.
 #[derive(Debug, Clone, Default)]
 pub struct Fetched(pub(super) [Option<Vec<u8>>; 2]);
 
@@ -49,12 +48,12 @@ impl Fetching {
     /// Fetches it; the second cookie's is asked for only where there is none of the first.
     ///
     /// # Errors
-    /// When Redis does not answer.
+    /// When the place does not answer.
     pub async fn settle(self) -> Result<Fetched, Unavailable> {
         let mut fetched = Fetched::default();
         for (found, key) in fetched.0.iter_mut().zip(&self.keys) {
             if let Some(key) = key {
-                *found = self.shared.store.read(self.worker, key).await?;
+                *found = self.shared.values.read(self.worker, key).await?;
             }
             if found.is_some() {
                 break;
@@ -64,7 +63,7 @@ impl Fetching {
     }
 }
 
-/// What has to be done in Redis about a session.
+/// What has to be done there about a session.
 pub struct Chores {
     shared: Shared,
     worker: usize,
@@ -89,6 +88,12 @@ enum Chore {
         lifetime: Duration,
     },
     Delete(Vec<u8>),
+    List {
+        key: Vec<u8>,
+        added: Vec<Entry>,
+        removed: Vec<String>,
+        now: u64,
+    },
 }
 
 impl Chores {
@@ -116,22 +121,36 @@ impl Chores {
         self.list.push(Chore::Delete(key));
     }
 
+    fn list(&mut self, audience: &str, subject: &str, (added, removed): (Vec<Entry>, Vec<String>), now: u64) {
+        let key = self.shared.key_of_list(audience, subject);
+        self.list.push(Chore::List { key, added, removed, now });
+    }
+
     /// Does it all, in order. False if the session has ended meanwhile, so that what would come after it is left undone.
     ///
     /// # Errors
-    /// When Redis does not answer; some of it may have been done.
+    /// When the place does not answer; some of it may have been done.
     pub async fn settle(self) -> Result<bool, Unavailable> {
-        let (store, worker) = (&self.shared.store, self.worker);
+        let (values, worker) = (&self.shared.values, self.worker);
         for chore in &self.list {
             let goes_on = match chore {
                 Chore::Write { key, value, lifetime } => {
-                    store.write(worker, key, value.as_bytes(), *lifetime).await.map(|()| true)
+                    values.write(worker, key, value.as_bytes(), *lifetime).await.map(|()| true)
                 }
                 Chore::Replace { key, value, lifetime } => {
-                    store.replace(worker, key, value.as_bytes(), *lifetime).await
+                    values.replace(worker, key, value.as_bytes(), *lifetime).await
                 }
-                Chore::Shorten { key, lifetime } => store.shorten(worker, key, *lifetime).await,
-                Chore::Delete(key) => store.delete(worker, key).await.map(|()| true),
+                Chore::Shorten { key, lifetime } => values.shorten(worker, key, *lifetime).await,
+                Chore::Delete(key) => values.delete(worker, key).await.map(|()| true),
+                Chore::List { key, added, removed, now } => {
+                    let change = |before: Option<&[u8]>| listing::changed(before, added, removed, *now);
+                    if values.change(worker, key, change).await.is_err() {
+                        tracing::warn!(
+                            "a session is missing in the list of those of its subject, or too much there"
+                        );
+                    }
+                    Ok(true)
+                }
             };
             if !goes_on? {
                 return Ok(false);
@@ -145,18 +164,18 @@ impl Sessions {
     /// What has to be fetched before the session of the request can be opened; none if that can be done at once.
     #[must_use]
     pub fn fetching(&self, exchange: &Exchange) -> Option<Fetching> {
-        let Place::Redis(shared) = &self.place else { return None };
+        let Place::Shared(shared) = &self.place else { return None };
         let key = |keeping: &Keeping| self.id(keeping, exchange).map(|id| shared.key(&id));
         let keys = [key(&self.first), self.remember.as_ref().and_then(key)];
         let worker = exchange.worker.index;
         keys.iter().any(Option::is_some).then(|| Fetching { shared: shared.clone(), worker, keys })
     }
 
-    /// What has to be done in Redis, before the response is made, so that the session can be saved; none where there is
+    /// What has to be done where sessions are, before the response is made, so that the session can be saved; none where there is
     /// nothing.
     #[must_use]
     pub fn keeping(&self, opened: &mut Opened, exchange: &Exchange) -> Option<Chores> {
-        let Place::Redis(shared) = &self.place else { return None };
+        let Place::Shared(shared) = &self.place else { return None };
         if opened.change == Change::Nothing {
             return None;
         }
@@ -167,6 +186,7 @@ impl Sessions {
         match opened.change {
             Change::Used => {
                 chores.replace(&session.id, value, lifetime);
+                self.list(&mut chores, [(first, session)].into_iter(), Vec::new(), now);
                 return Some(chores);
             }
             Change::Renewed(old) => chores.shorten(&old, self.stale_ttl),
@@ -177,26 +197,57 @@ impl Sessions {
             chores.shorten(&before.id, self.stale_ttl);
         }
         chores.write(&session.id, value, lifetime);
+        let removed = match opened.change {
+            Change::Renewed(old) => Some(old),
+            _ => opened.remembered.as_ref().map(|before| before.id),
+        };
+        let removed = removed.iter().map(listing::digest_of).collect();
         if let Some(remember) = remember {
             let next = opened.to_remember(now)?;
             chores.write(&next.id, self.sealed(remember, &next)?, self::lifetime(remember, &next, now));
+            let both = [(first, session), (remember, &next)];
+            self.list(&mut chores, both.into_iter(), removed, now);
             opened.next_remembered = Some(next);
+        } else {
+            self.list(&mut chores, [(first, session)].into_iter(), removed, now);
         }
         Some(chores)
     }
 
-    /// What has to be deleted in Redis for the session to end; none where there is nothing.
+    /// What has to be deleted for the session to end; none where there is nothing.
     #[must_use]
     pub fn ending(&self, opened: &Opened, exchange: &Exchange) -> Option<Chores> {
-        let Place::Redis(shared) = &self.place else { return None };
+        let Place::Shared(shared) = &self.place else { return None };
         let mut chores = Chores::new(shared, exchange.worker.index);
-        self.ids(opened, exchange).for_each(|id| chores.delete(&id));
+        let ids: Vec<_> = self.ids(opened, exchange).collect();
+        ids.iter().for_each(|id| chores.delete(id));
+        let removed = ids.iter().map(listing::digest_of).collect();
+        if self.lists {
+            let now = exchange.record.started_ms / 1000;
+            chores.list(&self.audience, &opened.session.subject, (Vec::new(), removed), now);
+        }
         Some(chores)
     }
 
-    /// A session as Redis gets it: good under its own key and for its own cookie alone.
-    fn sealed(&self, keeping: &Keeping, session: &Session) -> Option<String> {
-        self.sealer.seal(&keeping.context_of_stored(&session.id), &session.to_bytes())
+    /// Has the list of the subject say which sessions there are.
+    fn list<'a>(
+        &self,
+        chores: &mut Chores,
+        sessions: impl Iterator<Item = (&'a Keeping, &'a Session)>,
+        removed: Vec<String>,
+        now: u64,
+    ) {
+        if !self.lists {
+            return;
+        }
+        let mut subject = "";
+        let mut entry = |(keeping, session): (&Keeping, &'a Session)| {
+            subject = &session.subject;
+            let ends = keeping.timeouts.left_unused(session, now).map(|left| now.saturating_add(left));
+            Entry(listing::digest_of(&session.id), session.created, ends)
+        };
+        let added = sessions.map(&mut entry).collect();
+        chores.list(&self.audience, subject, (added, removed), now);
     }
 }
 

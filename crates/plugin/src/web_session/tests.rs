@@ -3,9 +3,9 @@
 use wire::Headers;
 
 use super::cookie::{Cookie, Present, Settings};
+use super::local::{Kept, Local};
 use super::sealed::Sealer;
 use super::session::Session;
-use super::store::{Kept, Store};
 
 fn settings() -> Settings {
     Settings {
@@ -186,25 +186,26 @@ fn whatever_comes_in_a_cookie_is_survived() {
 
 #[test]
 fn sessions_in_memory_are_bounded_and_end() {
-    let store = Store::default();
-    store.put([1; 32], Kept { content: b"one".to_vec(), gone: 100 });
-    assert_eq!(store.find(&[1; 32], 99).unwrap().content, b"one");
-    store.update(&[1; 32], b"two".to_vec());
-    assert_eq!(store.find(&[1; 32], 99).unwrap().content, b"two");
-    store.shorten(&[1; 32], 50);
-    store.shorten(&[1; 32], 80);
-    assert!(store.find(&[1; 32], 49).is_some());
-    assert!(store.find(&[1; 32], 50).is_none(), "an end that was brought nearer stays there");
-    store.update(&[2; 32], b"no session".to_vec());
-    assert!(store.find(&[2; 32], 0).is_none());
+    let kept = |content: &[u8], gone| Kept { content: content.to_vec(), gone, subject: None };
+    let local = Local::default();
+    local.put([1; 32], kept(b"one", 100));
+    assert_eq!(local.find(&[1; 32], 99).unwrap().content, b"one");
+    local.update(&[1; 32], b"two".to_vec());
+    assert_eq!(local.find(&[1; 32], 99).unwrap().content, b"two");
+    local.shorten(&[1; 32], 50);
+    local.shorten(&[1; 32], 80);
+    assert!(local.find(&[1; 32], 49).is_some());
+    assert!(local.find(&[1; 32], 50).is_none(), "an end that was brought nearer stays there");
+    local.update(&[2; 32], b"no session".to_vec());
+    assert!(local.find(&[2; 32], 0).is_none());
     let id = |number: u8| {
         let mut id = [0; 32];
         id[1] = number;
         id
     };
     for number in 0..200 {
-        store.put(id(number), Kept { content: vec![0; 100_000], gone: u64::MAX });
+        local.put(id(number), kept(&[0; 100_000], u64::MAX));
     }
-    assert!(store.find(&id(199), 0).is_some());
-    assert!(store.find(&id(0), 0).is_none(), "what was not used for longest gives way");
+    assert!(local.find(&id(199), 0).is_some());
+    assert!(local.find(&id(0), 0).is_none(), "what was not used for longest gives way");
 }

@@ -6,7 +6,7 @@ use plugin::identity::{Caller, Credential};
 use plugin::model::courtesy::Table;
 use plugin::model::schema::Value;
 use plugin::model::{self, Reference};
-use plugin::redis::fields::FullRedis;
+use plugin::redis::fields::SocketRedis;
 use plugin::{Build, BuildError, record};
 use uuid::Uuid;
 
@@ -58,7 +58,7 @@ record! {
         token_storage: String = "embedded", [one_of(&["embedded", "redis"]), extension()];
         /// The Redis server, with `token_storage: redis`. It should not evict keys (`maxmemory-policy noeviction`): a token
         /// that it drops is good no more.
-        redis: FullRedis, [extension()];
+        redis: SocketRedis, [extension()];
     }
 }
 

@@ -1,22 +1,16 @@
 //! The database: SQLite, a row for each token, code and refresh token that was replaced.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::Duration;
 
+use plugin::embedded;
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
 use super::secret::Hash;
 use super::store::{Change, Code, Grant, Spent, Token};
 
-/// How long another process that writes is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// The form of the tables.
 const FORM: u32 = 1;
-/// Keeps nothing on disk.
-const MEMORY: &str = ":memory:";
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS tokens (
@@ -47,28 +41,7 @@ pub(super) struct Database(Connection);
 
 impl Database {
     pub(super) fn open(file: &Path) -> Result<Self, String> {
-        if file != Path::new(MEMORY) {
-            // SQLite gives what it puts beside the file the same rights.
-            let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(file);
-            made.map_err(|error| format!("{}: {error}", file.display()))?;
-        }
-        let opened = || -> rusqlite::Result<(Connection, u32)> {
-            let connection = Connection::open(file)?;
-            connection.busy_timeout(PATIENCE)?;
-            let form: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-            if form <= FORM {
-                connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-                connection.execute_batch("PRAGMA synchronous = FULL")?;
-                connection
-                    .execute_batch(&format!("BEGIN IMMEDIATE;{TABLES}PRAGMA user_version = {FORM};COMMIT"))?;
-            }
-            Ok((connection, form))
-        };
-        let (connection, form) = opened().map_err(|error| format!("{}: {error}", file.display()))?;
-        if form > FORM {
-            return Err(format!("{}: was written by a later version (form {form})", file.display()));
-        }
-        Ok(Self(connection))
+        embedded::open(file, FORM, TABLES).map(Self)
     }
 
     /// What has not ended at `now`, at most `most` of each.

@@ -14,7 +14,6 @@ mod store;
 mod token;
 mod tokens;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use plugin::admin::Endpoint;
@@ -152,10 +151,8 @@ fn open(config: &Config, cx: &Build<'_>) -> Result<Option<Arc<Opened>>, BuildErr
 }
 
 fn open_own(cx: &Build<'_>) -> Result<Arc<Opened>, BuildError> {
-    let Some(settings) = cx.services.usage() else { return Err(BuildError::new("name", NO_DATABASE)) };
-    let file = match settings.database.to_str() {
-        Some(":memory:") => PathBuf::from(":memory:"),
-        _ => settings.database.with_file_name(FILE),
+    let Some(file) = plugin::embedded::file(cx.services, FILE) else {
+        return Err(BuildError::new("name", NO_DATABASE));
     };
     let opened =
         cx.services.keep(STORE, || Opened(Store::open(&file, cx.services.clock.clone()).map(Tokens::Own)));

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use plugin::flow::Resume;
-use plugin::redis::Unavailable;
 use plugin::remember::Digest;
+use plugin::shared::Unavailable;
 use plugin::web_session::shared::Shared;
 use plugin::{Access, Build, Exchange, Flow, Method, query};
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ const WITHOUT_END_S: u64 = 30 * 86_400;
 /// Sessions that were ended, by their ids at the provider and by whom they are about.
 pub(super) struct Ended {
     marks: Arc<Marks>,
-    /// Where sessions are in Redis, what all gateways have been told.
+    /// Where gateways share sessions, what all have been told.
     shared: Option<SharedMarks>,
     /// Whose sessions they are.
     owner: String,
@@ -79,7 +79,7 @@ impl Ended {
         })
     }
 
-    /// Whether some gateway with the same Redis was told that a session was ended.
+    /// Whether some gateway that shares it was told that a session was ended.
     pub(super) async fn has_been_told(&self, worker: usize, granted: &Granted) -> Result<bool, Unavailable> {
         let Some(shared) = &self.shared else { return Ok(self.has(granted)) };
         let thing = |kind: &[u8], name: &Option<String>| name.as_ref().map(|name| self.thing(kind, name));

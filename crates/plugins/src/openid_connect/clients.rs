@@ -29,10 +29,6 @@ impl Clients {
         if count > MOST {
             return Err(BuildError::new("config.client_id", format!("has more than {MOST} clients")));
         }
-        if count > 1 && config.sessions.session_storage != "cookie" {
-            let message = "several clients keep their sessions in cookies: only those tell whose they are";
-            return Err(BuildError::new("config.session_storage", message));
-        }
         let inner = |number| Inner::new(&of_client(config, number), number, cx).map(Arc::new);
         let all = (0..count).map(inner).collect::<Result<_, _>>()?;
         Ok(Self { all, argument: config.introspection.client_arg.clone() })

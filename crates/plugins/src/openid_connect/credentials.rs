@@ -12,7 +12,7 @@ use super::Methods;
 use super::admission::Admission;
 use super::client;
 use super::config::Config;
-use super::exchange::pairs;
+use super::exchange::{Refreshing, pairs};
 use super::granted::TokenSet;
 use super::id_token::Expected;
 use super::of_client::AskedWith;
@@ -276,7 +276,7 @@ impl Inner {
         let of_client = &asked_with.tokens;
         let (name, secret, password, client) = match brought {
             Brought::Refresh(token) => {
-                let tokens = self.tokens.refresh(token, of_client, now_ms).await?;
+                let tokens = self.tokens.refresh(token, Refreshing::Caller, of_client, now_ms).await?;
                 return Ok((tokens, Grant::Refresh));
             }
             Brought::Login { name, secret, password, client } => (name, secret, *password, *client),

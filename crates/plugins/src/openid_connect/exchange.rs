@@ -1,9 +1,10 @@
-//! Getting tokens at the token endpoint (RFC 6749 3.2), and giving them back (RFC 7009).
+//! Getting tokens at the token endpoint (RFC 6749 3.2).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use plugin::remember::{Digest, Learned, Memory, Settings};
+use plugin::shared::Joint;
 use plugin::{Access, BuildError};
 
 use super::Setup;
@@ -12,6 +13,7 @@ use super::config::{self, Grants};
 use super::granted::TokenSet;
 use super::http::{Address, Http, Pairs};
 use super::of_client::{OfClient, Wanted};
+use super::pool::{self, Pool, Said, Way};
 use super::provider::{Endpoint, Provider};
 use super::refusal::Refusal;
 
@@ -64,6 +66,21 @@ pub(super) struct TokenEndpoint {
     audience: Option<String>,
     of_client: Wanted,
     replay: Replay,
+    /// Whose refresh tokens they are.
+    holder: String,
+    /// Where gateways agree who uses a refresh token of a session.
+    of_sessions: Option<Pool>,
+    /// Where they share tokens for callers.
+    of_callers: Option<Pool>,
+}
+
+/// Whose refresh token is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refreshing {
+    /// That of a session. What comes is the same whatever else a request says.
+    Session,
+    /// One that a caller brings.
+    Caller,
 }
 
 /// Headers of answers that clients get.
@@ -79,15 +96,6 @@ pub(super) struct Exchange {
     pub(super) wishes: Pairs,
     /// How long the answer is used at most; none remembers nothing.
     pub(super) longest: Option<Duration>,
-}
-
-/// How tokens are given back.
-pub(super) struct Revocation {
-    http: Arc<Http>,
-    provider: Provider,
-    endpoint: Endpoint,
-    sign_in: SignIn,
-    token_name: String,
 }
 
 /// One question, ready to be sent.
@@ -131,7 +139,18 @@ impl TokenEndpoint {
                 Endpoint::new(setup, "token_exchange_endpoint", Some(text), |told| told.token.as_ref())
             })
             .transpose()?;
+        let pool = |joint: &Arc<Joint>, is_needed| {
+            let patience = Duration::from_millis((config.provider.timeout as u64).max(1));
+            Pool { joint: joint.clone(), is_needed, patience }
+        };
+        let places = setup.places;
+        let of_callers = places.cache.as_ref().filter(|_| config.sharing.has("tokens"));
+        let of_callers = of_callers.map(|joint| pool(joint, false));
+        let of_sessions = places.with_sessions.as_ref().map(|joint| pool(joint, true));
         Ok(Self {
+            holder: format!("{} {}", config.provider.issuer, client.as_deref().unwrap_or_default()),
+            of_sessions: of_sessions.or_else(|| of_callers.clone()),
+            of_callers,
             http: sign_in.as_ref().map_or_else(|| http.clone(), |sign_in| sign_in.http(setup)),
             provider: provider.clone(),
             memory: Memory::open(cx.services, "tokens", &Settings::default()),
@@ -202,11 +221,12 @@ impl TokenEndpoint {
         tokens_of(&self.memory.alone(question.ask(|_| Duration::ZERO)).await)
     }
 
-    /// Newer tokens for a refresh token. However many requests come with it, it is used once: a provider that gives out a
-    /// new one each time takes a second use for theft.
+    /// Newer tokens for a refresh token. However many requests come with it, and to however many gateways that share
+    /// sessions, it is used once: a provider that gives out a new one each time takes a second use for theft.
     pub(super) async fn refresh(
         &self,
         token: &str,
+        whose: Refreshing,
         of_client: &OfClient,
         now_ms: u64,
     ) -> Result<TokenSet, Refusal> {
@@ -214,7 +234,13 @@ impl TokenEndpoint {
         let asked_with = of_client.key();
         let key = Digest::of([self.owner.as_bytes(), b"refresh", asked_with.as_bytes(), token.as_bytes()]);
         let question = self.question(&self.endpoint, form, Pairs::new(), None, of_client, now_ms).await?;
-        tokens_of(&self.memory.fetch(key, question.ask(|_| AFTER_REFRESH)).await)
+        let (pool, said) = match whose {
+            Refreshing::Session => (&self.of_sessions, ""),
+            Refreshing::Caller => (&self.of_callers, asked_with.as_str()),
+        };
+        let thing = Digest::of([self.holder.as_bytes(), b"refresh", said.as_bytes(), token.as_bytes()]);
+        let ask = question.ask_for_all(pool.clone(), thing, |_| AFTER_REFRESH);
+        tokens_of(&self.memory.fetch(key, ask).await)
     }
 
     /// Tokens for credentials of a caller, which are the same for as long as they are good. `key` stands for the
@@ -241,7 +267,8 @@ impl TokenEndpoint {
         let asked_with = of_client.key();
         let owner = [self.owner.as_bytes(), asked_with.as_bytes()];
         let key = Digest::of(owner.into_iter().chain(key.iter().copied()));
-        tokens_of(&self.memory.fetch(key, question.ask(good_for)).await)
+        let ask = question.ask_for_all(self.of_callers.clone(), key, good_for);
+        tokens_of(&self.memory.fetch(key, ask).await)
     }
 
     /// Tokens in exchange for `token`, which are the same for as long as they are good.
@@ -262,7 +289,9 @@ impl TokenEndpoint {
             longest.unwrap_or_default().min(Duration::from_secs(left_s))
         };
         let key = Digest::of([self.owner.as_bytes(), b"exchange", asked_with.as_bytes(), token]);
-        tokens_of(&self.memory.fetch(key, question.ask(good_for)).await)
+        let pool = self.of_callers.clone().filter(|_| longest.is_some());
+        let ask = question.ask_for_all(pool, key, good_for);
+        tokens_of(&self.memory.fetch(key, ask).await)
     }
 
     /// `form` makes the grant; `wishes` the caller's request may replace.
@@ -295,55 +324,73 @@ impl TokenEndpoint {
 
 impl Question {
     async fn ask(self, holds: impl Fn(&TokenSet) -> Duration) -> Result<Learned<Answered>, String> {
+        let said = self.say().await?;
+        self.learned(said, holds).map(|(learned, _)| learned)
+    }
+
+    /// The same, unless another gateway has asked about `thing`, or asks.
+    async fn ask_for_all(
+        self,
+        pool: Option<Pool>,
+        thing: Digest,
+        holds: impl Fn(&TokenSet) -> Duration,
+    ) -> Result<Learned<Answered>, String> {
+        let Some(pool) = pool else { return self.ask(holds).await };
+        let lease = match pool.way(&thing).await? {
+            Way::Told(said) => return self.learned(said, holds).map(|(learned, _)| learned),
+            Way::Ask(lease) => lease,
+        };
+        let said = match self.say().await {
+            Ok(said) => said,
+            Err(error) => {
+                pool::end(lease, None).await;
+                return Err(error);
+            }
+        };
+        let told = lease.is_some().then(|| said.to_bytes());
+        match self.learned(said, holds) {
+            Ok((learned, lifetime)) => {
+                pool::end(lease, told.as_deref().zip(lifetime)).await;
+                Ok(learned)
+            }
+            Err(error) => {
+                pool::end(lease, None).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Asks the provider.
+    async fn say(&self) -> Result<Said, String> {
         let given = self.http.post_once(&self.address, &self.form, &self.headers).await?;
-        let (status, answer) = (given.status, given.content);
+        let replayed = |name: &String| {
+            let value = given.headers.get(name).map(String::from_utf8_lossy)?;
+            Some((name.clone(), value.into_owned()))
+        };
+        let replayed = self.replayed.iter().filter_map(replayed).collect();
+        Ok(Said { status: given.status, answer: given.content, replayed, asked_s: self.now_s })
+    }
+
+    /// What follows from an answer, and for how long others may take it.
+    fn learned(
+        &self,
+        said: Said,
+        holds: impl Fn(&TokenSet) -> Duration,
+    ) -> Result<(Learned<Answered>, Option<Duration>), String> {
+        let Said { status, answer, replayed, asked_s } = said;
         if matches!(status, 400 | 401 | 403) {
             tracing::debug!(status, error = answer["error"].as_str(), "a provider gives no tokens");
-            return Ok(Learned::new(Answered::Refused, REFUSED));
+            return Ok((Learned::new(Answered::Refused, REFUSED), None));
         }
         if status != 200 {
             return Err(format!("{} answers {status}", self.address));
         }
         let size = answer.to_string().len() * 2;
-        let tokens = TokenSet::of(answer, &self.scope, self.now_s);
+        let tokens = TokenSet::of(answer, &self.scope, asked_s);
         let mut tokens = tokens.ok_or_else(|| format!("no token that can be used from {}", self.address))?;
-        let replayed = |name: &String| {
-            let value = given.headers.get(name).map(String::from_utf8_lossy)?;
-            Some((name.clone(), value.into_owned()))
-        };
-        tokens.replayed = self.replayed.iter().filter_map(replayed).collect();
+        tokens.replayed = replayed;
         let holds = holds(&tokens);
-        Ok(Learned::new(Answered::Tokens(Box::new(tokens)), holds).holding(size))
-    }
-}
-
-impl Revocation {
-    pub(super) fn new(setup: &Setup<'_>) -> Result<Self, BuildError> {
-        let &Setup { config, provider, .. } = setup;
-        let grants = &config.grants;
-        let text = grants.revocation_endpoint.as_deref();
-        let sign_in = SignIn::new(setup, grants.revocation_endpoint_auth_method.as_deref())?;
-        let endpoint = Endpoint::new(setup, "revocation_endpoint", text, |told| told.revocation.as_ref())?;
-        let text = config.possession.mtls_revocation_endpoint.as_deref();
-        Ok(Self {
-            http: sign_in.http(setup),
-            provider: provider.clone(),
-            endpoint: sign_in.endpoint(setup, endpoint, "mtls_revocation_endpoint", text)?,
-            sign_in,
-            token_name: grants.revocation_token_param_name.clone(),
-        })
-    }
-
-    /// Gives a token back. `kind` is what the provider is told about it (RFC 7009 2.1).
-    pub(super) async fn revoke(&self, token: &str, kind: &str, now_s: u64) -> Result<(), Refusal> {
-        let address = self.endpoint.find(&self.provider).await?;
-        let mut form = pairs([(self.token_name.as_str(), token), ("token_type_hint", kind)]);
-        let mut headers = Pairs::new();
-        self.sign_in.add(&address, now_s, &mut form, &mut headers);
-        match self.http.post_once(&address, &form, &headers).await {
-            Ok(given) if given.status == 200 => Ok(()),
-            _ => Err(Refusal::Unavailable),
-        }
+        Ok((Learned::new(Answered::Tokens(Box::new(tokens)), holds).holding(size), Some(holds)))
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plugin::remember::{Digest, Learned, Memory, Settings};
+use plugin::shared::Joint;
 use plugin::{BuildError, Exchange};
 use serde_json::Value;
 
@@ -15,6 +16,7 @@ use super::client::SignIn;
 use super::config::{self, Config};
 use super::http::{Http, Pairs};
 use super::of_client::{OfClient, Wanted};
+use super::pool::{dated, undated};
 use super::provider::Endpoint;
 use super::refusal::Refusal;
 use super::told::Evidence;
@@ -40,7 +42,12 @@ pub(super) struct Introspection {
     checks_active: bool,
     asks_about_jwt: bool,
     lifetimes: Lifetimes,
+    /// Where gateways share answers.
+    shared: Option<Arc<Joint>>,
 }
+
+/// What answers are kept under where gateways share them.
+const KIND: &str = "introspection";
 
 /// An answer as it came.
 enum Answer {
@@ -101,6 +108,11 @@ impl Introspection {
             checks_active: asking.introspection_check_active,
             asks_about_jwt: asking.introspect_jwt_tokens,
             lifetimes: Lifetimes::new(config),
+            shared: setup
+                .places
+                .cache
+                .clone()
+                .filter(|_| config.sharing.has(KIND) && asking.cache_introspection),
         })
     }
 
@@ -199,14 +211,34 @@ impl Introspection {
         self.sign_in.add(&endpoint, now_ms / 1_000, &mut form, &mut headers);
         let key = Digest::of([self.scope.as_bytes(), asked_with.as_bytes(), token.as_bytes()]);
         let (http, lifetimes, wants_signed) = (self.http.clone(), self.lifetimes, self.wants_signed);
+        let (shared, now_s) = (self.shared.clone(), now_ms / 1_000);
         let ask = async move {
+            if let Some(known) = known(shared.as_deref(), &key).await
+                && let Some(answer) = Answer::read(known.1, wants_signed)
+            {
+                let (learned, fresh) = lifetimes.learned(answer, known.0, now_s);
+                if !fresh.is_zero() {
+                    return Ok(learned);
+                }
+            }
             let text = http.post(&endpoint, &form, &headers).await?;
+            let told = shared.is_some().then(|| dated(&text, now_s));
             let answer = Answer::read(text, wants_signed)
                 .ok_or_else(|| format!("no answer about a token from {}", endpoint.told()))?;
-            Ok(lifetimes.learned(answer, now_ms / 1_000))
+            let (learned, fresh) = lifetimes.learned(answer, now_s, now_s);
+            if let Some((shared, told)) = shared.zip(told).filter(|_| !fresh.is_zero()) {
+                // The others ask for themselves where this is lost.
+                let _told = shared.tell(KIND, &key, &told, fresh).await;
+            }
+            Ok(learned)
         };
         self.memory.fetch(key, ask).await.map_err(|_| Refusal::Unavailable)
     }
+}
+
+/// What other gateways have been told, and when. Where that cannot be found out, the provider is asked.
+async fn known(shared: Option<&Joint>, key: &Digest) -> Option<(u64, Vec<u8>)> {
+    undated(&shared?.known(KIND, key).await.ok().flatten()?)
 }
 
 impl Answer {
@@ -284,8 +316,8 @@ impl Lifetimes {
         }
     }
 
-    /// An answer, for as long as it holds: one that is signed, as what it says.
-    fn learned(&self, answer: Answer, now_s: u64) -> Learned<Answer> {
+    /// An answer of a moment ago, for as long as it holds from now on: one that is signed, as what it says.
+    fn learned(&self, answer: Answer, asked_s: u64, now_s: u64) -> (Learned<Answer>, Duration) {
         let size = answer.size();
         let said = match &answer {
             Answer::Plain(claims) => Some(Cow::Borrowed(claims)),
@@ -295,13 +327,17 @@ impl Lifetimes {
                 })
             }
         };
-        let Some(said) = said.filter(|_| self.remembers) else { return Learned::new(answer, Duration::ZERO) };
-        let fresh = Duration::from_secs(self.of(&said, now_s));
+        let Some(said) = said.filter(|_| self.remembers) else {
+            return (Learned::new(answer, Duration::ZERO), Duration::ZERO);
+        };
+        let held_s = self.of(&said, asked_s).saturating_sub(now_s.saturating_sub(asked_s));
+        let fresh = Duration::from_secs(held_s);
         let stale = if is_active(&said) { self.stale } else { 0 };
         let ends_s = said.get("exp").and_then(Value::as_f64).map_or(u64::MAX, |exp| exp as u64);
         drop(said);
         let until_ms = ends_s.saturating_mul(1_000);
-        Learned::new(answer, fresh).holding(size).stale(Duration::from_secs(stale)).until(until_ms)
+        let learned = Learned::new(answer, fresh).holding(size).stale(Duration::from_secs(stale));
+        (learned.until(until_ms), fresh)
     }
 
     /// Seconds for which an answer is remembered: never longer than the token is good.

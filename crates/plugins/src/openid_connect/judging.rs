@@ -6,8 +6,10 @@ use plugin::certificate::Looked;
 use plugin::{Access, Exchange, Flow, Resume};
 
 use super::Inner;
+use super::admission::Admission;
 use super::beside::Beside;
 use super::of_client::AskedWith;
+use super::once::Use;
 use super::refusal::Refusal;
 use super::verify::{Outcome, Verdict};
 
@@ -102,30 +104,41 @@ impl Inner {
         }
     }
 
-    /// The same; `shown` is the hash of the certificate that the caller has shown.
+    /// The same; `shown` is the hash of the certificate that the caller has shown. Other gateways may have to be asked whether
+    /// a proof has been used.
     fn conclude_shown(
-        &self,
+        self: &Arc<Self>,
         cx: &mut Access<'_>,
         token: &[u8],
         outcome: Outcome,
         shown: Option<&str>,
     ) -> Flow {
-        let outcome = self.check_holder(cx, token, outcome, shown);
-        self.conclude(cx, outcome)
+        let held =
+            outcome.and_then(|admission| Ok((self.check_holder(cx, token, &admission, shown)?, admission)));
+        let (proof, admission) = match held {
+            Ok((Some(proof), admission)) => (proof, admission),
+            Ok((None, admission)) => return self.conclude(cx, Ok(admission)),
+            Err(refusal) => return self.conclude(cx, Err(refusal)),
+        };
+        let (inner, worker) = (self.clone(), cx.worker.index);
+        Flow::wait(async move {
+            let outcome = inner.possession.settle(worker, &proof).await.map(|()| admission);
+            let resume: Resume = Box::new(move |cx| inner.conclude(cx, outcome));
+            resume
+        })
     }
 
-    /// Whether who brings a token is who it was given to.
+    /// Whether who brings a token is who it was given to, and the proof of it that must not have been used.
     fn check_holder(
         &self,
         cx: &mut Access<'_>,
         token: &[u8],
-        outcome: Outcome,
+        admission: &Admission,
         shown: Option<&str>,
-    ) -> Outcome {
-        let admission = outcome?;
+    ) -> Result<Option<Use>, Refusal> {
         let came_with_proof = self.sources.comes_with_proof(cx, token);
-        self.possession.check(cx, (token, came_with_proof), admission.binding(), shown)?;
+        let proof = self.possession.check(cx, (token, came_with_proof), admission.binding(), shown)?;
         self.sources.check_session(cx, token, admission.session())?;
-        Ok(admission)
+        Ok(proof)
     }
 }

@@ -7,11 +7,12 @@ use plugin::{Access, BuildError, Exchange, Flow, Headers, Method, query};
 use serde_json::json;
 
 use super::client;
-use super::exchange::{Revocation, pairs};
+use super::exchange::pairs;
 use super::granted::Granted;
 use super::login::{destination, with_arguments};
 use super::provider::{Endpoint, Provider};
 use super::refusal::Refusal;
+use super::revocation::Revocation;
 use super::session::{Ending, Standing};
 use super::sources::is_form;
 use super::{Inner, Setup};

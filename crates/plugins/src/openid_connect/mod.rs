@@ -19,11 +19,14 @@ mod logout;
 mod marks;
 mod methods;
 mod of_client;
+mod once;
 mod parameters;
+mod pool;
 mod possession;
 mod proofs;
 mod provider;
 mod refusal;
+mod revocation;
 mod session;
 mod session_told;
 mod shared_marks;
@@ -44,6 +47,7 @@ use admission::{Admission, Rules};
 use beside::{BesideSource, Companion};
 use clients::Clients;
 pub use config::Config;
+use config::Places;
 use credentials::Credentials;
 use exchange::TokenEndpoint;
 use http::Http;
@@ -74,6 +78,7 @@ struct Setup<'a> {
     /// The same, but the gateway shows its certificate.
     shown: Option<&'a Arc<Http>>,
     provider: &'a Provider,
+    places: &'a Places,
     /// Which of the clients.
     number: usize,
     cx: &'a Build<'a>,
@@ -172,10 +177,19 @@ impl Inner {
         let shown = certificate.map(|shown| Http::new(&config.provider, Some(shown), verify, cx.services));
         let shown = shown.transpose()?.map(Arc::new);
         let provider = provider::provider(&config.provider, &http, cx)?;
-        let setup = Setup { config, http: &http, shown: shown.as_ref(), provider: &provider, number, cx };
+        let places = Places::new(config, cx)?;
+        let setup = Setup {
+            config,
+            http: &http,
+            shown: shown.as_ref(),
+            provider: &provider,
+            places: &places,
+            number,
+            cx,
+        };
         let tokens = TokenEndpoint::new(&setup)?;
         let searches_user_info = config.grants.search_user_info;
-        let possession = Possession::new(config, cx)?;
+        let possession = Possession::new(config, &places, cx)?;
         let when = |is_on: bool| is_on.then_some(&setup);
         Ok(Self {
             number,
@@ -197,7 +211,7 @@ impl Inner {
             credentials: Credentials::new(config, &methods),
             login: when(methods.authorization_code).map(|setup| Login::new(setup, &tokens)).transpose()?,
             action: Action::new(config)?,
-            sessions: when(methods.session).map(|_| PeopleSessions::new(config, cx)).transpose()?,
+            sessions: when(methods.session).map(|_| PeopleSessions::new(config, &places, cx)).transpose()?,
             logout: when(methods.session).map(Logout::new).transpose()?,
             verification: Verification::new(&setup, methods.bearer, Rules::new(config, cx)?)?,
             token_exchange: {

@@ -11,7 +11,8 @@ use plugin::{Access, Build, BuildError, Exchange};
 use serde_json::Value;
 
 use super::claims::Claims;
-use super::config::Config;
+use super::config::{Config, Places};
+use super::once::Use;
 use super::proofs::Proofs;
 use super::refusal::Refusal;
 
@@ -65,7 +66,7 @@ impl Binding {
 }
 
 impl Possession {
-    pub(super) fn new(config: &Config, cx: &Build<'_>) -> Result<Self, BuildError> {
+    pub(super) fn new(config: &Config, places: &Places, cx: &Build<'_>) -> Result<Self, BuildError> {
         let fields = &config.possession;
         let certificates = Demand::of(&fields.proof_of_possession_mtls);
         let keys = Demand::of(&fields.proof_of_possession_dpop);
@@ -81,7 +82,7 @@ impl Possession {
             );
             return Err(BuildError::new("config.auth_methods", message));
         }
-        let proofs = (keys != Demand::Off).then(|| Proofs::new(config, cx)).transpose()?;
+        let proofs = (keys != Demand::Off).then(|| Proofs::new(config, places, cx)).transpose()?;
         let header = fields.proof_of_possession_mtls_from_header.as_ref();
         let header = header.map(|header| {
             let place = "config.proof_of_possession_mtls_from_header";
@@ -106,14 +107,15 @@ impl Possession {
     }
 
     /// Checks that a caller holds what its token is bound to. `came_with_proof` says whether the token came by the scheme
-    /// `DPoP`; `shown` is the hash of the certificate that the caller has shown.
+    /// `DPoP`; `shown` is the hash of the certificate that the caller has shown. A proof that comes has to be settled, see
+    /// [`Self::settle`].
     pub(super) fn check(
         &self,
         cx: &mut Access<'_>,
         (token, came_with_proof): (&[u8], bool),
         binding: &Binding,
         shown: Option<&str>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<Use>, Refusal> {
         let is_shown = |hash: &str| {
             shown.is_some_and(|own| verify_slices_are_equal(own.as_bytes(), hash.as_bytes()).is_ok())
         };
@@ -127,17 +129,25 @@ impl Possession {
             }
             (_, Some(_)) => {}
         }
-        let Some(proofs) = &self.proofs else { return Ok(()) };
+        let Some(proofs) = &self.proofs else { return Ok(None) };
         match &binding.key {
             None if self.keys == Demand::Strict || came_with_proof => {
                 Err(Refusal::Invalid("a token that is bound to no key"))
             }
-            None => Ok(()),
+            None => Ok(None),
             // RFC 9449 7.2: a thief would bring it so.
             Some(_) if !came_with_proof => {
                 Err(Refusal::Invalid("a token that is bound to a key, brought as a bearer token"))
             }
             Some(key) => proofs.check(cx, token, key),
+        }
+    }
+
+    /// Whether a proof has been used at no gateway.
+    pub(super) async fn settle(&self, worker: usize, proof: &Use) -> Result<(), Refusal> {
+        match &self.proofs {
+            Some(proofs) => proofs.settle(worker, proof).await,
+            None => Err(Refusal::Unavailable),
         }
     }
 

@@ -1,7 +1,5 @@
 //! Proofs that a client holds a key (RFC 9449 4): made for one request and one token, and good once.
 
-use std::sync::Arc;
-
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use plugin::jose::{Header, Key, KeySet, LONGEST, Parts, Token, thumbprint, to_base64url};
@@ -11,9 +9,9 @@ use plugin::{Access, Build, BuildError, Exchange};
 use serde_json::Value;
 
 use super::claims::Claims;
-use super::config::Config;
+use super::config::{Config, Places};
 use super::login::own_address;
-use super::marks::Marks;
+use super::once::{Once, Use};
 use super::possession::text;
 use super::refusal::Refusal;
 
@@ -21,6 +19,7 @@ use super::refusal::Refusal;
 pub(super) const HEADER: &str = "DPoP";
 /// The header with a nonce for the next proof (8).
 const NONCE: &str = "DPoP-Nonce";
+const USED: Refusal = Refusal::Unproven("a proof that has been used already");
 /// Seconds by which the clocks of clients may be ahead, beside the leeway.
 const AHEAD_S: f64 = 10.0;
 
@@ -28,12 +27,12 @@ const AHEAD_S: f64 = 10.0;
 pub(super) struct Proofs {
     lifetime_s: u64,
     leeway_s: f64,
-    used: Arc<Marks>,
+    used: Once,
     nonces: Option<Sealer>,
 }
 
 impl Proofs {
-    pub(super) fn new(config: &Config, cx: &Build<'_>) -> Result<Self, BuildError> {
+    pub(super) fn new(config: &Config, places: &Places, cx: &Build<'_>) -> Result<Self, BuildError> {
         let purpose = "openid-connect nonces";
         let secret = config.sessions.session_secret.as_deref().filter(|secret| !secret.is_empty());
         let sealer = || match secret {
@@ -44,13 +43,14 @@ impl Proofs {
         Ok(Self {
             lifetime_s: config.possession.dpop_proof_lifetime as u64,
             leeway_s: config.tokens.leeway,
-            used: cx.services.keep(&format!("used proofs {}", config.provider.issuer), Marks::default),
+            used: Once::new("proof", &config.provider.issuer, places.once(), cx.services),
             nonces: config.possession.dpop_use_nonce.then(sealer).transpose()?,
         })
     }
 
-    /// Checks the proof of a request that brings `token`, which is bound to the key with the thumbprint `key`.
-    pub(super) fn check(&self, cx: &mut Access<'_>, token: &[u8], key: &str) -> Result<(), Refusal> {
+    /// Checks the proof of a request that brings `token`, which is bound to the key with the thumbprint `key`. What comes is
+    /// left to be asked of other gateways, see [`Self::settle`].
+    pub(super) fn check(&self, cx: &mut Access<'_>, token: &[u8], key: &str) -> Result<Option<Use>, Refusal> {
         let now_s = cx.record.started_ms / 1_000;
         let claims = read(cx, key)?;
         let fault = is_for_another(cx, &claims, token).or_else(|| self.untimely(&claims, now_s));
@@ -59,13 +59,20 @@ impl Proofs {
         }
         self.check_nonce(cx, &claims, now_s)?;
         let id = text(&claims, "jti").filter(|id| !id.is_empty()).ok_or(Refusal::Unproven("no jti"))?;
-        let proof = Digest::of([key.as_bytes(), id.as_bytes()]);
+        let thing = Digest::of([key.as_bytes(), id.as_bytes()]);
         let made_s = claims.get("iat").and_then(Value::as_f64).map_or(0, |iat| iat as u64);
-        let oldest = now_s.saturating_sub(self.lifetime_s + self.leeway_s as u64);
-        match self.used.set(proof, made_s, oldest) {
-            true => Ok(()),
-            false => Err(Refusal::Unproven("a proof that has been used already")),
+        let oldest_s = now_s.saturating_sub(self.lifetime_s + self.leeway_s as u64);
+        let proof = Use { thing, made_s, oldest_s };
+        match self.used.is_shared() {
+            true => Ok(Some(proof)),
+            false if self.used.is_first_here(&proof) => Ok(None),
+            false => Err(USED),
         }
+    }
+
+    /// Whether a proof has been used at no gateway.
+    pub(super) async fn settle(&self, worker: usize, proof: &Use) -> Result<(), Refusal> {
+        if self.used.is_first(worker, proof).await? { Ok(()) } else { Err(USED) }
     }
 
     fn untimely(&self, claims: &Claims, now_s: u64) -> Option<&'static str> {

@@ -10,6 +10,7 @@ mod login;
 mod parameters;
 mod passed_on;
 mod passing_on;
+mod pooled;
 mod sessions;
 mod signed;
 mod telling;
@@ -499,9 +500,20 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
         ("response_type: [code, id_token]", "only 'code' is available"),
         ("authorization_cookie_same_site: Strict", "the way back from the provider"),
         (
-            "auth_methods: [session], client_id: [a], client_secret: [b], session_storage: memcached",
-            "config.session_storage",
+            "auth_methods: [session], client_id: [a], client_secret: [b], session_storage: memcached, \
+             session_memcached_prefix: 'a b'",
+            "config.session_memcached_prefix",
         ),
+        (
+            "auth_methods: [session], client_id: [a], client_secret: [b], session_storage: memcache, \
+             session_memcached_socket: memcached.sock",
+            "config.session_memcached_socket: is no absolute path",
+        ),
+        (
+            "auth_methods: [session], client_id: [a], client_secret: [b], session_store_metadata: true",
+            "config.session_store_metadata",
+        ),
+        ("cluster_cache_strategy: redis", "config.session_secret: is needed"),
         ("resolve_distributed_claims: true", "'resolve_distributed_claims' is not available"),
         (
             "auth_methods: [bearer, password], proof_of_possession_dpop: strict",
@@ -512,14 +524,19 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
             "auth_methods: 'userinfo' proves",
         ),
         (
-            "auth_methods: [session], client_id: [a], client_secret: [b], session_storage: redis, redis: {socket: /s}",
-            "config.redis.socket",
+            "auth_methods: [session], client_id: [a], client_secret: [b], session_storage: redis, redis: {socket: s}",
+            "config.redis.socket: is no absolute path",
         ),
         (
-            "auth_methods: [session], client_id: [a, b], client_secret: [c, d], session_storage: redis, redis: {host: h}",
-            "config.session_storage: several clients",
+            "auth_methods: [session], client_id: [a], client_secret: [b], session_storage: redis, \
+             redis: {socket: /s, ssl: true}",
+            "config.redis.socket: a Unix socket",
         ),
-        ("cluster_cache_redis: {host: r}", "cluster_cache_redis.host"),
+        (
+            "auth_methods: [session], client_id: [a], client_secret: [b], session_storage: redis, \
+             redis: {socket: /s, cluster_nodes: [{port: 1}]}",
+            "config.redis.socket: is one server",
+        ),
         ("principals: {enabled: true}", "principals.enabled"),
         ("client_id: [a], client_auth: [private_key_jwt]", "config.client_jwk: is needed"),
         (

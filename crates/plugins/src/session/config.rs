@@ -1,8 +1,8 @@
 //! What can be configured about sessions.
 
 use plugin::model::schema::Value;
+use plugin::record;
 use plugin::web_session::{Bond, Remembering, Settings, Storage, Timeouts, cookie};
-use plugin::{BuildError, record};
 
 /// What may be told of a session.
 const PROPERTIES: &[&str] =
@@ -16,8 +16,8 @@ record! {
         /// What the cookies are encrypted and signed with: a long random text, the same for all gateways that should know
         /// each other's sessions. Without it, sessions end with the process.
         secret: Option<String>, [referenceable(), encrypted()];
-        /// Where sessions are kept: in the cookie itself (`cookie`), or in the memory of this process (`kong`), where they
-        /// end with the process and at a logout everywhere.
+        /// Where sessions are kept: in the cookie itself (`cookie`), or by this gateway (`kong`), where a logout ends them
+        /// for whoever has a copy of the cookie. They outlive the process where there is a database of usage.
         storage: String = "cookie", [one_of(&["cookie", "kong"])];
         /// Whom sessions are for. A session of one audience is none of another.
         audience: String = "default";
@@ -27,7 +27,7 @@ record! {
         rolling_timeout: f64 = 3600, [custom_value(seconds)];
         /// Seconds after which a session ends whatever happens; 0 for never.
         absolute_timeout: f64 = 86400, [custom_value(seconds)];
-        /// Seconds for which a session in memory goes on under its old id when it has got a new one, for requests under
+        /// Seconds for which a session kept by the gateway goes on under its old id when it has got a new one, for requests under
         /// way.
         stale_ttl: f64 = 10, [custom_value(seconds)];
         /// Name of the cookie.
@@ -64,7 +64,7 @@ record! {
         logout_post_arg: String = "session_logout";
         /// Whether only a hash of the consumer's name is in the session.
         hash_subject: bool = false;
-        /// Whether a list of sessions by audience and subject is kept. Not available: leave it off.
+        /// Whether sessions are found by audience and subject where they are kept, with `storage: kong`.
         store_metadata: bool = false;
         /// What a session must not be taken away from: the client's address, the scheme, the browser.
         bind: Option<Vec<String>>, [each(one_of(&["ip", "scheme", "user-agent"]))];
@@ -81,12 +81,8 @@ fn seconds(value: &Value) -> Result<(), String> {
 
 impl Config {
     /// The same as the contract has it.
-    pub(super) fn settings(&self) -> Result<Settings, BuildError> {
-        if self.store_metadata {
-            let message = "there is no list of sessions that could be kept; set it to false";
-            return Err(BuildError::new("config.store_metadata", message));
-        }
-        Ok(Settings {
+    pub(super) fn settings(&self, storage: Storage) -> Settings {
+        Settings {
             secret: self.secret.clone(),
             audience: self.audience.clone(),
             cookie: self.cookie(),
@@ -103,11 +99,12 @@ impl Config {
                     absolute: self.remember_absolute_timeout as u64,
                 },
             }),
-            storage: if self.storage == "kong" { Storage::Memory } else { Storage::Cookie },
+            storage,
             stale_ttl: self.stale_ttl as u64,
             bind: self.bonds(),
             hash_subject: self.hash_subject,
-        })
+            lists: self.store_metadata,
+        }
     }
 
     fn cookie(&self) -> cookie::Settings {

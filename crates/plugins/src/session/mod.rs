@@ -1,5 +1,6 @@
 #![doc = include_str!("doc.md")]
 
+mod archive;
 mod config;
 mod data;
 mod logout;
@@ -10,8 +11,12 @@ use ahash::AHashMap;
 use plugin::identity::{Caller, Credential, OwnFields};
 use plugin::lru::Lru;
 use plugin::model::entity::Consumer;
-use plugin::web_session::{Opened, Property, Sessions};
-use plugin::{Access, Build, BuildError, Flow, HeaderFilter, Headers, Phase, Phases, Plugin, Scopes};
+use plugin::web_session::local::Local;
+use plugin::web_session::{Opened, Property, Sessions, Storage};
+use plugin::{
+    Access, Build, BuildError, Flow, HeaderFilter, Headers, Phase, Phases, Plugin, Resume, Scopes, embedded,
+};
+use serde_json::json;
 use uuid::Uuid;
 
 use config::Config;
@@ -23,6 +28,12 @@ mod tests;
 
 /// Callers made ready per worker.
 const MOST_CALLERS: usize = 4096;
+/// What a client is told whose logout may not outlive the process.
+const UNWRITTEN: &str = "The end of the session could not be written";
+/// Under which name the sessions of the process are kept.
+const STORE: &str = "web sessions";
+/// The file of their database, beside that of usage.
+const FILE: &str = "sessions.db";
 
 /// The room, ready to run.
 pub struct Session {
@@ -66,7 +77,7 @@ impl Plugin for Session {
         };
         let request_properties = properties(&config.request_headers);
         Ok(Self {
-            sessions: Sessions::new(&config.settings()?, "config.", cx)?,
+            sessions: Sessions::new(&config.settings(storage(&config, cx)?), "config.", cx)?,
             tells: OwnFields::new(request_properties.iter().map(|property| property.field())),
             request_properties,
             response_properties: properties(&config.response_headers),
@@ -80,6 +91,24 @@ impl Plugin for Session {
     }
 }
 
+/// Where sessions are: with `kong`, in a database beside that of usage, or in memory alone where there is none.
+fn storage(config: &Config, cx: &Build<'_>) -> Result<Storage, BuildError> {
+    if config.storage != "kong" {
+        return Ok(Storage::Cookie);
+    }
+    let file =
+        embedded::file(cx.services, FILE).filter(|file| !cx.services.dry_run && !embedded::is_memory(file));
+    if let Some(known) = cx.services.kept::<Local>(STORE) {
+        return Ok(Storage::Local(known));
+    }
+    let opened = file.map_or_else(|| Ok(Local::default()), |file| archive::open(&file, &cx.services.clock));
+    let opened = opened
+        .map_err(|error| BuildError::new("config.storage", format!("sessions cannot be kept: {error}")))?;
+    let local = cx.services.keep(STORE, || opened);
+    cx.services.finish_at_end(&local);
+    Ok(Storage::Local(local))
+}
+
 impl Phases for Session {
     fn tells(&self) -> Option<&OwnFields> {
         Some(&self.tells)
@@ -91,9 +120,7 @@ impl Phases for Session {
             return Flow::ReadBody;
         }
         if self.logout.is_wanted(cx) {
-            let mut withdrawn = Headers::new();
-            self.sessions.end(&opened, cx, &mut withdrawn);
-            return cx.answer(200).headers(&withdrawn).empty();
+            return self.log_out(cx, &opened);
         }
         let data = Data::from_bytes(opened.data());
         let known = data.and_then(|data| Some((self.caller(cx.worker.index, &data)?, data)));
@@ -116,7 +143,7 @@ impl Phases for Session {
         let Some(data) = Data::of(cx) else {
             if let Some(Found::Orphan(opened)) = &found {
                 let mut withdrawn = Headers::new();
-                self.sessions.end(opened, cx, &mut withdrawn);
+                let _written_later = self.sessions.end(opened, cx, &mut withdrawn);
                 withdrawn.iter().for_each(|(name, value)| {
                     cx.headers().append(name, value);
                 });
@@ -126,7 +153,7 @@ impl Phases for Session {
         let opened = match found {
             Some(Found::Session(opened, before)) if before.is_of(&data) => Some(opened),
             Some(Found::Session(other, _) | Found::Orphan(other)) => {
-                self.sessions.discard(&other, cx);
+                let _written_later = self.sessions.discard(&other, cx);
                 self.begin(cx, &data)
             }
             None => self.begin(cx, &data),
@@ -143,6 +170,24 @@ impl Phases for Session {
 }
 
 impl Session {
+    /// Ends a session, and answers once it cannot come back.
+    fn log_out(&self, cx: &mut Access<'_>, opened: &Opened) -> Flow {
+        let mut withdrawn = Headers::new();
+        let forgotten = self.sessions.end(opened, cx, &mut withdrawn);
+        if forgotten.is_settled() {
+            return cx.answer(200).headers(&withdrawn).empty();
+        }
+        Flow::wait(async move {
+            let is_written = forgotten.settle().await;
+            let resume: Resume = Box::new(move |cx| match is_written {
+                true => cx.answer(200).headers(&withdrawn).empty(),
+                // It comes back when the gateway is started anew.
+                false => cx.answer(500).headers(&withdrawn).json(&json!({"message": UNWRITTEN})),
+            });
+            resume
+        })
+    }
+
     /// Whom the session says that its request comes from; none if that is no consumer.
     fn caller(&self, worker: usize, data: &Data) -> Option<Arc<Caller>> {
         let key = (data.consumer, data.credential);

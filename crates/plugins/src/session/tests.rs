@@ -5,6 +5,8 @@ use plugin::harness::{Harness, Outcome};
 use super::data::Data;
 use crate::ROOMS;
 
+mod kept;
+
 const MINUTE: u64 = 60_000;
 
 fn harness(config: &str) -> Harness {

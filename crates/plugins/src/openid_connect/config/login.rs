@@ -1,10 +1,9 @@
 //! Fields about people who log in with a browser, and about the sessions they get.
 
 use plugin::model::schema::{Faults, Value};
-use plugin::redis::Store;
+use plugin::record;
 use plugin::web_session::shared::Shared;
 use plugin::web_session::{Bond, Remembering, Settings, Storage, Timeouts, cookie};
-use plugin::{Build, BuildError, record};
 
 use super::nested::SessionRedis;
 use super::{CLIENT_AUTH, METHODS};
@@ -118,12 +117,13 @@ record! {
         /// What the cookies are encrypted and signed with: a long random text, the same for all gateways that should know
         /// each other's sessions. Without it, sessions and logins end with the process.
         session_secret: Option<String>, [referenceable(), encrypted()];
-        /// Where sessions are kept: in their cookies (`cookie`), or encrypted in the Redis server of `redis` (`redis`), where
-        /// a logout ends them for whoever has a copy of the cookie, at all gateways. The others are not available.
+        /// Where sessions are kept: in their cookies (`cookie`), or encrypted in the Redis server of `redis` (`redis`) or in the
+        /// memcached of `session_memcached_host` (`memcached`, or `memcache`), where a logout ends them for whoever has a copy of
+        /// the cookie, at all gateways.
         session_storage: String = "cookie", [one_of(&["cookie", "memcache", "memcached", "redis"])];
         /// The Redis server with sessions, with `session_storage: redis`.
         redis: SessionRedis;
-        /// Whether the ids of sessions are hashed in the keys of Redis. They always are.
+        /// Whether the ids of sessions are hashed in keys. They always are.
         session_hash_storage_key: bool = false;
         /// Whom sessions are for. A session of one audience is none of another.
         session_audience: String = "default";
@@ -167,10 +167,8 @@ record! {
     }
 }
 
-/// Seconds that a session in Redis goes on under its old id when it has got a new one, for requests under way.
+/// Seconds that a session that gateways share goes on under its old id when it has got a new one, for requests under way.
 const STALE_S: u64 = 10;
-/// What keys in Redis begin with where nothing is said.
-const PREFIX: &str = "sessions";
 /// The longest time, in seconds: a hundred years.
 const LONGEST: f64 = 3_155_760_000.0;
 
@@ -228,8 +226,9 @@ impl Login {
 impl Sessions {
     /// The same as the contract has it, for requests over TLS or in cleartext. `shared` is where sessions are, if not in
     /// their cookies.
-    pub fn settings(&self, over_tls: bool, shared: Option<&Shared>) -> Settings {
+    pub fn settings(&self, over_tls: bool, shared: Option<&Shared>, lists: bool) -> Settings {
         Settings {
+            lists,
             secret: self.session_secret.clone(),
             audience: self.session_audience.clone(),
             cookie: self.cookie(over_tls),
@@ -246,31 +245,11 @@ impl Sessions {
                     absolute: self.session_remember_absolute_timeout as u64,
                 },
             }),
-            storage: shared.map_or(Storage::Cookie, |shared| Storage::Redis(shared.clone())),
+            storage: shared.map_or(Storage::Cookie, |shared| Storage::Shared(shared.clone())),
             stale_ttl: STALE_S,
             bind: self.bonds(),
             hash_subject: self.session_hash_subject,
         }
-    }
-
-    /// Where sessions are, if not in their cookies.
-    pub fn shared(&self, cx: &Build<'_>) -> Result<Option<Shared>, BuildError> {
-        match self.session_storage.as_str() {
-            "cookie" => return Ok(None),
-            "redis" => {}
-            other => {
-                let message =
-                    format!("'{other}' is not available: keep sessions in their cookies or in Redis");
-                return Err(BuildError::new("config.session_storage", message));
-            }
-        }
-        if self.redis.socket.is_some() {
-            let message = "is not available: name the server by 'host' and 'port'";
-            return Err(BuildError::new("config.redis.socket", message));
-        }
-        let store = Store::open(cx, self.redis.redis.settings("config.redis")?)?;
-        let prefix = self.redis.prefix.clone().filter(|prefix| !prefix.is_empty());
-        Ok(Some(Shared { store, prefix: prefix.unwrap_or_else(|| PREFIX.to_owned()) }))
     }
 
     fn cookie(&self, over_tls: bool) -> cookie::Settings {

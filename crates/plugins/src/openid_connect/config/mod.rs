@@ -4,6 +4,7 @@ mod grants;
 mod login;
 mod nested;
 mod possession;
+mod sharing;
 mod tokens;
 mod unavailable;
 
@@ -14,6 +15,7 @@ pub use grants::Grants;
 pub use login::{Login, Sessions};
 pub use nested::{ClaimHeader, ExchangeConditions, ExchangeIssuer, TokenExchange};
 pub use possession::Possession;
+pub use sharing::{Places, Sharing};
 pub use tokens::{Claims, Introspection, Provider, Tokens, is_old};
 use unavailable::Unavailable;
 
@@ -52,6 +54,7 @@ record! {
         ..grants: Grants;
         ..login: Login;
         ..sessions: Sessions;
+        ..sharing: Sharing;
         ..possession: Possession;
         ..unavailable: Unavailable;
         /// Path of the claim that names the consumer: the same as one entry of `consumer_claims`.

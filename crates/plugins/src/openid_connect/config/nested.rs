@@ -3,7 +3,7 @@
 use plugin::certificate::TrustFields;
 use plugin::model::schema::Value;
 use plugin::record;
-use plugin::redis::fields::FullRedis;
+use plugin::redis::fields::SocketRedis;
 
 record! {
     /// A header and where its value is.
@@ -203,10 +203,8 @@ record! {
 record! {
     /// The Redis server with sessions.
     pub struct SessionRedis {
-        ..redis: FullRedis;
+        ..redis: SocketRedis;
         /// What keys begin with; `sessions` without it.
         prefix: Option<String>;
-        /// Unix socket of the server. Not available: servers are reached by host and port.
-        socket: Option<String>;
     }
 }

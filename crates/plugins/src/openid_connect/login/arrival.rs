@@ -19,6 +19,7 @@ use super::super::granted::{Granted, TokenSet};
 use super::super::http::{Pairs, form_of};
 use super::super::id_token::{Expected, is_id_token};
 use super::super::of_client::AskedWith;
+use super::super::once::Use;
 use super::super::refusal::Refusal;
 use super::super::session::Ending;
 use super::super::sources::is_form;
@@ -163,7 +164,7 @@ impl Login {
         let asked_with = inner.asked_with(cx);
         Flow::wait(async move {
             let outcome = match inner.login() {
-                Some(login) => login.redeem(&inner, &answered, &asked_with, now_ms).await,
+                Some(login) => login.redeem(&inner, &answered, &asked_with, (worker, now_ms)).await,
                 None => Err(Refusal::Unavailable),
             };
             let Answered { pending, lines, .. } = answered;
@@ -190,7 +191,7 @@ impl Login {
         inner: &Inner,
         answered: &Answered,
         asked_with: &AskedWith,
-        now_ms: u64,
+        (worker, now_ms): (usize, u64),
     ) -> Result<Granted, Refusal> {
         let Answered { pending, code, issuer, signed, .. } = answered;
         let code = code.as_ref().map_err(Clone::clone)?;
@@ -198,9 +199,12 @@ impl Login {
             self.check_signed(inner, signed, now_ms).await?;
         }
         self.check_sender(issuer.as_deref()).await?;
-        let state = Digest::of([pending.state.as_bytes()]);
-        let oldest = (now_ms / 1_000).saturating_sub(self.pending.timeout_s());
-        if !self.used.set(state, pending.begun_s, oldest) {
+        let login = Use {
+            thing: Digest::of([pending.state.as_bytes()]),
+            made_s: pending.begun_s,
+            oldest_s: (now_ms / 1_000).saturating_sub(self.pending.timeout_s()),
+        };
+        if !self.used.is_first(worker, &login).await? {
             return Err(Refusal::Invalid("the login has been used already"));
         }
         let mut form = pairs([

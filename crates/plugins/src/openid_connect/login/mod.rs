@@ -14,7 +14,7 @@ use super::client::{self, SignIn};
 use super::config::Config;
 use super::exchange::{TokenEndpoint, pairs};
 use super::http::{self, Address, Http, Pairs, form_of};
-use super::marks::Marks;
+use super::once::Once;
 use super::provider::{Endpoint, Provider};
 use super::refusal::Refusal;
 use super::{Inner, Setup};
@@ -40,7 +40,7 @@ pub(super) struct Login {
     expects_signed: bool,
     pending: PendingLogins,
     /// Logins that have been used.
-    used: Arc<Marks>,
+    used: Once,
     redirect_uri: Option<String>,
     /// What every request has.
     arguments: Pairs,
@@ -81,7 +81,7 @@ impl Login {
             signer: RequestSigner::new(config, &client)?,
             expects_signed: is_signed(&login.response_mode),
             pending: PendingLogins::new(config, &owner, cx)?,
-            used: cx.services.keep(&format!("used logins {owner}"), Marks::default),
+            used: Once::new("login", &owner, setup.places.once(), cx.services),
             redirect_uri: redirect_uri(config)?,
             arguments: arguments(config, &client, tokens)?,
             client_arguments: login.authorization_query_args_client.clone().unwrap_or_default(),

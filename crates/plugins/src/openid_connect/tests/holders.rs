@@ -54,14 +54,14 @@ fn a_token_of_a_certificate_is_good_for_who_shows_it() {
 }
 
 /// A client that holds a key, with a token of it.
-struct Holder {
+pub(super) struct Holder {
     key: Value,
     token: String,
     number: u32,
 }
 
 impl Holder {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let key: Value = serde_json::from_str(DPOP_KEY).unwrap();
         let token = token(json!({"cnf": {"jkt": thumbprint(&key).unwrap()}}));
         Self { key, token, number: 0 }
@@ -74,7 +74,7 @@ impl Holder {
     }
 
     /// A proof with these claims and this header in place of good ones.
-    fn proof(&mut self, claims: Value, header: Value) -> String {
+    pub(super) fn proof(&mut self, claims: Value, header: Value) -> String {
         self.number += 1;
         let own = json!({"jti": format!("proof {}", self.number), "htm": "GET", "iat": NOW,
             "htu": "http://gateway.test/page", "ath": hash(self.token.as_bytes())});
@@ -92,11 +92,11 @@ impl Holder {
         format!("{text}.{}", to_base64url(signature.as_ref()))
     }
 
-    fn request(&self, proof: &str) -> String {
+    pub(super) fn request(&self, proof: &str) -> String {
         format!("GET /page?a=1 HTTP/1.1\nAuthorization: DPoP {}\nDPoP: {proof}", self.token)
     }
 
-    fn send(&mut self, harness: &mut Harness, claims: Value) -> Outcome {
+    pub(super) fn send(&mut self, harness: &mut Harness, claims: Value) -> Outcome {
         let proof = self.proof(claims, json!({}));
         harness.send(&self.request(&proof))
     }
@@ -114,7 +114,7 @@ fn merge(one: &mut Value, other: Value) {
 }
 
 #[track_caller]
-fn assert_unproven(outcome: &Outcome, reason: &str) {
+pub(super) fn assert_unproven(outcome: &Outcome, reason: &str) {
     assert_eq!(
         (outcome.status, outcome.json()["message"].as_str()),
         (401, Some(format!("Unauthorized ({reason})").as_str()))

@@ -1,13 +1,16 @@
-//! Whether a Redis is asked at all. All workers share one circuit for one configuration.
+//! Whether a server that gateways share, a Redis say, is asked at all. All workers share one circuit for one configuration.
 //!
 //! The first exchange that gets no answer opens it, and from then on nobody waits: every exchange fails at once. A task
-//! of the worker that opened it tries to reach Redis again, at growing intervals, and closes it. Each change is logged,
+//! of the worker that opened it tries to reach the server again, at growing intervals, and closes it. Each change is logged,
 //! once, and counted; no request is ever the probe.
 
+use std::sync::Weak;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
-/// What is known about a Redis.
+use uuid::Uuid;
+
+/// What is known about a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum State {
@@ -19,23 +22,47 @@ pub enum State {
     Silent,
 }
 
-/// First wait before Redis is tried again; it doubles up to the last.
+/// First wait before a server is tried again; it doubles up to the last.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// The circuit.
 pub struct Circuit {
+    kind: &'static str,
     place: String,
     state: AtomicU8,
-    /// Attempts since Redis last served an exchange.
+    /// Attempts since the server last served an exchange.
     attempts: AtomicU32,
 }
 
+/// What a circuit is about.
+pub trait Server: Send + Sync + 'static {
+    /// Its circuit.
+    fn circuit(&self) -> &Circuit;
+
+    /// One attempt to reach it again.
+    fn probe(&self, worker: usize) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+/// Tries to reach a server until it answers, or until nobody has use for it.
+pub async fn see_to_return<S: Server>(server: Weak<S>, worker: usize) {
+    loop {
+        let chance = Uuid::new_v4().as_u64_pair().0;
+        let Some(wait) = server.upgrade().map(|server| server.circuit().wait(chance)) else { return };
+        tokio::time::sleep(wait).await;
+        let Some(server) = server.upgrade() else { return };
+        match server.probe(worker).await {
+            Ok(()) => return server.circuit().returned(),
+            Err(reason) => tracing::debug!(reason, "a shared server still does not answer"),
+        }
+    }
+}
+
 impl Circuit {
-    /// A closed circuit for the Redis at `place`.
+    /// A closed circuit for the server of this kind at `place`.
     #[must_use]
-    pub fn new(place: String) -> Self {
-        Self { place, state: AtomicU8::new(State::Answers as u8), attempts: AtomicU32::new(0) }
+    pub fn new(kind: &'static str, place: String) -> Self {
+        Self { kind, place, state: AtomicU8::new(State::Answers as u8), attempts: AtomicU32::new(0) }
     }
 
     /// What is known.
@@ -63,11 +90,11 @@ impl Circuit {
                 .compare_exchange(refuses, State::Answers as u8, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
         {
-            tracing::info!(redis = %self.place, "Redis serves again");
+            tracing::info!(kind = self.kind, server = %self.place, "a shared server serves again");
         }
     }
 
-    /// Redis answered with an error.
+    /// The server answered with an error.
     pub fn refused(&self, reason: &str) {
         let answers = State::Answers as u8;
         if self
@@ -75,27 +102,33 @@ impl Circuit {
             .compare_exchange(answers, State::Refuses as u8, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
         {
-            tracing::warn!(redis = %self.place, reason, "Redis refuses; what needs it goes on as configured for that");
+            tracing::warn!(
+                kind = self.kind, server = %self.place, reason,
+                "a shared server refuses; what needs it goes on as configured for that"
+            );
         }
     }
 
-    /// Redis did not answer. True for the one who has to see to its return.
+    /// The server did not answer. True for the one who has to see to its return.
     pub fn fell_silent(&self, reason: &str) -> bool {
         let first = self.turn(State::Silent);
         if first {
-            tracing::warn!(redis = %self.place, reason, "Redis does not answer; what needs it goes on as configured for that");
+            tracing::warn!(
+                kind = self.kind, server = %self.place, reason,
+                "a shared server does not answer; what needs it goes on as configured for that"
+            );
         }
         first
     }
 
-    /// Redis answers the probe.
+    /// The server answers the probe.
     pub fn returned(&self) {
         if self.turn(State::Answers) {
-            tracing::info!(redis = %self.place, "Redis answers again");
+            tracing::info!(kind = self.kind, server = %self.place, "a shared server answers again");
         }
     }
 
-    /// How long to wait before the next attempt; `chance` spreads gateways that lost Redis at the same moment.
+    /// How long to wait before the next attempt; `chance` spreads gateways that lost it at the same moment.
     #[must_use]
     pub fn wait(&self, chance: u64) -> Duration {
         let attempts = self.attempts.fetch_add(1, Ordering::Relaxed);
@@ -111,7 +144,7 @@ mod tests {
 
     #[test]
     fn waits_grow_to_a_bound_and_begin_anew_once_an_exchange_was_served() {
-        let circuit = Circuit::new(String::new());
+        let circuit = Circuit::new("Redis", String::new());
         let waits: Vec<u128> = (0..8).map(|_| circuit.wait(0).as_millis()).collect();
         assert_eq!(waits, [25, 50, 100, 200, 400, 500, 500, 500]);
         circuit.returned();
@@ -126,7 +159,7 @@ mod tests {
 
     #[test]
     fn one_of_many_sees_to_the_return_and_a_late_answer_does_not_close_it() {
-        let circuit = Circuit::new(String::new());
+        let circuit = Circuit::new("Redis", String::new());
         assert!(circuit.fell_silent("timeout"));
         assert!(!circuit.fell_silent("timeout"));
         circuit.served();
