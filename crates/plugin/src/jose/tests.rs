@@ -312,7 +312,7 @@ fn a_token_tells_the_public_half_of_its_key_and_of_a_secret_nothing() {
     for name in ["p256", "ed25519", "rsa"] {
         let pair = with(jwk(name), json!({"kid": "one"}));
         let token = signed(&pair);
-        let key = Token::verify(token.as_bytes(), &set(&[pair.clone()])).unwrap().key.unwrap();
+        let key = Token::verify(token.as_bytes(), &set(std::slice::from_ref(&pair))).unwrap().key.unwrap();
         let told: Value = serde_json::from_str(&key).unwrap();
         let private = ["d", "p", "q", "dp", "dq", "qi"].iter().any(|member| !told[member].is_null());
         assert!(!private, "{told}");

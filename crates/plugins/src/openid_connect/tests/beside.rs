@@ -10,7 +10,8 @@ const FIELDS: &str = "client_id: [gateway], client_secret: [secret], id_token_pa
 
 fn id_token(others: Value) -> String {
     let mut own = json!({"aud": "gateway", "email": "a@b.test", "scope": "everything"});
-    own.as_object_mut().unwrap().extend(others.as_object().unwrap().clone());
+    let others: Map<String, Value> = serde_json::from_value(others).unwrap();
+    own.as_object_mut().unwrap().extend(others);
     token(own)
 }
 

@@ -48,18 +48,20 @@ fn secrets_and_what_nobody_has_looked_at_have_no_key_to_tell() {
 
 #[test]
 fn sessions_tell_the_keys_of_their_tokens() {
-    let mut world =
-        World::new("upstream_id_token_jwk_header: X-Id-Key, upstream_access_token_jwk_header: X-Key");
+    let fields = "upstream_id_token_jwk_header: X-Id-Key, upstream_access_token_jwk_header: X-Key";
+    let mut world = World::new(fields);
     let access = token(json!({"iss": world.provider.url("")}));
     let first = world.log_in(json!({}), json!({ "access_token": access }));
     let session = cookies(&first);
-    for outcome in [first, world.page(&session)] {
+    // Another gateway knows nothing but what is in the session.
+    let mut other = World::gateway(&world.provider, fields);
+    let later = other.send(&format!("GET /page HTTP/1.1\nCookie: {session}"));
+    for outcome in [first, later] {
         assert_passes(&outcome);
         assert_eq!(decoded(outcome.upstream_header("X-Id-Key")), public(P256, "one"));
         assert_eq!(decoded(outcome.upstream_header("X-Key")), public(P256, "one"));
     }
-    let mut opaque =
-        World::new("upstream_id_token_jwk_header: X-Id-Key, upstream_access_token_jwk_header: X-Key");
+    let mut opaque = World::new(fields);
     let outcome = opaque.log_in(json!({}), json!({}));
     assert_eq!(outcome.upstream_header("X-Key"), None);
 }
