@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use ahash::AHashMap;
+
 use super::errors::attach_owners;
 use super::layout::Layout;
 use super::{Catalog, read, sort_by_place};
-use crate::node::{Node, NodeKind, Span};
+use crate::node::{Node, NodeKind};
 use crate::problem::{Place, Problem, Problems, Step};
 
 /// Finds the places of problems that were found after `text` had been read. Each has the span of its entity, and as place the name
@@ -19,8 +21,10 @@ pub fn locate(file_name: &str, text: &str, catalog: &Catalog, problems: Vec<Prob
     let layout = Layout::new(catalog);
     let mut problems = Problems { list: problems };
     if let Ok((root, _)) = read(file_name, text, &layout, &mut Problems::default()) {
+        let mut entities = Entities::of(&layout, &problems.list);
+        entities.search(&root, None, &mut Vec::new());
         for problem in &mut problems.list {
-            place_in_document(&root, &layout, problem);
+            entities.place(&root, problem);
         }
         finish(&root, &layout, &mut problems, file_name);
     }
@@ -36,49 +40,59 @@ pub(super) fn finish(root: &Node, layout: &Layout<'_>, problems: &mut Problems, 
     attach_owners(root, layout, &mut problems.list);
 }
 
-/// Gives a problem the place in the document of the entity that it is about, and of the field below it.
-fn place_in_document(root: &Node, layout: &Layout<'_>, problem: &mut Problem) {
-    let [Step::Field(collection), Step::Field(field)] = &problem.place.0[..] else { return };
-    let wanted = Wanted { layout, collection: layout.collection(collection), span: problem.span };
-    let mut steps = Vec::new();
-    if problem.span.line > 0 && wanted.below(root, None, &mut steps) {
+/// Entities that problems are about, by their collection and the line and column at which they begin, with the steps that lead to
+/// those that have been found. The document is gone through once, however many there are.
+struct Entities<'a> {
+    layout: &'a Layout<'a>,
+    found: AHashMap<(usize, u32, u32), Option<Vec<Step>>>,
+}
+
+impl<'a> Entities<'a> {
+    fn of(layout: &'a Layout<'a>, problems: &[Problem]) -> Self {
+        let wanted = problems.iter().filter_map(|problem| key(layout, problem));
+        Self { layout, found: wanted.map(|key| (key, None)).collect() }
+    }
+
+    /// Looks below `node`, which is an entity of the collection `inside`, or the document. `steps` lead there.
+    fn search(&mut self, node: &Node, inside: Option<usize>, steps: &mut Vec<Step>) {
+        for (name, list) in node.as_object().unwrap_or_default() {
+            let collection = match inside {
+                None => self.layout.collection(&name.name),
+                Some(parent) => {
+                    self.layout.collections[parent].child(&name.name).map(|child| child.collection)
+                }
+            };
+            let (Some(collection), Some(elements)) = (collection, list.as_array()) else { continue };
+            steps.push(Step::Field(name.name.clone()));
+            for (index, element) in elements.iter().enumerate() {
+                steps.push(Step::Index(index));
+                let key = (collection, element.span.line, element.span.column);
+                if let Some(place) = self.found.get_mut(&key) {
+                    place.get_or_insert_with(|| steps.clone());
+                }
+                self.search(element, Some(collection), steps);
+                steps.pop();
+            }
+            steps.pop();
+        }
+    }
+
+    /// Gives a problem the place in the document of the entity that it is about, and of the field below it.
+    fn place(&self, root: &Node, problem: &mut Problem) {
+        let found = key(self.layout, problem).and_then(|key| self.found.get(&key)?.as_ref());
+        let (Some(entity), [_, Step::Field(field)]) = (found, &problem.place.0[..]) else { return };
+        let mut steps = entity.clone();
         steps.extend(path(field));
         problem.span = walk(root, &steps, |_| {}).span;
         problem.place = Place(steps);
     }
 }
 
-/// An entity, as one looks for it.
-struct Wanted<'a> {
-    layout: &'a Layout<'a>,
-    collection: Option<usize>,
-    span: Span,
-}
-
-impl Wanted<'_> {
-    /// Whether the entity stands below `node`, which is one of the collection `inside` or the document; `steps` lead to it then.
-    fn below(&self, node: &Node, inside: Option<usize>, steps: &mut Vec<Step>) -> bool {
-        for (key, list) in node.as_object().unwrap_or_default() {
-            let collection = match inside {
-                None => self.layout.collection(&key.name),
-                Some(parent) => {
-                    self.layout.collections[parent].child(&key.name).map(|child| child.collection)
-                }
-            };
-            let (Some(collection), Some(elements)) = (collection, list.as_array()) else { continue };
-            steps.push(Step::Field(key.name.clone()));
-            for (index, element) in elements.iter().enumerate() {
-                steps.push(Step::Index(index));
-                let found = Some(collection) == self.collection && element.span == self.span;
-                if found || self.below(element, Some(collection), steps) {
-                    return true;
-                }
-                steps.pop();
-            }
-            steps.pop();
-        }
-        false
-    }
+/// By what the entity of a problem is found, where the problem does not have its whole place.
+fn key(layout: &Layout<'_>, problem: &Problem) -> Option<(usize, u32, u32)> {
+    let [Step::Field(collection), Step::Field(_)] = &problem.place.0[..] else { return None };
+    let span = problem.span;
+    if span.line > 0 { Some((layout.collection(collection)?, span.line, span.column)) } else { None }
 }
 
 /// The steps of `config.rules[0].when`.
