@@ -21,6 +21,7 @@ mod judge;
 mod log_file;
 mod machine;
 mod message;
+mod modern;
 mod openid;
 mod placeholders;
 mod program;

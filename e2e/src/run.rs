@@ -7,7 +7,7 @@ use crate::echo::{Echo, Seen};
 use crate::gateway::{self, Addresses, Gateway, NotStarted};
 use crate::machine::{closed_port, is_writable};
 use crate::placeholders::{Values, fill, fill_value};
-use crate::{Settings, Target, datagrams, expect, judge, remote, report, tokens};
+use crate::{Settings, Target, datagrams, expect, judge, modern, remote, report, tokens};
 use serde_json::Value;
 use socket2::Socket;
 use std::collections::{BTreeMap, HashMap};
@@ -349,6 +349,9 @@ impl<'a> Running<'a> {
     }
 
     fn once(&mut self, step: &Step, address: SocketAddr) -> Result<Exchange, String> {
+        if modern::is_meant(step) {
+            return modern::perform(step, address).map_err(|error| format!("connecting: {error}"));
+        }
         let secure = self.certificates.client(step.tls.as_ref())?;
         let open =
             || Connection::open(address, secure.as_ref()).map_err(|error| format!("connecting: {error}"));

@@ -151,8 +151,9 @@ impl Acceptor {
                     (Stream::Unix(stream), SocketAddr::new(HERE, 0), SocketAddr::new(HERE, port))
                 }
             };
-            // Sockets of others may take IPv4 too.
-            let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+            // Sockets for both families tell addresses of IPv4 as ones of IPv6.
+            let [peer, here] =
+                [peer, here].map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()));
             return Ok((stream, Client { peer, local: here, ip: peer.ip(), ..Client::default() }));
         }
     }

@@ -1,27 +1,35 @@
 //! What the process does when it has too much to do: connections that give way to others, and requests that are turned
-//! away while memory is short. The Admin API and the status listener are served by other threads and stay reachable.
+//! away while memory or open files are short. The Admin API and the status listener are served by other threads and stay reachable.
 
 use std::cell::Cell;
 use std::net::IpAddr;
+use std::os::fd::RawFd;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use plugin::Services;
 use plugin::figures::{Family, Figure};
 
 use crate::bounds::Bound;
+use crate::descriptors::Descriptors;
 use crate::respond::Failure;
 use crate::session::Local;
 use crate::settings::is_trusted;
 
+/// Idle connections that give way in a second while open files are short.
+const GIVE_WAY: usize = 64;
+
 static CONNECTIONS_SHED: Family =
     Family::count("connections_shed_total", "Idle connections that gave way to new ones");
 static REQUESTS_SHED: Family =
-    Family::count("requests_shed_total", "Requests turned away while memory was short");
+    Family::count("requests_shed_total", "Requests turned away while memory or open files were short");
 
 /// How much one worker has turned away, and whether it has to now.
 pub struct Load {
     /// New requests are turned away.
     pub short_of_memory: Cell<bool>,
+    /// Files that connections may open.
+    pub descriptors: Rc<Descriptors>,
     /// Idle connections that gave way to new ones.
     shed_connections: Arc<Figure>,
     /// Requests turned away.
@@ -30,9 +38,10 @@ pub struct Load {
 
 impl Load {
     /// Nothing has been turned away by this worker yet; the counts are the process's.
-    pub fn new(services: &Services) -> Self {
+    pub fn new(services: &Services, descriptors: Rc<Descriptors>) -> Self {
         Self {
             short_of_memory: Cell::new(false),
+            descriptors,
             shed_connections: services.figures.of(&CONNECTIONS_SHED, &[]),
             shed_requests: services.figures.of(&REQUESTS_SHED, &[]),
         }
@@ -41,25 +50,36 @@ impl Load {
     /// Whether another request is taken on.
     ///
     /// # Errors
-    /// While memory is short, requests go no further than their head.
+    /// While memory is short, or open files are, requests go no further than their head.
     #[inline]
     pub fn take_on(&self) -> Result<(), Failure> {
-        if self.short_of_memory.get() {
-            self.shed_requests.add(1);
-            return Err(Failure::Overloaded);
-        }
-        Ok(())
+        let bound = if self.short_of_memory.get() {
+            Bound::MaxResident
+        } else if self.descriptors.are_short() {
+            Bound::OpenFiles
+        } else {
+            return Ok(());
+        };
+        self.shed_requests.add(1);
+        Err(Failure::Overloaded { bound })
     }
 }
 
-/// Whether another connection from `address` is taken. One that has been idle for longest may give way to it.
-pub fn admits(local: &Local, address: IpAddr) -> bool {
+/// Whether another connection from `address` is taken, which has that `descriptor`. One that has been idle for longest may
+/// give way to it.
+pub fn admits(local: &Local, address: IpAddr, descriptor: RawFd) -> bool {
     if !has_share_left(local, address) {
         return false;
     }
-    if has_room(local) {
+    if has_room(local) && has_files(local, descriptor) {
         return true;
     }
+    give_way(local)
+}
+
+/// Whether a connection gives way, the one that has been idle for longest. Its file is free as soon as other tasks have had
+/// their turn.
+fn give_way(local: &Local) -> bool {
     let shed = local.connections.shed();
     local.load.shed_connections.add(u64::from(shed));
     shed
@@ -88,6 +108,14 @@ fn has_room(local: &Local) -> bool {
     room
 }
 
+fn has_files(local: &Local, descriptor: RawFd) -> bool {
+    let holds = local.load.descriptors.holds(descriptor);
+    if !holds {
+        local.bounds.reached(Bound::OpenFiles);
+    }
+    holds
+}
+
 /// Looks how much memory the process uses. Called about every second.
 pub fn watch_memory(local: &Local) {
     let most = local.settings.max_resident_bytes;
@@ -100,6 +128,14 @@ pub fn watch_memory(local: &Local) {
     if local.worker.index == 0 && short != was_short {
         let (bound, setting) = Bound::MaxResident.named();
         tracing::warn!(bound, setting, short, "requests are turned away while memory is short");
+    }
+}
+
+/// While files are short, has idle connections give way and looks whether they still are. Called about every second.
+pub fn watch_files(local: &Local) {
+    if local.load.descriptors.are_short() {
+        (0..GIVE_WAY).take_while(|_| give_way(local)).for_each(drop);
+        local.load.descriptors.look();
     }
 }
 

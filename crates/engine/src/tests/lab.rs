@@ -22,6 +22,7 @@ use tokio::task::LocalSet;
 use super::trouble::ROOMS;
 use crate::channel::Channel;
 use crate::compile::Compiler;
+use crate::descriptors::Descriptors;
 use crate::health::Book;
 use crate::session::{Arrival, Local, Session};
 use crate::settings::Settings;
@@ -68,12 +69,17 @@ pub struct Lab {
 pub struct Peer<S = DuplexStream>(pub S);
 
 struct PipeDial {
+    descriptors: Rc<Descriptors>,
     dialed: mpsc::UnboundedSender<Peer>,
     refusing: Rc<Cell<usize>>,
     refusing_after: Rc<Cell<Duration>>,
 }
 
 impl Dial for PipeDial {
+    fn descriptors(&self) -> Rc<Descriptors> {
+        self.descriptors.clone()
+    }
+
     fn dial(&self, _: SocketAddr) -> Dialing {
         let refused = self.refusing.get();
         if refused > 0 {
@@ -119,7 +125,9 @@ impl Lab {
         let refusing = Rc::new(Cell::new(0));
         let refusing_after = Rc::new(Cell::default());
         let (counted, after) = (refusing.clone(), refusing_after.clone());
-        let dial = Box::new(PipeDial { dialed: sender, refusing: counted, refusing_after: after });
+        let descriptors = Rc::new(Descriptors::below(settings.most_descriptors));
+        let dial = PipeDial { descriptors, dialed: sender, refusing: counted, refusing_after: after };
+        let dial = Box::new(dial);
         let worker = Rc::new(Worker::new(0, services.clone()));
         let local = Rc::new(Local::new(worker, Rc::new(settings), dial, &publisher));
         crate::copies::offer(&local);

@@ -8,6 +8,7 @@ mod held;
 mod names;
 mod protocols;
 mod resumption;
+mod rotation;
 pub mod services;
 mod streams;
 mod trust;
