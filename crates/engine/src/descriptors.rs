@@ -64,7 +64,7 @@ impl Descriptors {
 }
 
 /// Whether there was no file left, for the process or for the system.
-fn is_shortage(error: &io::Error) -> bool {
+pub fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(NONE_FOR_PROCESS | NONE_FOR_SYSTEM))
 }
 

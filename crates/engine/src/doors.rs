@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use plugin::exchange::Client;
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, yield_now};
 
+use crate::descriptors;
 use crate::listen::{Bound, Socket};
+use crate::load;
 use crate::session::Local;
 use crate::stream;
 use crate::transport::Stream;
@@ -107,7 +109,14 @@ impl Door {
 async fn accept(local: Rc<Local>, acceptor: Rc<Acceptor>, spoken: Rc<Cell<Spoken>>) {
     loop {
         match acceptor.accept(&spoken).await {
-            Ok((stream, client)) => worker::admit(&local, stream, client, spoken.get()),
+            Ok((stream, client)) => {
+                let is_late = !local.load.descriptors.holds(stream.descriptor());
+                worker::admit(&local, stream, client, spoken.get());
+                if is_late {
+                    yield_now().await;
+                }
+            }
+            Err(error) if descriptors::is_shortage(&error) && load::give_way(&local) => yield_now().await,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;

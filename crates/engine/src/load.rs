@@ -71,15 +71,21 @@ pub fn admits(local: &Local, address: IpAddr, descriptor: RawFd) -> bool {
     if !has_share_left(local, address) {
         return false;
     }
-    if has_room(local) && has_files(local, descriptor) {
+    let has_files = has_files(local, descriptor);
+    if has_room(local) && has_files {
         return true;
     }
-    give_way(local)
+    let has_place = give_way(local);
+    if has_place && !has_files {
+        // And one more, so that the files of others become free again.
+        give_way(local);
+    }
+    has_place
 }
 
 /// Whether a connection gives way, the one that has been idle for longest. Its file is free as soon as other tasks have had
 /// their turn.
-fn give_way(local: &Local) -> bool {
+pub fn give_way(local: &Local) -> bool {
     let shed = local.connections.shed();
     local.load.shed_connections.add(u64::from(shed));
     shed

@@ -4,6 +4,7 @@
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::pin;
+use std::task::Waker;
 use std::time::Duration;
 
 use crate::bounds::Bound;
@@ -33,11 +34,16 @@ pub async fn run(client: &mut Channel, mut upstream: Upstream, head: &[u8], loca
         [input, &mut upstream.input].map(|input| mem::replace(input, Input::new(local.buffers.clone())));
     let mut relay = Relay::new(first, answer, patience, &moved).of_frames();
     let mut leaving = pin!(time_to_leave(local));
-    let mut leaves = false;
+    let (mut leaves, mut asked_by) = (false, None::<Waker>);
     let end = poll_fn(|cx| {
-        if !leaves && leaving.as_mut().poll(cx).is_ready() {
-            leaves = true;
-            relay.leave();
+        // Who has asked once is woken when the gateway stops: most messages need not ask again.
+        let has_asked = asked_by.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if !leaves && (local.draining.get() || !has_asked) {
+            leaves = leaving.as_mut().poll(cx).is_ready();
+            asked_by = Some(cx.waker().clone());
+            if leaves {
+                relay.leave();
+            }
         }
         relay.poll(cx, stream, &mut upstream.stream, timer)
     });
