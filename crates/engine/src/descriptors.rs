@@ -32,8 +32,13 @@ impl Descriptors {
     }
 
     /// Whether a connection may keep this number.
-    pub fn holds(&self, number: RawFd) -> bool {
+    fn holds(&self, number: RawFd) -> bool {
         number < self.most
+    }
+
+    /// How many connections there are too many if one gets this number.
+    pub fn excess(&self, number: RawFd) -> usize {
+        usize::try_from(i64::from(number) - i64::from(self.most) + 1).unwrap_or(0)
     }
 
     /// Takes note of what came of a wish to connect to a service. It keeps its connection, and the next request waits for

@@ -110,9 +110,8 @@ async fn accept(local: Rc<Local>, acceptor: Rc<Acceptor>, spoken: Rc<Cell<Spoken
     loop {
         match acceptor.accept(&spoken).await {
             Ok((stream, client)) => {
-                let is_late = !local.load.descriptors.holds(stream.descriptor());
                 worker::admit(&local, stream, client, spoken.get());
-                if is_late {
+                if local.load.is_tight() {
                     yield_now().await;
                 }
             }

@@ -16,7 +16,7 @@ use crate::respond::Failure;
 use crate::session::Local;
 use crate::settings::is_trusted;
 
-/// Idle connections that give way in a second while open files are short.
+/// Idle connections that give way at once, at most.
 const GIVE_WAY: usize = 64;
 
 static CONNECTIONS_SHED: Family =
@@ -30,6 +30,8 @@ pub struct Load {
     pub short_of_memory: Cell<bool>,
     /// Files that connections may open.
     pub descriptors: Rc<Descriptors>,
+    /// Connections of clients for which there are files, as far as that has shown of late.
+    most_for_files: Cell<usize>,
     /// Idle connections that gave way to new ones.
     shed_connections: Arc<Figure>,
     /// Requests turned away.
@@ -42,9 +44,24 @@ impl Load {
         Self {
             short_of_memory: Cell::new(false),
             descriptors,
+            most_for_files: Cell::new(usize::MAX),
             shed_connections: services.figures.of(&CONNECTIONS_SHED, &[]),
             shed_requests: services.figures.of(&REQUESTS_SHED, &[]),
         }
+    }
+
+    /// Takes note of the number that a client's connection got: all lower ones are taken, so there are as many too many as
+    /// it is too high.
+    fn note_descriptor(&self, local: &Local, descriptor: RawFd) {
+        let excess = self.descriptors.excess(descriptor);
+        if excess > 0 {
+            self.most_for_files.set((local.connections.count() + 1).saturating_sub(excess));
+        }
+    }
+
+    /// Whether connections give way for want of files: those have to be let go before others come.
+    pub fn is_tight(&self) -> bool {
+        self.most_for_files.get() < usize::MAX
     }
 
     /// Whether another request is taken on.
@@ -71,16 +88,10 @@ pub fn admits(local: &Local, address: IpAddr, descriptor: RawFd) -> bool {
     if !has_share_left(local, address) {
         return false;
     }
-    let has_files = has_files(local, descriptor);
-    if has_room(local) && has_files {
-        return true;
-    }
-    let has_place = give_way(local);
-    if has_place && !has_files {
-        // And one more, so that the files of others become free again.
-        give_way(local);
-    }
-    has_place
+    local.load.note_descriptor(local, descriptor);
+    // Usually one gives way; more where there has come to be room for fewer.
+    let has_room_after = |_: &usize| !has_room(local) && give_way(local);
+    has_room(local) || (0..GIVE_WAY).take_while(has_room_after).count() > 0
 }
 
 /// Whether a connection gives way, the one that has been idle for longest. Its file is free as soon as other tasks have had
@@ -107,19 +118,12 @@ fn has_share_left(local: &Local, address: IpAddr) -> bool {
 }
 
 fn has_room(local: &Local) -> bool {
-    let room = local.connections.count() < local.settings.max_connections;
+    let (most, by_files) = (local.settings.max_connections, local.load.most_for_files.get());
+    let room = local.connections.count() < most.min(by_files);
     if !room {
-        local.bounds.reached(Bound::MaxConnections);
+        local.bounds.reached(if by_files < most { Bound::OpenFiles } else { Bound::MaxConnections });
     }
     room
-}
-
-fn has_files(local: &Local, descriptor: RawFd) -> bool {
-    let holds = local.load.descriptors.holds(descriptor);
-    if !holds {
-        local.bounds.reached(Bound::OpenFiles);
-    }
-    holds
 }
 
 /// Looks how much memory the process uses. Called about every second.
@@ -139,6 +143,7 @@ pub fn watch_memory(local: &Local) {
 
 /// While files are short, has idle connections give way and looks whether they still are. Called about every second.
 pub fn watch_files(local: &Local) {
+    local.load.most_for_files.set(usize::MAX);
     if local.load.descriptors.are_short() {
         (0..GIVE_WAY).take_while(|_| give_way(local)).for_each(drop);
         local.load.descriptors.look();

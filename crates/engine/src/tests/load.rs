@@ -156,7 +156,26 @@ async fn a_connection_with_one_of_the_last_files_takes_the_place_of_an_idle_one(
         assert_eq!(idle.rest().await, "");
         assert!(!admits(&lab.local, ELSEWHERE, 100), "nobody is idle");
         assert!(!lab.local.bounds.reached(Bound::OpenFiles), "it has been told of");
+        // Others may have let go meanwhile.
+        worker::tidy_up(&lab.local);
         assert!(admits(&lab.local, ELSEWHERE, 99));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_give_way_as_there_are_too_many() {
+    with(PLAIN, with_files(100), |lab| async move {
+        let clients: Vec<_> = (0..6).map(|_| lab.client()).collect();
+        sleep(Duration::from_secs(1)).await;
+        assert!(admits(&lab.local, ELSEWHERE, 103));
+        assert_eq!(lab.local.connections.count(), 2);
+        // Those that come next get numbers that have become free, and there are no more of them for that.
+        clients.iter().skip(4).for_each(|_| assert!(admits(&lab.local, ELSEWHERE, 7)));
+        let _new = lab.client();
+        assert_eq!(lab.local.connections.count(), 3);
+        assert!(admits(&lab.local, ELSEWHERE, 7));
+        assert_eq!(lab.local.connections.count(), 2);
     })
     .await;
 }
