@@ -9,7 +9,7 @@ use super::lab::{Lab, PLAIN, Peer, with};
 use crate::settings::Settings;
 
 /// More than both pipes and the gateway hold.
-const MUCH: [u8; 1 << 18] = [0; 1 << 18];
+static MUCH: [u8; 1 << 18] = [0; 1 << 18];
 
 /// Both ends of a tunnel.
 async fn open(lab: &Lab) -> (Peer, Peer) {
