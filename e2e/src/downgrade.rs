@@ -2,8 +2,8 @@
 //! the client gets, whether its connection lives on, and exactly which requests reached the upstream.
 
 use crate::Settings;
-use crate::frames::{DATA, END_STREAM, Field, Frame, GOAWAY, HEADERS, RST_STREAM, Raw};
-use crate::frames::{frame, get, pseudo, section};
+use crate::frames::{DATA, END_STREAM, Field, Raw, frame, get, pseudo, section};
+use crate::modern::{Heard, hear};
 use crate::placeholders::{Values, fill};
 use crate::reached::{Seen, upstream_problems};
 use crate::recorder::Echo;
@@ -180,40 +180,6 @@ fn fields(texts: &[(String, String)]) -> Result<Vec<Field>, String> {
         }
     }
     Ok(all)
-}
-
-/// What the client got on a stream.
-struct Heard {
-    outcome: String,
-    body: Vec<u8>,
-}
-
-/// Reads up to the end of a stream, or of the connection.
-fn hear(raw: &mut Raw, stream: u32) -> Heard {
-    let (mut statuses, mut body, mut goaway) = (Vec::new(), Vec::new(), None);
-    let outcome = loop {
-        let frame: Frame = match raw.next() {
-            Ok(Some(frame)) => frame,
-            Ok(None) => break format!("goaway {}", goaway.unwrap_or("without a word")),
-            Err(error) => break format!("nothing: {error}"),
-        };
-        if frame.kind == GOAWAY {
-            goaway = Some(frame.error());
-        }
-        if frame.stream != stream {
-            continue;
-        }
-        match frame.kind {
-            RST_STREAM => break format!("reset {}", frame.error()),
-            HEADERS => statuses.extend(frame.status()),
-            DATA => body.extend_from_slice(&frame.payload),
-            _ => continue,
-        }
-        if frame.ends_stream() {
-            break statuses.iter().map(u16::to_string).collect::<Vec<_>>().join(" ");
-        }
-    };
-    Heard { outcome, body }
 }
 
 impl Heard {

@@ -22,6 +22,7 @@ mod log_file;
 mod machine;
 mod memcached;
 mod message;
+mod modern;
 mod openid;
 mod placeholders;
 mod program;

@@ -1,14 +1,13 @@
 //! Addresses to listen on, written as Kong writes them: `0.0.0.0:8000 reuseport backlog=16384, [::1]:8000`.
 
+mod flags;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use engine::{Address, Carries, Listener};
 use model::Config;
 use model::entity::Route;
-
-/// Connections the kernel may hold before they are accepted, unless `backlog=` says otherwise.
-const DEFAULT_BACKLOG: i32 = 16_384;
 
 /// What a list of addresses came to.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -33,19 +32,10 @@ pub fn parse(setting: &str, text: &str) -> Result<Listeners, String> {
 /// What is wrong, naming `setting`.
 pub fn parse_streams(setting: &str, text: &str) -> Result<Listeners, String> {
     let listeners = parse_for(Carries::Connections, setting, text)?;
-    let refused = |listener: &&Listener| {
-        let on_top = listener.tls || listener.proxied || listener.address.inet().is_none();
-        listener.carries == Carries::Datagrams && on_top
-    };
-    if let Some(Listener { address, tls, proxied, .. }) = listeners.list.iter().find(refused) {
-        let flag = match (tls, proxied) {
-            (true, _) => "ssl",
-            (_, true) => "proxy_protocol",
-            _ => "unix:",
-        };
-        return Err(format!("{setting}: '{flag}' of {address} does not go with 'udp'"));
+    match listeners.list.iter().find_map(flags::not_with_datagrams) {
+        Some((address, flag)) => Err(format!("{setting}: '{flag}' of {address} does not go with 'udp'")),
+        None => Ok(listeners),
     }
-    Ok(listeners)
 }
 
 fn parse_for(carries: Carries, setting: &str, text: &str) -> Result<Listeners, String> {
@@ -65,30 +55,15 @@ fn parse_for(carries: Carries, setting: &str, text: &str) -> Result<Listeners, S
 fn parse_one(carries: Carries, setting: &str, item: &str, listeners: &mut Listeners) -> Result<(), String> {
     let mut words = item.split_whitespace();
     let address = address(setting, words.next().unwrap_or_default())?;
-    let backlog = DEFAULT_BACKLOG;
-    let mut listener =
-        Listener { address: address.clone(), backlog, tls: false, http2: false, proxied: false, carries };
+    let mut listener = Listener::new(address, carries);
     for flag in words {
-        match flag.split_once('=') {
-            Some(("backlog", count)) => {
-                listener.backlog = count
-                    .parse()
-                    .map_err(|_| format!("{setting}: backlog='{count}' of {address} is not a number"))?;
-            }
-            None if matches!(flag, "reuseport" | "bind") => {}
-            None if flag == "deferred" && carries == Carries::Requests => {}
-            None if flag == "udp" && carries == Carries::Connections => {
-                listener.carries = Carries::Datagrams;
-            }
-            None if flag == "ssl" => listener.tls = true,
-            None if flag == "http2" && carries == Carries::Requests => listener.http2 = true,
-            None if flag == "proxy_protocol" => listener.proxied = true,
-            _ if flag.starts_with("so_keepalive") || flag.starts_with("ipv6only") => {
-                listeners.warnings.push(format!("{setting}: flag '{flag}' of {address} is not honoured"));
-            }
-            _ => return Err(format!("{setting}: '{flag}' of {address} is not a flag of a listener")),
-        }
+        flags::set(&mut listener, carries, flag)
+            .map_err(|why| format!("{setting}: '{flag}' of {} {why}", listener.address))?;
     }
+    let idle = item.split_whitespace().skip(1).filter_map(|flag| Some((flag, flags::idle(&listener, flag)?)));
+    let told =
+        |(flag, why)| format!("{setting}: flag '{flag}' of {} changes nothing: {why}", listener.address);
+    listeners.warnings.extend(idle.map(told));
     listeners.list.push(listener);
     Ok(())
 }
@@ -188,12 +163,9 @@ mod tests {
         let text = "0.0.0.0:8000 reuseport backlog=16384, 0.0.0.0:8443 http2 ssl reuseport backlog=16384";
         let listeners = parse("proxy_listen", text).unwrap();
         let listener = |address: &str, modern| Listener {
-            address: Address::Inet(address.parse().unwrap()),
-            backlog: 16_384,
             tls: modern,
             http2: modern,
-            proxied: false,
-            carries: Carries::Requests,
+            ..Listener::new(Address::Inet(address.parse().unwrap()), Carries::Requests)
         };
         let [clear, secure] = [listener("0.0.0.0:8000", false), listener("0.0.0.0:8443", true)];
         assert_eq!(listeners.list, [clear, secure]);
@@ -232,7 +204,7 @@ mod tests {
         let shown: Vec<_> = list.iter().map(|one| (port(one), one.carries, one.tls)).collect();
         let (connections, datagrams) = (Carries::Connections, Carries::Datagrams);
         assert_eq!(shown, [(9053, datagrams, false), (9000, connections, false), (9443, connections, true)]);
-        assert!(list[1].proxied && list[1].backlog == 7);
+        assert!(list[1].proxied && list[1].options.backlog == 7);
         assert_eq!(parse_streams("stream_listen", "off").unwrap(), Listeners::default());
         for wrong in [
             "127.0.0.1:1 udp ssl",

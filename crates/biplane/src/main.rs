@@ -5,6 +5,7 @@ mod cli;
 mod conf;
 mod demo;
 mod listen;
+mod open_files;
 mod origin;
 mod pid_file;
 mod run;

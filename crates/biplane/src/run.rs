@@ -17,7 +17,7 @@ use crate::start::{Failure, Options, Places, Started, start};
 use crate::upgrade::{Inheritance, Invocation, Word};
 use crate::vaults::Renewal;
 use crate::{COULD_NOT_START, WRONG_INPUT, WRONG_SETTINGS};
-use crate::{conf, listen, service_manager, text, tls, watch};
+use crate::{conf, listen, open_files, service_manager, text, tls, watch};
 
 /// A configuration without entities, for a gateway that is given one later by the Admin API.
 const EMPTY: &str = "_format_version: \"3.0\"\n";
@@ -86,7 +86,9 @@ fn begin<'a>(
         Some(text) => ("(posted)".to_owned(), text),
         None => read_file(arguments.file.as_deref()).map_err(Refusal::Start)?,
     };
-    for warning in places.warnings.iter().chain(&environment.warnings) {
+    let files = open_files::raise();
+    environment.settings.most_descriptors = files.most;
+    for warning in places.warnings.iter().chain(&environment.warnings).chain(&files.warning) {
         tracing::warn!("{warning}");
     }
     let options = Options { file, text, places: &places, environment: &mut environment };

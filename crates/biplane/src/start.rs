@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use control::Control;
 use engine::gateway::Parts;
-use engine::{Address, DnsSettings, Gateway, Listener, Resolver, StartError, TlsSettings};
+use engine::{Address, Bound, DnsSettings, Gateway, Listener, Resolver, StartError, TlsSettings};
 use model::declarative::{load_with, locate};
 use model::{Catalog, Config, Problem};
 use plugin::Services;
@@ -210,7 +210,8 @@ fn bind(
         let address = listener.address.clone();
         let socket = match (inheritance.take_one(Role::Control, &address), &address) {
             (None, Address::Inet(place)) => {
-                control::listen(*place).map_err(|error| Failure::Listen { option, address, error })?
+                let opened = Bound::open_alone(*place, &listener.options);
+                opened.map_err(|error| Failure::Listen { option, address, error })?
             }
             (Some(socket), _) => socket,
             (None, Address::Unix(_)) => return Err(Failure::System(std::io::ErrorKind::Unsupported.into())),

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use model::{Catalog, Config, Problem};
 use plugin::{Definition, Services};
 
-pub use server::{Bounds, Listening, Running, listen, serve};
+pub use server::{Bounds, Listening, Running, serve};
 
 /// What the control plane is made with.
 pub struct Control {

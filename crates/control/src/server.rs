@@ -82,14 +82,6 @@ pub struct Running {
     status: Vec<SocketAddr>,
 }
 
-/// Listens on an address, ready for [`serve`].
-///
-/// # Errors
-/// Those of the operating system.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address)
-}
-
 /// Serves the Admin API and the status listener on a thread of their own.
 ///
 /// # Errors

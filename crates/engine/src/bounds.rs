@@ -52,6 +52,8 @@ bounds! {
     MaxConnectionsPerAddress: "max_connections_per_address", Some("KONG_MAX_CONNECTIONS_PER_ADDRESS");
     /// Memory of the process.
     MaxResident: "max_resident_size", Some("KONG_MAX_RESIDENT_SIZE");
+    /// Open files of the process.
+    OpenFiles: "open_files", None;
     /// Control frames of an HTTP/2 connection.
     Http2ControlFrames: "http2_max_control_frames", Some("KONG_HTTP2_MAX_CONTROL_FRAMES");
     /// A request head.

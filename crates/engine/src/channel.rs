@@ -55,6 +55,12 @@ impl Input {
         self.start == self.buffer.len()
     }
 
+    /// Adds bytes that nobody has received.
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.reserve(bytes.len());
+        self.buffer.extend_from_slice(bytes);
+    }
+
     /// Makes room to read at least `room` more bytes.
     fn reserve(&mut self, room: usize) {
         if self.buffer.capacity() == 0 {

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use plugin::exchange::Client;
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, yield_now};
 
+use crate::descriptors;
 use crate::listen::{Bound, Socket};
+use crate::load;
 use crate::session::Local;
 use crate::stream;
 use crate::transport::Stream;
@@ -107,7 +109,13 @@ impl Door {
 async fn accept(local: Rc<Local>, acceptor: Rc<Acceptor>, spoken: Rc<Cell<Spoken>>) {
     loop {
         match acceptor.accept(&spoken).await {
-            Ok((stream, client)) => worker::admit(&local, stream, client, spoken.get()),
+            Ok((stream, client)) => {
+                worker::admit(&local, stream, client, spoken.get());
+                if local.load.is_tight() {
+                    yield_now().await;
+                }
+            }
+            Err(error) if descriptors::is_shortage(&error) && load::give_way(&local) => yield_now().await,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -151,8 +159,9 @@ impl Acceptor {
                     (Stream::Unix(stream), SocketAddr::new(HERE, 0), SocketAddr::new(HERE, port))
                 }
             };
-            // Sockets of others may take IPv4 too.
-            let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+            // Sockets for both families tell addresses of IPv4 as ones of IPv6.
+            let [peer, here] =
+                [peer, here].map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()));
             return Ok((stream, Client { peer, local: here, ip: peer.ip(), ..Client::default() }));
         }
     }

@@ -246,9 +246,9 @@ impl Download<'_> {
         record.response_bytes += head.len() as u64;
         let moved = tunnel::run(parts.channel, self.upstream, &head, parts.local).await;
         parts.work.to_client = head;
-        record.request_bytes += moved.to_upstream;
-        record.response_bytes += moved.to_client;
-        record.response_body_bytes += moved.to_client;
+        record.request_bytes += moved.received.get();
+        record.response_bytes += moved.sent.get();
+        record.response_body_bytes += moved.sent.get();
         After::Close
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use plugin::{Definition, Services};
 use tokio::sync::watch;
 
 use crate::compile::Compiler;
+use crate::descriptors::Descriptors;
 use crate::dns::Resolver;
 use crate::health::Prober;
 use crate::listen::{Address, Bound, Inherited, Listener, Listening};
@@ -129,8 +131,9 @@ impl Gateway {
         let (sockets, orders) = (self.listening.follow(index), self.orders.subscribe());
         let body = move || {
             let make = || {
-                let worker = std::rc::Rc::new(Worker::new(index, services));
-                let local = Local::new(worker, std::rc::Rc::new(settings), Box::new(Tcp), &publisher);
+                let worker = Rc::new(Worker::new(index, services));
+                let tcp = Tcp(Rc::new(Descriptors::below(settings.most_descriptors)));
+                let local = Local::new(worker, Rc::new(settings), Box::new(tcp), &publisher);
                 gates.tell(&local.roused);
                 local
             };

@@ -48,12 +48,14 @@ mod dns;
 mod health;
 
 mod forward;
+mod relay;
 mod request_body;
 mod upload;
 mod upstream;
 
 mod date;
 mod deliver;
+mod descriptors;
 mod download;
 mod respond;
 mod response_head;
@@ -66,7 +68,7 @@ pub use caught::report_panics;
 pub use discovery::MAX_AGE as DISCOVERY_MAX_AGE;
 pub use dns::{DnsSettings, Order as DnsOrder, Resolver};
 pub use gateway::{Gateway, StartError};
-pub use listen::{Address, Bound, Carries, Inherited, Listener};
+pub use listen::{Address, Bound, Carries, Inherited, Keepalive, Listener, SocketOptions};
 /// How a server speaks TLS.
 pub use rustls::{ClientConfig, ServerConfig};
 pub use settings::Settings;

@@ -1,27 +1,37 @@
 //! What the process does when it has too much to do: connections that give way to others, and requests that are turned
-//! away while memory is short. The Admin API and the status listener are served by other threads and stay reachable.
+//! away while memory or open files are short. The Admin API and the status listener are served by other threads and stay reachable.
 
 use std::cell::Cell;
 use std::net::IpAddr;
+use std::os::fd::RawFd;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use plugin::Services;
 use plugin::figures::{Family, Figure};
 
 use crate::bounds::Bound;
+use crate::descriptors::Descriptors;
 use crate::respond::Failure;
 use crate::session::Local;
 use crate::settings::is_trusted;
 
+/// Idle connections that give way at once, at most.
+const GIVE_WAY: usize = 64;
+
 static CONNECTIONS_SHED: Family =
     Family::count("connections_shed_total", "Idle connections that gave way to new ones");
 static REQUESTS_SHED: Family =
-    Family::count("requests_shed_total", "Requests turned away while memory was short");
+    Family::count("requests_shed_total", "Requests turned away while memory or open files were short");
 
 /// How much one worker has turned away, and whether it has to now.
 pub struct Load {
     /// New requests are turned away.
     pub short_of_memory: Cell<bool>,
+    /// Files that connections may open.
+    pub descriptors: Rc<Descriptors>,
+    /// Connections of clients for which there are files, as far as that has shown of late.
+    most_for_files: Cell<usize>,
     /// Idle connections that gave way to new ones.
     shed_connections: Arc<Figure>,
     /// Requests turned away.
@@ -30,36 +40,63 @@ pub struct Load {
 
 impl Load {
     /// Nothing has been turned away by this worker yet; the counts are the process's.
-    pub fn new(services: &Services) -> Self {
+    pub fn new(services: &Services, descriptors: Rc<Descriptors>) -> Self {
         Self {
             short_of_memory: Cell::new(false),
+            descriptors,
+            most_for_files: Cell::new(usize::MAX),
             shed_connections: services.figures.of(&CONNECTIONS_SHED, &[]),
             shed_requests: services.figures.of(&REQUESTS_SHED, &[]),
         }
     }
 
+    /// Takes note of the number that a client's connection got: all lower ones are taken, so there are as many too many as
+    /// it is too high.
+    fn note_descriptor(&self, local: &Local, descriptor: RawFd) {
+        let excess = self.descriptors.excess(descriptor);
+        if excess > 0 {
+            self.most_for_files.set((local.connections.count() + 1).saturating_sub(excess));
+        }
+    }
+
+    /// Whether connections give way for want of files: those have to be let go before others come.
+    pub fn is_tight(&self) -> bool {
+        self.most_for_files.get() < usize::MAX
+    }
+
     /// Whether another request is taken on.
     ///
     /// # Errors
-    /// While memory is short, requests go no further than their head.
+    /// While memory is short, or open files are, requests go no further than their head.
     #[inline]
     pub fn take_on(&self) -> Result<(), Failure> {
-        if self.short_of_memory.get() {
-            self.shed_requests.add(1);
-            return Err(Failure::Overloaded);
-        }
-        Ok(())
+        let bound = if self.short_of_memory.get() {
+            Bound::MaxResident
+        } else if self.descriptors.are_short() {
+            Bound::OpenFiles
+        } else {
+            return Ok(());
+        };
+        self.shed_requests.add(1);
+        Err(Failure::Overloaded { bound })
     }
 }
 
-/// Whether another connection from `address` is taken. One that has been idle for longest may give way to it.
-pub fn admits(local: &Local, address: IpAddr) -> bool {
+/// Whether another connection from `address` is taken, which has that `descriptor`. One that has been idle for longest may
+/// give way to it.
+pub fn admits(local: &Local, address: IpAddr, descriptor: RawFd) -> bool {
     if !has_share_left(local, address) {
         return false;
     }
-    if has_room(local) {
-        return true;
-    }
+    local.load.note_descriptor(local, descriptor);
+    // Usually one gives way; more where there has come to be room for fewer.
+    let has_room_after = |_: &usize| !has_room(local) && give_way(local);
+    has_room(local) || (0..GIVE_WAY).take_while(has_room_after).count() > 0
+}
+
+/// Whether a connection gives way, the one that has been idle for longest. Its file is free as soon as other tasks have had
+/// their turn.
+pub fn give_way(local: &Local) -> bool {
     let shed = local.connections.shed();
     local.load.shed_connections.add(u64::from(shed));
     shed
@@ -81,9 +118,10 @@ fn has_share_left(local: &Local, address: IpAddr) -> bool {
 }
 
 fn has_room(local: &Local) -> bool {
-    let room = local.connections.count() < local.settings.max_connections;
+    let (most, by_files) = (local.settings.max_connections, local.load.most_for_files.get());
+    let room = local.connections.count() < most.min(by_files);
     if !room {
-        local.bounds.reached(Bound::MaxConnections);
+        local.bounds.reached(if by_files < most { Bound::OpenFiles } else { Bound::MaxConnections });
     }
     room
 }
@@ -100,6 +138,15 @@ pub fn watch_memory(local: &Local) {
     if local.worker.index == 0 && short != was_short {
         let (bound, setting) = Bound::MaxResident.named();
         tracing::warn!(bound, setting, short, "requests are turned away while memory is short");
+    }
+}
+
+/// While files are short, has idle connections give way and looks whether they still are. Called about every second.
+pub fn watch_files(local: &Local) {
+    local.load.most_for_files.set(usize::MAX);
+    if local.load.descriptors.are_short() {
+        (0..GIVE_WAY).take_while(|_| give_way(local)).for_each(drop);
+        local.load.descriptors.look();
     }
 }
 

@@ -42,8 +42,11 @@ pub enum Failure {
     PluginTimeout,
     /// The gateway's own code panicked, or a plugin's.
     Panicked,
-    /// Memory is short.
-    Overloaded,
+    /// Memory is short, or open files are.
+    Overloaded {
+        /// What there is too much of.
+        bound: Bound,
+    },
     /// The request body is larger than allowed.
     BodyTooLarge,
     /// A plugin wanted the whole request body, and it is larger than what is kept in memory.
@@ -96,7 +99,8 @@ impl Failure {
             Self::NoPeer | Self::Barred => (503, "failure to get a peer from the ring-balancer"),
             Self::NameResolution => (503, "name resolution failed"),
             Self::NoConnection { .. } => (503, "no connection to the upstream is free"),
-            Self::Overloaded => (503, "the gateway is short of memory"),
+            Self::Overloaded { bound: Bound::OpenFiles } => (503, "the gateway is short of connections"),
+            Self::Overloaded { .. } => (503, "the gateway is short of memory"),
             Self::BodyRefused { message } => (413, message),
             other => return (other.status(), message_of(other.status())),
         };
@@ -117,7 +121,7 @@ impl Failure {
             | Self::NoPeer
             | Self::Barred
             | Self::NameResolution
-            | Self::Overloaded
+            | Self::Overloaded { .. }
             | Self::NoConnection { .. } => 503,
             Self::ConnectRefused
             | Self::UpstreamClosed
@@ -150,13 +154,14 @@ impl Failure {
     /// The bound that was exceeded, where that is worth a line in the log.
     pub fn bound(self) -> Option<Bound> {
         match self {
-            Self::ClientTimeout { bound } | Self::ClientStalled { bound } => Some(bound),
+            Self::ClientTimeout { bound } | Self::ClientStalled { bound } | Self::Overloaded { bound } => {
+                Some(bound)
+            }
             Self::Malformed { bound, .. } => bound,
             Self::BodyTooLarge => Some(Bound::ClientMaxBodySize),
             Self::BodyBeyondBuffer => Some(Bound::RequestBufferSize),
             Self::ResponseTooLarge => Some(Bound::ResponseBufferSize),
             Self::PluginTimeout => Some(Bound::PluginTimeout),
-            Self::Overloaded => Some(Bound::MaxResident),
             _ => None,
         }
     }
@@ -255,7 +260,7 @@ pub fn fail(exchange: &mut Exchange, failure: Failure, settings: &Settings) {
     let fallback = failure.is_protocol_level().then(|| fallback_form(&exchange.request.headers, settings));
     exchange.reply.clear();
     exchange.reply.status = status;
-    if failure == Failure::Overloaded {
+    if matches!(failure, Failure::Overloaded { .. }) {
         exchange.reply.headers.set_number(Known::RetryAfter, RETRY_AFTER);
     }
     let form = accepted_form(&exchange.request.headers, fallback.unwrap_or(Form::Json));

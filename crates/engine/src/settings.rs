@@ -1,6 +1,7 @@
 //! What an operator sets for the whole data plane. Every bound has a safe default.
 
 use std::net::IpAddr;
+use std::os::fd::RawFd;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -53,6 +54,9 @@ pub struct Settings {
     pub max_udp_sessions: usize,
     /// Memory of the process above which requests are turned away, in bytes; 0 for any.
     pub max_resident_bytes: u64,
+    /// The first number of a file that is not for connections: with so many open files, idle connections give way, or new
+    /// ones are refused, and requests are turned away.
+    pub most_descriptors: RawFd,
     /// Idle connections to one address of an upstream that a worker keeps. To all it keeps eight times as many.
     pub upstream_pool_size: usize,
     /// Time an idle connection to an upstream is kept.
@@ -139,6 +143,7 @@ impl Default for Settings {
             max_connections_per_address: 0,
             max_udp_sessions: 4096,
             max_resident_bytes: 0,
+            most_descriptors: RawFd::MAX,
             upstream_pool_size: 512,
             upstream_idle_timeout: seconds(60),
             upstream_max_requests: 10_000,

@@ -1,6 +1,7 @@
 //! Byte streams to clients and upstreams, whatever they run over.
 
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -62,6 +63,15 @@ impl Stream {
         match self {
             Self::Seated(seated) => Some(&seated.seat),
             _ => None,
+        }
+    }
+
+    /// The number of its file; 0 for one that has none of its own.
+    pub fn descriptor(&self) -> RawFd {
+        match self {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
+            _ => 0,
         }
     }
 

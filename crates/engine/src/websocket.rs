@@ -30,6 +30,9 @@ impl Frames {
 
     /// Takes note of octets that pass.
     pub fn pass(&mut self, mut octets: &[u8]) {
+        if self.is_one_more(octets) {
+            return;
+        }
         while let Some((first, rest)) = octets.split_first() {
             if self.passed == 0 && self.left > 0 {
                 let skipped = usize::try_from(self.left).map_or(octets.len(), |left| left.min(octets.len()));
@@ -40,6 +43,14 @@ impl Frames {
                 octets = rest;
             }
         }
+    }
+
+    /// Whether they are a short frame, and nothing else is under way, as is so with most reads: afterwards all is as before.
+    fn is_one_more(&self, octets: &[u8]) -> bool {
+        let &[first, second, ..] = octets else { return false };
+        let (length, head) = (usize::from(second & 0x7f), if second & 0x80 == 0 { 2 } else { 6 });
+        let is_short = length < 126 && octets.len() == head + length;
+        is_short && first & 0x0f != CLOSE && self.passed == 0 && self.left == 0
     }
 
     fn pass_head(&mut self, octet: u8) {

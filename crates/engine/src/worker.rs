@@ -98,6 +98,7 @@ pub fn tidy_up(local: &Rc<Local>) {
     // Once a second and not at each request, which costs the request nothing.
     local.stats().writing.set(local.connections.busy() as u64);
     load::watch_memory(local);
+    load::watch_files(local);
     if local.worker.index == 0 {
         local.worker.services.sweep();
     }
@@ -105,7 +106,7 @@ pub fn tidy_up(local: &Rc<Local>) {
 
 /// Serves a connection that has been made, unless there are too many.
 pub fn admit(local: &Rc<Local>, stream: Stream, client: Client, spoken: Spoken) {
-    if !load::admits(local, client.peer.ip()) {
+    if !load::admits(local, client.peer.ip(), stream.descriptor()) {
         local.stats().refused.add(1);
         return;
     }

@@ -38,14 +38,7 @@ impl Setting {
             services: Services::new(1, Clock::default(), false),
             resolver: Resolver::start(DnsSettings::default()).unwrap(),
             settings: Settings::default(),
-            listeners: vec![Listener {
-                address: address.into(),
-                backlog: 16,
-                tls: false,
-                http2: false,
-                proxied: false,
-                carries: Carries::Requests,
-            }],
+            listeners: vec![Listener::new(address.into(), Carries::Requests)],
             inherited: Vec::new(),
         };
         let gateway = Gateway::start(parts, Arc::new(config)).unwrap_or_else(|error| panic!("{error:?}"));

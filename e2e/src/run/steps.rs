@@ -6,7 +6,7 @@ use crate::client::{Connection, Exchange};
 use crate::echo::Seen;
 use crate::machine::is_writable;
 use crate::placeholders::fill_value;
-use crate::{expect, judge, report};
+use crate::{expect, judge, modern, report};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -142,6 +142,9 @@ impl Running<'_> {
     }
 
     fn once(&mut self, step: &Step, address: SocketAddr) -> Result<Exchange, String> {
+        if modern::is_meant(step) {
+            return modern::perform(step, address).map_err(|error| format!("connecting: {error}"));
+        }
         let secure = self.certificates.client(step.tls.as_ref())?;
         let open =
             || Connection::open(address, secure.as_ref()).map_err(|error| format!("connecting: {error}"));

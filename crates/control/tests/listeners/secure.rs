@@ -1,10 +1,10 @@
 //! The listeners under TLS: HTTP/1.1 and HTTP/2 by what the handshake agrees on, and clients that never finish one.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
-use control::{Bounds, Listening, listen};
+use control::{Bounds, Listening};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
@@ -24,7 +24,7 @@ fn plane(protocols: &[&[u8]]) -> (Plane, ClientConfig) {
     server.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     let secure = Some(Arc::new(server));
     let listening = || {
-        let socket = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let socket = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         Listening { socket, secure: secure.clone() }
     };
     let mut roots = RootCertStore::empty();

@@ -1,12 +1,12 @@
 //! A control plane on loopback over a source in memory, and a client of a few lines.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use control::{Bounds, Control, Listening, Running, Source, listen, serve};
+use control::{Bounds, Control, Listening, Running, Source, serve};
 use model::{Config, Problem};
 use plugin::Services;
 use plugin::clock::Clock;
@@ -132,7 +132,7 @@ impl Plane {
 
     /// A plane whose clients may take no more than this.
     pub fn within(bounds: Bounds) -> Self {
-        let free = || listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let free = || TcpListener::bind(("127.0.0.1", 0)).unwrap();
         Self::start_on(free().into(), free().into(), bounds)
     }
 

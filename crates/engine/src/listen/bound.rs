@@ -8,9 +8,9 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use socket2::{Domain, Protocol, SockRef, Type};
+use socket2::{Domain, SockRef, Type};
 
-use super::Address;
+use super::{Address, SocketOptions};
 
 /// Whoever may enter the folder may connect, as with other servers.
 const SOCKET_MODE: u32 = 0o666;
@@ -32,16 +32,26 @@ impl Bound {
     ///
     /// # Errors
     /// Those of the operating system, one of them that the address is another's.
-    pub fn open(address: &Address, backlog: i32, count: usize) -> io::Result<Vec<Self>> {
+    pub fn open(address: &Address, options: &SocketOptions, count: usize) -> io::Result<Vec<Self>> {
+        if let Address::Inet(address) = address {
+            // Without SO_REUSEPORT first, so that a port another process shares is reported as taken.
+            probe(*address, Type::STREAM, options)?;
+        }
+        Self::open_beside(address, options, count)
+    }
+
+    /// The same at a port that sockets of this gateway have until these take their place.
+    ///
+    /// # Errors
+    /// As for [`Bound::open`].
+    pub fn open_beside(address: &Address, options: &SocketOptions, count: usize) -> io::Result<Vec<Self>> {
         let mut address = match address {
             Address::Inet(address) => *address,
-            Address::Unix(path) => return Ok(vec![Self::Unix(open_unix(path, backlog)?)]),
+            Address::Unix(path) => return Ok(vec![Self::Unix(open_unix(path, options.backlog)?)]),
         };
-        // Without SO_REUSEPORT first, so that a port another process shares is reported as taken.
-        probe(address)?;
         let mut opened = Vec::with_capacity(count);
         for _ in 0..count {
-            let socket = open_tcp(address, backlog)?;
+            let socket = open_tcp(address, options)?;
             // The first one has taken a port where any would do.
             address = socket.local_addr()?;
             opened.push(Self::Tcp(socket));
@@ -49,23 +59,56 @@ impl Bound {
         Ok(opened)
     }
 
-    /// The same for datagrams.
+    /// One socket for TCP that shares its port with nobody, and listens as wanted.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn open_alone(address: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
+        let socket = socket_at(address, Type::STREAM, options)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        let bound = Self::Tcp(socket.into());
+        options.settle(&bound)?;
+        match bound {
+            Self::Tcp(socket) => Ok(socket),
+            Self::Udp(_) | Self::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Opens `count` sockets for datagrams at an address.
     ///
     /// # Errors
     /// Those of the operating system, one of them that there are no datagrams at a path here.
-    pub fn open_datagrams(address: &Address, count: usize) -> io::Result<Vec<Self>> {
+    pub fn open_datagrams(address: &Address, options: &SocketOptions, count: usize) -> io::Result<Vec<Self>> {
+        // As for TCP, to see whether the port is another's.
+        probe(address.inet().ok_or(io::ErrorKind::Unsupported)?, Type::DGRAM, options)?;
+        Self::open_datagrams_beside(address, options, count)
+    }
+
+    /// The same at a port that sockets of this gateway have until these take their place.
+    ///
+    /// # Errors
+    /// As for [`Bound::open_datagrams`].
+    pub fn open_datagrams_beside(
+        address: &Address,
+        options: &SocketOptions,
+        count: usize,
+    ) -> io::Result<Vec<Self>> {
         let mut address = address.inet().ok_or(io::ErrorKind::Unsupported)?;
-        if address.port() > 0 {
-            // As for TCP, to see whether the port is another's.
-            socket_at(address, Type::DGRAM, Protocol::UDP)?.bind(&address.into())?;
-        }
         let mut opened = Vec::with_capacity(count);
         for _ in 0..count {
-            let socket = open_udp(address)?;
+            let socket = open_udp(address, options)?;
             address = socket.local_addr()?;
             opened.push(Self::Udp(socket));
         }
         Ok(opened)
+    }
+
+    /// Whether clients of the same families come in by it as `wanted`; nothing is wanted of sockets without a family.
+    pub fn takes_families(&self, wanted: Option<bool>) -> bool {
+        let is_v6 = self.address().ok().and_then(|address| address.inet()).is_some_and(|at| at.is_ipv6());
+        let only_v6 = || SockRef::from(self).only_v6().ok();
+        !is_v6 || wanted.is_none_or(|wanted| only_v6() == Some(wanted))
     }
 
     /// Where it listens.
@@ -83,16 +126,6 @@ impl Bound {
             }
         }
     }
-
-    /// Makes an inherited socket listen as wanted here.
-    ///
-    /// # Errors
-    /// Those of the operating system.
-    pub fn listen(&self, backlog: i32) -> io::Result<()> {
-        let socket = SockRef::from(self);
-        socket.set_nonblocking(true)?;
-        if matches!(self, Self::Udp(_)) { Ok(()) } else { socket.listen(backlog) }
-    }
 }
 
 impl AsFd for Bound {
@@ -105,36 +138,40 @@ impl AsFd for Bound {
     }
 }
 
-fn probe(address: SocketAddr) -> io::Result<()> {
+/// Whether nobody else has the port.
+fn probe(address: SocketAddr, kind: Type, options: &SocketOptions) -> io::Result<()> {
     if address.port() == 0 {
         return Ok(());
     }
-    let socket = socket_at(address, Type::STREAM, Protocol::TCP)?;
-    socket.set_reuse_address(true)?;
+    let socket = socket_at(address, kind, options)?;
+    if kind == Type::STREAM {
+        socket.set_reuse_address(true)?;
+    }
     socket.bind(&address.into())
 }
 
-/// A socket for an address. One for all addresses of IPv6 leaves those of IPv4 to others, which may want the same port.
-fn socket_at(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<socket2::Socket> {
-    let socket = socket2::Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+/// A socket for an address. One for all addresses of IPv6 leaves those of IPv4 to others, which may want the same port,
+/// unless it is to take them too.
+fn socket_at(address: SocketAddr, kind: Type, options: &SocketOptions) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), kind, None)?;
     if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(options.opens_only_v6())?;
     }
     Ok(socket)
 }
 
-fn open_tcp(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
-    let socket = socket_at(address, Type::STREAM, Protocol::TCP)?;
+fn open_tcp(address: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
+    let socket = socket_at(address, Type::STREAM, options)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
-    socket.listen(backlog)?;
+    socket.listen(options.backlog)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
 
-fn open_udp(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = socket_at(address, Type::DGRAM, Protocol::UDP)?;
+fn open_udp(address: SocketAddr, options: &SocketOptions) -> io::Result<UdpSocket> {
+    let socket = socket_at(address, Type::DGRAM, options)?;
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
     socket.set_nonblocking(true)?;
@@ -164,6 +201,8 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    const OPTIONS: SocketOptions = SocketOptions { backlog: 8, only_v6: None, keepalive: None };
+
     fn path(name: &str) -> std::path::PathBuf {
         std::env::temp_dir().join(format!("biplane-{}-{name}", std::process::id()))
     }
@@ -173,9 +212,9 @@ mod tests {
         let path = path("stale.sock");
         let address = Address::Unix(path.clone());
         drop(UnixListener::bind(&path).unwrap());
-        let opened = Bound::open(&address, 8, 2).unwrap();
+        let opened = Bound::open(&address, &OPTIONS, 2).unwrap();
         assert_eq!((opened.len(), opened[0].address().unwrap()), (1, address.clone()));
-        let taken = Bound::open(&address, 8, 1).unwrap_err();
+        let taken = Bound::open(&address, &OPTIONS, 1).unwrap_err();
         assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
         fs::remove_file(&path).unwrap();
     }
@@ -184,7 +223,7 @@ mod tests {
     fn a_file_at_the_path_is_nobodys_socket_and_stays() {
         let path = path("file.sock");
         fs::write(&path, "precious").unwrap();
-        assert!(Bound::open(&Address::Unix(path.clone()), 8, 1).is_err());
+        assert!(Bound::open(&Address::Unix(path.clone()), &OPTIONS, 1).is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
         fs::remove_file(&path).unwrap();
     }
@@ -192,10 +231,10 @@ mod tests {
     #[test]
     fn a_port_that_another_socket_shares_is_taken() {
         let any = Address::Inet("127.0.0.1:0".parse().unwrap());
-        let first = Bound::open(&any, 8, 2).unwrap();
+        let first = Bound::open(&any, &OPTIONS, 2).unwrap();
         let address = first[1].address().unwrap();
         assert_eq!(first[0].address().unwrap(), address);
-        assert_eq!(Bound::open(&address, 8, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(Bound::open(&address, &OPTIONS, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]
@@ -204,7 +243,10 @@ mod tests {
             // There are machines without IPv6.
             return;
         }
-        for open in [|at: &Address| Bound::open(at, 8, 2), |at: &Address| Bound::open_datagrams(at, 2)] {
+        for open in [
+            |at: &Address| Bound::open(at, &OPTIONS, 2),
+            |at: &Address| Bound::open_datagrams(at, &OPTIONS, 2),
+        ] {
             let everywhere =
                 |network: &str, port: u16| Address::Inet(format!("{network}:{port}").parse().unwrap());
             // A port that is free for the one family may be another's in the other.
@@ -220,10 +262,13 @@ mod tests {
     #[test]
     fn sockets_for_datagrams_share_a_port_that_is_nobody_elses() {
         let any = Address::Inet("127.0.0.1:0".parse().unwrap());
-        let first = Bound::open_datagrams(&any, 2).unwrap();
+        let first = Bound::open_datagrams(&any, &OPTIONS, 2).unwrap();
         let address = first[1].address().unwrap();
         assert_eq!(first[0].address().unwrap(), address);
-        assert_eq!(Bound::open_datagrams(&address, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        assert!(Bound::open_datagrams(&Address::Unix("/x.sock".into()), 1).is_err());
+        assert_eq!(
+            Bound::open_datagrams(&address, &OPTIONS, 1).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
+        assert!(Bound::open_datagrams(&Address::Unix("/x.sock".into()), &OPTIONS, 1).is_err());
     }
 }

@@ -4,9 +4,10 @@ use std::fs;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use socket2::SockRef;
 use tokio::sync::watch;
 
-use super::{Address, Bound, Carries, Inherited, Listener};
+use super::{Address, Bound, Carries, Inherited, Keepalive, Listener, SocketOptions};
 use crate::gateway::StartError;
 use crate::worker::Spoken;
 
@@ -31,6 +32,8 @@ struct Open {
     listener: Listener,
     /// Where it really is, when any port would do.
     address: Address,
+    /// As the sockets are to have it: it is switched off where the listener says nothing of it any more.
+    keepalive: Option<Keepalive>,
     sockets: Vec<Arc<Bound>>,
 }
 
@@ -78,16 +81,25 @@ impl Listening {
     /// # Errors
     /// The address that cannot be listened on; everything stays as it was.
     pub fn change(&self, listeners: &[Listener], inherited: &mut Vec<Inherited>) -> Result<(), StartError> {
+        let refused = |listener: &Listener, error| StartError::Listen(listener.address.clone(), error);
+        if let Some(listener) = listeners.iter().find(|one| one.overlaps(listeners)) {
+            return Err(refused(listener, io::ErrorKind::AddrInUse.into()));
+        }
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let leaving: Vec<_> = open.iter().filter(|one| one.leaves(listeners)).cloned().collect();
         let mut before = open.clone();
         let mut wanted = Vec::with_capacity(listeners.len());
         for listener in listeners {
             let kept = before.iter().position(|one| one.listener.is_at(listener));
             let opened = match kept {
-                Some(kept) => before.swap_remove(kept).adapt(listener),
-                None => self.open(listener, inherited),
+                Some(kept) => before.swap_remove(kept).adapt(listener, self.workers.len()),
+                None => self.open(listener, inherited, &leaving),
             };
-            wanted.push(opened.map_err(|error| StartError::Listen(listener.address.clone(), error))?);
+            wanted.push(opened.map_err(|error| refused(listener, error))?);
+        }
+        // Once nothing stands in the way any more.
+        for one in &wanted {
+            one.settle().map_err(|error| refused(&one.listener, error))?;
         }
         *open = wanted;
         self.publish(&open);
@@ -106,21 +118,25 @@ impl Listening {
         self.publish(&open);
     }
 
-    fn open(&self, listener: &Listener, inherited: &mut Vec<Inherited>) -> io::Result<Open> {
-        let mut sockets = take(inherited, listener);
+    /// Sockets that another process has given, or new ones; the port may be one that `leaving` still have.
+    fn open(
+        &self,
+        listener: &Listener,
+        inherited: &mut Vec<Inherited>,
+        leaving: &[Open],
+    ) -> io::Result<Open> {
+        let given = take(inherited, listener);
+        let has_given = !given.is_empty();
+        let mut sockets: Vec<_> =
+            given.into_iter().filter(|socket| socket.takes_families(listener.options.only_v6)).collect();
         for socket in &sockets {
-            socket.listen(listener.backlog)?;
+            SockRef::from(socket).set_nonblocking(true)?;
         }
         if sockets.is_empty() {
-            let workers = self.workers.len();
-            sockets = match listener.carries {
-                Carries::Datagrams => Bound::open_datagrams(&listener.address, workers)?,
-                _ => Bound::open(&listener.address, listener.backlog, workers)?,
-            };
+            let beside = has_given || leaving.iter().any(|one| one.shares_port(listener));
+            sockets = open(listener, &listener.address, self.workers.len(), beside)?;
         }
-        let address = sockets.first().map_or_else(|| Ok(listener.address.clone()), Bound::address)?;
-        let sockets = sockets.into_iter().map(Arc::new).collect();
-        Ok(Open { listener: listener.clone(), address, sockets })
+        Open::new(listener, sockets)
     }
 
     fn publish(&self, open: &[Open]) {
@@ -132,12 +148,43 @@ impl Listening {
 }
 
 impl Open {
-    /// The same sockets, to be used as `listener` says.
-    fn adapt(self, listener: &Listener) -> io::Result<Self> {
-        if listener.backlog != self.listener.backlog {
-            self.sockets.iter().try_for_each(|socket| socket.listen(listener.backlog))?;
+    fn new(listener: &Listener, sockets: Vec<Bound>) -> io::Result<Self> {
+        let address = sockets.first().map_or_else(|| Ok(listener.address.clone()), Bound::address)?;
+        let (listener, keepalive) = (listener.clone(), listener.options.keepalive);
+        Ok(Self { listener, address, keepalive, sockets: sockets.into_iter().map(Arc::new).collect() })
+    }
+
+    /// The same sockets, to be used as `listener` says; or others in their place, where clients of other families are to
+    /// come in: that cannot be changed of a socket.
+    fn adapt(self, listener: &Listener, workers: usize) -> io::Result<Self> {
+        if !self.fits(listener) {
+            return Self::new(listener, open(listener, &self.address, workers, true)?);
         }
-        Ok(Self { listener: listener.clone(), ..self })
+        let before = self.listener.options.keepalive.map(|_| Keepalive::Off);
+        let keepalive = listener.options.keepalive.or(before);
+        Ok(Self { listener: listener.clone(), keepalive, ..self })
+    }
+
+    /// Makes the sockets listen as wanted, from now on.
+    fn settle(&self) -> io::Result<()> {
+        let options = SocketOptions { keepalive: self.keepalive, ..self.listener.options };
+        self.sockets.iter().try_for_each(|socket| options.settle(socket))
+    }
+
+    /// Whether its sockets can be used as `listener` says.
+    fn fits(&self, listener: &Listener) -> bool {
+        let wanted = listener.options.only_v6.or(self.listener.options.only_v6.map(|_| true));
+        self.sockets.iter().all(|socket| socket.takes_families(wanted))
+    }
+
+    /// Whether its sockets are not listened on any more where `listeners` say.
+    fn leaves(&self, listeners: &[Listener]) -> bool {
+        !listeners.iter().any(|listener| self.listener.is_at(listener) && self.fits(listener))
+    }
+
+    fn shares_port(&self, listener: &Listener) -> bool {
+        let port = |address: &Address| address.inet().map(|address| address.port());
+        port(&self.address) == port(&listener.address) && self.listener.is_udp() == listener.is_udp()
     }
 
     /// The sockets of one worker among `workers`. None is nobody's, however many were inherited: connections that the
@@ -153,10 +200,21 @@ impl Open {
     }
 }
 
+/// New sockets for a listener. With `beside`, sockets of this gateway have the port as well.
+fn open(listener: &Listener, address: &Address, workers: usize, beside: bool) -> io::Result<Vec<Bound>> {
+    let open = match (listener.is_udp(), beside) {
+        (false, false) => Bound::open,
+        (false, true) => Bound::open_beside,
+        (true, false) => Bound::open_datagrams,
+        (true, true) => Bound::open_datagrams_beside,
+    };
+    open(address, &listener.options, workers)
+}
+
 fn take(inherited: &mut Vec<Inherited>, listener: &Listener) -> Vec<Bound> {
     let is_it = |one: &mut Inherited| {
         let is_udp = matches!(one.bound, Bound::Udp(_));
-        one.address == listener.address && is_udp == (listener.carries == Carries::Datagrams)
+        one.address == listener.address && is_udp == listener.is_udp()
     };
     let taken = inherited.extract_if(.., is_it);
     taken.map(|one| one.bound).collect()
@@ -176,7 +234,7 @@ mod tests {
 
     fn listener(address: &str, tls: bool) -> Listener {
         let address = Address::Inet(address.parse().unwrap());
-        Listener { address, backlog: 8, tls, http2: false, proxied: false, carries: Carries::Requests }
+        Listener { tls, ..Listener::new(address, Carries::Requests) }
     }
 
     fn addresses(listening: &Listening) -> Vec<Address> {
@@ -250,8 +308,11 @@ mod tests {
         for (sockets, workers) in [(1, 3), (3, 1), (3, 2), (2, 2)] {
             let any = Address::Inet("127.0.0.1:0".parse().unwrap());
             let known = |bound| Inherited { address: any.clone(), bound };
-            let mut inherited: Vec<_> =
-                Bound::open(&any, 8, sockets).unwrap().into_iter().map(known).collect();
+            let mut inherited: Vec<_> = Bound::open(&any, &SocketOptions::default(), sockets)
+                .unwrap()
+                .into_iter()
+                .map(known)
+                .collect();
             let given = [listener("127.0.0.1:0", false)];
             let listening = Listening::start(&given, workers, &mut inherited).unwrap_or_else(|_| panic!());
             assert!(inherited.is_empty());

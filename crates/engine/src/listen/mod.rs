@@ -3,6 +3,7 @@
 
 mod bound;
 mod listening;
+mod options;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 pub use bound::Bound;
 pub use listening::{Listening, Socket};
+pub use options::{Keepalive, SocketOptions};
 
 /// What can be listened on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,8 +63,8 @@ pub struct Inherited {
 pub struct Listener {
     /// Where.
     pub address: Address,
-    /// Connections the kernel may hold before they are accepted.
-    pub backlog: i32,
+    /// What is asked of the kernel.
+    pub options: SocketOptions,
     /// Clients speak TLS.
     pub tls: bool,
     /// Clients may speak HTTP/2.
@@ -86,9 +88,33 @@ pub enum Carries {
 }
 
 impl Listener {
+    /// One that takes what `carries` says in cleartext, and nothing else said of it.
+    #[must_use]
+    pub fn new(address: Address, carries: Carries) -> Self {
+        let options = SocketOptions::default();
+        Self { address, options, tls: false, http2: false, proxied: false, carries }
+    }
+
     /// Whether it is at the same place: UDP and TCP have ports of their own.
     fn is_at(&self, other: &Self) -> bool {
-        let is_udp = |one: &Self| one.carries == Carries::Datagrams;
-        self.address == other.address && is_udp(self) == is_udp(other)
+        self.address == other.address && self.is_udp() == other.is_udp()
+    }
+
+    /// Whether it takes addresses of IPv4 that one of `others` has as well: the kernel would give clients to either.
+    fn overlaps(&self, others: &[Self]) -> bool {
+        let takes_both = |one: &Self| {
+            let everywhere = one.address.inet().filter(|at| at.is_ipv6() && at.ip().is_unspecified())?;
+            (!one.options.opens_only_v6()).then_some(everywhere.port())
+        };
+        let port = takes_both(self).filter(|port| *port > 0);
+        let is_of_v4 = |one: &Self| one.address.inet().filter(SocketAddr::is_ipv4).map(|at| at.port());
+        port.is_some() && others.iter().any(|one| is_of_v4(one) == port && one.is_udp() == self.is_udp())
+    }
+
+    fn is_udp(&self) -> bool {
+        self.carries == Carries::Datagrams
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,7 +96,7 @@ impl Local {
             settings,
             pool,
             connections: Connections::default(),
-            load: Load::new(&worker.services),
+            load: Load::new(&worker.services, dial.descriptors()),
             streams: crate::stream::Tallies::new(&worker.services),
             bounds: Bounds::default(),
             buffers: Rc::default(),

@@ -7,9 +7,9 @@ use plugin::exchange::Try;
 use plugin::sessions::{SessionEnd, SessionRecord};
 use tokio::time::Instant;
 
-use super::relay::{End, Moved};
 use super::session::Way;
 use super::visit::Visit;
+use crate::relay::{End, Moved};
 
 /// A session that is under way.
 pub struct Account {

@@ -146,21 +146,23 @@ impl Listener {
     /// Begins a session, if there is a route and room for it.
     fn begin(self: &Rc<Self>, client: SocketAddr) -> Option<Rc<Session>> {
         let local = &self.local;
-        if local.load.take_on().is_err() || !load::admits_session(local, client.ip()) {
+        // Sockets for both families tell addresses of IPv4 as ones of IPv6.
+        let source = SocketAddr::new(client.ip().to_canonical(), client.port());
+        if local.load.take_on().is_err() || !load::admits_session(local, source.ip()) {
             local.stats().refused.add(1);
             return None;
         }
         let snapshot = local.snapshot();
-        let arrival = Arrival { source: client, destination: self.here, name: None };
+        let arrival = Arrival { source, destination: self.here, name: None };
         let way = snapshot.streams.datagram(&arrival).and_then(|found| Way::of(&snapshot, found));
         let Some(way) = way else {
             local.streams.unrouted.add(1);
             tracing::debug!(%client, listener = %self.here, "no route matches a datagram");
             return None;
         };
-        let visit = way.visit(local, (client, self.here));
+        let visit = way.visit(local, (source, self.here));
         let opened = match visit.as_ref().and_then(|visit| visit.refused) {
-            None => open(local, &way, client.ip()),
+            None => open(local, &way, source.ip()),
             Some(status) => Err(SessionEnd::Refused(status)),
         };
         match opened {
@@ -216,7 +218,7 @@ impl Listener {
         };
         let task = tokio::task::spawn_local(async move { leaving.pass_answers_on().await }).abort_handle();
         session.task.replace(Some(task.clone()));
-        local.connections.enter(number, task, idle, client.ip());
+        local.connections.enter(number, task, idle, client.ip().to_canonical());
         session
     }
 
@@ -238,7 +240,7 @@ fn open(local: &Local, way: &Way, client: IpAddr) -> Result<(UdpSocket, Picked),
     let asker = Asker { client, exchange: None };
     let picked = plan.balancer.pick(&[], &asker, &mut Vec::new()).map_err(|_| SessionEnd::NoTarget)?;
     let target = picked.peer.address;
-    match socket_to(target) {
+    match local.load.descriptors.note(socket_to(target)) {
         Ok(socket) => Ok((socket, picked)),
         Err(error) => {
             if let Some(left_out) = local.complaints.now() {

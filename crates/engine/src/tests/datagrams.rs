@@ -1,7 +1,7 @@
 //! Layer 4: datagrams, over sockets of the loopback, since the kernel is part of what is tested.
 
 use std::future::Future;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::task::{AbortHandle, yield_now};
 use tokio::time::timeout;
 
 use super::lab::{self, Lab};
-use crate::listen::{Address, Bound};
+use crate::listen::{Address, Bound, SocketOptions};
 use crate::settings::Settings;
 use crate::stream::udp;
 use crate::worker::Order;
@@ -55,7 +55,12 @@ fn listen(lab: &Lab) -> SocketAddr {
 /// The same, with the task that serves.
 fn serve(lab: &Lab) -> (SocketAddr, AbortHandle) {
     let any = Address::Inet((Ipv4Addr::LOCALHOST, 0).into());
-    let Bound::Udp(socket) = Bound::open_datagrams(&any, 1).unwrap().remove(0) else { panic!("another") };
+    serve_on(lab, Bound::open_datagrams(&any, &SocketOptions::default(), 1).unwrap().remove(0))
+}
+
+/// The same on a socket that is there.
+fn serve_on(lab: &Lab, bound: Bound) -> (SocketAddr, AbortHandle) {
+    let Bound::Udp(socket) = bound else { panic!("another") };
     let address = socket.local_addr().unwrap();
     let serving = udp::serve(lab.local.clone(), UdpSocket::from_std(socket).unwrap());
     (address, tokio::task::spawn_local(serving).abort_handle())
@@ -96,6 +101,29 @@ async fn each_client_has_a_session_and_gets_its_own_answers() {
         assert_eq!(receive(&two).await, ("for two".to_owned(), listener));
         assert_eq!(receive(&one).await, ("x".repeat(60_000), listener));
         assert_eq!(lab.local.connections.count(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_of_ipv4_is_one_on_a_socket_for_both_families_too() {
+    let service = socket().await;
+    let settings = Settings { max_connections_per_address: 1, ..Settings::default() };
+    with(&document(&[service.local_addr().unwrap()], 60_000), settings, |lab| async move {
+        let both = SocketOptions { only_v6: Some(false), ..SocketOptions::default() };
+        let any = Address::Inet((Ipv6Addr::UNSPECIFIED, 0).into());
+        // There are machines without IPv6, and ports of IPv6 that somebody has in IPv4.
+        let Some(mut bound) = (0..20).find_map(|_| Bound::open_datagrams(&any, &both, 1).ok()) else {
+            return;
+        };
+        let port = serve_on(&lab, bound.remove(0)).0.port();
+        let client = socket().await;
+        client.send_to(b"one", (Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        let (got, from) = receive(&service).await;
+        assert_eq!(got, "one");
+        service.send_to(b"back", from).await.unwrap();
+        assert_eq!(receive(&client).await.0, "back");
+        assert_eq!(lab.local.connections.from(Ipv4Addr::LOCALHOST.into()), 1);
     })
     .await;
 }

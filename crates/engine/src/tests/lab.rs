@@ -21,6 +21,7 @@ use tokio::task::LocalSet;
 use super::trouble::ROOMS;
 use crate::channel::Channel;
 use crate::compile::Compiler;
+use crate::descriptors::Descriptors;
 use crate::health::Book;
 use crate::session::{Arrival, Local, Session};
 use crate::settings::Settings;
@@ -97,7 +98,9 @@ impl Lab {
         let refusing = Rc::new(Cell::new(0));
         let refusing_after = Rc::new(Cell::default());
         let (counted, after) = (refusing.clone(), refusing_after.clone());
-        let dial = Box::new(PipeDial { dialed: sender, refusing: counted, refusing_after: after });
+        let descriptors = Rc::new(Descriptors::below(settings.most_descriptors));
+        let dial = PipeDial { descriptors, dialed: sender, refusing: counted, refusing_after: after };
+        let dial = Box::new(dial);
         let worker = Rc::new(Worker::new(0, services.clone()));
         let local = Rc::new(Local::new(worker, Rc::new(settings), dial, &publisher));
         crate::copies::offer(&local);

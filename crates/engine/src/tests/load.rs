@@ -1,5 +1,7 @@
 //! More than the gateway is to bear: who gives way, and who is turned away.
 
+use std::fs::File;
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -42,11 +44,11 @@ async fn the_connection_that_has_been_idle_for_longest_gives_way() {
         let mut busy = lab.client();
         busy.send(GET).await;
         upstream.head().await;
-        assert!(admits(&lab.local, ELSEWHERE));
+        assert!(admits(&lab.local, ELSEWHERE, 0));
         assert_eq!(never_used.rest().await, "");
         let newcomer = lab.client();
         sleep(Duration::from_millis(10)).await;
-        assert!(admits(&lab.local, ELSEWHERE));
+        assert!(admits(&lab.local, ELSEWHERE, 0));
         assert_eq!(first.rest().await, "");
         assert_eq!(lab.local.connections.count(), 2);
         upstream.send(OK).await;
@@ -60,7 +62,7 @@ async fn the_connection_that_has_been_idle_for_longest_gives_way() {
 async fn where_all_are_busy_the_newcomer_is_refused() {
     with(PLAIN, at_most(1), |lab| async move {
         let (mut busy, mut upstream) = lab.asked(GET).await;
-        assert!(!admits(&lab.local, ELSEWHERE));
+        assert!(!admits(&lab.local, ELSEWHERE, 0));
         assert!(!lab.local.bounds.reached(Bound::MaxConnections), "it has been told of");
         upstream.send(OK).await;
         assert_eq!(busy.response().await.0, 200);
@@ -76,12 +78,12 @@ async fn a_connection_of_http_2_gives_way_only_while_nothing_runs_on_it() {
         let (response, _) = client.clone().ready().await.unwrap().send_request(request(), true).unwrap();
         let mut upstream = lab.upstream().await;
         upstream.head().await;
-        assert!(!admits(&lab.local, ELSEWHERE));
+        assert!(!admits(&lab.local, ELSEWHERE, 0));
         upstream.send(OK).await;
         let mut body = response.await.unwrap().into_body();
         while body.data().await.is_some() {}
         sleep(Duration::from_secs(1)).await;
-        assert!(admits(&lab.local, ELSEWHERE));
+        assert!(admits(&lab.local, ELSEWHERE, 0));
         assert_eq!(lab.local.connections.count(), 0);
     })
     .await;
@@ -92,19 +94,19 @@ async fn an_address_has_as_many_connections_as_it_may_unless_it_is_trusted() {
     let few = Settings { max_connections_per_address: 2, ..Settings::default() };
     with(PLAIN, few.clone(), |lab| async move {
         let (mut first, second) = (lab.client(), lab.client());
-        assert!(!admits(&lab.local, HERE) && admits(&lab.local, ELSEWHERE));
+        assert!(!admits(&lab.local, HERE, 0) && admits(&lab.local, ELSEWHERE, 0));
         assert!(!lab.local.bounds.reached(Bound::MaxConnectionsPerAddress), "it has been told of");
         first.finish().await;
         first.rest().await;
         sleep(Duration::from_secs(1)).await;
-        assert!(admits(&lab.local, HERE), "one of them has ended");
+        assert!(admits(&lab.local, HERE, 0), "one of them has ended");
         drop(second);
     })
     .await;
     let trusting = Settings { trusted_networks: vec!["192.0.2.0/24".parse().unwrap()], ..few };
     with(PLAIN, trusting, |lab| async move {
         let _clients = [lab.client(), lab.client(), lab.client()];
-        assert!(admits(&lab.local, HERE));
+        assert!(admits(&lab.local, HERE, 0));
     })
     .await;
 }
@@ -127,6 +129,72 @@ async fn while_memory_is_short_requests_are_turned_away() {
     with(PLAIN, Settings { max_resident_bytes: u64::MAX, ..Settings::default() }, |lab| async move {
         worker::tidy_up(&lab.local);
         served(&lab).await;
+    })
+    .await;
+}
+
+fn with_files(most_descriptors: i32) -> Settings {
+    Settings { most_descriptors, ..Settings::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_with_one_of_the_last_files_takes_the_place_of_an_idle_one() {
+    with(PLAIN, with_files(100), |lab| async move {
+        let (mut idle, _upstream) = served(&lab).await;
+        assert!(admits(&lab.local, ELSEWHERE, 99));
+        assert_eq!(lab.local.connections.count(), 1, "nobody has to give way");
+        assert!(admits(&lab.local, ELSEWHERE, 100));
+        assert_eq!(idle.rest().await, "");
+        assert!(!admits(&lab.local, ELSEWHERE, 100), "nobody is idle");
+        assert!(!lab.local.bounds.reached(Bound::OpenFiles), "it has been told of");
+        // Others may have let go meanwhile.
+        worker::tidy_up(&lab.local);
+        assert!(admits(&lab.local, ELSEWHERE, 99));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_give_way_as_there_are_too_many() {
+    with(PLAIN, with_files(100), |lab| async move {
+        let clients: Vec<_> = (0..6).map(|_| lab.client()).collect();
+        sleep(Duration::from_secs(1)).await;
+        assert!(admits(&lab.local, ELSEWHERE, 103));
+        assert_eq!(lab.local.connections.count(), 2);
+        // Those that come next get numbers that have become free, and there are no more of them for that.
+        clients.iter().skip(4).for_each(|_| assert!(admits(&lab.local, ELSEWHERE, 7)));
+        let _new = lab.client();
+        assert_eq!(lab.local.connections.count(), 3);
+        assert!(admits(&lab.local, ELSEWHERE, 7));
+        assert_eq!(lab.local.connections.count(), 2);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_there_are_no_files_for_connections_to_services_requests_are_turned_away() {
+    with(PLAIN, with_files(1 << 20), |lab| async move {
+        let (mut idle, mut upstream) = served(&lab).await;
+        let mut client = lab.client();
+        client.send(GET).await;
+        upstream.head().await;
+        // What the system says when there is none left.
+        let none = lab.local.load.descriptors.note::<File>(Err(io::Error::from_raw_os_error(24)));
+        assert!(none.is_err());
+        let mut turned_away = lab.client();
+        turned_away.send(GET).await;
+        let (status, head, _) = turned_away.response().await;
+        assert_eq!((status, field(&head, "retry-after")), (503, Some("5")));
+        upstream.send(OK).await;
+        assert_eq!(client.response().await.0, 200, "what has begun goes on");
+        // A second later there are some, for those who have nothing to do give way.
+        worker::tidy_up(&lab.local);
+        assert_eq!(idle.rest().await, "");
+        let mut newcomer = lab.client();
+        newcomer.send(GET).await;
+        upstream.head().await;
+        upstream.send(OK).await;
+        assert_eq!(newcomer.response().await.0, 200);
     })
     .await;
 }

@@ -34,4 +34,5 @@ mod slow;
 mod streaming;
 mod streams;
 pub mod tls;
+mod tunnels;
 mod withheld;

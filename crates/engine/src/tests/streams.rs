@@ -295,7 +295,7 @@ async fn sessions_count_among_the_connections_and_do_not_give_way() {
         let mut client = lab.stream_client(Spoken::default());
         let mut service = lab.upstream().await;
         assert_eq!(lab.local.connections.count(), 1);
-        assert!(!admits(&lab.local, "192.0.2.99".parse().unwrap()));
+        assert!(!admits(&lab.local, "192.0.2.99".parse().unwrap(), 0));
         client.send("x").await;
         service.expect("x").await;
     })

@@ -56,7 +56,7 @@ pub mod tests {
 
     use rustls::ServerConfig;
 
-    pub use super::tickets::Domain;
+    pub use super::tickets::{Domain, LIFETIME};
     use super::{Keeper, Pair, certificate::Choice};
 
     /// Whether both are the same in memory: the second one has not been read again.

@@ -28,7 +28,8 @@ impl Upload {
                     _ => ready!(poll_client(cx, client)).map(|()| None)?,
                 };
                 if let Some(most) = ended {
-                    self.trailers = ready!(poll_trailers(cx, client, most.into()))?;
+                    let trailers = ready!(poll_trailers(cx, client, most.into()))?;
+                    self.keep_trailers(&trailers);
                     self.state = State::Done;
                     return Poll::Ready(Ok(()));
                 }
@@ -45,7 +46,8 @@ impl Upload {
                     let piece = decode(decoder, unread)?;
                     body.extend_from_slice(&unread[piece.data]);
                     if piece.done {
-                        self.trailers.clone_from(decoder.trailers());
+                        let trailers = decoder.trailers().clone();
+                        self.keep_trailers(&trailers);
                         self.state = State::Done;
                     }
                     piece.consumed

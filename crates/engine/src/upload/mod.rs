@@ -254,15 +254,19 @@ impl Upload {
 
     /// All has come: what ends the body is to follow.
     fn end(&mut self, trailers: &Headers) {
-        // Another upstream may want them in another form.
-        self.trailers.clone_from(trailers);
-        if let Some(disowned) = &self.disowned {
-            disowned.cleanse(&mut self.trailers);
-        }
+        self.keep_trailers(trailers);
         if self.framing == Framing::Chunks {
             encode::last_chunk(&mut self.pending, Some(&self.trailers));
         }
         self.state = State::Flushing;
+    }
+
+    /// Keeps what follows the body, but for what the client may not tell: another upstream may want it in another form.
+    fn keep_trailers(&mut self, trailers: &Headers) {
+        self.trailers.clone_from(trailers);
+        if let Some(disowned) = &self.disowned {
+            disowned.cleanse(&mut self.trailers);
+        }
     }
 
     /// Forgets everything and keeps the memory, unless it has grown beyond `keep` bytes.

@@ -4,9 +4,11 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 
 use tokio::net::TcpStream;
 
+use crate::descriptors::Descriptors;
 use crate::tls::Wanted;
 use crate::transport::Stream;
 use crate::upstream::destination::Destination;
@@ -21,6 +23,11 @@ pub type Opening<'a> = Pin<Box<dyn Future<Output = io::Result<Stream>> + 'a>>;
 pub trait Dial {
     /// Starts to connect to `address`.
     fn dial(&self, address: SocketAddr) -> Dialing;
+
+    /// Takes note of the files that connections take.
+    fn descriptors(&self) -> Rc<Descriptors> {
+        Rc::default()
+    }
 }
 
 /// Connects to `destination`, and tells it of its client, under TLS where that is `wanted`.
@@ -43,12 +50,17 @@ pub fn open<'a>(dial: &dyn Dial, destination: &'a Destination, wanted: Option<Wa
 }
 
 /// Dials TCP with Nagle's algorithm off.
-pub struct Tcp;
+pub struct Tcp(pub Rc<Descriptors>);
 
 impl Dial for Tcp {
+    fn descriptors(&self) -> Rc<Descriptors> {
+        self.0.clone()
+    }
+
     fn dial(&self, address: SocketAddr) -> Dialing {
+        let descriptors = self.0.clone();
         Box::pin(async move {
-            let stream = TcpStream::connect(address).await?;
+            let stream = descriptors.note(TcpStream::connect(address).await)?;
             stream.set_nodelay(true)?;
             Ok(Stream::Tcp(stream))
         })

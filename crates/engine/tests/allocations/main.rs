@@ -97,12 +97,9 @@ fn gateway(document: &str, speech: Speech) -> Gateway {
         resolver: Resolver::start(DnsSettings::default()).unwrap(),
         settings,
         listeners: vec![Listener {
-            address: SocketAddr::from(([127, 0, 0, 1], 0)).into(),
-            backlog: 16,
             tls: matches!(speech, Speech::Tls),
             http2: matches!(speech, Speech::Http2),
-            proxied: false,
-            carries: engine::Carries::Requests,
+            ..Listener::new(SocketAddr::from(([127, 0, 0, 1], 0)).into(), engine::Carries::Requests)
         }],
         inherited: Vec::new(),
     };

@@ -10,16 +10,22 @@ use tokio::io::BufReader;
 use tokio::sync::mpsc;
 
 use super::{PIPE, Peer};
+use crate::descriptors::Descriptors;
 use crate::transport::Stream;
 use crate::upstream::connect::{Dial, Dialing};
 
 pub struct PipeDial {
+    pub descriptors: Rc<Descriptors>,
     pub dialed: mpsc::UnboundedSender<Peer>,
     pub refusing: Rc<Cell<usize>>,
     pub refusing_after: Rc<Cell<Duration>>,
 }
 
 impl Dial for PipeDial {
+    fn descriptors(&self) -> Rc<Descriptors> {
+        self.descriptors.clone()
+    }
+
     fn dial(&self, _: SocketAddr) -> Dialing {
         let refused = self.refusing.get();
         if refused > 0 {

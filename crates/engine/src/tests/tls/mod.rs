@@ -9,6 +9,7 @@ mod modern;
 mod names;
 mod protocols;
 mod resumption;
+mod rotation;
 pub mod services;
 mod shared;
 mod streams;

@@ -62,7 +62,7 @@ async fn without_tickets_every_handshake_is_a_whole_one() {
 }
 
 /// How a handshake between the two goes.
-async fn meet(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> HandshakeKind {
+pub async fn meet(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> HandshakeKind {
     let (near, far) = tokio::io::duplex(16 << 10);
     let serving = async {
         let mut server = Peer(TlsAcceptor::from(server.clone()).accept(near).await.unwrap());

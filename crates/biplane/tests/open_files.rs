@@ -1,0 +1,41 @@
+//! More connections than there are files for.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "test code")]
+#![allow(dead_code, reason = "not every test uses all of the rig")]
+
+mod rig;
+
+use std::fs;
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use rig::{BINARY, Folder, Gateway, backend, fetch};
+
+/// Files that the gateway may open.
+const FILES: usize = 240;
+
+/// A program that starts the gateway with few files.
+fn with_few_files(folder: &Folder) -> PathBuf {
+    let script = format!("#!/bin/sh\nulimit -n {FILES}\nexec '{BINARY}' \"$@\"\n");
+    let path = folder.write("gateway", &script);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn a_flood_of_connections_leaves_files_for_services_and_for_the_admin_api() {
+    let folder = Folder::new("open-files");
+    let file = folder.write("kong.yml", &rig::configuration(backend(), "/"));
+    let gateway = Gateway::start(&with_few_files(&folder), &folder, |command| {
+        command.arg(&file).args(["--proxy-listen", "127.0.0.1:0"]);
+    });
+    assert!(gateway.has_said("at most 240 files may be open"));
+    let flood: Vec<_> = (0..2 * FILES).map_while(|_| TcpStream::connect(&gateway.proxy[0]).ok()).collect();
+    assert_eq!(flood.len(), 2 * FILES, "the test itself has files enough");
+    let answer = fetch(&gateway.proxy[0], "/");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+    let answer = fetch(&gateway.admin.to_string(), "/");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+    drop(flood);
+}
