@@ -219,7 +219,7 @@ fn more_reach(
 
 fn redis_comes_back(world: &mut World, time: usize) -> Result<(), String> {
     world.redis = Server::start_at(&world.folder, world.redis.port, "")?;
-    world.wrote(&["Redis answers again"], time)
+    world.wrote(&["a shared server answers again"], time)
 }
 
 /// The limit holds, and the numbers are where they belong.

@@ -75,7 +75,7 @@ fn die(lab: &Lab, redis: &mut Server, gateway: &Gateway) -> Result<(), String> {
     redis.kill();
     while_away(gateway, &mut client)?;
     let fresh = Server::start_at(lab.folder(), redis.port, "")?;
-    gateway.wait_for_line(|line| line.contains("Redis answers again"));
+    gateway.wait_for_line(|line| line.contains("a shared server answers again"));
     expect("it counts anew", client.statuses("closed", 3)?, vec![200, 429, 429])?;
     expect("once each", (lines(gateway, "does not answer"), lines(gateway, "answers again")), (1, 1))?;
     // A server that is replaced while nobody asks is not even noticed.
@@ -97,7 +97,7 @@ fn while_away(gateway: &Gateway, client: &mut Client) -> Result<(), String> {
 }
 
 fn return_of(gateway: &Gateway, client: &mut Client) -> Result<(), String> {
-    gateway.wait_for_line(|line| line.contains("Redis answers again"));
+    gateway.wait_for_line(|line| line.contains("a shared server answers again"));
     eventually(|| expect("closed again", client.get("closed")?, 429))?;
     expect("the counts are those from before", client.statuses("open", 4)?, vec![429; 4])?;
     expect("closed", client.statuses("closed", 4)?, vec![429; 4])?;
