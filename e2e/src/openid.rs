@@ -28,17 +28,16 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
     std::fs::write(&config, text).map_err(|error| error.to_string())?;
     let gateway = start(binary, &config)?;
     let (proxy, admin, secure) = addresses(&gateway)?;
-    let alone =
-        path.ends_with("provider.mjs") || path.ends_with("login.mjs") || path.ends_with("possession.mjs");
-    let (passed, report, output) = if alone {
-        let (passed, report) = program.check(&format!("{proxy} {admin} {secure}"))?;
-        (passed, report, gateway.output())
-    } else {
+    let in_pairs = path.ends_with("shared.mjs") || path.ends_with("together.mjs");
+    let (passed, report, output) = if in_pairs {
         let (places, other) = (Places::start(&folder.0)?, start(binary, &config)?);
         let (second, its_admin, _) = addresses(&other)?;
         let places = if path.ends_with("shared.mjs") { places.redis.port.to_string() } else { places.told() };
         let (passed, report) = program.check(&format!("{proxy} {second} {admin} {its_admin} {places}"))?;
         (passed, report, gateway.output() + &other.output())
+    } else {
+        let (passed, report) = program.check(&format!("{proxy} {admin} {secure}"))?;
+        (passed, report, gateway.output())
     };
     if passed && !output.contains("panicked") {
         return Ok(());

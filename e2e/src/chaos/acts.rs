@@ -88,7 +88,7 @@ pub(super) const ACTS: &[Act] = &[
             Ok(())
         },
         holds: |world| {
-            world.wrote(&["Redis does not answer"], 1)?;
+            world.wrote(&["a shared server does not answer"], 1)?;
             world.limits("meanwhile")
         },
     },
@@ -146,7 +146,7 @@ pub(super) const ACTS: &[Act] = &[
         },
         holds: |world| {
             health(world, &["HEALTHY", "UNHEALTHY", "HEALTHY"])?;
-            world.wrote(&["Redis does not answer"], 2)?;
+            world.wrote(&["a shared server does not answer"], 2)?;
             world.limits("between")
         },
     },

@@ -45,8 +45,9 @@ pub(super) fn tls_and_users(lab: &Lab) -> Result<(), String> {
         expect("a wrong password", client.get("wrong")?, 500)?;
         expect("a certificate of another name", client.get("unnamed")?, 500)?;
         for reason in ["authentication failed", "not valid for name"] {
-            if !gateway.wait_for_line(|line| line.contains("Redis does not answer") && line.contains(reason))
-            {
+            if !gateway.wait_for_line(|line| {
+                line.contains("a shared server does not answer") && line.contains(reason)
+            }) {
                 return Err(format!("the log does not say {reason}"));
             }
         }
