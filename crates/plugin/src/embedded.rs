@@ -28,8 +28,8 @@ pub fn is_memory(file: &Path) -> bool {
     file == Path::new(MEMORY)
 }
 
-/// Opens a database in which `tables` (`CREATE TABLE IF NOT EXISTS ...`) have the form with the number `form`. Nobody but
-/// the user of the gateway can read it. What was committed stays, even if the machine stops.
+/// Opens a database in which `tables` (`CREATE TABLE IF NOT EXISTS ...`) have the form with the number `form`. A file that is
+/// made here can be read by nobody but the user of the gateway. What was committed stays, even if the machine stops.
 ///
 /// # Errors
 /// Why it cannot be opened; one of a later form is not.

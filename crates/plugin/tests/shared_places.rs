@@ -20,6 +20,7 @@ use plugin::{Services, memcached, redis};
 /// Longest time for what happens by itself.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LONG: Option<Duration> = Some(Duration::from_secs(60));
+const BRIEF: Duration = Duration::from_secs(1);
 
 /// A server with a folder of its own, ended with its test.
 struct Server {
@@ -164,10 +165,14 @@ fn values_are_kept_replaced_and_deleted() {
     everywhere(&async |values| {
         let odd = b"\r\nEND\r\n\0 \xff".as_slice();
         assert_eq!(values.read(0, b"a").await, Ok(None));
-        assert_eq!(values.replace(0, b"a", b"1", LONG).await, Ok(false), "there is nothing to replace");
+        assert_eq!(
+            values.replace(0, b"a", b"1", (LONG, BRIEF)).await,
+            Ok(false),
+            "there is nothing to replace"
+        );
         values.write(0, b"a", odd, LONG).await.unwrap();
         assert_eq!(values.read(0, b"a").await, Ok(Some(odd.to_vec())));
-        assert_eq!(values.replace(0, b"a", b"", None).await, Ok(true));
+        assert_eq!(values.replace(0, b"a", b"", (None, BRIEF)).await, Ok(true));
         values.write(0, b"left", b"2", LONG).await.unwrap();
         let keys = [b"left".to_vec(), b"none".to_vec(), b"a".to_vec()];
         let all = values.read_all(0, &keys).await.unwrap();
@@ -189,6 +194,7 @@ fn values_end_by_themselves_and_can_be_made_to_end_sooner() {
         values.write(0, b"short", b"1", LONG).await.unwrap();
         assert_eq!(values.shorten(0, b"short", Duration::from_secs(1)).await, Ok(true));
         assert_eq!(values.shorten(0, b"short", PATIENCE * 2).await, Ok(true), "it does not become longer");
+        assert_eq!(values.replace(0, b"short", b"2", (LONG, BRIEF)).await, Ok(true), "nor by another value");
         values.write(0, b"brief", b"1", Some(Duration::from_millis(300))).await.unwrap();
         values.write(0, b"months", b"1", Some(Duration::from_secs(90 * 86_400))).await.unwrap();
         eventually(async || {

@@ -86,14 +86,17 @@ impl Listening {
             return Err(refused(listener, io::ErrorKind::AddrInUse.into()));
         }
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let leaving: Vec<_> = open.iter().filter(|one| one.leaves(listeners)).cloned().collect();
+        // The ports of sockets that are there still, in this process or in the one before it.
+        let leaving = open.iter().filter(|one| one.leaves(listeners)).flat_map(|one| one.sockets.first());
+        let given = inherited.iter().map(|one| &one.bound);
+        let taken: Vec<_> = leaving.map(|socket| &**socket).chain(given).map(port).collect();
         let mut before = open.clone();
         let mut wanted = Vec::with_capacity(listeners.len());
         for listener in listeners {
             let kept = before.iter().position(|one| one.listener.is_at(listener));
             let opened = match kept {
                 Some(kept) => before.swap_remove(kept).adapt(listener, self.workers.len()),
-                None => self.open(listener, inherited, &leaving),
+                None => self.open(listener, inherited, &taken),
             };
             wanted.push(opened.map_err(|error| refused(listener, error))?);
         }
@@ -118,22 +121,22 @@ impl Listening {
         self.publish(&open);
     }
 
-    /// Sockets that another process has given, or new ones; the port may be one that `leaving` still have.
+    /// Sockets that another process has given, or new ones; the port may be one of those that are `taken`.
     fn open(
         &self,
         listener: &Listener,
         inherited: &mut Vec<Inherited>,
-        leaving: &[Open],
+        taken: &[Option<(u16, bool)>],
     ) -> io::Result<Open> {
         let given = take(inherited, listener);
-        let has_given = !given.is_empty();
         let mut sockets: Vec<_> =
             given.into_iter().filter(|socket| socket.takes_families(listener.options.only_v6)).collect();
         for socket in &sockets {
             SockRef::from(socket).set_nonblocking(true)?;
         }
         if sockets.is_empty() {
-            let beside = has_given || leaving.iter().any(|one| one.shares_port(listener));
+            let port = listener.address.inet().map(|address| (address.port(), listener.is_udp()));
+            let beside = port.is_some() && taken.contains(&port);
             sockets = open(listener, &listener.address, self.workers.len(), beside)?;
         }
         Open::new(listener, sockets)
@@ -182,11 +185,6 @@ impl Open {
         !listeners.iter().any(|listener| self.listener.is_at(listener) && self.fits(listener))
     }
 
-    fn shares_port(&self, listener: &Listener) -> bool {
-        let port = |address: &Address| address.inet().map(|address| address.port());
-        port(&self.address) == port(&listener.address) && self.listener.is_udp() == listener.is_udp()
-    }
-
     /// The sockets of one worker among `workers`. None is nobody's, however many were inherited: connections that the
     /// kernel gives to it would never be accepted.
     fn share(&self, worker: usize, workers: usize) -> impl Iterator<Item = Socket> {
@@ -198,6 +196,12 @@ impl Open {
         let sockets = self.sockets.iter().enumerate().filter(move |(index, _)| own(*index));
         sockets.map(move |(_, bound)| Socket { bound: bound.clone(), spoken })
     }
+}
+
+/// The port of a socket, and whether it is one for datagrams; none of a path.
+fn port(socket: &Bound) -> Option<(u16, bool)> {
+    let address = socket.address().ok()?;
+    address.inet().map(|address| (address.port(), matches!(socket, Bound::Udp(_))))
 }
 
 /// New sockets for a listener. With `beside`, sockets of this gateway have the port as well.

@@ -185,3 +185,31 @@ fn an_inherited_socket_is_used_as_it_is_unless_the_listener_says_otherwise() {
         assert_eq!((inherited.len(), reached(&listening)), (0, seen), "{only_v6:?}");
     }
 }
+
+/// As at an upgrade, where the process before has its sockets until this one serves.
+#[test]
+fn the_port_of_an_inherited_socket_can_have_listeners_at_other_addresses() {
+    if !has_ipv6() {
+        return;
+    }
+    let both = SocketOptions { only_v6: Some(false), ..SocketOptions::default() };
+    let place = Address::Inet("[::]:0".parse().unwrap());
+    for is_reversed in [false, true] {
+        let bound = (0..20).find_map(|_| Bound::open(&place, &both, 2).ok()).unwrap();
+        let at = bound[0].address().unwrap();
+        let port = at.inet().unwrap().port();
+        let mut wanted =
+            [format!("0.0.0.0:{port}"), format!("[::]:{port}")].map(|at| of_family(&at, Some(true)));
+        if is_reversed {
+            wanted.reverse();
+        }
+        let (given, kept): (Vec<_>, Vec<_>) =
+            bound.into_iter().enumerate().partition(|(number, _)| *number == 0);
+        let mut inherited: Vec<_> =
+            given.into_iter().map(|(_, bound)| Inherited { address: at.clone(), bound }).collect();
+        let listening =
+            Listening::start(&wanted, 2, &mut inherited).unwrap_or_else(|error| panic!("{error:?}"));
+        drop(kept);
+        assert_eq!(reached(&listening), [true, true], "{is_reversed}");
+    }
+}

@@ -193,8 +193,8 @@ impl Store {
 
     fn expiry(&self, lifetime: Option<Duration>) -> Expiry {
         let Some(lifetime) = lifetime else { return Expiry(0) };
-        // In whole seconds, never shorter than it was meant.
-        let seconds = lifetime.as_millis().div_ceil(1_000).max(1);
+        // In whole seconds of a clock that may be about to tick, and never shorter than it was meant.
+        let seconds = lifetime.as_millis().div_ceil(1_000) + 1;
         let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
         let moment = match seconds > LONGEST_RELATIVE {
             true => (self.clock.now_ms() / 1_000).saturating_add(seconds),

@@ -21,6 +21,16 @@ static SHORTEN: Script = Script::new(
      return {1}",
 );
 
+/// Puts a value in the place of another one, unless that is about to end.
+static REPLACE: Script = Script::new(
+    "local left = redis.call('PTTL', KEYS[1])
+     if left == -2 then return {0} end
+     if left ~= -1 and left <= tonumber(ARGV[3]) then return {1} end
+     if ARGV[2] == '0' then redis.call('SET', KEYS[1], ARGV[1])
+     else redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
+     return {1}",
+);
+
 /// Takes a key that is free. Who asks again, because the answer was lost, has it still.
 static CLAIM: Script = Script::new(
     "local free
@@ -89,7 +99,7 @@ impl Store {
         self.ask(worker, &Request::Command(key, command)).await.map(drop)
     }
 
-    /// The same in place of a value that is there; false if there is none.
+    /// The same in place of a value that is there; false if there is none. One that ends within `ending` stays as it is.
     ///
     /// # Errors
     /// When the value is too large, or Redis did not answer or with an error; it may be there all the same.
@@ -98,11 +108,12 @@ impl Store {
         worker: usize,
         key: &[u8],
         value: &[u8],
-        lifetime: Option<Duration>,
+        (lifetime, ending): (Option<Duration>, Duration),
     ) -> Result<bool, Unavailable> {
-        let mut command = setting(key, value, lifetime)?;
-        command.arg("XX");
-        Ok(self.ask(worker, &Request::Command(key, command)).await? != Value::Nil)
+        let lifetime = lifetime.map_or(0, milliseconds).into();
+        let arguments = vec![bounded(value)?, lifetime, milliseconds(ending).into()];
+        let invocation = Invocation { script: &REPLACE, keys: vec![key.to_vec()], arguments };
+        Ok(self.run(worker, &invocation).await? == [1])
     }
 
     /// Deletes what `key` names, if there is anything.

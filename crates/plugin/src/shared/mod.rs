@@ -104,7 +104,8 @@ impl Values {
         }
     }
 
-    /// The same in place of a value that is there; false if there is none.
+    /// The same in place of a value that is there; false if there is none. One that was made to end within `ending`
+    /// ([`Self::shorten`]) stays as it is.
     ///
     /// # Errors
     /// When the value is too large, or the server does not answer; it may be there all the same.
@@ -113,11 +114,14 @@ impl Values {
         worker: usize,
         key: &[u8],
         value: &[u8],
-        lifetime: Option<Duration>,
+        (lifetime, ending): (Option<Duration>, Duration),
     ) -> Result<bool, Unavailable> {
         match self {
-            Self::Redis(store) => store.replace(worker, key, value, lifetime).await,
-            Self::Memcached(store) => store.store(worker, "replace", key, value, lifetime).await,
+            Self::Redis(store) => store.replace(worker, key, value, (lifetime, ending)).await,
+            Self::Memcached(store) => match store.is_ending(worker, key).await? {
+                Some(is_there) => Ok(is_there),
+                None => store.store(worker, "replace", key, value, lifetime).await,
+            },
         }
     }
 
@@ -141,14 +145,12 @@ impl Values {
         match self {
             Self::Redis(store) => store.shorten(worker, key, lifetime).await,
             Self::Memcached(store) => {
-                let mark = [key, b".end"].concat();
-                let found = store.get(worker, &[key, &mark]).await?;
-                if found.iter().any(|found| found.key == mark) {
-                    return Ok(found.iter().any(|found| found.key == key));
+                if let Some(is_there) = store.is_ending(worker, key).await? {
+                    return Ok(is_there);
                 }
                 let is_there = store.touch(worker, key, lifetime).await?;
                 if is_there {
-                    store.store(worker, "set", &mark, b"", Some(lifetime * 2)).await?;
+                    store.store(worker, "set", &mark_of(key), b"", Some(lifetime * 2)).await?;
                 }
                 Ok(is_there)
             }
@@ -213,5 +215,20 @@ impl Values {
             }
         }
         Err(Unavailable)
+    }
+}
+
+/// Says of a value in a memcached that it was made to end.
+fn mark_of(key: &[u8]) -> Vec<u8> {
+    [key, b".end"].concat()
+}
+
+impl memcached::Store {
+    /// Whether a value is there that was made to end; none if there is none that was.
+    async fn is_ending(self: &Arc<Self>, worker: usize, key: &[u8]) -> Result<Option<bool>, Unavailable> {
+        let mark = mark_of(key);
+        let found = self.get(worker, &[key, &mark]).await?;
+        let has = |key: &[u8]| found.iter().any(|found| found.key == key);
+        Ok(has(&mark).then(|| has(key)))
     }
 }

@@ -140,12 +140,18 @@ impl Local {
         }
     }
 
-    /// Lets a session go on until `gone` and not longer.
-    pub(super) fn shorten(&self, name: &Name, gone: u64) {
+    /// Lets a session go on until `gone` and not longer; false if there is none.
+    pub(super) fn shorten(&self, name: &Name, gone: u64) -> bool {
         let shortened = |kept: &Kept| (kept.gone > gone).then(|| Kept { gone, ..kept.clone() });
-        if self.change(name, |kept| shortened(kept?)) {
+        let mut is_there = false;
+        let changed = self.change(name, |kept| {
+            is_there = kept.is_some();
+            shortened(kept?)
+        });
+        if changed {
             self.note(*name);
         }
+        is_there
     }
 
     /// Puts what `change` says in the place of what there is; whether it says anything.

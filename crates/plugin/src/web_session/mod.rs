@@ -173,7 +173,11 @@ impl Sessions {
         let now = exchange.record.started_ms / 1000;
         let before = opened.session;
         let session = Session { data, ..before.renewed(before.created, now)? };
-        let change = if opened.change == Change::New { Change::New } else { Change::Renewed(before.id) };
+        let change = match opened.change {
+            // The id of `before` is not known anywhere yet.
+            Change::New | Change::Renewed(_) => opened.change,
+            Change::Nothing | Change::Used => Change::Renewed(before.id),
+        };
         Some(Opened { session, change, ..opened })
     }
 
@@ -195,10 +199,16 @@ impl Sessions {
                 local.update(&name_of(&opened.session.id), sealed.into_bytes());
                 return Ok(());
             }
-            (Change::Renewed(old), Place::Local(local)) => {
-                local.shorten(&name_of(&old), now.saturating_add(self.stale_ttl));
-            }
             _ => {}
+        }
+        if let Place::Local(local) = &self.place {
+            let renewed = if let Change::Renewed(old) = opened.change { Some(old) } else { None };
+            let before = renewed.or_else(|| opened.remembered.as_ref().map(|remembered| remembered.id));
+            let stale = now.saturating_add(self.stale_ttl);
+            // It has been ended while the upstream was at work: what would come after it is not.
+            if before.is_some_and(|before| !local.shorten(&name_of(&before), stale)) {
+                return Ok(());
+            }
         }
         let [first, second] = opened.present;
         self.write(&self.first, first, &opened.session, cx, now)?;
@@ -206,9 +216,6 @@ impl Sessions {
             return Ok(());
         };
         let next = opened.next_remembered.clone().or_else(|| opened.to_remember(now)).ok_or(NO_RANDOM)?;
-        if let (Some(before), Place::Local(local)) = (&opened.remembered, &self.place) {
-            local.shorten(&name_of(&before.id), now.saturating_add(self.stale_ttl));
-        }
         self.write(remember, second, &next, cx, now)
     }
 

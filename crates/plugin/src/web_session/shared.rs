@@ -76,11 +76,12 @@ enum Chore {
         value: String,
         lifetime: Option<Duration>,
     },
-    /// In place of what is there; what has ended does not come back.
+    /// In place of what is there; what has ended does not come back, and what ends within `ending` does so all the same.
     Replace {
         key: Vec<u8>,
         value: String,
         lifetime: Option<Duration>,
+        ending: Duration,
     },
     /// What takes its place is written only if it is there.
     Shorten {
@@ -106,9 +107,9 @@ impl Chores {
         self.list.push(Chore::Write { key, value, lifetime });
     }
 
-    pub(super) fn replace(&mut self, id: &[u8; 32], value: String, seconds: Option<u64>) {
+    pub(super) fn replace(&mut self, id: &[u8; 32], value: String, seconds: Option<u64>, ending: u64) {
         let (key, lifetime) = (self.shared.key(id), seconds.map(Duration::from_secs));
-        self.list.push(Chore::Replace { key, value, lifetime });
+        self.list.push(Chore::Replace { key, value, lifetime, ending: Duration::from_secs(ending) });
     }
 
     pub(super) fn shorten(&mut self, id: &[u8; 32], seconds: u64) {
@@ -137,8 +138,8 @@ impl Chores {
                 Chore::Write { key, value, lifetime } => {
                     values.write(worker, key, value.as_bytes(), *lifetime).await.map(|()| true)
                 }
-                Chore::Replace { key, value, lifetime } => {
-                    values.replace(worker, key, value.as_bytes(), *lifetime).await
+                Chore::Replace { key, value, lifetime, ending } => {
+                    values.replace(worker, key, value.as_bytes(), (*lifetime, *ending)).await
                 }
                 Chore::Shorten { key, lifetime } => values.shorten(worker, key, *lifetime).await,
                 Chore::Delete(key) => values.delete(worker, key).await.map(|()| true),
@@ -185,7 +186,8 @@ impl Sessions {
         let (value, lifetime) = (self.sealed(first, session)?, lifetime(first, session, now));
         match opened.change {
             Change::Used => {
-                chores.replace(&session.id, value, lifetime);
+                // An old id that goes on for a moment only does not become a good one again.
+                chores.replace(&session.id, value, lifetime, self.stale_ttl);
                 self.list(&mut chores, [(first, session)].into_iter(), Vec::new(), now);
                 return Some(chores);
             }

@@ -192,8 +192,8 @@ fn sessions_in_memory_are_bounded_and_end() {
     assert_eq!(local.find(&[1; 32], 99).unwrap().content, b"one");
     local.update(&[1; 32], b"two".to_vec());
     assert_eq!(local.find(&[1; 32], 99).unwrap().content, b"two");
-    local.shorten(&[1; 32], 50);
-    local.shorten(&[1; 32], 80);
+    assert!(local.shorten(&[1; 32], 50) && local.shorten(&[1; 32], 80));
+    assert!(!local.shorten(&[2; 32], 50), "there is none");
     assert!(local.find(&[1; 32], 49).is_some());
     assert!(local.find(&[1; 32], 50).is_none(), "an end that was brought nearer stays there");
     local.update(&[2; 32], b"no session".to_vec());

@@ -45,8 +45,9 @@ impl Ended {
         let owner = format!("{} {client}", config.provider.issuer);
         let suffix = config.login.backchannel_logout_uri_suffix.clone();
         let sessions = &config.sessions;
-        let absolute = sessions.session_absolute_timeout as u64;
-        let longest_s = if absolute == 0 { WITHOUT_END_S } else { absolute };
+        let remembered = sessions.session_remember.then_some(sessions.session_remember_absolute_timeout);
+        let longest = |seconds: f64| if seconds as u64 == 0 { WITHOUT_END_S } else { seconds as u64 };
+        let longest_s = longest(sessions.session_absolute_timeout).max(remembered.map_or(0, longest));
         Self {
             shared: shared.map(|shared| SharedMarks::new(shared, &owner, longest_s)),
             // Routes without such an address still have to know what was told at another.

@@ -383,11 +383,12 @@ impl Question {
             return Ok((Learned::new(Answered::Refused, REFUSED), None));
         }
         if status != 200 {
-            return Err(format!("{} answers {status}", self.address));
+            return Err(format!("{} answers {status}", self.address.told()));
         }
         let size = answer.to_string().len() * 2;
         let tokens = TokenSet::of(answer, &self.scope, asked_s);
-        let mut tokens = tokens.ok_or_else(|| format!("no token that can be used from {}", self.address))?;
+        let mut tokens =
+            tokens.ok_or_else(|| format!("no token that can be used from {}", self.address.told()))?;
         tokens.replayed = replayed;
         let holds = holds(&tokens);
         Ok((Learned::new(Answered::Tokens(Box::new(tokens)), holds).holding(size), Some(holds)))

@@ -20,7 +20,7 @@ use super::pool::{dated, undated};
 use super::provider::Endpoint;
 use super::refusal::Refusal;
 use super::told::Evidence;
-use super::verify::{Outcome, Verification};
+use super::verify::{Outcome, Verification, Word};
 
 /// Seconds for which a token is known to be no good, where the configuration does not say.
 const NEGATIVE_S: u64 = 10;
@@ -138,7 +138,7 @@ impl Introspection {
         of_client: OfClient,
     ) -> Outcome {
         if verification.is_on() && plugin::jose::Header::of(token).is_ok() {
-            verification.settle(worker, token, None, now_ms).await?;
+            verification.settle(worker, token, None, now_ms, Word::First).await?;
         }
         let text = std::str::from_utf8(token).map_err(|_| Refusal::Invalid("not a token"))?;
         let answer = self.answer(verification, text, of_client, now_ms).await?;

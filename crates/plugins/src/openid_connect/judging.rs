@@ -11,7 +11,7 @@ use super::beside::Beside;
 use super::of_client::AskedWith;
 use super::once::Use;
 use super::refusal::Refusal;
-use super::verify::{Outcome, Verdict};
+use super::verify::{Outcome, Verdict, Word};
 
 impl Inner {
     /// What is to be said of a token without waiting; none if somebody has to be asked.
@@ -24,7 +24,7 @@ impl Inner {
             return None;
         }
         let known = self.verification.provider.at_hand()?;
-        match self.verification.verify(worker, token, None, &known, now_ms) {
+        match self.verification.verify(worker, token, None, &known, (now_ms, Word::Last)) {
             Verdict::Known(outcome) => Some(outcome),
             Verdict::UnknownKey => None,
         }
@@ -64,7 +64,7 @@ impl Inner {
     ) -> Outcome {
         match (&self.introspection, &self.user_info) {
             _ if !self.is_for_the_provider(token) => {
-                self.verification.settle(worker, token, beside, now_ms).await
+                self.verification.settle(worker, token, beside, now_ms, Word::Last).await
             }
             (Some(method), _) => {
                 let asked_with = asked_with.introspection;

@@ -60,6 +60,7 @@ impl Once {
         let thing = Digest::of([self.owner.as_bytes(), one.thing.bytes()]);
         let left_s = one.made_s.saturating_sub(one.oldest_s).saturating_add(APART_S);
         let first = shared.is_first(worker, self.kind, &thing, Duration::from_secs(left_s)).await;
-        first.map_err(|Unavailable| Refusal::Unavailable)
+        // What has been used here is known even where the shared place has lost it.
+        first.map(|first| first && self.is_first_here(one)).map_err(|Unavailable| Refusal::Unavailable)
     }
 }

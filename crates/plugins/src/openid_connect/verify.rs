@@ -28,6 +28,15 @@ pub(super) enum Verdict {
     UnknownKey,
 }
 
+/// Whether a look at a token is the last word about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    /// It is, and is remembered.
+    Last,
+    /// The provider is asked as well.
+    First,
+}
+
 /// Whether the signature of a token matters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Signatures {
@@ -139,27 +148,28 @@ impl Verification {
         token: &[u8],
         beside: Option<&Beside>,
         now_ms: u64,
+        word: Word,
     ) -> Outcome {
         let known = self.provider.obtain().await.map_err(|_| Refusal::Unavailable)?;
-        if let Verdict::Known(outcome) = self.verify(worker, token, beside, &known, now_ms) {
+        if let Verdict::Known(outcome) = self.verify(worker, token, beside, &known, (now_ms, word)) {
             return outcome;
         }
         let unknown = Err(Refusal::Invalid(Defect::UnknownKey.as_str()));
         let Some(newer) = self.provider.newer_than(known.number).await else { return unknown };
-        match self.verify(worker, token, beside, &newer, now_ms) {
+        match self.verify(worker, token, beside, &newer, (now_ms, word)) {
             Verdict::Known(outcome) => outcome,
             Verdict::UnknownKey => unknown,
         }
     }
 
-    /// Looks at a token with the keys of `known`, and remembers what it sees.
+    /// Looks at a token with the keys of `known`, and remembers what it sees if that is the last word.
     pub(super) fn verify(
         &self,
         worker: usize,
         token: &[u8],
         beside: Option<&Beside>,
         known: &Known,
-        now_ms: u64,
+        (now_ms, word): (u64, Word),
     ) -> Verdict {
         let read = match self.read(token, known, is_access_token, self.signatures) {
             Ok(read) => read,
@@ -172,7 +182,7 @@ impl Verification {
         let evidence =
             Evidence { access: token, access_key: read.key.as_deref(), beside, ..Evidence::default() };
         let outcome = self.admit(&read.claims, &evidence);
-        if self.remembers {
+        if self.remembers && word == Word::Last {
             let finding = Finding { edition: Some(known.number), outcome: outcome.clone() };
             let until_s = self.until_s(&read.claims, now_ms);
             self.remember_finding(worker, token, beside, &finding, (until_s, now_ms));

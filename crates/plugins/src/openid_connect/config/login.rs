@@ -105,7 +105,7 @@ record! {
         /// document names.
         end_session_endpoint: Option<String>;
         /// End of paths to which the provider posts that somebody has logged out there (OpenID Connect Back-Channel Logout).
-        /// Sessions that this process keeps or is shown end with it.
+        /// Sessions of that login end with it, at all gateways that share them.
         backchannel_logout_uri_suffix: Option<String>, [extension(), len_min(1)];
     }
     checks: [custom_fields(only_what_a_server_can_see)]

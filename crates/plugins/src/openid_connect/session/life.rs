@@ -53,7 +53,9 @@ impl Inner {
     }
 
     fn go_on_with(self: Arc<Self>, cx: &mut Access<'_>, read: Read) -> Flow {
-        cx.remember(Some(Ending { read: Some(Arc::new(read)), ..Ending::default() }));
+        // A request whose body had to be read first comes here again: the cookies that it withdraws stay withdrawn.
+        let before = cx.state::<Option<Ending>>().and_then(Option::take).unwrap_or_default();
+        cx.remember(Some(Ending { read: Some(Arc::new(read)), ..before }));
         self.browse(cx)
     }
 
@@ -71,7 +73,8 @@ impl Inner {
             sessions.zip(session.as_mut()).and_then(|(sessions, opened)| sessions.keeping(opened, cx));
         let Some(chores) = chores else { return then(&self, cx, session, Ok(true)) };
         Flow::wait(async move {
-            let kept = chores.settle().await;
+            // Apart, so that a client that leaves does not leave it half done.
+            let kept = tokio::spawn(chores.settle()).await.unwrap_or(Err(Unavailable));
             let resume: Resume = Box::new(move |cx| then(&self, cx, session, kept));
             resume
         })
@@ -155,8 +158,8 @@ impl Inner {
                 if kept.is_err() {
                     tracing::warn!("a session is not kept where gateways share them, so that its holder has to log in again");
                 }
-                inner.go_on(cx, &admission, session.as_ref());
                 let session = session.filter(|_| kept == Ok(true));
+                inner.go_on(cx, &admission, session.as_ref());
                 cx.remember(Some(Ending::saving(inner.number, session, Headers::new())));
                 Flow::Next
             }),

@@ -93,6 +93,44 @@ fn a_provider_that_does_not_answer_about_tokens_lets_nobody_pass() {
     assert_eq!(introspecting(&provider, "").send(&bearer("good")).status, 500);
 }
 
+/// Its keys are known, and what it says about tokens is `said`.
+fn asked_about_signed_tokens(said: (u16, &'static str)) -> Loopback {
+    let keys = json!({"keys": [key(P256, "one")]}).to_string();
+    Loopback::answering(move |asked| match asked.target.as_str() {
+        "/.well-known/openid-configuration" => {
+            let base = format!("http://{}", asked.header("Host").unwrap_or_default());
+            let about = format!("{base}/introspect");
+            let document = json!({"issuer": ISSUER, "jwks_uri": format!("{base}/keys"), "introspection_endpoint": about});
+            Given::json(&document.to_string())
+        }
+        "/keys" => Given::json(&keys),
+        _ => Given::answer(said.0, &[("Content-Type", "application/json")], said.1),
+    })
+}
+
+#[test]
+fn a_signature_alone_is_not_enough_where_the_provider_is_asked_about_signed_tokens_too() {
+    let (inactive, active) = (r#"{"active":false}"#, r#"{"active":true,"sub":"alice","exp":9999999999}"#);
+    for (said, more, status) in [
+        ((503, ""), "", 500),
+        ((200, inactive), "", 401),
+        ((200, inactive), ", cache_introspection: false", 401),
+        ((200, active), ", cache_introspection: false", 200),
+    ] {
+        let provider = asked_about_signed_tokens(said);
+        let config = format!(
+            "{{issuer: '{}', auth_methods: [bearer, introspection], introspect_jwt_tokens: true, client_id: [gateway], \
+             client_secret: [secret]{more}}}",
+            provider.url("/")
+        );
+        let mut harness = Subject(plugin::room::<OpenidConnect>()).with(&config).in_real_time();
+        for _ in 0..3 {
+            let outcome = harness.send(&bearer(&token(json!({}))));
+            assert_eq!((outcome.answered, outcome.status), (status != 200, status), "{said:?}{more}");
+        }
+    }
+}
+
 #[test]
 fn a_provider_that_cannot_describe_itself_is_asked_again_after_the_time_that_is_said() {
     let provider = Loopback::answering(|_| Given::answer(503, &[], ""));

@@ -171,6 +171,37 @@ fn a_refresh_token_of_a_session_is_used_by_one_gateway() {
 }
 
 #[test]
+fn a_session_that_gets_a_new_id_and_newer_tokens_at_once_goes_on() {
+    let redis = Redis::start();
+    let fields = format!(
+        "leeway: 10, session_idling_timeout: 3600, session_storage: redis, redis: {{port: {}}}",
+        redis.port
+    );
+    let mut world = World::new(&fields);
+    let session = cookies(&world.log_in(json!({}), json!({"refresh_token": "r1"})));
+    world.give_with(None, json!({}), json!({"access_token": "second", "refresh_token": "r2"}));
+    world.harness.clock.advance(95_000);
+    let renewed = world.page(&session);
+    assert_passes(&renewed);
+    world.harness.clock.advance(11_000);
+    let newer = world.page(&cookies(&renewed));
+    assert_passes(&newer);
+    assert_eq!(newer.upstream_header("Authorization").as_deref(), Some("Bearer second"));
+    assert_eq!(world.asked("/token").len(), 2, "one login, and one use of the refresh token");
+}
+
+#[test]
+fn what_a_gateway_has_seen_used_it_knows_when_redis_does_not_any_more() {
+    let redis = Redis::start();
+    let fields = format!("proof_of_possession_dpop: strict, {}", redis.cache("introspection"));
+    let (mut gateway, mut holder) = (harness(&fields).in_real_time(), Holder::new());
+    let proof = holder.proof(json!({}), json!({}));
+    assert_passes(&gateway.send(&holder.request(&proof)));
+    redis.ask(&["FLUSHALL"]);
+    assert_unproven(&gateway.send(&holder.request(&proof)), "a proof that has been used already");
+}
+
+#[test]
 fn nobody_uses_a_refresh_token_when_it_cannot_be_known_whether_another_does() {
     let redis = Redis::start();
     let fields = format!("leeway: 10, session_storage: redis, redis: {{port: {}}}", redis.port);
