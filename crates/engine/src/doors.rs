@@ -26,6 +26,11 @@ const MOST_WAITING: usize = 16_384;
 /// What a client at a Unix socket counts as: it is on this machine.
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
+/// Sockets for both families tell addresses of IPv4 as ones of IPv6.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// The sockets on which a worker accepts.
 pub struct Doors {
     local: Rc<Local>,
@@ -159,9 +164,7 @@ impl Acceptor {
                     (Stream::Unix(stream), SocketAddr::new(HERE, 0), SocketAddr::new(HERE, port))
                 }
             };
-            // Sockets for both families tell addresses of IPv4 as ones of IPv6.
-            let [peer, here] =
-                [peer, here].map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()));
+            let [peer, here] = [peer, here].map(canonical);
             return Ok((stream, Client { peer, local: here, ip: peer.ip(), ..Client::default() }));
         }
     }

@@ -254,7 +254,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Whether `address` lies in the range; an IPv4 address in IPv6 form counts as IPv4.
+    /// Whether `address` lies in the range; an IPv4 address in IPv6 form counts as IPv4, in the range too.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.base, address.to_canonical()) {
@@ -280,14 +280,8 @@ impl FromStr for Network {
         let wrong = || format!("'{text}' is not an IP address or a range like 10.0.0.0/8");
         // What clients at Unix sockets count as.
         let text = if text == "unix:" { "127.0.0.1" } else { text };
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix.parse::<u8>().map_err(|_| wrong())?)),
-            None => (text, None),
-        };
-        let base: IpAddr = address.parse().map_err(|_| wrong())?;
-        let width = if base.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.unwrap_or(width);
-        if prefix > width { Err(wrong()) } else { Ok(Self { base, prefix }) }
+        let (base, prefix) = model::network::parse(text).ok_or_else(wrong)?;
+        Ok(Self { base, prefix })
     }
 }
 
@@ -343,6 +337,10 @@ mod tests {
         assert!(inside("0.0.0.0/0", "1.2.3.4"));
         assert!(!inside("0.0.0.0/0", "::1"));
         assert!(inside("127.0.0.1", "::ffff:127.0.0.1"));
+        for address in ["10.255.1.2", "::ffff:10.255.1.2"] {
+            assert!(inside("::ffff:10.0.0.0/104", address), "{address}");
+        }
+        assert!(!inside("::ffff:10.0.0.0/104", "11.0.0.1"));
         assert!(inside("unix:", "127.0.0.1") && !inside("unix:", "127.0.0.2"));
         assert!(inside("2001:db8::/32", "2001:db8:1::1"));
         assert!("10.0.0.0/33".parse::<Network>().is_err());

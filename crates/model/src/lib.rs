@@ -7,6 +7,7 @@ pub mod courtesy;
 pub mod declarative;
 pub mod entity;
 mod json;
+pub mod network;
 pub mod node;
 pub mod ocsp;
 pub mod path;

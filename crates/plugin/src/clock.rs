@@ -1,4 +1,4 @@
-//! Wall-clock time that tests can set.
+//! Time that tests can set: what the clock on the wall shows, and time that nobody can set outside of tests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,16 @@ use nix::time::ClockId;
 /// Source of wall-clock time in milliseconds since 1970-01-01 UTC.
 #[derive(Clone, Default)]
 pub struct Clock {
-    fixed: Option<Arc<AtomicU64>>,
+    fixed: Option<Arc<Fixed>>,
+    /// What it shows follows from this, whatever becomes of the system's clock.
+    begun: Option<Reading>,
+}
+
+/// Milliseconds that somebody moves.
+struct Fixed {
+    ms: AtomicU64,
+    /// The same, had the clock never been set.
+    steady_ms: AtomicU64,
 }
 
 /// What a clock showed at some moment.
@@ -35,15 +44,31 @@ impl Clock {
     /// A clock that stands at `now_ms` until [`Clock::set`] or [`Clock::advance`] moves it.
     #[must_use]
     pub fn fixed(now_ms: u64) -> Self {
-        Self { fixed: Some(Arc::new(AtomicU64::new(now_ms))) }
+        let fixed = Fixed { ms: AtomicU64::new(now_ms), steady_ms: AtomicU64::new(now_ms) };
+        Self { fixed: Some(Arc::new(fixed)), begun: None }
+    }
+
+    /// A clock that goes on from now and does not follow when this one is set, forward or back. For what is to happen after
+    /// some time, not at some time.
+    #[must_use]
+    pub fn steady(&self) -> Self {
+        Self { fixed: self.fixed.clone(), begun: Some(self.read()) }
+    }
+
+    /// What it shows if it is fixed.
+    fn fixed_ms(&self) -> Option<u64> {
+        let fixed = self.fixed.as_ref()?;
+        let ms = if self.begun.is_some() { &fixed.steady_ms } else { &fixed.ms };
+        Some(ms.load(Ordering::Relaxed))
     }
 
     /// Milliseconds since the epoch.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
-        match &self.fixed {
-            Some(fixed) => fixed.load(Ordering::Relaxed),
-            None => {
+        match (self.fixed_ms(), self.begun) {
+            (Some(fixed), _) => fixed,
+            (None, Some(begun)) => self.at(begun, Instant::now()),
+            (None, None) => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
             }
@@ -61,8 +86,8 @@ impl Clock {
     #[inline]
     #[must_use]
     pub fn at(&self, reading: Reading, moment: Instant) -> u64 {
-        if let Some(fixed) = &self.fixed {
-            return fixed.load(Ordering::Relaxed);
+        if let Some(fixed) = self.fixed_ms() {
+            return fixed;
         }
         match moment.checked_duration_since(reading.moment) {
             Some(later) => reading.ms.saturating_add(millis(later)),
@@ -81,17 +106,18 @@ impl Clock {
         }
     }
 
-    /// Moves a fixed clock to `now_ms`; a system clock ignores it.
+    /// Sets a fixed clock to `now_ms`, as one may the system's; a system clock ignores it.
     pub fn set(&self, now_ms: u64) {
         if let Some(fixed) = &self.fixed {
-            fixed.store(now_ms, Ordering::Relaxed);
+            fixed.ms.store(now_ms, Ordering::Relaxed);
         }
     }
 
-    /// Moves a fixed clock forward; a system clock ignores it.
+    /// Lets time pass on a fixed clock; a system clock ignores it.
     pub fn advance(&self, by_ms: u64) {
         if let Some(fixed) = &self.fixed {
-            fixed.fetch_add(by_ms, Ordering::Relaxed);
+            fixed.ms.fetch_add(by_ms, Ordering::Relaxed);
+            fixed.steady_ms.fetch_add(by_ms, Ordering::Relaxed);
         }
     }
 }
@@ -107,6 +133,24 @@ mod tests {
         let later = reading.moment + Duration::from_micros(1_234_567);
         assert_eq!(clock.at(reading, later) - reading.ms, 1234);
         assert_eq!(clock.at(Reading { moment: later, ..reading }, reading.moment), reading.ms - 1234);
+    }
+
+    #[test]
+    fn a_steady_clock_goes_on_when_the_other_is_set() {
+        let wall = Clock::fixed(5_000_000);
+        let steady = wall.steady();
+        wall.set(1_000);
+        wall.advance(70);
+        assert_eq!((wall.now_ms(), steady.now_ms()), (1_070, 5_000_070));
+        wall.set(9_000_000);
+        assert_eq!(steady.now_ms(), 5_000_070);
+        let (wall, before) = (Clock::default(), Instant::now());
+        let steady = wall.steady();
+        let begun = steady.now_ms();
+        assert!(begun.abs_diff(wall.now_ms()) < 60_000, "it begins where the other is");
+        let reading = Reading { moment: before, ms: 5_000 };
+        let old = Clock { fixed: None, begun: Some(reading) };
+        assert!((5_000..65_000).contains(&old.now_ms()), "it follows from what was read");
     }
 
     #[test]

@@ -148,7 +148,7 @@ pub struct Identity {
     pub claims: Option<Arc<Claims>>,
     /// What the client claims about who it is has been removed.
     pub(crate) is_disbelieved: bool,
-    /// The fields of their own by which rooms tell more of the caller. What the client claims in them has been removed.
+    /// The fields of their own that only rooms may tell. What the client has sent in them has been removed.
     pub(crate) told: Told,
 }
 

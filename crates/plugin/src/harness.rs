@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use model::{Catalog, Config};
 use tokio::runtime::{Builder, Runtime};
+use wire::Headers;
 
 use crate::build::{Build, Shared};
 use crate::clock::Clock;
@@ -84,6 +85,8 @@ pub struct Harness {
     pub scheme: Scheme,
     /// Names of detours that lead to nobody, see [`Detour::name`](crate::Detour::name).
     pub unreachable: Arc<Mutex<Vec<String>>>,
+    /// What follows the bodies of requests.
+    trailers: Headers,
     /// The healthy targets of every service; the first that may be chosen is asked.
     pub targets: Vec<SocketAddr>,
     /// The response the upstream gives; a 200 with a small JSON body at first.
@@ -161,6 +164,15 @@ impl Harness {
             });
         }
         Ok(instances)
+    }
+
+    /// Has trailers with these names follow the bodies of requests.
+    #[must_use]
+    pub fn trailing(mut self, names: &[&str]) -> Self {
+        for name in names {
+            self.trailers.append(name, b"of the client");
+        }
+        self
     }
 
     /// Lets time pass as it does outside, for rooms that wait for real servers. The clock that rooms see stands still.

@@ -1,7 +1,7 @@
 //! When secrets are looked up again, so that one that has been exchanged counts without a restart.
 //!
 //! What they stand for is remembered, by reference: for as long as the vault or the setting says, that there is nothing
-//! included. What does not hold any more is due.
+//! included. What does not hold any more is due, whatever becomes of the system's clock.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ static LOOKED_UP: Family = Family {
 pub struct Renewal {
     /// For references whose vault does not say; none: they are never due.
     interval: Option<Duration>,
-    known: Arc<Memory<Secret>>,
+    known: Memory<Secret>,
     /// The references that are known, and whether there was nothing to be found the last time, which has been said.
     missed: HashMap<String, bool>,
     in_use: Arc<Figure>,
@@ -57,7 +57,7 @@ impl Renewal {
         let bounds = Settings { entries: usize::MAX, bytes: usize::MAX, ..Settings::default() };
         Self {
             interval,
-            known: Memory::open(services, "secrets", &bounds),
+            known: Memory::new(("secrets", ""), &bounds, services.clock.steady(), figures),
             missed: HashMap::new(),
             in_use: figures.of(&IN_USE, &[]),
             missing: figures.of(&MISSING, &[]),
@@ -201,7 +201,7 @@ mod tests {
         let figures = &services.figures;
         let mut renewal = Renewal::new(Some(Duration::from_secs(60)), &services);
         let mut at = |seconds: u64| {
-            services.clock.set(seconds * 1_000);
+            services.clock.advance(seconds * 1_000 - services.clock.now_ms());
             renewal.changed(&config.secrets, &store)
         };
         assert!(!at(0) && !at(9));
@@ -244,7 +244,7 @@ mod tests {
         let services = Services::new(1, Clock::fixed(0), false);
         let mut renewal = Renewal::new(None, &services);
         let mut pause_at = |seconds: u64| {
-            services.clock.set(seconds * 1_000);
+            services.clock.advance(seconds * 1_000 - services.clock.now_ms());
             renewal.changed(&config.secrets, &store);
             renewal.pause(&config.secrets).as_secs()
         };
@@ -266,6 +266,24 @@ mod tests {
             services.clock.advance(1_000);
             assert_eq!(renewal.changed(&config.secrets, &store), expected);
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_makes_nothing_due_and_keeps_nothing_from_it() {
+        let (store, config) = start("{vault://file/key?ttl=10}");
+        let services = Services::new(1, Clock::fixed(7_200_000), false);
+        let mut renewal = Renewal::new(None, &services);
+        let mut asked_at = |clock_ms: u64, passed_ms: u64| {
+            services.clock.set(clock_ms);
+            services.clock.advance(passed_ms);
+            renewal.changed(&config.secrets, &store);
+            store.asked.get()
+        };
+        assert_eq!(asked_at(7_200_000, 0), 0);
+        assert_eq!(asked_at(3_600_000, 9_000), 0);
+        assert_eq!(asked_at(3_600_000, 1_000), 1, "an hour back, and ten seconds later");
+        assert_eq!(asked_at(90_000_000, 9_000), 1, "a day ahead");
+        assert_eq!(asked_at(90_000_000, 1_000), 2);
     }
 
     #[test]

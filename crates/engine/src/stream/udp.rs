@@ -27,6 +27,7 @@ use super::udp_table::Table;
 use super::visit::Visit;
 use crate::balance::{Asker, InFlight, Outcome, Picked, Trouble};
 use crate::connections::Idle;
+use crate::doors::canonical;
 use crate::load;
 use crate::session::Local;
 use crate::timer::Timer;
@@ -146,8 +147,7 @@ impl Listener {
     /// Begins a session, if there is a route and room for it.
     fn begin(self: &Rc<Self>, client: SocketAddr) -> Option<Rc<Session>> {
         let local = &self.local;
-        // Sockets for both families tell addresses of IPv4 as ones of IPv6.
-        let source = SocketAddr::new(client.ip().to_canonical(), client.port());
+        let source = canonical(client);
         if local.load.take_on().is_err() || !load::admits_session(local, source.ip()) {
             local.stats().refused.add(1);
             return None;

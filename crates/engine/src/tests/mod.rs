@@ -5,6 +5,7 @@ pub mod lab;
 mod trouble;
 
 mod announced;
+mod claims;
 mod connections;
 mod copies;
 mod datagrams;

@@ -36,6 +36,17 @@ async fn a_trusted_proxy_says_who_the_client_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_of_ipv4_is_one_however_its_address_is_written() {
+    with(PLAIN, settings("::ffff:192.0.2.0/120"), |lab| async move {
+        let mut client = lab.proxied_client(Spoken::default());
+        client.send(&format!("PROXY TCP6 ::ffff:203.0.113.7 ::ffff:192.0.2.2 40000 8000\r\n{GET}")).await;
+        let head = lab.upstream().await.head().await;
+        assert_eq!(field(&head, "x-real-ip"), Some("203.0.113.7"), "{head}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_header_in_pieces_is_read_and_a_wrong_or_missing_one_closes_without_a_word() {
     with(PLAIN, settings("192.0.2.0/24"), |lab| async move {
         let mut client = lab.proxied_client(Spoken { http2: true, ..Spoken::default() });

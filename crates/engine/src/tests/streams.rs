@@ -242,6 +242,23 @@ async fn a_proxy_in_front_says_where_a_connection_comes_from_if_it_is_trusted() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn sources_may_be_named_by_the_ipv6_addresses_that_map_them() {
+    for (range, served) in [("::ffff:192.0.2.0/120", true), ("::ffff:192.0.3.0/120", false)] {
+        let document = TCP.replace("192.0.2.0/24", &format!("'{range}'"));
+        with(&document, Settings::default(), |lab| async move {
+            let mut client = lab.stream_client(Spoken::default());
+            client.send("hello").await;
+            if served {
+                lab.upstream().await.expect("hello").await;
+            } else {
+                assert_eq!(client.rest().await, "");
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_service_is_told_where_its_connection_comes_from() {
     let document = TCP.replace("retries: 2", "retries: 2\n  proxy_protocol: v1");
     let document = document.replace("192.0.2.0/24", "0.0.0.0/0");

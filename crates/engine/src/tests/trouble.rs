@@ -1,5 +1,6 @@
 //! The plugins of the lab. One of them does what plugins should not, when a request asks for it.
 
+use plugin::identity::OwnFields;
 use plugin::sessions::{Admission, Session, SessionRecord};
 use plugin::{
     Access, BodyFilter, BodyMode, Build, BuildError, Flow, HeaderFilter, Log, Phase, Phases, Plugin,
@@ -10,6 +11,7 @@ use plugin::{Definition, Detour, Scopes, record, room};
 pub const ROOMS: &[&dyn Definition] = &[
     room::<Trouble>(),
     room::<Witness>(),
+    room::<Reader>(),
     room::<Sender>(),
     room::<plugins::concurrency_limit::ConcurrencyLimit>(),
     room::<plugins::mirror::Mirror>(),
@@ -145,6 +147,45 @@ impl Phases for Witness {
         let chain = tls.certificate.as_ref().map_or(0, |certificate| certificate.chain.len());
         cx.headers().set("X-Client-Verify", [word, reason].concat().as_bytes());
         cx.headers().set("X-Client-Chain", chain.to_string().as_bytes());
+    }
+}
+
+record! {
+    /// Whether bodies are read.
+    pub struct ReaderConfig {
+        /// Whether they are.
+        read_body: bool = true;
+    }
+}
+
+/// Finds out who calls by a look at all of the body, and may tell it in `X-Own`.
+pub struct Reader {
+    reads: bool,
+    tells: OwnFields,
+}
+
+impl Plugin for Reader {
+    const NAME: &'static str = "reader";
+    const PRIORITY: i64 = 998;
+    const RUNS: &'static [Phase] = &[Phase::Access];
+    const SCOPES: Scopes = Scopes { consumer: false, consumer_group: false, route: true, service: true };
+    const DOC: &'static str = "";
+    const AUTHENTICATES: bool = true;
+
+    type Config = ReaderConfig;
+
+    fn build(config: ReaderConfig, _: &Build<'_>) -> Result<Self, BuildError> {
+        Ok(Self { reads: config.read_body, tells: OwnFields::new(["X-Own"]) })
+    }
+}
+
+impl Phases for Reader {
+    fn tells(&self) -> Option<&OwnFields> {
+        Some(&self.tells)
+    }
+
+    fn access(&self, cx: &mut Access<'_>) -> Flow {
+        if self.reads && cx.body().is_none() { Flow::ReadBody } else { Flow::Next }
     }
 }
 

@@ -120,9 +120,10 @@ impl Upload {
 
     /// No trailer tells the upstream who calls, where authentication has a say in that.
     pub fn disown(&mut self, exchange: &Exchange) {
-        // What has come whole goes on without trailers.
-        if self.chunked && self.is_awaiting_client() {
+        if self.chunked {
             self.disowned = identity::disowned(exchange);
+            // A plugin may have read all of it already.
+            self.cleanse_trailers();
         }
     }
 
@@ -264,6 +265,10 @@ impl Upload {
     /// Keeps what follows the body, but for what the client may not tell: another upstream may want it in another form.
     fn keep_trailers(&mut self, trailers: &Headers) {
         self.trailers.clone_from(trailers);
+        self.cleanse_trailers();
+    }
+
+    fn cleanse_trailers(&mut self) {
         if let Some(disowned) = &self.disowned {
             disowned.cleanse(&mut self.trailers);
         }

@@ -2,7 +2,7 @@
 //! in for it, TLS apart.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use model::entity::Service;
@@ -10,6 +10,7 @@ use plugin::exchange::Client;
 use tokio::io::AsyncWriteExt;
 use wire::proxy_protocol::{Origin, write_v1, write_v2};
 
+use crate::doors::canonical;
 use crate::transport::Stream;
 use crate::upstream::gate::Gate;
 
@@ -68,12 +69,6 @@ impl Announced {
     pub async fn write(&self, stream: &mut Stream) -> io::Result<()> {
         stream.write_all(&self.header()).await
     }
-}
-
-/// An IPv4 client of a listener for both families is one of IPv4.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    let ip: IpAddr = address.ip().to_canonical();
-    SocketAddr::new(ip, address.port())
 }
 
 /// Where a connection leads, and for whom it is.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Rule;
 use super::rules_list::constructors::between;
+use crate::network;
 use crate::pem::{Certificate, PrivateKey};
 
 /// A header name: letters, digits, `_` and `-`.
@@ -248,15 +249,7 @@ fn check_ip(text: &str) -> Result<(), String> {
 }
 
 fn check_ip_or_cidr(text: &str) -> Result<(), String> {
-    let valid = match text.split_once('/') {
-        None => text.parse::<IpAddr>().is_ok(),
-        Some((address, bits)) => match (address.parse::<IpAddr>(), bits.parse::<u8>()) {
-            (Ok(IpAddr::V4(_)), Ok(bits)) => bits <= 32,
-            (Ok(IpAddr::V6(_)), Ok(bits)) => bits <= 128,
-            _ => false,
-        },
-    };
-    if valid { Ok(()) } else { Err(format!("invalid ip or cidr range: '{text}'")) }
+    network::parse(text).map(drop).ok_or_else(|| format!("invalid ip or cidr range: '{text}'"))
 }
 
 /// RFC 3986's characters of a path, percent-encoding included.

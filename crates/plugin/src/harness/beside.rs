@@ -6,6 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use wire::Headers;
+
 use super::{Harness, SEED, START_MS, UpstreamResponse, runtime};
 use crate::clock::Clock;
 use crate::exchange::Scheme;
@@ -42,6 +44,7 @@ impl Harness {
             tls: None,
             trusted: false,
             unreachable: Arc::default(),
+            trailers: Headers::new(),
             targets: vec![SocketAddr::from(([127, 0, 0, 1], 9001))],
             upstream: UpstreamResponse::default(),
         };

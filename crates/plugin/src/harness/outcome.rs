@@ -21,6 +21,8 @@ pub struct Outcome {
     pub body: Vec<u8>,
     /// Fields the upstream sees, before the engine's own.
     pub upstream_headers: Headers,
+    /// What follows the body, as the upstream sees it.
+    pub upstream_trailers: Headers,
     /// Method the upstream sees.
     pub upstream_method: String,
     /// `Host` a room demanded for the upstream.
@@ -53,6 +55,12 @@ impl Outcome {
     #[must_use]
     pub fn upstream_header(&self, name: &str) -> Option<String> {
         self.upstream_headers.get(name).map(|value| String::from_utf8_lossy(value).into_owned())
+    }
+
+    /// The names of the trailers that get through to the upstream.
+    #[must_use]
+    pub fn trailer_names(&self) -> Vec<&str> {
+        self.upstream_trailers.iter().map(|(name, _)| name).collect()
     }
 
     /// The body the client sees, as JSON; null if it is not JSON.

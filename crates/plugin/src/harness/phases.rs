@@ -9,6 +9,7 @@ use wire::h1::{Limits, Parsed, parse_request};
 use super::{Harness, Outcome};
 use crate::exchange::{Client, Exchange, Scheme};
 use crate::flow::Flow;
+use crate::identity;
 use crate::reply::Body;
 use crate::room::{Phase, Phases};
 use crate::views::{Access, BodyFilter, BodyMode, HeaderFilter, Log, Rewrite};
@@ -159,6 +160,10 @@ impl Harness {
 
     fn respond(&self, mut exchange: Exchange, answered: bool, body: &[u8]) -> Outcome {
         let upstream_headers = exchange.request.headers.clone();
+        let mut upstream_trailers = self.trailers.clone();
+        if let Some(disowned) = identity::disowned(&exchange) {
+            disowned.cleanse(&mut upstream_trailers);
+        }
         let (message, mut response_body) = self.fill_response(&mut exchange, answered);
         let decorations = std::mem::take(&mut exchange.decorations);
         for (name, value) in decorations.iter() {
@@ -183,6 +188,7 @@ impl Harness {
             headers: exchange.response.headers.clone(),
             body: response_body,
             upstream_headers,
+            upstream_trailers,
             upstream_method: method.as_str().to_owned(),
             upstream_host: Some(text(&exchange.upstream.host)).filter(|host| !host.is_empty()),
             sent_to: exchange.detour.as_ref().map(|detour| detour.name().to_owned()),

@@ -41,20 +41,31 @@ impl OwnFields {
         });
         told.push(self.clone());
     }
+
+    /// Takes these fields out of `headers`, whoever has sent or told them. Those that the client sends later are not to be
+    /// believed either.
+    pub(super) fn forget(&self, headers: &mut Headers, told: &mut Told) {
+        remove_where(headers, |field| self.hold(field.name));
+        if !told.iter().any(|known| Arc::ptr_eq(&known.0, &self.0)) {
+            told.push(self.clone());
+        }
+    }
 }
 
 /// What a client cannot tell the upstream of a request, in whatever comes after its head.
 pub struct Disowned {
-    pub(super) worker: Rc<Worker>,
+    /// Who knows what claims are called; none where the client may make them.
+    pub(super) claims: Option<Rc<Worker>>,
     pub(super) told: Told,
 }
 
 impl Disowned {
     /// Takes it out of `fields`.
     pub fn cleanse(&self, fields: &mut Headers) {
-        let names = self.worker.services.identity_headers();
+        let names = self.claims.as_ref().map(|worker| worker.services.identity_headers());
         remove_where(fields, |field| {
-            is_claim(names, field) || self.told.iter().any(|told| told.hold(field.name))
+            names.is_some_and(|names| is_claim(names, field))
+                || self.told.iter().any(|told| told.hold(field.name))
         });
     }
 }
@@ -87,11 +98,6 @@ fn are_alike(one: &[u8], other: &[u8]) -> bool {
 
 fn folded(byte: u8) -> u8 {
     if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
-}
-
-/// Removes the field `name`, and what may be taken for it.
-pub(crate) fn forget(headers: &mut Headers, name: &str) {
-    remove_where(headers, |field| are_alike(name.as_bytes(), field.name));
 }
 
 /// Most requests hold nothing of the kind: they are only looked at.
@@ -147,5 +153,20 @@ mod tests {
         one.disown(&mut sent, &mut told);
         assert_eq!(names(&sent), ["X-Mine", "X-Dn"]);
         assert_eq!(told.len(), 2);
+    }
+
+    #[test]
+    fn what_only_one_room_may_tell_goes_whoever_has_told_it() {
+        let (one, other) = (OwnFields::new(["X-Dn"]), OwnFields::new(["X-Dn", "X-Sub"]));
+        let (mut sent, mut told) = (headers(&["X-Dn", "x_sub", "X-Mine"]), Told::new());
+        one.disown(&mut sent, &mut told);
+        sent.append("X-Dn", b"told");
+        other.forget(&mut sent, &mut told);
+        assert_eq!(names(&sent), ["X-Mine"]);
+        sent.append("X-Sub", b"told");
+        other.disown(&mut sent, &mut told);
+        assert_eq!(names(&sent), ["X-Mine", "X-Sub"]);
+        other.forget(&mut sent, &mut told);
+        assert_eq!((names(&sent), told.len()), (vec!["X-Mine"], 2));
     }
 }

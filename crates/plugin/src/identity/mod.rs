@@ -17,8 +17,8 @@ use crate::flow::Flow;
 use crate::views::Access;
 
 pub use caller::{Caller, Credential, Proof};
+pub(crate) use disowned::Told;
 pub use disowned::{Disowned, OwnFields};
-pub(crate) use disowned::{Told, forget};
 pub use names::IdentityHeaders;
 use names::OF_EVERY_CALLER;
 
@@ -97,11 +97,18 @@ pub(crate) fn disbelieve(exchange: &mut Exchange, own: Option<&OwnFields>) {
     }
 }
 
-/// What the client cannot tell the upstream by other ways than the head, where authentication has a say in the request.
+/// Removes `own` fields, which only the room may tell that owns them.
+pub(crate) fn forget(exchange: &mut Exchange, own: &OwnFields) {
+    own.forget(&mut exchange.request.headers, &mut exchange.identity.told);
+}
+
+/// What the client cannot tell the upstream by other ways than the head, where rooms have a say in that.
 #[must_use]
 pub fn disowned(exchange: &Exchange) -> Option<Disowned> {
     let Identity { is_disbelieved, told, .. } = &exchange.identity;
-    is_disbelieved.then(|| Disowned { worker: exchange.worker.clone(), told: told.clone() })
+    let is_any = *is_disbelieved || !told.is_empty();
+    let claims = is_disbelieved.then(|| exchange.worker.clone());
+    is_any.then(|| Disowned { claims, told: told.clone() })
 }
 
 /// Tells the upstream `value`, or nothing, in the place of `field`.

@@ -58,10 +58,10 @@ impl Access<'_> {
         identity::disbelieve(self.exchange, own);
     }
 
-    /// Removes the field `name`, and those that a service may take for it: `X_User` for `X-User`. For what only the gateway
-    /// may tell.
-    pub fn forget(&mut self, name: &str) {
-        identity::forget(&mut self.exchange.request.headers, name);
+    /// Removes `own` fields, and those that a service may take for them: `X_User` for `X-User`. Nor can the client send them
+    /// in trailers. For what only the gateway may tell.
+    pub fn forget(&mut self, own: &OwnFields) {
+        identity::forget(self.exchange, own);
     }
 
     /// Tells the upstream more about the caller: in `field`, or the one that the operator wants in its place. None takes back

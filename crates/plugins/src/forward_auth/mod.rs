@@ -5,6 +5,7 @@ mod question;
 use std::sync::Arc;
 use std::time::Duration;
 
+use plugin::identity::OwnFields;
 use plugin::outbound::{Answer, Call, Client, Settings, Url};
 use plugin::remember::{self, Learned, Memory, Outcome};
 use plugin::{
@@ -70,6 +71,8 @@ struct Room {
     basis: Basis,
     decisions: Arc<Memory<Decision>>,
     upstream_headers: Box<[String]>,
+    /// The same, which are nobody else's to tell.
+    tells: OwnFields,
     client_headers: Box<[String]>,
     ttl: Duration,
     refusal_ttl: Duration,
@@ -120,6 +123,7 @@ impl Plugin for ForwardAuth {
             url,
             basis: Basis::new(&config, cx)?,
             decisions: Memory::open(cx.services, Self::NAME, &remember::Settings::default()),
+            tells: OwnFields::new(config.upstream_headers.iter().map(String::as_str)),
             upstream_headers: config.upstream_headers.into(),
             client_headers: config.client_headers.into(),
             ttl: Duration::from_secs_f64(config.cache.ttl),
@@ -135,7 +139,7 @@ impl Phases for ForwardAuth {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
         let room = &self.0;
         if !room.run_on_preflight && cx.request.method == Method::Options {
-            room.remove_forged(cx);
+            cx.forget(&room.tells);
             return Flow::Next;
         }
         let remembers = room.ttl.max(room.refusal_ttl) > Duration::ZERO;
@@ -174,7 +178,8 @@ impl Room {
     }
 
     fn act(&self, cx: &mut Access<'_>, outcome: &Outcome<Decision>) -> Flow {
-        self.remove_forged(cx);
+        // Not before: the service may be shown what the client has sent in them.
+        cx.forget(&self.tells);
         match outcome.as_deref() {
             Ok(Decision::Pass(headers)) => {
                 cx.headers().append_all(headers);
@@ -185,13 +190,6 @@ impl Room {
             }
             Err(_) if self.fail_open => Flow::Next,
             Err(_) => cx.answer(self.status_on_error).message("The authorization service does not answer"),
-        }
-    }
-
-    /// Nothing that looks like the word of the service is a client's.
-    fn remove_forged(&self, cx: &mut Access<'_>) {
-        for name in &self.upstream_headers {
-            cx.forget(name);
         }
     }
 }

@@ -165,6 +165,16 @@ fn preflights_need_not_be_asked_about() {
 }
 
 #[test]
+fn what_the_service_says_is_not_said_by_clients_behind_the_body_but_is_shown_to_it() {
+    let service = service();
+    let more = ", request_headers: [Authorization, X-User], run_on_preflight: false";
+    let mut room = room(&service, more).trailing(&["X-User", "x_roles", "X-Consumer-Username", "X-Secret"]);
+    assert_eq!(send(&mut room, "good").trailer_names(), ["X-Secret"]);
+    assert_eq!(service.last().header("x-user").as_deref(), Some("mallory"));
+    assert_eq!(room.send("OPTIONS / HTTP/1.1\n\n").trailer_names(), ["X-Secret"]);
+}
+
+#[test]
 fn what_cannot_be_asked_or_compared_is_refused() {
     assert!(SUBJECT.refuses("{url: \"access.internal\"}").contains("config.url"));
     assert!(SUBJECT.refuses("{url: \"https://access.internal\"}").contains("TLS"));

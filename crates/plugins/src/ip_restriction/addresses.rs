@@ -1,6 +1,8 @@
 //! Sets of addresses: ranges, sorted and merged at reload, searched without memory.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
+
+use plugin::model::network;
 
 /// Addresses, as ranges that do not touch each other, in order. An IPv4 address and the IPv6 address that maps it
 /// (RFC 4291 2.5.5.2) are the same.
@@ -44,31 +46,19 @@ enum Range {
     V6((u128, u128)),
 }
 
-/// Bits before the IPv4 address in an IPv6 address that maps it.
-const MAPPED_BITS: u32 = 96;
-
 fn range(entry: &str) -> Option<Range> {
-    let (address, bits) = match entry.split_once('/') {
-        Some((address, bits)) => (address, Some(bits.parse::<u32>().ok()?)),
-        None => (entry, None),
-    };
-    match address.parse().ok()? {
-        IpAddr::V4(address) => v4_range(address.to_bits(), bits.unwrap_or(32)),
-        IpAddr::V6(address) => v6_range(address, bits.unwrap_or(128)),
-    }
-}
-
-fn v4_range(address: u32, bits: u32) -> Option<Range> {
-    let rest = u32::MAX.checked_shr(bits).unwrap_or(0);
-    (bits <= 32).then_some(Range::V4((address & !rest, address | rest)))
-}
-
-fn v6_range(address: Ipv6Addr, bits: u32) -> Option<Range> {
-    if let (Some(mapped), MAPPED_BITS..=128) = (address.to_ipv4_mapped(), bits) {
-        return v4_range(mapped.to_bits(), bits - MAPPED_BITS);
-    }
-    let rest = u128::MAX.checked_shr(bits).unwrap_or(0);
-    (bits <= 128).then_some(Range::V6((address.to_bits() & !rest, address.to_bits() | rest)))
+    let (address, bits) = network::parse(entry)?;
+    let bits = u32::from(bits);
+    Some(match address {
+        IpAddr::V4(address) => {
+            let (address, rest) = (address.to_bits(), u32::MAX.checked_shr(bits).unwrap_or(0));
+            Range::V4((address & !rest, address | rest))
+        }
+        IpAddr::V6(address) => {
+            let (address, rest) = (address.to_bits(), u128::MAX.checked_shr(bits).unwrap_or(0));
+            Range::V6((address & !rest, address | rest))
+        }
+    })
 }
 
 fn merged<T: Ord + Copy>(mut ranges: Vec<(T, T)>) -> Box<[(T, T)]> {

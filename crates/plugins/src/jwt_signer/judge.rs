@@ -5,7 +5,7 @@ use std::sync::Arc;
 use plugin::authorization::{self, TokenField};
 use plugin::claims::WantedClaims;
 use plugin::claims::said::Claims;
-use plugin::identity::{Caller, Credential};
+use plugin::identity::{Caller, Credential, OwnFields};
 use plugin::jose::{Defect, Header, KeySet, Remembered, Signer, Token as Jwt};
 use plugin::model::entity::Consumer;
 use plugin::remember::{Edition, Freshness, Published, Source};
@@ -50,6 +50,8 @@ pub(super) struct Judge {
     trusts_answers: bool,
     signing: Option<Signing>,
     original: Option<TokenField>,
+    /// What only this room may say.
+    tells: OwnFields,
     wanted: Arc<WantedClaims>,
     remembered: Remembered<Finding>,
     reading: Arc<str>,
@@ -87,6 +89,11 @@ impl Judge {
         let bearer = || header.eq_ignore_ascii_case("authorization").then_some("bearer");
         let introspection = Introspection::new(token, cx)?;
         let keys = keys(token, general, cx)?;
+        let signing = Signing::new(token, general, cx)?;
+        let setting = settings.original_upstream_header.as_deref();
+        let original = signing::field(token, "original_upstream_header", setting)?;
+        let own = [signing.as_ref().map(|signing| &signing.field), original.as_ref()];
+        let tells = OwnFields::new(own.into_iter().flatten().map(|field| &*field.name));
         if keys.is_none() && settings.verify_signature && introspection.is_none() {
             let message = "no token could ever be accepted: say where its keys are, or whom to ask about it, \
                            or set the header to an empty text";
@@ -104,12 +111,9 @@ impl Judge {
             answer: Verification::new(Of::Answer, &token.answer, cx)?,
             introspection,
             trusts_answers: settings.trust_introspection,
-            signing: Signing::new(token, general, cx)?,
-            original: signing::field(
-                token,
-                "original_upstream_header",
-                settings.original_upstream_header.as_deref(),
-            )?,
+            signing,
+            original,
+            tells,
             wanted: cx.wanted_claims()?,
             remembered: Remembered::new(cx.services.workers),
             reading: "".into(),
@@ -136,10 +140,7 @@ impl Judge {
     /// Takes out of the request what only this room may say, and the token itself.
     pub(super) fn clear(&self, cx: &mut Access<'_>) {
         cx.headers().remove(&self.header);
-        let told = [self.signing.as_ref().map(|signing| &signing.field), self.original.as_ref()];
-        for field in told.into_iter().flatten() {
-            cx.forget(&field.name);
-        }
+        cx.forget(&self.tells);
     }
 
     /// What was found out about a token, if the same keys would find it again.

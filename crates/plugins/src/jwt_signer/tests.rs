@@ -107,6 +107,14 @@ fn a_token_of_the_issuer_becomes_one_of_the_gateway() {
 }
 
 #[test]
+fn no_trailer_passes_for_what_the_gateway_has_signed() {
+    let issuer = Issuer::new();
+    let room = issuer.room("original_access_token_upstream_header: X-Original");
+    let mut room = room.trailing(&["Authorization", "x_original", "X-Consumer-Username", "X-Mine"]);
+    assert_eq!(send(&mut room, &issuer.token(json!({}))).trailer_names(), ["X-Mine"]);
+}
+
+#[test]
 fn a_known_token_costs_neither_check_nor_signature_until_its_end() {
     let issuer = Issuer::new();
     let mut room = issuer.room("");

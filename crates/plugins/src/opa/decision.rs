@@ -1,5 +1,6 @@
 //! What a policy has decided: true, false, or an object that says more.
 
+use plugin::identity::OwnFields;
 use plugin::{Access, Flow, Headers};
 use serde_json::Value;
 
@@ -29,6 +30,8 @@ pub(super) enum Verdict {
 #[derive(Debug, Default)]
 pub(super) struct Additions {
     headers: Headers,
+    /// Their names, where there are any: no client says the same.
+    tells: Option<OwnFields>,
     host: Option<Box<[u8]>>,
 }
 
@@ -92,11 +95,10 @@ impl Decision {
                     // That it is one has been checked when the decision was read.
                     cx.set_upstream_host(host);
                 }
-                let headers = cx.headers();
-                for (name, _) in additions.headers.iter() {
-                    headers.remove(name);
+                if let Some(tells) = &additions.tells {
+                    cx.forget(tells);
+                    cx.headers().append_all(&additions.headers);
                 }
-                headers.append_all(&additions.headers);
                 Flow::Next
             }
             Verdict::Refuse(refusal) => {
@@ -114,7 +116,8 @@ impl Additions {
     fn new(mut headers: Headers) -> Self {
         let host = headers.get("host").map(Box::from);
         headers.remove("host");
-        Self { headers, host }
+        let tells = OwnFields::new(headers.iter().map(|(name, _)| name));
+        Self { tells: (!headers.is_empty()).then_some(tells), headers, host }
     }
 }
 

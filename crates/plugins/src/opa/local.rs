@@ -32,7 +32,7 @@ const PREFIX: &str = "/v1/data/";
 const ON_THE_WORKER: Duration = Duration::from_micros(500);
 /// Instructions between two looks at the time.
 const BETWEEN_LOOKS: NonZeroU32 = NonZeroU32::new(16).unwrap();
-/// An evaluation that had to wait for a processor is begun so many times at most, each with twice the time.
+/// An evaluation that had to wait for a processor is begun so many times at most.
 const MOST_ATTEMPTS: u32 = 6;
 /// Instructions of an evaluation at most: its time ends it before.
 const MOST_INSTRUCTIONS: usize = 1 << 30;
@@ -161,20 +161,26 @@ impl Policy {
     }
 }
 
-/// Makes attempts until one comes to an end, or has kept the processor busy for most of `limit`, or there were too many.
-/// `busy` says how long it was.
+/// Makes attempts until one comes to an end, or all of them have kept the processor busy for most of `limit`, or there were too
+/// many. `busy` says how long it was.
+///
+/// The first has as much time as that. Whoever shares a processor needs more, so those that follow have twice what is left of it:
+/// should nobody else be there then, all of them together are busy for twice `limit` and no longer.
 pub(super) fn patiently(
     limit: Duration,
     busy: impl Fn() -> Option<Duration>,
     mut attempt: impl FnMut(Duration) -> Result<Json, Trouble>,
 ) -> Result<Json, Trouble> {
-    for number in 0..MOST_ATTEMPTS {
-        let begun = busy();
-        let result = attempt(limit.saturating_mul(1 << number));
-        let spent = begun.and_then(|begun| busy()?.checked_sub(begun));
-        if result != Err(Trouble::Late) || spent.is_none_or(|spent| spent >= limit * 3 / 4) {
+    let begun = busy();
+    let mut time = limit;
+    for _ in 0..MOST_ATTEMPTS {
+        let result = attempt(time);
+        if result != Err(Trouble::Late) {
             return result;
         }
+        let spent = begun.and_then(|begun| busy()?.checked_sub(begun));
+        let Some(spent) = spent.filter(|spent| *spent < limit * 3 / 4) else { break };
+        time = (limit - spent) * 2;
     }
     Err(Trouble::Late)
 }

@@ -23,7 +23,8 @@ fn configuration(server: &Loopback, more: &str) -> String {
 fn decided(result: &str, more: &str) -> Outcome {
     let answer = format!("{{\"result\":{result},\"decision_id\":\"1\"}}");
     let server = Loopback::answering(move |_| Given::json(&answer));
-    asking(&server, more).send("GET / HTTP/1.1\nX-User: mallory\nX-User: root\n\n")
+    let mut room = asking(&server, more).trailing(&["X-User", "x_role", "X-Mine"]);
+    room.send("GET / HTTP/1.1\nX-User: mallory\nX-User: root\n\n")
 }
 
 /// What the server is told about a request.
@@ -159,7 +160,7 @@ fn an_object_that_allows_says_what_the_service_gets() {
     );
     assert!(!outcome.answered);
     let all = |name: &str| outcome.upstream_headers.all(name).map(<[u8]>::to_vec).collect::<Vec<_>>();
-    assert_eq!(all("X-User"), [b"alice".to_vec()]);
+    assert_eq!((all("X-User"), outcome.trailer_names()), (vec![b"alice".to_vec()], vec!["X-Mine"]));
     assert_eq!((all("X-Level"), all("X-Role")), (vec![b"3".to_vec()], vec![b"a".to_vec(), b"b".to_vec()]));
     assert_eq!(outcome.upstream_host.as_deref(), Some("b.test"));
     assert_eq!(all("Host"), [b"gateway.test".to_vec()]);

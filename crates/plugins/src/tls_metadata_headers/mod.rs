@@ -6,6 +6,7 @@ use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use plugin::certificate::Remembered;
+use plugin::identity::OwnFields;
 use plugin::model::revocation::Particulars;
 use plugin::model::subject::Subject;
 use plugin::{Access, Build, BuildError, Flow, Headers, Phase, Phases, Plugin, Scopes, record};
@@ -34,6 +35,8 @@ record! {
 /// The room, ready to run.
 pub struct TlsMetadataHeaders {
     config: Config,
+    /// The headers, which are nobody else's to tell.
+    tells: OwnFields,
     /// What is told of certificates that have been seen.
     told: Remembered<Arc<Headers>>,
 }
@@ -49,7 +52,7 @@ impl Plugin for TlsMetadataHeaders {
     type Config = Config;
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
-        Ok(Self { config, told: Remembered::new(cx.services.workers) })
+        Ok(Self { tells: OwnFields::new(config.names()), config, told: Remembered::new(cx.services.workers) })
     }
 }
 
@@ -58,9 +61,7 @@ impl Phases for TlsMetadataHeaders {
         if !self.config.inject_client_cert_details {
             return Flow::Next;
         }
-        for name in self.config.names() {
-            cx.forget(name);
-        }
+        cx.forget(&self.tells);
         let tls = cx.client.tls.clone();
         let shown = tls.as_ref().and_then(|tls| tls.certificate.as_ref());
         if let Some(own) = shown.and_then(|shown| shown.chain.first()) {

@@ -29,7 +29,8 @@ fn certificate() -> Vec<u8> {
 }
 
 fn send(config: &str, shown: Option<&[u8]>) -> Outcome {
-    let mut harness = Harness::global(plugin::room::<TlsMetadataHeaders>(), config).unwrap();
+    let harness = Harness::global(plugin::room::<TlsMetadataHeaders>(), config).unwrap();
+    let mut harness = harness.trailing(&["X-Own", "x_client_cert"]).trailing(&NAMES);
     let chain = shown.map(|one| Box::from([Box::from(one)]));
     let certificate = chain.map(|chain| ClientCertificate { chain, verified: Err("unknown") });
     let demand = Demand::Request;
@@ -61,12 +62,14 @@ fn nobody_else_tells_it() {
     let outcome = send(INJECT, None);
     assert!(NAMES.iter().all(|name| outcome.upstream_header(name).is_none()));
     assert_eq!(outcome.upstream_header("X-Own").as_deref(), Some("1"));
+    assert_eq!(outcome.trailer_names(), ["X-Own"]);
     let outcome = send(INJECT, Some(b"no certificate"));
     for name in &NAMES[1..4] {
         assert_eq!(outcome.upstream_header(name), None);
     }
     let off = send("{}", Some(&certificate()));
     assert_eq!(off.upstream_header(NAMES[1]).as_deref(), Some("forged"), "it does nothing at all");
+    assert_eq!(off.trailer_names().len(), 2 + NAMES.len());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use plugin::admin::Endpoint;
 use plugin::authorization::TokenField;
+use plugin::identity::OwnFields;
 use plugin::jose::{Algorithm, Remembered};
 use plugin::keyring::KeyRing;
 use plugin::model::Map;
@@ -79,6 +80,8 @@ fn claim(value: &Value) -> Result<(), String> {
 /// The room, ready to run.
 pub struct UpstreamJwt {
     header: TokenField,
+    /// The same, which is nobody else's to tell.
+    tells: OwnFields,
     ring: Arc<KeyRing>,
     period: Option<Duration>,
     lifetime_s: u64,
@@ -108,6 +111,7 @@ impl Plugin for UpstreamJwt {
             .ok_or_else(|| BuildError::new("config.algorithm", "is not known"))?;
         let period = Duration::from_secs_f64(config.rotate_period);
         Ok(Self {
+            tells: OwnFields::new([&*header.name]),
             header,
             ring: KeyRing::open(cx, &config.keyset, algorithm, "config.keyset")?,
             period: (!period.is_zero()).then_some(period),
@@ -123,7 +127,7 @@ impl Plugin for UpstreamJwt {
 
 impl Phases for UpstreamJwt {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
-        cx.forget(&self.header.name);
+        cx.forget(&self.tells);
         let Some(who) = Who::of(cx) else { return Flow::Next };
         let (worker, now_ms) = (cx.worker.index, cx.record.started_ms);
         let number = self.ring.number();

@@ -89,6 +89,15 @@ fn an_anonymous_caller_is_told_as_such_and_strangers_have_no_token() {
 }
 
 #[test]
+fn no_trailer_passes_for_a_token_of_the_gateway() {
+    let open = format!("_format_version: \"3.0\"\nplugins: [{{name: upstream-jwt}}]\n{CONSUMERS}");
+    let open = Harness::chain(&[plugin::room::<KeyAuth>(), plugin::room::<UpstreamJwt>()], &open).unwrap();
+    let mut open = open.trailing(&["Authorization", "X-Consumer-Username"]);
+    // Where nobody is authenticated, claims are not the gateway's to judge.
+    assert_eq!(send(&mut open, "ada").trailer_names(), ["X-Consumer-Username"]);
+}
+
+#[test]
 fn a_known_caller_costs_no_signature_until_half_of_the_tokens_life() {
     let mut harness = harness("{lifetime: 100}");
     let first = token(&send(&mut harness, "ada"));

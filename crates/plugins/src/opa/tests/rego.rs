@@ -283,11 +283,27 @@ fn an_evaluation_that_had_to_wait_for_a_processor_is_begun_again() {
         );
         (result, attempts.borrow().clone())
     };
-    assert_eq!(trial(1, 3), (Ok(json!(true)), vec![100, 200, 400]));
+    assert_eq!(trial(1, 3), (Ok(json!(true)), vec![100, 198, 196]));
     assert_eq!(trial(99, 3), (Err(Trouble::Late), vec![100]), "it had its time");
-    assert_eq!(trial(74, 0), (Err(Trouble::Late), vec![100, 200, 400, 800, 1600, 3200]), "there is an end");
+    assert_eq!(trial(30, 0), (Err(Trouble::Late), vec![100, 140, 80]), "it had its time, in parts");
+    assert_eq!(trial(0, 0), (Err(Trouble::Late), vec![100, 200, 200, 200, 200, 200]), "there is an end");
     let unknown = patiently(limit, || None, |_| Err(Trouble::Late));
     assert_eq!(unknown, Err(Trouble::Late));
+}
+
+#[test]
+fn who_gets_a_processor_after_all_does_not_keep_it_for_long() {
+    let limit = Duration::from_micros(500);
+    // How much of its time each attempt has the processor, in percent, until nobody else is there.
+    for shares in [vec![], vec![0], vec![10, 20], vec![74], vec![0, 0, 0, 0, 0], vec![74, 1]] {
+        let (busy, mut shares) = (Cell::new(Duration::ZERO), shares.into_iter());
+        let attempt = |time: Duration| {
+            busy.set(busy.get() + time * shares.next().unwrap_or(100) / 100);
+            Err(Trouble::Late)
+        };
+        assert_eq!(patiently(limit, || Some(busy.get()), attempt), Err(Trouble::Late));
+        assert!(busy.get() <= limit * 2, "{:?}", busy.get());
+    }
 }
 
 #[test]
