@@ -11,6 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use crate::cli::Run;
+use crate::open_files::Takers;
 use crate::serve::Serving;
 use crate::settings::{self, Environment, FromEnvironment};
 use crate::start::{Failure, Options, Places, Started, start};
@@ -86,7 +87,7 @@ fn begin<'a>(
         Some(text) => ("(posted)".to_owned(), text),
         None => read_file(arguments.file.as_deref()).map_err(Refusal::Start)?,
     };
-    let files = open_files::raise();
+    let files = open_files::raise(&Takers::of(&places)).map_err(Refusal::Start)?;
     environment.settings.most_descriptors = files.most;
     for warning in places.warnings.iter().chain(&environment.warnings).chain(&files.warning) {
         tracing::warn!("{warning}");

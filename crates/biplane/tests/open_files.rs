@@ -9,6 +9,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 
 use rig::{BINARY, Folder, Gateway, backend, fetch};
 
@@ -16,8 +17,8 @@ use rig::{BINARY, Folder, Gateway, backend, fetch};
 const FILES: usize = 240;
 
 /// A program that starts the gateway with few files.
-fn with_few_files(folder: &Folder) -> PathBuf {
-    let script = format!("#!/bin/sh\nulimit -n {FILES}\nexec '{BINARY}' \"$@\"\n");
+fn with_few_files(folder: &Folder, files: usize) -> PathBuf {
+    let script = format!("#!/bin/sh\nulimit -n {files}\nexec '{BINARY}' \"$@\"\n");
     let path = folder.write("gateway", &script);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     path
@@ -27,7 +28,7 @@ fn with_few_files(folder: &Folder) -> PathBuf {
 fn a_flood_of_connections_leaves_files_for_services_and_for_the_admin_api() {
     let folder = Folder::new("open-files");
     let file = folder.write("kong.yml", &rig::configuration(backend(), "/"));
-    let gateway = Gateway::start(&with_few_files(&folder), &folder, |command| {
+    let gateway = Gateway::start(&with_few_files(&folder, FILES), &folder, |command| {
         command.arg(&file).args(["--proxy-listen", "127.0.0.1:0"]);
     });
     assert!(gateway.has_said("at most 240 files may be open"));
@@ -38,4 +39,18 @@ fn a_flood_of_connections_leaves_files_for_services_and_for_the_admin_api() {
     let answer = fetch(&gateway.admin.to_string(), "/");
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
     drop(flood);
+}
+
+#[test]
+fn a_gateway_that_would_have_no_files_for_connections_does_not_start_and_says_why() {
+    let folder = Folder::new("no-files");
+    let file = folder.write("kong.yml", &rig::configuration(backend(), "/"));
+    let mut command = Command::new(with_few_files(&folder, 100));
+    command.args(["run", "--workers", "16", "--proxy-listen", "127.0.0.1:0", "--admin-listen", "off"]);
+    let output = command.args(["--status-listen", "off"]).arg(&file).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    for words in ["at most 100 files", "16 workers and 1 address", "ulimit -n", "--workers"] {
+        assert!(said.contains(words), "{said}");
+    }
 }

@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use ahash::AHashMap;
 use tokio::task::AbortHandle;
@@ -12,6 +13,8 @@ use tokio::time::Instant;
 /// Connections found at one look to have been idle for longest. A look is at all connections, and few give way at
 /// a time.
 const CANDIDATES: usize = 64;
+/// How long nobody looks again when none was idle: where all are busy, connections are refused by the thousand.
+const NO_LOOK: Duration = Duration::from_millis(10);
 
 /// Whether a connection is idle; shared with the books.
 #[derive(Default)]
@@ -65,6 +68,8 @@ pub struct Connections {
     by_address: RefCell<AHashMap<IpAddr, usize>>,
     /// Those found idle for longest at the last look, with their times then; who has been idle for longest is last.
     candidates: RefCell<Vec<(Instant, u64)>>,
+    /// None was idle at the last look, and the next one is not before this.
+    no_look_until: Cell<Option<Instant>>,
     next: Cell<u64>,
 }
 
@@ -137,12 +142,19 @@ impl Connections {
         }
     }
 
-    /// Ends the connection that has been idle for longest. False when none is idle.
+    /// Ends the connection that has been idle for longest. False when none is idle, or was at a look just now.
     pub fn shed(&self) -> bool {
-        self.shed_candidate() || {
-            self.look();
-            self.shed_candidate()
+        if self.shed_candidate() {
+            return true;
         }
+        let now = Instant::now();
+        if self.no_look_until.get().is_some_and(|until| now < until) {
+            return false;
+        }
+        self.look();
+        let shed = self.shed_candidate();
+        self.no_look_until.set((!shed).then(|| now + NO_LOOK));
+        shed
     }
 
     fn shed_candidate(&self) -> bool {

@@ -2,20 +2,20 @@
 //! (POSIX), so a number says how many are open at least: nobody has to count.
 
 use std::cell::Cell;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixDatagram;
 
 /// The errors EMFILE and ENFILE of Linux.
 const NONE_FOR_PROCESS: i32 = 24;
 const NONE_FOR_SYSTEM: i32 = 23;
-/// What the system always has to open.
-const NOTHING: &str = "/dev/null";
 
 /// Numbers of files, as far as connections may have them.
 pub struct Descriptors {
     /// The first one that is for others: the Admin API, the status listener, logs, name servers.
     most: RawFd,
+    /// The first one that is not for datagrams.
+    most_for_datagrams: RawFd,
     short: Cell<bool>,
 }
 
@@ -28,7 +28,14 @@ impl Default for Descriptors {
 impl Descriptors {
     /// Connections may have numbers below `most`.
     pub fn below(most: RawFd) -> Self {
-        Self { most, short: Cell::new(false) }
+        Self::between(probe().map_or(0, |free| free.as_raw_fd()), most)
+    }
+
+    /// The same where those below `first` are taken for good, by listeners say. Sessions of datagrams leave a quarter of the
+    /// rest to others.
+    fn between(first: RawFd, most: RawFd) -> Self {
+        let most_for_datagrams = most - (most - first).max(0) / 4;
+        Self { most, most_for_datagrams, short: Cell::new(false) }
     }
 
     /// Whether a connection may keep this number.
@@ -44,14 +51,31 @@ impl Descriptors {
     /// Takes note of what came of a wish to connect to a service. It keeps its connection, and the next request waits for
     /// better times.
     pub fn note<T: AsRawFd>(&self, opened: io::Result<T>) -> io::Result<T> {
-        let is_short = match &opened {
-            Ok(socket) => !self.holds(socket.as_raw_fd()),
-            Err(error) => is_shortage(error),
-        };
-        if is_short {
+        if self.shows_shortage(&opened) {
             self.short.set(true);
         }
         opened
+    }
+
+    fn shows_shortage<T: AsRawFd>(&self, opened: &io::Result<T>) -> bool {
+        match opened {
+            Ok(socket) => !self.holds(socket.as_raw_fd()),
+            Err(error) => is_shortage(error),
+        }
+    }
+
+    /// The socket of a session of datagrams, unless it has one of the last files. Their senders may be forged: they take
+    /// nothing from others, and turn nobody away.
+    ///
+    /// # Errors
+    /// That there is no file left for it, as the system says it.
+    pub fn spare<T: AsRawFd>(&self, opened: io::Result<T>) -> io::Result<T> {
+        let socket = opened?;
+        if socket.as_raw_fd() < self.most_for_datagrams {
+            Ok(socket)
+        } else {
+            Err(io::Error::from_raw_os_error(NONE_FOR_PROCESS))
+        }
     }
 
     /// Whether a connection to a service got none, or one of the last.
@@ -63,9 +87,20 @@ impl Descriptors {
     /// Looks whether they still are. Called about every second.
     pub fn look(&self) {
         if self.are_short() {
-            self.short.set(File::open(NOTHING).map_or(true, |file| !self.holds(file.as_raw_fd())));
+            self.short.set(self.shows_shortage(&probe()));
         }
     }
+}
+
+/// The lowest number that is free, by something that needs no folder: the process may have been locked into one.
+fn probe() -> io::Result<UnixDatagram> {
+    UnixDatagram::unbound()
+}
+
+/// Whether the process has as many files open as it may. The system may have room for others then, and has none for
+/// anybody otherwise.
+pub fn is_shortage_of_process(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(NONE_FOR_PROCESS)
 }
 
 /// Whether there was no file left, for the process or for the system.
@@ -77,28 +112,37 @@ pub fn is_shortage(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
-    fn opened() -> io::Result<File> {
-        File::open(NOTHING)
-    }
-
     #[test]
     fn one_of_the_last_files_is_a_shortage_until_one_of_the_first_is_free_again() {
         let free = Descriptors::below(1 << 20);
-        assert!(free.note(opened()).is_ok() && !free.are_short());
+        assert!(free.note(probe()).is_ok() && !free.are_short());
         let short = Descriptors::below(0);
-        assert!(short.note(opened()).is_ok() && short.are_short(), "whoever has it keeps it");
+        assert!(short.note(probe()).is_ok() && short.are_short(), "whoever has it keeps it");
         short.look();
         assert!(short.are_short());
     }
 
     #[test]
     fn only_a_lack_of_files_is_a_shortage() {
-        for (error, is_shortage) in [(23, true), (24, true), (111, false)] {
+        // Connections are refused, and there are systems without a file that others have.
+        for (error, is_shortage) in [(23, true), (24, true), (111, false), (2, false), (13, false)] {
             let files = Descriptors::default();
-            assert!(files.note::<File>(Err(io::Error::from_raw_os_error(error))).is_err());
+            assert!(files.note::<UnixDatagram>(Err(io::Error::from_raw_os_error(error))).is_err());
             assert_eq!(files.are_short(), is_shortage, "{error}");
             files.look();
             assert!(!files.are_short());
         }
+    }
+
+    #[test]
+    fn sessions_of_datagrams_leave_a_quarter_to_others_and_turn_nobody_away() {
+        let files = Descriptors::between(900, 1000);
+        for (number, is_kept) in [(900, true), (974, true), (975, false), (999, false), (1000, false)] {
+            let spared = files.spare(Ok(number));
+            assert_eq!(spared.is_ok(), is_kept, "{number}");
+            assert!(spared.err().is_none_or(|error| is_shortage_of_process(&error)));
+            assert!(!files.are_short());
+        }
+        assert!(files.note(Ok(999)).is_ok() && !files.are_short(), "a connection may have it");
     }
 }

@@ -11,7 +11,6 @@ use plugin::exchange::Client;
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
 use tokio::task::{JoinHandle, yield_now};
 
-use crate::descriptors;
 use crate::listen::{Bound, Socket};
 use crate::load;
 use crate::session::Local;
@@ -19,7 +18,7 @@ use crate::stream;
 use crate::transport::Stream;
 use crate::worker::{self, Spoken};
 
-/// Pause after a failed accept, when the process is out of descriptors for instance.
+/// Pause after a failed accept, when the system is out of descriptors for instance.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections taken from the queue of a socket that is no longer listened on: as many as the default queue holds.
 const MOST_WAITING: usize = 16_384;
@@ -120,7 +119,7 @@ async fn accept(local: Rc<Local>, acceptor: Rc<Acceptor>, spoken: Rc<Cell<Spoken
                     yield_now().await;
                 }
             }
-            Err(error) if descriptors::is_shortage(&error) && load::give_way(&local) => yield_now().await,
+            Err(error) if load::makes_room(&local, &error) => yield_now().await,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;

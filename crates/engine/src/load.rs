@@ -2,6 +2,7 @@
 //! away while memory or open files are short. The Admin API and the status listener are served by other threads and stay reachable.
 
 use std::cell::Cell;
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::rc::Rc;
@@ -11,12 +12,12 @@ use plugin::Services;
 use plugin::figures::{Family, Figure};
 
 use crate::bounds::Bound;
-use crate::descriptors::Descriptors;
+use crate::descriptors::{Descriptors, is_shortage_of_process};
 use crate::respond::Failure;
 use crate::session::Local;
 use crate::settings::is_trusted;
 
-/// Idle connections that give way at once, at most.
+/// Idle connections that give way at once: of clients at most, and to services at least, where files are short.
 const GIVE_WAY: usize = 64;
 
 static CONNECTIONS_SHED: Family =
@@ -51,11 +52,17 @@ impl Load {
     }
 
     /// Takes note of the number that a client's connection got: all lower ones are taken, so there are as many too many as
-    /// it is too high.
+    /// it is too high. What services keep open for nobody gives way first.
     fn note_descriptor(&self, local: &Local, descriptor: RawFd) {
         let excess = self.descriptors.excess(descriptor);
-        if excess > 0 {
-            self.most_for_files.set((local.connections.count() + 1).saturating_sub(excess));
+        if excess == 0 {
+            return;
+        }
+        local.bounds.reached(Bound::OpenFiles);
+        // Some more than it takes, so that the next ones need not look.
+        let closed = services_give_way(local, excess.max(GIVE_WAY));
+        if closed < excess {
+            self.most_for_files.set((local.connections.count() + 1 + closed).saturating_sub(excess));
         }
     }
 
@@ -94,12 +101,26 @@ pub fn admits(local: &Local, address: IpAddr, descriptor: RawFd) -> bool {
     has_room(local) || (0..GIVE_WAY).take_while(has_room_after).count() > 0
 }
 
-/// Whether a connection gives way, the one that has been idle for longest. Its file is free as soon as other tasks have had
-/// their turn.
-pub fn give_way(local: &Local) -> bool {
+/// Whether a client's connection gives way, the one that has been idle for longest. Its file is free as soon as other tasks
+/// have had their turn.
+fn give_way(local: &Local) -> bool {
     let shed = local.connections.shed();
     local.load.shed_connections.add(u64::from(shed));
     shed
+}
+
+/// Has connections to services give way that have been idle for longest. How many.
+fn services_give_way(local: &Local, most: usize) -> usize {
+    let closed = local.pool.give_way(most);
+    let closed = closed + local.http2_pool.give_way(most.saturating_sub(closed));
+    local.load.shed_connections.add(closed as u64);
+    closed
+}
+
+/// Whether a connection that could not be accepted, for this reason, may be now: idle ones have given way. None does where
+/// the whole system has no file left: another process would have what is let go here.
+pub fn makes_room(local: &Local, error: &io::Error) -> bool {
+    is_shortage_of_process(error) && (services_give_way(local, GIVE_WAY) > 0 || give_way(local))
 }
 
 /// Whether another session of datagrams from `address` is taken. Nobody gives way to it: the address may be forged.
@@ -141,11 +162,14 @@ pub fn watch_memory(local: &Local) {
     }
 }
 
-/// While files are short, has idle connections give way and looks whether they still are. Called about every second.
+/// While files are short, has idle connections give way, clients' where there is none to a service, and looks whether they
+/// still are. Called about every second.
 pub fn watch_files(local: &Local) {
     local.load.most_for_files.set(usize::MAX);
     if local.load.descriptors.are_short() {
-        (0..GIVE_WAY).take_while(|_| give_way(local)).for_each(drop);
+        if services_give_way(local, GIVE_WAY) == 0 {
+            (0..GIVE_WAY).take_while(|_| give_way(local)).for_each(drop);
+        }
         local.load.descriptors.look();
     }
 }

@@ -106,7 +106,8 @@ pub fn tidy_up(local: &Rc<Local>) {
 
 /// Serves a connection that has been made, unless there are too many.
 pub fn admit(local: &Rc<Local>, stream: Stream, client: Client, spoken: Spoken) {
-    if !load::admits(local, client.peer.ip(), stream.descriptor()) {
+    // In this order: nobody gives way to one that is refused.
+    if !may_begin(local, &client, spoken) || !load::admits(local, client.peer.ip(), stream.descriptor()) {
         local.stats().refused.add(1);
         return;
     }
@@ -120,14 +121,21 @@ pub fn admit(local: &Rc<Local>, stream: Stream, client: Client, spoken: Spoken) 
     }
 }
 
+/// Whether there is a place for what a connection begins with.
+fn may_begin(local: &Local, client: &Client, spoken: Spoken) -> bool {
+    if spoken.stream {
+        return stream::may_begin(local, client, spoken);
+    }
+    !(spoken.tls || spoken.proxied) || Handshakes::have_room(local)
+}
+
 /// Serves a connection once the proxy in front has said whose it is.
 pub fn start_proxied(local: &Rc<Local>, mut channel: Channel, mut client: Client, spoken: Spoken) {
-    let settings = &local.settings.tls;
-    let Some(pending) = Handshakes::begin(local, settings.max_handshakes) else {
+    let Some(pending) = Handshakes::begin(local) else {
         local.stats().refused.add(1);
         return;
     };
-    let deadline = Instant::now() + settings.handshake_timeout;
+    let deadline = Instant::now() + local.settings.tls.handshake_timeout;
     let local = local.clone();
     tokio::task::spawn_local(async move {
         match announcement::read(&mut channel, deadline).await {
@@ -154,12 +162,8 @@ fn begin(local: &Rc<Local>, channel: Channel, client: Client, spoken: Spoken) {
 
 /// Serves a connection under TLS in a task of its own, beginning with the handshake.
 pub fn start_tls(local: &Rc<Local>, stream: Stream, mut client: Client, offer: Offer) {
-    let Some(pending) = Handshakes::begin(local, local.settings.tls.max_handshakes) else {
+    let Some(pending) = Handshakes::begin(local) else {
         local.stats().refused.add(1);
-        tracing::debug!(
-            bound = local.settings.tls.max_handshakes,
-            "a connection was refused: ssl_max_handshakes"
-        );
         return;
     };
     let number = local.connections.number();

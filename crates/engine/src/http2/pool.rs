@@ -246,6 +246,21 @@ impl Http2Pool {
         });
     }
 
+    /// Lets go of connections without a stream for their files, `most` of them, those that were used longest ago. How many.
+    /// They are closed as soon as other tasks have had their turn.
+    pub fn give_way(&self, most: usize) -> usize {
+        let by_destination = &mut *self.lanes.by_destination.borrow_mut();
+        let idle = by_destination.values().flatten().filter(|lane| lane.is_idle());
+        let mut used: Vec<Instant> = idle.map(|lane| lane.used.get()).collect();
+        let Some(last) = most.min(used.len()).checked_sub(1) else { return 0 };
+        let latest = *used.select_nth_unstable(last).1;
+        by_destination.retain(|_, lanes| {
+            lanes.retain(|lane| !lane.is_idle() || lane.used.get() > latest);
+            !lanes.is_empty()
+        });
+        used.iter().filter(|used| **used <= latest).count()
+    }
+
     /// Lets go of connections without a stream whose places others wait for.
     pub fn yield_idle(&self) {
         let wanted = |lane: &Lane| lane.gate.as_ref().is_some_and(|gate| gate.is_crowded());

@@ -19,7 +19,7 @@ mod udp_table;
 mod visit;
 
 pub use routes::Routes;
-pub use session::start;
+pub use session::{may_begin, start};
 pub use tallies::Tallies;
 pub use visit::Rooms;
 

@@ -38,8 +38,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 
 /// Serves a connection in a task of its own.
 pub fn start(local: &Rc<Local>, channel: Channel, client: Client, spoken: Spoken) {
-    let listens = spoken.tls || spoken.proxied || local.snapshot().streams.look_at(client.local.port());
-    let pending = listens.then(|| Handshakes::begin(local, local.settings.tls.max_handshakes));
+    let pending = listens(local, &client, spoken).then(|| Handshakes::begin(local));
     if matches!(pending, Some(None)) || local.load.take_on().is_err() {
         local.stats().refused.add(1);
         return;
@@ -57,6 +56,16 @@ pub fn start(local: &Rc<Local>, channel: Channel, client: Client, spoken: Spoken
         carry(session, channel).await;
     });
     local.connections.enter(number, task.abort_handle(), idle, address);
+}
+
+/// Whether there is a place for what a connection begins with, and anything left for it afterwards.
+pub fn may_begin(local: &Local, client: &Client, spoken: Spoken) -> bool {
+    (!listens(local, client, spoken) || Handshakes::have_room(local)) && local.load.take_on().is_ok()
+}
+
+/// Whether it is the client who says what comes of a connection.
+fn listens(local: &Local, client: &Client, spoken: Spoken) -> bool {
+    spoken.tls || spoken.proxied || local.snapshot().streams.look_at(client.local.port())
 }
 
 struct Session {

@@ -15,7 +15,7 @@ static DISPLACED: Family =
 pub struct Tallies {
     /// Connections and datagrams without a route, or whose first bytes did not say where to.
     pub unrouted: Arc<Figure>,
-    /// Datagrams that could not be sent on at once.
+    /// Datagrams that could not be sent on at once, or for whose session there was no file.
     pub dropped: Arc<Figure>,
     /// Sessions of UDP that gave way to new ones.
     pub displaced: Arc<Figure>,

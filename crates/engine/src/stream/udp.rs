@@ -26,7 +26,9 @@ use super::session::Way;
 use super::udp_table::Table;
 use super::visit::Visit;
 use crate::balance::{Asker, InFlight, Outcome, Picked, Trouble};
+use crate::bounds::Bound;
 use crate::connections::Idle;
+use crate::descriptors::is_shortage;
 use crate::doors::canonical;
 use crate::load;
 use crate::session::Local;
@@ -240,10 +242,13 @@ fn open(local: &Local, way: &Way, client: IpAddr) -> Result<(UdpSocket, Picked),
     let asker = Asker { client, exchange: None };
     let picked = plan.balancer.pick(&[], &asker, &mut Vec::new()).map_err(|_| SessionEnd::NoTarget)?;
     let target = picked.peer.address;
-    match local.load.descriptors.note(socket_to(target)) {
+    match local.load.descriptors.spare(socket_to(target)) {
         Ok(socket) => Ok((socket, picked)),
         Err(error) => {
-            if let Some(left_out) = local.complaints.now() {
+            if is_shortage(&error) {
+                local.streams.dropped.add(1);
+                local.bounds.reached(Bound::OpenFiles);
+            } else if let Some(left_out) = local.complaints.now() {
                 tracing::warn!(%error, %target, left_out, "no socket for a session of UDP");
             }
             Err(SessionEnd::Unreachable)

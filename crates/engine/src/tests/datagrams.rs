@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, yield_now};
 use tokio::time::timeout;
 
 use super::lab::{self, Lab};
+use crate::bounds;
 use crate::listen::{Address, Bound, SocketOptions};
 use crate::settings::Settings;
 use crate::stream::udp;
@@ -201,6 +202,23 @@ async fn datagrams_without_a_route_or_beyond_a_bound_go_nowhere() {
             yield_now().await;
         }
         assert_eq!(lab.local.connections.count(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_session_without_a_file_for_it_is_dropped_and_turns_no_request_away() {
+    let service = socket().await;
+    let no_files = Settings { most_descriptors: 0, ..Settings::default() };
+    with(&document(&[service.local_addr().unwrap()], 60_000), no_files, |lab| async move {
+        socket().await.send_to(b"x", listen(&lab)).await.unwrap();
+        while lab.local.streams.dropped.value() == 0 {
+            yield_now().await;
+            assert_eq!(lab.local.connections.count(), 0);
+        }
+        assert!(lab.local.load.take_on().is_ok());
+        assert!(!lab.local.bounds.reached(bounds::Bound::OpenFiles), "it has been told of");
+        assert_eq!(series(&lab).ended(SessionEnd::Unreachable), 1);
     })
     .await;
 }

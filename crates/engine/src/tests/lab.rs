@@ -145,6 +145,13 @@ impl Lab {
         Peer(far)
     }
 
+    /// The same as it comes from a listener, unless it is refused.
+    pub fn admit(&self, spoken: Spoken) -> Peer {
+        let (near, far) = tokio::io::duplex(PIPE);
+        worker::admit(&self.local, Stream::Memory(BufReader::new(near)), client(), spoken);
+        Peer(far)
+    }
+
     /// A new client connection from `peer`.
     pub fn client_at(&self, peer: &str) -> Peer {
         let (channel, far) = pipe();

@@ -1,5 +1,7 @@
 //! Bounds on the connections to an address: who waits for one, for how long, and which are kept ready.
 
+use std::fs::File;
+use std::io;
 use std::time::Duration;
 
 use h2::client::ResponseFuture;
@@ -265,6 +267,40 @@ async fn connections_that_are_opened_ahead_keep_to_the_bound() {
         worker::tidy_up(&lab.local);
         settle().await;
         assert_eq!(lab.local.pool.len(), 3);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_would_not_be_kept_are_not_opened_ahead() {
+    let none = Settings { upstream_pool_size: 0, ..Settings::default() };
+    with(&one("min_idle: 1"), none, |lab| async move {
+        worker::tidy_up(&lab.local);
+        settle().await;
+        assert!(lab.opened_no_more());
+    })
+    .await;
+    // One that is worn out as soon as it is open.
+    let few = Settings { upstream_max_requests: 0, ..Settings::default() };
+    with(&one("min_idle: 5"), few, |lab| async move {
+        worker::tidy_up(&lab.local);
+        settle().await;
+        let _opened = lab.upstream().await;
+        assert!(lab.opened_no_more() && lab.local.pool.len() == 0);
+    })
+    .await;
+    let two = Settings { upstream_pool_size: 2, ..Settings::default() };
+    with(&one("min_idle: 5"), two, |lab| async move {
+        // What the system says when it has no files left.
+        let none = lab.local.load.descriptors.note::<File>(Err(io::Error::from_raw_os_error(24)));
+        assert!(none.is_err());
+        worker::tidy_up(&lab.local);
+        settle().await;
+        assert!(lab.opened_no_more());
+        worker::tidy_up(&lab.local);
+        settle().await;
+        let _kept = (lab.upstream().await, lab.upstream().await);
+        assert!(lab.opened_no_more() && lab.local.pool.len() == 2);
     })
     .await;
 }

@@ -31,14 +31,24 @@ impl Default for Handshakes {
 }
 
 impl Handshakes {
-    /// A place for one more, unless there are `most` already.
-    pub fn begin(local: &Rc<Local>, most: usize) -> Option<Pending> {
-        let pending = &local.handshakes.pending;
-        if pending.get() >= most {
+    /// A place for one more, unless there are as many already as there may be.
+    pub fn begin(local: &Rc<Local>) -> Option<Pending> {
+        if !Self::have_room(local) {
             return None;
         }
+        let pending = &local.handshakes.pending;
         pending.set(pending.get() + 1);
         Some(Pending(local.clone()))
+    }
+
+    /// Whether there is a place for one more.
+    pub fn have_room(local: &Local) -> bool {
+        let bound = local.settings.tls.max_handshakes;
+        let room = local.handshakes.pending.get() < bound;
+        if !room {
+            tracing::debug!(bound, "a connection was refused: ssl_max_handshakes");
+        }
+        room
     }
 }
 

@@ -116,34 +116,45 @@ impl Pool {
     }
 
     /// Keeps a connection for later, unless it has served enough or the pool is full. Those that serve one client only,
-    /// which may never come back, are half as many as those to one destination.
-    pub fn put(&self, destination: Destination, stream: Stream, requests: u64, now: Instant) {
+    /// which may never come back, are half as many as those to one destination. Whether it is kept.
+    pub fn put(&self, destination: Destination, stream: Stream, requests: u64, now: Instant) -> bool {
         let idle = &mut *self.idle.borrow_mut();
-        if requests >= self.max_requests || idle.count >= self.in_all() {
-            return;
+        if requests >= self.max_requests || !self.has_room_for(idle, &destination) {
+            return false;
         }
         let of_one_client = usize::from(destination.announced.is_some());
-        if of_one_client > 0 && idle.of_one_client >= self.capacity / 2 {
-            return;
-        }
         let parked = idle.by_destination.entry(destination).or_default();
         if parked.len() >= self.capacity {
-            return;
+            return false;
         }
         let mut promised = false;
         if let Some(seat) = stream.seat() {
             if seat.is_worn_out(now) {
-                return;
+                return false;
             }
             match seat.gate().offer(self.worker) {
                 gate::Idle::Kept => {}
                 gate::Idle::Promised => promised = true,
-                gate::Idle::Wanted => return,
+                gate::Idle::Wanted => return false,
             }
         }
         parked.push(Parked { stream, requests, since: now, promised });
         idle.count += 1;
         idle.of_one_client += of_one_client;
+        true
+    }
+
+    /// Whether there is a place for one more connection to `destination`.
+    pub fn has_room(&self, destination: &Destination) -> bool {
+        let idle = self.idle.borrow();
+        let parked = idle.by_destination.get(destination).map_or(0, Vec::len);
+        self.has_room_for(&idle, destination) && parked < self.capacity
+    }
+
+    /// The same as far as those to all destinations go.
+    fn has_room_for(&self, idle: &Idle, destination: &Destination) -> bool {
+        let of_one_client = destination.announced.is_some();
+        idle.count < self.in_all() && !(of_one_client && idle.of_one_client >= self.capacity / 2)
     }
 
     fn in_all(&self) -> usize {
@@ -168,6 +179,18 @@ impl Pool {
     pub fn yield_idle(&self) {
         let wanted = |one: &Parked| one.stream.seat().is_some_and(|seat| seat.gate().is_crowded());
         self.idle.borrow_mut().retain(|one| !wanted(one) || std::mem::take(&mut one.promised));
+    }
+
+    /// Closes connections for their files, those that have been idle for longest: `most` of them, and others only where they
+    /// became idle in the same moment. How many.
+    pub fn give_way(&self, most: usize) -> usize {
+        let idle = &mut *self.idle.borrow_mut();
+        let before = idle.count;
+        if let Some(last) = most.min(before).checked_sub(1) {
+            let latest = idle.nth_oldest(last);
+            idle.retain(|one| one.since > latest);
+        }
+        before - idle.count
     }
 
     /// Number of idle connections to `destination` that are just what is `wanted`.
@@ -270,6 +293,32 @@ mod tests {
         assert_eq!(pool.take(&address, None, Instant::now()).unwrap().requests, 2);
         assert_eq!(pool.take(&address, None, Instant::now()).unwrap().requests, 1);
         assert!(pool.take(&address, None, Instant::now()).is_none());
+    }
+
+    #[test]
+    fn whoever_brings_a_connection_learns_whether_it_is_kept() {
+        let now = Instant::now();
+        let pool = Pool::new(0, 1, Duration::from_secs(60), 10);
+        assert!(pool.has_room(&at(1)) && pool.put(at(1), pipe(), 1, now));
+        assert!(!pool.has_room(&at(1)) && !pool.put(at(1), pipe(), 1, now), "as many as to one destination");
+        assert!(!pool.put(at(2), pipe(), 10, now), "it has served enough");
+        assert!((2..=8).all(|port| pool.put(at(port), pipe(), 1, now)));
+        assert!(!pool.has_room(&at(9)) && !pool.put(at(9), pipe(), 1, now), "as many as in all");
+        let none = Pool::new(0, 0, Duration::from_secs(60), 10);
+        assert!(!none.has_room(&at(1)) && !none.put(at(1), pipe(), 0, now));
+    }
+
+    #[test]
+    fn those_that_have_been_idle_for_longest_give_way() {
+        let pool = Pool::new(0, 4, Duration::from_secs(600), 100);
+        let now = Instant::now();
+        for (port, seconds) in [(1, 3), (2, 50), (1, 40), (2, 1), (3, 30)] {
+            pool.put(at(port), pipe(), 1, now - Duration::from_secs(seconds));
+        }
+        assert_eq!(pool.give_way(3), 3);
+        let ready = |port| pool.ready(&at(port), None);
+        assert_eq!((ready(1), ready(2), ready(3), pool.len()), (1, 1, 0, 2));
+        assert_eq!((pool.give_way(0), pool.give_way(100), pool.give_way(100)), (0, 2, 0));
     }
 
     #[test]

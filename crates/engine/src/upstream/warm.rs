@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Opens what is missing of the connections that upstreams want ready, each worker its share. Called about every second.
 pub fn warm_up(local: &Rc<Local>) {
     let snapshot = local.snapshot();
-    if local.draining.get() {
+    if !keeps_ready(local) {
         return;
     }
     for plan in &snapshot.warm {
@@ -38,7 +38,12 @@ pub fn warm_up(local: &Rc<Local>) {
     }
 }
 
-/// Opens connections to one address until `share` of them are idle, or one fails.
+/// Whether anything is to be kept ready now: what gives way for its file is not to come back at once.
+fn keeps_ready(local: &Local) -> bool {
+    !local.draining.get() && !local.load.descriptors.are_short()
+}
+
+/// Opens connections to one address until `share` of them are idle, one fails or the pool keeps no more.
 async fn open(local: Rc<Local>, plan: Plan, peer: Peer, gate: Arc<Gate>, share: usize) {
     let _under_way = UnderWay(local.clone(), peer.address);
     let destination = Destination::from(peer.address).through(Some(gate.clone()));
@@ -54,11 +59,16 @@ async fn open(local: Rc<Local>, plan: Plan, peer: Peer, gate: Arc<Gate>, share: 
         },
     };
     let patience = plan.timeouts.connect.min(PATIENCE);
-    while local.pool.ready(&destination, wanted.as_ref()) < share && !local.draining.get() {
+    let is_wanted =
+        || local.pool.ready(&destination, wanted.as_ref()) < share && local.pool.has_room(&destination);
+    while is_wanted() && keeps_ready(&local) {
         let Some(seat) = gate.try_seat() else { return };
         let opening = connect::open(&*local.dial, &destination, wanted);
         let Ok(Ok(stream)) = timeout(patience, opening).await else { return };
-        local.pool.put(destination.clone(), stream.seated(seat), 0, Instant::now().into_std());
+        // Without a pause another one would come to no better end.
+        if !local.pool.put(destination.clone(), stream.seated(seat), 0, Instant::now().into_std()) {
+            return;
+        }
     }
 }
 
