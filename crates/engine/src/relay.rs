@@ -82,7 +82,9 @@ impl<'a> Relay<'a> {
     /// Nothing has been moved yet. What has been read already goes first.
     pub fn new(from_client: Input, from_service: Input, patience: Patience, counts: &'a Moved) -> Self {
         let up = Direction::new(from_client, &counts.received);
-        let down = Direction::new(from_service, &counts.sent);
+        let mut down = Direction::new(from_service, &counts.sent);
+        // Without a client there is nobody to go on for.
+        down.ends_when_refused = true;
         Self { up, down, moved: Instant::now(), patience }
     }
 
@@ -117,6 +119,7 @@ impl<'a> Relay<'a> {
         let up = self.up.poll(cx, client, service, moved);
         let down = self.down.poll(cx, service, client, moved);
         match (up, down) {
+            (_, Poll::Ready(Ok(()))) if self.up.is_refused => return Poll::Ready(End::Broken),
             (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => return Poll::Ready(End::Broken),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Finished),
             _ => {}
@@ -147,6 +150,10 @@ struct Direction<'a> {
     /// The frames that pass, where they are followed, and what is said between two of them when the gateway goes.
     frames: Option<(Frames, &'static [u8])>,
     leaving: bool,
+    /// The receiver takes no more, which ends the relay here, or lets the other direction have its say first: a service may
+    /// have answered and closed without reading all it was sent.
+    is_refused: bool,
+    ends_when_refused: bool,
     /// Since when the receiver has not taken what there is.
     stuck: Option<Instant>,
     /// Bytes written.
@@ -168,7 +175,16 @@ enum Phase {
 
 impl<'a> Direction<'a> {
     fn new(input: Input, count: &'a Cell<u64>) -> Self {
-        Self { input, phase: Phase::Open, frames: None, leaving: false, stuck: None, count }
+        Self {
+            input,
+            phase: Phase::Open,
+            frames: None,
+            leaving: false,
+            is_refused: false,
+            ends_when_refused: false,
+            stuck: None,
+            count,
+        }
     }
 
     fn follow(&mut self, farewell: &'static [u8]) {
@@ -193,14 +209,16 @@ impl<'a> Direction<'a> {
     ) -> Poll<io::Result<()>> {
         loop {
             if !self.input.is_empty() {
-                ready!(self.poll_write(cx, to, moved))?;
+                let written = ready!(self.poll_write(cx, to, moved));
+                written.or_else(|error| self.refused(error))?;
                 continue;
             }
             match self.phase {
                 Phase::Ended => return Poll::Ready(Ok(())),
                 Phase::Ending => {
-                    ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
+                    let told = ready!(Pin::new(&mut *to).poll_shutdown(cx));
                     self.phase = Phase::Ended;
+                    told.or_else(|error| self.refused(error))?;
                 }
                 Phase::Leaving => {
                     ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
@@ -228,6 +246,19 @@ impl<'a> Direction<'a> {
                 }
             }
         }
+    }
+
+    /// The receiver takes no more: what still comes goes nowhere.
+    fn refused(&mut self, error: io::Error) -> io::Result<()> {
+        if self.ends_when_refused {
+            return Err(error);
+        }
+        self.input.consume(self.input.unread().len());
+        (self.is_refused, self.stuck) = (true, None);
+        if self.phase != Phase::Ended {
+            self.phase = Phase::Draining;
+        }
+        Ok(())
     }
 
     fn poll_write(

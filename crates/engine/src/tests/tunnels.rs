@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
 use tokio::time::{Instant, sleep};
 
-use super::lab::{Lab, PLAIN, Peer, with};
+use super::lab::{Lab, PIPE, PLAIN, Peer, settle, with};
 use crate::settings::Settings;
 
 /// More than both pipes and the gateway hold.
@@ -61,6 +61,26 @@ async fn a_service_that_takes_nothing_is_cut_off_in_its_own_time() {
     with(&document, Settings::default(), |lab| async move {
         let (client, upstream) = open(&lab).await;
         assert_eq!(lasts(upstream, client).await.as_secs(), 35);
+    })
+    .await;
+}
+
+/// It may not read what it is sent any more, and a client may be slow.
+#[tokio::test(start_paused = true)]
+async fn what_a_service_has_said_before_it_closed_reaches_the_client() {
+    with(PLAIN, Settings::default(), |lab| async move {
+        let (mut client, mut upstream) = open(&lab).await;
+        // More than the pipe to the client takes at once, so that some is left when the service is gone.
+        let answer = &MUCH[..2 * PIPE];
+        upstream.0.write_all(answer).await.unwrap();
+        drop(upstream);
+        for part in ["more", "and more"] {
+            client.send(part).await;
+            settle().await;
+        }
+        let mut all = Vec::new();
+        client.0.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all.len(), answer.len());
     })
     .await;
 }
