@@ -126,7 +126,8 @@ fn one_listener_serves_both_families_where_it_says_so() {
     // Two listeners take the place of one.
     folder.write("kong.conf", &format!("proxy_listen = 0.0.0.0:{port}, [::]:{port}\n"));
     gateway.hear(&format!("listening proxy http 0.0.0.0:{port}"));
-    assert_eq!(answered(port), [true, true]);
+    // A connection that the kernel gives to a socket in the moment of its end is lost.
+    eventually("both come in", || answered(port) == [true, true]);
     let both = format!("proxy_listen = 0.0.0.0:{port}, [::]:{port} ipv6only=off\n");
     folder.write("kong.conf", &both);
     let line = gateway.hear("listeners not changed");
