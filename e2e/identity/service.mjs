@@ -4,8 +4,8 @@
 
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
-import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
+import { expect, run } from '../program.mjs';
 
 const require = createRequire(pathToFileURL(`${process.argv[2]}/`));
 const jose = await import(pathToFileURL(require.resolve('jose')));
@@ -31,15 +31,6 @@ const server = createServer(async (request, response) => {
   }
 });
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-process.stdout.write(`port ${server.address().port}\n`);
-
-let failed = 0;
-const expect = (what, found, wanted) => {
-  if (JSON.stringify(found) !== JSON.stringify(wanted)) {
-    failed += 1;
-    process.stdout.write(`${what}: ${JSON.stringify(found)}, not ${JSON.stringify(wanted)}\n`);
-  }
-};
 
 const sign = (key, claims) => new jose.SignJWT({ scope: 'read', ...claims })
   .setProtectedHeader({ alg: 'ES256', kid: 'theirs' }).setIssuer('https://login.test').setSubject('ada')
@@ -88,13 +79,4 @@ const check = async (proxy, status, admin) => {
   expect('nothing private is published', /"(d|p|q|dp|dq|qi|k)":/.test(document), false);
 };
 
-createInterface({ input: process.stdin }).once('line', async (addresses) => {
-  try {
-    await check(...addresses.trim().split(' '));
-  } catch (error) {
-    failed += 1;
-    process.stdout.write(`${error.stack}\n`);
-  }
-  process.stdout.write(`${failed} failed\n`);
-  process.exit(failed === 0 ? 0 : 1);
-});
+run(server.address().port, check);

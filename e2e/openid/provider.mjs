@@ -3,18 +3,7 @@
 // and "N failed". The folder with the package is the first argument.
 
 import { createServer } from 'node:http';
-import { createRequire } from 'node:module';
-import { generateKeyPairSync } from 'node:crypto';
-import { createInterface } from 'node:readline';
-import { pathToFileURL } from 'node:url';
-
-const require = createRequire(pathToFileURL(`${process.argv[2]}/`));
-const { Provider } = await import(pathToFileURL(require.resolve('oidc-provider')));
-
-const key = (kid) => {
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  return { ...privateKey.export({ format: 'jwk' }), kid, use: 'sig', alg: 'ES256' };
-};
+import { expect, key, Provider, run } from './provided.mjs';
 
 // Tokens for the resource urn:orders are JSON Web Tokens, all others opaque.
 const configuration = (keys) => ({
@@ -63,10 +52,6 @@ const provide = (...keys) => {
 };
 const goDown = () => { answer = (request, response) => response.writeHead(503).end(); };
 
-// The provider warns of settings that are not for production, and of plain HTTP.
-console.warn = () => {};
-console.info = () => {};
-
 const encode = (text) => new URLSearchParams({ x: text }).toString().slice(2);
 const basic = (id, secret) => `Basic ${Buffer.from(`${encode(id)}:${encode(secret)}`).toString('base64')}`;
 const post = async (path, form, authorization = basic('caller', 'a secret: of the caller')) => {
@@ -77,18 +62,8 @@ const post = async (path, form, authorization = basic('caller', 'a secret: of th
 };
 const token = async (form) => (await post('/token', { grant_type: 'client_credentials', ...form })).access_token;
 
-const first = key('first');
-const second = key('second');
+const [[first], [second]] = [key('first'), key('second')];
 provide(first);
-process.stdout.write(`port ${server.address().port}\n`);
-
-let failed = 0;
-const expect = (what, found, wanted) => {
-  if (found !== wanted) {
-    failed += 1;
-    process.stdout.write(`${what}: ${found}, not ${wanted}\n`);
-  }
-};
 
 const check = async (gateway) => {
   const status = async (path, bearer) => {
@@ -134,13 +109,4 @@ const check = async (gateway) => {
   expect('an unknown opaque token while it is down', await status('/introspection', 'unknown'), 500);
 };
 
-createInterface({ input: process.stdin }).once('line', async (gateway) => {
-  try {
-    await check(gateway.trim().split(' ')[0]);
-  } catch (error) {
-    failed += 1;
-    process.stdout.write(`${error.stack}\n`);
-  }
-  process.stdout.write(`${failed} failed\n`);
-  process.exit(failed === 0 ? 0 : 1);
-});
+run(server.address().port, check);

@@ -3,38 +3,19 @@
 // port of Redis from the standard input, then says what went wrong and "N failed". The folder with the package is the first
 // argument.
 
-import { createServer } from 'node:http';
-import { createRequire } from 'node:module';
-import { generateKeyPairSync } from 'node:crypto';
-import { createInterface } from 'node:readline';
 import { connect } from 'node:net';
-import { pathToFileURL } from 'node:url';
+import { configure, runWithTwo, serve } from './pair.mjs';
+import { expect, key, Provider } from './provided.mjs';
 import { Visitor } from './visitor.mjs';
-
-const require = createRequire(pathToFileURL(`${process.argv[2]}/`));
-const { Provider } = await import(pathToFileURL(require.resolve('oidc-provider')));
 
 // Longest time for what happens by itself, in milliseconds.
 const PATIENCE = 20_000;
 
-let answer = (request, response) => response.writeHead(503).end();
-const server = createServer((request, response) => {
-  if (!request.url.startsWith('/upstream')) return answer(request, response);
-  response.writeHead(200, { 'content-type': 'application/json' });
-  return response.end(JSON.stringify({ headers: request.headers }));
-});
-await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-const { port } = server.address();
-const issuer = `http://127.0.0.1:${port}`;
-
-// The provider warns of settings that are not for production, and of plain HTTP.
-console.warn = () => {};
-console.info = () => {};
-
-const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const { port, issuer, answerWith } = await serve();
+const [privateKey] = key('one');
 const provide = (gateways) => {
   const provider = new Provider(issuer, {
-    jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), kid: 'one', use: 'sig', alg: 'ES256' }] },
+    jwks: { keys: [privateKey] },
     clients: [{
       client_id: 'gateway', client_secret: 'a secret', grant_types: ['authorization_code', 'refresh_token'],
       response_types: ['code'],
@@ -49,7 +30,7 @@ const provide = (gateways) => {
     cookies: { keys: ['not a secret'] },
   });
   provider.on('backchannel.error', (_, error) => expect('the gateway hears of logouts', `${error}`, ''));
-  answer = provider.callback();
+  answerWith(provider.callback());
 };
 
 const configuration = (redis) => {
@@ -70,13 +51,6 @@ const configuration = (redis) => {
   };
 };
 
-let failed = 0;
-const expect = (what, found, wanted) => {
-  if (JSON.stringify(found) !== JSON.stringify(wanted)) {
-    failed += 1;
-    process.stdout.write(`${what}: ${JSON.stringify(found)}, not ${JSON.stringify(wanted)}\n`);
-  }
-};
 const eventually = async (what, attempt) => {
   const deadline = Date.now() + PATIENCE;
   while (Date.now() < deadline) if (await attempt()) return;
@@ -188,25 +162,10 @@ const withoutRedis = async ([here], redis) => {
 
 const check = async (gateways, admins, redis) => {
   provide(gateways);
-  for (const admin of admins) {
-    const body = JSON.stringify(configuration(redis));
-    const response = await fetch(`http://${admin}/config`, { method: 'POST', body, headers: { 'content-type': 'application/json' } });
-    if (response.status !== 201) throw new Error(`the configuration is refused: ${await response.text()}`);
-  }
+  await configure(admins, configuration(redis));
   for (const story of [oneSession, endedAtTheProvider, newIds, withoutRedis]) {
     await story(gateways, redis).catch((error) => expect(story.name, error.stack, ''));
   }
 };
 
-process.stdout.write(`port ${port}\n`);
-createInterface({ input: process.stdin }).once('line', async (addresses) => {
-  const [one, other, admin, otherAdmin, redis] = addresses.trim().split(' ');
-  try {
-    await check([one, other].map((proxy) => `http://${proxy}`), [admin, otherAdmin], Number(redis));
-  } catch (error) {
-    failed += 1;
-    process.stdout.write(`${error.stack}\n`);
-  }
-  process.stdout.write(`${failed} failed\n`);
-  process.exit(failed === 0 ? 0 : 1);
-});
+runWithTwo(port, check);

@@ -3,40 +3,22 @@
 // the standard output, reads the addresses of the gateways, those of their Admin APIs and the places for sessions from the
 // standard input, then says what went wrong and "N failed". The folder with the package is the first argument.
 
-import { createServer } from 'node:http';
-import { createRequire } from 'node:module';
-import { createHash, generateKeyPairSync } from 'node:crypto';
-import { createInterface } from 'node:readline';
+import { createHash } from 'node:crypto';
 import { connect } from 'node:net';
-import { pathToFileURL } from 'node:url';
+import { configure, runWithTwo, serve } from './pair.mjs';
+import { expect as expectThat, key, Provider } from './provided.mjs';
 import { Visitor } from './visitor.mjs';
 
-const require = createRequire(pathToFileURL(`${process.argv[2]}/`));
-const { Provider } = await import(pathToFileURL(require.resolve('oidc-provider')));
-
-let answer = (request, response) => response.writeHead(503).end();
-const server = createServer((request, response) => {
-  if (!request.url.startsWith('/upstream')) return answer(request, response);
-  response.writeHead(200, { 'content-type': 'application/json' });
-  return response.end(JSON.stringify({ headers: request.headers }));
-});
-await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-const { port } = server.address();
-const issuer = `http://127.0.0.1:${port}`;
-
-// The provider warns of settings that are not for production, and of plain HTTP.
-console.warn = () => {};
-console.info = () => {};
-
+const { port, issuer, answerWith } = await serve();
 const asked = { refreshed: 0, revoked: 0 };
-const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const [privateKey] = key('one');
 const client = (id, gateways) => ({
   client_id: id, client_secret: 'a secret', grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'],
   redirect_uris: gateways.flatMap((gateway) => ['app', 'rotating', 'several'].map((name) => `${gateway}/${name}/page`)),
 });
 const provide = (gateways) => {
   const provider = new Provider(issuer, {
-    jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), kid: 'one', use: 'sig', alg: 'ES256' }] },
+    jwks: { keys: [privateKey] },
     clients: [client('gateway', gateways), client('other', gateways)],
     clientDefaults: { id_token_signed_response_alg: 'ES256' },
     findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
@@ -48,7 +30,7 @@ const provide = (gateways) => {
   });
   provider.on('grant.success', ({ oidc }) => { if (oidc.params.grant_type === 'refresh_token') asked.refreshed += 1; });
   provider.on('grant.revoked', () => { asked.revoked += 1; });
-  answer = provider.callback();
+  answerWith(provider.callback());
 };
 
 const configuration = (place) => {
@@ -71,14 +53,8 @@ const configuration = (place) => {
   return { _format_version: '3.0', services: [{ name: 'upstream', url: `${issuer}/upstream`, routes }] };
 };
 
-let failed = 0;
 let where = '';
-const expect = (what, found, wanted) => {
-  if (JSON.stringify(found) !== JSON.stringify(wanted)) {
-    failed += 1;
-    process.stdout.write(`${where}: ${what}: ${JSON.stringify(found)}, not ${JSON.stringify(wanted)}\n`);
-  }
-};
+const expect = (what, found, wanted) => expectThat(`${where}: ${what}`, found, wanted);
 const who = (page) => (page.status === 200 ? page.json.headers['x-credential-identifier'] : page.status);
 const moved = (visitor, from, to) => {
   const other = new Visitor();
@@ -155,26 +131,11 @@ const check = async (gateways, admins, places) => {
   provide(gateways);
   for (const place of places) {
     where = place.name;
-    for (const admin of admins) {
-      const body = JSON.stringify(configuration(place));
-      const response = await fetch(`http://${admin}/config`, { method: 'POST', body, headers: { 'content-type': 'application/json' } });
-      if (response.status !== 201) throw new Error(`the configuration is refused: ${await response.text()}`);
-    }
+    await configure(admins, configuration(place));
     for (const story of [oneSession, rotation, usedOnce, severalClients]) {
       await story(gateways, place).catch((error) => expect(story.name, error.stack, ''));
     }
   }
 };
 
-process.stdout.write(`port ${port}\n`);
-createInterface({ input: process.stdin }).once('line', async (addresses) => {
-  const [one, other, admin, otherAdmin, ...places] = addresses.trim().split(' ');
-  try {
-    await check([one, other].map((proxy) => `http://${proxy}`), [admin, otherAdmin], JSON.parse(places.join(' ')));
-  } catch (error) {
-    failed += 1;
-    process.stdout.write(`${error.stack}\n`);
-  }
-  process.stdout.write(`${failed} failed\n`);
-  process.exit(failed === 0 ? 0 : 1);
-});
+runWithTwo(port, check);
