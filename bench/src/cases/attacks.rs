@@ -31,7 +31,7 @@ pub struct Attacked {
 const CONNECTIONS: usize = 8;
 const RATE: u32 = 500;
 /// Some attacks are ended only after a second or two.
-const SECONDS: f64 = 3.0;
+const SECONDS: f64 = 4.0;
 /// By then attackers are at it.
 const HEAD_START: Duration = Duration::from_millis(100);
 
@@ -61,12 +61,12 @@ async fn attacked(
         Plan { pace: Pace::Fixed(RATE), sleeps: true, ..Plan::small(proxy.address, CONNECTIONS, SECONDS) };
     let attack = attack::Plan { address: proxy.address, secure: proxy.other, attack: index };
     let mut attackers = Load::start("attack", &serde_json::to_string(&attack)?).await?;
-    let mut canary = Load::prepare(&plan).await?;
     let before_kib = resident_kib(id);
     forget_peak(id);
     attackers.go().await?;
     tokio::time::sleep(HEAD_START).await;
-    let canary = canary.turn().await?;
+    // Only now: some attacks need short bounds, and its connections are not to be over before its first request.
+    let canary = Load::prepare(&plan).await?.turn().await?;
     let peak_kib = peak_kib(id).unwrap_or(before_kib);
     let endings = attackers.result().await?;
     Ok(Attacked { name, canary, before_kib, peak_kib, endings })
