@@ -20,7 +20,7 @@ pub enum Trait {
     Scheme,
     /// The host that was asked for.
     Host,
-    /// The path, as received.
+    /// The path in its normal form, as routes are chosen by it.
     Path,
     /// The query, as received.
     Query,
@@ -62,7 +62,7 @@ impl Trait {
             Self::Method => key.add(request.method.as_str().as_bytes()),
             Self::Scheme => key.add(exchange.scheme.as_str().as_bytes()),
             Self::Host => key.add(host(exchange)),
-            Self::Path => key.add(request.path()),
+            Self::Path => key.add(&exchange.normalized_path),
             Self::Query => {
                 // `/a` and `/a?` are not the same.
                 key.add(if request.query().is_some() { b"?" } else { b"" });

@@ -7,7 +7,8 @@ pub mod said;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::build::{Build, BuildError};
 
@@ -35,6 +36,18 @@ pub struct Claims {
     values: Box<[Option<Value>]>,
 }
 
+/// Claims for later requests of the same caller, see [`WantedClaims::keep`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The names of those that were wanted, whether the token had them or not.
+    asked: Vec<Box<str>>,
+    said: said::Claims,
+}
+
+/// A claim is wanted that was not looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NeverAsked;
+
 impl WantedClaims {
     /// Asks for the claim `name`, as text, while rooms are made ready, and tells the number it has for [`Claims::value`].
     pub fn want(&self, name: &str) -> usize {
@@ -50,16 +63,53 @@ impl WantedClaims {
     /// asked for later is not read.
     #[must_use]
     pub fn read(&self, json: &[u8]) -> Option<Arc<Claims>> {
-        let names =
-            self.settled.get_or_init(|| self.names.lock().unwrap_or_else(PoisonError::into_inner).clone());
-        if names.texts.is_empty() && names.values.is_empty() {
-            return None;
+        let names = self.settled();
+        (!names.is_empty()).then(|| names.among(&serde_json::from_slice(json).unwrap_or_default()))
+    }
+
+    /// What a caller's token says and what was looked for in it, so that it can be kept for later requests.
+    #[must_use]
+    pub fn keep(&self, claims: Option<&Claims>) -> Kept {
+        let names = self.settled();
+        let mut said = said::Claims::new();
+        if let Some(claims) = claims {
+            let texts = names.texts.iter().zip(&claims.texts);
+            let texts = texts.map(|(name, text)| (name, text.as_deref().map(Value::from)));
+            let values = names.values.iter().zip(&claims.values);
+            let values = values.map(|(name, value)| (name, value.clone()));
+            said.extend(texts.chain(values).filter_map(|(name, value)| Some((name.to_string(), value?))));
         }
-        let claims: Map<String, Value> = serde_json::from_slice(json).unwrap_or_default();
-        Some(Arc::new(Claims {
-            texts: names.texts.iter().map(|name| claims.get(&**name).and_then(text)).collect(),
-            values: names.values.iter().map(|name| claims.get(&**name).cloned()).collect(),
-        }))
+        Kept { asked: names.texts.iter().chain(&names.values).cloned().collect(), said }
+    }
+
+    /// What was kept; none if nobody wants to know.
+    ///
+    /// # Errors
+    /// If a claim is wanted now that was not looked for then: nobody knows what the token said.
+    pub fn recall(&self, kept: &Kept) -> Result<Option<Arc<Claims>>, NeverAsked> {
+        let names = self.settled();
+        let mut wanted = names.texts.iter().chain(&names.values);
+        match wanted.all(|name| kept.asked.contains(name)) {
+            true => Ok((!names.is_empty()).then(|| names.among(&kept.said))),
+            false => Err(NeverAsked),
+        }
+    }
+
+    fn settled(&self) -> &Names {
+        self.settled.get_or_init(|| self.names.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+impl Names {
+    fn is_empty(&self) -> bool {
+        self.texts.is_empty() && self.values.is_empty()
+    }
+
+    fn among(&self, claims: &said::Claims) -> Arc<Claims> {
+        Arc::new(Claims {
+            texts: self.texts.iter().map(|name| claims.get(&**name).and_then(text)).collect(),
+            values: self.values.iter().map(|name| claims.get(&**name).cloned()).collect(),
+        })
     }
 }
 
@@ -120,6 +170,24 @@ mod tests {
         let claims = wanted.read(b"{\"tenant\":\"\",\"level\":true}").unwrap();
         assert_eq!([0, 1].map(|number| claims.value(number)), [None, Some("true")]);
         assert!(claims.json(0).is_none());
+    }
+
+    #[test]
+    fn what_was_kept_is_recalled_unless_more_is_wanted_now() {
+        let before = WantedClaims::default();
+        (before.want("tenant"), before.want("level"), before.want_json("roles"), before.want_json("tenant"));
+        let kept = before.keep(before.read(br#"{"tenant":"acme","roles":["a"],"sub":"x"}"#).as_deref());
+        let kept: super::Kept = serde_json::from_slice(&serde_json::to_vec(&kept).unwrap()).unwrap();
+        let wanted = WantedClaims::default();
+        (wanted.want("level"), wanted.want("tenant"), wanted.want_json("roles"));
+        let claims = wanted.recall(&kept).unwrap().unwrap();
+        assert_eq!((claims.value(0), claims.value(1)), (None, Some("acme")));
+        assert_eq!(claims.json(0), Some(&serde_json::json!(["a"])));
+        let more = WantedClaims::default();
+        more.want("sub");
+        assert_eq!(more.recall(&kept).unwrap_err(), super::NeverAsked);
+        assert!(WantedClaims::default().recall(&kept).unwrap().is_none());
+        assert!(wanted.recall(&wanted.keep(None)).unwrap().unwrap().value(1).is_none());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use model::path;
 use wire::Known;
 use wire::h1::{Limits, Parsed, parse_request};
 
@@ -114,8 +115,10 @@ impl Harness {
         }
         exchange.begin(Instant::now());
         exchange.enter_chain(self.instances.len());
-        exchange.normalized_path = exchange.request.path().to_vec();
-        exchange.upstream.path = exchange.request.path().to_vec();
+        let mut scratch = Vec::new();
+        let path = path::normalize(exchange.request.path(), &mut scratch);
+        exchange.normalized_path = path.to_vec();
+        exchange.upstream.path = path::escape(path, &mut Vec::new()).to_vec();
         exchange.upstream.query = exchange.request.query().unwrap_or_default().to_vec();
         exchange.upstream.has_query = exchange.request.query().is_some();
         Some(exchange)

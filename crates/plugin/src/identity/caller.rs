@@ -31,6 +31,38 @@ impl Credential {
     }
 }
 
+/// What tells the holders of tokens apart who are no entities of the configuration.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Holder<'t> {
+    /// What kind of token it is, so that two kinds with equal subjects stay two.
+    pub kind: &'t str,
+    /// Who issued it, if that is known: a subject is one among those of its issuer (RFC 7519 4.1.2).
+    pub issuer: Option<&'t str>,
+    /// Whom it is about: a user, or else the client that it was issued to.
+    pub subject: Option<&'t str>,
+    /// The token, or what is said of it. Where it is about nobody, it is nobody's but its own.
+    pub token: &'t [u8],
+}
+
+impl Holder<'_> {
+    /// Who holds it, known to the upstream as `identifier`.
+    #[must_use]
+    pub fn credential(&self, identifier: Arc<str>) -> Credential {
+        let (sign, about) = match self.subject.filter(|subject| !subject.is_empty()) {
+            Some(subject) => (b's', subject.as_bytes()),
+            None => (b't', self.token),
+        };
+        let mut name = Vec::new();
+        for part in [self.kind, self.issuer.unwrap_or_default()] {
+            name.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            name.extend_from_slice(part.as_bytes());
+        }
+        name.push(sign);
+        name.extend_from_slice(about);
+        Credential { id: Uuid::new_v5(&Uuid::NAMESPACE_URL, &name), identifier }
+    }
+}
+
 /// The credential of a caller.
 #[derive(Debug, Clone, Copy)]
 pub struct Proof<'c> {
@@ -288,6 +320,25 @@ mod tests {
         let holder = Caller::authenticated(None, Credential::of(CREDENTIAL));
         assert_eq!((holder.consumer_id(), holder.username(), holder.custom_id()), (None, None, None));
         assert_eq!(told(&holder), [("X-Credential-Identifier", CREDENTIAL.to_string())]);
+    }
+
+    #[test]
+    fn holders_of_tokens_are_one_if_issuer_and_subject_are() {
+        let id = |kind, issuer, subject, token: &str| {
+            Holder { kind, issuer, subject, token: token.as_bytes() }.credential("".into()).id
+        };
+        let alice = id("access", Some("a"), Some("alice"), "1");
+        assert_eq!(alice, id("access", Some("a"), Some("alice"), "2"));
+        let others = [
+            id("channel", Some("a"), Some("alice"), "1"),
+            id("access", Some("b"), Some("alice"), "1"),
+            id("access", None, Some("aalice"), "1"),
+            id("access", Some("a"), Some("bob"), "1"),
+            id("access", Some("a"), None, "alice"),
+        ];
+        assert!(others.iter().all(|other| *other != alice));
+        assert_eq!(id("access", None, None, "1"), id("access", None, Some(""), "1"));
+        assert_ne!(id("access", None, None, "1"), id("access", None, None, "2"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::exchange::{Exchange, Identity};
 use crate::flow::Flow;
 use crate::views::Access;
 
-pub use caller::{Caller, Credential, Proof};
+pub use caller::{Caller, Credential, Holder, Proof};
 pub(crate) use disowned::Told;
 pub use disowned::{Disowned, OwnFields};
 pub use names::IdentityHeaders;

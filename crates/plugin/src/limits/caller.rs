@@ -155,7 +155,12 @@ impl Caller {
                 consumer()
             }
             Naming::ConsumerOrCredential => consumer().or_else(credential),
-            Naming::Group => consumer().and_then(|id| self.groups.as_ref()?.0.get(&id).copied()),
+            Naming::Group => {
+                // What is vouched for counts first, as it does where configurations are chosen.
+                let vouched =
+                    identity.consumer_groups.as_ref().and_then(|groups| groups.ids.first().copied());
+                vouched.or_else(|| self.groups.as_ref()?.0.get(&consumer()?).copied())
+            }
             Naming::Credential => credential(),
             Naming::Service => matched.and_then(|matched| matched.service.as_ref()).map(|found| found.id),
             Naming::Route => matched.map(|matched| matched.route.id),

@@ -8,6 +8,8 @@ use plugin::model::EntitySchema;
 use plugin::model::entity::Entity;
 use plugin::{Access, Build, BuildError, Exchange, Flow, Known, Phase, Phases, Plugin, Scopes, record};
 
+use uuid::Uuid;
+
 use groups::{Groups, Membership};
 
 #[cfg(test)]
@@ -54,6 +56,8 @@ enum Caller<'a> {
     Vouched(Arc<[Box<str>]>),
     /// Groups of the consumer.
     Member(&'a Membership),
+    /// Those, and consumer groups that whoever authenticated the caller vouches for.
+    Joined(Vec<Box<str>>),
     /// A consumer without groups.
     Groupless,
     /// No consumer and no groups.
@@ -124,13 +128,29 @@ impl Acl {
         let identity = &exchange.identity;
         let vouched = self.vouched(exchange).map(Caller::Vouched);
         let Some(consumer) = identity.consumer_id() else { return vouched.unwrap_or(Caller::Unknown) };
-        let own = || self.groups.of(consumer).map_or(Caller::Groupless, Caller::Member);
+        let own = || self.own(exchange, consumer);
         // An anonymous consumer's groups are the poorer knowledge.
         if self.prefer_authenticated || identity.credential().is_none() {
             vouched.unwrap_or_else(own)
         } else {
             own()
         }
+    }
+
+    /// The groups of a consumer. Consumer groups count wherever they come from.
+    fn own(&self, exchange: &Exchange, consumer: Uuid) -> Caller<'_> {
+        let member = self.groups.of(consumer);
+        let vouched = exchange.identity.consumer_groups.as_ref().filter(|_| self.includes_consumer_groups);
+        let Some(vouched) = vouched.filter(|vouched| !vouched.names.is_empty()) else {
+            return member.map_or(Caller::Groupless, Caller::Member);
+        };
+        let mut joined = member.map_or_else(Vec::new, |member| member.groups.clone());
+        for name in vouched.names.iter() {
+            if !joined.contains(name) {
+                joined.push(name.clone());
+            }
+        }
+        Caller::Joined(joined)
     }
 
     /// The groups that whoever authenticated the caller vouches for.
@@ -151,6 +171,7 @@ impl Acl {
         let groups: &[Box<str>] = match caller {
             Caller::Vouched(groups) => groups,
             Caller::Member(membership) => &membership.groups,
+            Caller::Joined(groups) => groups,
             Caller::Groupless if self.rule == Rule::Deny => &[],
             Caller::Groupless | Caller::Unknown => return refusal,
         };
@@ -167,6 +188,10 @@ impl Acl {
             Caller::Vouched(groups) => {
                 joined = groups.join(", ");
                 vouched = Some(joined.as_bytes());
+            }
+            Caller::Joined(groups) => {
+                joined = groups.join(", ");
+                own = Some(joined.as_bytes());
             }
             Caller::Member(membership) => own = Some(membership.header.as_bytes()),
             Caller::Groupless | Caller::Unknown => {}

@@ -1,12 +1,10 @@
 //! What the acl room does, seen from outside: requests in, outcomes out.
 
-use std::sync::Arc;
-
 use plugin::harness::{Harness, Outcome};
-use plugin::{Access, Build, BuildError, Flow, Phase, Phases, Plugin, Scopes};
 
 use super::Acl;
 use crate::key_auth::KeyAuth;
+use crate::vouching::Vouching;
 
 /// Callers are told apart by their keys, which are their names.
 fn harness(anonymous: &str, config: &str) -> Harness {
@@ -114,38 +112,6 @@ fn consumer_groups_count_when_they_are_included() {
     );
 }
 
-/// Stands for an authentication plugin that knows its callers' groups.
-struct Vouching(Arc<[Box<str>]>);
-
-plugin::record! {
-    /// Who is vouched for.
-    pub struct VouchingConfig {
-        /// The groups.
-        groups: Vec<String>;
-    }
-}
-
-impl Plugin for Vouching {
-    const NAME: &'static str = "vouching";
-    const PRIORITY: i64 = 3000;
-    const RUNS: &'static [Phase] = &[Phase::Access];
-    const SCOPES: Scopes = Scopes::ALL;
-    const DOC: &'static str = "";
-
-    type Config = VouchingConfig;
-
-    fn build(config: VouchingConfig, _: &Build<'_>) -> Result<Self, BuildError> {
-        Ok(Self(config.groups.into_iter().map(String::into_boxed_str).collect()))
-    }
-}
-
-impl Phases for Vouching {
-    fn access(&self, cx: &mut Access<'_>) -> Flow {
-        cx.vouch_for_groups(self.0.clone());
-        Flow::Next
-    }
-}
-
 /// Sends a request by a caller who is vouched to be in the groups `ldap` and `vpn`.
 fn send_vouched(acl: &str, key_auth: Option<&str>, caller: &str) -> Outcome {
     let key_auth =
@@ -157,12 +123,14 @@ consumers:
 - {{username: alice, keyauth_credentials: [{{key: alice}}], acls: [{{group: staff}}]}}
 - {{username: visitor, acls: [{{group: visitors}}]}}
 plugins:
-- {{name: vouching, config: {{groups: [ldap, vpn]}}}}
+- {{name: vouching}}
 - {{name: acl, config: {acl}}}
 {key_auth}"#
     );
     let chain = [plugin::room::<Vouching>(), plugin::room::<KeyAuth>(), plugin::room::<Acl>()];
-    Harness::chain(&chain, &document).unwrap().send(&format!("GET / HTTP/1.1\napikey: {caller}"))
+    Harness::chain(&chain, &document)
+        .unwrap()
+        .send(&format!("GET / HTTP/1.1\nvouched: ldap,vpn\napikey: {caller}"))
 }
 
 #[test]
@@ -214,4 +182,35 @@ fn a_consumer_is_in_a_group_once() {
     let document = "{_format_version: \"3.0\", consumers: [{username: a, acls: [{group: g}, {group: g}]}]}";
     let refusal = Harness::new(plugin::room::<Acl>(), document).err();
     assert!(refusal.is_some_and(|refusal| refusal.contains("uniqueness violation")));
+}
+
+#[test]
+fn consumer_groups_vouched_for_count_beside_those_of_the_consumer() {
+    let send = |acl: &str, caller: &str| {
+        let document = format!(
+            r#"
+_format_version: "3.0"
+consumer_groups: [{{name: suspended}}, {{name: gold}}]
+consumers:
+- {{username: alice, keyauth_credentials: [{{key: alice}}], acls: [{{group: staff}}]}}
+- {{username: bob, keyauth_credentials: [{{key: bob}}]}}
+plugins:
+- {{name: vouching}}
+- {{name: key-auth}}
+- {{name: acl, config: {acl}}}
+"#
+        );
+        let chain = [plugin::room::<Vouching>(), plugin::room::<KeyAuth>(), plugin::room::<Acl>()];
+        let request = format!("GET / HTTP/1.1\nvouched-consumer-groups: suspended\napikey: {caller}");
+        Harness::chain(&chain, &document).unwrap().send(&request)
+    };
+    for caller in ["alice", "bob"] {
+        assert_forbidden(&send("{deny: [suspended], include_consumer_groups: true}", caller));
+        assert_forbidden(&send("{allow: [gold], include_consumer_groups: true}", caller));
+    }
+    let told = |acl: &str, caller: &str| groups(&send(acl, caller));
+    assert_eq!(told("{deny: [suspended]}", "alice").as_deref(), Some("staff"));
+    let allowed = "{allow: [suspended], include_consumer_groups: true}";
+    assert_eq!(told(allowed, "alice").as_deref(), Some("staff, suspended"));
+    assert_eq!(told(allowed, "bob").as_deref(), Some("suspended"));
 }

@@ -3,51 +3,12 @@
 mod cost;
 mod mistakes;
 
-use std::sync::Arc;
-
-use plugin::claims::WantedClaims;
 use plugin::harness::{Harness, Outcome};
-use plugin::{Access, Build, BuildError, Flow, Phase, Phases, Plugin, Scopes};
 
 use super::Authorization;
 use crate::acl::Acl;
 use crate::key_auth::KeyAuth;
-
-/// Stands for an authentication plugin: takes the claims of a verified token from the header `token`, and groups that it vouches
-/// for from the header `vouched`.
-pub(super) struct Vouching(Arc<WantedClaims>);
-
-plugin::record! {
-    /// Nothing.
-    pub struct VouchingConfig {}
-}
-
-impl Plugin for Vouching {
-    const NAME: &'static str = "vouching";
-    const PRIORITY: i64 = 3000;
-    const RUNS: &'static [Phase] = &[Phase::Access];
-    const SCOPES: Scopes = Scopes::ALL;
-    const DOC: &'static str = "";
-
-    type Config = VouchingConfig;
-
-    fn build(_: VouchingConfig, cx: &Build<'_>) -> Result<Self, BuildError> {
-        Ok(Self(cx.wanted_claims()?))
-    }
-}
-
-impl Phases for Vouching {
-    fn access(&self, cx: &mut Access<'_>) -> Flow {
-        if let Some(claims) = cx.request.headers.get("token").and_then(|json| self.0.read(json)) {
-            cx.vouch_for_claims(claims);
-        }
-        if let Some(groups) = cx.request.headers.get("vouched") {
-            let groups: Vec<Box<str>> = String::from_utf8_lossy(groups).split(',').map(Box::from).collect();
-            cx.vouch_for_groups(groups.into());
-        }
-        Flow::Next
-    }
-}
+use crate::vouching::Vouching;
 
 /// A gateway whose callers are told apart by their keys, which are their names, and by the claims of their tokens.
 pub(super) fn gateway(config: &str) -> Harness {

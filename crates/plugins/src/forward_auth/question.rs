@@ -1,6 +1,7 @@
 //! What the service is told about a request, and which requests are alike.
 
 use plugin::likeness::{self, Trait};
+use plugin::model::path;
 use plugin::outbound::Call;
 use plugin::remember::{Digest, KeyParts};
 use plugin::{Build, BuildError, Exchange, Headers, Known, Method};
@@ -56,7 +57,9 @@ impl Basis {
         headers.set("X-Forwarded-Method", request.method.as_str().as_bytes());
         headers.set_known(Known::XForwardedProto, exchange.scheme.as_str().as_bytes());
         headers.set_known(Known::XForwardedHost, likeness::host(exchange));
-        let mut uri = request.path().to_vec();
+        // In the form in which it was matched and goes to the upstream: who decides about `/public/../admin` is to see `/admin`.
+        let mut scratch = Vec::new();
+        let mut uri = path::escape(&exchange.normalized_path, &mut scratch).to_vec();
         if let Some(query) = request.query() {
             uri.push(b'?');
             uri.extend_from_slice(query);

@@ -47,24 +47,7 @@ impl Sources {
                 cx.set_upstream_query((!rest.is_empty()).then_some(&rest));
             }
         }
-        let has = |line: &[u8]| self.cookies.iter().any(|name| media::cookie(line, name).is_some());
-        if !cx.request.headers.known_all(Known::Cookie).any(has) {
-            return;
-        }
-        let lines = cx.request.headers.known_all(Known::Cookie);
-        let rest: Vec<Vec<u8>> = lines.map(|line| self.without_tokens(line)).collect();
-        cx.headers().remove_known(Known::Cookie);
-        for line in rest.iter().filter(|line| !line.is_empty()) {
-            cx.headers().append_known(Known::Cookie, line);
-        }
-    }
-
-    /// A line of cookies (RFC 6265 4.2) without those that hold tokens.
-    fn without_tokens(&self, line: &[u8]) -> Vec<u8> {
-        let is_token = |pair: &&[u8]| self.cookies.iter().any(|name| media::cookie(pair, name).is_some());
-        let pairs: Vec<&[u8]> =
-            line.split(|&byte| byte == b';').map(<[u8]>::trim_ascii).filter(|pair| !is_token(pair)).collect();
-        pairs.join(&b"; "[..])
+        cx.remove_cookies(&self.cookies);
     }
 }
 

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use plugin::authorization::{self, TokenField};
 use plugin::claims::WantedClaims;
 use plugin::claims::said::Claims;
-use plugin::identity::{Caller, Credential, OwnFields};
+use plugin::identity::{Caller, Holder, OwnFields};
 use plugin::jose::{Defect, Header, KeySet, Remembered, Signer, Token as Jwt};
 use plugin::model::entity::Consumer;
 use plugin::remember::{Edition, Freshness, Published, Source};
 use plugin::{Access, Build, BuildError, Exchange, Headers};
-use uuid::Uuid;
 
 use super::config::{General, Kind, Token};
 use super::endpoint::Endpoint;
@@ -310,9 +309,10 @@ impl Judge {
             let value = signing.sign(signer, claims).ok_or(Refusal::Unavailable)?;
             upstream.set(&signing.field.name, &value);
         }
-        let subject = self.answer.subject(said).or_else(|| self.token.subject(claims)).unwrap_or_default();
-        let id = Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{} {subject}", self.kind.name()).as_bytes());
-        let credential = Credential { id, identifier: subject.into() };
+        let subject = self.answer.subject(said).or_else(|| self.token.subject(claims));
+        let issuer = [said, claims].into_iter().find_map(|claims| claims.get("iss")?.as_str());
+        let holder = Holder { kind: self.kind.name(), issuer, subject: subject.as_deref(), token };
+        let credential = holder.credential(subject.as_deref().unwrap_or_default().into());
         let json = serde_json::to_vec(claims).unwrap_or_default();
         let claims = self.wanted.read(&json);
         Ok(Arc::new(Passport { caller: Caller::authenticated(consumer, credential), claims, upstream }))

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use plugin::Headers;
 use plugin::claims::Claims;
-use plugin::identity::{Caller, Credential, OwnFields};
-use plugin::model::Uuid;
+use plugin::identity::{Caller, Credential, Holder, OwnFields};
 use plugin::model::schema::Value;
 
 /// Members that the upstream is told, and the headers that tell them.
@@ -38,7 +37,8 @@ pub(super) struct Known {
     pub(super) headers: Headers,
     /// The answer as it came.
     pub(super) json: Box<[u8]>,
-    identifier: Arc<str>,
+    /// How the caller proved who it is.
+    pub(super) credential: Credential,
     resolved: ArcSwapOption<Resolved>,
 }
 
@@ -50,8 +50,8 @@ pub(super) struct Resolved {
 }
 
 impl Introspected {
-    /// Reads an answer; `forwarded` are further members that the upstream is told.
-    pub(super) fn read(json: &[u8], forwarded: &[String]) -> Result<Self, &'static str> {
+    /// Reads the answer to `question`; `forwarded` are further members that the upstream is told.
+    pub(super) fn read(json: &[u8], question: &[u8], forwarded: &[String]) -> Result<Self, &'static str> {
         let answer: Value =
             plugin::model::serde_json::from_slice(json).map_err(|_| "its answer is no JSON")?;
         let active =
@@ -66,11 +66,16 @@ impl Introspected {
         }
         let text = |name: &str| answer[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let (username, client_id) = (text("username"), text("client_id"));
-        let identifier = username.clone().or_else(|| client_id.clone()).or_else(|| text("sub"));
+        let (issuer, subject) = (text("iss"), text("sub"));
+        let identifier = username.as_ref().or(client_id.as_ref()).or(subject.as_ref());
+        let identifier = identifier.map(String::as_str).unwrap_or_default().into();
+        // A client may have tokens of many users, so it is the holder only where nobody else is.
+        let subject = subject.as_ref().or(username.as_ref()).or(client_id.as_ref()).map(String::as_str);
+        let holder = Holder { kind: "introspection", issuer: issuer.as_deref(), subject, token: question };
         let known = Known {
             headers: headers(&answer, forwarded),
             json: json.into(),
-            identifier: identifier.unwrap_or_default().into(),
+            credential: holder.credential(identifier),
             username,
             client_id,
             resolved: ArcSwapOption::empty(),
@@ -90,12 +95,6 @@ impl Introspected {
 }
 
 impl Known {
-    /// How the caller proved who it is.
-    pub(super) fn credential(&self) -> Credential {
-        let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, self.identifier.as_bytes());
-        Credential { id, identifier: self.identifier.clone() }
-    }
-
     /// Who the holder is in the configuration of that edition; found out once.
     pub(super) fn resolved(
         &self,

@@ -12,7 +12,7 @@ use plugin::claims::WantedClaims;
 use plugin::clock::Clock;
 use plugin::identity::{Anonymous, Caller, OwnFields};
 use plugin::model::entity::Consumer;
-use plugin::model::{Map, schema};
+use plugin::model::{Map, path, schema};
 use plugin::outbound::{Call, Client, Settings, Url};
 use plugin::remember::{self, Digest, KeyParts, Learned, Memory, Outcome};
 use plugin::{
@@ -238,7 +238,7 @@ impl Room {
         key.add(token);
         if self.tells_request {
             key.add(exchange.request.method.as_str().as_bytes());
-            key.add(exchange.request.path());
+            key.add(&exchange.normalized_path);
         }
         key.digest()
     }
@@ -248,7 +248,9 @@ impl Room {
         tokens::encode(token, &mut body);
         call.body = body.into();
         if self.tells_request {
-            call.headers.set("X-Request-Path", exchange.request.path());
+            let mut scratch = Vec::new();
+            let path = path::escape(&exchange.normalized_path, &mut scratch);
+            call.headers.set("X-Request-Path", path);
             call.headers.set("X-Request-Http-Method", exchange.request.method.as_str().as_bytes());
         }
         call
@@ -264,7 +266,7 @@ impl Room {
             }
             status => return Err(format!("{}: it answers with {status}", self.url.told())),
         }
-        let introspected = Introspected::read(&answer.body, &self.forwarded);
+        let introspected = Introspected::read(&answer.body, &call.body, &self.forwarded);
         let introspected = introspected.map_err(|wrong| format!("{}: {wrong}", self.url.told()))?;
         // It is held as it came, and in headers.
         let (size, until_ms) = (answer.body.len() * 3, introspected.until_ms());
@@ -294,7 +296,7 @@ impl Room {
 
     fn admit(&self, cx: &mut Access<'_>, known: &Known) {
         let resolved = known.resolved(self.edition, || {
-            let caller = Caller::authenticated(self.consumer(known), known.credential());
+            let caller = Caller::authenticated(self.consumer(known), known.credential.clone());
             (caller, self.wanted.read(&known.json))
         });
         cx.authenticate(resolved.caller.clone());

@@ -6,7 +6,7 @@ use ahash::AHashMap;
 use plugin::claims::WantedClaims;
 use plugin::consumers::Consumers;
 use plugin::groups::ConsumerGroups;
-use plugin::identity::{Caller, Credential};
+use plugin::identity::{Caller, Credential, Holder};
 use plugin::model::entity::Consumer;
 use plugin::{Access, Build, BuildError, Headers};
 use uuid::Uuid;
@@ -101,12 +101,9 @@ impl Rules {
         }
         let consumer = self.consumer.as_ref().map_or(Ok(None), |rule| rule.find(claims))?;
         let consumer_groups = self.consumer_groups.as_ref().map(|rule| rule.find(claims)).transpose()?;
-        let identifier = claims::at(claims, &self.credential).and_then(claims::text);
-        let identifier = identifier.unwrap_or_else(|| issuer.into());
-        let id = Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{issuer} {identifier}").as_bytes());
-        let credential = Credential { id, identifier: identifier.as_ref().into() };
-        let groups = self.groups.as_ref().map(|path| claims::list(claims::at(claims, path), Reading::Words));
         let json = serde_json::to_vec(claims).unwrap_or_default();
+        let credential = self.credential_of(claims, &json, issuer);
+        let groups = self.groups.as_ref().map(|path| claims::list(claims::at(claims, path), Reading::Words));
         Ok(Admission {
             caller: Caller::authenticated(consumer, credential),
             groups: groups.map(|groups| groups.into_iter().map(Box::from).collect()),
@@ -114,9 +111,22 @@ impl Rules {
             claims: self.wanted.read(&json),
             upstream: self.upstream.of(claims, evidence),
             downstream: self.downstream.of(claims, evidence),
-            binding: Binding::of(claims),
+            binding: Binding::of(claims).or(evidence.bound),
             session: self.session.as_ref().and_then(|name| claims::text(claims.get(name)?)).map(Into::into),
         })
+    }
+
+    /// How a caller proved who it is; `issuer` is the configured one, which may not be the only one.
+    fn credential_of(&self, claims: &Claims, json: &[u8], issuer: &str) -> Credential {
+        let named = |name: &str| claims.get(name).and_then(claims::text);
+        let told = claims::at(claims, &self.credential).and_then(claims::text);
+        let identifier = told.as_deref().unwrap_or(issuer).into();
+        let subject = told.or_else(|| named("sub")).or_else(|| named("client_id"));
+        let issued_by = named("iss");
+        let issuer = issued_by.as_deref().unwrap_or(issuer);
+        let holder =
+            Holder { kind: "openid", issuer: Some(issuer), subject: subject.as_deref(), token: json };
+        holder.credential(identifier)
     }
 
     /// Whether somebody is told this part of the evidence.

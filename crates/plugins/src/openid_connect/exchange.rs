@@ -72,6 +72,8 @@ pub(super) struct TokenEndpoint {
     of_sessions: Option<Pool>,
     /// Where they share tokens for callers.
     of_callers: Option<Pool>,
+    /// Tokens for callers are remembered.
+    remembers: bool,
 }
 
 /// Whose refresh token is used.
@@ -151,6 +153,7 @@ impl TokenEndpoint {
             holder: format!("{} {}", config.provider.issuer, client.as_deref().unwrap_or_default()),
             of_sessions: of_sessions.or_else(|| of_callers.clone()),
             of_callers,
+            remembers: config.tokens.cache_tokens,
             http: sign_in.as_ref().map_or_else(|| http.clone(), |sign_in| sign_in.http(setup)),
             provider: provider.clone(),
             memory: Memory::open(cx.services, "tokens", &Settings::default()),
@@ -261,13 +264,16 @@ impl TokenEndpoint {
         let question =
             self.question(&self.endpoint, form, wishes, sign_in.as_ref(), of_client, now_ms).await?;
         let now_s = now_ms / 1_000;
+        let remembers = self.remembers;
         let good_for = move |tokens: &TokenSet| {
-            Duration::from_secs(tokens.ends_s.map_or(0, |ends_s| ends_s.saturating_sub(now_s)))
+            let ends_s = tokens.ends_s.filter(|_| remembers);
+            Duration::from_secs(ends_s.map_or(0, |ends_s| ends_s.saturating_sub(now_s)))
         };
         let asked_with = of_client.key();
         let owner = [self.owner.as_bytes(), asked_with.as_bytes()];
         let key = Digest::of(owner.into_iter().chain(key.iter().copied()));
-        let ask = question.ask_for_all(self.of_callers.clone(), key, good_for);
+        let pool = self.of_callers.clone().filter(|_| remembers);
+        let ask = question.ask_for_all(pool, key, good_for);
         tokens_of(&self.memory.fetch(key, ask).await)
     }
 

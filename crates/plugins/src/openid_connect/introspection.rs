@@ -137,9 +137,11 @@ impl Introspection {
         now_ms: u64,
         of_client: OfClient,
     ) -> Outcome {
-        if verification.is_on() && plugin::jose::Header::of(token).is_ok() {
-            verification.settle(worker, token, None, now_ms, Word::First).await?;
-        }
+        let is_verified = verification.is_on() && plugin::jose::Header::of(token).is_ok();
+        let verified = match is_verified {
+            true => Some(verification.settle(worker, token, None, now_ms, Word::First).await?),
+            false => None,
+        };
         let text = std::str::from_utf8(token).map_err(|_| Refusal::Invalid("not a token"))?;
         let answer = self.answer(verification, text, of_client, now_ms).await?;
         let said;
@@ -159,6 +161,7 @@ impl Introspection {
                     access: token,
                     introspection: Some(claims),
                     introspection_token: signed,
+                    bound: verified.as_ref().map(|admission| admission.binding()),
                     beside,
                     ..Evidence::default()
                 };

@@ -58,6 +58,15 @@ impl Demand {
 }
 
 impl Binding {
+    /// The same, bound also to what `other` is, where this does not say.
+    pub(super) fn or(mut self, other: Option<&Self>) -> Self {
+        if let Some(Self { certificate, key }) = other {
+            self.certificate = self.certificate.or_else(|| certificate.clone());
+            self.key = self.key.or_else(|| key.clone());
+        }
+        self
+    }
+
     pub(super) fn of(claims: &Claims) -> Self {
         let Some(confirmation) = claims.get("cnf") else { return Self::default() };
         let text = |name: &str| confirmation[name].as_str().map(Box::from);

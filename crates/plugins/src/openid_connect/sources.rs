@@ -19,7 +19,8 @@ pub(super) struct Sources {
     in_body: bool,
     /// A header that has nothing but tokens, in place of `Authorization`.
     header: Option<String>,
-    cookie: Option<String>,
+    /// At most one.
+    cookie: Vec<String>,
     /// Tokens may come with a proof (RFC 9449 7.1).
     takes_proven: bool,
     /// Cookie that has to say the same as a claim of the token.
@@ -44,7 +45,7 @@ impl Sources {
             in_query: has("query"),
             in_body: has("body"),
             header: config.bearer_token_header_name.clone(),
-            cookie: config.bearer_token_cookie_name.clone().filter(|_| has("cookie")),
+            cookie: config.bearer_token_cookie_name.iter().filter(|_| has("cookie")).cloned().collect(),
             takes_proven,
             session_cookie: config.jwt_session_cookie.clone(),
             hide: config.hide_credentials,
@@ -91,7 +92,7 @@ impl Sources {
         if let (true, Some(query)) = (self.in_query, request.query()) {
             query::values(query, ARGUMENT).try_for_each(|token| add(found, token))?;
         }
-        let Some(name) = &self.cookie else { return Ok(()) };
+        let Some(name) = self.cookie.first() else { return Ok(()) };
         let mut tokens =
             request.headers.known_all(Known::Cookie).filter_map(|line| media::cookie(line, name));
         tokens.try_for_each(|token| add(found, Cow::Borrowed(token)))
@@ -132,7 +133,7 @@ impl Sources {
         }
     }
 
-    /// Takes the token out of all places that are searched, if it is to be hidden. A cookie stays.
+    /// Takes the token out of all places that are searched, if it is to be hidden.
     pub(super) fn hide(&self, cx: &mut Access<'_>) {
         if !self.hide {
             return;
@@ -143,6 +144,7 @@ impl Sources {
                 None => drop(cx.headers().remove_known(Known::Authorization)),
             }
         }
+        cx.remove_cookies(&self.cookie);
         if self.in_query
             && let Some(rest) = query::without(&cx.upstream.query, ARGUMENT)
         {

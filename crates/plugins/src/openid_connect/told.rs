@@ -5,11 +5,13 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use plugin::identity::OwnFields;
+use plugin::web_session::Property;
 use plugin::{BuildError, Headers};
 
 use super::beside::Beside;
 use super::claims::{self, Claims};
 use super::config::{self, ClaimHeader, Config};
+use super::possession::Binding;
 
 /// What somebody is known by.
 #[derive(Default, Clone, Copy)]
@@ -22,6 +24,8 @@ pub(super) struct Evidence<'a> {
     /// The same as they were signed.
     pub(super) user_info_token: Option<&'a str>,
     pub(super) introspection_token: Option<&'a str>,
+    /// What the token itself says it is bound to, where others are asked about it.
+    pub(super) bound: Option<&'a Binding>,
     /// The public keys that the tokens are signed with, as JSON.
     pub(super) access_key: Option<&'a str>,
     pub(super) id_key: Option<&'a str>,
@@ -56,15 +60,23 @@ struct EvidenceHeader {
     part: Part,
 }
 
-/// The fields that tell the upstream what a provider says, and what is no proof itself: that is looked at first.
+/// The fields that tell the upstream what a provider says, but for those in which callers bring their proof: that is looked at
+/// first, and may be meant to be replaced.
 pub(super) fn own_fields(config: &Config) -> Result<OwnFields, BuildError> {
     let Telling { claims, evidence } = Telling::upstream(&config.claims)?;
-    let is_said = |part| matches!(part, Part::UserInfo | Part::Introspection | Part::AccessKey | Part::IdKey);
-    let said = evidence.into_iter().filter(|told| is_said(told.part)).map(|told| told.name);
-    let session = config.claims.upstream_session_id_header.clone();
-    let names = claims.into_iter().map(|told| told.header).chain(said).chain(session);
-    // The proof itself may be meant to be replaced.
-    Ok(OwnFields::new(names.filter(|name| !name.eq_ignore_ascii_case("authorization"))))
+    let Config { tokens, grants, sessions, claims: rules, .. } = config;
+    let sessions = sessions.session_request_headers.iter().flatten();
+    let sessions =
+        sessions.filter_map(|name| Property::named(name)).map(|property| property.field().to_owned());
+    let told = claims.into_iter().map(|told| told.header).chain(evidence.into_iter().map(|told| told.name));
+    let told = told.chain(sessions).chain(rules.upstream_session_id_header.clone());
+    let brought =
+        [&tokens.bearer_token_header_name, &tokens.id_token_param_name, &grants.refresh_token_param_name];
+    let is_brought = |name: &str| {
+        let mut brought = brought.iter().filter_map(|name| name.as_deref()).chain(["authorization"]);
+        brought.any(|other| name.eq_ignore_ascii_case(other))
+    };
+    Ok(OwnFields::new(told.filter(|name| !is_brought(name))))
 }
 
 impl Telling {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use plugin::jose::Token;
 use plugin::remember::{Digest, Learned, Memory, Settings};
 use plugin::{BuildError, Exchange};
 use serde_json::Value;
@@ -49,6 +50,15 @@ struct Told {
     claims: Claims,
     /// The same as it was signed.
     signed: Option<String>,
+}
+
+/// What an answer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To let somebody in: it does not outlive the token, nor is an old one used while the provider is down.
+    Admit,
+    /// To say more about somebody who is in.
+    Tell,
 }
 
 impl UserInfo {
@@ -99,6 +109,7 @@ impl UserInfo {
         &self,
         verification: &Verification,
         token: &str,
+        purpose: Purpose,
         of_client: &OfClient,
         now_ms: u64,
     ) -> Result<Told, Refusal> {
@@ -112,15 +123,20 @@ impl UserInfo {
                 .map_err(|_| Refusal::Unavailable)?,
         };
         let asked_with = of_client.key();
-        let key = Digest::of([self.owner.as_bytes(), asked_with.as_bytes(), token.as_bytes()]);
+        let (name, stale, until_ms) = match purpose {
+            Purpose::Admit => ("admit", Duration::ZERO, end_ms(token)),
+            Purpose::Tell => ("tell", self.stale, u64::MAX),
+        };
+        let parts = [self.owner.as_bytes(), name.as_bytes(), asked_with.as_bytes(), token.as_bytes()];
+        let key = Digest::of(parts);
         let (http, mut headers) = (self.http.clone(), self.headers.clone());
         headers.extend(of_client.headers.iter().cloned());
-        let (lifetime, stale, token) = (self.lifetime, self.stale, token.to_owned());
+        let (lifetime, token) = (self.lifetime, token.to_owned());
         let ask = async move {
             match http.get_with(&address, &token, &headers).await? {
                 (200, text) => {
                     let size = text.len() * 2;
-                    Ok(Learned::new(Some(text), lifetime).stale(stale).holding(size))
+                    Ok(Learned::new(Some(text), lifetime).stale(stale).until(until_ms).holding(size))
                 }
                 (400 | 401 | 403, _) => Ok(Learned::new(None, REFUSED)),
                 (status, _) => Err(format!("{} answers {status}", address.told())),
@@ -166,7 +182,7 @@ impl UserInfo {
         now_ms: u64,
     ) -> Outcome {
         let text = std::str::from_utf8(token).map_err(|_| Refusal::Invalid("not a token"))?;
-        let told = self.ask(&inner.verification, text, of_client, now_ms).await?;
+        let told = self.ask(&inner.verification, text, Purpose::Admit, of_client, now_ms).await?;
         if told.claims.get("sub").and_then(Value::as_str).is_none() {
             return Err(Refusal::Invalid("the provider names no subject"));
         }
@@ -181,6 +197,14 @@ impl UserInfo {
     }
 }
 
+/// When a token ends by its own word, in milliseconds since 1970, if it is a JSON Web Token and says so. It is not verified: the
+/// provider is asked whether it is good.
+fn end_ms(token: &str) -> u64 {
+    let token = Token::without_verification(token.as_bytes()).ok();
+    let end_s = token.and_then(|token| token.claims.get("exp")?.as_f64());
+    end_s.map_or(u64::MAX, |end_s| (end_s * 1_000.0) as u64)
+}
+
 impl Inner {
     /// Adds what the provider says about the user, if it is to be asked and an ID token says who that is. It must be about
     /// the same one (5.3.2).
@@ -192,7 +216,8 @@ impl Inner {
     ) -> Result<(), Refusal> {
         let wanted = self.user_info.as_ref().filter(|_| self.searches_user_info);
         let (Some(user_info), Some(subject)) = (wanted, &granted.subject) else { return Ok(()) };
-        let told = user_info.ask(&self.verification, &granted.tokens.access, of_client, now_ms).await?;
+        let token = &granted.tokens.access;
+        let told = user_info.ask(&self.verification, token, Purpose::Tell, of_client, now_ms).await?;
         if told.claims.get("sub").and_then(Value::as_str) != Some(subject) {
             return Err(Refusal::Invalid("the provider tells of another user"));
         }

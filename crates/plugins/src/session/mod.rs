@@ -8,13 +8,16 @@ mod logout;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::AHashMap;
+use plugin::claims::WantedClaims;
+use plugin::groups::ConsumerGroups;
 use plugin::identity::{Caller, Credential, OwnFields};
 use plugin::lru::Lru;
 use plugin::model::entity::Consumer;
 use plugin::web_session::local::Local;
 use plugin::web_session::{Opened, Property, Sessions, Storage};
 use plugin::{
-    Access, Build, BuildError, Flow, HeaderFilter, Headers, Phase, Phases, Plugin, Resume, Scopes, embedded,
+    Access, Build, BuildError, Flow, HeaderFilter, Headers, Phase, Phases, Plugin, Resume, Scopes, Source,
+    embedded,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -43,6 +46,9 @@ pub struct Session {
     tells: OwnFields,
     response_properties: Vec<Property>,
     consumers: Arc<Consumers>,
+    /// The consumer groups of the configuration by name.
+    consumer_groups: AHashMap<Box<str>, Uuid>,
+    wanted: Arc<WantedClaims>,
     /// By worker: nobody else takes the lock.
     callers: Box<[Mutex<Callers>]>,
 }
@@ -86,6 +92,13 @@ impl Plugin for Session {
                 let consumers = cx.config.consumers.iter();
                 Ok(Consumers(consumers.map(|consumer| (consumer.id, consumer.clone())).collect()))
             })?,
+            consumer_groups: cx
+                .config
+                .consumer_groups
+                .iter()
+                .map(|group| (group.name.as_str().into(), group.id))
+                .collect(),
+            wanted: cx.wanted_claims()?,
             callers: (0..cx.services.workers).map(|_| Mutex::default()).collect(),
         })
     }
@@ -122,16 +135,10 @@ impl Phases for Session {
         if self.logout.is_wanted(cx) {
             return self.log_out(cx, &opened);
         }
-        let data = Data::from_bytes(opened.data());
-        let known = data.and_then(|data| Some((self.caller(cx.worker.index, &data)?, data)));
-        let Some((caller, data)) = known else {
+        let Some(data) = self.restore(cx, opened.data()) else {
             cx.remember(Some(Found::Orphan(opened)));
             return Flow::Next;
         };
-        cx.authenticate(caller);
-        if !data.groups.is_empty() {
-            cx.vouch_for_groups(data.groups.clone().into());
-        }
         let now = cx.record.started_ms / 1000;
         self.sessions.tell(&opened, &self.request_properties, now, cx.headers());
         cx.remember(Some(Found::Session(opened, data)));
@@ -140,7 +147,7 @@ impl Phases for Session {
 
     fn header_filter(&self, cx: &mut HeaderFilter<'_>) {
         let found = cx.state::<Option<Found>>().and_then(Option::take);
-        let Some(data) = Data::of(cx) else {
+        let Some(data) = Data::of(cx, &self.wanted) else {
             if let Some(Found::Orphan(opened)) = &found {
                 let mut withdrawn = Headers::new();
                 let _written_later = self.sessions.end(opened, cx, &mut withdrawn);
@@ -151,7 +158,7 @@ impl Phases for Session {
             return;
         };
         let opened = match found {
-            Some(Found::Session(opened, before)) if before.is_of(&data) => Some(opened),
+            Some(Found::Session(opened, before)) if before == data => Some(opened),
             Some(Found::Session(other, _) | Found::Orphan(other)) => {
                 let _written_later = self.sessions.discard(&other, cx);
                 self.begin(cx, &data)
@@ -188,25 +195,46 @@ impl Session {
         })
     }
 
+    /// The request is that of whomever the session is about, with all that was found out about them. None if that is nobody, or
+    /// if a claim is wanted now that nobody looked at when the session began: a rule on it would not hold.
+    fn restore(&self, cx: &mut Access<'_>, session: &[u8]) -> Option<Data> {
+        let data = Data::read(session)?;
+        let claims = self.wanted.recall(&data.claims).ok()?;
+        cx.authenticate(self.caller(cx.worker.index, &data)?);
+        if !data.groups.is_empty() {
+            cx.vouch_for_groups(data.groups.clone().into());
+        }
+        if !data.consumer_groups.is_empty() {
+            let names = data.consumer_groups.iter().map(|name| &**name);
+            cx.vouch_for_consumer_groups(Arc::new(ConsumerGroups::named(names, &self.consumer_groups)));
+        }
+        if let Some(claims) = claims {
+            cx.vouch_for_claims(claims);
+        }
+        Some(data)
+    }
+
     /// Whom the session says that its request comes from; none if that is no consumer.
     fn caller(&self, worker: usize, data: &Data) -> Option<Arc<Caller>> {
-        let key = (data.consumer, data.credential);
+        let key = (Uuid::from_bytes(data.consumer), Uuid::from_bytes(data.credential));
         let mut callers = self.callers.get(worker)?.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(caller) = callers.find(&key) {
             return Some(caller);
         }
-        let consumer = self.consumers.0.get(&data.consumer)?.clone();
-        let identifier = data.credential.hyphenated().to_string().into();
-        let caller = Caller::authenticated(Some(consumer), Credential { id: data.credential, identifier });
+        let consumer = self.consumers.0.get(&key.0)?.clone();
+        let caller = Caller::authenticated(Some(consumer), Credential::of(key.1));
         callers.put(key, caller.clone(), 1, MOST_CALLERS);
         Some(caller)
     }
 
-    /// A session for whoever another plugin has let in.
+    /// A session for whoever other plugins have let in. Who is refused, by whichever plugin, gets none.
     fn begin(&self, cx: &HeaderFilter<'_>, data: &Data) -> Option<Opened> {
+        if cx.source == Source::Gateway && cx.response.status >= 400 {
+            return None;
+        }
         let consumer = cx.identity.consumer()?;
         let id = consumer.id.to_string();
         let subject = consumer.username.as_deref().or(consumer.custom_id.as_deref()).unwrap_or(&id);
-        self.sessions.begin(cx, subject, data.to_bytes())
+        self.sessions.begin(cx, subject, serde_json::to_vec(data).ok()?)
     }
 }

@@ -1,9 +1,11 @@
 //! What the session room does, seen from outside, in front of key-auth and acl.
 
+use plugin::claims::WantedClaims;
 use plugin::harness::{Harness, Outcome};
 
 use super::data::Data;
 use crate::ROOMS;
+use crate::vouching::Vouching;
 
 mod kept;
 
@@ -395,19 +397,86 @@ fn what_cannot_be_honoured_is_refused_by_name() {
     }
 }
 
+/// Behind a plugin that vouches for groups and claims, rules that keep some callers from `/closed`.
+fn vouched(more_rules: &str) -> String {
+    format!(
+        r#"
+_format_version: "3.0"
+plugins:
+- {{name: vouching}}
+- {{name: session, config: {{secret: s}}}}
+- {{name: key-auth, config: {{anonymous: nobody}}}}
+- name: authorization
+  config:
+    default: authenticated
+    rules:
+    - {{effect: deny, paths: [/closed], roles: [suspended]}}
+    - {{effect: deny, paths: [/closed], claims: {{level: [low]}}}}
+    {more_rules}
+consumer_groups: [{{name: suspended}}]
+consumers:
+- username: ada
+  keyauth_credentials: [{{key: k-ada}}]
+- username: nobody
+"#
+    )
+}
+
+fn behind_vouching() -> Harness {
+    let rooms = [&[plugin::room::<Vouching>()], ROOMS].concat();
+    Harness::chain(&rooms, &vouched("")).unwrap()
+}
+
+/// What keeps a caller out.
+const KEPT_OUT: [&str; 3] =
+    ["vouched: suspended", "vouched-consumer-groups: suspended", "token: {\"level\":\"low\"}"];
+
 #[test]
-fn groups_come_back_and_whatever_else_is_read_is_survived() {
-    let data = Data {
-        consumer: uuid::Uuid::from_u128(1),
-        credential: uuid::Uuid::from_u128(2),
-        groups: vec!["staff".into(), "".into()],
-    };
-    let bytes = data.to_bytes();
-    assert_eq!(Data::from_bytes(&bytes), Some(data));
-    for cut in (0..bytes.len()).filter(|&cut| cut != 32 && cut != 32 + 13) {
-        assert_eq!(Data::from_bytes(&bytes[..cut]), None, "{cut}");
+fn what_keeps_a_caller_out_keeps_their_session_out() {
+    let mut harness = behind_vouching();
+    for field in KEPT_OUT {
+        let first = harness.send(&format!("GET /open HTTP/1.1\napikey: k-ada\n{field}"));
+        assert_ada(&first);
+        let asked = |path: &str| format!("GET {path} HTTP/1.1\nCookie: {}", cookie(&first));
+        assert_ada(&harness.send(&asked("/open")));
+        assert_eq!(harness.send(&asked("/closed")).status, 403, "{field}");
     }
-    let mut huge = bytes;
-    huge[32..40].copy_from_slice(&u64::MAX.to_be_bytes());
-    assert_eq!(Data::from_bytes(&huge), None);
+    let first = harness.send("GET /open HTTP/1.1\napikey: k-ada");
+    assert_ada(&harness.send(&format!("GET /closed HTTP/1.1\nCookie: {}", cookie(&first))));
+}
+
+#[test]
+fn who_is_refused_gets_no_session() {
+    let mut harness = behind_vouching();
+    for field in KEPT_OUT {
+        let refused = harness.send(&format!("GET /closed HTTP/1.1\napikey: k-ada\n{field}"));
+        assert_eq!((refused.status, cookies(&refused)), (403, Vec::new()), "{field}");
+    }
+}
+
+#[test]
+fn a_session_begins_anew_when_something_else_is_found_out_or_has_to_be() {
+    let mut harness = behind_vouching();
+    let first = harness.send("GET /open HTTP/1.1\napikey: k-ada");
+    let asked = |more: &str| format!("GET /open HTTP/1.1\nCookie: {}\n{more}", cookie(&first));
+    assert_ada(&harness.send(&asked("")));
+    // Nobody looked whether the token has this claim.
+    harness.reload(&vouched("- {effect: deny, claims: {tenant: [rival]}}")).unwrap();
+    assert_eq!(harness.send(&asked("")).status, 401);
+    let again = harness.send(&asked("apikey: k-ada"));
+    assert_ada(&again);
+    assert_ada(&with(&mut harness, &cookie(&again)));
+}
+
+#[test]
+fn what_is_kept_is_read_back_and_whatever_else_is_survived() {
+    let wanted = WantedClaims::default();
+    let (consumer, credential) = ([1; 16], [2; 16]);
+    let (groups, consumer_groups) = (vec!["staff".into(), "".into()], vec!["gold".into()]);
+    let data = Data { consumer, credential, groups, consumer_groups, claims: wanted.keep(None) };
+    let bytes = serde_json::to_vec(&data).unwrap();
+    assert_eq!(Data::read(&bytes), Some(data));
+    for cut in 0..bytes.len() {
+        assert_eq!(Data::read(&bytes[..cut]), None, "{cut}");
+    }
 }

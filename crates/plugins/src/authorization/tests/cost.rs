@@ -1,5 +1,7 @@
 //! What a decision costs in memory: nothing in the usual cases.
 
+use plugin::{Access, Build, BuildError, Flow, Phase, Phases, Plugin, Scopes};
+
 use super::*;
 use crate::authorization::config::Config;
 use crate::authorization::facts::Facts;

@@ -92,7 +92,9 @@ record! {
         leeway: f64 = 0, [between(0, 86_400)];
         /// Domains of which the claim `hd` must be one.
         domains: Option<Vec<String>>;
-        /// Remember tokens whose signature was right, so that checking one again is cheap.
+        /// Remember tokens whose signature was right, so that checking one again is cheap, and tokens that the provider gave
+        /// for a caller's password or client secret, for as long as they are good. Without it the provider is asked about
+        /// these each time.
         cache_tokens: bool = true;
         /// Cookie that must have the value of the claim `jwt_session_claim` of a bearer token that is a JSON Web Token: who
         /// has the token alone is refused.

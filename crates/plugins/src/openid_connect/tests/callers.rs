@@ -79,6 +79,16 @@ fn a_password_is_as_good_as_the_provider_says() {
 }
 
 #[test]
+fn a_password_is_asked_about_each_time_where_tokens_are_not_remembered() {
+    let provider = provide();
+    let mut harness = behind(&provider, "auth_methods: [password], cache_tokens: false");
+    for count in 1..=3 {
+        assert_passes(&harness.send(&format!("GET / HTTP/1.1\n{ALICE}")));
+        assert_eq!(asked(&provider, "/token"), count);
+    }
+}
+
+#[test]
 fn credentials_are_found_where_they_may_stand_and_hidden() {
     let provider = provide();
     let mut harness = behind(&provider, "auth_methods: [password], password_param_type: [query, body]");
@@ -134,6 +144,57 @@ fn the_provider_knows_whose_an_opaque_token_is() {
     assert_eq!(asked(&provider, "/me"), 2);
     let forged = harness.send(&(bearer("for-nobody") + "\nX-User: forged"));
     assert_eq!((forged.status, forged.upstream_header("X-User")), (401, None));
+}
+
+#[test]
+fn who_is_let_in_by_the_word_about_a_user_is_so_no_longer_than_the_token() {
+    let is_up = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let switch = is_up.clone();
+    let provider = Loopback::answering(move |_| match switch.load(std::sync::atomic::Ordering::Acquire) {
+        true => Given::json(r#"{"sub": "alice"}"#),
+        false => Given::answer(503, &[], ""),
+    });
+    let mut harness = Subject(plugin::room::<OpenidConnect>())
+        .with(&format!(
+            "{{issuer: 'http://issuer.test', auth_methods: [userinfo], userinfo_endpoint: '{}', cache_ttl: 200, \
+             cache_ttl_resurrect: 1000}}",
+            provider.url("/me")
+        ))
+        .in_real_time();
+    let (ends, opaque) = (bearer(&token(json!({"exp": NOW + 100}))), bearer("opaque"));
+    for request in [&ends, &opaque] {
+        assert_passes(&harness.send(request));
+    }
+    is_up.store(false, std::sync::atomic::Ordering::Release);
+    harness.clock.advance(99_000);
+    for request in [&ends, &opaque] {
+        assert_passes(&harness.send(request));
+    }
+    harness.clock.advance(2_000);
+    assert_eq!(harness.send(&ends).status, 500, "the token has ended");
+    assert_passes(&harness.send(&opaque));
+    harness.clock.advance(100_000);
+    assert_eq!(harness.send(&opaque).status, 500, "nobody knows whether it is still good");
+}
+
+#[test]
+fn clients_without_a_subject_are_not_one_caller() {
+    let provider = Loopback::answering(|asked: &Received| {
+        let form = asked.text();
+        let client = if form.contains("one") { "one" } else { "two" };
+        Given::json(&json!({"active": true, "client_id": client, "iss": ISSUER}).to_string())
+    });
+    let config = format!(
+        "{{issuer: '{ISSUER}', auth_methods: [introspection], introspection_endpoint: '{}', client_id: [g], client_secret: [s]}}",
+        provider.url("/introspect")
+    );
+    let document = format!(
+        "_format_version: \"3.0\"\nplugins:\n- {{name: openid-connect, config: {config}}}\n\
+         - {{name: rate-limiting, config: {{minute: 1, limit_by: credential}}}}\n"
+    );
+    let mut harness = Harness::chain(crate::ROOMS, &document).unwrap().in_real_time();
+    let mut status = |token: &str| harness.send(&bearer(token)).status;
+    assert_eq!([status("one-1"), status("two-1"), status("one-2")], [200, 200, 429]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use aws_lc_rs::digest::{SHA256, digest};
 use plugin::exchange::{ClientCertificate, Demand, Tls};
 use plugin::jose::thumbprint;
+use plugin::outbound::loopback::{Given, Loopback};
 
 use super::*;
 
@@ -51,6 +52,25 @@ fn a_token_of_a_certificate_is_good_for_who_shows_it() {
     }
     let mut cleartext = harness("proof_of_possession_mtls: strict");
     assert_refused(&cleartext.send(&bound), "a token of another certificate");
+}
+
+#[test]
+fn a_bound_token_stays_bound_where_the_provider_is_asked_about_it() {
+    let provider = Loopback::answering(|_| Given::json(r#"{"active":true,"sub":"alice","exp":9999999999}"#));
+    let config = format!(
+        "{{issuer: '{ISSUER}', auth_methods: [bearer, introspection], introspect_jwt_tokens: true, client_id: [g], \
+         client_secret: [s], proof_of_possession_mtls: optional, introspection_endpoint: '{}'}}",
+        provider.url("/introspect")
+    );
+    let mut harness = Subject(plugin::room::<OpenidConnect>()).with(&config).in_real_time();
+    publish(&harness, &[key(P256, "one")]);
+    let bound = bearer(&token(json!({"cnf": {"x5t#S256": hash(b"own")}})));
+    for (certificate, is_good) in [(None, false), (Some(&b"other"[..]), false), (Some(b"own"), true)] {
+        with_certificate(&mut harness, certificate);
+        for _ in 0..2 {
+            assert_eq!(harness.send(&bound).status == 200, is_good, "{certificate:?}");
+        }
+    }
 }
 
 /// A client that holds a key, with a token of it.

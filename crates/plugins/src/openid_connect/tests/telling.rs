@@ -86,3 +86,20 @@ fn the_id_of_a_session_is_told_as_the_configuration_says_and_by_nobody_else() {
     let other = world.log_in(json!({}), json!({}));
     assert_ne!(other.upstream_header("X-Session"), Some(id));
 }
+
+#[test]
+fn what_only_a_provider_says_never_comes_from_a_client() {
+    let document = format!(
+        "_format_version: \"3.0\"\nconsumers: [{{username: nobody}}, {{username: ada, keyauth_credentials: [{{key: k}}]}}]\n\
+         plugins:\n- {{name: key-auth, config: {{anonymous: nobody}}}}\n- name: openid-connect\n  config: {{issuer: '{ISSUER}', \
+         anonymous: nobody, auth_methods: [bearer, session], client_id: [g], client_secret: [s], session_secret: s, \
+         upstream_access_token_header: X-Access, upstream_id_token_header: X-Id, upstream_refresh_token_header: X-Refresh, \
+         upstream_user_info_jwt_header: X-User, upstream_introspection_jwt_header: X-About, session_request_headers: [subject]}}\n"
+    );
+    let mut harness = Harness::chain(crate::ROOMS, &document).unwrap();
+    for field in ["X-Access", "X-Id", "X-Refresh", "X-User", "X-About", "Session-Subject"] {
+        // The caller is known already, so that the plugin steps back.
+        let outcome = harness.send(&format!("GET / HTTP/1.1\napikey: k\n{field}: forged"));
+        assert_eq!((outcome.status, outcome.upstream_header(field)), (200, None), "{field}");
+    }
+}
