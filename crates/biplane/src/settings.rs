@@ -21,7 +21,7 @@ pub use values::duration;
 pub type Environment = BTreeMap<String, String>;
 
 /// Variables that have their effect elsewhere: on the command line, or none is needed here.
-const ELSEWHERE: [&str; 13] = [
+const ELSEWHERE: [&str; 16] = [
     "conf",
     "pid_file",
     "declarative_config",
@@ -35,6 +35,9 @@ const ELSEWHERE: [&str; 13] = [
     "dns_resolver",
     "log_level",
     "prefix",
+    "admin_gui_url",
+    "admin_gui_api_url",
+    "admin_api_uri",
 ];
 
 /// What the environment came to.

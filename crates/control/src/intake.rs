@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, VARY};
+use hyper::{Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::Control;
 use crate::call::{Call, Door, segments};
+use crate::pages::Pages;
 use crate::reply::Reply;
 use crate::resource;
 
@@ -31,27 +32,40 @@ pub struct Intake {
     control: Arc<Control>,
     loading: Semaphore,
     configs: Semaphore,
+    pages: Pages,
 }
 
 impl Intake {
     /// An intake with nothing in it.
     pub fn new(control: Arc<Control>) -> Self {
-        Self { control, loading: Semaphore::new(1), configs: Semaphore::new(MOST_CONFIGS) }
+        let pages = Pages::named_in(&control.settings_shown);
+        Self { control, loading: Semaphore::new(1), configs: Semaphore::new(MOST_CONFIGS), pages }
     }
 
-    /// Answers a request.
-    pub async fn answer(self: Arc<Self>, request: Request<Incoming>, door: Door) -> Response<Full<Bytes>> {
+    /// Answers a request, which came to a loopback address or not.
+    pub async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        door: Door,
+        at_home: bool,
+    ) -> Response<Full<Bytes>> {
         let started = Instant::now();
         let version = self.control.kong_version;
-        let reply = self.reply(request, door).await;
+        let admitted = match door {
+            Door::Admin => self.pages.admit(request.method(), request.headers(), at_home),
+            Door::Status => Ok(()),
+        };
+        let origin = request.headers().get(ORIGIN).filter(|_| admitted.is_ok()).cloned();
+        let reply = match admitted {
+            Ok(()) => self.reply(request, door).await,
+            Err(stranger) => Reply::message(403, stranger.message()),
+        };
         let latency = started.elapsed().as_millis().to_string();
-        response(reply.with("X-Kong-Admin-Latency", latency).with("Server", format!("kong/{version}")))
+        let reply = reply.with("X-Kong-Admin-Latency", latency).with("Server", format!("kong/{version}"));
+        response(reply, origin)
     }
 
     async fn reply(self: Arc<Self>, request: Request<Incoming>, door: Door) -> Reply {
-        if door == Door::Admin && is_from_another_site(request.method(), request.headers()) {
-            return Reply::message(403, "web pages of other sites may not use the Admin API");
-        }
         let is_load =
             door == Door::Admin && request.method() == "POST" && segments(request.uri().path()) == ["config"];
         if !is_load {
@@ -95,13 +109,6 @@ impl Intake {
     }
 }
 
-/// Whether a browser sends this for a page of another site. Such a page could replace the configuration of a gateway on
-/// the machine of whoever looks at it, or read its secrets. To follow a link is fine.
-fn is_from_another_site(method: &Method, headers: &HeaderMap) -> bool {
-    let is = |name: &str, value: &str| headers.get(name).is_some_and(|given| given == value);
-    is("sec-fetch-site", "cross-site") && !(method == Method::GET && is("sec-fetch-mode", "navigate"))
-}
-
 /// Reads a body within its bounds.
 async fn read(body: Incoming, largest: usize) -> Result<Bytes, Reply> {
     if body.is_end_stream() {
@@ -125,7 +132,8 @@ async fn work(call: Call) -> Reply {
     answered.unwrap_or_else(|_| Reply::message(500, "An unexpected error occurred"))
 }
 
-fn response(reply: Reply) -> Response<Full<Bytes>> {
+/// The answer, which pages of `origin` may read.
+fn response(reply: Reply, origin: Option<HeaderValue>) -> Response<Full<Bytes>> {
     let Reply { answer, headers } = reply;
     let has_body = !answer.body.is_empty();
     let mut response = Response::new(Full::new(Bytes::from(answer.body)));
@@ -134,7 +142,8 @@ fn response(reply: Reply) -> Response<Full<Bytes>> {
     if has_body {
         fields.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
     }
-    fields.insert("access-control-allow-origin", HeaderValue::from_static("*"));
+    fields.insert(VARY, HeaderValue::from_static("Origin"));
+    fields.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.unwrap_or_else(|| HeaderValue::from_static("*")));
     for (name, value) in headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             fields.insert(name, value);

@@ -10,6 +10,7 @@ mod intake;
 mod load;
 mod node;
 mod page;
+mod pages;
 mod reply;
 mod resource;
 mod schemas;

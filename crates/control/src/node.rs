@@ -67,12 +67,44 @@ fn configuration(control: &Control) -> Value {
     shown
 }
 
+/// What stands for a secret.
+const MASK: &str = "******";
+/// Parts of the names of settings that are secrets, or have some in them.
+const SECRETS: [&str; 9] = [
+    "password",
+    "secret",
+    "token",
+    "_cert_key",
+    "declarative_config_string",
+    "role_id",
+    "session_conf",
+    "auth_conf",
+    "license",
+];
+
 /// Secrets are masked by the names that settings of Kong give them, whoever hands them over.
 fn masked(name: &str, value: &Value) -> Value {
-    let is_secret = ["password", "secret", "token", "_cert_key", "declarative_config_string"]
-        .iter()
-        .any(|part| name.to_ascii_lowercase().contains(part));
-    if is_secret && !value.is_null() { json!("******") } else { value.clone() }
+    let is_secret = SECRETS.iter().any(|part| name.to_ascii_lowercase().contains(part));
+    match value {
+        Value::Null => Value::Null,
+        _ if is_secret => json!(MASK),
+        Value::String(text) => json!(without_user(text)),
+        other => other.clone(),
+    }
+}
+
+/// The same without what stands before the host of URLs in it.
+fn without_user(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(['/', '?', '#', ',', ' ']).unwrap_or(part.len());
+        let host = part[..end].rfind('@');
+        shown.push_str("://");
+        shown.push_str(if host.is_some() { MASK } else { "" });
+        shown.push_str(&part[host.unwrap_or(0)..]);
+    }
+    shown
 }
 
 /// `GET /status?unit=m&scale=2`

@@ -159,7 +159,7 @@ async fn run(
         match tokio::net::TcpListener::from_std(socket) {
             Ok(listener) => {
                 let secure = secure.map(TlsAcceptor::from);
-                let entrance = Entrance { intake: Arc::clone(intake), door, bounds, secure };
+                let entrance = Entrance { intake: Arc::clone(intake), door, bounds, secure, at_home: false };
                 accepting.spawn(accept(entrance, listener, stopped.clone()));
             }
             Err(error) => tracing::error!(%error, "a control listener could not be used"),
@@ -175,6 +175,8 @@ struct Entrance {
     door: Door,
     bounds: Bounds,
     secure: Option<TlsAcceptor>,
+    /// The client has come to a loopback address.
+    at_home: bool,
 }
 
 async fn accept(entrance: Entrance, listener: tokio::net::TcpListener, mut stopped: watch::Receiver<bool>) {
@@ -191,7 +193,8 @@ async fn accept(entrance: Entrance, listener: tokio::net::TcpListener, mut stopp
         };
         match accepted {
             Ok((stream, _)) => {
-                let (entrance, stopped) = (entrance.clone(), stopped.clone());
+                let at_home = stream.local_addr().is_ok_and(|local| local.ip().to_canonical().is_loopback());
+                let (entrance, stopped) = (Entrance { at_home, ..entrance.clone() }, stopped.clone());
                 connections.spawn(async move {
                     let _slot = slot;
                     connection(entrance, stream, stopped).await;
@@ -261,7 +264,7 @@ async fn speak_http2(
 }
 
 async fn answer(entrance: Entrance, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    Ok(entrance.intake.answer(request, entrance.door).await)
+    Ok(entrance.intake.answer(request, entrance.door, entrance.at_home).await)
 }
 
 /// Serves a connection until it ends, its time is over, or the control plane stops.

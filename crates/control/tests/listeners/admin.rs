@@ -22,6 +22,7 @@ fn the_root_tells_clients_what_they_talk_to() {
     assert_eq!(root["configuration"]["router_flavor"], "traditional_compatible");
     assert_eq!(root["configuration"]["proxy_listen"], "0.0.0.0:8000");
     assert!(!answer.body.contains("pg-hidden"), "{}", answer.body);
+    assert_eq!(answer.json()["configuration"]["proxy_server"], "http://******@proxy.test:1/x");
 }
 
 #[test]
@@ -278,11 +279,22 @@ fn web_pages_of_other_sites_are_kept_out() {
         ("POST", "cross-site", "navigate", 403),
         ("OPTIONS", "cross-site", "cors", 403),
         ("GET", "cross-site", "navigate", 200),
-        ("GET", "same-site", "cors", 200),
         ("GET", "none", "navigate", 200),
     ] {
         let target =
             format!("/config HTTP/1.1\r\nSec-Fetch-Site: {site}\r\nSec-Fetch-Mode: {mode}\r\nX-Rest:");
         assert_eq!(plane.call(method, &target).status, status, "{method} {site} {mode}");
     }
+}
+
+#[test]
+fn pages_of_other_origins_and_of_names_that_stand_for_this_machine_are_kept_out() {
+    let plane = Plane::start();
+    let asked = |fields: &str| plane.call("GET", &format!("/status HTTP/1.1\r\n{fields}\r\nX-Rest:"));
+    let own = asked("Origin: http://admin.test");
+    assert_eq!((own.status, own.header("access-control-allow-origin")), (200, Some("http://admin.test")));
+    let other = asked("Origin: http://localhost:1");
+    assert_eq!((other.status, other.header("access-control-allow-origin")), (403, Some("*")));
+    // The name that all of these tests call it by.
+    assert_eq!(asked("Accept-Language: de").status, 403);
 }

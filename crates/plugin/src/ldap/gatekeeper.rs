@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::entity::stable_id;
 use wire::Headers;
@@ -16,6 +17,7 @@ use crate::flow::{Flow, Resume};
 use crate::identity::{Anonymous, Caller, Credential};
 use crate::lockout::{Attempt, Guard, LockedOut};
 use crate::proven::{Digest, Proven};
+use crate::remember::{self, Learned, Memory, Settings};
 use crate::views::Access;
 
 /// Names of groups.
@@ -29,7 +31,7 @@ pub trait Inquiry: Send + Sync + 'static {
         worker: usize,
         username: &str,
         password: &[u8],
-    ) -> impl Future<Output = Result<Option<Groups>, Unanswered>>;
+    ) -> impl Future<Output = Result<Option<Groups>, Unanswered>> + Send;
 
     /// What follows for the user, whose login is right.
     ///
@@ -61,7 +63,15 @@ pub enum Refusal {
     Unanswered,
 }
 
-/// What a directory has said.
+/// What became of a question. Requests with the same login at one time ask once, as a browser sends several.
+enum Said {
+    Right(Arc<Finding>),
+    Wrong,
+    LockedOut(LockedOut),
+    Unanswered,
+}
+
+/// What a directory has said of a login that is right.
 struct Finding {
     groups: Groups,
     found_ms: u64,
@@ -73,6 +83,9 @@ pub struct Gatekeeper<I>(Arc<Gate<I>>);
 struct Gate<I> {
     inquiry: I,
     findings: Arc<Proven<Arc<Finding>>>,
+    questions: Arc<Memory<Said>>,
+    /// Whose questions they are.
+    asker: String,
     admissions: Proven<Arc<Admission>>,
     cache_ttl_ms: u64,
     hide: bool,
@@ -110,6 +123,8 @@ impl<I: Inquiry> Gatekeeper<I> {
         Self(Arc::new(Gate {
             inquiry,
             findings: cx.services.keep(&format!("{plugin}:{question}"), Proven::default),
+            questions: Memory::open(cx.services, "directory questions", &Settings::default()),
+            asker: format!("{plugin}:{question}:{:?}", cx.fingerprint::<Fields>()),
             admissions: Proven::default(),
             cache_ttl_ms: (fields.cache_ttl * 1000.0) as u64,
             hide: fields.hide_credentials,
@@ -173,41 +188,68 @@ impl<I: Inquiry> Gate<I> {
             }
             return gate.end(cx, Err(Refusal::Wrong));
         };
-        let attempt = gate.guard.as_ref().map(|guard| (guard, attempt(guard, cx, login)));
-        if let Some((guard, attempt)) = &attempt
-            && let Err(locked_out) = guard.begin(attempt)
-        {
-            return gate.end(cx, Err(Refusal::LockedOut(locked_out)));
-        }
-        let attempt = attempt.map(|(_, attempt)| attempt);
+        let attempt = gate.guard.as_ref().map(|guard| attempt(guard, cx, login));
         let (password, digest) = (login.password().to_vec(), gate.digest(login));
-        let (gate, worker) = (gate.clone(), cx.worker.index);
+        let (gate, worker, now_ms) = (gate.clone(), cx.worker.index, cx.record.started_ms);
         Flow::wait(async move {
-            let answer = gate.inquiry.ask(worker, &username, &password).await;
-            let resume: Resume = Box::new(move |cx| gate.settle(cx, answer, &username, digest, attempt));
+            let said = gate.learn(worker, (username.clone(), password), attempt, now_ms).await;
+            let resume: Resume = Box::new(move |cx| gate.settle(cx, said.ok().as_deref(), &username, digest));
             resume
         })
     }
 
-    fn settle(
-        &self,
-        cx: &mut Access<'_>,
-        answer: Result<Option<Groups>, Unanswered>,
-        username: &str,
-        digest: Digest,
+    /// What becomes of a question, whoever puts it.
+    async fn learn(
+        self: &Arc<Self>,
+        worker: usize,
+        (username, password): (String, Vec<u8>),
         attempt: Option<Attempt>,
-    ) -> Flow {
-        if let (Some(guard), Some(attempt), true) = (&self.guard, &attempt, answer != Ok(None)) {
+        now_ms: u64,
+    ) -> remember::Outcome<Said> {
+        let key = remember::Digest::of([self.asker.as_bytes(), username.as_bytes(), &password]);
+        let gate = self.clone();
+        let question = async move {
+            let said = gate.put(worker, (&username, &password), attempt, now_ms).await;
+            // What is right is remembered with the login's own digest.
+            Ok(Learned::new(said, Duration::ZERO))
+        };
+        self.questions.fetch(key, question).await
+    }
+
+    /// Asks about a login, unless too many were wrong before.
+    async fn put(
+        &self,
+        worker: usize,
+        (username, password): (&str, &[u8]),
+        attempt: Option<Attempt>,
+        now_ms: u64,
+    ) -> Said {
+        let guarded = self.guard.as_ref().zip(attempt);
+        if let Some((guard, attempt)) = &guarded
+            && let Err(locked_out) = guard.begin(attempt)
+        {
+            return Said::LockedOut(locked_out);
+        }
+        let answer = self.inquiry.ask(worker, username, password).await;
+        if let (Some((guard, attempt)), true) = (&guarded, answer != Ok(None)) {
             guard.withdraw(attempt);
         }
-        let outcome = match answer {
-            Ok(Some(groups)) => {
-                let finding = Arc::new(Finding { groups, found_ms: cx.record.started_ms });
+        match answer {
+            Ok(Some(groups)) => Said::Right(Arc::new(Finding { groups, found_ms: now_ms })),
+            Ok(None) => Said::Wrong,
+            Err(Unanswered) => Said::Unanswered,
+        }
+    }
+
+    fn settle(&self, cx: &mut Access<'_>, said: Option<&Said>, username: &str, digest: Digest) -> Flow {
+        let outcome = match said {
+            Some(Said::Right(finding)) => {
                 self.findings.remember(digest, finding.clone(), finding.found_ms);
-                self.admit(digest, username, &finding)
+                self.admit(digest, username, finding)
             }
-            Ok(None) => Err(Refusal::Wrong),
-            Err(Unanswered) => Err(Refusal::Unanswered),
+            Some(Said::Wrong) => Err(Refusal::Wrong),
+            Some(Said::LockedOut(locked_out)) => Err(Refusal::LockedOut(*locked_out)),
+            Some(Said::Unanswered) | None => Err(Refusal::Unanswered),
         };
         self.end(cx, outcome)
     }
@@ -243,4 +285,68 @@ fn attempt(guard: &Guard, cx: &Access<'_>, login: &Login) -> Attempt {
     // As many attempts, however the username is written.
     let username = canonical(&String::from_utf8_lossy(login.username()));
     guard.attempt(username.as_bytes(), cx.client.ip, cx.record.started_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::Services;
+    use crate::clock::Clock;
+    use crate::lockout::Rules;
+
+    const START_MS: u64 = 1_800_000_000_000;
+
+    /// A directory that knows the password `right` and answers when others have had their turn.
+    #[derive(Default)]
+    struct Slow(AtomicUsize);
+
+    impl Inquiry for Slow {
+        async fn ask(&self, _: usize, _: &str, password: &[u8]) -> Result<Option<Groups>, Unanswered> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+            Ok((password == b"right").then(Groups::default))
+        }
+
+        fn admit(&self, _: &str, _: &Groups) -> Result<Admission, Refusal> {
+            Err(Refusal::Group)
+        }
+    }
+
+    fn gate() -> Arc<Gate<Slow>> {
+        let services = Services::new(1, Clock::fixed(START_MS), false);
+        Arc::new(Gate {
+            inquiry: Slow::default(),
+            findings: Arc::new(Proven::default()),
+            questions: Memory::open(&services, "directory questions", &Settings::default()),
+            asker: String::new(),
+            admissions: Proven::default(),
+            cache_ttl_ms: 0,
+            hide: true,
+            scheme: "ldap".into(),
+            challenge: "LDAP".into(),
+            anonymous: Anonymous::Refused,
+            guard: Some(Guard::new(&services, "ldap-auth", Rules { failures: 3, window: 60 })),
+        })
+    }
+
+    #[tokio::test]
+    async fn requests_with_one_login_at_one_time_ask_once_and_count_once() {
+        let gate = gate();
+        let ask = async |password: &str| {
+            let attempt =
+                gate.guard.as_ref().map(|guard| guard.attempt(b"alice", [192, 0, 2, 1].into(), START_MS));
+            gate.learn(0, ("alice".into(), password.into()), attempt, START_MS).await.unwrap()
+        };
+        let right = || ask("right");
+        let said = tokio::join!(right(), right(), right(), right(), right(), right());
+        let said: [Arc<Said>; 6] = said.into();
+        assert!(said.iter().all(|said| matches!(**said, Said::Right(_))));
+        assert_eq!(gate.inquiry.0.load(Ordering::Relaxed), 1);
+        for guess in ["a", "b", "c"] {
+            assert!(matches!(*ask(guess).await, Said::Wrong));
+        }
+        assert!(matches!(*ask("right").await, Said::LockedOut(_)));
+    }
 }

@@ -32,6 +32,15 @@ pub(super) struct Searching {
     pub logs: bool,
 }
 
+/// Who searches.
+#[derive(Clone, Copy)]
+enum By<'a> {
+    /// The gateway.
+    Service(&'a Directory),
+    /// The user with this name and password.
+    User(&'a str, &'a [u8]),
+}
+
 impl Inquiry for Searching {
     async fn ask(
         &self,
@@ -90,7 +99,7 @@ impl Searching {
         if !self.users.knows(worker, &entry.name, password).await? {
             return Ok(None);
         }
-        self.groups(entry, async |search| service.search(worker, search, true).await).await
+        self.groups(entry, worker, By::Service(service)).await
     }
 
     /// Users look for themselves.
@@ -115,11 +124,17 @@ impl Searching {
         self.log(&entries);
         // Who may not see itself has no groups.
         let Some(entry) = entries.first() else { return Ok(Some(Groups::default())) };
-        let as_user = async |search: &Search<'_>| {
-            let found = self.users.search_as(worker, (&name, password), search, true).await?;
-            found.ok_or(Unanswered)
-        };
-        self.groups(entry, as_user).await
+        self.groups(entry, worker, By::User(&name, password)).await
+    }
+
+    async fn find(&self, worker: usize, by: By<'_>, search: &Search<'_>) -> Result<Vec<Entry>, Unanswered> {
+        match by {
+            By::Service(service) => service.search(worker, search, true).await,
+            By::User(name, password) => {
+                let found = self.users.search_as(worker, (name, password), search, true).await?;
+                found.ok_or(Unanswered)
+            }
+        }
     }
 
     fn name_of(&self, username: &str) -> String {
@@ -135,12 +150,8 @@ impl Searching {
         }
     }
 
-    /// The groups of the user with this entry; `find` looks for those of groups.
-    async fn groups(
-        &self,
-        entry: &Entry,
-        find: impl AsyncFn(&Search<'_>) -> Result<Vec<Entry>, Unanswered>,
-    ) -> Result<Option<Groups>, Unanswered> {
+    /// The groups of the user with this entry; those of groups are searched `by` somebody.
+    async fn groups(&self, entry: &Entry, worker: usize, by: By<'_>) -> Result<Option<Groups>, Unanswered> {
         let places = &self.places;
         let having: Vec<&[u8]> = match places.told {
             Told::Own => {
@@ -167,7 +178,7 @@ impl Searching {
             attributes: &[],
             most: MOST_GROUPS,
         };
-        let entries = find(&search).await?;
+        let entries = self.find(worker, by, &search).await?;
         self.log(&entries);
         Ok(Some(places.of_entries(&entries)))
     }
