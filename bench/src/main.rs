@@ -189,9 +189,9 @@ async fn measure_alone(
             report.instructions = cases::instructions::run(programs, site, &mut report.problems).await;
         }
         (Case::Slow, _) => {
-            let Extent { rate, rounds, seconds, .. } = *extent;
+            let Extent { rate, rounds, .. } = *extent;
             let problems = &mut report.problems;
-            report.slow = cases::slow::run(programs, site, rate, rounds, seconds, problems).await;
+            report.slow = cases::slow::run(programs, site, rate, rounds, problems).await;
         }
         _ => {}
     }

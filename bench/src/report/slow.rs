@@ -30,10 +30,10 @@ impl Report {
         row("KiB of the proxy for each", Slow::kib_each, "");
         row("core % of the proxy without them", |slow| slow.percent(|turn| turn.core[0]), "");
         row("core % beside them", |slow| slow.percent(|turn| turn.core[1]), "");
-        row("core % of the load's core for them", |slow| slow.percent(|turn| turn.crowd_core), "");
-        row("octets they sent", |slow| slow.sum(|turn| turn.crowd.octets), "");
-        row("cut off meanwhile", |slow| slow.sum(|turn| turn.crowd.cut), "");
-        row("not let in again", |slow| slow.sum(|turn| turn.crowd.refused), "0");
+        row("core % of the load's core for them", |slow| whole(slow.crowd_core * 100.0), "");
+        row("octets they sent", |slow| slow.crowd.octets.to_string(), "");
+        row("cut off meanwhile", |slow| slow.crowd.cut.to_string(), "");
+        row("not let in again", |slow| slow.crowd.refused.to_string(), "0");
         table
     }
 }
@@ -49,10 +49,6 @@ impl Slow {
 
     fn percent(&self, of: impl Fn(&Turn) -> f64) -> String {
         self.shown(|turn| of(turn) * 100.0)
-    }
-
-    fn sum(&self, of: impl Fn(&Turn) -> u64) -> String {
-        self.turns.iter().map(of).sum::<u64>().to_string()
     }
 
     fn steps(&self) -> Vec<f64> {
@@ -79,7 +75,6 @@ impl Slow {
     }
 
     fn kib_each(&self) -> String {
-        // The first time: afterwards a proxy has what it needs already.
-        shown(self.turns.first().map(|turn| turn.grown_kib as f64 / self.connections as f64))
+        shown(Some(self.grown_kib as f64 / self.connections as f64))
     }
 }

@@ -105,19 +105,20 @@ fn loads_of_a_case_are_told_apart() {
 #[test]
 fn each_proxy_beside_slow_connections_has_a_column() {
     let outcome = |p99_us| Outcome { p99_us, ..Outcome::default() };
-    let turn = |quiet, beside, grown_kib| Turn {
-        quiet: outcome(quiet),
-        beside: outcome(beside),
+    let turn = |(quiet, beside)| Turn { quiet: outcome(quiet), beside: outcome(beside), core: [0.1, 0.2] };
+    let slow = |peer, turns: &[(u64, u64)], grown_kib, cut| Slow {
+        peer,
+        connections: 10,
+        rate: 5,
+        turns: turns.iter().copied().map(turn).collect(),
         grown_kib,
-        core: [0.1, 0.2],
         crowd_core: 0.01,
-        crowd: crate::slow::Outcome { octets: 1, cut: 2, refused: 3 },
+        crowd: crate::slow::Outcome { octets: 1, cut, refused: 3 },
     };
-    let slow = |peer, turns| Slow { peer, connections: 10, rate: 5, turns };
     let mut report = report();
     report.slow = vec![
-        slow(Peer::Nginx, vec![turn(100, 110, 20), turn(1000, 1150, 0), turn(100, 900, 0)]),
-        slow(Peer::Plain, vec![turn(100, 130, 60)]),
+        slow(Peer::Nginx, &[(100, 110), (1000, 1150), (100, 900)], 20, 6),
+        slow(Peer::Plain, &[(100, 130)], 60, 2),
     ];
     let table = report.slow().to_string();
     let cells = |start: &str| -> Vec<String> {
