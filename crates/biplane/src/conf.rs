@@ -28,8 +28,8 @@ fn parse(name: &str, text: &str) -> Result<Environment, String> {
                 given.insert(setting.trim().to_ascii_lowercase(), unquoted(value.trim()).to_owned());
             }
             _ => {
-                let place = format!("{name}:{}:1", index + 1);
-                problems.push(format!("{place}: '{line}' is no setting; write one as name = value"));
+                // Not with its text: it may be a piece of a key.
+                problems.push(format!("{name}:{}:1: no setting; write one as name = value", index + 1));
             }
         }
     }
@@ -82,7 +82,15 @@ mod tests {
         let problems = parse("kong.conf", "headers = off\nworkers\nproxy listen = 1\n").unwrap_err();
         let lines: Vec<_> = problems.lines().collect();
         assert_eq!(lines.len(), 2);
-        assert!(lines[0].starts_with("kong.conf:2:1: 'workers' is no setting"));
+        assert!(lines[0].starts_with("kong.conf:2:1: no setting"));
         assert!(lines[1].starts_with("kong.conf:3:1: "));
+    }
+
+    #[test]
+    fn a_key_in_a_wrong_place_is_not_told() {
+        let text =
+            "ssl_cert_key = -----BEGIN PRIVATE KEY-----\nMIIEvQIBADAN/Bgkq=\nvault_hcv_token hvs.xxx\n";
+        let problems = parse("kong.conf", text).unwrap_err();
+        assert!(!problems.contains("MIIE") && !problems.contains("hvs"), "{problems}");
     }
 }

@@ -238,7 +238,7 @@ const FEW: usize = 24;
 
 impl Node {
     /// Bytes a copy takes, not counted further than `limit`.
-    fn size(&self, limit: usize) -> usize {
+    pub(crate) fn size(&self, limit: usize) -> usize {
         let own = size_of::<Node>();
         let mut size = own;
         match &self.kind {

@@ -166,29 +166,27 @@ fn plain_key(node: &Node) -> Option<String> {
     }
 }
 
-/// Replaces `<<: *mapping` and `<<: [*one, *two]` by the entries that the mapping does not have itself.
+/// Replaces `<<: *mapping` and `<<: [*one, *two]` by the entries that the mapping does not have itself. It may stand several
+/// times; the first mapping that has an entry counts.
 fn merge(entries: &mut Vec<(Key, Node)>) -> Result<(), Syntax> {
-    while let Some(position) = entries.iter().position(|(key, _)| key.name == "<<") {
-        let (key, node) = entries.remove(position);
+    if entries.iter().all(|(key, _)| key.name != "<<") {
+        return Ok(());
+    }
+    let (merges, own): (Vec<_>, Vec<_>) =
+        std::mem::take(entries).into_iter().partition(|(key, _)| key.name == "<<");
+    *entries = own;
+    let mut known: ahash::AHashSet<String> = entries.iter().map(|(key, _)| key.name.clone()).collect();
+    for (key, node) in merges {
+        let wrong =
+            || Syntax { span: key.span, message: "'<<' takes a mapping or a list of mappings".to_owned() };
         let sources = match node.kind {
             NodeKind::Object(_) => vec![node],
             NodeKind::Array(nodes) => nodes,
-            _ => {
-                return Err(Syntax {
-                    span: key.span,
-                    message: "'<<' takes a mapping or a list of mappings".to_owned(),
-                });
-            }
+            _ => return Err(wrong()),
         };
-        let mut merged: ahash::AHashSet<String> = entries.iter().map(|(key, _)| key.name.clone()).collect();
         for source in sources {
-            let NodeKind::Object(fields) = source.kind else {
-                return Err(Syntax {
-                    span: key.span,
-                    message: "'<<' takes a mapping or a list of mappings".to_owned(),
-                });
-            };
-            entries.extend(fields.into_iter().filter(|(key, _)| merged.insert(key.name.clone())));
+            let NodeKind::Object(fields) = source.kind else { return Err(wrong()) };
+            entries.extend(fields.into_iter().filter(|(key, _)| known.insert(key.name.clone())));
         }
     }
     Ok(())

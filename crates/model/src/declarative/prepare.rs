@@ -1,5 +1,6 @@
 //! Rewrites a document into Kong's plain 3.0 form before validation: older formats, shorthands, decK's extra keys.
 
+use std::cell::Cell;
 use std::mem;
 
 use super::layout::Layout;
@@ -18,6 +19,24 @@ pub(super) struct Header {
     migrates: bool,
     defaults: Vec<(String, Node)>,
     plugin_configs: Vec<(Key, Node)>,
+    /// Bytes that copies of these may still take; none once they have been found too many.
+    room: Cell<Option<usize>>,
+}
+
+/// What defaults and shared settings may grow to where they are filled in, as aliases may.
+const LARGEST_COPIES: usize = 512 << 20;
+
+impl Header {
+    /// A copy of shared settings for the entity at `trail`, while there is room for it.
+    fn copy(&self, node: &Node, span: Span, trail: &Trail<'_>, problems: &mut Problems) -> Option<Node> {
+        let room = self.room.get()?;
+        self.room.set(room.checked_sub(node.size(room)));
+        if self.room.get().is_none() {
+            problems.add(trail, span, "defaults and shared settings make the document too large");
+            return None;
+        }
+        Some(node.clone())
+    }
 }
 
 /// Reads the header, then rewrites every entity in place.
@@ -35,7 +54,8 @@ pub(super) fn prepare(root: &mut Node, layout: &Layout<'_>, problems: &mut Probl
 }
 
 fn header(entries: &mut [(Key, Node)], problems: &mut Problems) -> Header {
-    let mut header = Header { transform: true, ..Header::default() };
+    let room = Cell::new(Some(LARGEST_COPIES));
+    let mut header = Header { transform: true, room, ..Header::default() };
     for (key, node) in entries {
         match (key.name.as_str(), &node.kind) {
             ("_format_version", NodeKind::String(version)) => {
@@ -128,7 +148,7 @@ fn rewrite(
         _ => {}
     }
     if let Some((_, defaults)) = header.defaults.iter().find(|(name, _)| name == collection) {
-        fill(entries, defaults);
+        fill(entries, defaults, span, (header, trail), problems);
     }
     if collection == "upstreams" {
         settle_upstream(entries, span);
@@ -245,21 +265,36 @@ fn share_config(entries: &mut Vec<(Key, Node)>, header: &Header, trail: &Trail<'
         return;
     };
     match entry(entries, "config").filter(|node| !node.is_null()) {
-        Some(Node { kind: NodeKind::Object(own), .. }) => fill(own, shared),
+        Some(Node { kind: NodeKind::Object(own), .. }) => {
+            fill(own, shared, reference.span, (header, trail), problems);
+        }
         Some(_) => {}
         None => {
             entries.retain(|(key, _)| key.name != "config");
-            entries.push((Key { name: "config".to_owned(), span: reference.span }, shared.clone()));
+            if let Some(shared) = header.copy(shared, reference.span, trail, problems) {
+                entries.push((Key { name: "config".to_owned(), span: reference.span }, shared));
+            }
         }
     }
 }
 
-/// Adds what `entries` do not have, inside nested mappings too.
-fn fill(entries: &mut Vec<(Key, Node)>, defaults: &Node) {
+/// Adds what `entries` do not have, inside nested mappings too. `span` is where that is asked for.
+fn fill(
+    entries: &mut Vec<(Key, Node)>,
+    defaults: &Node,
+    span: Span,
+    (header, trail): (&Header, &Trail<'_>),
+    problems: &mut Problems,
+) {
     for (key, default) in defaults.as_object().unwrap_or_default() {
         match entry(entries, &key.name) {
-            None => entries.push((key.clone(), default.clone())),
-            Some(Node { kind: NodeKind::Object(nested), .. }) => fill(nested, default),
+            None => {
+                let copy = header.copy(default, span, trail, problems);
+                entries.extend(copy.map(|copy| (key.clone(), copy)));
+            }
+            Some(Node { kind: NodeKind::Object(nested), .. }) => {
+                fill(nested, default, span, (header, trail), problems);
+            }
             Some(_) => {}
         }
     }
@@ -307,5 +342,20 @@ fn membership(element: &mut Node) {
             }
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_of_shared_settings_are_bounded_and_that_is_said_once() {
+        let node = Node { kind: NodeKind::String("x".repeat(1000)), span: Span::default() };
+        let header = Header { room: Cell::new(Some(2500)), ..Header::default() };
+        let mut problems = Problems::default();
+        let mut copied = || header.copy(&node, Span::default(), &Trail::Root, &mut problems).is_some();
+        assert_eq!([copied(), copied(), copied(), copied()], [true, true, false, false]);
+        assert_eq!(problems.list.len(), 1);
     }
 }

@@ -43,6 +43,11 @@ fn anchors_aliases_and_merge_keys_are_resolved() {
         value("k.yml", text),
         json!({"base": {"x": 1, "y": 2}, "one": {"x": 1, "y": 2}, "two": {"y": 3, "x": 1}, "three": {"x": 1, "y": 2, "z": 4}})
     );
+    let several = "b: &b {x: 1, y: 2}\nc: &c {y: 3, z: 4}\nd: {<<: *b, w: 0, <<: *c}\n";
+    assert_eq!(value("k.yml", several)["d"], json!({"w": 0, "x": 1, "y": 2, "z": 4}));
+    // Each costs what it says, however many there are.
+    let many = format!("a:\n{}", "  <<: {}\n".repeat(200_000));
+    assert_eq!(value("k.yml", &many)["a"], json!({}));
 }
 
 #[test]

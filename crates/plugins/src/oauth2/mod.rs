@@ -2,6 +2,7 @@
 
 mod admin;
 mod authorize;
+mod book;
 mod config;
 mod database;
 mod issue;

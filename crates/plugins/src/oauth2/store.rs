@@ -14,11 +14,12 @@ use plugin::clock::Clock;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::book::{Book, Over};
 use super::database::Database;
 use super::secret::Hash;
 
 /// Most tokens, those that were replaced included.
-const MOST_TOKENS: usize = 500_000;
+pub(super) const MOST_TOKENS: usize = 500_000;
 /// Most codes.
 const MOST_CODES: usize = 100_000;
 /// Parts of the table of tokens, each with a lock of its own.
@@ -29,6 +30,8 @@ const MOST_WAITING: usize = 1024;
 const MOST_AT_ONCE: usize = 64;
 /// Time between two looks for what is over.
 const SWEEP: Duration = Duration::from_secs(60);
+/// Things that are forgotten before others have their turn.
+const SWEPT_AT_ONCE: usize = 256;
 /// When a thing that never ends ends, in seconds since 1970.
 pub(super) const NEVER: u64 = i64::MAX as u64;
 
@@ -107,15 +110,6 @@ struct Inner {
     clock: Clock,
 }
 
-#[derive(Default)]
-struct Book {
-    codes: AHashMap<Hash, Code>,
-    by_refresh: AHashMap<Hash, Arc<Token>>,
-    spent: AHashMap<Hash, Spent>,
-    /// The one living token of a family.
-    families: AHashMap<Uuid, Arc<Token>>,
-}
-
 /// What a refresh token stands for.
 pub(super) enum Refresh {
     Good(Arc<Token>),
@@ -148,8 +142,8 @@ impl Store {
             inner.put(&mut inner.book(), &Arc::new(token));
         }
         let mut book = inner.book();
-        book.spent.extend(known.spent.into_iter().map(|spent| (spent.refresh, spent)));
-        book.codes.extend(known.codes.into_iter().map(|code| (code.code, code)));
+        known.spent.into_iter().for_each(|spent| book.spend(spent));
+        known.codes.into_iter().for_each(|code| book.keep_code(code));
         drop(book);
         let (orders, waiting) = sync_channel(MOST_WAITING);
         let theirs = inner.clone();
@@ -170,7 +164,7 @@ impl Store {
         if book.codes.len() >= MOST_CODES {
             return Err(Full);
         }
-        book.codes.insert(code.code, code.clone());
+        book.keep_code(code.clone());
         Ok(Change::PutCode(code))
     }
 
@@ -232,12 +226,40 @@ impl Store {
             changes.push(Change::DropToken(old.access));
             if let Some(refresh) = old.refresh.filter(|_| old.refresh != token.refresh) {
                 let spent = Spent { refresh, family: old.grant.family, gone: old.gone };
-                book.spent.insert(refresh, spent);
+                book.spend(spent);
                 changes.push(Change::PutSpent(spent));
             }
         }
         self.inner.put(&mut book, &token);
         Ok(changes)
+    }
+
+    /// Takes a token back that could not be written, and brings back the one that it replaced: its client holds that.
+    pub(super) fn undo_add(&self, token: &Token, replaced: Option<&Token>) {
+        let mut book = self.inner.book();
+        if !self.inner.take_if_alive(&mut book, token) {
+            return;
+        }
+        if let Some(old) = replaced {
+            old.refresh.into_iter().for_each(|refresh| book.forget_spent(&refresh));
+            self.inner.put(&mut book, &Arc::new(old.clone()));
+        }
+    }
+
+    /// The same for a token that a code was redeemed for. The code is as good as before, unless it has come again.
+    pub(super) fn undo_redeem(&self, code: &Hash, token: &Token) {
+        let mut book = self.inner.book();
+        if self.inner.take_if_alive(&mut book, token)
+            && let Some(code) = book.codes.get_mut(code)
+        {
+            code.used = false;
+        }
+    }
+
+    /// Forgets what is over, as is done once a minute.
+    #[cfg(test)]
+    pub(super) fn sweep(&self, now: u64) {
+        self.inner.sweep(now);
     }
 
     /// Takes a token back.
@@ -252,28 +274,6 @@ impl Store {
         // When too many wait, `done` is dropped with the order, which says that nothing was written.
         let _ = self.orders.try_send(Order { changes, done });
         written
-    }
-}
-
-impl Book {
-    fn is_full(&self) -> bool {
-        self.families.len() + self.spent.len() >= MOST_TOKENS
-    }
-
-    fn insert(&mut self, token: &Arc<Token>) {
-        if let Some(refresh) = token.refresh {
-            self.by_refresh.insert(refresh, token.clone());
-        }
-        self.families.insert(token.grant.family, token.clone());
-    }
-
-    fn remove(&mut self, token: &Token) {
-        if let Some(refresh) = token.refresh {
-            self.by_refresh.remove(&refresh);
-        }
-        if self.families.get(&token.grant.family).is_some_and(|live| live.access == token.access) {
-            self.families.remove(&token.grant.family);
-        }
     }
 }
 
@@ -302,6 +302,15 @@ impl Inner {
         self.shard(&token.access).remove(&token.access);
     }
 
+    /// Forgets a token if it is the living one of its family. Whether it was.
+    fn take_if_alive(&self, book: &mut Book, token: &Token) -> bool {
+        let is_alive = book.families.get(&token.grant.family).is_some_and(|live| live.access == token.access);
+        if is_alive {
+            self.take(book, token);
+        }
+        is_alive
+    }
+
     /// Forgets what has come of a consent.
     fn revoke_family(&self, book: &mut Book, family: Uuid) -> Vec<Change> {
         let Some(live) = book.families.get(&family).cloned() else { return Vec::new() };
@@ -318,13 +327,22 @@ impl Inner {
         }
     }
 
-    /// Forgets what is over.
+    /// Forgets what is over, a little at a time: workers wait for the book.
     fn sweep(&self, now: u64) {
+        while self.sweep_some(now) {}
+    }
+
+    /// Whether there is more.
+    fn sweep_some(&self, now: u64) -> bool {
         let mut book = self.book();
-        book.codes.retain(|_, code| now < code.gone);
-        book.spent.retain(|_, spent| now < spent.gone);
-        let over: Vec<_> = book.families.values().filter(|token| now >= token.gone).cloned().collect();
-        over.iter().for_each(|token| self.take(&mut book, token));
+        for _ in 0..SWEPT_AT_ONCE {
+            match book.pop_over(now) {
+                Some(Over::Token(token)) => self.take(&mut book, &token),
+                Some(Over::Other) => {}
+                None => return false,
+            }
+        }
+        true
     }
 }
 

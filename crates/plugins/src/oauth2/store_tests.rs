@@ -144,6 +144,55 @@ fn a_token_that_was_revoked_before_it_was_written_does_not_come_back() {
 }
 
 #[test]
+fn what_could_not_be_written_leaves_clients_what_they_hold() {
+    let folder = Folder::new();
+    let store = Store::open(&folder.0.join("oauth2.db"), Clock::fixed(START_MS)).unwrap();
+    let now = START_MS / 1000;
+    let (old, newer) = (a_token(1), a_token(2));
+    store.add_code(a_code()).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(store.redeem(&hash(b"c"), old.clone(), now), Redeemed::Good(_)));
+        store.undo_redeem(&hash(b"c"), &old);
+        assert!(store.find(&old.access, now).is_none());
+    }
+    store.add(old.clone(), None).unwrap();
+    for _ in 0..2 {
+        store.add(newer.clone(), Some(&old)).unwrap();
+        store.undo_add(&newer, Some(&old));
+        assert!(store.find(&newer.access, now).is_none() && store.find(&old.access, now).is_some());
+        assert!(matches!(store.refresh(&old.refresh.unwrap(), now), Refresh::Good(token) if *token == old));
+        assert!(matches!(store.refresh(&newer.refresh.unwrap(), now), Refresh::Unknown));
+    }
+    // A copy was seen meanwhile: what goes back to that consent stays revoked.
+    store.add(newer.clone(), Some(&old)).unwrap();
+    assert!(matches!(store.refresh(&old.refresh.unwrap(), now), Refresh::Spent(_)));
+    store.undo_add(&newer, Some(&old));
+    assert!(store.find(&old.access, now).is_none());
+}
+
+#[test]
+fn what_is_over_is_forgotten_and_nothing_else() {
+    let folder = Folder::new();
+    let clock = Clock::fixed(START_MS);
+    let store = Store::open(&folder.0.join("oauth2.db"), clock).unwrap();
+    let now = START_MS / 1000;
+    // More than go at once.
+    for number in 0..600_u32 {
+        let (access, family) = (hash(&number.to_be_bytes()), Uuid::from_u128(number.into()));
+        let refresh = Some(hash(&[&number.to_be_bytes()[..], b"r"].concat()));
+        let grant = Grant { family, ..grant() };
+        let gone = if number % 2 == 0 { now } else { now + 1 };
+        store.add(Token { access, refresh, grant, created: 1, expires: gone, gone }, None).unwrap();
+    }
+    store.sweep(now);
+    for number in 0..600_u32 {
+        let refresh = hash(&[&number.to_be_bytes()[..], b"r"].concat());
+        let is_there = matches!(store.refresh(&refresh, now - 1), Refresh::Good(_));
+        assert_eq!(is_there, number % 2 == 1, "{number}");
+    }
+}
+
+#[test]
 fn what_is_over_leaves_the_database() {
     let mut database = Database::open(Path::new(":memory:")).unwrap();
     let spent = |number: u8, gone| Spent { refresh: [number; 32], family: Uuid::nil(), gone };

@@ -91,8 +91,7 @@ impl Tokens {
             store::Redeemed::Unknown => Ok(Redeemed::Unknown),
             store::Redeemed::Full => Err(Trouble::Full),
             store::Redeemed::Good(changes) => {
-                let outcome = written(store, changes).await;
-                take_back_unless_written(store, &token, outcome)?;
+                written(store, changes).await.inspect_err(|_| store.undo_redeem(code, &token))?;
                 Ok(Redeemed::Good)
             }
             store::Redeemed::Again(changes) => {
@@ -131,7 +130,7 @@ impl Tokens {
             Self::Shared(shared) => return shared.add(worker, &token, replaced, now).await,
         };
         let changes = store.add(token.clone(), replaced).map_err(|_| Trouble::Full)?;
-        take_back_unless_written(store, &token, written(store, changes).await)
+        written(store, changes).await.inspect_err(|_| store.undo_add(&token, replaced))
     }
 }
 
@@ -142,15 +141,4 @@ async fn written(store: &Store, changes: Vec<Change>) -> Result<(), Trouble> {
     } else {
         Err(Trouble::Silent)
     }
-}
-
-fn take_back_unless_written(
-    store: &Store,
-    token: &Token,
-    outcome: Result<(), Trouble>,
-) -> Result<(), Trouble> {
-    if outcome.is_err() {
-        store.revoke(token);
-    }
-    outcome
 }

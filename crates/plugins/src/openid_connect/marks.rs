@@ -44,9 +44,11 @@ impl Marks {
         self.any.store(true, Ordering::Release);
         let mut state = self.lock();
         let is_new = state.is_unmarked(&thing, moment);
-        let latest = state.moments.get(&thing).map_or(moment, |before| moment.max(*before));
-        state.moments.insert(thing, latest);
-        state.order.push_back((thing, latest));
+        // Who comes with the same again takes no place of others.
+        if state.moments.get(&thing).is_none_or(|before| *before < moment) {
+            state.moments.insert(thing, moment);
+            state.order.push_back((thing, moment));
+        }
         while let Some(&(first, moment)) = state.order.front()
             && (moment < oldest || state.order.len() > self.most)
         {
@@ -110,5 +112,17 @@ mod tests {
         assert!(marks.has(&thing(0), 10) && marks.has(&thing(99), 11), "nobody knows any more");
         assert!(!marks.has(&thing(99), 12));
         assert!(!marks.set(thing(98), 11, 0));
+    }
+
+    #[test]
+    fn what_comes_again_and_again_takes_no_place_of_others() {
+        let marks = Marks::of(3);
+        marks.set(thing(1), 10, 0);
+        assert!(marks.set(thing(2), 20, 0));
+        for _ in 0..5 {
+            assert!(!marks.set(thing(2), 20, 0));
+        }
+        assert_eq!(marks.lock().order.len(), 2);
+        assert!(marks.set(thing(3), 5, 0), "older than those, and used for the first time");
     }
 }
