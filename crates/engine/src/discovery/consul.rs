@@ -36,6 +36,10 @@ const INDEX: &str = "x-consul-index";
 /// The weight of an instance that gives none, as in Consul.
 const DEFAULT_WEIGHT: u64 = 1;
 
+/// Addresses that are tried for one question, and how long each may take to let in: all of it is within `GRACE`.
+const MOST_TRIED: usize = 3;
+const TO_CONNECT: Duration = Duration::from_secs(3);
+
 /// A service in Consul.
 pub(super) struct Consul {
     place: Place,
@@ -50,6 +54,8 @@ pub(super) struct Consul {
     /// The number of the state that is known; 0 if none is.
     index: u64,
     connection: Option<SendRequest<Empty<Bytes>>>,
+    /// Which of its addresses is asked.
+    turn: usize,
 }
 
 enum Place {
@@ -91,6 +97,7 @@ impl Consul {
             wait: asked.wait,
             index: 0,
             connection: None,
+            turn: 0,
         }
     }
 
@@ -105,6 +112,8 @@ impl Consul {
         answer.inspect_err(|_| {
             self.index = 0;
             self.connection = None;
+            // Another server may know better.
+            self.turn = self.turn.wrapping_add(1);
         })
     }
 
@@ -152,8 +161,24 @@ impl Consul {
         request.body(Empty::new()).map_err(|error| Trouble::new(error.to_string()))
     }
 
-    async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, Trouble> {
-        let address = SocketAddr::new(self.address().await?, self.port);
+    /// Connects to one of its addresses, beginning with the one that was good last.
+    async fn connect(&mut self) -> Result<SendRequest<Empty<Bytes>>, Trouble> {
+        let addresses = self.addresses().await?;
+        let mut trouble = Trouble::new("its name has no address");
+        for _ in 0..addresses.len().min(MOST_TRIED) {
+            let address = SocketAddr::new(addresses[self.turn % addresses.len()], self.port);
+            let connected = tokio::time::timeout(TO_CONNECT, self.connect_to(address)).await;
+            let late = || Err(Trouble::new(format!("cannot connect to {address}: no answer in time")));
+            match connected.unwrap_or_else(|_| late()) {
+                Ok(connection) => return Ok(connection),
+                Err(reason) => trouble = reason,
+            }
+            self.turn = self.turn.wrapping_add(1);
+        }
+        Err(trouble)
+    }
+
+    async fn connect_to(&self, address: SocketAddr) -> Result<SendRequest<Empty<Bytes>>, Trouble> {
         let failed = |error: io::Error| Trouble::new(format!("cannot connect to {address}: {error}"));
         let stream = TcpStream::connect(address).await.map_err(failed)?;
         let Some((config, server_name)) = &self.tls else { return begin(stream).await };
@@ -162,15 +187,15 @@ impl Consul {
         begin(connected.map_err(failed)?).await
     }
 
-    async fn address(&self) -> Result<IpAddr, Trouble> {
+    async fn addresses(&self) -> Result<Vec<IpAddr>, Trouble> {
         let (name, woken) = match &self.place {
-            Place::Address(address) => return Ok(*address),
+            Place::Address(address) => return Ok(vec![*address]),
             Place::Name(name, woken) => (name, woken),
         };
         loop {
             let known = name.addresses().clone();
             match (known.list.first(), known.state) {
-                (Some(record), _) => return Ok(record.address),
+                (Some(_), _) => return Ok(known.list.iter().map(|record| record.address).collect()),
                 (None, State::Pending) => woken.0.notified().await,
                 (None, State::Failed(failure)) => {
                     return Err(Trouble::new(format!("its name does not resolve: {failure}")));

@@ -61,20 +61,26 @@ impl Targets {
         while let Some(read) = &self.read {
             tokio::time::sleep(LOOK).await;
             looks += 1;
-            let mut now = stamp(&self.path);
+            let mut now = self.stamp().await;
             if now == *read && !(self.unread && looks >= LOOKS_UNTIL_RETRY) {
                 continue;
             }
             loop {
                 tokio::time::sleep(QUIET).await;
-                let later = stamp(&self.path);
+                let later = self.stamp().await;
                 if later == now {
                     return now;
                 }
                 now = later;
             }
         }
-        stamp(&self.path)
+        self.stamp().await
+    }
+
+    /// Apart, as reading is.
+    async fn stamp(&self) -> Option<Stamp> {
+        let path = self.path.clone();
+        tokio::task::spawn_blocking(move || stamp(&path)).await.ok().flatten()
     }
 }
 

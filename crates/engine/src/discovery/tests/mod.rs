@@ -260,6 +260,22 @@ fn under_tls_it_has_to_be_whom_the_authorities_know() {
 }
 
 #[test]
+fn a_server_that_is_down_is_passed_over_for_another_of_its_name() {
+    let (world, registry) = (World::new(), Registry::start_on("127.0.0.9"));
+    // Bound and not listening: nobody else takes it, and nobody gets in.
+    let down = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let port = registry.address.port();
+    down.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], port)).into()).unwrap();
+    world.server.set("consul.test", &["127.0.0.1", "127.0.0.9"], 60);
+    registry.set(2, vec![instance("10.0.0.1", 80, 1)]);
+    let address = format!("http://consul.test:{port}");
+    let asked = json!({"source": "consul", "service": "orders", "address": address});
+    let balancers = world.balancers(&json!({}), &asked);
+    assert_eq!(report(&balancers).trouble, None);
+    assert_eq!(reached(&balancers), ["10.0.0.1:80 10.0.0.1"]);
+}
+
+#[test]
 fn an_answer_without_end_is_not_read_to_its_end() {
     let (world, registry) = (World::new(), Registry::start());
     registry.behave(Manner::Body(vec![b' '; (16 << 20) + 1]));

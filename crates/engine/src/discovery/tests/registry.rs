@@ -51,16 +51,21 @@ pub enum Manner {
 
 impl Registry {
     pub fn start() -> Self {
-        Self::start_with(None)
+        Self::start_at("127.0.0.1", None)
+    }
+
+    /// At another address of this machine.
+    pub fn start_on(host: &str) -> Self {
+        Self::start_at(host, None)
     }
 
     /// Under TLS, as it is configured.
     pub fn start_tls(config: Arc<ServerConfig>) -> Self {
-        Self::start_with(Some(config))
+        Self::start_at("127.0.0.1", Some(config))
     }
 
-    fn start_with(tls: Option<Arc<ServerConfig>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    fn start_at(host: &str, tls: Option<Arc<ServerConfig>>) -> Self {
+        let listener = TcpListener::bind((host, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let theirs = shared.clone();
