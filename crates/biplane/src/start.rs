@@ -16,6 +16,7 @@ use plugin::clock::Clock;
 
 use crate::cli::Listen;
 use crate::listen;
+use crate::open_files::Granted;
 use crate::origin::{Origin, SharedOrigin};
 use crate::secure;
 use crate::settings::FromEnvironment;
@@ -294,12 +295,12 @@ impl Started {
         services.flush();
     }
 
-    /// Listens for clients where `listeners` say.
+    /// Listens for clients where `listeners` say, which leave connections the `files` that are granted.
     ///
     /// # Errors
     /// The address that cannot be listened on; everything stays as it was.
-    pub fn listen(&self, listeners: &[Listener]) -> Result<(), Failure> {
-        self.gateway.listen(listeners).map_err(|error| refused(error, listeners))
+    pub fn listen(&self, listeners: &[Listener], files: &Granted) -> Result<(), Failure> {
+        self.gateway.listen(listeners, files.most).map_err(|error| refused(error, listeners))
     }
 
     /// Every socket that listens, to be given to another process.
