@@ -6,12 +6,13 @@
 mod rig;
 
 use std::fs;
+use std::io::Read;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use rig::{BINARY, Folder, Gateway, backend, eventually, fetch};
+use rig::{BINARY, Folder, Gateway, Other, backend, eventually, fetch};
 
 /// Files that the gateway may open.
 const FILES: usize = 240;
@@ -47,9 +48,12 @@ fn a_gateway_that_would_have_no_files_for_connections_does_not_start_and_says_wh
     let file = folder.write("kong.yml", &rig::configuration(backend(), "/"));
     let mut command = Command::new(with_few_files(&folder, 100));
     command.args(["run", "--workers", "16", "--proxy-listen", "127.0.0.1:0", "--admin-listen", "off"]);
-    let output = command.args(["--status-listen", "off"]).arg(&file).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(3), "{said}");
+    command.args(["--status-listen", "off"]).arg(&file).stderr(Stdio::piped());
+    let mut gateway = Other(command.spawn().unwrap());
+    eventually("it ends by itself", || matches!(gateway.0.try_wait(), Ok(Some(_))));
+    let mut said = String::new();
+    gateway.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(gateway.0.wait().unwrap().code(), Some(3), "{said}");
     for words in ["at most 100 files", "16 workers and 1 address", "ulimit -n", "--workers"] {
         assert!(said.contains(words), "{said}");
     }
