@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use model::{Problem, Severity, Source};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
+use tracing_subscriber::EnvFilter;
 
 use crate::cli::Run;
 use crate::open_files::Takers;
@@ -133,14 +134,17 @@ fn read_file(file: Option<&Path>) -> Result<(String, String), String> {
 /// Starts the gateway's own log on standard error.
 pub fn start_log(json: bool) {
     let level = std::env::var("KONG_LOG_LEVEL").unwrap_or_default();
+    // The library of HTTP/2 warns of each frame of a client that is odd: a line of the gateway's own says so, seldom.
     let level = match level.as_str() {
-        "debug" => tracing::Level::DEBUG,
-        "warn" => tracing::Level::WARN,
-        "error" | "crit" | "alert" | "emerg" => tracing::Level::ERROR,
-        _ => tracing::Level::INFO,
+        "debug" => "debug",
+        "warn" => "warn,h2=error",
+        "error" | "crit" | "alert" | "emerg" => "error",
+        _ => "info,h2=error",
     };
-    let builder =
-        tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(level))
+        .with_target(false)
+        .with_writer(std::io::stderr);
     if json {
         builder.json().init();
     } else {

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use crate::cli::Run;
+use crate::open_files::{self, Takers};
 use crate::pid_file::{PidFile, State};
 use crate::run::{self, Event};
 use crate::secure;
@@ -189,13 +190,7 @@ impl<'a> Serving<'a> {
         };
         self.renew_certificates(&places, &mut environment);
         if places.proxy != self.places.proxy {
-            match self.started.listen(&places.proxy) {
-                Ok(()) => {
-                    self.places.proxy.clone_from(&places.proxy);
-                    run::announce_listeners(&self.started);
-                }
-                Err(failure) => tracing::error!(%failure, "listeners not changed: the old ones stay"),
-            }
+            self.change_listeners(Places { proxy: places.proxy, ..self.places.clone() });
         }
         let later = waiting(&self.environment, &environment);
         if !later.is_empty() {
@@ -203,6 +198,22 @@ impl<'a> Serving<'a> {
                 settings = later.join(", "),
                 "changed settings hold from the next start or upgrade on"
             );
+        }
+    }
+
+    fn change_listeners(&mut self, places: Places) {
+        let files = open_files::raise(&Takers::of(&places));
+        let changed = files.and_then(|files| {
+            let listened = self.started.listen(&places.proxy, &files);
+            listened.map(|()| files.warning).map_err(|failure| failure.to_string())
+        });
+        match changed {
+            Ok(warning) => {
+                warning.iter().for_each(|warning| tracing::warn!("{warning}"));
+                self.places = places;
+                run::announce_listeners(&self.started);
+            }
+            Err(failure) => tracing::error!(failure, "listeners not changed: the old ones stay"),
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use control::Control;
 use engine::gateway::Parts;
-use engine::{Address, Bound, DnsSettings, Gateway, Listener, Resolver, StartError, TlsSettings};
+use engine::{Address, DnsSettings, Gateway, Listener, Resolver, StartError, TlsSettings};
 use model::declarative::{load_with, locate};
 use model::{Catalog, Config, Problem};
 use plugin::Services;
@@ -16,6 +16,7 @@ use plugin::clock::Clock;
 
 use crate::cli::Listen;
 use crate::listen;
+use crate::open_files::Granted;
 use crate::origin::{Origin, SharedOrigin};
 use crate::secure;
 use crate::settings::FromEnvironment;
@@ -208,14 +209,8 @@ fn bind(
 ) -> Result<Vec<control::Listening>, Failure> {
     let mut bind_one = |listener: &Listener| {
         let address = listener.address.clone();
-        let socket = match (inheritance.take_one(Role::Control, &address), &address) {
-            (None, Address::Inet(place)) => {
-                let opened = Bound::open_alone(*place, &listener.options);
-                opened.map_err(|error| Failure::Listen { option, address, error })?
-            }
-            (Some(socket), _) => socket,
-            (None, Address::Unix(_)) => return Err(Failure::System(std::io::ErrorKind::Unsupported.into())),
-        };
+        let socket = inheritance.control_socket(listener);
+        let socket = socket.map_err(|error| Failure::Listen { option, address, error })?;
         let secure = secure::config(listener, tls).map_err(Failure::System)?;
         Ok(control::Listening { socket, secure })
     };
@@ -292,17 +287,20 @@ impl Started {
 
     /// The same when another process serves now: it answers about itself at once.
     pub fn hand_over(self) {
-        self.control.stop();
-        self.gateway.hand_over();
-        self.services.flush();
+        let Self { control, control_sockets, gateway, services, .. } = self;
+        control.stop();
+        // The other one may have opened sockets of its own at these ports: clients must not be given to those that are left.
+        drop(control_sockets);
+        gateway.hand_over();
+        services.flush();
     }
 
-    /// Listens for clients where `listeners` say.
+    /// Listens for clients where `listeners` say, which leave connections the `files` that are granted.
     ///
     /// # Errors
     /// The address that cannot be listened on; everything stays as it was.
-    pub fn listen(&self, listeners: &[Listener]) -> Result<(), Failure> {
-        self.gateway.listen(listeners).map_err(|error| refused(error, listeners))
+    pub fn listen(&self, listeners: &[Listener], files: &Granted) -> Result<(), Failure> {
+        self.gateway.listen(listeners, files.most).map_err(|error| refused(error, listeners))
     }
 
     /// Every socket that listens, to be given to another process.

@@ -56,6 +56,8 @@ bounds! {
     OpenFiles: "open_files", None;
     /// Control frames of an HTTP/2 connection.
     Http2ControlFrames: "http2_max_control_frames", Some("KONG_HTTP2_MAX_CONTROL_FRAMES");
+    /// What the library allows a client of HTTP/2.
+    Http2Excess: "http2_excess", None;
     /// A request head.
     MaxHeadSize: "max_head_size", Some("KONG_MAX_HEAD_SIZE");
     /// A line of a request head.

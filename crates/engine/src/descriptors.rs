@@ -5,47 +5,91 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 /// The errors EMFILE and ENFILE of Linux.
 const NONE_FOR_PROCESS: i32 = 24;
 const NONE_FOR_SYSTEM: i32 = 23;
 
-/// Numbers of files, as far as connections may have them.
-pub struct Descriptors {
+/// What the workers of a process know of its files in common.
+pub struct Files {
     /// The first one that is for others: the Admin API, the status listener, logs, name servers.
-    most: RawFd,
-    /// The first one that is not for datagrams.
-    most_for_datagrams: RawFd,
+    most: AtomicI32,
+    /// How often a worker got none, or one of the last, and had no idle connection to a service to close.
+    shortages: AtomicU64,
+}
+
+impl Files {
+    /// Connections may have numbers below `most`.
+    pub fn new(most: RawFd) -> Arc<Self> {
+        Arc::new(Self { most: AtomicI32::new(most), shortages: AtomicU64::new(0) })
+    }
+
+    /// From now on they may have those below `most`.
+    pub fn allow(&self, most: RawFd) {
+        self.most.store(most, Ordering::Relaxed);
+    }
+}
+
+/// Numbers of files, as far as the connections of a worker may have them.
+pub struct Descriptors {
+    files: Arc<Files>,
+    /// Those below are taken for good, by listeners say.
+    first: RawFd,
     short: Cell<bool>,
+    /// Shortages that have been answered here, of any worker.
+    answered: Cell<u64>,
 }
 
 impl Default for Descriptors {
     fn default() -> Self {
-        Self::below(RawFd::MAX)
+        Self::of(Files::new(RawFd::MAX))
     }
 }
 
 impl Descriptors {
-    /// Connections may have numbers below `most`.
-    pub fn below(most: RawFd) -> Self {
-        Self::between(probe().map_or(0, |free| free.as_raw_fd()), most)
+    /// Those of a worker that begins now.
+    pub fn of(files: Arc<Files>) -> Self {
+        Self::from(probe().map_or(0, |free| free.as_raw_fd()), files)
     }
 
-    /// The same where those below `first` are taken for good, by listeners say. Sessions of datagrams leave a quarter of the
-    /// rest to others.
-    fn between(first: RawFd, most: RawFd) -> Self {
-        let most_for_datagrams = most - (most - first).max(0) / 4;
-        Self { most, most_for_datagrams, short: Cell::new(false) }
+    fn from(first: RawFd, files: Arc<Files>) -> Self {
+        Self { files, first, short: Cell::new(false), answered: Cell::new(0) }
+    }
+
+    fn most(&self) -> RawFd {
+        self.files.most.load(Ordering::Relaxed)
+    }
+
+    /// The first one that is not for datagrams: their sessions leave a quarter to others.
+    fn most_for_datagrams(&self) -> RawFd {
+        let most = self.most();
+        most - (most - self.first).max(0) / 4
+    }
+
+    /// Has other workers close idle connections to services, at their next look.
+    pub fn ask_others(&self) {
+        let before = self.files.shortages.fetch_add(1, Ordering::Relaxed);
+        if self.answered.get() == before {
+            self.answered.set(before + 1);
+        }
+    }
+
+    /// Whether another worker has asked for that since the last look.
+    pub fn are_asked_for(&self) -> bool {
+        let shortages = self.files.shortages.load(Ordering::Relaxed);
+        self.answered.replace(shortages) != shortages
     }
 
     /// Whether a connection may keep this number.
     fn holds(&self, number: RawFd) -> bool {
-        number < self.most
+        number < self.most()
     }
 
     /// How many connections there are too many if one gets this number.
     pub fn excess(&self, number: RawFd) -> usize {
-        usize::try_from(i64::from(number) - i64::from(self.most) + 1).unwrap_or(0)
+        usize::try_from(i64::from(number) - i64::from(self.most()) + 1).unwrap_or(0)
     }
 
     /// Takes note of what came of a wish to connect to a service. It keeps its connection, and the next request waits for
@@ -71,7 +115,7 @@ impl Descriptors {
     /// That there is no file left for it, as the system says it.
     pub fn spare<T: AsRawFd>(&self, opened: io::Result<T>) -> io::Result<T> {
         let socket = opened?;
-        if socket.as_raw_fd() < self.most_for_datagrams {
+        if socket.as_raw_fd() < self.most_for_datagrams() {
             Ok(socket)
         } else {
             Err(io::Error::from_raw_os_error(NONE_FOR_PROCESS))
@@ -114,9 +158,9 @@ mod tests {
 
     #[test]
     fn one_of_the_last_files_is_a_shortage_until_one_of_the_first_is_free_again() {
-        let free = Descriptors::below(1 << 20);
+        let free = Descriptors::of(Files::new(1 << 20));
         assert!(free.note(probe()).is_ok() && !free.are_short());
-        let short = Descriptors::below(0);
+        let short = Descriptors::of(Files::new(0));
         assert!(short.note(probe()).is_ok() && short.are_short(), "whoever has it keeps it");
         short.look();
         assert!(short.are_short());
@@ -136,7 +180,7 @@ mod tests {
 
     #[test]
     fn sessions_of_datagrams_leave_a_quarter_to_others_and_turn_nobody_away() {
-        let files = Descriptors::between(900, 1000);
+        let files = Descriptors::from(900, Files::new(1000));
         for (number, is_kept) in [(900, true), (974, true), (975, false), (999, false), (1000, false)] {
             let spared = files.spare(Ok(number));
             assert_eq!(spared.is_ok(), is_kept, "{number}");
@@ -144,5 +188,15 @@ mod tests {
             assert!(!files.are_short());
         }
         assert!(files.note(Ok(999)).is_ok() && !files.are_short(), "a connection may have it");
+    }
+
+    #[test]
+    fn a_connection_may_have_what_listeners_leave_of_late() {
+        let all = Files::new(100);
+        let files = Descriptors::from(40, all.clone());
+        assert_eq!((files.excess(99), files.excess(100), files.spare(Ok(85)).is_ok()), (0, 1, false));
+        all.allow(120);
+        assert_eq!((files.excess(119), files.excess(120), files.spare(Ok(85)).is_ok()), (0, 1, true));
+        assert!(files.note(Ok(119)).is_ok() && !files.are_short());
     }
 }

@@ -22,6 +22,9 @@ use crate::worker::{self, Spoken};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections taken from the queue of a socket that is no longer listened on: as many as the default queue holds.
 const MOST_WAITING: usize = 16_384;
+/// How long clients that have begun to connect to a socket that is no longer listened on may take for it. Those that begin
+/// now try again after a second (RFC 6298), by when the socket must be gone.
+const LAST_CALL: Duration = Duration::from_millis(500);
 /// What a client at a Unix socket counts as: it is on this machine.
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -51,7 +54,7 @@ impl Doors {
     }
 
     /// Accepts on `sockets` and nowhere else.
-    pub async fn follow(&mut self, sockets: &[Socket]) {
+    pub fn follow(&mut self, sockets: &[Socket]) {
         let is_wanted = |door: &Door| sockets.iter().any(|socket| Arc::ptr_eq(&socket.bound, &door.bound));
         let gone: Vec<_> = self.open.extract_if(.., |door| !is_wanted(door)).collect();
         for Socket { bound, spoken } in sockets {
@@ -61,6 +64,13 @@ impl Doors {
             }
         }
         for door in gone {
+            tokio::task::spawn_local(door.leave(self.local.clone()));
+        }
+    }
+
+    /// Accepts nowhere any more. Others may, on the same sockets.
+    pub async fn close(mut self) {
+        for door in self.open.drain(..) {
             door.close(&self.local).await;
         }
     }
@@ -91,6 +101,14 @@ impl Doors {
 }
 
 impl Door {
+    /// Closes once those are in who had begun to connect.
+    async fn leave(self, local: Rc<Local>) {
+        if matches!(*self.bound, Bound::Tcp(_)) {
+            tokio::time::sleep(LAST_CALL).await;
+        }
+        self.close(&local).await;
+    }
+
     /// Accepts no more, but serves the connections that had been made before: closing would reset them.
     async fn close(self, local: &Rc<Local>) {
         self.task.abort();

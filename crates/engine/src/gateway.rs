@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -14,7 +15,7 @@ use plugin::{Definition, Services};
 use tokio::sync::watch;
 
 use crate::compile::Compiler;
-use crate::descriptors::Descriptors;
+use crate::descriptors::{Descriptors, Files};
 use crate::dns::Resolver;
 use crate::health::Prober;
 use crate::listen::{Address, Bound, Inherited, Listener, Listening};
@@ -65,6 +66,7 @@ pub struct Gateway {
     tls: Keeper,
     publisher: Arc<Publisher>,
     listening: Listening,
+    files: Arc<Files>,
     prober: Prober,
     orders: watch::Sender<Order>,
     drain_timeout: Duration,
@@ -112,6 +114,7 @@ impl Gateway {
             tls,
             publisher,
             listening,
+            files: Files::new(settings.most_descriptors),
             prober,
             orders,
             drain_timeout: settings.drain_timeout,
@@ -127,12 +130,12 @@ impl Gateway {
 
     fn start_worker(&self, index: usize, settings: Settings) -> io::Result<()> {
         let (services, publisher) = (self.services.clone(), self.publisher.clone());
-        let gates = self.resolver.gates.clone();
+        let (gates, files) = (self.resolver.gates.clone(), self.files.clone());
         let (sockets, orders) = (self.listening.follow(index), self.orders.subscribe());
         let body = move || {
             let make = || {
                 let worker = Rc::new(Worker::new(index, services));
-                let tcp = Tcp(Rc::new(Descriptors::below(settings.most_descriptors)));
+                let tcp = Tcp(Rc::new(Descriptors::of(files)));
                 let local = Local::new(worker, Rc::new(settings), Box::new(tcp), &publisher);
                 gates.tell(&local.roused);
                 local
@@ -188,12 +191,15 @@ impl Gateway {
         self.listening.sockets()
     }
 
-    /// Listens where `listeners` say and nowhere else. Connections that have been made stay.
+    /// Listens where `listeners` say and nowhere else, which leaves connections the files below `most_descriptors`.
+    /// Connections that have been made stay.
     ///
     /// # Errors
     /// The address that cannot be listened on; everything stays as it was.
-    pub fn listen(&self, listeners: &[Listener]) -> Result<(), StartError> {
-        self.listening.change(listeners, &mut Vec::new())
+    pub fn listen(&self, listeners: &[Listener], most_descriptors: RawFd) -> Result<(), StartError> {
+        self.listening.change(listeners, &mut Vec::new())?;
+        self.files.allow(most_descriptors);
+        Ok(())
     }
 
     /// The configuration being served.

@@ -62,6 +62,7 @@ impl Load {
         // Some more than it takes, so that the next ones need not look.
         let closed = services_give_way(local, excess.max(GIVE_WAY));
         if closed < excess {
+            self.descriptors.ask_others();
             self.most_for_files.set((local.connections.count() + 1 + closed).saturating_sub(excess));
         }
     }
@@ -120,7 +121,14 @@ fn services_give_way(local: &Local, most: usize) -> usize {
 /// Whether a connection that could not be accepted, for this reason, may be now: idle ones have given way. None does where
 /// the whole system has no file left: another process would have what is let go here.
 pub fn makes_room(local: &Local, error: &io::Error) -> bool {
-    is_shortage_of_process(error) && (services_give_way(local, GIVE_WAY) > 0 || give_way(local))
+    if !is_shortage_of_process(error) {
+        return false;
+    }
+    if services_give_way(local, GIVE_WAY) > 0 {
+        return true;
+    }
+    local.load.descriptors.ask_others();
+    give_way(local)
 }
 
 /// Whether another session of datagrams from `address` is taken. Nobody gives way to it: the address may be forged.
@@ -163,14 +171,21 @@ pub fn watch_memory(local: &Local) {
 }
 
 /// While files are short, has idle connections give way, clients' where there is none to a service, and looks whether they
-/// still are. Called about every second.
+/// still are. Where they are short for another worker, those to services do. Called about every second.
 pub fn watch_files(local: &Local) {
-    local.load.most_for_files.set(usize::MAX);
-    if local.load.descriptors.are_short() {
-        if services_give_way(local, GIVE_WAY) == 0 {
+    let Load { most_for_files, descriptors, .. } = &local.load;
+    most_for_files.set(usize::MAX);
+    let are_short = descriptors.are_short();
+    if !(are_short | descriptors.are_asked_for()) {
+        return;
+    }
+    let closed = services_give_way(local, GIVE_WAY);
+    if are_short {
+        if closed == 0 {
+            descriptors.ask_others();
             (0..GIVE_WAY).take_while(|_| give_way(local)).for_each(drop);
         }
-        local.load.descriptors.look();
+        descriptors.look();
     }
 }
 

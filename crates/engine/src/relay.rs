@@ -82,9 +82,7 @@ impl<'a> Relay<'a> {
     /// Nothing has been moved yet. What has been read already goes first.
     pub fn new(from_client: Input, from_service: Input, patience: Patience, counts: &'a Moved) -> Self {
         let up = Direction::new(from_client, &counts.received);
-        let mut down = Direction::new(from_service, &counts.sent);
-        // Without a client there is nobody to go on for.
-        down.ends_when_refused = true;
+        let down = Direction::new(from_service, &counts.sent);
         Self { up, down, moved: Instant::now(), patience }
     }
 
@@ -118,8 +116,12 @@ impl<'a> Relay<'a> {
         let moved = &mut self.moved;
         let up = self.up.poll(cx, client, service, moved);
         let down = self.down.poll(cx, service, client, moved);
+        // A service may have answered and closed without reading all it was sent: the client gets to have that. Without a
+        // client there is nobody to go on for.
+        if self.down.is_refused || (self.up.is_refused && down.is_ready()) {
+            return Poll::Ready(End::Broken);
+        }
         match (up, down) {
-            (_, Poll::Ready(Ok(()))) if self.up.is_refused => return Poll::Ready(End::Broken),
             (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => return Poll::Ready(End::Broken),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Finished),
             _ => {}
@@ -150,10 +152,8 @@ struct Direction<'a> {
     /// The frames that pass, where they are followed, and what is said between two of them when the gateway goes.
     frames: Option<(Frames, &'static [u8])>,
     leaving: bool,
-    /// The receiver takes no more, which ends the relay here, or lets the other direction have its say first: a service may
-    /// have answered and closed without reading all it was sent.
+    /// The receiver takes no more.
     is_refused: bool,
-    ends_when_refused: bool,
     /// Since when the receiver has not taken what there is.
     stuck: Option<Instant>,
     /// Bytes written.
@@ -181,7 +181,6 @@ impl<'a> Direction<'a> {
             frames: None,
             leaving: false,
             is_refused: false,
-            ends_when_refused: false,
             stuck: None,
             count,
         }
@@ -209,8 +208,9 @@ impl<'a> Direction<'a> {
     ) -> Poll<io::Result<()>> {
         loop {
             if !self.input.is_empty() {
-                let written = ready!(self.poll_write(cx, to, moved));
-                written.or_else(|error| self.refused(error))?;
+                if ready!(self.poll_write(cx, to, moved)).is_err() {
+                    self.give_up();
+                }
                 continue;
             }
             match self.phase {
@@ -218,7 +218,9 @@ impl<'a> Direction<'a> {
                 Phase::Ending => {
                     let told = ready!(Pin::new(&mut *to).poll_shutdown(cx));
                     self.phase = Phase::Ended;
-                    told.or_else(|error| self.refused(error))?;
+                    if told.is_err() {
+                        self.give_up();
+                    }
                 }
                 Phase::Leaving => {
                     ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
@@ -249,16 +251,12 @@ impl<'a> Direction<'a> {
     }
 
     /// The receiver takes no more: what still comes goes nowhere.
-    fn refused(&mut self, error: io::Error) -> io::Result<()> {
-        if self.ends_when_refused {
-            return Err(error);
-        }
+    fn give_up(&mut self) {
         self.input.consume(self.input.unread().len());
         (self.is_refused, self.stuck) = (true, None);
         if self.phase != Phase::Ended {
             self.phase = Phase::Draining;
         }
-        Ok(())
     }
 
     fn poll_write(

@@ -55,7 +55,7 @@ pub struct Settings {
     /// Memory of the process above which requests are turned away, in bytes; 0 for any.
     pub max_resident_bytes: u64,
     /// The first number of a file that is not for connections: with so many open files, idle connections give way, or new
-    /// ones are refused, and requests are turned away.
+    /// ones are refused, and requests are turned away. With other listeners there is another one.
     pub most_descriptors: RawFd,
     /// Idle connections to one address of an upstream that a worker keeps. To all it keeps eight times as many.
     pub upstream_pool_size: usize,

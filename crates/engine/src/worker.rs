@@ -78,14 +78,17 @@ pub fn run(
                 changed = orders.changed() => if changed.is_err() { break },
                 Ok(()) = sockets.changed() => {
                     let now = sockets.borrow_and_update().clone();
-                    doors.follow(&now).await;
+                    // All sockets go when the order to end has been given, and others may accept on them.
+                    if *orders.borrow() == Order::Run {
+                        doors.follow(&now);
+                    }
                 }
                 () = roused.notified() => local.yield_idle(),
                 // A panic there must not end the worker; the next time may go well.
                 _ = tidy.tick() => drop(caught(|| tidy_up(&local))),
             }
         }
-        doors.follow(&[]).await;
+        doors.close().await;
         drain(&local, &mut orders).await;
         Ok(())
     })

@@ -1,11 +1,11 @@
 //! What a process is started with by another one: sockets that listen already, from a service manager or from the
 //! process that it takes over from, and in the latter case a configuration and somebody who waits for its word.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 
-use engine::{Address, Bound, Inherited};
+use engine::{Address, Bound, Inherited, Listener};
 use listenfd::ListenFd;
 use nix::libc::{AF_UNIX, SOCK_STREAM};
 
@@ -16,6 +16,8 @@ use crate::listen;
 #[derive(Default)]
 pub struct Inheritance {
     sockets: Vec<(Option<Role>, Inherited)>,
+    /// Those that the Admin API and the status listener of the process before have.
+    control_ports: Vec<u16>,
     /// The configuration that the process before was serving, unless it is the file's.
     pub text: Option<String>,
     notice: Option<UnixStream>,
@@ -47,15 +49,36 @@ impl Inheritance {
         for index in first..given.len() {
             let bound = socket(&mut given, index)
                 .ok_or_else(|| format!("LISTEN_FDS: descriptor {} is no socket of a listener", index + 3))?;
-            taken.sockets.push(named(bound, names.next())?);
+            taken.note(named(bound, names.next())?);
         }
         Ok(taken)
     }
 
-    /// The socket that is known by an address, if it has been inherited.
-    pub fn take_one(&mut self, role: Role, address: &Address) -> Option<TcpListener> {
-        let is_it = |(own, one): &(Option<Role>, Inherited)| {
-            own.is_none_or(|own| own == role) && one.address == *address && matches!(one.bound, Bound::Tcp(_))
+    fn note(&mut self, (role, socket): (Option<Role>, Inherited)) {
+        if role == Some(Role::Control) {
+            let at = socket.bound.address().ok().and_then(|address| address.inet());
+            self.control_ports.extend(at.map(|at| at.port()));
+        }
+        self.sockets.push((role, socket));
+    }
+
+    /// A socket for a listener of the Admin API or the status listener: the one that is known by its address, if it can be
+    /// used as it says, or another.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn control_socket(&mut self, listener: &Listener) -> io::Result<TcpListener> {
+        let address = listener.address.inet().ok_or(io::ErrorKind::Unsupported)?;
+        let given = self.take_control(&listener.address);
+        let beside = address.port() > 0 && self.control_ports.contains(&address.port());
+        Bound::settled(given, address, &listener.options, beside)
+    }
+
+    fn take_control(&mut self, address: &Address) -> Option<TcpListener> {
+        let is_it = |(role, one): &(Option<Role>, Inherited)| {
+            role.is_none_or(|role| role == Role::Control)
+                && one.address == *address
+                && matches!(one.bound, Bound::Tcp(_))
         };
         let index = self.sockets.iter().position(is_it)?;
         match self.sockets.swap_remove(index).1.bound {

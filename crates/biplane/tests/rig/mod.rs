@@ -117,7 +117,8 @@ impl Gateway {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("KONG_")) {
             command.env_remove(name);
         }
-        command.args(["run", "--workers", "2", "--admin-listen", "127.0.0.1:0", "--status-listen", "off"]);
+        command.args(["run", "--workers", "2"]);
+        command.env("KONG_ADMIN_LISTEN", "127.0.0.1:0").env("KONG_STATUS_LISTEN", "off");
         command.env("KONG_NGINX_MAIN_WORKER_SHUTDOWN_TIMEOUT", "3s");
         command.arg("--pid-file").arg(&pid_file).stderr(Stdio::piped());
         prepare(&mut command);

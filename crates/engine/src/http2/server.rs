@@ -103,6 +103,10 @@ pub async fn serve(arrival: Arrival) {
                 peer.local.bounds.reached(Bound::Http2ControlFrames);
                 return cut_off(connection, &mut timer).await;
             }
+            Event::Excess => {
+                peer.local.bounds.reached(Bound::Http2Excess);
+                return;
+            }
             Event::End | Event::Gone => return,
         }
     }
@@ -130,6 +134,8 @@ enum Event {
     Request(Request<RecvStream>, SendResponse<Bytes>),
     /// The client sent too many frames that bring nothing.
     Flood,
+    /// It did what the library has ended the connection for, with the reason.
+    Excess,
     /// It is time to take no more requests.
     End,
     /// The connection is over.
@@ -145,6 +151,7 @@ fn poll_next(
 ) -> Poll<Event> {
     match connection.poll_accept(cx) {
         Poll::Ready(Some(Ok((request, respond)))) => return Poll::Ready(Event::Request(request, respond)),
+        Poll::Ready(Some(Err(error))) if is_excess(&error) => return Poll::Ready(Event::Excess),
         Poll::Ready(_) => return Poll::Ready(Event::Gone),
         Poll::Pending => {}
     }
@@ -157,6 +164,11 @@ fn poll_next(
             return Poll::Ready(Event::End);
         }
     }
+}
+
+/// Whether the client has run into one of the library's bounds.
+fn is_excess(error: &h2::Error) -> bool {
+    error.is_go_away() && !error.is_remote() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
 }
 
 fn builder(settings: &Http2) -> Builder {

@@ -8,12 +8,28 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use socket2::{Domain, SockRef, Type};
+use socket2::{Domain, SockFilter, SockRef, Type};
 
 use super::{Address, SocketOptions};
 
 /// Whoever may enter the folder may connect, as with other servers.
 const SOCKET_MODE: u32 = 0o666;
+
+/// A program for the kernel (classic BPF), which sees the header of TCP: its 14th byte has the flags, and one with SYN (2)
+/// and without ACK (16) begins a connection. Those are dropped.
+const NO_NEWCOMERS: [SockFilter; 5] = [
+    SockFilter::new(LOAD_BYTE, 0, 0, 13),
+    SockFilter::new(AND, 0, 0, 0b1_0010),
+    SockFilter::new(JUMP_IF_EQUAL, 0, 1, 0b0_0010),
+    SockFilter::new(RETURN, 0, 0, 0),
+    SockFilter::new(RETURN, 0, 0, u32::MAX),
+];
+/// The instructions of it: `BPF_LD | BPF_B | BPF_ABS`, `BPF_ALU | BPF_AND | BPF_K`, `BPF_JMP | BPF_JEQ | BPF_K` and
+/// `BPF_RET | BPF_K`.
+const LOAD_BYTE: u16 = 0x30;
+const AND: u16 = 0x54;
+const JUMP_IF_EQUAL: u16 = 0x15;
+const RETURN: u16 = 0x06;
 
 /// A socket that listens. It never blocks.
 #[derive(Debug)]
@@ -59,15 +75,24 @@ impl Bound {
         Ok(opened)
     }
 
-    /// One socket for TCP that shares its port with nobody, and listens as wanted.
+    /// One socket for TCP that listens as wanted: the `given` one, unless others are to come in by it. A new one shares its
+    /// port with those of this gateway that have it still, if there are any `beside`.
     ///
     /// # Errors
     /// Those of the operating system.
-    pub fn open_alone(address: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
-        let socket = socket_at(address, Type::STREAM, options)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        let bound = Self::Tcp(socket.into());
+    pub fn settled(
+        given: Option<TcpListener>,
+        address: SocketAddr,
+        options: &SocketOptions,
+        beside: bool,
+    ) -> io::Result<TcpListener> {
+        let usable = given.map(Self::Tcp).filter(|given| given.takes_families(options.only_v6));
+        let bound = match usable {
+            Some(given) => Some(given),
+            None if beside => Self::open_beside(&address.into(), options, 1)?.pop(),
+            None => Self::open(&address.into(), options, 1)?.pop(),
+        };
+        let Some(bound) = bound else { return Err(io::ErrorKind::AddrNotAvailable.into()) };
         options.settle(&bound)?;
         match bound {
             Self::Tcp(socket) => Ok(socket),
@@ -109,6 +134,24 @@ impl Bound {
         let is_v6 = self.address().ok().and_then(|address| address.inet()).is_some_and(|at| at.is_ipv6());
         let only_v6 = || SockRef::from(self).only_v6().ok();
         !is_v6 || wanted.is_none_or(|wanted| only_v6() == Some(wanted))
+    }
+
+    /// Has the kernel say nothing to those who begin to connect from now on: they try again after a second, by when others
+    /// have the port, or nobody. Who had begun comes in.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn ignore_newcomers(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => SockRef::from(socket).attach_filter(&NO_NEWCOMERS),
+            Self::Udp(_) | Self::Unix(_) => Ok(()),
+        }
+    }
+
+    /// Undoes that of a socket that somebody has left.
+    pub fn welcome_newcomers(&self) {
+        // Mostly there is nothing to undo, which is an error as well.
+        let _ = SockRef::from(self).detach_filter();
     }
 
     /// Where it listens.

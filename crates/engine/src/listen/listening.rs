@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use socket2::SockRef;
 use tokio::sync::watch;
@@ -23,6 +23,8 @@ pub struct Socket {
 /// What is listened on, and by whom.
 pub struct Listening {
     open: Mutex<Vec<Open>>,
+    /// Those that may not be closed yet: their ports are not another's.
+    left: Mutex<Vec<Weak<Bound>>>,
     workers: Vec<watch::Sender<Vec<Socket>>>,
 }
 
@@ -49,6 +51,7 @@ impl Listening {
     ) -> Result<Self, StartError> {
         let listening = Self {
             open: Mutex::default(),
+            left: Mutex::default(),
             workers: (0..workers).map(|_| watch::channel(Vec::new()).0).collect(),
         };
         listening.change(listeners, inherited)?;
@@ -86,16 +89,19 @@ impl Listening {
             return Err(refused(listener, io::ErrorKind::AddrInUse.into()));
         }
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        // The ports of sockets that are there still, in this process or in the one before it.
-        let leaving = open.iter().filter(|one| one.leaves(listeners)).flat_map(|one| one.sockets.first());
-        let given = inherited.iter().map(|one| &one.bound);
-        let taken: Vec<_> = leaving.map(|socket| &**socket).chain(given).map(port).collect();
+        let taken = self.taken(&open, listeners, inherited);
         let mut before = open.clone();
+        let mut left = Vec::new();
         let mut wanted = Vec::with_capacity(listeners.len());
         for listener in listeners {
-            let kept = before.iter().position(|one| one.listener.is_at(listener));
-            let opened = match kept {
-                Some(kept) => before.swap_remove(kept).adapt(listener, self.workers.len()),
+            let at_address = before.iter().position(|one| one.listener.is_at(listener));
+            let opened = match at_address.map(|found| before.swap_remove(found)) {
+                Some(one) if one.fits(listener) => Ok(one.adapt(listener)),
+                Some(one) => {
+                    let opened = one.replace(listener, self.workers.len());
+                    left.push(one);
+                    opened
+                }
                 None => self.open(listener, inherited, &taken),
             };
             wanted.push(opened.map_err(|error| refused(listener, error))?);
@@ -105,10 +111,32 @@ impl Listening {
             one.settle().map_err(|error| refused(&one.listener, error))?;
         }
         *open = wanted;
+        left.append(&mut before);
+        self.leave(&left);
         self.publish(&open);
-        // Those that nobody wants any more.
-        before.iter().for_each(|one| remove_file(&one.address));
         Ok(())
+    }
+
+    /// The ports of sockets that are there still, in this process or in the one before it.
+    fn taken(
+        &self,
+        open: &[Open],
+        listeners: &[Listener],
+        inherited: &[Inherited],
+    ) -> Vec<Option<(u16, bool)>> {
+        let leaving = open.iter().filter(|one| one.leaves(listeners)).flat_map(|one| one.sockets.first());
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = left.iter().filter_map(Weak::upgrade);
+        let here = leaving.cloned().chain(left).map(|socket| port(&socket));
+        here.chain(inherited.iter().map(|one| port(&one.bound))).collect()
+    }
+
+    /// Lets nobody begin to connect any more to what `left` had open. Whoever has begun is served by those who close it.
+    fn leave(&self, left: &[Open]) {
+        left.iter().for_each(Open::leave);
+        let mut known = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|socket| socket.strong_count() > 0);
+        known.extend(left.iter().flat_map(|one| &one.sockets).map(Arc::downgrade));
     }
 
     /// Listens nowhere any more. With `handed_over` another process does.
@@ -133,6 +161,7 @@ impl Listening {
             given.into_iter().filter(|socket| socket.takes_families(listener.options.only_v6)).collect();
         for socket in &sockets {
             SockRef::from(socket).set_nonblocking(true)?;
+            socket.welcome_newcomers();
         }
         if sockets.is_empty() {
             let port = listener.address.inet().map(|address| (address.port(), listener.is_udp()));
@@ -157,15 +186,27 @@ impl Open {
         Ok(Self { listener, address, keepalive, sockets: sockets.into_iter().map(Arc::new).collect() })
     }
 
-    /// The same sockets, to be used as `listener` says; or others in their place, where clients of other families are to
-    /// come in: that cannot be changed of a socket.
-    fn adapt(self, listener: &Listener, workers: usize) -> io::Result<Self> {
-        if !self.fits(listener) {
-            return Self::new(listener, open(listener, &self.address, workers, true)?);
-        }
+    /// The same sockets, to be used as `listener` says.
+    fn adapt(self, listener: &Listener) -> Self {
         let before = self.listener.options.keepalive.map(|_| Keepalive::Off);
         let keepalive = listener.options.keepalive.or(before);
-        Ok(Self { listener: listener.clone(), keepalive, ..self })
+        Self { listener: listener.clone(), keepalive, ..self }
+    }
+
+    /// Others in the place of its sockets, where clients of other families are to come in: that cannot be changed of a
+    /// socket.
+    fn replace(&self, listener: &Listener, workers: usize) -> io::Result<Self> {
+        Self::new(listener, open(listener, &self.address, workers, true)?)
+    }
+
+    /// Lets nobody begin to connect any more.
+    fn leave(&self) {
+        remove_file(&self.address);
+        for socket in &self.sockets {
+            if let Err(error) = socket.ignore_newcomers() {
+                tracing::warn!(address = %self.address, %error, "some who connect now may be refused");
+            }
+        }
     }
 
     /// Makes the sockets listen as wanted, from now on.

@@ -1,6 +1,7 @@
 //! What is asked of the kernel, as clients meet it.
 
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +81,9 @@ fn clients_are_asked_whether_they_are_there_as_the_listener_says_now() {
     let after = sockets(&listening);
     assert!(before.iter().zip(&after).all(|(one, other)| Arc::ptr_eq(one, other)), "the sockets stay");
 }
+
+/// What a connection takes at most that need not wait for anybody.
+const HASTE: Duration = Duration::from_millis(50);
 
 /// Whether clients of IPv4, and of IPv6, come in.
 fn reached(listening: &Listening) -> [bool; 2] {
@@ -165,6 +169,51 @@ fn one_listener_gives_way_to_two_and_they_to_one() {
             assert_eq!(sockets(&listening).len(), 4, "everything stays as it was");
         }
     }
+}
+
+#[test]
+fn an_address_comes_back_while_its_sockets_are_still_closed() {
+    let listening = start_at_any(&[of_family("127.0.0.1:0", None)]);
+    let port = port(&listening);
+    // Whoever accepts has them until those are in who had begun to connect.
+    let early = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let closing = sockets(&listening);
+    listening.change(&[], &mut Vec::new()).unwrap();
+    let late = TcpStream::connect_timeout(&(std::net::Ipv4Addr::LOCALHOST, port).into(), HASTE);
+    assert_eq!(late.unwrap_err().kind(), std::io::ErrorKind::TimedOut, "it is neither taken nor refused");
+    let accept = |bound: &Arc<Bound>| match &**bound {
+        Bound::Tcp(socket) => socket.accept().ok(),
+        Bound::Udp(_) | Bound::Unix(_) => None,
+    };
+    let served: Vec<_> = closing.iter().filter_map(accept).map(|(_, peer)| peer).collect();
+    assert_eq!(served, [early.local_addr().unwrap()]);
+    listening.change(&[of_family(&format!("127.0.0.1:{port}"), None)], &mut Vec::new()).unwrap();
+    drop(closing);
+    assert_eq!(reached(&listening), [true, false]);
+    // Nobody is left.
+    listening.change(&[], &mut Vec::new()).unwrap();
+    assert_eq!(
+        TcpStream::connect(("127.0.0.1", port)).unwrap_err().kind(),
+        std::io::ErrorKind::ConnectionRefused
+    );
+    let taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    assert!(listening.change(&[of_family(&format!("127.0.0.1:{port}"), None)], &mut Vec::new()).is_err());
+    drop(taken);
+}
+
+#[test]
+fn a_socket_that_somebody_has_left_takes_connections_again() {
+    let any = Address::Inet("127.0.0.1:0".parse().unwrap());
+    let bound = Bound::open(&any, &SocketOptions::default(), 1).unwrap();
+    let kept: Vec<_> = bound.iter().map(|bound| bound.as_fd().try_clone_to_owned().unwrap()).collect();
+    let given = |bound| Inherited { address: any.clone(), bound };
+    let mut inherited: Vec<_> = bound.into_iter().map(given).collect();
+    let wanted = [of_family("127.0.0.1:0", None)];
+    let listening = Listening::start(&wanted, 2, &mut inherited).unwrap_or_else(|error| panic!("{error:?}"));
+    listening.change(&[], &mut Vec::new()).unwrap();
+    let mut inherited: Vec<_> = kept.into_iter().map(|socket| given(Bound::Tcp(socket.into()))).collect();
+    let listening = Listening::start(&wanted, 2, &mut inherited).unwrap_or_else(|error| panic!("{error:?}"));
+    assert!(reached(&listening)[0]);
 }
 
 #[test]

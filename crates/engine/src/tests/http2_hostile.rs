@@ -99,6 +99,7 @@ async fn requests_that_are_reset_at_once_are_bounded() {
             (0..200).flat_map(|round| [get(stream_of(round)), reset(stream_of(round))].concat()).collect();
         let (end, _) = flood(&lab, 1, move |_| burst.clone()).await;
         assert_eq!(end, CALM);
+        assert!(!lab.local.bounds.reached(Bound::Http2Excess), "it has been told of");
     })
     .await;
     // One by one, each on its way to an upstream before it is reset.

@@ -21,7 +21,7 @@ use tokio::task::LocalSet;
 use super::trouble::ROOMS;
 use crate::channel::Channel;
 use crate::compile::Compiler;
-use crate::descriptors::Descriptors;
+use crate::descriptors::{Descriptors, Files};
 use crate::health::Book;
 use crate::session::{Arrival, Local, Session};
 use crate::settings::Settings;
@@ -66,6 +66,7 @@ pub const PIPE: usize = 32 << 10;
 pub struct Lab {
     pub local: Rc<Local>,
     pub services: Arc<Services>,
+    pub files: Arc<Files>,
     resolver: Arc<Resolver>,
     tls: Keeper,
     publisher: Publisher,
@@ -95,10 +96,11 @@ impl Lab {
         let tls = Keeper::new(settings.tls.clone()).unwrap();
         let publisher = Publisher::new(compile(document, &services, &resolver, &tls).unwrap()).unwrap();
         let (sender, dialed) = mpsc::unbounded_channel();
+        let files = Files::new(settings.most_descriptors);
         let refusing = Rc::new(Cell::new(0));
         let refusing_after = Rc::new(Cell::default());
         let (counted, after) = (refusing.clone(), refusing_after.clone());
-        let descriptors = Rc::new(Descriptors::below(settings.most_descriptors));
+        let descriptors = Rc::new(Descriptors::of(files.clone()));
         let dial = PipeDial { descriptors, dialed: sender, refusing: counted, refusing_after: after };
         let dial = Box::new(dial);
         let worker = Rc::new(Worker::new(0, services.clone()));
@@ -108,6 +110,7 @@ impl Lab {
         Self {
             local,
             services,
+            files,
             resolver,
             tls,
             publisher,

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::grpc::{GRPC, answer, calls, read, upstream};
 use super::lab::{GET, Lab, OK, PLAIN, Peer, field, settle, with};
 use crate::bounds::Bound;
+use crate::descriptors::Descriptors;
 use crate::load::{admits, makes_room};
 use crate::settings::Settings;
 use crate::worker::{self, Spoken};
@@ -298,6 +299,50 @@ async fn while_there_are_no_files_for_connections_to_services_requests_are_turne
         assert_eq!(idle.rest().await, "", "then those of clients");
         upstream.send(OK).await;
         assert_eq!(newcomer.response().await.0, 200);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_connections_to_services_give_way_to_those_of_other_workers() {
+    with(PLAIN, with_files(100), |lab| async move {
+        let (mut client, mut upstream) = served(&lab).await;
+        worker::tidy_up(&lab.local);
+        assert_eq!(lab.local.pool.len(), 1, "nobody wants it");
+        Descriptors::of(lab.files.clone()).ask_others();
+        worker::tidy_up(&lab.local);
+        assert_eq!(
+            (upstream.rest().await.as_str(), lab.local.connections.count()),
+            ("", 1),
+            "a client stays"
+        );
+        client.send(GET).await;
+        let mut upstream = lab.upstream().await;
+        upstream.head().await;
+        upstream.send(OK).await;
+        assert_eq!(client.response().await.0, 200, "nobody is turned away here");
+        settle().await;
+        worker::tidy_up(&lab.local);
+        assert_eq!(lab.local.pool.len(), 1, "once is enough");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_workers_are_asked_where_no_connection_to_a_service_is_idle() {
+    let of_process = || io::Error::from_raw_os_error(24);
+    with(PLAIN, with_files(1 << 20), |lab| async move {
+        let (_client, _upstream) = served(&lab).await;
+        let other = Descriptors::of(lab.files.clone());
+        assert!(admits(&lab.local, ELSEWHERE, 1 << 20) && !other.are_asked_for(), "there was one here");
+        assert!(admits(&lab.local, ELSEWHERE, 1 << 20) && other.are_asked_for());
+        assert!(!makes_room(&lab.local, &of_process()) && other.are_asked_for());
+        assert!(!other.are_asked_for());
+        assert!(lab.local.load.descriptors.note::<File>(Err(of_process())).is_err());
+        worker::tidy_up(&lab.local);
+        assert!(other.are_asked_for());
+        worker::tidy_up(&lab.local);
+        assert!(!other.are_asked_for(), "there are enough again");
     })
     .await;
 }

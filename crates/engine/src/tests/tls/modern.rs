@@ -50,6 +50,13 @@ pub async fn modern(lab: &Lab, config: &Arc<ServerConfig>) -> Modern {
     Modern::on(stream, 100).await
 }
 
+/// A new client whose request comes to a service with this configuration over HTTP/2.
+pub async fn asked(lab: &Lab, config: &Arc<ServerConfig>, request: &str) -> (Peer, Modern) {
+    let mut client = lab.client();
+    client.send(request).await;
+    (client, modern(lab, config).await)
+}
+
 /// Answers with a body of announced length, and `trailers` if there are any.
 pub fn answer(mut respond: SendResponse<Bytes>, body: &'static str, trailers: &[(&'static str, &str)]) {
     let head = Response::builder().header("content-length", body.len()).header("x-a", "1").body(()).unwrap();

@@ -59,6 +59,12 @@ async fn a_ticket_outlives_one_change_of_keys_and_not_two() {
     }
 }
 
+#[test]
+fn clients_are_told_to_keep_a_ticket_as_long_as_it_may_be_opened() {
+    let [server] = servers([Demand::Nothing]);
+    assert_eq!(Duration::from_secs(server.ticketer.lifetime().into()), 2 * LIFETIME);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_key_grows_old_where_nobody_comes() {
     for version in VERSIONS {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::modern::{BOTH, Modern, answer, modern, speaking};
+use super::modern::{BOTH, Modern, answer, asked, modern, speaking};
 use super::services::{Document, accept};
 use super::versions::{classic, document};
 use super::{GET, OK};
@@ -14,9 +14,7 @@ async fn connections_that_nobody_uses_are_not_kept_without_bound() {
     let few = Settings { upstream_pool_size: 0, ..Settings::default() };
     with(&document(), few, |lab| async move {
         let config = speaking(BOTH);
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut first = modern(&lab, &config).await;
+        let (mut client, mut first) = asked(&lab, &config, GET).await;
         answer(first.request().await.1, "ok", &[]);
         let ended = tokio::task::spawn_local(async move { !matches!(first.0.accept().await, Some(Ok(_))) });
         client.response().await;
@@ -35,9 +33,7 @@ async fn connections_that_nobody_uses_are_not_kept_without_bound() {
 async fn a_connection_that_nobody_uses_is_kept_for_its_time_and_no_longer() {
     let settings = Settings { upstream_idle_timeout: Duration::from_secs(5), ..Settings::default() };
     with(&document(), settings, |lab| async move {
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut service = modern(&lab, &speaking(BOTH)).await;
+        let (mut client, mut service) = asked(&lab, &speaking(BOTH), GET).await;
         answer(service.request().await.1, "ok", &[]);
         let ended = service.run();
         client.response().await;
@@ -56,9 +52,7 @@ async fn a_connection_that_ends_as_it_is_used_again_costs_no_attempt() {
     let document = document().replace("retries: 2", "retries: 0");
     with(&document, Settings::default(), |lab| async move {
         let config = speaking(BOTH);
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut service = modern(&lab, &config).await;
+        let (mut client, mut service) = asked(&lab, &config, GET).await;
         answer(service.request().await.1, "ok", &[]);
         let ending = tokio::task::spawn_local(async move {
             let _ = service.request().await;
@@ -103,9 +97,7 @@ async fn another_connection_is_opened_when_the_streams_of_one_run_out() {
 async fn services_that_do_not_opt_in_share_no_connection_with_those_that_do() {
     with(&document(), Settings::default(), |lab| async move {
         let config = speaking(BOTH);
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut service = modern(&lab, &config).await;
+        let (mut client, mut service) = asked(&lab, &config, GET).await;
         answer(service.request().await.1, "ok", &[]);
         service.run();
         client.response().await;

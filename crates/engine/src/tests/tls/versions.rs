@@ -11,7 +11,7 @@ use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 
-use super::modern::{BOTH, Modern, answer, modern, read, read_whole, speaking};
+use super::modern::{BOTH, Modern, answer, asked, modern, read, read_whole, speaking};
 use super::services::{Document, Service, accept};
 use super::{GET, OK};
 use crate::settings::Settings;
@@ -40,9 +40,7 @@ pub fn post(body: &str) -> String {
 #[tokio::test(start_paused = true)]
 async fn a_service_that_chooses_http_2_is_spoken_to_in_it_on_one_connection() {
     with(&document(), Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send(&post("hello")).await;
-        let mut service = modern(&lab, &speaking(BOTH)).await;
+        let (mut client, mut service) = asked(&lab, &speaking(BOTH), &post("hello")).await;
         let (request, respond) = service.request().await;
         assert_eq!(request.uri(), "https://up.test/a?b");
         assert_eq!(request.headers()["content-length"], "5");
@@ -108,9 +106,7 @@ async fn a_request_may_be_sent_again_over_the_other_version_whatever_its_body() 
     ];
     for (document, request, framing, body) in cases {
         with(&document, Settings::default(), |lab| async move {
-            let mut client = lab.client();
-            client.send(request).await;
-            let mut first = modern(&lab, &speaking(BOTH)).await;
+            let (mut client, mut first) = asked(&lab, &speaking(BOTH), request).await;
             let (refused, mut respond) = first.request().await;
             let first = first.run();
             assert_eq!(read(refused).await.len(), if body.is_empty() { 0 } else { 2 });
@@ -183,9 +179,7 @@ async fn a_change_to_websocket_goes_over_http_1_though_http_2_is_at_hand() {
     let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     with(&document(), Settings::default(), |lab| async move {
         let config = speaking(BOTH);
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut service = modern(&lab, &config).await;
+        let (mut client, mut service) = asked(&lab, &config, GET).await;
         answer(service.request().await.1, "ok", &[]);
         service.run();
         client.response().await;
@@ -203,9 +197,7 @@ async fn a_change_to_websocket_goes_over_http_1_though_http_2_is_at_hand() {
 #[tokio::test(start_paused = true)]
 async fn interim_responses_reach_clients_of_http_1() {
     with(&document(), Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut service = modern(&lab, &speaking(BOTH)).await;
+        let (mut client, mut service) = asked(&lab, &speaking(BOTH), GET).await;
         let (_, mut respond) = service.request().await;
         service.run();
         for status in [100, 103] {
@@ -244,9 +236,7 @@ async fn trailers_follow_a_body_of_announced_length() {
 #[tokio::test(start_paused = true)]
 async fn a_response_that_ended_is_not_reset_and_one_that_nobody_wants_is() {
     with(&document(), Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut service = modern(&lab, &speaking(BOTH)).await;
+        let (mut client, mut service) = asked(&lab, &speaking(BOTH), GET).await;
         let (_, mut respond) = service.request().await;
         let head = Response::builder().header("content-length", 2).body(()).unwrap();
         let mut stream = respond.send_response(head, false).unwrap();
@@ -280,9 +270,7 @@ async fn a_response_that_ended_is_not_reset_and_one_that_nobody_wants_is() {
 #[tokio::test(start_paused = true)]
 async fn a_silent_service_is_a_504_and_a_body_it_does_not_take_holds_its_client_back() {
     with(&streaming(), Settings::default(), |lab| async move {
-        let mut client = lab.client();
-        client.send(GET).await;
-        let mut service = modern(&lab, &speaking(BOTH)).await;
+        let (mut client, mut service) = asked(&lab, &speaking(BOTH), GET).await;
         tokio::task::spawn_local(async move {
             let mut silent = Vec::new();
             while let Some(Ok(request)) = service.0.accept().await {
