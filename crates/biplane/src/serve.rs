@@ -103,10 +103,14 @@ impl<'a> Serving<'a> {
         let text = self.started.origin.settle();
         let begun = self.started.sockets().and_then(|sockets| {
             let successor = Successor::start(&self.invocation, sockets, text.as_deref().map(String::as_str))?;
-            let (listener, sender) = (successor.listener()?, self.sender.clone());
-            let hear = move || drop(sender.send(Event::Heard(listener.hear())));
-            std::thread::Builder::new().name("upgrade".to_owned()).spawn(hear)?;
-            Ok(successor)
+            match self.listen_to(&successor) {
+                Ok(()) => Ok(successor),
+                Err(error) => {
+                    // Nobody would hear that it serves, and this process would serve beside it.
+                    successor.give_up(Word::Late);
+                    Err(error)
+                }
+            }
         });
         match begun {
             Ok(successor) => {
@@ -115,6 +119,12 @@ impl<'a> Serving<'a> {
             }
             Err(error) => self.note_failure(format!("{}: {error}", self.invocation)),
         }
+    }
+
+    fn listen_to(&self, successor: &Successor) -> std::io::Result<()> {
+        let (listener, sender) = (successor.listener()?, self.sender.clone());
+        let hear = move || drop(sender.send(Event::Heard(listener.hear())));
+        std::thread::Builder::new().name("upgrade".to_owned()).spawn(hear).map(drop)
     }
 
     fn end_upgrade(&mut self, word: Word) {

@@ -96,8 +96,11 @@ pub async fn reply(parts: &mut Parts<'_>, filters: &Filters<'_>, failure: Option
     let keep_alive = may_keep_alive(parts) && upload_is_settled(parts);
     let head_only = parts.work.exchange.request.method == Method::Head;
     let bodiless = matches!(parts.work.exchange.response.status, 204 | 304);
-    // What stands in for an answer to HEAD brings the length it was given.
-    let unframed = bodiless || (head_only && stands_in);
+    if head_only && !bodiless && !stands_in {
+        // What stands in for an answer to HEAD brings the length it was given.
+        parts.work.exchange.response.headers.set_number(Known::ContentLength, body.len() as u64);
+    }
+    let unframed = bodiless || head_only;
     let length = if unframed { BodyLength::None } else { BodyLength::Exact(body.len() as u64) };
     write_head(parts, length, keep_alive);
     if !head_only && !bodiless {

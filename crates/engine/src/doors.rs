@@ -37,6 +37,8 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
 pub struct Doors {
     local: Rc<Local>,
     open: Vec<Door>,
+    /// Those that could not be used, for want of a file say. Clients come there all the same.
+    missing: Vec<Socket>,
 }
 
 struct Door {
@@ -50,17 +52,18 @@ struct Door {
 impl Doors {
     /// None yet.
     pub fn new(local: Rc<Local>) -> Self {
-        Self { local, open: Vec::new() }
+        Self { local, open: Vec::new(), missing: Vec::new() }
     }
 
     /// Accepts on `sockets` and nowhere else.
     pub fn follow(&mut self, sockets: &[Socket]) {
         let is_wanted = |door: &Door| sockets.iter().any(|socket| Arc::ptr_eq(&socket.bound, &door.bound));
         let gone: Vec<_> = self.open.extract_if(.., |door| !is_wanted(door)).collect();
-        for Socket { bound, spoken } in sockets {
-            match self.open.iter().find(|door| Arc::ptr_eq(&door.bound, bound)) {
-                Some(door) => door.spoken.set(*spoken),
-                None => self.enter(bound, *spoken),
+        self.missing.clear();
+        for socket in sockets {
+            match self.open.iter().find(|door| Arc::ptr_eq(&door.bound, &socket.bound)) {
+                Some(door) => door.spoken.set(socket.spoken),
+                None => self.enter(socket),
             }
         }
         for door in gone {
@@ -75,8 +78,16 @@ impl Doors {
         }
     }
 
-    fn enter(&mut self, bound: &Arc<Bound>, spoken: Spoken) {
-        let spoken = Rc::new(Cell::new(spoken));
+    /// Tries once more to accept where it was not possible.
+    pub fn try_again(&mut self) {
+        for socket in std::mem::take(&mut self.missing) {
+            self.enter(&socket);
+        }
+    }
+
+    fn enter(&mut self, socket: &Socket) {
+        let Socket { bound, spoken } = socket;
+        let spoken = Rc::new(Cell::new(*spoken));
         let entered = match &**bound {
             Bound::Udp(socket) => self.receive(socket).map(|task| (None, task)),
             _ => Acceptor::new(bound).map(|acceptor| {
@@ -89,7 +100,10 @@ impl Doors {
             Ok((acceptor, task)) => {
                 self.open.push(Door { bound: bound.clone(), acceptor, spoken, task });
             }
-            Err(error) => tracing::error!(%error, "a listener cannot be used"),
+            Err(error) => {
+                tracing::error!(%error, "a listener cannot be used yet");
+                self.missing.push(socket.clone());
+            }
         }
     }
 

@@ -219,6 +219,11 @@ pub fn write_host(
     }
 }
 
+/// Whether that is the client's own.
+pub fn passes_host(exchange: &Exchange, preserve: bool) -> bool {
+    preserve && exchange.upstream.host.is_empty() && exchange.request.headers.known(Known::Host).is_some()
+}
+
 /// The value of `Host` where a request says nothing of it.
 pub fn write_own_host(host_header: Option<&str>, target: (&str, SocketAddr, Scheme), out: &mut Vec<u8>) {
     let (name, address, scheme) = target;

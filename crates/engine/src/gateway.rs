@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -132,21 +132,26 @@ impl Gateway {
         let (services, publisher) = (self.services.clone(), self.publisher.clone());
         let (gates, files) = (self.resolver.gates.clone(), self.files.clone());
         let (sockets, orders) = (self.listening.follow(index), self.orders.subscribe());
+        let (started, word) = mpsc::channel();
         let body = move || {
+            let failed = started.clone();
             let make = || {
                 let worker = Rc::new(Worker::new(index, services));
                 let tcp = Tcp(Rc::new(Descriptors::of(files)));
                 let local = Local::new(worker, Rc::new(settings), Box::new(tcp), &publisher);
                 gates.tell(&local.roused);
+                // Nobody stops listening to a worker that is starting.
+                let _ = started.send(Ok(()));
                 local
             };
             if let Err(error) = worker::run(sockets, orders, make) {
-                tracing::error!(%error, worker = index, "a worker could not start");
+                let _ = failed.send(Err(error));
             }
         };
         let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(body)?;
         self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
-        Ok(())
+        // Connections would come to its sockets and not be accepted.
+        word.recv().unwrap_or_else(|_| Err(io::Error::other("a worker could not start")))
     }
 
     /// Lets the control plane see the health of targets, and set it.

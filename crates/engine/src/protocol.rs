@@ -94,7 +94,7 @@ pub fn call_timeout(headers: &Headers) -> Option<Duration> {
     };
     let is_count = digits.len() <= 8 && digits.iter().all(u8::is_ascii_digit);
     let count: u32 = std::str::from_utf8(digits).ok().filter(|_| is_count)?.parse().ok()?;
-    Some(Duration::from_nanos(u64::from(count) * nanoseconds))
+    Some(Duration::from_nanos(u64::from(count).saturating_mul(nanoseconds)))
 }
 
 fn message(exchange: &mut Exchange, status: u16, text: &'static str) {
@@ -149,6 +149,7 @@ mod tests {
         for (value, nanoseconds) in [("5m", 5_000_000), ("7u", 7_000), ("9n", 9), ("99999999n", 99_999_999)] {
             assert_eq!(timeout(value), Some(Duration::from_nanos(nanoseconds)), "{value}");
         }
+        assert_eq!(timeout("5124096H"), Some(Duration::from_nanos(u64::MAX)), "as good as none");
         for wrong in ["", "S", "5", "5s", "-1S", "+1S", "123456789n", "1.5S"] {
             assert_eq!(timeout(wrong), None, "{wrong}");
         }

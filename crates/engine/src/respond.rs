@@ -79,6 +79,13 @@ pub enum Failure {
     ConnectTimeout,
     /// The upstream was too slow to take the request or to answer.
     UpstreamTimeout,
+    /// The caller's own time for its call has passed.
+    CallTimeout,
+    /// The request cannot be sent as configuration and plugins have made it.
+    Unsendable {
+        /// Why.
+        rule: &'static str,
+    },
     /// The upstream closed or broke the connection before its response.
     UpstreamClosed,
     /// The upstream's response is not HTTP as we accept it.
@@ -124,10 +131,11 @@ impl Failure {
             | Self::Overloaded { .. }
             | Self::NoConnection { .. } => 503,
             Self::ConnectRefused
+            | Self::Unsendable { .. }
             | Self::UpstreamClosed
             | Self::UpstreamMalformed { .. }
             | Self::ResponseTooLarge => 502,
-            Self::ConnectTimeout | Self::UpstreamTimeout => 504,
+            Self::ConnectTimeout | Self::UpstreamTimeout | Self::CallTimeout => 504,
         }
     }
 
@@ -177,7 +185,7 @@ impl Failure {
                 Some("neither a byte taken within write_timeout nor sent within read_timeout")
             }
             Self::UpstreamClosed => Some("the connection was closed before a response"),
-            Self::UpstreamMalformed { rule } => Some(rule),
+            Self::UpstreamMalformed { rule } | Self::Unsendable { rule } => Some(rule),
             _ => None,
         }
     }
@@ -200,6 +208,7 @@ impl Failure {
             Self::ConnectRefused
                 | Self::ConnectTimeout
                 | Self::UpstreamTimeout
+                | Self::CallTimeout
                 | Self::UpstreamClosed
                 | Self::UpstreamMalformed { .. }
                 | Self::ResponseTooLarge

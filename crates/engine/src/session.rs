@@ -174,14 +174,14 @@ impl Session {
     }
 
     /// Gives a client that is still sending the chance to read the response before the connection goes: closing with
-    /// unread bytes would reset it (RFC 9112 9.6). Bounded in time and bytes. Under TLS the farewell tells the client
-    /// that the response is whole (RFC 8446 6.1), so there is none after one that broke off.
+    /// unread bytes would reset it (RFC 9112 9.6). Bounded in time and bytes. The farewell tells the client that the
+    /// response is whole, where nothing else does (RFC 9112 8, RFC 8446 6.1), so there is none after one that broke off.
     pub async fn linger(&mut self) {
         let unread = !self.channel.input.is_empty() || self.channel.must_close;
         let work = self.workspace.as_ref();
         let uploading = work.is_some_and(|work| !work.upload.is_done());
         let tls = self.channel.stream.is_tls();
-        let broken_off = tls && work.is_some_and(|work| work.exchange.record.aborted);
+        let broken_off = work.is_some_and(|work| work.exchange.record.aborted);
         if !broken_off && (unread || uploading || tls) {
             let deadline = Instant::now() + LINGER_TIME;
             let gone = self.take_leave(deadline).await;

@@ -227,13 +227,16 @@ impl Publisher {
     /// # Errors
     /// When there cannot be a thread that frees snapshots.
     pub fn new(snapshot: Snapshot) -> io::Result<Self> {
+        snapshot.balancers.take_effect(None);
         let shared = Shared { snapshot: ArcSwap::from_pointee(snapshot), generation: AtomicU64::new(1) };
         Ok(Self { shared: Arc::new(shared), retirement: Retirement::start()? })
     }
 
     /// Makes `snapshot` the one every request from now on is served by.
     pub fn publish(&self, snapshot: Snapshot) {
-        let old = self.shared.snapshot.swap(Arc::new(snapshot));
+        let new = Arc::new(snapshot);
+        let old = self.shared.snapshot.swap(new.clone());
+        new.balancers.take_effect(Some(&old.balancers));
         self.shared.generation.fetch_add(1, Ordering::Release);
         self.retirement.take(old);
     }

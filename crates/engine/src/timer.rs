@@ -5,6 +5,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep};
 
 use crate::channel::Fault;
@@ -34,7 +35,8 @@ impl Timer {
             if will_wake && !sleep.is_elapsed() {
                 return Poll::Pending;
             }
-            if sleep.as_mut().poll(cx).is_pending() {
+            // Unconstrained: whoever has used up its turn would be sent away without being registered.
+            if pin!(unconstrained(sleep.as_mut())).poll(cx).is_pending() {
                 self.sleeper = Some(cx.waker().clone());
                 return Poll::Pending;
             }

@@ -85,7 +85,10 @@ pub fn run(
                 }
                 () = roused.notified() => local.yield_idle(),
                 // A panic there must not end the worker; the next time may go well.
-                _ = tidy.tick() => drop(caught(|| tidy_up(&local))),
+                _ = tidy.tick() => {
+                    drop(caught(|| tidy_up(&local)));
+                    doors.try_again();
+                }
             }
         }
         doors.close().await;

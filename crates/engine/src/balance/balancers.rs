@@ -2,6 +2,7 @@
 
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::AHashMap;
@@ -56,6 +57,7 @@ impl Balancers {
                 policy: Policy::of(upstream),
                 standings: resolver.standings.clone(),
                 pool: upstream.pool.as_ref().map(|limits| (Limits::from(limits), resolver.gates.clone())),
+                in_effect: AtomicBool::default(),
                 rules: Rules::of(upstream, resolver.book.rouse()),
             };
             balancer(source, upstream.host_header.clone(), resolver)
@@ -90,11 +92,19 @@ impl Balancers {
                 policy: Policy::plain(),
                 standings: self.resolver.standings.clone(),
                 pool: None,
+                in_effect: AtomicBool::default(),
                 rules: None,
             };
             balancer(source, None, &self.resolver)
         };
         direct.entry(key).or_insert_with(made).clone()
+    }
+
+    /// What they bound is bound by them from now on, and no longer by `old` ones.
+    pub fn take_effect(&self, old: Option<&Self>) {
+        let old = old.into_iter().flat_map(|old| old.upstreams.values());
+        old.for_each(|balancer| balancer.lose_effect());
+        self.upstreams.values().for_each(|balancer| balancer.take_effect());
     }
 
     /// The health of every address of every upstream, in the order of their names.

@@ -21,6 +21,7 @@ mod unsupported;
 mod wheel;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
@@ -109,6 +110,8 @@ struct Source {
     standings: Arc<Standings>,
     /// What connections to each address are bounded by, and how many there are.
     pool: Option<(Limits, Arc<Gates>)>,
+    /// The configuration it belongs to is the one that is served: its limits hold.
+    in_effect: AtomicBool,
     /// How the health of the addresses is judged, if it is.
     rules: Option<Arc<Rules>>,
 }
@@ -172,6 +175,31 @@ impl Balancer {
     /// Whether connections are to be kept ready.
     pub(crate) fn keeps_ready(&self) -> bool {
         self.source.pool.as_ref().is_some_and(|(limits, _)| limits.ready > 0)
+    }
+
+    /// Its limits hold from now on.
+    fn take_effect(&self) {
+        let Some((limits, _)) = &self.source.pool else { return };
+        let bound = |roster: &Roster| {
+            roster
+                .all()
+                .filter_map(|candidate| candidate.peer.gate.as_ref())
+                .for_each(|gate| gate.limit_to(limits));
+        };
+        match &self.roster {
+            Addresses::Fixed(roster) => bound(roster),
+            Addresses::Changing(roster, building) => {
+                // A roster that is being made either is bound here, or sees that its limits hold.
+                let _building = building.lock().unwrap_or_else(PoisonError::into_inner);
+                self.source.in_effect.store(true, Ordering::Release);
+                bound(&roster.load());
+            }
+        }
+    }
+
+    /// Another configuration is served: its limits are for no further addresses.
+    fn lose_effect(&self) {
+        self.source.in_effect.store(false, Ordering::Release);
     }
 
     /// The addresses that requests may go to now.
@@ -260,7 +288,11 @@ impl Source {
         let standing = |address| watched.then(|| self.standings.keep(&self.owner, address));
         let gate = |address| {
             let (limits, gates) = self.pool.as_ref()?;
-            Some(gates.keep(&self.owner, address, limits))
+            let gate = gates.keep(&self.owner, address, limits);
+            if self.in_effect.load(Ordering::Acquire) {
+                gate.limit_to(limits);
+            }
+            Some(gate)
         };
         let mut candidates = Vec::new();
         for (target, spot) in spots.iter().enumerate() {

@@ -22,14 +22,14 @@ pub struct Call {
     outgoing: SendStream<Bytes>,
     ended: bool,
     // Given back with the stream.
-    _slot: Slot,
+    slot: Slot,
 }
 
 impl Call {
     /// Sends a request head; with `ended` it is all there is.
     pub fn begin(mut slot: Slot, request: Request<()>, ended: bool) -> Result<Self, h2::Error> {
         let (response, outgoing) = slot.sender.send_request(request, ended)?;
-        Ok(Self { response, incoming: None, outgoing, ended, _slot: slot })
+        Ok(Self { response, incoming: None, outgoing, ended, slot })
     }
 
     /// The next interim response, if one has come.
@@ -40,9 +40,15 @@ impl Call {
         }
     }
 
+    /// No answer has come in time.
+    pub fn doubt(&self) {
+        self.slot.doubt();
+    }
+
     /// The response head, and whether it is all there is.
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(response::Parts, bool), h2::Error>> {
         let (head, body) = ready!(Pin::new(&mut self.response).poll(cx))?.into_parts();
+        self.slot.note_heard();
         let ended = body.is_end_stream();
         self.incoming = Some(Incoming::new(body));
         Poll::Ready(Ok((head, ended)))
@@ -82,7 +88,10 @@ impl AsyncRead for Call {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut self.incoming {
-            Some(incoming) => incoming.poll_read(cx, buffer),
+            Some(incoming) => incoming.poll_read(cx, buffer).map(|read| {
+                self.slot.note_heard();
+                read
+            }),
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }

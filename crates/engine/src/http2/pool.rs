@@ -59,6 +59,10 @@ pub struct Lane {
     /// Requests it has begun to serve.
     requests: Cell<u64>,
     used: Cell<Instant>,
+    /// Counts what has come on it of responses.
+    heard: Cell<u64>,
+    /// It was silent for as long as a request was waited for: it may be dead, and takes no further ones.
+    doubted: Cell<bool>,
     opened: Instant,
     /// The connections to its address, where these are bounded.
     gate: Option<Arc<Gate>>,
@@ -70,6 +74,22 @@ pub struct Slot {
     /// Sends the request.
     pub sender: SendRequest<Bytes>,
     lane: Rc<Lane>,
+    /// What had come on the connection before.
+    heard: u64,
+}
+
+impl Slot {
+    /// Something of a response has come.
+    pub fn note_heard(&self) {
+        self.lane.heard.set(self.lane.heard.get().wrapping_add(1));
+    }
+
+    /// The request was waited for in vain: unless others have had answers meanwhile, no further ones go the same way.
+    pub fn doubt(&self) {
+        if self.lane.heard.get() == self.heard {
+            self.lane.doubted.set(true);
+        }
+    }
 }
 
 impl Drop for Slot {
@@ -90,8 +110,11 @@ impl Lane {
         self.streams.get() == 0
     }
 
-    /// It has failed, or its other end takes no more requests.
+    /// It has failed or may be dead, or its other end takes no more requests.
     fn has_ended(&self) -> bool {
+        if self.doubted.get() {
+            return true;
+        }
         let mut cx = Context::from_waker(Waker::noop());
         matches!(self.sender.borrow_mut().poll_ready(&mut cx), Poll::Ready(Err(_)))
     }
@@ -104,7 +127,7 @@ impl Lane {
         self.used.set(Instant::now());
         self.streams.set(self.streams.get() + 1);
         self.requests.set(self.requests.get() + 1);
-        Slot { sender: self.sender.borrow().clone(), lane: self.clone() }
+        Slot { sender: self.sender.borrow().clone(), lane: self.clone(), heard: self.heard.get() }
     }
 }
 
@@ -211,6 +234,8 @@ impl Http2Pool {
             streams: Cell::default(),
             requests: Cell::default(),
             used: Cell::new(Instant::now()),
+            heard: Cell::default(),
+            doubted: Cell::default(),
             opened: Instant::now(),
             gate,
             worker: self.lanes.worker,
@@ -240,7 +265,7 @@ impl Http2Pool {
         self.lanes.by_destination.borrow_mut().retain(|_, lanes| {
             lanes.retain(|lane| {
                 let idle = lane.gate.as_ref().and_then(|gate| gate.limits().idle).unwrap_or(idle);
-                !lane.is_idle() || lane.used.get().elapsed() < idle
+                !lane.doubted.get() && (!lane.is_idle() || lane.used.get().elapsed() < idle)
             });
             !lanes.is_empty()
         });

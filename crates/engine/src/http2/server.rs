@@ -30,7 +30,7 @@ use crate::worker::Ending;
 
 /// Bytes read at a time until it is known what a client speaks.
 const PREFACE_READ: usize = 8 << 10;
-/// Time a client that is cut off has to take the reason.
+/// Time a client has to hear that its connection ends.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// What a client of HTTP/2 sends first (RFC 9113 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -75,28 +75,35 @@ pub async fn serve(arrival: Arrival) {
     let Ok(Ok(mut connection)) = timer.within(settings.head_timeout, handshake).await else { return };
     let running = Running { streams: Rc::default(), idle };
     let mut stopping = pin!(peer.local.stopping());
-    let (mut ending, mut requests) = (false, 0);
+    let (mut ending, mut patience, mut requests) = (None, settings.idle_timeout, 0);
     loop {
         let event = poll_fn(|cx| {
-            let stop = if ending { Poll::Pending } else { stopping.as_mut().poll(cx) };
+            let stop = if ending.is_some() { Poll::Pending } else { stopping.as_mut().poll(cx) };
             if stop.is_ready() {
                 return Poll::Ready(Event::End);
             }
-            let next = poll_next(cx, &mut connection, &mut timer, &running, settings.idle_timeout);
+            let next = poll_next(cx, &mut connection, &mut timer, &running, (ending, patience));
             if flooded.get() { Poll::Ready(Event::Flood) } else { next }
         });
         match event.await {
             Event::Request(request, respond) => {
                 requests += 1;
+                patience = settings.idle_timeout;
                 start(&peer, running.enter(), requests, request, respond);
-                ending |= requests >= settings.max_requests_per_connection
+                let last = requests >= settings.max_requests_per_connection
                     || protocol::is_outdated(&peer.client, &peer.local.snapshot());
-                if ending {
+                if last && ending.is_none() {
+                    ending = Some(Instant::now());
                     connection.graceful_shutdown();
                 }
             }
-            Event::End if !ending => {
-                ending = true;
+            Event::End => {
+                ending = Some(Instant::now());
+                connection.graceful_shutdown();
+            }
+            // It ends by itself once the client has heard of it: what was on its way until then is served.
+            Event::Idle if ending.is_none() => {
+                (ending, patience) = (Some(Instant::now()), FAREWELL);
                 connection.graceful_shutdown();
             }
             Event::Flood => {
@@ -107,7 +114,7 @@ pub async fn serve(arrival: Arrival) {
                 peer.local.bounds.reached(Bound::Http2Excess);
                 return;
             }
-            Event::End | Event::Gone => return,
+            Event::Idle | Event::Gone => return,
         }
     }
 }
@@ -138,6 +145,8 @@ enum Event {
     Excess,
     /// It is time to take no more requests.
     End,
+    /// Nothing has come for too long.
+    Idle,
     /// The connection is over.
     Gone,
 }
@@ -147,7 +156,7 @@ fn poll_next(
     connection: &mut Connection<Metered<Prefixed>, Bytes>,
     timer: &mut Timer,
     running: &Running,
-    idle_timeout: Duration,
+    (ending, patience): (Option<Instant>, Duration),
 ) -> Poll<Event> {
     match connection.poll_accept(cx) {
         Poll::Ready(Some(Ok((request, respond)))) => return Poll::Ready(Event::Request(request, respond)),
@@ -156,12 +165,13 @@ fn poll_next(
         Poll::Pending => {}
     }
     loop {
-        let since = running.idle.resting_since().unwrap_or_else(Instant::now);
-        if timer.poll_passed(cx, since + idle_timeout).is_pending() {
+        let resting = running.idle.resting_since().unwrap_or_else(Instant::now);
+        let since = ending.map_or(resting, |ending| ending.max(resting));
+        if timer.poll_passed(cx, since + patience).is_pending() {
             return Poll::Pending;
         }
         if running.streams.get() == 0 {
-            return Poll::Ready(Event::End);
+            return Poll::Ready(Event::Idle);
         }
     }
 }

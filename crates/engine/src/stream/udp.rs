@@ -90,7 +90,7 @@ impl Listener {
         let Some(session) = session.or_else(|| self.begin(client)) else { return };
         if let Err(error) = session.send(datagram) {
             self.local.streams.dropped.add(1);
-            if error.kind() != io::ErrorKind::WouldBlock {
+            if is_refusal(&error) {
                 self.end(&session);
             }
         }
@@ -186,6 +186,14 @@ fn open(local: &Local, way: &Way, client: IpAddr) -> Result<(UdpSocket, Picked),
             Err(SessionEnd::Unreachable)
         }
     }
+}
+
+/// Whether it is the target that takes no datagrams, and not this one that cannot be sent.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable
+    )
 }
 
 fn socket_to(target: SocketAddr) -> io::Result<UdpSocket> {

@@ -1,12 +1,14 @@
 //! Layer 4: datagrams, over sockets of the loopback, since the kernel is part of what is tested.
 
 use std::future::Future;
+use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use plugin::sessions::{SessionEnd, SessionSeries};
+use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, yield_now};
@@ -293,6 +295,56 @@ async fn the_first_answer_says_that_a_target_is_there() {
         service.send_to(b"answer", from).await.unwrap();
         assert_eq!(receive(&client).await.0, "answer");
         assert_eq!(lab.measured_targets(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_flood_of_answers_lets_others_have_their_turn() {
+    let service = socket().await;
+    with(&document(&[service.local_addr().unwrap()], 60_000), Settings::default(), |lab| async move {
+        let listener = listen(&lab);
+        let client = socket().await;
+        client.send_to(b"ask", listener).await.unwrap();
+        let (_, from) = receive(&service).await;
+        for _ in 0..100 {
+            service.try_send_to(b"answer", from).unwrap();
+        }
+        let mut turns = Vec::new();
+        while turns.iter().sum::<usize>() < 100 {
+            yield_now().await;
+            let mut got = 0;
+            // Past what the runtime knows of the socket.
+            while SockRef::from(&client).recv(&mut [MaybeUninit::uninit(); 8]).is_ok() {
+                got += 1;
+            }
+            turns.push(got);
+        }
+        assert!(turns.iter().all(|got| *got <= 32), "{turns:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_datagram_that_is_too_large_for_its_way_says_nothing_of_the_target() {
+    let service = socket().await;
+    let document = document(&[service.local_addr().unwrap()], 60_000)
+        .replace("targets:", "algorithm: p2c, targets:")
+        .replace("127.0.0.0/8", "'::1/128'");
+    with(&document, Settings::default(), |lab| async move {
+        // There are machines without IPv6.
+        let any = Address::Inet((Ipv6Addr::LOCALHOST, 0).into());
+        let Ok(mut bound) = Bound::open_datagrams(&any, &SocketOptions::default(), 1) else { return };
+        let (listener, _) = serve_on(&lab, bound.remove(0));
+        let client = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).await.unwrap();
+        client.send_to(b"small", listener).await.unwrap();
+        let (_, before) = receive(&service).await;
+        // More than a datagram of IPv4 holds.
+        client.send_to(&[b'x'; 65_520], listener).await.unwrap();
+        client.send_to(b"small", listener).await.unwrap();
+        let (got, after) = receive(&service).await;
+        assert_eq!((got.as_str(), after), ("small", before), "the session goes on");
+        assert_eq!((lab.failing_targets(), lab.local.streams.dropped.value()), (0, 1));
     })
     .await;
 }

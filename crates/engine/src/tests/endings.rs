@@ -1,12 +1,14 @@
 //! How connections begin and end: what is on the books, what is lent and given back, what a stop leaves undone.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::lab::{GET, PLAIN, field, with};
+use super::lab::{GET, PLAIN, Peer, field, with};
 use crate::settings::Settings;
 use crate::worker::Order;
 
@@ -172,4 +174,26 @@ async fn a_request_whose_body_was_lost_with_an_upstream_is_not_repeated() {
         assert!(lab.opened_no_more());
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_broken_response_that_ends_with_its_connection_is_a_reset_whatever_else_the_client_has_sent() {
+    for request in [
+        "GET / HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.0\r\n\r\n\r\n",
+        "GET / HTTP/1.0\r\n\r\nGET / HTTP/1.0\r\n\r\n",
+    ] {
+        with(PLAIN, Settings::default(), |lab| async move {
+            let mut client: Peer<TcpStream> = lab.tcp_client().await;
+            client.send(request).await;
+            let mut upstream = lab.upstream().await;
+            upstream.head().await;
+            upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+            client.rest_until("hello").await;
+            drop(upstream);
+            let end = client.0.read_to_end(&mut Vec::new()).await;
+            assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset, "{request:?}");
+        })
+        .await;
+    }
 }

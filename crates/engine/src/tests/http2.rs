@@ -8,6 +8,7 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 
+use super::frames::{DATA, END_STREAM, GOAWAY, HEADERS, PING, Raw, frame, number, post};
 use super::lab::{PLAIN, field, with};
 use crate::settings::Settings;
 
@@ -201,6 +202,32 @@ async fn the_gateways_own_answers_are_whole() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_gateways_own_answers_to_head_are_whole_without_their_body() {
+    let document = PLAIN.replace("paths: [/]", "paths: [/here]");
+    with(&document, Settings::default(), |lab| async move {
+        let client = lab.http2().await;
+        let (response, _) = send(&client, get("http://h/elsewhere"), true).await;
+        let (_, of_get, ..) = read(response.await.unwrap()).await;
+        let head = Request::head("http://h/elsewhere").body(()).unwrap();
+        let (response, _) = send(&client, head, true).await;
+        let response = response.await.expect("the stream is not reset");
+        assert!(response.body().is_end_stream());
+        let (status, fields, body, _) = read(response).await;
+        assert_eq!((status, &fields["content-length"], body.as_str()), (404, &of_get["content-length"], ""));
+        // Over HTTP/1.1 it is no other.
+        let mut old = lab.client();
+        for method in ["HEAD", "GET"] {
+            old.send(&format!("{method} /elsewhere HTTP/1.1\r\nHost: h\r\n\r\n")).await;
+            let head = old.head().await;
+            let length = field(&head, "content-length").unwrap();
+            assert_eq!(length.as_bytes(), of_get["content-length"].as_bytes());
+            assert_eq!(head.to_ascii_lowercase().matches("content-length").count(), 1, "{head}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_may_still_speak_http_1() {
     with(PLAIN, Settings::default(), |lab| async move {
         for first in
@@ -229,6 +256,30 @@ async fn a_connection_without_requests_ends_after_the_idle_time() {
         assert!(start.elapsed() >= Duration::from_secs(4));
         assert!(client.ready().await.is_err());
     })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_meets_the_end_of_an_idle_connection_is_answered() {
+    let document = PLAIN.replace("paths: [/]", "paths: [/nowhere]");
+    with(
+        &document,
+        Settings { idle_timeout: Duration::from_secs(5), ..Settings::default() },
+        |lab| async move {
+            let mut client = Raw::connect(&lab, &[]).await;
+            let goaway = client.until(GOAWAY, 0).await;
+            assert_eq!(number(&goaway.payload[..4]), u32::MAX >> 1, "any request is still welcome");
+            let ping = client.until(PING, 0).await;
+            client.write(&post(1)).await;
+            client.write(&frame(DATA, END_STREAM, 1, &[])).await;
+            client.until(HEADERS, 1).await;
+            client.write(&frame(PING, 1, 0, &ping.payload)).await;
+            let goaway = client.until(GOAWAY, 0).await;
+            assert_eq!(number(&goaway.payload[..4]), 1, "the last request that was served");
+            while client.frame().await.is_some() {}
+            assert_eq!(lab.local.connections.count(), 0);
+        },
+    )
     .await;
 }
 

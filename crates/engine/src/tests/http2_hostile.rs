@@ -311,7 +311,8 @@ async fn a_client_that_does_not_introduce_itself_is_let_go() {
         idle_timeout: Duration::from_secs(20),
         ..Settings::default()
     };
-    for (begin, limit) in [("", 20), ("PRI * HTTP/2.0", 10), ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 20)] {
+    // Who speaks HTTP/2 is told of the end, and has a moment to hear of it.
+    for (begin, limit) in [("", 20), ("PRI * HTTP/2.0", 10), ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 22)] {
         with(PLAIN, settings.clone(), |lab| async move {
             let mut client = lab.modern_client();
             client.send(begin).await;

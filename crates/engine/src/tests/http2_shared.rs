@@ -149,3 +149,56 @@ async fn a_connection_that_has_served_enough_takes_no_more_and_ends_with_its_las
     })
     .await;
 }
+
+/// Serves calls, but for those that it says nothing about. Those are kept.
+fn serve_some(mut upstream: Upstream, silent: &'static str) {
+    tokio::task::spawn_local(async move {
+        let mut kept = Vec::new();
+        while let Some(Ok((request, respond))) = upstream.0.accept().await {
+            if request.uri().path() == silent { kept.push(respond) } else { answer(respond, "x") }
+        }
+    });
+}
+
+/// Calls that one after the other are sent, and what becomes of each.
+async fn statuses(client: &h2::client::SendRequest<bytes::Bytes>, paths: &[&str]) -> Vec<String> {
+    let mut statuses = Vec::new();
+    for path in paths {
+        let (response, mut body) = send(client, call(path)).await;
+        body.send_data(bytes::Bytes::new(), true).unwrap();
+        statuses.push(status(response).await);
+        sleep(Duration::from_millis(10)).await;
+    }
+    statuses
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_has_gone_silent_gets_no_further_calls() {
+    with(GRPC, Settings::default(), |lab| async move {
+        let client = lab.http2().await;
+        let calls =
+            tokio::task::spawn_local(async move { statuses(&client, &["/a", "/silent", "/b"]).await });
+        // From here on, nothing is heard of it.
+        serve_some(upstream(&lab).await, "/silent");
+        serve(upstream(&lab).await);
+        assert_eq!(calls.await.unwrap(), ["0", "4", "0"]);
+        assert!(lab.opened_no_more());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_on_which_others_are_answered_stays_though_one_call_is_not() {
+    with(GRPC, Settings::default(), |lab| async move {
+        let client = lab.http2().await;
+        let beside = client.clone();
+        let calls =
+            tokio::task::spawn_local(async move { statuses(&client, &["/a", "/silent", "/b"]).await });
+        serve_some(upstream(&lab).await, "/silent");
+        sleep(Duration::from_millis(500)).await;
+        assert_eq!(statuses(&beside, &["/c"]).await, ["0"]);
+        assert_eq!(calls.await.unwrap(), ["0", "4", "0"]);
+        assert!(lab.opened_no_more());
+    })
+    .await;
+}

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
@@ -15,6 +15,7 @@ use plugin::clock::Clock;
 use plugin::exchange::Client;
 use plugin::services::Worker;
 use tokio::io::{BufReader, DuplexStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::LocalSet;
 
@@ -160,6 +161,15 @@ impl Lab {
         let (channel, far) = pipe();
         let peer: SocketAddr = peer.parse().unwrap();
         worker::start(&self.local, channel, Client { peer, ip: peer.ip(), ..client() }, false);
+        Peer(far)
+    }
+
+    /// The same over a socket of the loopback, where the kernel is part of what is tested.
+    pub async fn tcp_client(&self) -> Peer<TcpStream> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let near = Stream::Tcp(listener.accept().await.unwrap().0);
+        worker::start(&self.local, Channel::new(near, Rc::default()), client(), false);
         Peer(far)
     }
 

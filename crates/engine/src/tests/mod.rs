@@ -5,6 +5,7 @@ pub mod lab;
 mod trouble;
 
 mod announced;
+mod blameless;
 mod claims;
 mod connections;
 mod copies;

@@ -337,6 +337,24 @@ async fn who_sets_no_bound_opens_as_many_as_it_takes() {
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_configuration_that_is_refused_bounds_nobody() {
+    with(&one(""), Settings::default(), |lab| async move {
+        // Only who builds the plugins finds out.
+        let wrong = one("max_connections: 1") + "plugins:\n- {name: sender, config: {service: nowhere}}\n";
+        assert!(lab.compile(&wrong).is_err());
+        let clients = [asking(&lab).await, asking(&lab).await];
+        let _services = [lab.upstream().await, lab.upstream().await];
+        drop(clients);
+        settle().await;
+        lab.reload(&one("max_connections: 1, queue_timeout: 0.5"));
+        let _one = (asking(&lab).await, lab.upstream().await);
+        refused(&mut asking(&lab).await).await;
+        assert!(lab.opened_no_more());
+    })
+    .await;
+}
+
 async fn succeeds(response: ResponseFuture) {
     let (_, fields, _, trailers) = read(response.await.unwrap()).await;
     assert_eq!(trailers.as_ref().unwrap_or(&fields).get("grpc-status").unwrap(), "0");

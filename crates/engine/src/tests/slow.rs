@@ -185,3 +185,24 @@ async fn pipelined_requests_wait_for_the_answers_before_them_to_be_taken() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_begins_behind_many_requests_at_once_has_no_more_time_than_others() {
+    let document = PLAIN.replace("paths: [/]", "paths: [/nowhere]");
+    let mut settings = Settings { head_timeout: SECOND * 20, ..Settings::default() };
+    // So that all responses find room between gateway and client.
+    settings.response_headers.server = false;
+    settings.response_headers.response_latency = false;
+    settings.response_headers.request_id = false;
+    with(&document, settings, |lab| async move {
+        let mut client = lab.client();
+        let start = Instant::now();
+        // More than a task may do before it has to let others have their turn.
+        let burst = "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n".repeat(140);
+        client.send(&(burst + "GET / HTTP/1.1\r\nX: ")).await;
+        let answers = client.rest().await;
+        assert_eq!((answers.matches(" 404 ").count(), answers.matches(" 408 ").count()), (140, 1));
+        assert_eq!(start.elapsed(), SECOND * 20);
+    })
+    .await;
+}

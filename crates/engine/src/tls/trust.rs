@@ -167,6 +167,11 @@ impl Wanted<'_> {
         Identity { fingerprint: self.trust.fingerprint, name: self.name.into() }
     }
 
+    /// Whether any service can be asked for by that name.
+    pub fn is_possible(&self) -> bool {
+        ServerName::try_from(self.name).is_ok()
+    }
+
     /// Carries the handshake out on a fresh connection.
     ///
     /// # Errors

@@ -32,6 +32,8 @@ pub struct Upload {
     written: usize,
     /// Some of it has been handed to an upstream, or given up.
     passed_on: bool,
+    /// All bytes are at hand, and the client has not said that there are no more.
+    awaits_end: bool,
     /// How the upstream learns where the body ends.
     framing: Framing,
     /// The length of the body is not known beforehand.
@@ -100,6 +102,7 @@ impl Upload {
         self.pending.clear();
         self.written = 0;
         self.passed_on = false;
+        self.awaits_end = false;
         self.state = match length {
             BodyLength::None | BodyLength::Exact(0) => State::Done,
             BodyLength::UntilClose => State::Stream(most_trailers(limits)),
@@ -205,6 +208,11 @@ impl Upload {
     /// Somebody else than the client is waited for.
     pub fn pause(&mut self, now: Instant) {
         self.pace.pause(now);
+    }
+
+    /// Nothing moves before the client sends more, or says that there is no more.
+    pub fn is_up_to_client(&self, at_hand: bool) -> bool {
+        self.is_awaiting_client() && !self.has_pending() && (!at_hand || self.awaits_end)
     }
 
     /// Bytes are waiting to be taken by the upstream.

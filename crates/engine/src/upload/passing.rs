@@ -59,36 +59,43 @@ impl Upload {
         client: &mut Channel,
         upstream: &mut Stream,
     ) -> Poll<Result<(), Failure>> {
-        let State::Exact(left) = &mut self.state else { return Poll::Ready(Ok(())) };
-        if *left == 0 {
-            ready!(poll_ended(cx, client))?;
+        let State::Exact(left) = self.state else { return Poll::Ready(Ok(())) };
+        if left == 0 {
+            ready!(self.poll_end(cx, client))?;
             self.state = State::Flushing;
             return Poll::Ready(Ok(()));
         }
         if client.input.is_empty() {
             ready!(poll_client(cx, client))?;
         }
-        let count = client.input.unread().len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-        if count as u64 == *left {
+        let count = client.input.unread().len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        if count as u64 == left {
             // The upstream must not take for whole what may still turn out to be malformed.
-            ready!(poll_ended(cx, client))?;
+            ready!(self.poll_end(cx, client))?;
         }
         let unread = client.input.unread();
         let write = Pin::new(&mut *upstream).poll_write(cx, &unread[..count]);
         let outcome = written(ready!(write));
         // What a broken connection swallowed is gone: such a request cannot be sent to another upstream.
         let taken = *outcome.as_ref().unwrap_or(&count);
-        *left -= taken as u64;
-        let ended = *left == 0;
+        let left = left - taken as u64;
+        self.state = State::Exact(left);
         self.pass_on(0..taken, Some(unread));
         client.input.consume(taken);
         self.received += taken as u64;
-        if ended {
+        if left == 0 {
             self.pending.clear();
             self.written = 0;
             self.state = State::Flushing;
         }
         Poll::Ready(outcome.map(|_| ()))
+    }
+
+    /// Waits for the end of a body all of whose bytes are at hand.
+    fn poll_end(&mut self, cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<(), Failure>> {
+        let ended = poll_ended(cx, client);
+        self.awaits_end = ended.is_pending();
+        ended
     }
 
     fn poll_chunked(&mut self, cx: &mut Context<'_>, client: &mut Channel) -> Poll<Result<(), Failure>> {

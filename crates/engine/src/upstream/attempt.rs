@@ -35,6 +35,9 @@ pub const MAX_INTERIM: usize = 16;
 /// What it is when there are more.
 pub const TOO_MANY_INTERIM: Failure = Failure::UpstreamMalformed { rule: "too many interim responses" };
 
+/// What a host is that a service under TLS cannot be asked for by.
+pub const NO_SERVER_NAME: &str = "the host is no server name";
+
 /// A connection to an upstream in use.
 pub struct Upstream {
     /// The connection.
@@ -161,7 +164,8 @@ async fn connect(
         },
         None => None,
     };
-    let opening = match reach(parts.local, message, &parts.work.scratch, now)? {
+    let reached = reach(parts.local, message, &parts.work.scratch, now);
+    let opening = match reached.map_err(|_| unsendable(parts, message, NO_SERVER_NAME))? {
         Reached::Pooled(Reused { stream, requests }) => {
             return Ok((Upstream::new(parts, message, stream, requests + 1), Some(now)));
         }
@@ -210,6 +214,14 @@ pub fn write_host(parts: &mut Parts<'_>, message: &Message<'_>) {
     let target = (&**message.plan.balancer.host(message.peer), message.peer.address, message.plan.scheme);
     let host_header = message.plan.balancer.host_header();
     forward::write_host(&work.exchange, message.preserve_host, host_header, target, &mut work.scratch);
+}
+
+/// What it means that the host cannot be sent, or a service be asked for by it: the client has sent it, or it was made
+/// here.
+pub fn unsendable(parts: &Parts<'_>, message: &Message<'_>, rule: &'static str) -> Missed {
+    let of_client = forward::passes_host(&parts.work.exchange, message.preserve_host);
+    let failure = if of_client { Failure::malformed(400, rule) } else { Failure::Unsendable { rule } };
+    Missed { failure, unsent: true, stale: false }
 }
 
 fn write_message(parts: &mut Parts<'_>, message: &Message<'_>) {

@@ -9,11 +9,12 @@ use http::Uri;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts as Head;
 use http::uri::{Authority, PathAndQuery};
+use plugin::Exchange;
 use tokio::time::Instant;
 use wire::{BodyLength, Upgrade, h2 as messages};
 
 use super::attempt::{MAX_INTERIM, Message, Missed, TOO_MANY_INTERIM, Upstream};
-use super::attempt::{over_http1, pass_interim, write_host};
+use super::attempt::{NO_SERVER_NAME, over_http1, pass_interim, unsendable, write_host};
 use super::connect;
 use super::gate::Seat;
 use super::pair::{Arrived, Pair};
@@ -60,8 +61,7 @@ async fn over_http2(
     shared: Shared,
 ) -> Result<Upstream, Missed> {
     let unsent = |failure| Missed { failure, unsent: true, stale: shared == Shared::Yes };
-    let request =
-        request(parts, message).ok_or_else(|| unsent(Failure::UpstreamMalformed { rule: UNSENDABLE }))?;
+    let request = request(parts, message)?;
     let ended = matches!(message.body, BodyLength::None | BodyLength::Exact(0));
     let call = Call::begin(slot, request, ended).map_err(|_| unsent(Failure::UpstreamClosed))?;
     if let Some(body) = &parts.work.exchange.body {
@@ -70,13 +70,32 @@ async fn over_http2(
     let mut upstream = Upstream::new(parts, message, Stream::Call(Box::new(call)), 1);
     upstream.reusable = false;
     let limit = parts.work.timeouts.read;
-    let deadline = call_timeout(&parts.work.exchange.request.headers).filter(|_| message.plan.calls);
-    receive_head(parts, &mut upstream, deadline.map_or(limit, |deadline| deadline.min(limit)), shared)
-        .await?;
+    let deadline = call_timeout(&parts.work.exchange.request.headers);
+    let wait = match deadline.filter(|deadline| message.plan.calls && *deadline < limit) {
+        Some(deadline) => (deadline, Failure::CallTimeout),
+        None => (limit, Failure::UpstreamTimeout),
+    };
+    if let Err(missed) = receive_head(parts, &mut upstream, wait, shared).await {
+        doubt(&upstream, missed.failure, wait.0);
+        return Err(missed);
+    }
     Ok(upstream)
 }
 
-const UNSENDABLE: &str = "the request cannot be sent over HTTP/2";
+/// A caller that gives its call less time than this says nothing of the connection.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// A call that got no answer in time may have been sent on a connection that is dead.
+fn doubt(upstream: &Upstream, failure: Failure, waited: Duration) {
+    let silent = match failure {
+        Failure::UpstreamTimeout => true,
+        Failure::CallTimeout => waited >= SILENCE,
+        _ => false,
+    };
+    if silent && let Stream::Call(call) = &upstream.stream {
+        call.doubt();
+    }
+}
 
 /// A connection to send a request on.
 enum Connection {
@@ -99,7 +118,8 @@ async fn connect(parts: &mut Parts<'_>, message: &Message<'_>, now: Instant) -> 
     // There is no way to change the protocol of a connection that speaks HTTP/2.
     let upgrades = parts.work.exchange.request.upgrade == Some(Upgrade::WebSocket) && !message.plan.calls;
     let trust = message.plan.trust.as_ref();
-    let wanted = trust.map(|trust| trust.wanted(&parts.work.scratch).ok_or(refused)).transpose()?;
+    let no_name = || unsendable(parts, message, NO_SERVER_NAME);
+    let wanted = trust.map(|trust| trust.wanted(&parts.work.scratch).ok_or_else(no_name)).transpose()?;
     let wanted = if upgrades { wanted.map(|wanted| wanted.over_http1()) } else { wanted };
     let need = Need { local: parts.local, message, wanted, upgrades, seat: Cell::default() };
     if let Some(gate) = &message.peer.gate {
@@ -117,6 +137,9 @@ async fn connect(parts: &mut Parts<'_>, message: &Message<'_>, now: Instant) -> 
     }
     if let Some(connection) = need.kept(now) {
         return Ok(connection);
+    }
+    if need.wanted.is_some_and(|wanted| !wanted.is_possible()) {
+        return Err(unsendable(parts, message, NO_SERVER_NAME));
     }
     match parts.channel.within(&parts.work.upload, parts.work.timeouts.connect, need.obtain()).await {
         Ok(Ok(connection)) => Ok(connection),
@@ -215,38 +238,49 @@ impl Need<'_> {
 }
 
 /// The request head: the same fields that HTTP/1.1 would carry (kong.md 3.5).
-fn request(parts: &mut Parts<'_>, message: &Message<'_>) -> Option<http::Request<()>> {
-    let work = &mut *parts.work;
-    let authority = Authority::try_from(work.scratch.as_slice()).ok()?;
-    let exchange = &work.exchange;
+fn request(parts: &mut Parts<'_>, message: &Message<'_>) -> Result<http::Request<()>, Missed> {
+    let Ok(authority) = Authority::try_from(parts.work.scratch.as_slice()) else {
+        return Err(unsendable(parts, message, "the host cannot be sent over HTTP/2"));
+    };
+    let exchange = &parts.work.exchange;
+    let scheme = message.plan.scheme.as_str();
+    let uri = Uri::builder().scheme(scheme).authority(authority);
+    let uri = target(exchange).and_then(|target| uri.path_and_query(target).build().ok());
+    let made = uri.and_then(|uri| {
+        let mut lines = Vec::new();
+        forward::write_fields(exchange, &parts.local.settings, &mut lines);
+        messages::request(exchange.upstream_method(), uri, &lines)
+    });
+    let failure = Failure::Unsendable { rule: "the request cannot be sent over HTTP/2" };
+    let mut request = made.ok_or(Missed { failure, unsent: true, stale: false })?;
+    if let BodyLength::Exact(length) = message.body {
+        request.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    Ok(request)
+}
+
+/// The target of the request: as it came, or escaped where it has bytes that HTTP/1.1 lets pass (RFC 3986 2.1).
+fn target(exchange: &Exchange) -> Option<PathAndQuery> {
     let mut target = exchange.upstream.path.clone();
     if exchange.upstream.has_query {
         target.push(b'?');
         target.extend_from_slice(&exchange.upstream.query);
     }
-    let target = PathAndQuery::try_from(target.as_slice()).ok()?;
-    let scheme = message.plan.scheme.as_str();
-    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(target).build().ok()?;
-    let mut lines = Vec::new();
-    forward::write_fields(exchange, &parts.local.settings, &mut lines);
-    let mut request = messages::request(exchange.upstream_method(), uri, &lines)?;
-    if let BodyLength::Exact(length) = message.body {
-        request.headers_mut().insert(CONTENT_LENGTH, length.into());
-    }
-    Some(request)
+    let escaped = || PathAndQuery::try_from(model::path::escape(&target, &mut Vec::new()));
+    PathAndQuery::try_from(target.as_slice()).or_else(|_| escaped()).ok()
 }
 
 async fn receive_head(
     parts: &mut Parts<'_>,
     upstream: &mut Upstream,
-    limit: Duration,
+    (limit, late): (Duration, Failure),
     shared: Shared,
 ) -> Result<(), Missed> {
     let failed = |failure| Missed { failure, unsent: false, stale: false };
     let mut interim = 0;
     loop {
         let mut pair = Pair::new(parts.channel, upstream, &mut parts.work.upload, parts.local);
-        match pair.read_http2_head(limit).await.map_err(failed)? {
+        match pair.read_http2_head(limit, late).await.map_err(failed)? {
             Arrived::Interim(head) => {
                 interim += 1;
                 if interim > MAX_INTERIM {

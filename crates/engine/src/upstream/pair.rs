@@ -28,6 +28,8 @@ pub struct Pair<'a> {
     upload: &'a mut Upload,
     settings: &'a Settings,
     write_timeout: Duration,
+    /// What it means that a response does not come in time.
+    late: Failure,
 }
 
 /// Who a [`Pair`] waits for, once the upload is complete.
@@ -70,11 +72,13 @@ struct Wait {
 }
 
 impl Wait {
-    fn too_late(&self) -> Failure {
+    /// `late` is what it means that the response has not come.
+    fn too_late(&self, late: Failure) -> Failure {
         match self.on {
             On::ClientsBody => Failure::slow_body(self.by_rate),
             On::ClientsTaking => Failure::slow_taking(self.by_rate),
-            On::Upstream | On::UpstreamsTaking => Failure::UpstreamTimeout,
+            On::Upstream => late,
+            On::UpstreamsTaking => Failure::UpstreamTimeout,
         }
     }
 }
@@ -88,7 +92,8 @@ impl<'a> Pair<'a> {
         local: &'a Local,
     ) -> Self {
         let write_timeout = upstream.write_timeout;
-        Self { client, upstream, upload, settings: &local.settings, write_timeout }
+        let late = Failure::UpstreamTimeout;
+        Self { client, upstream, upload, settings: &local.settings, write_timeout, late }
     }
 
     /// Reads once from the upstream; zero is the end. `limit` runs from `since`, or from now, but not before the
@@ -105,8 +110,10 @@ impl<'a> Pair<'a> {
         .await
     }
 
-    /// Waits for the next response head, interim or final, of an upstream that speaks HTTP/2.
-    pub async fn read_http2_head(&mut self, limit: Duration) -> Result<Arrived, Failure> {
+    /// Waits for the next response head, interim or final, of an upstream that speaks HTTP/2; `late` is the failure if there
+    /// is none within `limit`.
+    pub async fn read_http2_head(&mut self, limit: Duration, late: Failure) -> Result<Arrived, Failure> {
+        self.late = late;
         let mut arrived = None;
         self.drive(Awaited::Upstream(limit), None, |cx, _, upstream| {
             let Stream::Call(call) = &mut upstream.stream else {
@@ -189,7 +196,7 @@ impl<'a> Pair<'a> {
                 Some(wait) if wait.on == on => wait,
                 other => other.insert(self.begin_wait(on, awaited)),
             };
-            self.client.timer.poll_passed(cx, wait.until).map(|()| Err(wait.too_late()))
+            self.client.timer.poll_passed(cx, wait.until).map(|()| Err(wait.too_late(self.late)))
         })
         .await
     }
@@ -207,8 +214,8 @@ impl<'a> Pair<'a> {
         if self.upload.is_done() {
             return if matches!(awaited, Awaited::Client) { On::ClientsTaking } else { On::Upstream };
         }
-        let at_hand = !self.client.input.is_empty() || self.upload.has_pending();
-        if self.upload.is_awaiting_client() && !at_hand { On::ClientsBody } else { On::UpstreamsTaking }
+        let at_hand = !self.client.input.is_empty();
+        if self.upload.is_up_to_client(at_hand) { On::ClientsBody } else { On::UpstreamsTaking }
     }
 
     fn begin_wait(&mut self, on: On, awaited: Awaited) -> Wait {

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::time::Instant;
 
-use super::attempt::{Message, Missed};
+use super::attempt::Message;
 use super::connect::{self, Opening};
 use super::pool::Reused;
 use crate::respond::Failure;
@@ -19,6 +19,10 @@ pub enum Reached<'a> {
     Opening(Opening<'a>),
 }
 
+/// A connection is to be under TLS, and the host can be no server name.
+#[derive(Debug)]
+pub struct NoServerName;
+
 /// Takes a connection from the pool, or begins to open one. Under TLS, `host` is what it is opened for.
 ///
 /// # Errors
@@ -28,11 +32,15 @@ pub fn reach<'a>(
     message: &'a Message<'_>,
     host: &'a [u8],
     now: Instant,
-) -> Result<Reached<'a>, Missed> {
+) -> Result<Reached<'a>, NoServerName> {
     Ok(match pooled(local, message, host, now)? {
         Some(pooled) => Reached::Pooled(pooled),
         None => {
             let wanted = wanted(message, host)?;
+            // Before anybody is dialled: no target can do anything about it.
+            if wanted.is_some_and(|wanted| !wanted.is_possible()) {
+                return Err(NoServerName);
+            }
             Reached::Opening(connect::open(&*local.dial, &message.destination, wanted))
         }
     })
@@ -47,16 +55,15 @@ pub fn pooled(
     message: &Message<'_>,
     host: &[u8],
     now: Instant,
-) -> Result<Option<Reused>, Missed> {
+) -> Result<Option<Reused>, NoServerName> {
     let wanted = wanted(message, host)?;
     let take = || local.pool.take(&message.destination, wanted.as_ref(), now.into_std());
     Ok(if message.fresh { None } else { take() })
 }
 
-fn wanted<'a>(message: &'a Message<'_>, host: &'a [u8]) -> Result<Option<Wanted<'a>>, Missed> {
-    let missed = Missed { failure: Failure::ConnectRefused, unsent: true, stale: false };
+fn wanted<'a>(message: &'a Message<'_>, host: &'a [u8]) -> Result<Option<Wanted<'a>>, NoServerName> {
     let trust = message.plan.trust.as_ref();
-    trust.map(|trust| trust.wanted(host).ok_or(missed)).transpose()
+    trust.map(|trust| trust.wanted(host).ok_or(NoServerName)).transpose()
 }
 
 /// Says, now and then, why a service is not talked to.

@@ -12,10 +12,10 @@ use plugin::sessions::{SessionEnd, SessionRecord};
 use socket2::SockRef;
 use tokio::io::{Interest, Ready};
 use tokio::net::UdpSocket;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, yield_now};
 use tokio::time::Instant;
 
-use super::{LARGEST, Listener};
+use super::{LARGEST, Listener, is_refusal};
 use crate::balance::{InFlight, Outcome, Picked, Trouble};
 use crate::connections::Idle;
 use crate::stream::session::Way;
@@ -158,11 +158,11 @@ impl Leaving {
                 }
             };
             match timer.until(deadline, event).await {
-                Ok(Some(ready)) => {
-                    if self.pass_some(ready).is_err() {
-                        return;
-                    }
-                }
+                Ok(Some(ready)) => match self.pass_some(ready) {
+                    Ok(AT_ONCE) => yield_now().await,
+                    Ok(_) => {}
+                    Err(_) => return,
+                },
                 Ok(None) => stops_at = Some(Instant::now() + GRACE),
                 Err(_) if Instant::now() < session.last.get() + session.silence && stops_at.is_none() => {}
                 Err(_) => return,
@@ -170,18 +170,18 @@ impl Leaving {
         }
     }
 
-    /// Passes the answers on that have come.
+    /// Passes answers on that have come, and counts them.
     ///
     /// # Errors
     /// When the target refuses, and the session is to end.
-    fn pass_some(&self, ready: Ready) -> io::Result<()> {
+    fn pass_some(&self, ready: Ready) -> io::Result<usize> {
         let Self { listener, session, .. } = self;
         if ready.is_error() {
             self.check()?;
         }
         let mut buffer = listener.local.buffers.take();
-        let mut outcome = Ok(());
-        for _ in 0..AT_ONCE {
+        let mut outcome = Ok(AT_ONCE);
+        for passed in 0..AT_ONCE {
             buffer.clear();
             buffer.reserve(LARGEST);
             match session.socket.try_recv_buf(&mut buffer) {
@@ -193,9 +193,14 @@ impl Leaving {
                         Err(_) => listener.local.streams.dropped.add(1),
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    outcome = Ok(passed);
+                    break;
+                }
                 Err(error) => {
-                    session.refuse();
+                    if is_refusal(&error) {
+                        session.refuse();
+                    }
                     outcome = Err(error);
                     break;
                 }
@@ -208,7 +213,7 @@ impl Leaving {
     /// Looks whether the target has refused what was sent.
     fn check(&self) -> io::Result<()> {
         let socket = &self.session.socket;
-        if let Some(error) = socket.take_error()? {
+        if let Some(error) = socket.take_error()?.filter(is_refusal) {
             self.session.refuse();
             return Err(error);
         }

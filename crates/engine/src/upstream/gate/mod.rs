@@ -307,6 +307,13 @@ impl Gate {
         self.waiting.store(length, Ordering::SeqCst);
     }
 
+    /// Other limits hold from now on.
+    pub fn limit_to(&self, limits: &Limits) {
+        if **self.limits() != *limits {
+            self.limits.store(Arc::new(limits.clone()));
+        }
+    }
+
     /// Connections that are open, and requests that wait.
     pub fn counts(&self) -> (u32, u32) {
         (self.open.load(Ordering::SeqCst), self.waiting.load(Ordering::SeqCst))
@@ -359,14 +366,11 @@ pub struct Gates {
 }
 
 impl Gates {
-    /// The gate of `address` of `owner`, with these limits from now on.
+    /// The gate of `address` of `owner`, with these limits if there has been none.
     pub fn keep(&self, owner: &Arc<str>, address: SocketAddr, limits: &Limits) -> Arc<Gate> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (owner.clone(), address);
         if let Some(known) = kept.get(&key).and_then(Weak::upgrade) {
-            if **known.limits() != *limits {
-                known.limits.store(Arc::new(limits.clone()));
-            }
             return known;
         }
         kept.retain(|_, gate| gate.strong_count() > 0);

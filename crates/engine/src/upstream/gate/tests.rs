@@ -132,6 +132,11 @@ fn a_raised_limit_and_another_one_without_a_limit() {
     assert!(gate.try_seat().is_none());
     let same = gates.keep(&owner, address, &limits(0, 10));
     assert!(Arc::ptr_eq(&gate, &same));
+    assert!(
+        gate.try_seat().is_none(),
+        "what only may come to hold holds nobody back nor lets anybody through"
+    );
+    same.limit_to(&limits(0, 10));
     let _many: Vec<_> = (0..100).map(|_| gate.try_seat().unwrap()).collect();
 }
 
