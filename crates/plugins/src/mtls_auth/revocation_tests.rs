@@ -12,8 +12,8 @@ use plugin::harness::certificates::{Authority, authority_params};
 use plugin::model::serde_json::json;
 use plugin::outbound::loopback::{Given, Loopback};
 use rcgen::{
-    CertificateParams, CertifiedIssuer, CrlDistributionPoint, CustomExtension, ExtendedKeyUsagePurpose,
-    KeyPair, KeyUsagePurpose, SerialNumber,
+    CertifiedIssuer, CrlDistributionPoint, CustomExtension, ExtendedKeyUsagePurpose, KeyPair,
+    KeyUsagePurpose, SerialNumber,
 };
 
 use super::MtlsAuth;
