@@ -55,7 +55,7 @@ pub enum Command {
 }
 
 /// Arguments of `run`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Run {
     /// The declarative file (YAML or JSON)
     #[arg(env = "KONG_DECLARATIVE_CONFIG")]
@@ -72,10 +72,32 @@ pub struct Run {
     /// Write the log of the gateway itself as JSON
     #[arg(long)]
     pub json: bool,
+    /// What of it is logged.
+    #[arg(skip = std::env::var("KONG_LOG_LEVEL").ok())]
+    pub log_level: Option<String>,
+}
+
+impl Run {
+    /// The same, with what stands in a file of settings in place of what nobody has given. Listeners are another matter: they
+    /// change while the gateway runs.
+    pub fn over(&self, file: &Environment) -> Self {
+        let given = |name: &str| file.get(name).filter(|value| !value.is_empty());
+        let path = |name: &str| given(name).map(PathBuf::from);
+        let Pid { pid_file, prefix } = self.pid.clone();
+        Self {
+            file: self.file.clone().or_else(|| path("declarative_config")),
+            pid: Pid {
+                pid_file: pid_file.or_else(|| path("pid_file")),
+                prefix: prefix.or_else(|| path("prefix")),
+            },
+            log_level: self.log_level.clone().or_else(|| given("log_level").cloned()),
+            ..self.clone()
+        }
+    }
 }
 
 /// Where to listen, and with how many workers. The defaults are those of `run`; [`command`] has those of `demo`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Listen {
     /// Addresses for clients, as in Kong's proxy_listen
     #[arg(long, value_name = "ADDRESSES", env = "KONG_PROXY_LISTEN", default_value = "0.0.0.0:8000")]
@@ -118,7 +140,7 @@ impl Listen {
 }
 
 /// Where the process id is.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Pid {
     /// File of the process id; biplane.pid in the folder KONG_PREFIX where there is one
     #[arg(long, value_name = "FILE", env = "KONG_PID_FILE")]
@@ -195,6 +217,35 @@ mod tests {
             assert_eq!(listen.proxy_listen, "127.0.0.1:8000");
         }
         assert_eq!(listen.workers, "2");
+    }
+
+    #[test]
+    fn a_file_of_settings_names_the_files_that_nobody_has_named() {
+        let of = |arguments: &[&str]| {
+            let Command::Run(run) = Cli::of(&command().get_matches_from(arguments)).unwrap().command else {
+                panic!("another command")
+            };
+            run
+        };
+        let settings = [
+            ("declarative_config", "/etc/kong.yml"),
+            ("pid_file", "/run/kong.pid"),
+            ("prefix", "/var/kong"),
+            ("log_level", "warn"),
+        ];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let given = of(&["biplane", "run", "own.yml", "--pid-file", "own.pid"]).over(&settings);
+        assert_eq!((given.file, given.pid.path()), (Some("own.yml".into()), Some("own.pid".into())));
+        // The environment of whoever runs the tests may say otherwise.
+        let names = ["KONG_DECLARATIVE_CONFIG", "KONG_PID_FILE", "KONG_PREFIX", "KONG_LOG_LEVEL"];
+        if names.iter().all(|name| std::env::var_os(name).is_none()) {
+            let from_file = of(&["biplane", "run"]).over(&settings);
+            assert_eq!(from_file.file, Some("/etc/kong.yml".into()));
+            assert_eq!(from_file.pid.path(), Some("/run/kong.pid".into()));
+            assert_eq!(from_file.log_level.as_deref(), Some("warn"));
+            let nothing = of(&["biplane", "run"]).over(&Environment::new());
+            assert_eq!((nothing.file, nothing.pid.path(), nothing.log_level), (None, None, None));
+        }
     }
 
     #[test]

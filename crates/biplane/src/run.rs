@@ -24,6 +24,14 @@ use crate::{conf, listen, open_files, service_manager, text, tls, watch};
 /// A configuration without entities, for a gateway that is given one later by the Admin API.
 const EMPTY: &str = "_format_version: \"3.0\"\n";
 
+/// What to do where there is no declarative file.
+const MISSING: &str = "; name the declarative file as the argument of `biplane run` or in KONG_DECLARATIVE_CONFIG, or neither to start empty";
+
+/// What happens, and a way to tell more of it.
+pub type Events = (Sender<Event>, Receiver<Event>);
+/// Files whose changes go unnoticed, and why.
+type Unwatched = Vec<(PathBuf, std::io::Error)>;
+
 /// What happens to a running gateway.
 pub enum Event {
     /// A file may have changed, or somebody asks to read them again.
@@ -52,7 +60,10 @@ enum Refusal {
 pub fn run(arguments: &Run) -> ExitCode {
     let invocation = Invocation::of_process();
     let inherited = Inheritance::take();
-    start_log(arguments.json);
+    // What is wrong with that file is told with the other settings.
+    let file = arguments.conf.as_deref().and_then(|file| conf::read(file).ok());
+    let arguments = &arguments.over(&file.unwrap_or_default());
+    start_log(arguments.json, arguments.log_level.as_deref());
     let mut inheritance = match inherited {
         Ok(inheritance) => inheritance,
         Err(problem) => return Refusal::Start(problem).tell(arguments.file.as_deref()),
@@ -81,13 +92,18 @@ fn begin<'a>(
     let (places, mut environment) = read_settings(arguments).map_err(Refusal::Settings)?;
     // Watched before they are read, so that no change falls in between.
     let staples = tls::staples(&environment.settings.tls);
-    let events = events(arguments, &staples).map_err(|error| Refusal::Start(error.to_string()))?;
+    let (events, unwatched) =
+        events(arguments, &staples).map_err(|error| Refusal::Start(error.to_string()))?;
     let posted = inheritance.text.take();
     let is_posted = posted.is_some();
     let (file, text) = match posted {
         Some(text) => ("(posted)".to_owned(), text),
         None => read_file(arguments.file.as_deref()).map_err(Refusal::Start)?,
     };
+    for (file, error) in unwatched {
+        let file = file.display();
+        tracing::warn!(%error, %file, "a file cannot be watched; send SIGHUP after a change");
+    }
     let files = open_files::raise(&Takers::of(&places)).map_err(Refusal::Start)?;
     environment.settings.most_descriptors = files.most;
     for warning in places.warnings.iter().chain(&environment.warnings).chain(&files.warning) {
@@ -127,18 +143,20 @@ pub fn read_settings(arguments: &Run) -> Result<(Places, FromEnvironment), Strin
 fn read_file(file: Option<&Path>) -> Result<(String, String), String> {
     let Some(file) = file else { return Ok(("(empty)".to_owned(), EMPTY.to_owned())) };
     let name = file.display().to_string();
-    let text = text::read(file).map_err(|error| format!("cannot read {name}: {error}"))?;
+    let text = text::read(file).map_err(|error| {
+        let advice = if file.exists() { "" } else { MISSING };
+        format!("cannot read {name}: {error}{advice}")
+    })?;
     Ok((name, text))
 }
 
 /// Starts the gateway's own log on standard error.
-pub fn start_log(json: bool) {
-    let level = std::env::var("KONG_LOG_LEVEL").unwrap_or_default();
+pub fn start_log(json: bool, level: Option<&str>) {
     // The library of HTTP/2 warns of each frame of a client that is odd: a line of the gateway's own says so, seldom.
-    let level = match level.as_str() {
-        "debug" => "debug",
-        "warn" => "warn,h2=error",
-        "error" | "crit" | "alert" | "emerg" => "error",
+    let level = match level {
+        Some("debug") => "debug",
+        Some("warn") => "warn,h2=error",
+        Some("error" | "crit" | "alert" | "emerg") => "error",
         _ => "info,h2=error",
     };
     let builder = tracing_subscriber::fmt()
@@ -236,8 +254,8 @@ pub fn announce_listeners(started: &Started) {
     }
 }
 
-/// Signals and changes of the files, as they come, and a way to send more.
-fn events(arguments: &Run, staples: &[PathBuf]) -> std::io::Result<(Sender<Event>, Receiver<Event>)> {
+/// Signals and changes of the files, as they come, and a way to send more; and the files that cannot be watched.
+fn events(arguments: &Run, staples: &[PathBuf]) -> std::io::Result<(Events, Unwatched)> {
     let (sender, events) = mpsc::channel();
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR2])?;
     let from_signals = sender.clone();
@@ -253,15 +271,10 @@ fn events(arguments: &Run, staples: &[PathBuf]) -> std::io::Result<(Sender<Event
             }
         }
     })?;
-    for file in arguments.file.iter().chain(&arguments.conf).chain(staples) {
-        start_watching(file.to_owned(), sender.clone());
-    }
-    Ok((sender, events))
-}
-
-fn start_watching(file: PathBuf, events: Sender<Event>) {
-    let name = file.display().to_string();
-    if let Err(error) = watch::watch(file, events) {
-        tracing::warn!(%error, file = %name, "a file cannot be watched; send SIGHUP after a change");
-    }
+    let files = arguments.file.iter().chain(&arguments.conf).chain(staples);
+    let watched = |file: &PathBuf| {
+        watch::watch(file.to_owned(), sender.clone()).err().map(|error| (file.to_owned(), error))
+    };
+    let unwatched = files.filter_map(watched).collect();
+    Ok(((sender, events), unwatched))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::cli::Run;
 use crate::open_files::{self, Takers};
 use crate::pid_file::{PidFile, State};
-use crate::run::{self, Event};
+use crate::run::{self, Event, Events};
 use crate::secure;
 use crate::service_manager;
 use crate::settings::FromEnvironment;
@@ -55,7 +55,7 @@ impl<'a> Serving<'a> {
         arguments: &'a Run,
         invocation: Invocation,
         settings: (Places, FromEnvironment),
-        events: (Sender<Event>, Receiver<Event>),
+        events: Events,
     ) -> Self {
         let ((places, environment), (sender, events)) = (settings, events);
         let upgrade = Upgrade::default();

@@ -3,6 +3,7 @@
 //! It may be slow and must be clear. It never sees the data plane: configurations come from, and go to, a [`Source`].
 //! Read `resource.rs` first: the map of all paths.
 
+mod arguments;
 mod call;
 mod entities;
 mod health;

@@ -4,9 +4,9 @@ use model::problem::{Place, Problem, Severity, Step};
 use model::{Config, RecordSchema};
 use serde_json::{Value, json};
 
-use crate::Control;
 use crate::call::Call;
 use crate::reply::{Fault, Reply};
+use crate::{Control, arguments};
 
 /// `GET /schemas/{entity}`
 pub fn entity(config: &Config, name: &str) -> Reply {
@@ -27,8 +27,8 @@ pub fn plugin(control: &Control, name: &str) -> Reply {
 /// `POST /schemas/{entity}/validate`
 pub fn validate(call: &Call, config: &Config, name: &str) -> Reply {
     let Some(schema) = config.schema(name) else { return no_entity(name) };
-    match body(call) {
-        Ok(value) => verdict(&problems(&schema.record, &value)),
+    match arguments::object(call) {
+        Ok(given) => verdict(&problems(&schema.record, &given.typed(&schema.record))),
         Err(reply) => reply,
     }
 }
@@ -36,17 +36,21 @@ pub fn validate(call: &Call, config: &Config, name: &str) -> Reply {
 /// `POST /schemas/plugins/validate`
 pub fn validate_plugin(call: &Call, config: &Config) -> Reply {
     let Some(schema) = config.schema("plugins") else { return no_entity("plugins") };
-    let mut row = match body(call) {
-        Ok(row) => row,
+    let mut given = match arguments::object(call) {
+        Ok(given) => given,
         Err(reply) => return reply,
     };
-    let given = row["config"].take();
+    let config_given = given.take("config");
+    let mut row = given.typed(&schema.record);
     row["config"] = json!({});
     let mut found = problems(&schema.record, &row);
     let name = row["name"].as_str();
     let known = call.control.catalog.plugins.iter().find(|plugin| Some(plugin.name) == name);
     match (known, name) {
-        (Some(plugin), _) => found.extend(problems(&plugin.config, &given).into_iter().map(below_config)),
+        (Some(plugin), _) => {
+            let given = config_given.typed(&plugin.config);
+            found.extend(problems(&plugin.config, &given).into_iter().map(below_config));
+        }
         (None, Some(name)) => {
             let message =
                 format!("plugin '{name}' not enabled; add it to the 'plugins' configuration property");
@@ -60,12 +64,6 @@ pub fn validate_plugin(call: &Call, config: &Config) -> Reply {
 
 fn no_entity(name: &str) -> Reply {
     Reply::message(404, &format!("No entity named '{name}'"))
-}
-
-fn body(call: &Call) -> Result<Value, Reply> {
-    let text = if call.body.is_empty() { b"{}" } else { &call.body[..] };
-    let value: Option<Value> = serde_json::from_slice(text).ok();
-    value.filter(Value::is_object).ok_or_else(|| Reply::message(400, "Cannot parse JSON body"))
 }
 
 fn problems(schema: &RecordSchema, value: &Value) -> Vec<Problem> {

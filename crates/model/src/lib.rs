@@ -24,7 +24,7 @@ mod yaml;
 pub use concealed::is_secret_name;
 pub use declarative::{Catalog, Config, Entity, PluginSchema, Scopes, Stored};
 pub use entity::{EntitySchema, PluginRow};
-pub use problem::{Place, Problem, Problems, Severity};
+pub use problem::{Place, Problem, Problems, Severity, misspelt};
 pub use render::Source;
 pub use schema::{Field, FieldType, Kind, Map, Record, RecordSchema, Reference, Set, Value, ValueError};
 

@@ -193,21 +193,28 @@ impl Display for Place {
 /// The name of `known` that is nearest to `given`, if any is near enough to be meant: one that differs in few letters, or else the
 /// shortest that goes on where `given` ends.
 pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let given: Vec<char> = given.chars().take(LONGEST_NAME).flat_map(char::to_lowercase).collect();
+    let given = letters(given);
     let allowed = (given.len() / 3).clamp(1, 3);
-    let goes_on = |name: &str| {
-        let mut letters = name.chars().flat_map(char::to_lowercase);
-        given.len() >= SHORTEST_BEGINNING && given.iter().all(|letter| letters.next() == Some(*letter))
-    };
-    known
-        .into_iter()
-        .filter_map(|name| match distance(&given, name) {
-            near if near <= allowed => Some((near, name)),
-            _ if goes_on(name) => Some((LONGEST_NAME + name.len(), name)),
-            _ => None,
-        })
-        .min_by_key(|(rank, _)| *rank)
-        .map(|(_, name)| name)
+    let goes_on = |name: &str| given.len() >= SHORTEST_BEGINNING && letters(name).starts_with(&given);
+    let ranked = known.into_iter().filter_map(|name| match distance(&given, &letters(name)) {
+        near if near <= allowed => Some((near, name)),
+        _ if goes_on(name) => Some((LONGEST_NAME + name.len(), name)),
+        _ => None,
+    });
+    ranked.min_by_key(|(rank, _)| *rank).map(|(_, name)| name)
+}
+
+/// The known name that was spelt with one or two letters wrong: for where strange names are usual, too.
+pub fn misspelt<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let given = letters(given);
+    let allowed = (given.len() / 3).clamp(1, 2);
+    let ranked = known.into_iter().map(|name| (distance(&given, &letters(name)), name));
+    ranked.filter(|(rank, _)| *rank <= allowed).min_by_key(|(rank, _)| *rank).map(|(_, name)| name)
+}
+
+/// A name to compare with others: without regard to case, and no longer than names are.
+fn letters(name: &str) -> Vec<char> {
+    name.chars().take(LONGEST_NAME).flat_map(char::to_lowercase).collect()
 }
 
 /// Fewer letters are the beginning of too much.
@@ -217,8 +224,7 @@ const SHORTEST_BEGINNING: usize = 4;
 const LONGEST_NAME: usize = 64;
 
 /// Optimal string alignment distance: insert, delete, replace, swap neighbours.
-fn distance(given: &[char], name: &str) -> usize {
-    let name: Vec<char> = name.chars().take(LONGEST_NAME).flat_map(char::to_lowercase).collect();
+fn distance(given: &[char], name: &[char]) -> usize {
     let width = name.len() + 1;
     let mut before_last = vec![0; width];
     let mut last: Vec<usize> = (0..width).collect();
@@ -244,7 +250,7 @@ fn distance(given: &[char], name: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::{misspelt, nearest};
 
     #[test]
     fn the_nearest_name_is_found_and_far_ones_are_not() {
@@ -263,5 +269,21 @@ mod tests {
             assert_eq!(nearest(given, names), meant, "{given}");
         }
         assert_eq!(nearest(&"x".repeat(100_000), names), None);
+    }
+
+    #[test]
+    fn a_misspelt_name_has_two_wrong_letters_at_most() {
+        let names = ["trusted_ips", "prefix", "conf"];
+        for (given, meant) in [
+            ("trusted_ip", Some("trusted_ips")),
+            ("trustde_isp", Some("trusted_ips")),
+            ("trusted", None),
+            ("preifx", Some("prefix")),
+            ("suffix", None),
+            ("cont", Some("conf")),
+            ("core", None),
+        ] {
+            assert_eq!(misspelt(given, names), meant, "{given}");
+        }
     }
 }

@@ -20,6 +20,7 @@ use crate::room::{Definition, Phase, Phases};
 use crate::services::{Services, Worker};
 
 mod beside;
+pub mod certificates;
 mod dice;
 mod outcome;
 mod phases;

@@ -64,6 +64,12 @@ impl<'a> Form<'a> {
         self.parts.iter().filter(move |part| part.is_named(name)).map(|part| &*part.value)
     }
 
+    /// The names and contents of all parts that have a name, in order.
+    pub fn fields(&self) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
+        let named = self.parts.iter().filter_map(|part| Some((&part.head[part.name.clone()?], &*part.value)));
+        named.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)))
+    }
+
     /// Whether an edit has had an effect.
     #[must_use]
     pub fn is_changed(&self) -> bool {

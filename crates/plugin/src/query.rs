@@ -11,6 +11,11 @@ pub fn values<'a>(query: &'a [u8], name: &str) -> impl Iterator<Item = Cow<'a, [
         .map(|pair| decoded(pair.value.unwrap_or_default()))
 }
 
+/// The decoded names and values of all arguments, in order.
+pub fn pairs(query: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
+    query_pairs(query, usize::MAX).map(|pair| (decoded(pair.name), decoded(pair.value.unwrap_or_default())))
+}
+
 /// The query without the arguments called `name`, everything else as received; `None` when there are none.
 #[must_use]
 pub fn without(query: &[u8], name: &str) -> Option<Vec<u8>> {

@@ -37,7 +37,7 @@ const USAGE: u8 = 2;
 
 /// Runs until told to stop.
 pub fn run(arguments: &Demo) -> ExitCode {
-    run::start_log(false);
+    run::start_log(false, std::env::var("KONG_LOG_LEVEL").ok().as_deref());
     let places = match places(&arguments.listen) {
         Ok(places) => places,
         Err(problem) => {

@@ -18,6 +18,24 @@ fn what_is_not_honoured_is_named() {
 }
 
 #[test]
+fn a_misspelt_setting_is_told_with_the_one_that_may_be_meant() {
+    let told = |name: &str| read(&[(name, "x")]).unwrap().warnings;
+    for (misspelt, meant) in [
+        ("KONG_TRUSTED_IP", "KONG_TRUSTED_IPS"),
+        ("KONG_PROXY_LISTN", "KONG_PROXY_LISTEN"),
+        ("KONG_NGINX_HTTP_CLIENT_MAX_BODY_SIZ", "KONG_NGINX_HTTP_CLIENT_MAX_BODY_SIZE"),
+        ("KONG_SSL_CRET", "KONG_SSL_CERT"),
+        ("KONG_VAULT_HCV_TOKN", "KONG_VAULT_HCV_TOKEN"),
+        ("KONG_USAGE_DATABSE", "KONG_USAGE_DATABASE"),
+    ] {
+        assert_eq!(told(misspelt), [format!("{misspelt} is not honoured; did you mean {meant}?")]);
+    }
+    for of_kong in ["PG_SSL_CERT", "ADMIN_GUI_LISTEN", "ROLE", "LUA_SSL_VERIFY_DEPTH", "VAULT_HCV_PATH"] {
+        assert_eq!(told(&format!("KONG_{of_kong}")), [format!("KONG_{of_kong} is not honoured")]);
+    }
+}
+
+#[test]
 fn every_wrong_value_is_reported_at_once() {
     let variables = [
         ("KONG_TRUSTED_IPS", "10.0.0.0/99"),

@@ -1,80 +1,106 @@
 //! Values as they are written: switches, times, sizes, lists. What is none is told with what is expected.
 
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::Reading;
+/// A setting as it is given.
+pub(super) struct Given<'a> {
+    /// As in Kong's file: in lower case, without a prefix.
+    pub name: &'a str,
+    pub value: &'a str,
+    /// Where to tell what is wrong with it.
+    pub problems: &'a mut Vec<String>,
+}
 
-impl Reading {
-    pub(super) fn wrong(&mut self, name: &str, value: &str, expected: &str) {
-        self.problems.push(format!("KONG_{}: '{value}' is not {expected}", name.to_ascii_uppercase()));
+impl Given<'_> {
+    pub fn is_not(&mut self, expected: &str) {
+        self.wrong(self.value, expected);
     }
 
-    pub(super) fn value<T: FromStr>(&mut self, name: &str, value: &str, place: &mut T) {
-        match value.trim().parse() {
-            Ok(parsed) => *place = parsed,
-            Err(_) => self.wrong(name, value, "a value this setting takes"),
+    fn wrong(&mut self, value: &str, expected: &str) {
+        let name = self.name.to_ascii_uppercase();
+        self.problems.push(format!("KONG_{name}: '{value}' is not {expected}"));
+    }
+
+    pub fn filled(mut self, expected: &str) {
+        if self.value.is_empty() {
+            self.is_not(expected);
         }
     }
 
-    pub(super) fn switch(&mut self, name: &str, value: &str, place: &mut bool) {
-        match value {
+    pub fn parse<T: FromStr>(&mut self, place: &mut T) {
+        match self.value.trim().parse() {
+            Ok(parsed) => *place = parsed,
+            Err(_) => self.is_not("a value this setting takes"),
+        }
+    }
+
+    pub fn switch(&mut self, place: &mut bool) {
+        match self.value {
             "on" | "true" => *place = true,
             "off" | "false" => *place = false,
-            _ => self.wrong(name, value, "'on' or 'off'"),
+            _ => self.is_not("'on' or 'off'"),
         }
     }
 
-    pub(super) fn list<T: FromStr<Err = String>>(&mut self, name: &str, value: &str) -> Vec<T> {
+    pub fn list<T: FromStr<Err = String>>(&mut self) -> Vec<T> {
         let mut list = Vec::new();
-        for item in value.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+        for item in items(self.value) {
             match item.parse() {
                 Ok(parsed) => list.push(parsed),
-                Err(problem) => self.problems.push(format!("KONG_{}: {problem}", name.to_ascii_uppercase())),
+                Err(problem) => {
+                    self.problems.push(format!("KONG_{}: {problem}", self.name.to_ascii_uppercase()));
+                }
             }
         }
         list
     }
 
-    pub(super) fn seconds(&mut self, name: &str, value: &str, place: &mut Duration) {
-        match duration(value) {
+    pub fn time(&mut self, place: &mut Duration) {
+        match duration(self.value) {
             Some(parsed) => *place = parsed,
-            None => self.wrong(name, value, "a time like 60, 60s, 500ms or 2m"),
+            None => self.is_not("a time like 60, 60s, 500ms or 2m"),
         }
     }
 
-    pub(super) fn size<T: TryFrom<u64>>(&mut self, name: &str, value: &str, place: &mut T) {
-        match size(value).and_then(|bytes| T::try_from(bytes).ok()) {
+    pub fn size<T: TryFrom<u64>>(&mut self, place: &mut T) {
+        match size(self.value).and_then(|bytes| T::try_from(bytes).ok()) {
             Some(parsed) => *place = parsed,
-            None => self.wrong(name, value, "a size like 0, 1024, 16k, 8m or 1g"),
+            None => self.is_not("a size like 0, 1024, 16k, 8m or 1g"),
         }
     }
 
-    pub(super) fn rate(&mut self, name: &str, value: &str, place: &mut u64) {
-        match size(value) {
+    pub fn rate(&mut self, place: &mut u64) {
+        match size(self.value) {
             Some(parsed) => *place = parsed,
-            None => self.wrong(name, value, "a number of bytes a second like 0, 100 or 4k"),
+            None => self.is_not("a number of bytes a second like 0, 100 or 4k"),
         }
     }
 
     /// A size that a frame of HTTP/2 can carry (RFC 9113 6.5.2).
-    pub(super) fn window(&mut self, name: &str, value: &str, place: &mut u32) {
-        let bytes = size(value).and_then(|bytes| u32::try_from(bytes).ok());
+    pub fn window(&mut self, place: &mut u32) {
+        let bytes = size(self.value).and_then(|bytes| u32::try_from(bytes).ok());
         match bytes.filter(|bytes| *bytes <= i32::MAX.cast_unsigned()) {
             Some(parsed) => *place = parsed,
-            None => self.wrong(name, value, "a size like 65535, 64k or 1m, below 2g"),
+            None => self.is_not("a size like 65535, 64k or 1m, below 2g"),
         }
     }
 
-    pub(super) fn servers(&mut self, name: &str, value: &str) {
-        for item in value.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+    pub fn servers(&mut self, servers: &mut Vec<SocketAddr>) {
+        for item in items(self.value) {
             let with_port = item.parse().or_else(|_| format!("{item}:53").parse());
             match with_port {
-                Ok(server) => self.servers.push(server),
-                Err(_) => self.wrong(name, item, "the address of a name server"),
+                Ok(server) => servers.push(server),
+                Err(_) => self.wrong(item, "the address of a name server"),
             }
         }
     }
+}
+
+/// The parts between commas.
+fn items(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
 /// A time as nginx writes it; without a unit, seconds.

@@ -12,6 +12,11 @@ use serde_json::{Map, Value};
 
 use crate::settings::duration;
 
+/// How the settings of a server of secrets begin.
+const OF_SERVER: &str = "vault_hcv_";
+/// What vaults of other kinds have.
+const ELSEWHERE: [&str; 2] = ["prefix", "path"];
+
 /// How references to secrets are looked up.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Secrets {
@@ -56,6 +61,14 @@ impl Secrets {
         name == "secrets_interval" || name.starts_with("vault_")
     }
 
+    /// What settings of secrets are called.
+    pub fn names() -> impl Iterator<Item = String> {
+        let fields = VaultConfig::schema().fields.into_iter().map(|field| field.name);
+        let of_servers = fields.filter(|field| !ELSEWHERE.contains(field));
+        let plain = ["vault_file_path", "vault_env_prefix", "secrets_interval"].map(str::to_owned);
+        plain.into_iter().chain(of_servers.map(|field| format!("{OF_SERVER}{field}")))
+    }
+
     /// Applies one setting. None if it is not honoured, otherwise what is expected of it where it is wrong.
     pub fn apply(&mut self, name: &str, value: &str) -> Option<Result<(), &'static str>> {
         match name {
@@ -69,14 +82,14 @@ impl Secrets {
                     return Some(Err("a time from 1s on, or 0 for never"));
                 }
             }
-            _ => return self.apply_usual(name.strip_prefix("vault_hcv_")?, value),
+            _ => return self.apply_usual(name.strip_prefix(OF_SERVER)?, value),
         }
         Some(Ok(()))
     }
 
     fn apply_usual(&mut self, name: &str, value: &str) -> Option<Result<(), &'static str>> {
         let schema = VaultConfig::schema();
-        let field = schema.field(name).filter(|_| !["prefix", "path"].contains(&name))?;
+        let field = schema.field(name).filter(|_| !ELSEWHERE.contains(&name))?;
         let (typed, expected) = match field.element.kind {
             Kind::Integer => (value.parse::<i64>().ok().map(Value::from), "a number"),
             Kind::Number => (value.parse::<f64>().ok().map(Value::from), "a number"),

@@ -240,6 +240,50 @@ fn single_entities_are_checked() {
 }
 
 #[test]
+fn single_entities_may_come_as_forms() {
+    const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
+    let plane = Plane::start();
+    let validate = |entity: &str, content_type: &str, body: &str| {
+        plane.post(&format!("/schemas/{entity}/validate"), content_type, body)
+    };
+    let right = "name=rate-limiting&config.minute=5&config.policy=local&protocols[]=http&protocols[]=https";
+    assert_eq!(validate("plugins", FORM, right).status, 200);
+    let wrong = validate("plugins", FORM, "name=rate-limiting&config.minute=many&config.hous=1").json();
+    let fields = json!({ "config": { "minute": "expected a number", "hous": "unknown field" } });
+    assert_eq!((&wrong["code"], &wrong["fields"]), (&json!(2), &fields));
+    assert_eq!(validate("routes", FORM, "paths[]=/a&paths[]=/b&strip_path=false&service.id=").status, 400);
+    assert_eq!(validate("routes", FORM, "paths=/a&strip_path=false&regex_priority=1&service=").status, 200);
+    let parts = "--b\r\nContent-Disposition: form-data; name=\"host\"\r\n\r\nh.test\r\n\
+                 --b\r\nContent-Disposition: form-data; name=\"port\"\r\n\r\n80\r\n--b--\r\n";
+    assert_eq!(validate("services", "multipart/form-data; boundary=b", parts).status, 200);
+    for (content_type, body, status, expected) in [
+        (FORM, "a..b=1", 400, "Cannot parse form body: field 'a..b' has an empty name between dots"),
+        (
+            FORM,
+            r#"{"host": "h"}"#,
+            400,
+            "Cannot parse form body: it is JSON; send it with Content-Type: application/json",
+        ),
+        (
+            "multipart/form-data",
+            "x",
+            400,
+            "Cannot parse form body: it is not well formed, or has too many parts",
+        ),
+        ("application/json", "host=h", 400, "Cannot parse JSON body"),
+        (
+            "text/plain",
+            "host=h",
+            415,
+            "Unsupported Media Type; send application/json, application/x-www-form-urlencoded or multipart/form-data",
+        ),
+    ] {
+        let answer = validate("services", content_type, body);
+        assert_eq!((answer.status, &answer.json()["message"]), (status, &json!(expected)), "{body}");
+    }
+}
+
+#[test]
 fn endpoints_and_plugins_are_listed() {
     let plane = Plane::start();
     let listed = plane.get("/endpoints").json();

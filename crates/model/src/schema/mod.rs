@@ -11,6 +11,7 @@ mod kong_json;
 mod packed;
 mod record;
 mod rules_list;
+mod shorthands;
 mod types;
 mod validate;
 

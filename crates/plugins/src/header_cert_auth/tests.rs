@@ -2,28 +2,22 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use plugin::harness::certificates::{self, Authority, client_params, signed};
 use plugin::harness::{Harness, Outcome};
 use plugin::model::serde_json::json;
 use plugin::room;
-use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::Certificate;
 
 use super::{Header, HeaderCertAuth};
 
 const ROOT: &str = "11111111-1111-4111-8111-111111111111";
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
-
 fn authority() -> Authority {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name.push(DnType::CommonName, "root.test");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    certificates::authority("root.test")
 }
 
 fn leaf(authority: &Authority) -> Certificate {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name.push(DnType::CommonName, "alice");
-    params.signed_by(&KeyPair::generate().unwrap(), authority).unwrap()
+    signed(&client_params("alice", &[]), authority)
 }
 
 fn harness(authority: &Authority, format: &str, rest: &str) -> Harness {

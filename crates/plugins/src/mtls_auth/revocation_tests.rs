@@ -8,15 +8,16 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use plugin::harness::Harness;
+use plugin::harness::certificates::{Authority, authority_params};
 use plugin::model::serde_json::json;
 use plugin::outbound::loopback::{Given, Loopback};
 use rcgen::{
-    CertificateParams, CertifiedIssuer, CrlDistributionPoint, CustomExtension, ExtendedKeyUsagePurpose,
-    KeyPair, KeyUsagePurpose, SerialNumber,
+    CertifiedIssuer, CrlDistributionPoint, CustomExtension, ExtendedKeyUsagePurpose, KeyPair,
+    KeyUsagePurpose, SerialNumber,
 };
 
 use super::MtlsAuth;
-use super::tests::{Authority, ROOT, authority_params, leaf, revoking, show};
+use super::tests::{ROOT, leaf, revoking, show, signed};
 
 /// The serial number of certificates under test.
 const SERIAL: u64 = 0x77;
@@ -164,10 +165,6 @@ impl Lab {
 
 fn now_ms() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
-}
-
-fn signed(params: &CertificateParams, authority: &Authority) -> Vec<u8> {
-    params.signed_by(&KeyPair::generate().unwrap(), authority).unwrap().der().to_vec()
 }
 
 fn pem(der: &[u8]) -> String {

@@ -1,15 +1,12 @@
 //! Who is let in by a certificate, as whom, and who is not. What handshakes make of the demand is tested where they are made.
 
-use std::rc::Rc;
-
-use plugin::exchange::{ClientCertificate, Demand, Tls};
+use plugin::harness::certificates::{self, Authority, authority, authority_params, client_params, handshake};
 use plugin::harness::{GET, Harness, Outcome};
 use plugin::model::serde_json::json;
 use plugin::{Definition, room};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DistinguishedName,
-    DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
-    SerialNumber, date_time_ymd,
+    CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 
 use super::MtlsAuth;
@@ -19,28 +16,13 @@ pub(super) const ROOT: &str = "11111111-1111-4111-8111-111111111111";
 const OTHER: &str = "22222222-2222-4222-8222-222222222222";
 const MIDDLE: &str = "33333333-3333-4333-8333-333333333333";
 
-pub(super) type Authority = CertifiedIssuer<'static, KeyPair>;
-
-pub(super) fn authority_params(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params
-}
-
-fn root(name: &str) -> Authority {
-    CertifiedIssuer::self_signed(authority_params(name), KeyPair::generate().unwrap()).unwrap()
-}
-
-fn signed(params: &CertificateParams, authority: &Authority) -> Vec<u8> {
-    params.signed_by(&KeyPair::generate().unwrap(), authority).unwrap().der().to_vec()
+pub(super) fn signed(params: &CertificateParams, authority: &Authority) -> Vec<u8> {
+    certificates::signed(params, authority).der().to_vec()
 }
 
 /// A certificate with a common name and alternative names.
 pub(super) fn leaf(common_name: &str, alternatives: &[&str]) -> CertificateParams {
-    let names: Vec<String> = alternatives.iter().map(|name| (*name).to_owned()).collect();
-    let mut params = CertificateParams::new(names).unwrap();
+    let mut params = client_params(common_name, alternatives);
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, "Shop");
     params.distinguished_name.push(DnType::CommonName, common_name);
@@ -57,10 +39,10 @@ struct Lab {
 
 impl Lab {
     fn new() -> Self {
-        let root = root("root.test");
+        let root = authority("root.test");
         let middle =
             CertifiedIssuer::signed_by(authority_params("middle.test"), KeyPair::generate().unwrap(), &root);
-        Self { middle: middle.unwrap(), other: self::root("other.test"), root }
+        Self { middle: middle.unwrap(), other: authority("other.test"), root }
     }
 
     fn document(&self, config: &str, more: &str) -> String {
@@ -100,13 +82,8 @@ pub(super) fn show(harness: &mut Harness, chain: &[Vec<u8>]) -> Outcome {
 }
 
 fn show_with(harness: &mut Harness, chain: &[Vec<u8>], request: &str) -> Outcome {
-    let chain: Box<[Box<[u8]>]> = chain.iter().map(|one| one.clone().into()).collect();
     // What the handshake thinks of it is about the operator's authorities, not about these.
-    let certificate =
-        Some(ClientCertificate { chain, verified: Err("unknown") }).filter(|shown| !shown.chain.is_empty());
-    let demand = Demand::Request;
-    harness.tls =
-        Some(Rc::new(Tls { server_name: None, version: "TLSv1.3", cipher: "", demand, certificate }));
+    harness.tls = Some(handshake(chain.iter().map(Vec::as_slice)));
     harness.send(request)
 }
 
@@ -157,7 +134,7 @@ fn what_is_not_believed_is_refused() {
     early.not_before = date_time_ymd(2026, 1, 2);
     let mut of_servers = leaf("alice", &[]);
     of_servers.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    let same_name = root("root.test");
+    let same_name = authority("root.test");
     let good = signed(&leaf("alice", &[]), &lab.root);
     let mut broken = good.clone();
     *broken.last_mut().unwrap() ^= 1;

@@ -1,10 +1,8 @@
 //! What an upstream is told of certificates, and that clients cannot tell it themselves.
 
-use std::rc::Rc;
-
-use plugin::exchange::{ClientCertificate, Demand, Tls};
+use plugin::harness::certificates::{authority, client_params, handshake, signed};
 use plugin::harness::{Harness, Outcome};
-use rcgen::{CertificateParams, CertifiedIssuer, DistinguishedName, DnType, KeyPair, SerialNumber};
+use rcgen::{DistinguishedName, DnType, SerialNumber};
 
 use super::{TlsMetadataHeaders, hexadecimal};
 
@@ -17,25 +15,18 @@ const NAMES: [&str; 5] = [
 ];
 
 fn certificate() -> Vec<u8> {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name.push(DnType::CommonName, "ca.test");
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    let mut params = client_params("alice", &[]);
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, "Shop");
     params.distinguished_name.push(DnType::CommonName, "alice");
     params.serial_number = Some(SerialNumber::from(vec![0x0a, 0xbc]));
-    params.signed_by(&KeyPair::generate().unwrap(), &authority).unwrap().der().to_vec()
+    signed(&params, &authority("ca.test")).der().to_vec()
 }
 
 fn send(config: &str, shown: Option<&[u8]>) -> Outcome {
     let harness = Harness::global(plugin::room::<TlsMetadataHeaders>(), config).unwrap();
     let mut harness = harness.trailing(&["X-Own", "x_client_cert"]).trailing(&NAMES);
-    let chain = shown.map(|one| Box::from([Box::from(one)]));
-    let certificate = chain.map(|chain| ClientCertificate { chain, verified: Err("unknown") });
-    let demand = Demand::Request;
-    harness.tls =
-        Some(Rc::new(Tls { server_name: None, version: "TLSv1.3", cipher: "", demand, certificate }));
+    harness.tls = Some(handshake(shown));
     let forged: String = NAMES.iter().map(|name| format!("{name}: forged\n")).collect();
     harness.send(&format!("GET / HTTP/1.1\n{forged}X-Own: 1\n\n"));
     harness.send(&format!("GET / HTTP/1.1\n{forged}X-Own: 1\n\n"))

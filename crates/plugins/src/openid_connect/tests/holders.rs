@@ -1,9 +1,7 @@
 //! Tokens that are bound to a certificate, a key or a cookie, and thieves who have nothing but the token.
 
-use std::rc::Rc;
-
 use aws_lc_rs::digest::{SHA256, digest};
-use plugin::exchange::{ClientCertificate, Demand, Tls};
+use plugin::harness::certificates::handshake;
 use plugin::jose::thumbprint;
 use plugin::outbound::loopback::{Given, Loopback};
 
@@ -18,11 +16,7 @@ fn hash(bytes: &[u8]) -> String {
 }
 
 fn with_certificate(harness: &mut Harness, certificate: Option<&[u8]>) {
-    let certificate =
-        certificate.map(|own| ClientCertificate { chain: Box::new([own.into()]), verified: Err("unknown") });
-    let demand = Demand::Request;
-    harness.tls =
-        Some(Rc::new(Tls { server_name: None, version: "TLSv1.3", cipher: "", demand, certificate }));
+    harness.tls = Some(handshake(certificate));
 }
 
 #[test]

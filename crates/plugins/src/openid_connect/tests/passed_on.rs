@@ -1,32 +1,24 @@
 //! Tokens that are bound to a certificate which a proxy in front passes on.
 
 use aws_lc_rs::digest::{SHA256, digest};
+use plugin::harness::certificates::{self, Authority, client_params, signed};
 use plugin::outbound::loopback::{Given, Loopback};
-use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, CrlDistributionPoint, DnType, IsCa,
-    KeyPair,
-};
+use rcgen::{Certificate, CrlDistributionPoint};
 
 use super::*;
 
 const ROOT: &str = "11111111-1111-4111-8111-111111111111";
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
-
 fn authority() -> Authority {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name.push(DnType::CommonName, "root.test");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    certificates::authority("root.test")
 }
 
 /// A certificate that names `list` as a place to ask whether it has been revoked.
 fn leaf(authority: &Authority, list: Option<String>) -> Certificate {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name.push(DnType::CommonName, "client");
+    let mut params = client_params("client", &[]);
     params.crl_distribution_points =
         list.map(|uri| CrlDistributionPoint { uris: vec![uri] }).into_iter().collect();
-    params.signed_by(&KeyPair::generate().unwrap(), authority).unwrap()
+    signed(&params, authority)
 }
 
 fn behind_proxy(authority: &Authority, demand: &str, header: &str) -> Harness {
