@@ -100,6 +100,14 @@ impl BesideSource {
         }
     }
 
+    /// The one ID token of a request.
+    pub(super) fn found(&self, exchange: &Exchange) -> Option<String> {
+        match self.find(exchange) {
+            Search::Found(text) => Some(text),
+            Search::Nothing | Search::NeedsBody | Search::Several => None,
+        }
+    }
+
     /// Takes what was found out of the request, if it is to be hidden.
     pub(super) fn hide(&self, cx: &mut Access<'_>) {
         if !self.hide {

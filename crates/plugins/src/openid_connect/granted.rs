@@ -69,6 +69,35 @@ impl TokenSet {
             replayed: Pairs::new(),
         })
     }
+
+    /// What a caller has brought itself.
+    pub(super) fn brought(access: &[u8], id: Option<String>) -> Self {
+        let access = String::from_utf8_lossy(access).into_owned();
+        Self {
+            access,
+            id,
+            refresh: None,
+            ends_s: None,
+            scope: None,
+            answer: Value::Null,
+            replayed: Pairs::new(),
+        }
+        .answered()
+    }
+
+    /// The same with an answer that it might have come in, where that has not been kept.
+    pub(super) fn answered(self) -> Self {
+        let members = [
+            ("access_token", Some(&self.access)),
+            ("id_token", self.id.as_ref()),
+            ("refresh_token", self.refresh.as_ref()),
+            ("scope", self.scope.as_ref()),
+        ];
+        let members =
+            members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.as_str().into())));
+        let answer = Value::Object(members.collect());
+        Self { answer, ..self }
+    }
 }
 
 impl Granted {

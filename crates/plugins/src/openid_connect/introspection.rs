@@ -142,14 +142,8 @@ impl Introspection {
         }
         let text = std::str::from_utf8(token).map_err(|_| Refusal::Invalid("not a token"))?;
         let answer = self.answer(verification, text, of_client, now_ms).await?;
-        let said;
-        let claims = match &*answer {
-            Answer::Plain(claims) => claims,
-            Answer::Signed(signed) => {
-                said = self.said_by(verification, signed, now_ms).await?;
-                &said
-            }
-        };
+        let said = self.said(verification, &answer, now_ms).await?;
+        let claims = &*said;
         let outcome = match verification.untimely(claims, now_ms) {
             _ if self.checks_active && !is_active(claims) => Err(Refusal::Invalid("token is not active")),
             Some(fault) => Err(Refusal::Invalid(fault)),
@@ -171,6 +165,31 @@ impl Introspection {
             verification.remember(worker, token, &outcome, until_s);
         }
         outcome
+    }
+
+    /// What the provider says of `token`, good or bad.
+    pub(super) async fn said_of(
+        &self,
+        verification: &Verification,
+        token: &str,
+        of_client: OfClient,
+        now_ms: u64,
+    ) -> Result<Claims, Refusal> {
+        let answer = self.answer(verification, token, of_client, now_ms).await?;
+        Ok(self.said(verification, &answer, now_ms).await?.into_owned())
+    }
+
+    /// What an answer says.
+    async fn said<'a>(
+        &self,
+        verification: &Verification,
+        answer: &'a Answer,
+        now_ms: u64,
+    ) -> Result<Cow<'a, Claims>, Refusal> {
+        match answer {
+            Answer::Plain(claims) => Ok(Cow::Borrowed(claims)),
+            Answer::Signed(signed) => self.said_by(verification, signed, now_ms).await.map(Cow::Owned),
+        }
     }
 
     /// What a signed answer says: the provider's, to this client (RFC 9701 5).

@@ -5,6 +5,7 @@ mod beside;
 mod callers;
 mod clients;
 mod exchanged;
+mod handing;
 mod holders;
 mod login;
 mod parameters;
@@ -498,7 +499,6 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
         ("response_mode: fragment", "what comes behind a '#'"),
         ("response_mode: fragment.jwt", "what comes behind a '#'"),
         ("response_type: [code, id_token]", "only 'code' is available"),
-        ("authorization_cookie_same_site: Strict", "the way back from the provider"),
         (
             "auth_methods: [session], client_id: [a], client_secret: [b], session_storage: memcached, \
              session_memcached_prefix: 'a b'",

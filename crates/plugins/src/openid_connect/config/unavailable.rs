@@ -11,8 +11,6 @@ record! {
     pub struct Unavailable {
         /// Ask others for claims that the token only points to.
         resolve_distributed_claims: bool = false;
-        /// Sessions that share a cookie must be of the same subject.
-        session_enforce_same_subject: bool = false;
         /// Principals in place of consumers.
         principals: Principals;
     }
