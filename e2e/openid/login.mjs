@@ -20,9 +20,16 @@ const echo = (request, response) => {
   response.writeHead(200, { 'content-type': 'application/json' });
   response.end(JSON.stringify({ method: request.method, url: request.url, headers: request.headers }));
 };
+// Claims that the provider only points to.
+const directory = (request, response) => {
+  const isKnown = request.headers.authorization === 'Bearer key-of-the-directory';
+  response.writeHead(isKnown ? 200 : 401, { 'content-type': 'application/json' });
+  response.end(JSON.stringify(isKnown ? { groups: ['editors'] } : {}));
+};
 const server = createServer((request, response) => {
   asked.push(request.url.split('?')[0]);
   if (request.url.startsWith('/upstream')) echo(request, response);
+  else if (request.url === '/directory') directory(request, response);
   else answer(request, response);
 });
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -36,7 +43,7 @@ const provide = (gateway) => {
   const web = {
     grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'],
     redirect_uris: [
-      ...['app', 'plain', 'root', 'fresh', 'tokens', 'said', 'post', 'par', 'strict', 'one', 'two'].map((name) => `${gateway}/${name}/page`),
+      ...['app', 'plain', 'root', 'fresh', 'tokens', 'said', 'post', 'par', 'strict', 'one', 'two', 'directory'].map((name) => `${gateway}/${name}/page`),
       `${besideProvider(gateway)}/strict/page`,
     ],
     post_logout_redirect_uris: [`${gateway}/public`],
@@ -54,9 +61,15 @@ const provide = (gateway) => {
       },
     ],
     clientDefaults: { id_token_signed_response_alg: 'ES256' },
-    claims: { openid: ['sub'], email: ['email'] },
+    claims: { openid: ['sub'], email: ['email'], groups: ['groups'] },
     conformIdTokenClaims: false,
-    findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, email: `${id}@example.com` }) }),
+    findAccount: (_, id) => ({
+      accountId: id,
+      claims: () => ({
+        sub: id, email: `${id}@example.com`, _claim_names: { groups: 'directory' },
+        _claim_sources: { directory: { endpoint: `${issuer}/directory`, access_token: id === 'dora' ? 'key-of-the-directory' : 'another' } },
+      }),
+    }),
     issueRefreshToken: (_, client) => client.grantTypeAllowed('refresh_token'),
     rotateRefreshToken: true,
     pkce: { required: () => false },
@@ -104,6 +117,10 @@ const configuration = (gateway, more = []) => {
           authorization_cookie_same_site: 'Strict', authorization_query_args_names: ['prompt'],
           authorization_query_args_values: ['login'],
         }),
+        route('directory', {
+          scopes: ['openid', 'groups'], resolve_distributed_claims: true, groups_required: ['editors'],
+          upstream_headers_claims: ['groups'], upstream_headers_names: ['X-Groups'],
+        }),
         ...['one', 'two'].map((name) => route(name, { session_enforce_same_subject: true, session_audience: name })),
         route('post', { response_mode: 'form_post' }),
         route('par', {
@@ -118,6 +135,17 @@ const configuration = (gateway, more = []) => {
 };
 
 const count = (path) => asked.filter((one) => one === path).length;
+
+// Groups are where the provider only points to.
+const pointing = async (gateway) => {
+  const visitor = new Visitor();
+  const page = await visitor.logIn(`${gateway}/directory/page`, 'dora');
+  expect('what the provider points to is found', page.json.headers['x-groups'], 'editors');
+  expect('once', [(await visitor.ask(`${gateway}/directory/page`)).json.headers['x-groups'], count('/directory')], ['editors', 1]);
+  const stranger = await new Visitor().logIn(`${gateway}/directory/page`, 'eve');
+  expect('who is not found out is not let in', [stranger.status, stranger.json.message],
+    [401, 'Unauthorized (claims that their server does not give)']);
+};
 
 // Two audiences with one cookie, and two people before one browser.
 const sharing = async (gateway) => {
@@ -304,7 +332,7 @@ const check = async (gateway, admin) => {
     if (response.status !== 201) throw new Error(`the configuration is refused: ${await response.text()}`);
   };
   await reload([]);
-  for (const story of [refreshing, otherWays, sharing, attacks, endedElsewhere]) {
+  for (const story of [refreshing, otherWays, pointing, sharing, attacks, endedElsewhere]) {
     await story(gateway).catch((error) => expect(story.name, error.stack, ''));
   }
   const browser = await Chromium.start();

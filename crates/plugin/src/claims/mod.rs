@@ -46,12 +46,18 @@ impl WantedClaims {
         number_of(name, &mut self.names.lock().unwrap_or_else(PoisonError::into_inner).values)
     }
 
+    /// Whether somebody wants the claim `name`. For requests, as [`Self::read`].
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        let Names { texts, values } = self.settled();
+        texts.iter().chain(values).any(|wanted| **wanted == *name)
+    }
+
     /// What a verified token says, `json` being its claims (RFC 7519 4); none if nobody wants to know. For requests: what is
     /// asked for later is not read.
     #[must_use]
     pub fn read(&self, json: &[u8]) -> Option<Arc<Claims>> {
-        let names =
-            self.settled.get_or_init(|| self.names.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        let names = self.settled();
         if names.texts.is_empty() && names.values.is_empty() {
             return None;
         }
@@ -60,6 +66,10 @@ impl WantedClaims {
             texts: names.texts.iter().map(|name| claims.get(&**name).and_then(text)).collect(),
             values: names.values.iter().map(|name| claims.get(&**name).cloned()).collect(),
         }))
+    }
+
+    fn settled(&self) -> &Names {
+        self.settled.get_or_init(|| self.names.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 }
 

@@ -256,7 +256,7 @@ impl Inner {
                     .await?
             }
             None => {
-                self.add_user_info(&mut granted, &asked_with.user_info, now_ms).await?;
+                self.complete(&mut granted, &asked_with.user_info, now_ms).await?;
                 let mut claims = granted.claims();
                 if !name.is_empty() {
                     let called = if grant == Grant::Client { "client_id" } else { "username" };

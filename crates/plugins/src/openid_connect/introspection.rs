@@ -144,24 +144,29 @@ impl Introspection {
         let answer = self.answer(verification, text, of_client, now_ms).await?;
         let said = self.said(verification, &answer, now_ms).await?;
         let claims = &*said;
+        let mut ends_s = u64::MAX;
         let outcome = match verification.untimely(claims, now_ms) {
             _ if self.checks_active && !is_active(claims) => Err(Refusal::Invalid("token is not active")),
             Some(fault) => Err(Refusal::Invalid(fault)),
             None => {
+                let elsewhere = verification.elsewhere(claims, text, now_ms).await?;
+                ends_s = elsewhere.ends_s;
+                let mut claims = claims.clone();
+                claims.extend(elsewhere.claims);
                 let signed = answer.signed();
                 let evidence = Evidence {
                     access: token,
-                    introspection: Some(claims),
+                    introspection: Some(&said),
                     introspection_token: signed,
                     beside,
                     ..Evidence::default()
                 };
-                verification.admit(claims, &evidence)
+                verification.admit(&claims, &evidence)
             }
         };
         if self.lifetimes.remembers && self.of_client.is_nothing() && beside.is_none() {
             let now_s = now_ms / 1_000;
-            let until_s = now_s.saturating_add(self.lifetimes.of(claims, now_s));
+            let until_s = now_s.saturating_add(self.lifetimes.of(claims, now_s)).min(ends_s);
             verification.remember(worker, token, &outcome, until_s);
         }
         outcome

@@ -12,7 +12,7 @@ use super::granted::TokenSet;
 use super::of_client::AskedWith;
 use super::once::Use;
 use super::refusal::Refusal;
-use super::verify::{Outcome, Verdict, Word};
+use super::verify::{Outcome, Word};
 
 impl Inner {
     /// What is to be said of a token without waiting; none if somebody has to be asked.
@@ -25,10 +25,7 @@ impl Inner {
             return None;
         }
         let known = self.verification.provider.at_hand()?;
-        match self.verification.verify(worker, token, None, &known, (now_ms, Word::Last)) {
-            Verdict::Known(outcome) => Some(outcome),
-            Verdict::UnknownKey => None,
-        }
+        self.verification.verify(worker, token, &known, now_ms)
     }
 
     /// Whether the provider has to be asked about a token.

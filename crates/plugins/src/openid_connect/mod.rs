@@ -8,6 +8,7 @@ mod client;
 mod clients;
 mod config;
 mod credentials;
+mod distributed;
 mod exchange;
 mod granted;
 mod http;

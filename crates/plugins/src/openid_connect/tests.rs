@@ -4,6 +4,7 @@ mod asking;
 mod beside;
 mod callers;
 mod clients;
+mod distributed;
 mod exchanged;
 mod handing;
 mod holders;
@@ -514,7 +515,6 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
             "config.session_store_metadata",
         ),
         ("cluster_cache_strategy: redis", "config.session_secret: is needed"),
-        ("resolve_distributed_claims: true", "'resolve_distributed_claims' is not available"),
         (
             "auth_methods: [bearer, password], proof_of_possession_dpop: strict",
             "auth_methods: 'password' proves",

@@ -192,7 +192,7 @@ impl Login {
             signatures: inner.verification.signatures("authorization_code"),
         };
         let mut granted = inner.verification.granted(tokens, &expected, now_ms).await?;
-        inner.add_user_info(&mut granted, &asked_with.user_info, now_ms).await?;
+        inner.complete(&mut granted, &asked_with.user_info, now_ms).await?;
         Ok(granted)
     }
 
