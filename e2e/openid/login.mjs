@@ -20,19 +20,32 @@ const echo = (request, response) => {
   response.writeHead(200, { 'content-type': 'application/json' });
   response.end(JSON.stringify({ method: request.method, url: request.url, headers: request.headers }));
 };
+// Claims that the provider only points to.
+const directory = (request, response) => {
+  const isKnown = request.headers.authorization === 'Bearer key-of-the-directory';
+  response.writeHead(isKnown ? 200 : 401, { 'content-type': 'application/json' });
+  response.end(JSON.stringify(isKnown ? { groups: ['editors'] } : {}));
+};
 const server = createServer((request, response) => {
   asked.push(request.url.split('?')[0]);
   if (request.url.startsWith('/upstream')) echo(request, response);
+  else if (request.url === '/directory') directory(request, response);
   else answer(request, response);
 });
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
 const { port } = server.address();
 const issuer = `http://127.0.0.1:${port}`;
 
+// The gateway by the name of the provider: one site to browsers, as ports do not count.
+const besideProvider = (gateway) => gateway.replace('localhost', '127.0.0.1');
+
 const provide = (gateway) => {
   const web = {
     grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'],
-    redirect_uris: ['app', 'plain', 'root', 'fresh', 'tokens', 'post', 'par'].map((name) => `${gateway}/${name}/page`),
+    redirect_uris: [
+      ...['app', 'plain', 'root', 'fresh', 'tokens', 'said', 'post', 'par', 'strict', 'one', 'two', 'directory'].map((name) => `${gateway}/${name}/page`),
+      `${besideProvider(gateway)}/strict/page`,
+    ],
     post_logout_redirect_uris: [`${gateway}/public`],
   };
   const provider = new Provider(issuer, {
@@ -48,9 +61,15 @@ const provide = (gateway) => {
       },
     ],
     clientDefaults: { id_token_signed_response_alg: 'ES256' },
-    claims: { openid: ['sub'], email: ['email'] },
+    claims: { openid: ['sub'], email: ['email'], groups: ['groups'] },
     conformIdTokenClaims: false,
-    findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, email: `${id}@example.com` }) }),
+    findAccount: (_, id) => ({
+      accountId: id,
+      claims: () => ({
+        sub: id, email: `${id}@example.com`, _claim_names: { groups: 'directory' },
+        _claim_sources: { directory: { endpoint: `${issuer}/directory`, access_token: id === 'dora' ? 'key-of-the-directory' : 'another' } },
+      }),
+    }),
     issueRefreshToken: (_, client) => client.grantTypeAllowed('refresh_token'),
     rotateRefreshToken: true,
     pkce: { required: () => false },
@@ -92,6 +111,17 @@ const configuration = (gateway, more = []) => {
         // Tokens are always about to end.
         route('fresh', { leeway: 80_000 }),
         route('tokens', { login_action: 'response', login_tokens: ['id_token', 'access_token'] }),
+        route('said', { login_action: 'response', login_tokens: ['introspection'] }),
+        // The provider asks for the name each time.
+        route('strict', {
+          authorization_cookie_same_site: 'Strict', authorization_query_args_names: ['prompt'],
+          authorization_query_args_values: ['login'],
+        }),
+        route('directory', {
+          scopes: ['openid', 'groups'], resolve_distributed_claims: true, groups_required: ['editors'],
+          upstream_headers_claims: ['groups'], upstream_headers_names: ['X-Groups'],
+        }),
+        ...['one', 'two'].map((name) => route(name, { session_enforce_same_subject: true, session_audience: name })),
         route('post', { response_mode: 'form_post' }),
         route('par', {
           client_id: ['with a key'], client_secret: null, client_auth: ['private_key_jwt'], client_jwk: [clientKey],
@@ -105,6 +135,44 @@ const configuration = (gateway, more = []) => {
 };
 
 const count = (path) => asked.filter((one) => one === path).length;
+
+// Groups are where the provider only points to.
+const pointing = async (gateway) => {
+  const visitor = new Visitor();
+  const page = await visitor.logIn(`${gateway}/directory/page`, 'dora');
+  expect('what the provider points to is found', page.json.headers['x-groups'], 'editors');
+  expect('once', [(await visitor.ask(`${gateway}/directory/page`)).json.headers['x-groups'], count('/directory')], ['editors', 1]);
+  const stranger = await new Visitor().logIn(`${gateway}/directory/page`, 'eve');
+  expect('who is not found out is not let in', [stranger.status, stranger.json.message],
+    [401, 'Unauthorized (claims that their server does not give)']);
+};
+
+// Two audiences with one cookie, and two people before one browser.
+const sharing = async (gateway) => {
+  const visitor = new Visitor();
+  const who = ({ json }) => json.headers['x-credential-identifier'];
+  expect('ada is known to one audience', who(await visitor.logIn(`${gateway}/one/page`, 'ada')), 'ada');
+  visitor.jar(issuer).clear();
+  expect('bob logs in for another', who(await visitor.logIn(`${gateway}/two/page`, 'bob')), 'bob');
+  expect('he is known there', who(await visitor.ask(`${gateway}/two/page`)), 'bob');
+  expect('and ada is not any more', (await visitor.ask(`${gateway}/one/page`)).status, 302);
+};
+
+// What a person with a real browser sees whose login is in a cookie for requests of the same site.
+const strict = async (browser, gateway) => {
+  const logIn = async (place) => {
+    await browser.open(`${place}/strict/page`);
+    await browser.type('input[name=login]', 'grace');
+    await browser.type('input[name=password]', 'any');
+    await browser.click('form:has([value=login]) button[type=submit]');
+    if (/interaction/.test(await browser.url())) await browser.click('form:has([value=consent]) button[type=submit]');
+    return JSON.parse(await browser.text());
+  };
+  expect('from another site nobody comes back', (await logIn(gateway)).message,
+    'Unauthorized (this browser has no such login under way: begin again)');
+  const page = await logIn(besideProvider(gateway));
+  expect('from the same site a login ends', page.headers?.['x-credential-identifier'], 'grace');
+};
 
 // What a person with a real browser sees.
 const person = async (browser, gateway, reload) => {
@@ -170,6 +238,10 @@ const otherWays = async (gateway) => {
   expect('it was pushed', count('/request'), 1);
   const handed = await new Visitor().logIn(`${gateway}/tokens/page`, 'eve');
   expect('tokens are handed over', Object.keys(handed.json).sort(), ['access_token', 'id_token']);
+  const said = (await new Visitor().logIn(`${gateway}/said/page`, 'eve')).json;
+  const { active, sub, client_id: client, scope } = said.introspection ?? {};
+  expect('and what the provider says of them, where that is wanted', [Object.keys(said), active, sub, client, scope],
+    [['introspection'], true, 'eve', 'gateway', 'openid email']);
   const visitor = new Visitor();
   const form = await visitor.logIn(`${gateway}/post/page?b=2`, 'eve');
   const fields = [...form.text.matchAll(/name="(\w+)" value="([^"]+)"/g)].map(([, name, value]) => [name, value]);
@@ -260,13 +332,14 @@ const check = async (gateway, admin) => {
     if (response.status !== 201) throw new Error(`the configuration is refused: ${await response.text()}`);
   };
   await reload([]);
-  for (const story of [refreshing, otherWays, attacks, endedElsewhere]) {
+  for (const story of [refreshing, otherWays, pointing, sharing, attacks, endedElsewhere]) {
     await story(gateway).catch((error) => expect(story.name, error.stack, ''));
   }
   const browser = await Chromium.start();
   const end = setTimeout(() => browser.end(), PATIENCE);
   try {
     await person(browser, gateway, reload);
+    await strict(browser, gateway);
   } finally {
     clearTimeout(end);
     await browser.end();

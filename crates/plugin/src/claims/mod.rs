@@ -59,6 +59,13 @@ impl WantedClaims {
         number_of(name, &mut self.names.lock().unwrap_or_else(PoisonError::into_inner).values)
     }
 
+    /// Whether somebody wants the claim `name`. For requests, as [`Self::read`].
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        let Names { texts, values } = self.settled();
+        texts.iter().chain(values).any(|wanted| **wanted == *name)
+    }
+
     /// What a verified token says, `json` being its claims (RFC 7519 4); none if nobody wants to know. For requests: what is
     /// asked for later is not read.
     #[must_use]

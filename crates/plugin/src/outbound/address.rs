@@ -69,6 +69,13 @@ impl Url {
         Ok(Self { origin: self.origin.clone(), target })
     }
 
+    /// Whether both lead to the same server (RFC 6454 4).
+    #[must_use]
+    pub fn is_same_server(&self, other: &Self) -> bool {
+        let (one, other) = (&self.origin, &other.origin);
+        (one.secure, one.port) == (other.secure, other.port) && one.host.eq_ignore_ascii_case(&other.host)
+    }
+
     /// Path and query.
     #[must_use]
     pub fn target(&self) -> &str {

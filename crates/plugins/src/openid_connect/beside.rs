@@ -16,7 +16,7 @@ use super::sources::is_form;
 use super::verify::{Outcome, Verification};
 
 /// Claims of an ID token that are about itself: they say nothing of the token that it comes with.
-const OF_ITSELF: [&str; 15] = [
+pub(super) const OF_ITSELF: [&str; 15] = [
     "iss",
     "aud",
     "exp",
@@ -100,6 +100,14 @@ impl BesideSource {
         }
     }
 
+    /// The one ID token of a request.
+    pub(super) fn found(&self, exchange: &Exchange) -> Option<String> {
+        match self.find(exchange) {
+            Search::Found(text) => Some(text),
+            Search::Nothing | Search::NeedsBody | Search::Several => None,
+        }
+    }
+
     /// Takes what was found out of the request, if it is to be hidden.
     pub(super) fn hide(&self, cx: &mut Access<'_>) {
         if !self.hide {
@@ -149,6 +157,9 @@ impl Verification {
         let access = std::str::from_utf8(access).map_err(|_| Refusal::Invalid("not a token"))?;
         let expected = Expected { client, ..Expected::default() };
         let token = self.id_token(text, access, &expected, now_ms).await?;
+        let mut token = token;
+        let elsewhere = self.elsewhere(&token.claims, access, now_ms).await?;
+        token.claims.extend(elsewhere.claims);
         let names_access = self.checks_claims() && token.claims.contains_key("at_hash");
         Ok(Beside { text: text.to_owned(), claims: token.claims, key: token.key, names_access })
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use plugin::authorization;
 use plugin::flow::Resume;
 use plugin::{Access, Exchange, Flow, query};
+use serde_json::Value;
 
 use super::Inner;
 use super::Methods;
@@ -65,6 +66,8 @@ struct Admitted {
     admission: Arc<Admission>,
     tokens: TokenSet,
     grant: Grant,
+    /// What the caller is handed.
+    handed: Value,
 }
 
 /// What a search came to.
@@ -220,9 +223,9 @@ impl Inner {
 
     /// Lets a caller pass, or answers with its tokens.
     fn welcome_brought(&self, cx: &mut Access<'_>, admitted: Admitted) -> Flow {
-        let Admitted { admission, tokens, grant } = admitted;
+        let Admitted { admission, tokens, grant, handed } = admitted;
         self.tokens.replay(cx, grant.name(), &tokens);
-        match self.action.after(cx, grant.name(), &tokens) {
+        match self.action.after(cx, grant.name(), &handed) {
             Some(answer) => answer,
             None => self.conclude(cx, Ok(admission)),
         }
@@ -249,11 +252,11 @@ impl Inner {
             Some(introspection) => {
                 let token = granted.tokens.access.as_bytes();
                 introspection
-                    .ask(&self.verification, worker, token, None, now_ms, asked_with.introspection)
+                    .ask(&self.verification, worker, token, None, now_ms, asked_with.introspection.clone())
                     .await?
             }
             None => {
-                self.add_user_info(&mut granted, &asked_with.user_info, now_ms).await?;
+                self.complete(&mut granted, &asked_with.user_info, now_ms).await?;
                 let mut claims = granted.claims();
                 if !name.is_empty() {
                     let called = if grant == Grant::Client { "client_id" } else { "username" };
@@ -262,7 +265,10 @@ impl Inner {
                 self.verification.admit(&claims, &granted.evidence())?
             }
         };
-        Ok(Admitted { admission, tokens: granted.tokens, grant })
+        let (verification, name) = (&self.verification, grant.name());
+        let handed =
+            self.action.handed(verification, name, &granted.tokens, asked_with.introspection, now_ms).await?;
+        Ok(Admitted { admission, tokens: granted.tokens, grant, handed })
     }
 
     /// The tokens, and what they were given for. What may be a password is tried as one first.

@@ -35,6 +35,8 @@ pub(super) struct Granted {
     /// The access token says something that can be relied on.
     reads_access: bool,
     pub(super) user_info: Option<Claims>,
+    /// What was had from elsewhere, where the tokens or the provider point to it.
+    pub(super) elsewhere: Claims,
     /// The same as it was signed, where somebody is told it.
     pub(super) user_info_token: Option<String>,
     /// The public keys that the access token and the ID token are signed with, as JSON, where somebody is told them.
@@ -69,12 +71,42 @@ impl TokenSet {
             replayed: Pairs::new(),
         })
     }
+
+    /// What a caller has brought itself.
+    pub(super) fn brought(access: &[u8], id: Option<String>) -> Self {
+        let access = String::from_utf8_lossy(access).into_owned();
+        Self {
+            access,
+            id,
+            refresh: None,
+            ends_s: None,
+            scope: None,
+            answer: Value::Null,
+            replayed: Pairs::new(),
+        }
+        .answered()
+    }
+
+    /// The same with an answer that it might have come in, where that has not been kept.
+    pub(super) fn answered(self) -> Self {
+        let members = [
+            ("access_token", Some(&self.access)),
+            ("id_token", self.id.as_ref()),
+            ("refresh_token", self.refresh.as_ref()),
+            ("scope", self.scope.as_ref()),
+        ];
+        let members =
+            members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.as_str().into())));
+        let answer = Value::Object(members.collect());
+        Self { answer, ..self }
+    }
 }
 
 impl Granted {
     /// Everything that is said of whoever the tokens are about. The access token has the last word.
     pub(super) fn claims(&self) -> Claims {
-        let mut claims = self.user_info.clone().unwrap_or_default();
+        let mut claims = self.elsewhere.clone();
+        claims.extend(self.user_info.clone().unwrap_or_default());
         let said = |token: &str| Token::without_verification(token.as_bytes()).map(|token| token.claims);
         claims.extend(self.tokens.id.as_deref().and_then(|token| said(token).ok()).unwrap_or_default());
         if self.reads_access {
@@ -115,7 +147,7 @@ impl Granted {
         let mut kept = json!({
             "a": tokens.access, "i": tokens.id, "r": tokens.refresh, "e": tokens.ends_s, "s": tokens.scope,
             "j": self.reads_access, "u": self.user_info, "b": self.begun_s, "n": self.subject, "d": self.session,
-            "w": self.user_info_token, "k": self.access_key.as_deref(), "l": self.id_key.as_deref(),
+            "c": Some(&self.elsewhere).filter(|claims| !claims.is_empty()), "w": self.user_info_token, "k": self.access_key.as_deref(), "l": self.id_key.as_deref(),
         });
         if let Some(members) = kept.as_object_mut() {
             members.retain(|_, value| !value.is_null());
@@ -125,10 +157,11 @@ impl Granted {
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut kept: Value = serde_json::from_slice(bytes).ok()?;
-        let user_info = match kept["u"].take() {
+        let mut claims = |name: &str| match kept[name].take() {
             Value::Object(claims) => Some(claims),
             _ => None,
         };
+        let (user_info, elsewhere) = (claims("u"), claims("c").unwrap_or_default());
         let text = |name: &str| kept[name].as_str().map(str::to_owned);
         Some(Self {
             tokens: TokenSet {
@@ -142,6 +175,7 @@ impl Granted {
             },
             reads_access: kept["j"].as_bool()?,
             user_info,
+            elsewhere,
             user_info_token: text("w"),
             access_key: text("k").map(Into::into),
             id_key: text("l").map(Into::into),
@@ -155,6 +189,8 @@ impl Granted {
     pub(super) fn renewed(&self, newer: Self) -> Self {
         let before = &self.tokens;
         let id_key = if newer.tokens.id.is_some() { newer.id_key } else { self.id_key.clone() };
+        let points_anew = newer.tokens.id.is_some() || newer.user_info.is_some();
+        let elsewhere = if points_anew { newer.elsewhere } else { self.elsewhere.clone() };
         let tokens = TokenSet {
             id: newer.tokens.id.or_else(|| before.id.clone()),
             refresh: newer.tokens.refresh.or_else(|| before.refresh.clone()),
@@ -165,6 +201,7 @@ impl Granted {
             tokens,
             reads_access: newer.reads_access,
             user_info: newer.user_info.or_else(|| self.user_info.clone()),
+            elsewhere,
             user_info_token: newer.user_info_token.or_else(|| self.user_info_token.clone()),
             access_key: newer.access_key,
             id_key,
@@ -206,6 +243,7 @@ impl Verification {
             tokens,
             reads_access: access.is_some(),
             user_info: None,
+            elsewhere: Claims::new(),
             user_info_token: None,
             access_key,
             id_key,

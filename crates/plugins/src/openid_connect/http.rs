@@ -100,15 +100,18 @@ impl Http {
         Ok(Given { status: answer.status, content, headers: answer.headers })
     }
 
-    /// What comes back for a question with a token, whatever the status: that, and the text.
+    /// What comes back for a question, with a token if there is one, whatever the status: that, and the text.
     pub(super) async fn get_with(
         &self,
         address: &Address,
-        token: &str,
+        token: Option<&str>,
         headers: &Pairs,
     ) -> Result<(u16, Vec<u8>), String> {
         let call = with_headers(Call::get(), headers);
-        let call = call.with("Authorization", format!("Bearer {token}").as_bytes());
+        let call = match token {
+            Some(token) => call.with("Authorization", format!("Bearer {token}").as_bytes()),
+            None => call,
+        };
         let answer = self.client.send(address, &call).await.map_err(|fault| fault.to_string())?;
         Ok((answer.status, answer.body.to_vec()))
     }

@@ -144,36 +144,60 @@ impl Introspection {
         };
         let text = std::str::from_utf8(token).map_err(|_| Refusal::Invalid("not a token"))?;
         let answer = self.answer(verification, text, of_client, now_ms).await?;
-        let said;
-        let claims = match &*answer {
-            Answer::Plain(claims) => claims,
-            Answer::Signed(signed) => {
-                said = self.said_by(verification, signed, now_ms).await?;
-                &said
-            }
-        };
+        let said = self.said(verification, &answer, now_ms).await?;
+        let claims = &*said;
+        let mut ends_s = u64::MAX;
         let outcome = match verification.untimely(claims, now_ms) {
             _ if self.checks_active && !is_active(claims) => Err(Refusal::Invalid("token is not active")),
             Some(fault) => Err(Refusal::Invalid(fault)),
             None => {
+                let elsewhere = verification.elsewhere(claims, text, now_ms).await?;
+                ends_s = elsewhere.ends_s;
+                let mut claims = claims.clone();
+                claims.extend(elsewhere.claims);
                 let signed = answer.signed();
                 let evidence = Evidence {
                     access: token,
-                    introspection: Some(claims),
+                    introspection: Some(&said),
                     introspection_token: signed,
                     bound: verified.as_ref().map(|admission| admission.binding()),
                     beside,
                     ..Evidence::default()
                 };
-                verification.admit(claims, &evidence)
+                verification.admit(&claims, &evidence)
             }
         };
         if self.lifetimes.remembers && self.of_client.is_nothing() && beside.is_none() {
             let now_s = now_ms / 1_000;
-            let until_s = now_s.saturating_add(self.lifetimes.of(claims, now_s));
+            let until_s = now_s.saturating_add(self.lifetimes.of(claims, now_s)).min(ends_s);
             verification.remember(worker, token, &outcome, until_s);
         }
         outcome
+    }
+
+    /// What the provider says of `token`, good or bad.
+    pub(super) async fn said_of(
+        &self,
+        verification: &Verification,
+        token: &str,
+        of_client: OfClient,
+        now_ms: u64,
+    ) -> Result<Claims, Refusal> {
+        let answer = self.answer(verification, token, of_client, now_ms).await?;
+        Ok(self.said(verification, &answer, now_ms).await?.into_owned())
+    }
+
+    /// What an answer says.
+    async fn said<'a>(
+        &self,
+        verification: &Verification,
+        answer: &'a Answer,
+        now_ms: u64,
+    ) -> Result<Cow<'a, Claims>, Refusal> {
+        match answer {
+            Answer::Plain(claims) => Ok(Cow::Borrowed(claims)),
+            Answer::Signed(signed) => self.said_by(verification, signed, now_ms).await.map(Cow::Owned),
+        }
     }
 
     /// What a signed answer says: the provider's, to this client (RFC 9701 5).

@@ -8,10 +8,11 @@ use plugin::{Access, Exchange, Flow, Resume};
 use super::Inner;
 use super::admission::Admission;
 use super::beside::Beside;
+use super::granted::TokenSet;
 use super::of_client::AskedWith;
 use super::once::Use;
 use super::refusal::Refusal;
-use super::verify::{Outcome, Verdict, Word};
+use super::verify::{Outcome, Word};
 
 impl Inner {
     /// What is to be said of a token without waiting; none if somebody has to be asked.
@@ -24,10 +25,7 @@ impl Inner {
             return None;
         }
         let known = self.verification.provider.at_hand()?;
-        match self.verification.verify(worker, token, None, &known, (now_ms, Word::Last)) {
-            Verdict::Known(outcome) => Some(outcome),
-            Verdict::UnknownKey => None,
-        }
+        self.verification.verify(worker, token, &known, now_ms)
     }
 
     /// Whether the provider has to be asked about a token.
@@ -117,13 +115,61 @@ impl Inner {
             outcome.and_then(|admission| Ok((self.check_holder(cx, token, &admission, shown)?, admission)));
         let (proof, admission) = match held {
             Ok((Some(proof), admission)) => (proof, admission),
-            Ok((None, admission)) => return self.conclude(cx, Ok(admission)),
+            Ok((None, admission)) => return self.welcome_bearer(cx, token, admission),
             Err(refusal) => return self.conclude(cx, Err(refusal)),
         };
-        let (inner, worker) = (self.clone(), cx.worker.index);
+        let (inner, worker, token) = (self.clone(), cx.worker.index, token.to_vec());
         Flow::wait(async move {
-            let outcome = inner.possession.settle(worker, &proof).await.map(|()| admission);
-            let resume: Resume = Box::new(move |cx| inner.conclude(cx, outcome));
+            let outcome = inner.possession.settle(worker, &proof).await;
+            let resume: Resume = Box::new(move |cx| match outcome {
+                Ok(()) => inner.welcome_bearer(cx, &token, admission),
+                Err(refusal) => inner.conclude(cx, Err(refusal)),
+            });
+            resume
+        })
+    }
+
+    /// Lets a caller pass whose token is good, or hands it what is to be handed over.
+    fn welcome_bearer(
+        self: &Arc<Self>,
+        cx: &mut Access<'_>,
+        token: &[u8],
+        admission: Arc<Admission>,
+    ) -> Flow {
+        let method = match (self.is_for_the_provider(token), &self.introspection) {
+            (false, _) => "bearer",
+            (true, Some(_)) => "introspection",
+            (true, None) => "userinfo",
+        };
+        // What was exchanged for another token is none that was given to the caller.
+        let is_exchanged =
+            self.token_exchange.as_ref().is_some_and(|exchange| exchange.subject(token).is_some());
+        if is_exchanged || !self.action.hands_over(method) {
+            return self.conclude(cx, Ok(admission));
+        }
+        let id = self.beside.as_ref().and_then(|source| source.found(cx));
+        self.hand_over(cx, method, TokenSet::brought(token, id), admission)
+    }
+
+    /// Hands somebody what is to be handed over to who came by `method` with these tokens.
+    pub(super) fn hand_over(
+        self: &Arc<Self>,
+        cx: &mut Access<'_>,
+        method: &'static str,
+        tokens: TokenSet,
+        admission: Arc<Admission>,
+    ) -> Flow {
+        let (inner, asked_with) = (self.clone(), self.asked_with(cx).introspection);
+        let now_ms = cx.record.started_ms;
+        Flow::wait(async move {
+            let handed = inner.action.handed(&inner.verification, method, &tokens, asked_with, now_ms).await;
+            let resume: Resume = Box::new(move |cx| match handed {
+                Ok(handed) => {
+                    let answer = inner.action.after(cx, method, &handed);
+                    answer.unwrap_or_else(|| inner.conclude(cx, Ok(admission)))
+                }
+                Err(refusal) => inner.conclude(cx, Err(refusal)),
+            });
             resume
         })
     }

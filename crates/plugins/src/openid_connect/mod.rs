@@ -8,6 +8,7 @@ mod client;
 mod clients;
 mod config;
 mod credentials;
+mod distributed;
 mod exchange;
 mod granted;
 mod http;
@@ -68,6 +69,9 @@ use verify::{Outcome, Verification};
 #[cfg(test)]
 mod tests;
 
+/// Methods by which callers bring a token.
+const BROUGHT: [&str; 3] = ["bearer", "introspection", "userinfo"];
+
 /// The room. See the module documentation.
 pub struct OpenidConnect(Clients);
 
@@ -105,11 +109,11 @@ struct Inner {
     beside: Option<BesideSource>,
     parameters: Option<Parameters>,
     possession: Possession,
-    /// Whether it matters who brings a token.
-    checks_holders: bool,
+    /// Whether more becomes of a token that is good than that its request goes on.
+    looks_at_tokens: bool,
     telling: Telling,
     verification: Verification,
-    introspection: Option<Introspection>,
+    introspection: Option<Arc<Introspection>>,
     user_info: Option<UserInfo>,
     judges_by_user_info: bool,
     searches_user_info: bool,
@@ -191,6 +195,8 @@ impl Inner {
         let searches_user_info = config.grants.search_user_info;
         let possession = Possession::new(config, &places, cx)?;
         let when = |is_on: bool| is_on.then_some(&setup);
+        let introspection = when(methods.introspection).map(Introspection::new).transpose()?.map(Arc::new);
+        let action = Action::new(&setup, introspection.as_ref())?;
         Ok(Self {
             number,
             client: client::id(config),
@@ -201,16 +207,18 @@ impl Inner {
             sources: Sources::new(config),
             beside: BesideSource::new(config)?,
             parameters: Parameters::new(&setup, &methods)?,
-            checks_holders: possession.is_on() || config.tokens.jwt_session_cookie.is_some(),
+            looks_at_tokens: possession.is_on()
+                || config.tokens.jwt_session_cookie.is_some()
+                || BROUGHT.iter().any(|method| action.hands_over(method)),
             possession,
             telling: Telling::new(config)?,
-            introspection: when(methods.introspection).map(Introspection::new).transpose()?,
+            introspection,
             user_info: when(methods.user_info || searches_user_info).map(UserInfo::new).transpose()?,
             judges_by_user_info: methods.user_info,
             searches_user_info,
             credentials: Credentials::new(config, &methods),
             login: when(methods.authorization_code).map(|setup| Login::new(setup, &tokens)).transpose()?,
-            action: Action::new(config)?,
+            action,
             sessions: when(methods.session).map(|_| PeopleSessions::new(config, &places, cx)).transpose()?,
             logout: when(methods.session).map(Logout::new).transpose()?,
             verification: Verification::new(&setup, methods.bearer, Rules::new(config, cx)?)?,
@@ -279,7 +287,7 @@ impl Inner {
             Companion::None => self.judge(cx, &token),
         };
         match known {
-            Some(outcome) if !self.checks_holders => self.conclude(cx, outcome),
+            Some(outcome) if !self.looks_at_tokens => self.conclude(cx, outcome),
             Some(outcome) => {
                 let token = token.into_owned();
                 self.conclude_held(cx, &token, outcome)

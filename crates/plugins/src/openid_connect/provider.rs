@@ -179,7 +179,8 @@ impl Places {
     }
 }
 
-fn discovery_address(issuer: &str) -> String {
+/// The address of a provider's discovery document.
+pub(super) fn discovery_address(issuer: &str) -> String {
     let issuer = issuer.trim_end_matches('/');
     if issuer.contains("/.well-known/") { issuer.to_owned() } else { format!("{issuer}{WELL_KNOWN}") }
 }

@@ -4,7 +4,9 @@ mod asking;
 mod beside;
 mod callers;
 mod clients;
+mod distributed;
 mod exchanged;
+mod handing;
 mod holders;
 mod login;
 mod parameters;
@@ -499,7 +501,6 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
         ("response_mode: fragment", "what comes behind a '#'"),
         ("response_mode: fragment.jwt", "what comes behind a '#'"),
         ("response_type: [code, id_token]", "only 'code' is available"),
-        ("authorization_cookie_same_site: Strict", "the way back from the provider"),
         (
             "auth_methods: [session], client_id: [a], client_secret: [b], session_storage: memcached, \
              session_memcached_prefix: 'a b'",
@@ -515,7 +516,6 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
             "config.session_store_metadata",
         ),
         ("cluster_cache_strategy: redis", "config.session_secret: is needed"),
-        ("resolve_distributed_claims: true", "'resolve_distributed_claims' is not available"),
         (
             "auth_methods: [bearer, password], proof_of_possession_dpop: strict",
             "auth_methods: 'password' proves",

@@ -133,7 +133,7 @@ impl UserInfo {
         headers.extend(of_client.headers.iter().cloned());
         let (lifetime, token) = (self.lifetime, token.to_owned());
         let ask = async move {
-            match http.get_with(&address, &token, &headers).await? {
+            match http.get_with(&address, Some(&token), &headers).await? {
                 (200, text) => {
                     let size = text.len() * 2;
                     Ok(Learned::new(Some(text), lifetime).stale(stale).until(until_ms).holding(size))
@@ -193,7 +193,10 @@ impl UserInfo {
             beside,
             ..Evidence::default()
         };
-        inner.verification.admit(&told.claims, &evidence)
+        let elsewhere = inner.verification.elsewhere(&told.claims, text, now_ms).await?;
+        let mut claims = told.claims.clone();
+        claims.extend(elsewhere.claims);
+        inner.verification.admit(&claims, &evidence)
     }
 }
 
@@ -206,9 +209,22 @@ fn end_ms(token: &str) -> u64 {
 }
 
 impl Inner {
+    /// Adds what there is to be known of a user beyond the tokens: what the provider says, and what either points to.
+    pub(super) async fn complete(
+        &self,
+        granted: &mut Granted,
+        of_client: &OfClient,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        self.add_user_info(granted, of_client, now_ms).await?;
+        let access = &granted.tokens.access;
+        granted.elsewhere = self.verification.elsewhere(&granted.claims(), access, now_ms).await?.claims;
+        Ok(())
+    }
+
     /// Adds what the provider says about the user, if it is to be asked and an ID token says who that is. It must be about
     /// the same one (5.3.2).
-    pub(super) async fn add_user_info(
+    async fn add_user_info(
         &self,
         granted: &mut Granted,
         of_client: &OfClient,

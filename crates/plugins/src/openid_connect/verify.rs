@@ -12,6 +12,7 @@ use super::admission::{Admission, Rules};
 use super::beside::Beside;
 use super::claims::{self, Claims};
 use super::config::Config;
+use super::distributed::{Distributed, Elsewhere};
 use super::granted::Granted;
 use super::id_token::is_id_token;
 use super::provider::{Known, Provider};
@@ -20,13 +21,6 @@ use super::told::Evidence;
 
 /// What becomes of a caller.
 pub(super) type Outcome = Result<Arc<Admission>, Refusal>;
-
-/// What a look at a token came to.
-pub(super) enum Verdict {
-    Known(Outcome),
-    /// It may be signed with a key that is not known yet.
-    UnknownKey,
-}
 
 /// Whether a look at a token is the last word about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +44,7 @@ pub(super) enum Signatures {
 pub(super) struct Verification {
     pub(super) provider: Provider,
     pub(super) rules: Rules,
+    pub(super) distributed: Option<Arc<Distributed>>,
     is_on: bool,
     signatures: Signatures,
     /// By which methods tokens come whose signatures are ignored.
@@ -86,6 +81,7 @@ impl Verification {
         let &Setup { config, provider, cx, .. } = setup;
         Ok(Self {
             rules,
+            distributed: Distributed::new(setup)?,
             is_on,
             signatures: if config.tokens.verify_signature {
                 Signatures::Checked
@@ -141,7 +137,7 @@ impl Verification {
         self.remembered.remember(worker, &self.reading, token, &finding, until_s);
     }
 
-    /// What is to be said of a token, once all keys are known that can be.
+    /// What is to be said of a token, once all keys are known that can be, and what it points to.
     pub(super) async fn settle(
         &self,
         worker: usize,
@@ -151,43 +147,64 @@ impl Verification {
         word: Word,
     ) -> Outcome {
         let known = self.provider.obtain().await.map_err(|_| Refusal::Unavailable)?;
-        if let Verdict::Known(outcome) = self.verify(worker, token, beside, &known, (now_ms, word)) {
-            return outcome;
+        let (mut read, known) = match self.look(token, &known, now_ms) {
+            Err(Defect::UnknownKey) => {
+                let unknown = Refusal::Invalid(Defect::UnknownKey.as_str());
+                let newer = self.provider.newer_than(known.number).await.ok_or(unknown)?;
+                (self.look(token, &newer, now_ms), newer)
+            }
+            looked => (looked, known),
+        };
+        let mut elsewhere = Elsewhere::default();
+        if let (Ok(Ok(read)), Word::Last) = (&mut read, word) {
+            let text = std::str::from_utf8(token).map_err(|_| Refusal::Invalid("not a token"))?;
+            elsewhere = self.elsewhere(&read.claims, text, now_ms).await?;
+            read.claims.append(&mut elsewhere.claims);
         }
-        let unknown = Err(Refusal::Invalid(Defect::UnknownKey.as_str()));
-        let Some(newer) = self.provider.newer_than(known.number).await else { return unknown };
-        match self.verify(worker, token, beside, &newer, (now_ms, word)) {
-            Verdict::Known(outcome) => outcome,
-            Verdict::UnknownKey => unknown,
-        }
+        let read = read.map_err(|defect| Refusal::Invalid(defect.as_str()))??;
+        self.judged(worker, token, &read, beside, &known, (now_ms, word, elsewhere.ends_s))
     }
 
-    /// Looks at a token with the keys of `known`, and remembers what it sees if that is the last word.
-    pub(super) fn verify(
+    /// The same with the keys of `known`, and without waiting; none if that cannot be said at once.
+    pub(super) fn verify(&self, worker: usize, token: &[u8], known: &Known, now_ms: u64) -> Option<Outcome> {
+        let read = match self.look(token, known, now_ms) {
+            Ok(Ok(read)) => read,
+            Ok(Err(refusal)) => return Some(Err(refusal)),
+            Err(Defect::UnknownKey) => return None,
+            Err(defect) => return Some(Err(Refusal::Invalid(defect.as_str()))),
+        };
+        let points_elsewhere =
+            self.distributed.as_ref().is_some_and(|distributed| distributed.is_wanted(&read.claims));
+        let now = (now_ms, Word::Last, u64::MAX);
+        (!points_elsewhere).then(|| self.judged(worker, token, &read, None, known, now))
+    }
+
+    /// Looks at a token with the keys of `known`: whether it is one of the provider, of now.
+    fn look(&self, token: &[u8], known: &Known, now_ms: u64) -> Result<Result<Token, Refusal>, Defect> {
+        let read = self.read(token, known, is_access_token, self.signatures)?;
+        let fault = self.fault(&read.claims, known, now_ms);
+        Ok(fault.map_or(Ok(read), |fault| Err(Refusal::Invalid(fault))))
+    }
+
+    /// Who has a token that is good, which is remembered if that is the last word, until `ends_s` at most.
+    fn judged(
         &self,
         worker: usize,
         token: &[u8],
+        read: &Token,
         beside: Option<&Beside>,
         known: &Known,
-        (now_ms, word): (u64, Word),
-    ) -> Verdict {
-        let read = match self.read(token, known, is_access_token, self.signatures) {
-            Ok(read) => read,
-            Err(Defect::UnknownKey) => return Verdict::UnknownKey,
-            Err(defect) => return Verdict::Known(Err(Refusal::Invalid(defect.as_str()))),
-        };
-        if let Some(fault) = self.fault(&read.claims, known, now_ms) {
-            return Verdict::Known(Err(Refusal::Invalid(fault)));
-        }
+        (now_ms, word, ends_s): (u64, Word, u64),
+    ) -> Outcome {
         let evidence =
             Evidence { access: token, access_key: read.key.as_deref(), beside, ..Evidence::default() };
         let outcome = self.admit(&read.claims, &evidence);
         if self.remembers && word == Word::Last {
             let finding = Finding { edition: Some(known.number), outcome: outcome.clone() };
-            let until_s = self.until_s(&read.claims, now_ms);
+            let until_s = self.until_s(&read.claims, now_ms).min(ends_s);
             self.remember_finding(worker, token, beside, &finding, (until_s, now_ms));
         }
-        Verdict::Known(outcome)
+        outcome
     }
 
     /// Remembers it until `until_s`, or the end of the ID token.

@@ -51,8 +51,8 @@ record! {
         authorization_cookie_path: String = "/";
         /// Domain for which browsers send that cookie, with all hosts below it. The host of the request alone without it.
         authorization_cookie_domain: Option<String>;
-        /// Whether browsers send that cookie with requests that other sites cause. `Default` leaves that to them. `Strict`
-        /// would keep it from the way back from the provider.
+        /// Whether browsers send that cookie with requests that other sites cause. `Default` leaves that to them. With `Strict`,
+        /// logins end only where the provider and the gateway are of the same site.
         authorization_cookie_same_site: String = "Default", [one_of(&["Default", "Lax", "None", "Strict"])];
         /// Whether scripts in the browser do not see that cookie.
         authorization_cookie_http_only: bool = true;
@@ -61,8 +61,8 @@ record! {
         /// What follows a login: the request goes `upstream`, the browser is sent elsewhere (`redirect`), or gets the tokens
         /// as JSON (`response`).
         login_action: String = "upstream", [one_of(&["redirect", "response", "upstream"])];
-        /// The methods that it follows: beside `authorization_code` those of callers with credentials, `password`,
-        /// `client_credentials` and `refresh_token`.
+        /// The methods that it follows: beside `authorization_code` those of callers with credentials, with a token, and with a
+        /// session.
         login_methods: Vec<String> = ["authorization_code"], [each(one_of(METHODS))];
         /// Where to send people after a login with the action `redirect`. Without it, where they wanted
         /// to go.
@@ -71,7 +71,7 @@ record! {
         /// see, or in its query.
         login_redirect_mode: String = "fragment", [one_of(&["fragment", "query"])];
         /// Tokens that are handed on with the actions `redirect` (only to a `login_redirect_uri`) and `response`. `tokens` is
-        /// the whole answer of the token endpoint.
+        /// the whole answer of the token endpoint, `introspection` what the provider says of the access token when it is asked.
         login_tokens: Vec<String> = ["id_token"], [each(one_of(&["access_token", "id_token", "introspection", "refresh_token", "tokens"]))];
         /// After a login, the query is again the one that was asked for at first.
         preserve_query_args: bool = false;
@@ -160,6 +160,8 @@ record! {
         session_response_headers: Option<Vec<String>>, [each(one_of(&["absolute-timeout", "audience", "id", "idling-timeout", "rolling-timeout", "subject", "timeout"]))];
         /// What a session must not be taken away from: the client's address, the scheme, the browser.
         session_bind: Option<Vec<String>>, [each(one_of(&["ip", "scheme", "user-agent"]))];
+        /// Whether sessions that share a cookie must be of the same subject. They always are: a cookie holds one session.
+        session_enforce_same_subject: bool = false;
         /// Whether only a hash of the subject is told in those headers.
         session_hash_subject: bool = false;
         /// Methods that begin no session. Only logins (`authorization_code`) begin one in any case.
@@ -190,17 +192,6 @@ fn only_what_a_server_can_see(config: &Value, faults: &mut Faults) {
     }
     if config["response_type"].as_array().is_some_and(|types| types.iter().any(|kind| kind != "code")) {
         faults.field("response_type", "only 'code' is available: tokens do not travel through browsers");
-    }
-    if config["login_tokens"]
-        .as_array()
-        .is_some_and(|tokens| tokens.iter().any(|token| token == "introspection"))
-    {
-        faults.field("login_tokens", "'introspection' is not available in this version");
-    }
-    if config["authorization_cookie_same_site"] == "Strict" {
-        let message =
-            "'Strict' keeps the cookie from the way back from the provider, so that no login could end";
-        faults.field("authorization_cookie_same_site", message);
     }
 }
 

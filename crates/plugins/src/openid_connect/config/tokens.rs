@@ -90,6 +90,10 @@ record! {
         verify_claims: bool = true;
         /// Seconds by which clocks may differ, where times of tokens are checked.
         leeway: f64 = 0, [between(0, 86_400)];
+        /// Find out claims that a token, or an answer about one or its user, only points to (`_claim_names`, `_claim_sources`), where
+        /// somebody looks at them. Asked are only the provider, and the servers of `extra_jwks_uris`, `jwks_endpoint` and
+        /// `issuers_allowed`. Whose claims cannot be found out is refused.
+        resolve_distributed_claims: bool = false;
         /// Domains of which the claim `hd` must be one.
         domains: Option<Vec<String>>;
         /// Remember tokens whose signature was right, so that checking one again is cheap, and tokens that the provider gave

@@ -9,10 +9,6 @@ record! {
     /// What is not available in this version.
     #[allow(dead_code)]
     pub struct Unavailable {
-        /// Ask others for claims that the token only points to.
-        resolve_distributed_claims: bool = false;
-        /// Sessions that share a cookie must be of the same subject.
-        session_enforce_same_subject: bool = false;
         /// Principals in place of consumers.
         principals: Principals;
     }

@@ -6,16 +6,14 @@ use std::sync::Arc;
 use plugin::flow::Resume;
 use plugin::jose::Token;
 use plugin::remember::Digest;
-use plugin::web_session::Opened;
-use plugin::{Access, BuildError, Exchange, Flow, Headers, Method, query};
+use plugin::{Access, Exchange, Flow, Headers, Method, query};
 use serde_json::Value;
 
 use super::super::Inner;
 use super::super::admission::Admission;
 use super::super::claims::{self, Reading};
-use super::super::config::Config;
 use super::super::exchange::pairs;
-use super::super::granted::{Granted, TokenSet};
+use super::super::granted::Granted;
 use super::super::http::{Pairs, form_of};
 use super::super::id_token::{Expected, is_id_token};
 use super::super::of_client::AskedWith;
@@ -23,12 +21,13 @@ use super::super::once::Use;
 use super::super::refusal::Refusal;
 use super::super::session::Ending;
 use super::super::sources::is_form;
-use super::super::verify::{Outcome, Signatures};
+use super::super::verify::Signatures;
+use super::Login;
 use super::pending::Pending;
-use super::{Login, destination, handed, is_signed, with_arguments};
 
 /// What a provider adds to the address that it sends browsers back to.
-const OF_ANSWERS: [&str; 6] = ["code", "state", "iss", "session_state", "error", "error_description"];
+pub(super) const OF_ANSWERS: [&str; 6] =
+    ["code", "state", "iss", "session_state", "error", "error_description"];
 
 /// Whether a request comes from the provider.
 pub(in super::super) enum Arrival {
@@ -53,42 +52,13 @@ pub(in super::super) struct Answered {
     signed: Option<String>,
 }
 
-/// What follows a login.
-pub(in super::super) struct Action {
-    kind: Kind,
-    /// The methods that it follows.
-    methods: Vec<String>,
-    uri: Option<String>,
-    in_fragment: bool,
-    tokens: Vec<String>,
-    keeps_query: bool,
-    expects_signed: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Upstream,
-    Redirect,
-    Response,
-}
-
-impl Action {
-    pub(in super::super) fn new(config: &Config) -> Result<Self, BuildError> {
-        let login = &config.login;
-        Ok(Self {
-            kind: match login.login_action.as_str() {
-                "redirect" => Kind::Redirect,
-                "response" => Kind::Response,
-                _ => Kind::Upstream,
-            },
-            methods: login.login_methods.clone(),
-            uri: destination("login_redirect_uri", &login.login_redirect_uri)?,
-            in_fragment: login.login_redirect_mode == "fragment",
-            tokens: login.login_tokens.clone(),
-            keeps_query: login.preserve_query_args,
-            expects_signed: is_signed(&login.response_mode),
-        })
-    }
+/// Somebody who has logged in.
+pub(super) struct Arrived {
+    pub(super) pending: Pending,
+    pub(super) granted: Granted,
+    pub(super) admission: Arc<Admission>,
+    /// What a page is handed.
+    pub(super) handed: Value,
 }
 
 impl Login {
@@ -168,15 +138,12 @@ impl Login {
                 None => Err(Refusal::Unavailable),
             };
             let Answered { pending, lines, .. } = answered;
-            let outcome = outcome.map(|granted| {
-                let admitted =
-                    inner.verification.admit_granted(worker, &granted, &granted.to_bytes(), now_ms);
-                (granted, admitted)
-            });
+            let outcome = match outcome {
+                Ok(granted) => inner.admit_arrival(pending, granted, asked_with, (worker, now_ms)).await,
+                Err(refusal) => Err(refusal),
+            };
             let resume: Resume = Box::new(move |cx| match (outcome, inner.login()) {
-                (Ok((granted, admitted)), Some(login)) => {
-                    login.welcome(&inner, cx, pending, lines, granted, admitted)
-                }
+                (Ok(arrived), Some(login)) => login.welcome(&inner, cx, lines, arrived),
                 (outcome, _) => {
                     cx.remember(Some(Ending::writing(lines)));
                     inner.conclude(cx, Err(outcome.err().unwrap_or(Refusal::Unavailable)))
@@ -225,7 +192,7 @@ impl Login {
             signatures: inner.verification.signatures("authorization_code"),
         };
         let mut granted = inner.verification.granted(tokens, &expected, now_ms).await?;
-        inner.add_user_info(&mut granted, &asked_with.user_info, now_ms).await?;
+        inner.complete(&mut granted, &asked_with.user_info, now_ms).await?;
         Ok(granted)
     }
 
@@ -240,123 +207,36 @@ impl Login {
     }
 
     /// Lets somebody in who has logged in.
-    fn welcome(
-        &self,
-        inner: &Arc<Inner>,
-        cx: &mut Access<'_>,
-        pending: Pending,
-        lines: Headers,
-        granted: Granted,
-        admitted: Outcome,
-    ) -> Flow {
-        let admission = match admitted {
-            Ok(admission) => admission,
-            Err(refusal) => {
-                cx.remember(Some(Ending::writing(lines)));
-                return inner.conclude(cx, Err(refusal));
-            }
-        };
-        let session = inner.sessions.as_ref().and_then(|sessions| sessions.begin(cx, &granted));
+    fn welcome(&self, inner: &Arc<Inner>, cx: &mut Access<'_>, lines: Headers, arrived: Arrived) -> Flow {
+        let session = inner.sessions.as_ref().and_then(|sessions| sessions.begin(cx, &arrived.granted));
         inner.clone().keep_session(cx, session, move |inner, cx, session, kept| {
             if kept.is_err() {
                 cx.remember(Some(Ending::writing(lines)));
                 return inner.telling.refuse(cx, &Refusal::Unavailable);
             }
-            inner.tokens.replay(cx, "authorization_code", &granted.tokens);
-            let flow = inner.action.answer(inner, cx, (&pending, &granted), &admission, session.as_ref());
+            inner.tokens.replay(cx, "authorization_code", &arrived.granted.tokens);
+            let flow = inner.action.answer(inner, cx, &arrived, session.as_ref());
             cx.remember(Some(Ending::saving(inner.number, session, lines)));
             flow
         })
     }
 }
 
-impl Action {
-    /// What somebody gets who has logged in.
-    fn answer(
+impl Inner {
+    /// Judges who has logged in, and gets what a page is to be handed.
+    async fn admit_arrival(
         &self,
-        inner: &Inner,
-        cx: &mut Access<'_>,
-        (pending, granted): (&Pending, &Granted),
-        admission: &Admission,
-        session: Option<&Opened>,
-    ) -> Flow {
-        let is_posted = cx.request.method == Method::Post;
-        match self.kind("authorization_code") {
-            Kind::Upstream if !is_posted => {
-                self.show_upstream(cx, pending);
-                inner.go_on(cx, admission, session);
-                Flow::Next
-            }
-            // The upstream gets no request that was only meant for the gateway.
-            Kind::Upstream => see_other(cx, &pending.target),
-            Kind::Redirect => see_other(cx, &self.redirection(&pending.target, &granted.tokens)),
-            Kind::Response => self.hand_over(cx, &granted.tokens),
-        }
-    }
-
-    fn kind(&self, method: &str) -> Kind {
-        match self.methods.iter().any(|listed| listed == method) {
-            true => self.kind,
-            false => Kind::Upstream,
-        }
-    }
-
-    /// What follows where a caller has got tokens by `method` without a login; none if the request goes on.
-    pub(in super::super) fn after(
-        &self,
-        cx: &mut Access<'_>,
-        method: &str,
-        tokens: &TokenSet,
-    ) -> Option<Flow> {
-        match self.kind(method) {
-            Kind::Response => Some(self.hand_over(cx, tokens)),
-            // Without another address, the caller would be sent to where it is.
-            Kind::Redirect if self.uri.is_some() => Some(see_other(cx, &self.redirection("/", tokens))),
-            Kind::Redirect | Kind::Upstream => None,
-        }
-    }
-
-    fn hand_over(&self, cx: &mut Access<'_>, tokens: &TokenSet) -> Flow {
-        let handed = handed(&self.tokens, &tokens.answer);
-        cx.answer(200).header("Cache-Control", b"no-store").json(&handed)
-    }
-
-    /// The upstream sees the request without what the provider has added.
-    fn show_upstream(&self, cx: &mut Access<'_>, pending: &Pending) {
-        if self.keeps_query {
-            let before = pending.target.split_once('?').map(|(_, query)| query.as_bytes().to_vec());
-            return cx.set_upstream_query(before.as_deref());
-        }
-        let mut rest = cx.upstream.query.clone();
-        let signed = self.expects_signed.then_some("response");
-        for name in OF_ANSWERS.into_iter().chain(signed) {
-            rest = query::without(&rest, name).unwrap_or(rest);
-        }
-        cx.set_upstream_query((!rest.is_empty()).then_some(&rest));
-    }
-
-    /// Where the browser goes. Tokens go nowhere but to where the configuration says.
-    fn redirection(&self, target: &str, tokens: &TokenSet) -> String {
-        let (path, asked) = target.split_once('?').unwrap_or((target, ""));
-        let Some(uri) = &self.uri else {
-            return if self.keeps_query { target.to_owned() } else { path.to_owned() };
-        };
-        let Value::Object(handed) = handed(&self.tokens, &tokens.answer) else {
-            return uri.clone();
-        };
-        let text = |value: Value| match value {
-            Value::String(text) => text,
-            other => other.to_string(),
-        };
-        let tokens: Pairs = handed.into_iter().map(|(name, value)| (name, text(value))).collect();
-        let uri = match self.keeps_query && !asked.is_empty() {
-            true => format!("{uri}{}{asked}", if uri.contains('?') { '&' } else { '?' }),
-            false => uri.clone(),
-        };
-        match self.in_fragment && !tokens.is_empty() {
-            true => format!("{}#{}", uri.split('#').next().unwrap_or_default(), form_of(&tokens)),
-            false => with_arguments(&uri, &tokens),
-        }
+        pending: Pending,
+        granted: Granted,
+        asked_with: AskedWith,
+        (worker, now_ms): (usize, u64),
+    ) -> Result<Arrived, Refusal> {
+        let admission = self.verification.admit_granted(worker, &granted, &granted.to_bytes(), now_ms)?;
+        let (action, asked_with) = (&self.action, asked_with.introspection);
+        let handed = action
+            .handed(&self.verification, "authorization_code", &granted.tokens, asked_with, now_ms)
+            .await?;
+        Ok(Arrived { pending, granted, admission, handed })
     }
 }
 
@@ -367,10 +247,4 @@ fn one_value<'a>(arguments: &'a [u8], name: &str) -> Option<Result<Cow<'a, [u8]>
     let mut values = query::values(arguments, name);
     let first = values.next()?;
     Some(if values.next().is_none() { Ok(first) } else { Err(MALFORMED) })
-}
-
-/// Has the browser ask for another address, by GET.
-fn see_other(cx: &mut Access<'_>, location: &str) -> Flow {
-    let status = if cx.request.method == Method::Post { 303 } else { 302 };
-    cx.answer(status).header("Location", location.as_bytes()).header("Cache-Control", b"no-store").empty()
 }

@@ -1,14 +1,15 @@
 //! Sending people to the provider to log in (OpenID Connect Core 3.1.2.1, RFC 7636, RFC 9126).
 
+mod action;
 mod arrival;
 mod pending;
 mod signed;
+mod site;
 
 use std::sync::Arc;
 
 use plugin::flow::Resume;
 use plugin::{Access, BuildError, Exchange, Flow, Headers, Known, query};
-use serde_json::Value;
 
 use super::client::{self, SignIn};
 use super::config::Config;
@@ -21,7 +22,8 @@ use super::{Inner, Setup};
 use pending::{Pending, PendingLogins};
 use signed::RequestSigner;
 
-pub(super) use arrival::{Action, Arrival};
+pub(super) use action::Action;
+pub(super) use arrival::Arrival;
 
 /// Logins at the provider.
 pub(super) struct Login {
@@ -55,6 +57,7 @@ impl Login {
     pub(super) fn new(setup: &Setup<'_>, tokens: &TokenEndpoint) -> Result<Self, BuildError> {
         let &Setup { config, provider, cx, .. } = setup;
         let login = &config.login;
+        site::warn(config, cx);
         let client = client::id(config)
             .ok_or_else(|| BuildError::new("config.client_id", "is needed for 'authorization_code'"))?;
         let owner = format!("{} {client}", config.provider.issuer);
@@ -261,13 +264,4 @@ pub(super) fn with_arguments(address: &str, arguments: &Pairs) -> String {
     let separator = if address.contains('?') { '&' } else { '?' };
     let fragment = fragment.map_or_else(String::new, |fragment| format!("#{fragment}"));
     format!("{address}{separator}{}{fragment}", form_of(arguments))
-}
-
-/// What of a provider's answer a page is handed.
-pub(super) fn handed(tokens: &[String], answer: &Value) -> Value {
-    if tokens.iter().any(|name| name == "tokens") {
-        return answer.clone();
-    }
-    let named = answer.as_object().into_iter().flatten().filter(|(name, _)| tokens.contains(name));
-    Value::Object(named.map(|(name, value)| (name.clone(), value.clone())).collect())
 }

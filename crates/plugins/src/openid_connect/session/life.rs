@@ -153,12 +153,17 @@ impl Inner {
     ) -> Flow {
         let now_ms = cx.record.started_ms;
         let outcome = self.verification.admit_granted(cx.worker.index, granted, opened.data(), now_ms);
+        let tokens = self.action.hands_over("session").then(|| granted.tokens.clone().answered());
         match outcome {
             Ok(admission) => self.clone().keep_session(cx, Some(opened), move |inner, cx, session, kept| {
                 if kept.is_err() {
                     tracing::warn!("a session is not kept where gateways share them, so that its holder has to log in again");
                 }
                 let session = session.filter(|_| kept == Ok(true));
+                if let Some(tokens) = tokens {
+                    cx.remember(Some(Ending::saving(inner.number, session, Headers::new())));
+                    return inner.hand_over(cx, "session", tokens, admission);
+                }
                 inner.go_on(cx, &admission, session.as_ref());
                 cx.remember(Some(Ending::saving(inner.number, session, Headers::new())));
                 Flow::Next

@@ -58,7 +58,7 @@ impl Inner {
             ..Expected::default()
         };
         let mut newer = self.verification.granted(tokens, &expected, now_ms).await?;
-        self.add_user_info(&mut newer, &asked_with.user_info, now_ms).await?;
+        self.complete(&mut newer, &asked_with.user_info, now_ms).await?;
         Ok(granted.renewed(newer))
     }
 }

@@ -53,6 +53,32 @@ fn without_a_refresh_token_a_session_ends_with_its_token() {
 }
 
 #[test]
+fn a_cookie_holds_the_session_of_one_person() {
+    let fields = |audience: &str| format!("session_enforce_same_subject: true, session_audience: {audience}");
+    let mut world = World::new(&fields("one"));
+    let of_alice = cookies(&world.log_in(json!({}), json!({})));
+    assert_passes(&world.page(&of_alice));
+    world.harness = World::gateway(&world.provider, &fields("two"));
+    let begun = world.begin(&format!("GET /page HTTP/1.1\nCookie: {of_alice}"));
+    world.give(begun.argument("nonce").as_deref(), json!({"sub": "bob"}));
+    let arrived = world.harness.send(&format!("{}; {of_alice}", begun.back("")));
+    assert_eq!(arrived.upstream_header("X-Credential-Identifier").as_deref(), Some("bob"));
+    let of_bob = cookies(&arrived);
+    assert!(of_bob.starts_with("session=") && !of_bob.contains("session2"), "in place of hers: {of_bob}");
+    assert_passes(&world.page(&of_bob));
+    world.harness = World::gateway(&world.provider, &fields("one"));
+    assert_eq!(world.page(&of_bob).status, 302, "nobody is alice there and bob here");
+}
+
+#[test]
+fn the_cookie_of_logins_may_be_for_requests_of_the_same_site_alone() {
+    let mut world = World::new("authorization_cookie_same_site: Strict");
+    let outcome = world.harness.send("GET /page HTTP/1.1");
+    let line = outcome.header("Set-Cookie").unwrap();
+    assert!(line.starts_with("authorization=") && line.contains("; SameSite=Strict"), "{line}");
+}
+
+#[test]
 fn a_session_is_for_one_provider_and_client() {
     let mut world = World::new("");
     let session = cookies(&world.log_in(json!({}), json!({})));

@@ -7,11 +7,13 @@ use plugin::query;
 
 use super::*;
 
-/// What the provider does when it is asked for tokens and for users.
+/// What the provider does when it is asked for tokens, about them, and for users.
 #[derive(Default)]
 pub(super) struct Play {
     pub(super) token: Option<(u16, Value)>,
     pub(super) user: Option<(u16, Value)>,
+    /// What it says when it is asked about tokens.
+    pub(super) about: Option<(u16, Value)>,
     /// The clock that goes on for a second while it makes tokens.
     pub(super) clock: Option<plugin::clock::Clock>,
 }
@@ -50,7 +52,8 @@ fn discovery(base: &str) -> Value {
     json!({
         "issuer": base, "jwks_uri": format!("{base}/keys"), "authorization_endpoint": format!("{base}/auth?tenant=1"),
         "token_endpoint": format!("{base}/token"), "userinfo_endpoint": format!("{base}/me"),
-        "revocation_endpoint": format!("{base}/revoke"), "pushed_authorization_request_endpoint": format!("{base}/par"),
+        "introspection_endpoint": format!("{base}/introspect"), "revocation_endpoint": format!("{base}/revoke"),
+        "pushed_authorization_request_endpoint": format!("{base}/par"),
     })
 }
 
@@ -74,6 +77,7 @@ fn provide(play: Arc<Mutex<Play>>) -> Loopback {
                 given(&play.token)
             }
             "/me" => given(&play.user),
+            "/introspect" => given(&play.about),
             "/revoke" => Given::json("{}"),
             "/par" => Given::answer(
                 201,
