@@ -122,6 +122,8 @@ pub trait Ending: Send + Sync {
 pub struct Services {
     /// Wall-clock time.
     pub clock: Clock,
+    /// Time that goes on whatever becomes of the clock on the wall: for how long something lasts, not for when it ends.
+    pub steady: Clock,
     /// Number of workers; a worker's index is below it.
     pub workers: usize,
     /// Counters kept by the engine.
@@ -149,6 +151,7 @@ impl Services {
     #[must_use]
     pub fn new(workers: usize, clock: Clock, dry_run: bool) -> Arc<Self> {
         Arc::new(Self {
+            steady: clock.steady(),
             clock,
             workers: workers.max(1),
             stats: Stats::new(workers),

@@ -143,7 +143,7 @@ impl<I: Inquiry> Gatekeeper<I> {
 impl<I: Inquiry> Gate<I> {
     /// The caller, where the directory need not be asked.
     fn look_up(&self, cx: &Access<'_>, login: &Login) -> Result<Option<Arc<Admission>>, Refusal> {
-        let now_ms = cx.record.started_ms;
+        let now_ms = cx.steady_ms();
         if let Some(guard) = self.guard.as_ref().filter(|guard| !guard.is_quiet(now_ms)) {
             guard.check(&attempt(guard, cx, login)).map_err(Refusal::LockedOut)?;
         }
@@ -202,7 +202,7 @@ impl<I: Inquiry> Gate<I> {
         }
         let outcome = match answer {
             Ok(Some(groups)) => {
-                let finding = Arc::new(Finding { groups, found_ms: cx.record.started_ms });
+                let finding = Arc::new(Finding { groups, found_ms: cx.steady_ms() });
                 self.findings.remember(digest, finding.clone(), finding.found_ms);
                 self.admit(digest, username, &finding)
             }
@@ -242,5 +242,5 @@ impl<I: Inquiry> Gate<I> {
 fn attempt(guard: &Guard, cx: &Access<'_>, login: &Login) -> Attempt {
     // As many attempts, however the username is written.
     let username = canonical(&String::from_utf8_lossy(login.username()));
-    guard.attempt(username.as_bytes(), cx.client.ip, cx.record.started_ms)
+    guard.attempt(username.as_bytes(), cx.client.ip, cx.steady_ms())
 }
