@@ -290,6 +290,25 @@ fn what_is_old_is_at_hand_while_a_newer_one_is_asked_for() {
 }
 
 #[test]
+fn what_is_old_is_asked_for_once_however_many_have_it_at_hand() {
+    let lab = Lab::new(&Settings::default());
+    lab.fetch("a", Ok(learned("one").stale(SECOND * 100))).unwrap();
+    lab.pass(SECOND * 10);
+    lab.runtime.block_on(async {
+        for _ in 0..3 {
+            let asked = lab.asked.clone();
+            let found = lab.memory.at_hand(digest("a"), || async move {
+                asked.fetch_add(1, Ordering::Relaxed);
+                std::future::pending().await
+            });
+            assert_eq!(found.as_deref().map(String::as_str), Some("one"));
+            tokio::task::yield_now().await;
+        }
+    });
+    assert_eq!(lab.asked(), 2);
+}
+
+#[test]
 fn what_was_found_out_elsewhere_is_taken_in_and_has_times_of_its_own() {
     let lab = Lab::new(&Settings::default());
     let take_in = |answer: Result<Learned<String>, &str>, pause| {
