@@ -28,6 +28,42 @@ pub struct Reading {
     ms: u64,
 }
 
+/// The clock on the wall, and one that begins with it and that nobody sets.
+#[derive(Clone)]
+pub struct Clocks {
+    wall: Clock,
+    steady: Clock,
+}
+
+/// The end of something: at some time on the wall, and no later than it seemed to be when that was said.
+#[derive(Debug, Clone, Copy)]
+pub struct End {
+    wall_ms: u64,
+    steady_ms: u64,
+}
+
+impl Clocks {
+    /// Both, by the one on the wall.
+    #[must_use]
+    pub fn new(wall: &Clock) -> Self {
+        Self { wall: wall.clone(), steady: wall.steady() }
+    }
+
+    /// An end at `wall_ms`, in milliseconds since 1970; none with the largest number.
+    #[must_use]
+    pub fn end_at(&self, wall_ms: u64) -> End {
+        let left_ms = wall_ms.saturating_sub(self.wall.now_ms());
+        End { wall_ms, steady_ms: self.steady.now_ms().saturating_add(left_ms) }
+    }
+
+    /// Whether `end` has not come when the clock on the wall shows `now_ms`.
+    #[inline]
+    #[must_use]
+    pub fn is_before(&self, end: End, now_ms: u64) -> bool {
+        now_ms < end.wall_ms && (end.steady_ms == u64::MAX || self.steady.now_ms() < end.steady_ms)
+    }
+}
+
 /// How long this thread has kept a processor busy; none where the system does not tell. What is measured with it does not
 /// grow while others have the processor.
 #[must_use]
@@ -53,6 +89,13 @@ impl Clock {
     #[must_use]
     pub fn steady(&self) -> Self {
         Self { fixed: self.fixed.clone(), begun: Some(self.read()) }
+    }
+
+    /// What it shows at `moment`, if it is steady: nobody is asked. Any other one says what it shows now.
+    #[inline]
+    #[must_use]
+    pub fn ms_at(&self, moment: Instant) -> u64 {
+        self.begun.map_or_else(|| self.now_ms(), |begun| self.at(begun, moment))
     }
 
     /// What it shows if it is fixed.
@@ -151,6 +194,35 @@ mod tests {
         let reading = Reading { moment: before, ms: 5_000 };
         let old = Clock { fixed: None, begun: Some(reading) };
         assert!((5_000..65_000).contains(&old.now_ms()), "it follows from what was read");
+    }
+
+    #[test]
+    fn a_steady_clock_says_what_it_showed_at_a_moment() {
+        let steady = Clock::default().steady();
+        let (now, moment) = (steady.now_ms(), Instant::now());
+        assert!(steady.ms_at(moment + Duration::from_secs(9)) - now >= 9_000);
+        let wall = Clock::fixed(5_000);
+        let steady = wall.steady();
+        wall.set(1_000);
+        assert_eq!((wall.ms_at(moment), steady.ms_at(moment)), (1_000, 5_000));
+    }
+
+    #[test]
+    fn an_end_is_not_moved_away_by_a_clock_that_is_set_back() {
+        let wall = Clock::fixed(5_000);
+        let clocks = Clocks::new(&wall);
+        let is_before = |end| clocks.is_before(end, wall.now_ms());
+        let (end, never) = (clocks.end_at(6_000), clocks.end_at(u64::MAX));
+        wall.advance(999);
+        assert!(is_before(end) && is_before(never));
+        wall.set(1_000);
+        assert!(is_before(end), "it is not over sooner");
+        wall.advance(1);
+        assert!(!is_before(end) && is_before(never));
+        let end = clocks.end_at(2_000);
+        wall.set(2_000);
+        assert!(!is_before(end), "its time has come on the wall");
+        assert!(!is_before(clocks.end_at(1_999)));
     }
 
     #[test]

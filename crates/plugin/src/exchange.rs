@@ -319,6 +319,13 @@ impl Exchange {
         self.passing.clear();
     }
 
+    /// When the request began, by a clock that nobody sets ([`Services::steady`](crate::Services)): for what lasts some time,
+    /// not until some time.
+    #[must_use]
+    pub fn steady_ms(&self) -> u64 {
+        self.worker.services.steady.ms_at(self.record.started)
+    }
+
     /// The service the request is for: the route's own, unless a room sends it to another one.
     #[must_use]
     pub fn service(&self) -> Option<&Arc<Service>> {

@@ -3,7 +3,8 @@
 //! A failure counts for the credential at the client's address, for the credential everywhere and for the address whatever
 //! it tries; the last two bear [`WIDER`] times as many. A success clears the first count only: otherwise who has a
 //! password of its own, or watches others use theirs, could guess on for ever. Until somebody has failed, asking costs one
-//! load.
+//! load. All times are of the clock that nobody sets, see [`Exchange::steady_ms`](crate::Exchange::steady_ms), so that nobody is
+//! locked out for longer, or let try more often, when the one on the wall is set.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -80,7 +81,7 @@ pub struct Rules {
 /// The counts of one instance of a plugin; see [`Services::keep`].
 pub struct Lockout {
     table: Table,
-    /// From when on nothing of what has failed counts, milliseconds since 1970.
+    /// From when on nothing of what has failed counts.
     quiet_from_ms: AtomicU64,
     refused: Arc<Figure>,
 }

@@ -108,6 +108,11 @@ impl<K: Clone + Eq + Hash, V> Lru<K, V> {
         true
     }
 
+    /// The keys of all entries, in any order.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.index.keys()
+    }
+
     /// How many entries there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -27,6 +27,7 @@ pub struct Proven<V> {
 type Shard<V> = Mutex<Lru<Digest, Finding<V>>>;
 
 struct Finding<V> {
+    /// By the clock that nobody sets, see [`Exchange::steady_ms`](crate::Exchange::steady_ms).
     found_ms: u64,
     value: V,
 }
@@ -57,9 +58,7 @@ impl<V: Clone> Proven<V> {
     #[must_use]
     pub fn find(&self, digest: &Digest, now_ms: u64, ttl_ms: u64) -> Option<V> {
         let finding = self.shard(digest).lock().unwrap_or_else(PoisonError::into_inner).find(digest)?;
-        // A clock that has been set back makes nothing last longer.
-        let age_ms = now_ms.checked_sub(finding.found_ms)?;
-        (age_ms < ttl_ms).then(|| finding.value.clone())
+        (now_ms.saturating_sub(finding.found_ms) < ttl_ms).then(|| finding.value.clone())
     }
 
     /// Remembers what was found out at `now_ms`; those used least recently give way.
@@ -85,7 +84,6 @@ mod tests {
         proven.remember(digest, 7, 10_000);
         assert_eq!(proven.find(&digest, 10_999, 1000), Some(7));
         assert_eq!(proven.find(&digest, 11_000, 1000), None);
-        assert_eq!(proven.find(&digest, 9_999, 1000), None, "a clock set back");
         assert_eq!(proven.find(&proven.digest(&[b"adas", b"ecret"]), 10_000, 1000), None);
         assert_ne!(Proven::<()>::default().digest(&[b"ada", b"secret"]), digest, "each process has its key");
     }

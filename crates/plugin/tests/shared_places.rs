@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "test code")]
 
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,6 @@ use plugin::{Services, memcached, redis};
 /// Longest time for what happens by itself.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LONG: Option<Duration> = Some(Duration::from_secs(60));
-const BRIEF: Duration = Duration::from_secs(1);
 
 /// A server with a folder of its own, ended with its test.
 struct Server {
@@ -165,14 +164,10 @@ fn values_are_kept_replaced_and_deleted() {
     everywhere(&async |values| {
         let odd = b"\r\nEND\r\n\0 \xff".as_slice();
         assert_eq!(values.read(0, b"a").await, Ok(None));
-        assert_eq!(
-            values.replace(0, b"a", b"1", (LONG, BRIEF)).await,
-            Ok(false),
-            "there is nothing to replace"
-        );
+        assert_eq!(values.replace(0, b"a", b"1", LONG).await, Ok(false), "there is nothing to replace");
         values.write(0, b"a", odd, LONG).await.unwrap();
         assert_eq!(values.read(0, b"a").await, Ok(Some(odd.to_vec())));
-        assert_eq!(values.replace(0, b"a", b"", (None, BRIEF)).await, Ok(true));
+        assert_eq!(values.replace(0, b"a", b"", None).await, Ok(true));
         values.write(0, b"left", b"2", LONG).await.unwrap();
         let keys = [b"left".to_vec(), b"none".to_vec(), b"a".to_vec()];
         let all = values.read_all(0, &keys).await.unwrap();
@@ -194,7 +189,10 @@ fn values_end_by_themselves_and_can_be_made_to_end_sooner() {
         values.write(0, b"short", b"1", LONG).await.unwrap();
         assert_eq!(values.shorten(0, b"short", Duration::from_secs(1)).await, Ok(true));
         assert_eq!(values.shorten(0, b"short", PATIENCE * 2).await, Ok(true), "it does not become longer");
-        assert_eq!(values.replace(0, b"short", b"2", (LONG, BRIEF)).await, Ok(true), "nor by another value");
+        assert_eq!(values.replace(0, b"short", b"2", LONG).await, Ok(true), "nor by another value");
+        assert_eq!(values.read(0, b"short").await, Ok(Some(b"1".to_vec())));
+        values.write(0, b"goes-on", b"1", Some(Duration::from_secs(1))).await.unwrap();
+        assert_eq!(values.replace(0, b"goes-on", b"2", LONG).await, Ok(true), "nobody made it end");
         values.write(0, b"brief", b"1", Some(Duration::from_millis(300))).await.unwrap();
         values.write(0, b"months", b"1", Some(Duration::from_secs(90 * 86_400))).await.unwrap();
         eventually(async || {
@@ -202,6 +200,7 @@ fn values_end_by_themselves_and_can_be_made_to_end_sooner() {
         })
         .await;
         assert_eq!(values.read(0, b"months").await, Ok(Some(b"1".to_vec())));
+        assert_eq!(values.read(0, b"goes-on").await, Ok(Some(b"2".to_vec())));
     });
 }
 
@@ -241,7 +240,7 @@ fn of_two_gateways_one_asks_and_the_other_is_told() {
     everywhere(&async |values| {
         let gateway = || Joint::new(values.clone(), "shop", b"secret");
         let (one, other, thing) = (gateway(), gateway(), Digest::of([&b"refresh token"[..]]));
-        let Ok(Turn::Own(lease)) = one.turn("tokens", &thing, PATIENCE).await else {
+        let Ok(Turn::Own(lease)) = one.turn(0, "tokens", &thing, PATIENCE).await else {
             unreachable!("it is free")
         };
         let telling = async {
@@ -249,12 +248,12 @@ fn of_two_gateways_one_asks_and_the_other_is_told() {
             tokio::task::yield_now().await;
             assert_eq!(lease.tell(b"newer token", PATIENCE).await, Ok(true));
         };
-        let (told, ()) = tokio::join!(other.turn("tokens", &thing, PATIENCE), telling);
+        let (told, ()) = tokio::join!(other.turn(0, "tokens", &thing, PATIENCE), telling);
         assert!(matches!(told, Ok(Turn::Told(answer)) if answer == b"newer token"));
-        assert_eq!(other.known("tokens", &thing).await, Ok(Some(b"newer token".to_vec())));
+        assert_eq!(other.known(0, "tokens", &thing).await, Ok(Some(b"newer token".to_vec())));
         let stranger = Joint::new(values.clone(), "shop", b"another secret");
-        assert_eq!(stranger.known("tokens", &thing).await, Ok(None));
-        assert_eq!(other.known("others", &thing).await, Ok(None));
+        assert_eq!(stranger.known(0, "tokens", &thing).await, Ok(None));
+        assert_eq!(other.known(0, "others", &thing).await, Ok(None));
     });
 }
 
@@ -264,10 +263,10 @@ fn a_lease_that_is_given_up_or_whose_holder_dies_is_the_next_ones() {
         let joint = Joint::new(values.clone(), "shop", b"secret");
         let thing = Digest::of([&b"another token"[..]]);
         let brief = Duration::from_millis(900);
-        let Ok(Turn::Own(dead)) = joint.turn("tokens", &thing, brief).await else {
+        let Ok(Turn::Own(dead)) = joint.turn(0, "tokens", &thing, brief).await else {
             unreachable!("it is free")
         };
-        let Ok(Turn::Own(next)) = joint.turn("tokens", &thing, PATIENCE).await else {
+        let Ok(Turn::Own(next)) = joint.turn(0, "tokens", &thing, PATIENCE).await else {
             unreachable!("the lease has ended")
         };
         assert_eq!(
@@ -276,11 +275,41 @@ fn a_lease_that_is_given_up_or_whose_holder_dies_is_the_next_ones() {
             "who is late does not speak for the next one"
         );
         next.give_up().await;
-        assert_eq!(joint.known("tokens", &thing).await, Ok(None));
-        assert!(matches!(joint.turn("tokens", &thing, brief).await, Ok(Turn::Own(_))));
+        assert_eq!(joint.known(0, "tokens", &thing).await, Ok(None));
+        assert!(matches!(joint.turn(0, "tokens", &thing, brief).await, Ok(Turn::Own(_))));
         let waited = Instant::now();
-        let nobody = joint.turn("tokens", &thing, Duration::ZERO).await;
+        let nobody = joint.turn(0, "tokens", &thing, Duration::ZERO).await;
         assert!(matches!(nobody, Err(Unavailable)) && waited.elapsed() < PATIENCE, "nobody waits for ever");
+    });
+}
+
+#[test]
+fn each_worker_has_a_connection_of_its_own() {
+    let (redis, services) = (Server::start(Kind::Redis), Services::new(3, Clock::default(), false));
+    let address = Address { host: "127.0.0.1".to_owned(), port: redis.address.port() };
+    let joint = Joint::new(redis_at(Topology::Single(address), &services), "shop", b"secret");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let connections = || {
+        let mut asking = TcpStream::connect(redis.address).unwrap();
+        asking.write_all(b"INFO clients\r\n").unwrap();
+        let lines = BufReader::new(asking).lines();
+        let line = lines.map(Result::unwrap).find(|line| line.starts_with("connected_clients:")).unwrap();
+        // The one that asks is among them.
+        line["connected_clients:".len()..].parse::<usize>().unwrap() - 1
+    };
+    runtime.block_on(async {
+        let [first, second] = [1, 2].map(|number: u8| Digest::of([&[number][..]]));
+        for thing in [&first, &first] {
+            assert_eq!(joint.known(0, "tokens", thing).await, Ok(None));
+        }
+        assert_eq!(connections(), 1);
+        let Ok(Turn::Own(lease)) = joint.turn(1, "tokens", &first, PATIENCE).await else {
+            unreachable!("it is free")
+        };
+        assert_eq!(lease.tell(b"answer", PATIENCE).await, Ok(true));
+        assert_eq!(connections(), 2);
+        joint.tell(2, "tokens", &second, b"answer", PATIENCE).await.unwrap();
+        assert_eq!(connections(), 3);
     });
 }
 

@@ -57,7 +57,7 @@ impl Renewal {
         let bounds = Settings { entries: usize::MAX, bytes: usize::MAX, ..Settings::default() };
         Self {
             interval,
-            known: Memory::new(("secrets", ""), &bounds, services.clock.steady(), figures),
+            known: Memory::new(("secrets", ""), &bounds, services.clock.clone(), figures),
             missed: HashMap::new(),
             in_use: figures.of(&IN_USE, &[]),
             missing: figures.of(&MISSING, &[]),

@@ -60,7 +60,7 @@ impl<V: Clone + 'static> Judge<V> {
         Ok(Arc::new(Self {
             revocation: Revocation::new(fields, place, cx)?,
             authorities: Authorities::read(fields, place, cx)?,
-            remembered: Remembered::new(cx.services.workers),
+            remembered: Remembered::new(cx.services),
             lifetime_ms,
         }))
     }

@@ -4,6 +4,9 @@ use std::sync::{Mutex, PoisonError};
 
 use ahash::RandomState;
 
+use crate::clock::{Clocks, End};
+use crate::services::Services;
+
 /// Proofs remembered per worker.
 const SLOTS: usize = 512;
 /// Bytes of the longest proof that is remembered.
@@ -12,6 +15,7 @@ const LONGEST: usize = 16 << 10;
 /// What was found out about proofs, in a table per worker. A new one takes the place of whichever had its slot.
 pub struct Remembered<V> {
     hasher: RandomState,
+    clocks: Clocks,
     tables: Box<[Table<V>]>,
 }
 
@@ -21,16 +25,16 @@ struct Table<V>(Mutex<Vec<Option<Entry<V>>>>);
 
 struct Entry<V> {
     proof: Box<[Box<[u8]>]>,
-    until_ms: u64,
+    end: End,
     value: V,
 }
 
 impl<V: Clone> Remembered<V> {
-    /// Nothing yet, for so many workers.
+    /// Nothing yet, for each worker.
     #[must_use]
-    pub fn new(workers: usize) -> Self {
-        let tables = (0..workers.max(1)).map(|_| Table(Mutex::default())).collect();
-        Self { hasher: RandomState::new(), tables }
+    pub fn new(services: &Services) -> Self {
+        let tables = (0..services.workers).map(|_| Table(Mutex::default())).collect();
+        Self { hasher: RandomState::new(), clocks: Clocks::new(&services.clock), tables }
     }
 
     /// What was found out about `proof`, where that still holds at `now_ms`.
@@ -40,7 +44,7 @@ impl<V: Clone> Remembered<V> {
         let entry = table.get(slot)?.as_ref()?;
         let same = entry.proof.len() == proof.len()
             && entry.proof.iter().zip(proof).all(|(own, other)| **own == *other.as_ref());
-        (same && now_ms < entry.until_ms).then(|| entry.value.clone())
+        (same && self.clocks.is_before(entry.end, now_ms)).then(|| entry.value.clone())
     }
 
     /// Remembers what was found out until `until_ms`.
@@ -52,7 +56,7 @@ impl<V: Clone> Remembered<V> {
         if table.is_empty() {
             table.resize_with(SLOTS, || None);
         }
-        table[slot] = Some(Entry { proof, until_ms, value });
+        table[slot] = Some(Entry { proof, end: self.clocks.end_at(until_ms), value });
     }
 
     /// The place of a proof; none if it is too long to be remembered.

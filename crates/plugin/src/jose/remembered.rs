@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::RandomState;
 
+use crate::clock::{Clocks, End};
+use crate::services::Services;
+
 /// Tokens remembered per worker. A power of two.
 const SLOTS: usize = 4096;
 /// Longest token remembered, in bytes.
@@ -15,6 +18,7 @@ const LONGEST: usize = 2048;
 /// What has been found out about tokens, by worker.
 pub struct Remembered<F> {
     hasher: RandomState,
+    clocks: Clocks,
     tables: Box<[Table<F>]>,
 }
 
@@ -27,17 +31,17 @@ struct Entry<F> {
     /// How the token was read: read in another way, it may say something else.
     reading: Arc<str>,
     token: Box<[u8]>,
-    /// In seconds since 1970; the finding is no longer one from then on.
-    until_s: u64,
+    /// The finding is no longer one from then on.
+    end: End,
     finding: F,
 }
 
 impl<F: Clone> Remembered<F> {
-    /// Room for what `workers` workers find out.
+    /// Nothing yet, for each worker.
     #[must_use]
-    pub fn new(workers: usize) -> Self {
-        let tables = (0..workers.max(1)).map(|_| Table(Mutex::default())).collect();
-        Self { hasher: RandomState::new(), tables }
+    pub fn new(services: &Services) -> Self {
+        let tables = (0..services.workers).map(|_| Table(Mutex::default())).collect();
+        Self { hasher: RandomState::new(), clocks: Clocks::new(&services.clock), tables }
     }
 
     /// What has been found out about a token, if it has been verified and its time has not come.
@@ -49,7 +53,7 @@ impl<F: Clone> Remembered<F> {
         let table = self.tables[worker % self.tables.len()].0.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = table.get(slot)?.as_ref()?;
         let same = entry.hash == hash && *entry.reading == *reading && *entry.token == *token;
-        (same && now_s < entry.until_s).then(|| entry.finding.clone())
+        (same && self.clocks.is_before(entry.end, now_s.saturating_mul(1_000))).then(|| entry.finding.clone())
     }
 
     /// Remembers a token in place of whichever had its slot, until `until_s` (seconds since 1970).
@@ -59,7 +63,8 @@ impl<F: Clone> Remembered<F> {
         }
         let (hash, slot) = self.place(reading, token);
         let (reading, finding) = (reading.clone(), finding.clone());
-        let entry = Entry { hash, reading, token: token.into(), until_s, finding };
+        let end = self.clocks.end_at(until_s.saturating_mul(1_000));
+        let entry = Entry { hash, reading, token: token.into(), end, finding };
         let mut table =
             self.tables[worker % self.tables.len()].0.lock().unwrap_or_else(PoisonError::into_inner);
         if table.is_empty() {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::*;
+use crate::clock::Clock;
+use crate::services::Services;
 
 /// Key pairs made for these tests: RSA of 2048 and 1024 bits, P-384 and P-521.
 const KEYS: &str = include_str!("tests/keys.json");
@@ -259,13 +261,19 @@ fn private_keys_come_in_pem_form_and_weak_ones_do_not_sign() {
 
 #[test]
 fn what_is_remembered_ends_with_its_time_and_is_for_one_reading() {
-    let known: Remembered<u32> = Remembered::new(1);
+    let services = Services::new(1, Clock::fixed(90_000), false);
+    let known: Remembered<u32> = Remembered::new(&services);
     let (iss, sub): (Arc<str>, Arc<str>) = ("iss".into(), "sub".into());
     known.remember(0, &iss, b"token", &7, 100);
     assert_eq!(known.find(0, &iss, b"token", 99), Some(7));
     assert_eq!(known.find(0, &iss, b"token", 100), None);
     assert_eq!(known.find(0, &sub, b"token", 99), None);
     assert_eq!(known.find(0, &iss, b"tokem", 99), None);
+    services.clock.set(80_000);
+    services.clock.advance(9_999);
+    assert_eq!(known.find(0, &iss, b"token", 89), Some(7));
+    services.clock.advance(1);
+    assert_eq!(known.find(0, &iss, b"token", 90), None, "no longer because the clock was set back");
     known.remember(0, &iss, &[b'x'; 2049], &7, 100);
     assert_eq!(known.find(0, &iss, &[b'x'; 2049], 99), None, "long tokens are verified each time");
 }

@@ -73,7 +73,7 @@ impl KeyRing {
         if let Some(known) = cx.services.kept::<Self>(&key) {
             return Ok(known);
         }
-        let made = Made::new(algorithm, cx.services.clock.clone());
+        let made = Made::new(algorithm, cx.services.steady.clone());
         let made = made.ok_or_else(|| refused("no key can be made for it".to_owned()))?;
         Ok(cx.services.keep(&key, || Self { set, source: Source::Made(Arc::new(made)) }))
     }

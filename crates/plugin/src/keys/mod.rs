@@ -160,11 +160,10 @@ impl<K: Keys> Gatekeeper<K> {
 
     /// Whom the key belongs to. While nobody has sent a wrong one of late, the guard costs a load.
     fn judge(&self, cx: &Access<'_>, key: &[u8]) -> Result<Arc<Caller>, Refusal> {
-        let now_ms = cx.record.started_ms;
-        if let Some(guard) = self.guard.as_ref().filter(|guard| !guard.is_quiet(now_ms)) {
+        if let Some(guard) = self.guard.as_ref().filter(|guard| !guard.is_quiet(cx.steady_ms())) {
             guard.check(&attempt(guard, cx)).map_err(Refusal::LockedOut)?;
         }
-        if let Some(caller) = self.keys.find(key, now_ms) {
+        if let Some(caller) = self.keys.find(key, cx.record.started_ms) {
             return Ok(caller.clone());
         }
         if let Some(guard) = &self.guard {
@@ -222,7 +221,7 @@ impl<K: Keys> Gatekeeper<K> {
 
 fn attempt(guard: &Guard, cx: &Access<'_>) -> Attempt {
     // Every guess is of another key: only who guesses can be counted.
-    guard.attempt_of(cx.client.ip, cx.record.started_ms)
+    guard.attempt_of(cx.client.ip, cx.steady_ms())
 }
 
 /// The only one of several values.

@@ -158,7 +158,7 @@ impl<I: Inquiry> Gatekeeper<I> {
 impl<I: Inquiry> Gate<I> {
     /// The caller, where the directory need not be asked.
     fn look_up(&self, cx: &Access<'_>, login: &Login) -> Result<Option<Arc<Admission>>, Refusal> {
-        let now_ms = cx.record.started_ms;
+        let now_ms = cx.steady_ms();
         if let Some(guard) = self.guard.as_ref().filter(|guard| !guard.is_quiet(now_ms)) {
             guard.check(&attempt(guard, cx, login)).map_err(Refusal::LockedOut)?;
         }
@@ -190,7 +190,7 @@ impl<I: Inquiry> Gate<I> {
         };
         let attempt = gate.guard.as_ref().map(|guard| attempt(guard, cx, login));
         let (password, digest) = (login.password().to_vec(), gate.digest(login));
-        let (gate, worker, now_ms) = (gate.clone(), cx.worker.index, cx.record.started_ms);
+        let (gate, worker, now_ms) = (gate.clone(), cx.worker.index, cx.steady_ms());
         Flow::wait(async move {
             let said = gate.learn(worker, (username.clone(), password), attempt, now_ms).await;
             let resume: Resume = Box::new(move |cx| gate.settle(cx, said.ok().as_deref(), &username, digest));
@@ -284,7 +284,7 @@ impl<I: Inquiry> Gate<I> {
 fn attempt(guard: &Guard, cx: &Access<'_>, login: &Login) -> Attempt {
     // As many attempts, however the username is written.
     let username = canonical(&String::from_utf8_lossy(login.username()));
-    guard.attempt(username.as_bytes(), cx.client.ip, cx.record.started_ms)
+    guard.attempt(username.as_bytes(), cx.client.ip, cx.steady_ms())
 }
 
 #[cfg(test)]

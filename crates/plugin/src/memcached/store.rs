@@ -102,16 +102,10 @@ impl Store {
             settings,
             tls,
             clock: services.clock.clone(),
-            links: (0..=services.workers).map(|_| Link::default()).collect(),
+            links: (0..services.workers).map(|_| Link::default()).collect(),
             failed: services.figures.of(&FAILED, &[]),
             outages: services.figures.of(&OUTAGES, &[]),
         }))
-    }
-
-    /// What stands for a worker where there is none.
-    #[must_use]
-    pub fn outside(&self) -> usize {
-        self.links.len() - 1
     }
 
     /// The values of `keys` that there are, with their keys.

@@ -13,19 +13,25 @@ use crate::shared::Claim;
 /// Most bytes of a value. What is longer is neither written nor taken for an answer.
 const LARGEST: usize = 1 << 20;
 
-/// `PEXPIRE` with `LT`, which only servers from 7.0 on have.
+/// What a value begins with that was made to end, and nobody's own does.
+const ENDING: u8 = 0;
+
+/// Marks a value, and lets it end.
 static SHORTEN: Script = Script::new(
     "local left = redis.call('PTTL', KEYS[1])
      if left == -2 then return {0} end
-     if left == -1 or left > tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+     if left == -1 or left > tonumber(ARGV[1]) then left = tonumber(ARGV[1]) end
+     local held = redis.call('GET', KEYS[1])
+     if string.byte(held) ~= 0 then held = '\\0' .. held end
+     redis.call('SET', KEYS[1], held, 'PX', math.max(left, 1))
      return {1}",
 );
 
-/// Puts a value in the place of another one, unless that is about to end.
+/// Puts a value in the place of another one, unless that was made to end.
 static REPLACE: Script = Script::new(
-    "local left = redis.call('PTTL', KEYS[1])
-     if left == -2 then return {0} end
-     if left ~= -1 and left <= tonumber(ARGV[3]) then return {1} end
+    "local held = redis.call('GET', KEYS[1])
+     if not held then return {0} end
+     if string.byte(held) == 0 then return {1} end
      if ARGV[2] == '0' then redis.call('SET', KEYS[1], ARGV[1])
      else redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
      return {1}",
@@ -99,7 +105,7 @@ impl Store {
         self.ask(worker, &Request::Command(key, command)).await.map(drop)
     }
 
-    /// The same in place of a value that is there; false if there is none. One that ends within `ending` stays as it is.
+    /// The same in place of a value that is there; false if there is none. One that was made to end stays as it is.
     ///
     /// # Errors
     /// When the value is too large, or Redis did not answer or with an error; it may be there all the same.
@@ -108,10 +114,9 @@ impl Store {
         worker: usize,
         key: &[u8],
         value: &[u8],
-        (lifetime, ending): (Option<Duration>, Duration),
+        lifetime: Option<Duration>,
     ) -> Result<bool, Unavailable> {
-        let lifetime = lifetime.map_or(0, milliseconds).into();
-        let arguments = vec![bounded(value)?, lifetime, milliseconds(ending).into()];
+        let arguments = vec![bounded(value)?, lifetime.map_or(0, milliseconds).into()];
         let invocation = Invocation { script: &REPLACE, keys: vec![key.to_vec()], arguments };
         Ok(self.run(worker, &invocation).await? == [1])
     }
@@ -185,18 +190,28 @@ impl Store {
     fn value(&self, answer: Value) -> Result<Option<Vec<u8>>, Unavailable> {
         match answer {
             Value::Nil => Ok(None),
-            Value::BulkString(bytes) if bytes.len() <= LARGEST => Ok(Some(bytes)),
+            Value::BulkString(mut bytes) if bytes.len() <= LARGEST + 1 => {
+                if bytes.first() == Some(&ENDING) {
+                    bytes.remove(0);
+                }
+                Ok(Some(bytes))
+            }
             _ => Err(self.misunderstood()),
         }
     }
 }
 
 fn bounded(value: &[u8]) -> Result<Argument, Unavailable> {
-    if value.len() > LARGEST { Err(Unavailable) } else { Ok(value.to_vec().into()) }
+    if is_value(value) { Ok(value.to_vec().into()) } else { Err(Unavailable) }
+}
+
+/// Whether it can be kept, and is not taken for one that was made to end.
+fn is_value(value: &[u8]) -> bool {
+    value.len() <= LARGEST && value.first() != Some(&ENDING)
 }
 
 fn setting(key: &[u8], value: &[u8], lifetime: Option<Duration>) -> Result<redis::Cmd, Unavailable> {
-    if value.len() > LARGEST {
+    if !is_value(value) {
         return Err(Unavailable);
     }
     let mut command = redis::cmd("SET");

@@ -5,7 +5,8 @@
 //! there was no answer holds for a moment, so that a source that is down is not called by every request; and what has grown
 //! old may be used while its source is down, where that is wanted. Who has reason to think that something has changed has it
 //! asked for again, but not at will. A memory serves the whole process and is kept over reloads. It is bounded in entries and
-//! in bytes: what was used least recently gives way.
+//! in bytes: what was used least recently gives way. What has a time holds for it by a clock that nobody sets, so that it lasts no
+//! longer when the one on the wall is set back.
 //!
 //! ```text
 //! let memory = Memory::<Claims>::open(cx.services, "introspection", &Settings::default());    // when the room is built
@@ -28,6 +29,7 @@ mod counts;
 mod digest;
 mod learned;
 mod published;
+mod settings;
 mod shard;
 #[cfg(test)]
 mod tests;
@@ -40,9 +42,10 @@ use std::time::Duration;
 pub use digest::{Digest, KeyParts, Parts};
 pub use learned::Learned;
 pub use published::{Edition, Freshness, Published, Source};
+pub use settings::Settings;
 
 use counts::Counts;
-use shard::{Found, Shard, Tell, Told};
+use shard::{Found, Now, Shard, Tell, Told};
 
 use crate::clock::Clock;
 use crate::figures::Figures;
@@ -53,37 +56,6 @@ const LARGE: usize = 1024;
 const SHARDS: usize = 16;
 /// Least time between two warnings about the same memory.
 const BETWEEN_WARNINGS_MS: u64 = 10_000;
-
-/// The bounds of a memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// Entries at most.
-    pub entries: usize,
-    /// Bytes at most, by what whoever learns says of them.
-    pub bytes: usize,
-    /// How long it is believed that there is no answer, the first time.
-    pub pause: Duration,
-    /// The same at most: it doubles each time there is none again.
-    pub longest_pause: Duration,
-    /// Questions at a time at most; further ones fail.
-    pub most_asked: usize,
-}
-
-impl Default for Settings {
-    /// 10,000 entries in 16 MiB; failures for a second; 1024 questions at a time.
-    fn default() -> Self {
-        let pause = Duration::from_secs(1);
-        Self { entries: 10_000, bytes: 16 << 20, pause, longest_pause: pause, most_asked: 1024 }
-    }
-}
-
-impl Settings {
-    /// How long it is believed that there is no answer, when there was none so many times.
-    fn pause_after(&self, failures: u32) -> Duration {
-        let doubled = self.pause.saturating_mul(1 << failures.saturating_sub(1).min(16));
-        doubled.min(self.longest_pause.max(self.pause))
-    }
-}
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +81,10 @@ pub struct Memory<V> {
     name: &'static str,
     /// Who is asked, where that is one.
     source: Box<str>,
-    clock: Clock,
+    /// By which is known when something ends at some time.
+    wall: Clock,
+    /// By which is known how long something has held, whatever becomes of the other.
+    steady: Clock,
     /// The bounds of each shard.
     bounds: Settings,
     shards: Box<[Mutex<Shard<V>>]>,
@@ -147,7 +122,8 @@ impl<V: Send + Sync + 'static> Memory<V> {
         Self {
             name,
             source: source.into(),
-            clock,
+            steady: clock.steady(),
+            wall: clock,
             bounds: Settings {
                 entries: (settings.entries / count).max(1),
                 bytes: settings.bytes / count,
@@ -169,20 +145,20 @@ impl<V: Send + Sync + 'static> Memory<V> {
     /// What is known under `key` and still holds; also that there was no answer a moment ago.
     #[must_use]
     pub fn look(&self, key: &Digest) -> Option<Outcome<V>> {
-        let found = self.shard(key).fresh(key, self.clock.now_ms())?;
+        let found = self.shard(key).fresh(key, self.now())?;
         Some(self.hit(found))
     }
 
     /// What was learned under `key` no longer than `age` ago, whether or not it still holds.
     #[must_use]
     pub fn within(&self, key: &Digest, age: Duration) -> Option<Arc<V>> {
-        self.shard(key).within(key, milliseconds(age), self.clock.now_ms())
+        self.shard(key).within(key, milliseconds(age), self.now())
     }
 
     /// For how long what is known under `key` still holds, that there was no answer included; zero for what has grown old.
     #[must_use]
     pub fn holds_for(&self, key: &Digest) -> Option<Duration> {
-        self.shard(key).holds_for(key, self.clock.now_ms()).map(Duration::from_millis)
+        self.shard(key).holds_for(key, self.now()).map(Duration::from_millis)
     }
 
     /// What is known under `key`, or else what `ask` finds out. It is run only if nobody is asking already, and must end
@@ -194,7 +170,7 @@ impl<V: Send + Sync + 'static> Memory<V> {
     where
         A: Future<Output = Result<Learned<V>, String>> + Send + 'static,
     {
-        let way = self.way(key, |shard, now_ms| shard.fresh(&key, now_ms));
+        let way = self.way(key, |shard, now| shard.fresh(&key, now));
         self.go(way, key, ask).await
     }
 
@@ -207,8 +183,8 @@ impl<V: Send + Sync + 'static> Memory<V> {
     where
         A: Future<Output = Result<Learned<V>, String>> + Send + 'static,
     {
-        let recent = |shard: &mut Shard<V>, now_ms| {
-            let found = shard.recent(&key, milliseconds(age), now_ms)?;
+        let recent = |shard: &mut Shard<V>, now: Now<'_>| {
+            let found = shard.recent(&key, milliseconds(age), now)?;
             self.counts.spared.add(1);
             Some(found)
         };
@@ -223,7 +199,7 @@ impl<V: Send + Sync + 'static> Memory<V> {
         A: Future<Output = Result<Learned<V>, String>> + Send + 'static,
     {
         let mut shard = self.shard(&key);
-        let usable = shard.usable(&key, self.clock.now_ms())?;
+        let usable = shard.usable(&key, self.now())?;
         let is_asked = !usable.is_due || shard.under_way(&key).is_some();
         let begun = if is_asked { None } else { shard.begin(key, self.bounds.most_asked) };
         drop(shard);
@@ -286,6 +262,10 @@ impl<V: Send + Sync + 'static> Memory<V> {
         self.change(key, |shard| shard.forget(key));
     }
 
+    fn now(&self) -> Now<'_> {
+        Now { ms: self.steady.now_ms(), wall: &self.wall }
+    }
+
     /// How many answers there have been.
     fn learned(&self) -> u64 {
         self.learned.load(Ordering::Acquire)
@@ -300,9 +280,9 @@ impl<V: Send + Sync + 'static> Memory<V> {
         found.outcome
     }
 
-    fn way(&self, key: Digest, known: impl FnOnce(&mut Shard<V>, u64) -> Option<Found<V>>) -> Way<V> {
+    fn way(&self, key: Digest, known: impl FnOnce(&mut Shard<V>, Now<'_>) -> Option<Found<V>>) -> Way<V> {
         let mut shard = self.shard(&key);
-        if let Some(found) = known(&mut shard, self.clock.now_ms()) {
+        if let Some(found) = known(&mut shard, self.now()) {
             return Way::Known(self.hit(found));
         }
         self.counts.misses.add(1);
@@ -347,17 +327,16 @@ impl<V: Send + Sync + 'static> Memory<V> {
 
     /// Takes in what came of a call.
     fn settle(&self, key: Digest, answer: Result<Learned<V>, String>, pause: Option<Duration>) -> Outcome<V> {
-        let now_ms = self.clock.now_ms();
+        let now = self.now();
         match answer {
             Ok(learned) => self.change(&key, |shard| {
-                let outcome = shard.learn(key, learned, now_ms, &self.bounds);
+                let outcome = shard.learn(key, learned, now, &self.bounds);
                 self.learned.fetch_add(1, Ordering::Release);
                 outcome
             }),
             Err(error) => {
                 let failure = Failure(error.as_str().into());
-                let outcome =
-                    self.change(&key, |shard| shard.fail(key, failure, pause, now_ms, &self.bounds));
+                let outcome = self.change(&key, |shard| shard.fail(key, failure, pause, now, &self.bounds));
                 self.count_failure(&error, outcome.is_ok());
                 outcome
             }
@@ -374,7 +353,7 @@ impl<V: Send + Sync + 'static> Memory<V> {
     /// Counts a failure, and tells of it unless that has been done a moment ago.
     fn count_failure(&self, error: &str, old_answer_used: bool) {
         self.counts.failures.add(1);
-        let now_ms = self.clock.now_ms();
+        let now_ms = self.steady.now_ms();
         let warned_ms = self.warned_ms.load(Ordering::Relaxed);
         if now_ms.saturating_sub(warned_ms) >= BETWEEN_WARNINGS_MS {
             self.warned_ms.store(now_ms, Ordering::Relaxed);

@@ -100,6 +100,44 @@ fn nothing_holds_beyond_its_own_end() {
 }
 
 #[test]
+fn nothing_holds_longer_because_the_clock_is_set_back() {
+    let lab = Lab::new(&Settings::default());
+    lab.fetch("kept", Ok(learned("one").stale(SECOND * 5))).unwrap();
+    lab.fetch("ends", Ok(learned("two").stale(SECOND * 5).until(START_MS + 9_000))).unwrap();
+    lab.fetch("failed", Err("down")).unwrap_err();
+    lab.services.clock.set(START_MS - 600_000);
+    let holds_for = |key| lab.memory.holds_for(&digest(key)).unwrap();
+    assert_eq!(["failed", "ends", "kept"].map(holds_for), [SECOND, SECOND * 9, SECOND * 10]);
+    lab.pass(SECOND);
+    assert_eq!(lab.look("failed"), None);
+    lab.pass(Duration::from_millis(7_999));
+    assert_eq!(["ends", "kept"].map(|key| lab.look(key)), [Some("two".to_owned()), Some("one".to_owned())]);
+    lab.pass(Duration::from_millis(1));
+    assert_eq!(lab.look("ends"), None);
+    assert!(lab.fetch("ends", Err("down")).is_err(), "its own end is that of its use, too");
+    lab.pass(SECOND);
+    assert_eq!(lab.look("kept"), None);
+    assert_eq!(*lab.fetch("kept", Err("down")).unwrap(), "one");
+    assert!(lab.memory.within(&digest("kept"), SECOND * 10).is_some());
+    lab.pass(SECOND * 5);
+    assert!(lab.memory.within(&digest("kept"), SECOND * 10).is_none());
+    assert!(lab.fetch("kept", Err("down")).is_err());
+}
+
+#[test]
+fn an_end_is_kept_when_the_clock_is_set_forward_and_other_times_do_not_get_shorter() {
+    let lab = Lab::new(&Settings::default());
+    lab.fetch("kept", Ok(learned("one"))).unwrap();
+    lab.fetch("ends", Ok(learned("two").stale(SECOND * 5).until(START_MS + 3_600_000))).unwrap();
+    lab.services.clock.set(START_MS + 3_599_999);
+    assert_eq!(["ends", "kept"].map(|key| lab.look(key)), [Some("two".to_owned()), Some("one".to_owned())]);
+    assert_eq!(lab.memory.holds_for(&digest("ends")), Some(Duration::from_millis(1)));
+    lab.services.clock.set(START_MS + 3_600_000);
+    assert_eq!(["ends", "kept"].map(|key| lab.look(key)), [None, Some("one".to_owned())]);
+    assert!(lab.fetch("ends", Err("down")).is_err(), "it is not used while its source is down");
+}
+
+#[test]
 fn a_failure_is_believed_for_a_moment() {
     let lab = Lab::new(&Settings::default());
     assert_eq!(lab.fetch("a", Err("down")).unwrap_err().to_string(), "down");
@@ -249,6 +287,25 @@ fn what_is_old_is_at_hand_while_a_newer_one_is_asked_for() {
     lab.pass(SECOND);
     assert_eq!((at_hand(Ok(learned("two"))).as_deref(), lab.asked()), (Some("one"), 3));
     assert_eq!((at_hand(Ok(learned("no"))).as_deref(), lab.asked()), (Some("two"), 3));
+}
+
+#[test]
+fn what_is_old_is_asked_for_once_however_many_have_it_at_hand() {
+    let lab = Lab::new(&Settings::default());
+    lab.fetch("a", Ok(learned("one").stale(SECOND * 100))).unwrap();
+    lab.pass(SECOND * 10);
+    lab.runtime.block_on(async {
+        for _ in 0..3 {
+            let asked = lab.asked.clone();
+            let found = lab.memory.at_hand(digest("a"), || async move {
+                asked.fetch_add(1, Ordering::Relaxed);
+                std::future::pending().await
+            });
+            assert_eq!(found.as_deref().map(String::as_str), Some("one"));
+            tokio::task::yield_now().await;
+        }
+    });
+    assert_eq!(lab.asked(), 2);
 }
 
 #[test]

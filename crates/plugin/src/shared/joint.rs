@@ -42,6 +42,7 @@ pub enum Turn {
 /// The right to ask, for a time.
 pub struct Lease {
     joint: Arc<Joint>,
+    worker: usize,
     key: Vec<u8>,
     token: String,
 }
@@ -58,9 +59,14 @@ impl Joint {
     ///
     /// # Errors
     /// When the place does not answer.
-    pub async fn known(&self, kind: &str, thing: &Digest) -> Result<Option<Vec<u8>>, Unavailable> {
+    pub async fn known(
+        &self,
+        worker: usize,
+        kind: &str,
+        thing: &Digest,
+    ) -> Result<Option<Vec<u8>>, Unavailable> {
         let key = self.key(kind, thing)?;
-        let held = self.values.read(self.values.outside(), &key).await?;
+        let held = self.values.read(worker, &key).await?;
         Ok(held.and_then(|held| self.sealer.open(&key, &held)))
     }
 
@@ -70,6 +76,7 @@ impl Joint {
     /// When the place does not answer.
     pub async fn tell(
         &self,
+        worker: usize,
         kind: &str,
         thing: &Digest,
         answer: &[u8],
@@ -77,7 +84,7 @@ impl Joint {
     ) -> Result<(), Unavailable> {
         let key = self.key(kind, thing)?;
         let sealed = self.sealer.seal(&key, answer).ok_or(Unavailable)?;
-        self.values.write(self.values.outside(), &key, sealed.as_bytes(), Some(lifetime)).await
+        self.values.write(worker, &key, sealed.as_bytes(), Some(lifetime)).await
     }
 
     /// What is known of `thing`, or the right to find it out, which nobody else has for the time of `lease`. Whoever asks has
@@ -87,6 +94,7 @@ impl Joint {
     /// When the place does not answer, or nobody has told in time.
     pub async fn turn(
         self: &Arc<Self>,
+        worker: usize,
         kind: &str,
         thing: &Digest,
         lease: Duration,
@@ -96,8 +104,8 @@ impl Joint {
         let token = format!("{}{}", char::from(LEASE), URL_SAFE_NO_PAD.encode(token));
         let (deadline, mut pause) = (Instant::now() + lease * 2, FIRST_PAUSE);
         loop {
-            match self.values.claim(self.values.outside(), &key, token.as_bytes(), Some(lease)).await? {
-                Claim::Own => return Ok(Turn::Own(Lease { joint: self.clone(), key, token })),
+            match self.values.claim(worker, &key, token.as_bytes(), Some(lease)).await? {
+                Claim::Own => return Ok(Turn::Own(Lease { joint: self.clone(), worker, key, token })),
                 Claim::Other(held) if held.first().is_some_and(|first| *first != LEASE) => {
                     return self.sealer.open(&key, &held).map(Turn::Told).ok_or(Unavailable);
                 }
@@ -150,6 +158,6 @@ impl Lease {
 
     async fn end(&self, answer: Option<&[u8]>, lifetime: Option<Duration>) -> Result<bool, Unavailable> {
         let values = &self.joint.values;
-        values.exchange(values.outside(), &self.key, self.token.as_bytes(), answer, lifetime).await
+        values.exchange(self.worker, &self.key, self.token.as_bytes(), answer, lifetime).await
     }
 }

@@ -40,15 +40,6 @@ pub enum Claim {
 pub type Change = (Vec<u8>, Option<Duration>);
 
 impl Values {
-    /// What stands for a worker where there is none.
-    #[must_use]
-    pub fn outside(&self) -> usize {
-        match self {
-            Self::Redis(store) => store.outside(),
-            Self::Memcached(store) => store.outside(),
-        }
-    }
-
     /// The value of `key`, if there is one.
     ///
     /// # Errors
@@ -104,8 +95,8 @@ impl Values {
         }
     }
 
-    /// The same in place of a value that is there; false if there is none. One that was made to end within `ending`
-    /// ([`Self::shorten`]) stays as it is.
+    /// The same in place of a value that is there; false if there is none. One that was made to end ([`Self::shorten`]) stays
+    /// as it is.
     ///
     /// # Errors
     /// When the value is too large, or the server does not answer; it may be there all the same.
@@ -114,10 +105,10 @@ impl Values {
         worker: usize,
         key: &[u8],
         value: &[u8],
-        (lifetime, ending): (Option<Duration>, Duration),
+        lifetime: Option<Duration>,
     ) -> Result<bool, Unavailable> {
         match self {
-            Self::Redis(store) => store.replace(worker, key, value, (lifetime, ending)).await,
+            Self::Redis(store) => store.replace(worker, key, value, lifetime).await,
             Self::Memcached(store) => match store.is_ending(worker, key).await? {
                 Some(is_there) => Ok(is_there),
                 None => store.store(worker, "replace", key, value, lifetime).await,

@@ -11,6 +11,7 @@ pub mod cookie;
 mod keeping;
 mod listing;
 pub mod local;
+mod opened;
 mod sealed;
 mod session;
 mod settings;
@@ -32,6 +33,8 @@ use crate::views::HeaderFilter;
 use cookie::Present;
 use keeping::{Keeping, push};
 use local::{Forgotten, Kept, Local, Name};
+use opened::Change;
+pub use opened::Opened;
 pub use sealed::{Sealer, random};
 use session::Session;
 pub use session::{Property, Timeouts};
@@ -43,7 +46,7 @@ const PURPOSE: &str = "biplane web session";
 
 /// The sessions of a room. See the module documentation.
 pub struct Sessions {
-    sealer: Sealer,
+    sealer: Arc<Sealer>,
     first: Keeping,
     remember: Option<Keeping>,
     place: Place,
@@ -59,27 +62,6 @@ enum Place {
     Cookies,
     Local(Arc<Local>),
     Shared(Shared),
-}
-
-/// A session that a request has, or is given.
-pub struct Opened {
-    session: Session,
-    change: Change,
-    /// The session behind the second cookie, if that is how this one came about.
-    remembered: Option<Session>,
-    /// The one that takes its place, where it has been kept before its cookie is written.
-    next_remembered: Option<Session>,
-    /// What the request has of the two cookies.
-    present: [Present; 2],
-}
-
-/// What has to be written of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
-    Nothing,
-    Used,
-    Renewed([u8; 32]),
-    New,
 }
 
 impl Sessions {
@@ -101,7 +83,7 @@ impl Sessions {
             return Err(BuildError::new(format!("{prefix}store_metadata"), message));
         }
         Ok(Self {
-            sealer: sealer(settings.secret.as_deref(), prefix, cx)?,
+            sealer: Arc::new(sealer(settings.secret.as_deref(), prefix, cx)?),
             first: Keeping::first(settings, prefix)?,
             remember,
             place: match &settings.storage {
@@ -379,31 +361,3 @@ fn sealer(secret: Option<&str>, prefix: &str, cx: &Build<'_>) -> Result<Sealer, 
 }
 
 const NO_RANDOM: &str = "the system gives no random numbers";
-
-impl Opened {
-    /// What the room keeps in it.
-    #[must_use]
-    pub fn data(&self) -> &[u8] {
-        &self.session.data
-    }
-
-    /// Its id, in base64url.
-    #[must_use]
-    pub fn id(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.session.id)
-    }
-
-    /// Whom it is about.
-    #[must_use]
-    pub fn subject(&self) -> &str {
-        &self.session.subject
-    }
-
-    /// What the second cookie is to hold: it goes on, or begins.
-    fn to_remember(&self, now: u64) -> Option<Session> {
-        match &self.remembered {
-            Some(before) => before.renewed(before.created, now),
-            None => self.session.renewed(now, now),
-        }
-    }
-}

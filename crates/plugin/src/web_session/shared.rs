@@ -32,12 +32,17 @@ impl Shared {
     }
 }
 
+/// Whether what there is of a session is one that has not ended.
+type Judge = Box<dyn Fn(&[u8]) -> bool + Send>;
+
 /// A session to be fetched, as the cookies of a request name it.
 pub struct Fetching {
     pub(super) shared: Shared,
     pub(super) worker: usize,
     /// Of the first cookie and of the one that remembers.
     pub(super) keys: [Option<Vec<u8>>; 2],
+    /// Whether what there is of the first is good; asked only where there is a second.
+    is_good: Judge,
 }
 
 /// What the place has of the session of a request.
@@ -45,7 +50,7 @@ pub struct Fetching {
 pub struct Fetched(pub(super) [Option<Vec<u8>>; 2]);
 
 impl Fetching {
-    /// Fetches it; the second cookie's is asked for only where there is none of the first.
+    /// Fetches it; the second cookie's is asked for only where there is no good one of the first.
     ///
     /// # Errors
     /// When the place does not answer.
@@ -55,7 +60,7 @@ impl Fetching {
             if let Some(key) = key {
                 *found = self.shared.values.read(self.worker, key).await?;
             }
-            if found.is_some() {
+            if found.as_deref().is_some_and(|content| self.keys[1].is_none() || (self.is_good)(content)) {
                 break;
             }
         }
@@ -76,12 +81,11 @@ enum Chore {
         value: String,
         lifetime: Option<Duration>,
     },
-    /// In place of what is there; what has ended does not come back, and what ends within `ending` does so all the same.
+    /// In place of what is there; what has ended does not come back, and what was made to end does so all the same.
     Replace {
         key: Vec<u8>,
         value: String,
         lifetime: Option<Duration>,
-        ending: Duration,
     },
     /// What takes its place is written only if it is there.
     Shorten {
@@ -107,9 +111,9 @@ impl Chores {
         self.list.push(Chore::Write { key, value, lifetime });
     }
 
-    pub(super) fn replace(&mut self, id: &[u8; 32], value: String, seconds: Option<u64>, ending: u64) {
+    pub(super) fn replace(&mut self, id: &[u8; 32], value: String, seconds: Option<u64>) {
         let (key, lifetime) = (self.shared.key(id), seconds.map(Duration::from_secs));
-        self.list.push(Chore::Replace { key, value, lifetime, ending: Duration::from_secs(ending) });
+        self.list.push(Chore::Replace { key, value, lifetime });
     }
 
     pub(super) fn shorten(&mut self, id: &[u8; 32], seconds: u64) {
@@ -138,8 +142,8 @@ impl Chores {
                 Chore::Write { key, value, lifetime } => {
                     values.write(worker, key, value.as_bytes(), *lifetime).await.map(|()| true)
                 }
-                Chore::Replace { key, value, lifetime, ending } => {
-                    values.replace(worker, key, value.as_bytes(), (*lifetime, *ending)).await
+                Chore::Replace { key, value, lifetime } => {
+                    values.replace(worker, key, value.as_bytes(), *lifetime).await
                 }
                 Chore::Shorten { key, lifetime } => values.shorten(worker, key, *lifetime).await,
                 Chore::Delete(key) => values.delete(worker, key).await.map(|()| true),
@@ -166,10 +170,21 @@ impl Sessions {
     #[must_use]
     pub fn fetching(&self, exchange: &Exchange) -> Option<Fetching> {
         let Place::Shared(shared) = &self.place else { return None };
-        let key = |keeping: &Keeping| self.id(keeping, exchange).map(|id| shared.key(&id));
-        let keys = [key(&self.first), self.remember.as_ref().and_then(key)];
-        let worker = exchange.worker.index;
-        keys.iter().any(Option::is_some).then(|| Fetching { shared: shared.clone(), worker, keys })
+        let id = |keeping: &Keeping| self.id(keeping, exchange);
+        let ids = [id(&self.first), self.remember.as_ref().and_then(id)];
+        let (sealer, timeouts, now) =
+            (self.sealer.clone(), self.first.timeouts, exchange.record.started_ms / 1000);
+        let context = ids[0].map(|id| self.first.context_of_stored(&id)).unwrap_or_default();
+        let is_good = move |content: &[u8]| {
+            let session = sealer.open(&context, content).and_then(|plain| Session::from_bytes(&plain));
+            session.is_some_and(|session| timeouts.allow(&session, now))
+        };
+        ids.iter().any(Option::is_some).then(|| Fetching {
+            shared: shared.clone(),
+            worker: exchange.worker.index,
+            keys: ids.map(|id| id.map(|id| shared.key(&id))),
+            is_good: Box::new(is_good),
+        })
     }
 
     /// What has to be done where sessions are, before the response is made, so that the session can be saved; none where there is
@@ -187,7 +202,7 @@ impl Sessions {
         match opened.change {
             Change::Used => {
                 // An old id that goes on for a moment only does not become a good one again.
-                chores.replace(&session.id, value, lifetime, self.stale_ttl);
+                chores.replace(&session.id, value, lifetime);
                 self.list(&mut chores, [(first, session)].into_iter(), Vec::new(), now);
                 return Some(chores);
             }

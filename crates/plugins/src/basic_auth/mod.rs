@@ -171,7 +171,7 @@ impl Room {
 
     /// Whether the guard lets the password be looked at; the attempt, where it matters that it succeeds.
     fn admit(&self, cx: &Access<'_>, login: &Login) -> Result<Option<Attempt>, LockedOut> {
-        let Some(guard) = self.guard.as_ref().filter(|guard| !guard.is_quiet(cx.record.started_ms)) else {
+        let Some(guard) = self.guard.as_ref().filter(|guard| !guard.is_quiet(cx.steady_ms())) else {
             return Ok(None);
         };
         let attempt = self.attempt(guard, cx, login);
@@ -180,7 +180,7 @@ impl Room {
     }
 
     fn attempt(&self, guard: &Guard, cx: &Access<'_>, login: &Login) -> Attempt {
-        guard.attempt(login.username(), cx.client.ip, cx.record.started_ms)
+        guard.attempt(login.username(), cx.client.ip, cx.steady_ms())
     }
 
     /// A check of a slow hash: none where the password has been found right a short while ago.
@@ -191,7 +191,7 @@ impl Room {
         hash: &Arc<Slow>,
         caller: Option<&Arc<Caller>>,
     ) -> Result<Option<Checking>, Refusal> {
-        let (proven, now_ms) = (&self.pool.proven, cx.record.started_ms);
+        let (proven, now_ms) = (&self.pool.proven, cx.steady_ms());
         let digest = proven.digest(&[login.username(), hash.text().as_bytes(), login.password()]);
         let is_proven = || caller.is_some() && proven.find(&digest, now_ms, self.verified_ttl_ms).is_some();
         if is_proven() {

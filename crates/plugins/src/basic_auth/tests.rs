@@ -275,6 +275,26 @@ fn who_guesses_has_to_wait() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_locks_nobody_out_for_longer_and_believes_no_password_longer() {
+    let mut harness = harness("{verified_ttl: 10, brute_force_protection: {strategy: memory}}");
+    assert!(!harness.send(&login("bcrypt", "U*U")).answered);
+    for _ in 0..3 {
+        assert_refused(&harness.send(&login("u", "wrong")));
+    }
+    let before = checked(&harness);
+    harness.clock.set(plugin::harness::START_MS - 3_600_000);
+    harness.clock.advance(9_999);
+    assert!(!harness.send(&login("bcrypt", "U*U")).answered);
+    assert_eq!(checked(&harness), before);
+    harness.clock.advance(1);
+    assert!(!harness.send(&login("bcrypt", "U*U")).answered);
+    assert_eq!(checked(&harness), before + 1, "it is proven anew");
+    assert_eq!(harness.send(&login("u", "p:w")).header("Retry-After").as_deref(), Some("70"));
+    harness.clock.advance(70_000);
+    assert!(!harness.send(&login("u", "p:w")).answered);
+}
+
+#[test]
 fn a_success_clears_what_has_failed() {
     for (username, right) in [("u", "p:w"), ("bcrypt", "U*U")] {
         let mut harness =

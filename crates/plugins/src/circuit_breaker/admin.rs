@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use plugin::Services;
 use plugin::admin::{Answer, Call, Endpoint};
 use serde_json::{Value, json};
 
@@ -51,7 +52,7 @@ fn reset(call: &Call<'_>) -> Answer {
 fn force(call: &Call<'_>, wish: Option<Forced>) -> Answer {
     let addressed = addressed(call);
     for breaker in &addressed {
-        breaker.force(wish, call.services.clock.now_ms());
+        breaker.force(wish, call.services.steady.now_ms());
     }
     answer(call, &addressed)
 }
@@ -76,13 +77,14 @@ fn answer(call: &Call<'_>, breakers: &[Arc<Breaker>]) -> Answer {
     if breakers.is_empty() && !call.parameters.is_empty() {
         return Answer::not_found();
     }
-    let now = call.services.clock.now_ms();
-    let data: Vec<Value> = breakers.iter().map(|breaker| describe(breaker, now)).collect();
+    let data: Vec<Value> = breakers.iter().map(|breaker| describe(breaker, call.services)).collect();
     Answer::json(200, &json!({ "data": data }))
 }
 
-fn describe(breaker: &Breaker, now: u64) -> Value {
+fn describe(breaker: &Breaker, services: &Services) -> Value {
+    let now = services.steady.now_ms();
     let view = breaker.view(now);
+    let since = services.clock.now_ms().saturating_sub(now.saturating_sub(view.since));
     let name = |text: &str| if text.is_empty() { Value::Null } else { Value::from(text) };
     json!({
         "plugin": breaker.subject.plugin,
@@ -91,7 +93,7 @@ fn describe(breaker: &Breaker, now: u64) -> Value {
         "target": name(&breaker.subject.target),
         "state": view.phase.name(),
         "forced": view.forced.is_some(),
-        "since": view.since / 1000,
+        "since": since / 1000,
         "retry_after": view.opens_in.div_ceil(1000),
         "failures_in_a_row": view.run,
         "window": { "responses": view.sums.total, "failures": view.sums.failed, "slow": view.sums.slow },

@@ -1,5 +1,5 @@
 //! One breaker, shared by all workers and kept over reloads. As long as it is closed, a request looks at two numbers and
-//! takes no lock; otherwise it holds the breaker's own for the time of a look.
+//! takes no lock; otherwise it holds the breaker's own for the time of a look. Times are of a clock that nobody sets.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -77,7 +77,7 @@ pub struct Breaker {
     wide_open: AtomicU64,
     /// A success changes nothing.
     flawless: AtomicBool,
-    /// When there was a request for it at last, to a minute, in milliseconds since 1970.
+    /// When there was a request for it at last, to a minute.
     seen: AtomicU64,
     state: Arc<Figure>,
     opened: Arc<Figure>,
@@ -88,19 +88,19 @@ impl Breaker {
     pub fn new(subject: Subject, services: &Services) -> Self {
         let labels = [subject.plugin.as_str(), &subject.service, &subject.route, &subject.target];
         let figure = |family| services.figures.of(family, &labels);
-        let machine = Machine::new(services.clock.now_ms());
+        let machine = Machine::new(services.steady.now_ms());
         Self {
             state: figure(&STATE),
             opened: figure(&OPENED),
             wide_open: AtomicU64::new(machine.wide_open().unwrap_or(0)),
             flawless: AtomicBool::new(false),
-            seen: AtomicU64::new(services.clock.now_ms()),
+            seen: AtomicU64::new(services.steady.now_ms()),
             machine: Mutex::new(machine),
             subject,
         }
     }
 
-    /// Whether a request may be sent at `now`, in milliseconds since 1970.
+    /// Whether a request may be sent at `now`.
     pub fn admit(&self, rules: &Rules, now: u64) -> Verdict {
         let epoch = self.wide_open.load(Ordering::Acquire);
         if epoch != 0 {

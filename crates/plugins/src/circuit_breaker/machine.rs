@@ -87,7 +87,7 @@ pub struct View {
     pub phase: Phase,
     /// By whose will, if not its own.
     pub forced: Option<Forced>,
-    /// Since when, in milliseconds since 1970.
+    /// Since when.
     pub since: u64,
     /// Milliseconds until it lets probes through.
     pub opens_in: u64,

@@ -123,7 +123,7 @@ impl Inner {
             Per::Service => Key { service, route: Uuid::nil(), place: Place::Home },
             Per::Route => Key { service, route: matched.route.id, place: Place::Home },
         };
-        Own { breaker: self.table.of(key, || subject, cx.services, cx.services.clock.now_ms()), counts }
+        Own { breaker: self.table.of(key, || subject, cx.services, cx.services.steady.now_ms()), counts }
     }
 
     fn subject(
@@ -256,7 +256,7 @@ impl Phases for CircuitBreaker {
             Fallback::Cached { .. } => stored::key(cx),
             _ => None,
         };
-        let clock = cx.worker.services.clock.clone();
+        let clock = cx.worker.services.steady.clone();
         cx.guard_by(Rc::new(Through::new(self.0.clone(), clock, key)));
         Flow::Next
     }
@@ -269,7 +269,7 @@ impl Phases for CircuitBreaker {
         if let Fallback::Cached { store, .. } = &self.0.fallback
             && cx.source == Source::Upstream
             && matches!(outcome, Outcome::Success { .. })
-            && let Some(keeping) = Keeping::begin(cx, key, store, cx.worker.services.clock.now_ms())
+            && let Some(keeping) = Keeping::begin(cx, key, store, cx.worker.services.steady.now_ms())
         {
             through.keeping.set(Some(keeping));
             cx.want_body(BodyMode::Observe);

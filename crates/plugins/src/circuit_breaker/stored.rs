@@ -33,7 +33,7 @@ pub struct Stored {
     pub headers: Headers,
     /// The whole body.
     pub body: Bytes,
-    /// When it came, in milliseconds since 1970.
+    /// When it came, by a clock that nobody sets.
     pub stored_ms: u64,
 }
 

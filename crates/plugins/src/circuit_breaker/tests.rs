@@ -60,6 +60,20 @@ fn five_failures_in_a_row_open_it_for_thirty_seconds() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_keeps_it_open_no_longer() {
+    let mut harness = harness("{consecutive_failures: 1, open: {seconds: 30}}");
+    get(&mut harness, 500);
+    harness.clock.set(plugin::harness::START_MS - 3_600_000);
+    harness.clock.advance(20_000);
+    assert_eq!(get(&mut harness, 200).header("Retry-After").as_deref(), Some("10"));
+    let (_, seen) = call(&harness, "GET", "/circuit-breakers", &[]);
+    let since = seen["data"][0]["since"].as_u64().unwrap();
+    assert_eq!(since, (plugin::harness::START_MS - 3_600_000) / 1_000, "as the clock shows it now");
+    harness.clock.advance(10_000);
+    assert!(!get(&mut harness, 200).answered, "a probe");
+}
+
+#[test]
 fn a_failed_probe_opens_it_for_longer_up_to_a_bound() {
     let mut harness = harness("{consecutive_failures: 1, open: {seconds: 10, growth: 3, max_seconds: 50}}");
     get(&mut harness, 500);

@@ -90,7 +90,7 @@ impl<const BASE64: bool> Secrets<BASE64> {
             let secret = Secret { caller, algorithm, verifier };
             secrets.insert(row.key.into_boxed_str(), Arc::new(secret));
         }
-        Ok(Self(Arc::new(Index { secrets, verified: Remembered::new(cx.services.workers) })))
+        Ok(Self(Arc::new(Index { secrets, verified: Remembered::new(cx.services) })))
     }
 }
 

@@ -114,7 +114,7 @@ impl Judge {
             original,
             tells,
             wanted: cx.wanted_claims()?,
-            remembered: Remembered::new(cx.services.workers),
+            remembered: Remembered::new(cx.services),
             reading: "".into(),
         }))
     }

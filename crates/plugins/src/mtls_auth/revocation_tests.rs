@@ -297,6 +297,21 @@ fn an_answer_is_remembered_and_lasts_while_the_responder_is_down() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_makes_nobody_believe_longer() {
+    let lab = Lab::new();
+    let own = [lab.own()];
+    let mut room = lab.room(", revocation_check_mode: STRICT, cert_cache_ttl: 120000, cache_ttl: 120");
+    lab.feels(answers(GOOD));
+    assert_eq!(show(&mut room, &own).status, 200);
+    lab.feels(answers(REVOKED));
+    room.clock.set(now_ms() - 60_000);
+    room.clock.advance(119_999);
+    assert_eq!(show(&mut room, &own).status, 200);
+    room.clock.advance(1);
+    assert_eq!(show(&mut room, &own).status, 401, "it is asked for again");
+}
+
+#[test]
 fn lists_at_urls_are_fetched_and_believed_if_they_are_the_issuers() {
     let lab = Lab::new();
     let own = lab.certificate(None, Some(&lab.server.url("/list")));

@@ -102,6 +102,7 @@ pub(super) struct Exchange {
 
 /// One question, ready to be sent.
 struct Question {
+    worker: usize,
     http: Arc<Http>,
     address: Address,
     form: Pairs,
@@ -324,7 +325,7 @@ impl TokenEndpoint {
         let scope =
             form.iter().find(|(name, _)| name == "scope").map_or(&self.scope, |(_, scope)| scope).clone();
         let (http, replayed) = (self.http.clone(), self.replay.names.clone());
-        Ok(Question { http, address, form, headers, scope, replayed, now_s })
+        Ok(Question { worker: of_client.worker, http, address, form, headers, scope, replayed, now_s })
     }
 }
 
@@ -342,7 +343,7 @@ impl Question {
         holds: impl Fn(&TokenSet) -> Duration,
     ) -> Result<Learned<Answered>, String> {
         let Some(pool) = pool else { return self.ask(holds).await };
-        let lease = match pool.way(&thing).await? {
+        let lease = match pool.way(self.worker, &thing).await? {
             Way::Told(said) => return self.learned(said, holds).map(|(learned, _)| learned),
             Way::Ask(lease) => lease,
         };

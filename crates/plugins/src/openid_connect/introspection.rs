@@ -229,7 +229,7 @@ impl Introspection {
         of_client: OfClient,
         now_ms: u64,
     ) -> Result<Arc<Answer>, Refusal> {
-        let asked_with = of_client.key();
+        let (worker, asked_with) = (of_client.worker, of_client.key());
         let mut form = vec![(self.token_name.clone(), token.to_owned())];
         form.extend(self.arguments.iter().cloned().chain(of_client.arguments));
         let mut headers = self.headers.clone();
@@ -240,7 +240,7 @@ impl Introspection {
         let (http, lifetimes, wants_signed) = (self.http.clone(), self.lifetimes, self.wants_signed);
         let (shared, now_s) = (self.shared.clone(), now_ms / 1_000);
         let ask = async move {
-            if let Some(known) = known(shared.as_deref(), &key).await
+            if let Some(known) = known(worker, shared.as_deref(), &key).await
                 && let Some(answer) = Answer::read(known.1, wants_signed)
             {
                 let (learned, fresh) = lifetimes.learned(answer, known.0, now_s);
@@ -255,7 +255,7 @@ impl Introspection {
             let (learned, fresh) = lifetimes.learned(answer, now_s, now_s);
             if let Some((shared, told)) = shared.zip(told).filter(|_| !fresh.is_zero()) {
                 // The others ask for themselves where this is lost.
-                let _told = shared.tell(KIND, &key, &told, fresh).await;
+                let _told = shared.tell(worker, KIND, &key, &told, fresh).await;
             }
             Ok(learned)
         };
@@ -264,8 +264,8 @@ impl Introspection {
 }
 
 /// What other gateways have been told, and when. Where that cannot be found out, the provider is asked.
-async fn known(shared: Option<&Joint>, key: &Digest) -> Option<(u64, Vec<u8>)> {
-    undated(&shared?.known(KIND, key).await.ok().flatten()?)
+async fn known(worker: usize, shared: Option<&Joint>, key: &Digest) -> Option<(u64, Vec<u8>)> {
+    undated(&shared?.known(worker, KIND, key).await.ok().flatten()?)
 }
 
 impl Answer {

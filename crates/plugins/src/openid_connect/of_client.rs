@@ -22,8 +22,10 @@ pub(super) struct Wanted {
 }
 
 /// What was found.
-#[derive(Debug, Default, Clone)]
+#[derive(Default, Clone)]
 pub(super) struct OfClient {
+    /// Who serves the request.
+    pub(super) worker: usize,
     pub(super) headers: Pairs,
     pub(super) arguments: Pairs,
 }
@@ -52,7 +54,7 @@ impl Wanted {
     /// What a request has of it. A body counts that is at hand.
     pub(super) fn of(&self, exchange: &Exchange) -> OfClient {
         if self.is_nothing() {
-            return OfClient::default();
+            return OfClient { worker: exchange.worker.index, ..OfClient::default() };
         }
         let request = &exchange.request;
         let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
@@ -68,6 +70,7 @@ impl Wanted {
             self.arguments_or_headers.iter().filter_map(|name| argument(name).or_else(|| header(name)));
         let headers = self.headers_as_arguments.iter().filter_map(header);
         OfClient {
+            worker: exchange.worker.index,
             headers: self.headers.iter().filter_map(header).collect(),
             arguments: arguments.chain(either).chain(headers).collect(),
         }
@@ -84,6 +87,11 @@ impl Wanted {
 impl OfClient {
     /// Stands for it in what is remembered.
     pub(super) fn key(&self) -> String {
-        if self.headers.is_empty() && self.arguments.is_empty() { String::new() } else { format!("{self:?}") }
+        let Self { worker: _, headers, arguments } = self;
+        if headers.is_empty() && arguments.is_empty() {
+            String::new()
+        } else {
+            format!("{headers:?} {arguments:?}")
+        }
     }
 }

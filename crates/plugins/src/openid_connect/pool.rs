@@ -56,9 +56,9 @@ impl Said {
 }
 
 impl Pool {
-    /// How a question about `thing` is answered.
-    pub(super) async fn way(&self, thing: &Digest) -> Result<Way, String> {
-        match self.joint.turn(TOKENS, thing, self.patience + FOR_TELLING).await {
+    /// How a question of `worker` about `thing` is answered.
+    pub(super) async fn way(&self, worker: usize, thing: &Digest) -> Result<Way, String> {
+        match self.joint.turn(worker, TOKENS, thing, self.patience + FOR_TELLING).await {
             Ok(Turn::Own(lease)) => Ok(Way::Ask(Some(lease))),
             Ok(Turn::Told(said)) => {
                 let said = Said::from_bytes(&said).ok_or("another gateway has told what cannot be read")?;

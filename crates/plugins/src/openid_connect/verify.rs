@@ -98,7 +98,7 @@ impl Verification {
             issuer: config.provider.issuer.as_str().into(),
             remembers: config.tokens.cache_tokens,
             lifetime_s: config.provider.cache_ttl as u64,
-            remembered: Remembered::new(cx.services.workers),
+            remembered: Remembered::new(cx.services),
             reading: "".into(),
             granted: "granted".into(),
             together: "together".into(),

@@ -36,7 +36,7 @@ fn forget_all(call: &Call<'_>) -> Answer {
 }
 
 fn show(call: &Call<'_>) -> Answer {
-    let now = call.services.clock.now_ms();
+    let now = call.services.steady.now_ms();
     let Some((key, stores)) = addressed(call) else { return Answer::not_found() };
     match stores.iter().find_map(|store| store.find(&key, now)) {
         Some(entry) => Answer::json(200, &describe(&entry)),
@@ -79,7 +79,7 @@ fn describe(entry: &Entry) -> Value {
         "headers": headers,
         "body": text(&entry.body),
         "body_len": entry.body.len(),
-        "timestamp": entry.stored_ms / 1000,
+        "timestamp": entry.stored_at,
         "ttl": entry.ttl,
         "version": 1,
     })

@@ -73,12 +73,12 @@ impl Directives {
         }
     }
 
-    /// Seconds that a response with these directives is fresh (RFC 9111 4.2.1).
-    pub fn lifetime(&self, headers: &Headers, now_ms: u64) -> u64 {
+    /// Seconds that a response with these directives is fresh that comes at `now`, in seconds since 1970 (RFC 9111 4.2.1).
+    pub fn lifetime(&self, headers: &Headers, now: u64) -> u64 {
         if let Some(seconds) = self.s_maxage.or(self.max_age) {
             return seconds;
         }
-        let made = headers.known(Known::Date).and_then(date).unwrap_or(now_ms / 1000);
+        let made = headers.known(Known::Date).and_then(date).unwrap_or(now);
         let expires = headers.known_all(Known::Expires).last().and_then(date);
         expires.map_or(0, |expires| expires.saturating_sub(made))
     }

@@ -164,7 +164,7 @@ impl Phases for ProxyCache {
         if self.shows.key {
             cx.decorate().set_known(Known::XCacheKey, &key.to_hex());
         }
-        let now = cx.worker.services.clock.now_ms();
+        let now = cx.worker.services.steady.now_ms();
         let authorized = self.heeds_control && cx.request.headers.contains_known(Known::Authorization);
         let entry = self.instance.store.find(&key, now);
         let stored = entry.is_some();
@@ -255,7 +255,7 @@ impl ProxyCache {
         if cx.source != Source::Upstream || !self.keeps_status(response.status) || !self.keeps_type(headers) {
             return None;
         }
-        let now = cx.worker.services.clock.now_ms();
+        let now = cx.worker.services.clock.now_ms() / 1000;
         let directives = self.directives(headers);
         let forbidden = directives.no_store || directives.no_cache || directives.private;
         let shareable = directives.is_shareable();
@@ -271,7 +271,8 @@ impl ProxyCache {
             status: response.status,
             headers: repeatable(headers, head_only),
             body: bytes::Bytes::new(),
-            stored_ms: now,
+            stored_ms: cx.worker.services.steady.now_ms(),
+            stored_at: now,
             initial_age,
             ttl,
             storage_ttl: self.storage_ttl.unwrap_or(ttl - initial_age),

@@ -27,8 +27,10 @@ pub struct Entry {
     pub headers: Headers,
     /// The whole body.
     pub body: Bytes,
-    /// When it was stored, in milliseconds since 1970.
+    /// When it was stored, by a clock that nobody sets.
     pub stored_ms: u64,
+    /// The same in seconds since 1970.
+    pub stored_at: u64,
     /// How old it was by then, in seconds (RFC 9111 4.2.3).
     pub initial_age: u64,
     /// How long it is fresh, in seconds.
@@ -125,6 +127,7 @@ mod tests {
             headers: Headers::new(),
             body: Bytes::from(vec![b'x'; size]),
             stored_ms,
+            stored_at: stored_ms / 1000,
             initial_age: 0,
             ttl: 10,
             storage_ttl: 10,

@@ -59,6 +59,21 @@ fn a_response_is_stored_and_answers_until_its_time_is_over() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_keeps_no_response_longer() {
+    let mut gateway = gateway("cache_ttl: 2, storage_ttl: 10");
+    assert_eq!(plain(&mut gateway, "/"), "Miss");
+    gateway.clock.set(plugin::harness::START_MS - 3_600_000);
+    gateway.clock.advance(1_000);
+    let hit = get(&mut gateway, "/ HTTP/1.1");
+    assert_eq!(["X-Cache-Status", "Age"].map(|name| hit.header(name).unwrap()), ["Hit", "1"]);
+    gateway.clock.advance(2_000);
+    assert_eq!(plain(&mut gateway, "/"), "Refresh");
+    gateway.clock.set(plugin::harness::START_MS - 7_200_000);
+    gateway.clock.advance(10_000);
+    assert_eq!(plain(&mut gateway, "/"), "Miss");
+}
+
+#[test]
 fn a_response_that_is_kept_longer_than_it_is_fresh_is_refreshed() {
     let mut gateway = gateway("cache_ttl: 2, storage_ttl: 10");
     assert_eq!(plain(&mut gateway, "/"), "Miss");

@@ -52,7 +52,7 @@ impl Plugin for TlsMetadataHeaders {
     type Config = Config;
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
-        Ok(Self { tells: OwnFields::new(config.names()), config, told: Remembered::new(cx.services.workers) })
+        Ok(Self { tells: OwnFields::new(config.names()), config, told: Remembered::new(cx.services) })
     }
 }
 

@@ -4,10 +4,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::RandomState;
-use plugin::Exchange;
 use plugin::claims::Claims;
+use plugin::clock::{Clocks, End};
 use plugin::exchange::Matched;
 use plugin::identity::Caller;
+use plugin::{Exchange, Services};
 use serde_json::Value;
 
 /// Callers remembered per worker.
@@ -28,12 +29,13 @@ pub(super) struct Issued {
     pub(super) value: Box<[u8]>,
     /// Which keys it was signed with.
     pub(super) number: u64,
-    /// It goes with no further request from then on, in milliseconds since 1970.
-    pub(super) until_ms: u64,
+    /// It goes with no further request from then on.
+    pub(super) end: End,
 }
 
 pub(super) struct Known {
     hasher: RandomState,
+    pub(super) clocks: Clocks,
     tables: Box<[Table]>,
 }
 
@@ -73,9 +75,9 @@ impl Who {
 }
 
 impl Known {
-    pub(super) fn new(workers: usize) -> Self {
-        let tables = (0..workers.max(1)).map(|_| Table(Mutex::default())).collect();
-        Self { hasher: RandomState::new(), tables }
+    pub(super) fn new(services: &Services) -> Self {
+        let tables = (0..services.workers).map(|_| Table(Mutex::default())).collect();
+        Self { hasher: RandomState::new(), clocks: Clocks::new(&services.clock), tables }
     }
 
     /// The token of a caller, if the keys of that number have signed it and it may go with another request.
@@ -84,7 +86,8 @@ impl Known {
         let table = self.tables[worker % self.tables.len()].0.lock().unwrap_or_else(PoisonError::into_inner);
         let (known, issued) = table.get(self.slot(places))?.as_ref()?;
         let is_same = known.places() == places;
-        (is_same && issued.number == number && now_ms < issued.until_ms).then(|| issued.clone())
+        let holds = is_same && issued.number == number && self.clocks.is_before(issued.end, now_ms);
+        holds.then(|| issued.clone())
     }
 
     /// Remembers a token in place of whichever had its slot.

@@ -119,8 +119,8 @@ impl Plugin for UpstreamJwt {
             reuse_ms: (config.lifetime.floor() * config.reuse * 1_000.0) as u64,
             hides: config.hide_identity_headers,
             telling: Telling::new(&config, cx)?,
-            callers: KnownCallers::new(cx.services.workers),
-            tokens: Remembered::new(cx.services.workers),
+            callers: KnownCallers::new(cx.services),
+            tokens: Remembered::new(cx.services),
         })
     }
 }
@@ -156,14 +156,16 @@ impl UpstreamJwt {
         let said = serde_json::to_vec(&claims).ok()?;
         let now_s = now_ms / 1_000;
         let same = self.tokens.find(worker, "", &said, now_s);
-        let same = same.filter(|issued| issued.number == number && now_ms < issued.until_ms);
+        let clocks = &self.callers.clocks;
+        let same = same.filter(|issued| issued.number == number && clocks.is_before(issued.end, now_ms));
         let issued = match same {
             Some(issued) => issued,
             None => {
                 self.telling.date(&mut claims, now_s, self.lifetime_s);
                 let token = signer.sign(&claims)?;
                 let value = self.header.value(token.as_bytes());
-                Arc::new(Issued { value, number, until_ms: now_ms.saturating_add(self.reuse_ms) })
+                let end = clocks.end_at(now_ms.saturating_add(self.reuse_ms));
+                Arc::new(Issued { value, number, end })
             }
         };
         if self.reuse_ms > 0 {

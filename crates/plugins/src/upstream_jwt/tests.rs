@@ -113,6 +113,21 @@ fn a_known_caller_costs_no_signature_until_half_of_the_tokens_life() {
 }
 
 #[test]
+fn a_token_goes_with_no_more_requests_because_the_clock_is_set() {
+    let mut harness = harness("{lifetime: 100}");
+    let first = token(&send(&mut harness, "ada"));
+    harness.clock.set(START_MS - 3_600_000);
+    harness.clock.advance(49_999);
+    assert_eq!(first, token(&send(&mut harness, "ada")));
+    harness.clock.advance(1);
+    let second = token(&send(&mut harness, "ada"));
+    assert_eq!(claims(&harness, &second)["iat"], json!(START_MS / 1_000 - 3_550));
+    harness.clock.set(START_MS);
+    let third = token(&send(&mut harness, "ada"));
+    assert_eq!(claims(&harness, &third)["iat"], json!(START_MS / 1_000), "the last one is over");
+}
+
+#[test]
 fn after_an_exchange_of_keys_the_new_one_signs() {
     let mut harness = harness("{}");
     let first = token(&send(&mut harness, "ada"));

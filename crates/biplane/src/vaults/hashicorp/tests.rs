@@ -48,7 +48,7 @@ impl Lab {
 
     fn at(&self, seconds: u64) {
         self.seconds.store(seconds, Ordering::Relaxed);
-        self.clock.set(seconds * 1_000);
+        self.clock.advance(seconds * 1_000 - self.clock.now_ms());
     }
 
     /// The targets that were asked for since the last time, without the version of the API.

@@ -190,6 +190,38 @@ fn a_session_that_gets_a_new_id_and_newer_tokens_at_once_goes_on() {
     assert_eq!(world.asked("/token").len(), 2, "one login, and one use of the refresh token");
 }
 
+/// A gateway with sessions in this Redis, and somebody who is logged in there.
+fn logged_in(redis: &Redis, fields: &str) -> (World, String) {
+    let fields = format!("session_storage: redis, redis: {{port: {}}}, {fields}", redis.port);
+    let mut world = World::new(&fields);
+    let session = cookies(&world.log_in(json!({}), json!({"expires_in": 36_000})));
+    (world, session)
+}
+
+#[test]
+fn a_session_that_is_used_in_its_last_seconds_goes_on() {
+    let redis = Redis::start();
+    let (mut world, session) = logged_in(&redis, "session_idling_timeout: 20");
+    let key = redis.ask(&["KEYS", "*:session:*"]).trim().to_owned();
+    redis.ask(&["PEXPIRE", &key, "5000"]);
+    let left_ms = || redis.ask(&["PTTL", &key]).trim().parse::<i64>().unwrap();
+    world.harness.clock.advance(15_000);
+    assert_passes(&world.page(&session));
+    assert!(left_ms() > 15_000, "{}", left_ms());
+}
+
+#[test]
+fn a_session_is_remembered_when_the_first_one_is_over_but_still_there() {
+    let redis = Redis::start();
+    let (mut world, session) = logged_in(
+        &redis,
+        "session_remember: true, session_idling_timeout: 900, session_remember_rolling_timeout: 604800",
+    );
+    world.harness.clock.advance(901_000);
+    assert_passes(&world.page(&session));
+    assert_eq!(world.asked("/token").len(), 1, "nobody logs in anew");
+}
+
 #[test]
 fn what_a_gateway_has_seen_used_it_knows_when_redis_does_not_any_more() {
     let redis = Redis::start();

@@ -4,7 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
+use plugin::services::Ending;
+use plugin::web_session::local::Local;
 use rusqlite::Connection;
 
 use super::*;
@@ -94,6 +97,67 @@ fn what_is_over_goes_and_the_file_tells_nothing_of_what_is_not() {
     let clock = plugin::clock::Clock::fixed(plugin::harness::START_MS + 10 * MINUTE + 1_000);
     drop(super::super::archive::open(&folder.file(), &clock).unwrap());
     assert_eq!(folder.count("true"), 1);
+}
+
+/// Two gateways with the same file, as there are during an upgrade.
+fn pair(folder: &Folder, config: &str) -> (Harness, Harness) {
+    (folder.gateway(config), folder.gateway(config))
+}
+
+/// Waits until what a gateway has done is in the file.
+fn written(harness: &Harness) {
+    harness.services.all_kept::<Local>()[0].1.finish();
+}
+
+#[test]
+fn what_one_process_of_an_upgrade_begins_the_other_one_knows() {
+    let folder = Folder::new();
+    let (mut old, mut new) = pair(&folder, KEPT);
+    for (one, other) in [(0, 1), (1, 0)] {
+        let gateways = [&mut old, &mut new];
+        let cookie = cookie(&login(gateways[one], "ada"));
+        written(gateways[one]);
+        assert_ada(&with(gateways[other], &cookie));
+        assert_nobody(&with(gateways[other], &cookie.replace('A', "B")));
+    }
+}
+
+#[test]
+fn what_one_process_of_an_upgrade_ends_is_over_in_the_other_one_and_does_not_come_back() {
+    let folder = Folder::new();
+    let (mut old, mut new) = pair(&folder, "{secret: s, storage: kong, idling_timeout: 900}");
+    let cookie = cookie(&login(&mut old, "ada"));
+    written(&old);
+    assert_ada(&with(&mut new, &cookie));
+    let logout = new.send(&format!("POST /?session_logout=1 HTTP/1.1\nCookie: {cookie}"));
+    assert_eq!(logout.status, 200);
+    assert_nobody(&with(&mut new, &cookie));
+    // The old one may not have heard of it; what it notes of a request does not bring the session back.
+    old.clock.advance(MINUTE);
+    with(&mut old, &cookie);
+    written(&old);
+    assert_eq!(folder.count("true"), 0);
+    assert_nobody(&with(&mut new, &cookie));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while who(&with(&mut old, &cookie)).as_deref() != Some("nobody") {
+        assert!(Instant::now() < deadline, "the old one never hears of it");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn what_has_been_ended_and_cannot_be_written_is_over_in_this_process_all_the_same() {
+    let folder = Folder::new();
+    let mut gateway = folder.gateway(KEPT);
+    let cookie = cookie(&login(&mut gateway, "ada"));
+    written(&gateway);
+    let beside = Connection::open(folder.file()).unwrap();
+    beside.execute_batch("ALTER TABLE sessions RENAME TO elsewhere").unwrap();
+    let logout = gateway.send(&format!("POST /?session_logout=1 HTTP/1.1\nCookie: {cookie}"));
+    assert_eq!(logout.status, 500);
+    beside.execute_batch("ALTER TABLE elsewhere RENAME TO sessions").unwrap();
+    assert_eq!(folder.count("true"), 1, "it is there still");
+    assert_nobody(&with(&mut gateway, &cookie));
 }
 
 #[test]
