@@ -12,10 +12,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use plugin::clock::Clock;
-use plugin::redis::{Address, Identity, Topology};
+use plugin::redis::{Address, Identity, Security, Topology};
 use plugin::remember::Digest;
 use plugin::shared::{Claim, Joint, Turn, Unavailable, Values};
 use plugin::{Services, memcached, redis};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::{ClientConfig, RootCertStore};
 
 /// Longest time for what happens by itself.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -102,6 +104,33 @@ fn memcached_at_socket() -> Server {
         std::thread::park_timeout(Duration::from_millis(10));
     }
     server
+}
+
+/// A memcached that speaks nothing but TLS, with a certificate for `cache.test`, and trust in it.
+fn memcached_with_tls() -> (Server, Arc<ClientConfig>) {
+    let mut server = Server::start(Kind::Memcached);
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(vec!["cache.test".to_owned()]).unwrap();
+    let file = |name: &str, text: String| {
+        let path = server.folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let certificate = file("certificate.pem", cert.pem());
+    let key = file("key.pem", signing_key.serialize_pem());
+    let port = server.address.port().to_string();
+    let mut command = Command::new("memcached");
+    command.args(["-u", "root", "-U", "0", "-l", "127.0.0.1", "-p", &port, "-Z", "-o"]);
+    command.arg(format!("ssl_chain_cert={certificate},ssl_key={key}")).stdin(Stdio::null());
+    server.child = command.spawn().unwrap();
+    server.await_both(Kind::Memcached);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(cert.der().clone()).unwrap();
+    let trust = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    (server, Arc::new(trust.with_root_certificates(roots).with_no_client_auth()))
 }
 
 fn redis_at(topology: Topology, services: &Services) -> Values {
@@ -280,6 +309,28 @@ fn a_lease_that_is_given_up_or_whose_holder_dies_is_the_next_ones() {
         let waited = Instant::now();
         let nobody = joint.turn(0, "tokens", &thing, Duration::ZERO).await;
         assert!(matches!(nobody, Err(Unavailable)) && waited.elapsed() < PATIENCE, "nobody waits for ever");
+    });
+}
+
+#[test]
+fn a_memcached_is_asked_over_tls_if_its_certificate_is_for_its_name() {
+    let (server, trust) = memcached_with_tls();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let services = services();
+    services.provide_client_tls(move |_| Ok(trust.clone()));
+    let at = |name: Option<&str>| {
+        let host = Address { host: "127.0.0.1".to_owned(), port: server.address.port() };
+        let security = Security { verify: true, server_name: name.map(str::to_owned) };
+        let settings = memcached::Settings { place: memcached::Place::Host(host), security: Some(security) };
+        Values::Memcached(memcached::Store::of(&services, settings).unwrap())
+    };
+    runtime.block_on(async {
+        let values = at(Some("cache.test"));
+        values.write(0, b"a", b"1", LONG).await.unwrap();
+        assert_eq!(values.read(0, b"a").await, Ok(Some(b"1".to_vec())));
+        for other in [Some("other.test"), None] {
+            assert_eq!(at(other).read(0, b"a").await, Err(Unavailable), "{other:?}");
+        }
     });
 }
 
