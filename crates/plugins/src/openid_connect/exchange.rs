@@ -65,6 +65,8 @@ pub(super) struct TokenEndpoint {
     scope: String,
     audience: Option<String>,
     of_client: Wanted,
+    /// How long tokens for callers are used at most.
+    longest: Duration,
     replay: Replay,
     /// Whose refresh tokens they are.
     holder: String,
@@ -181,6 +183,11 @@ impl TokenEndpoint {
                 arguments_or_headers: grants.token_post_args_client.clone().unwrap_or_default(),
                 ..Wanted::default()
             },
+            longest: match (config.tokens.cache_tokens, config.provider.cache_ttl_max) {
+                (false, _) => Duration::ZERO,
+                (true, Some(seconds)) => Duration::from_secs(seconds as u64),
+                (true, None) => Duration::MAX,
+            },
             replay: Replay::new(grants),
         })
     }
@@ -260,14 +267,16 @@ impl TokenEndpoint {
         let sign_in = caller.map(|(id, secret)| SignIn::of_caller(id, secret, &self.method));
         let question =
             self.question(&self.endpoint, form, wishes, sign_in.as_ref(), of_client, now_ms).await?;
-        let now_s = now_ms / 1_000;
+        let (now_s, longest) = (now_ms / 1_000, self.longest);
         let good_for = move |tokens: &TokenSet| {
-            Duration::from_secs(tokens.ends_s.map_or(0, |ends_s| ends_s.saturating_sub(now_s)))
+            let left_s = tokens.ends_s.map_or(0, |ends_s| ends_s.saturating_sub(now_s));
+            longest.min(Duration::from_secs(left_s))
         };
         let asked_with = of_client.key();
         let owner = [self.owner.as_bytes(), asked_with.as_bytes()];
         let key = Digest::of(owner.into_iter().chain(key.iter().copied()));
-        let ask = question.ask_for_all(self.of_callers.clone(), key, good_for);
+        let pool = self.of_callers.clone().filter(|_| !longest.is_zero());
+        let ask = question.ask_for_all(pool, key, good_for);
         tokens_of(&self.memory.fetch(key, ask).await)
     }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use plugin::web_session::cookie;
 use plugin::{Access, Exchange, Known, media, query};
 
 use super::config::Config;
@@ -132,7 +133,7 @@ impl Sources {
         }
     }
 
-    /// Takes the token out of all places that are searched, if it is to be hidden. A cookie stays.
+    /// Takes the token out of all places that are searched, if it is to be hidden.
     pub(super) fn hide(&self, cx: &mut Access<'_>) {
         if !self.hide {
             return;
@@ -142,6 +143,9 @@ impl Sources {
                 Some(name) => drop(cx.headers().remove(name)),
                 None => drop(cx.headers().remove_known(Known::Authorization)),
             }
+        }
+        if let Some(name) = &self.cookie {
+            cookie::hide(std::slice::from_ref(name), cx.headers());
         }
         if self.in_query
             && let Some(rest) = query::without(&cx.upstream.query, ARGUMENT)
