@@ -4,7 +4,7 @@ use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use wire::{Headers, Known, Method, media};
+use wire::{Headers, Known, Method};
 
 use super::{Access, remember};
 use crate::claims::Claims;
@@ -35,23 +35,6 @@ impl Access<'_> {
     /// The request's fields as they will go upstream.
     pub fn headers(&mut self) -> &mut Headers {
         &mut self.exchange.request.headers
-    }
-
-    /// Takes the cookies with these names out of the request (RFC 6265 4.2).
-    pub fn remove_cookies(&mut self, names: &[String]) {
-        let is_one = |part: &[u8]| names.iter().any(|name| media::cookie(part, name).is_some());
-        if !self.request.headers.known_all(Known::Cookie).any(is_one) {
-            return;
-        }
-        let rest = |line: &[u8]| {
-            let pairs = line.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
-            pairs.filter(|pair| !is_one(pair)).collect::<Vec<_>>().join(&b"; "[..])
-        };
-        let lines: Vec<Vec<u8>> = self.request.headers.known_all(Known::Cookie).map(rest).collect();
-        self.headers().remove_known(Known::Cookie);
-        for line in lines.iter().filter(|line| !line.is_empty()) {
-            self.headers().append_known(Known::Cookie, line);
-        }
     }
 
     /// Fields to set on the response, whoever makes it.

@@ -111,29 +111,7 @@ impl Cookie {
 
     /// Takes the value out of a request, so that nobody behind the gateway gets to know it. Other cookies stay.
     pub fn hide(&self, request: &mut Headers) {
-        if self.present(request) == Present::default() {
-            return;
-        }
-        let lines: Vec<Vec<u8>> = request
-            .known_all(Known::Cookie)
-            .map(|line| self.without(line))
-            .filter(|line| !line.is_empty())
-            .collect();
-        request.remove_known(Known::Cookie);
-        for line in lines {
-            request.append("Cookie", &line);
-        }
-    }
-
-    /// The pairs of a line that are not of the value.
-    fn without(&self, line: &[u8]) -> Vec<u8> {
-        let is_other = |pair: &&[u8]| {
-            let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default().trim_ascii();
-            !self.names.iter().any(|own| own.as_bytes() == name)
-        };
-        let pairs: Vec<&[u8]> =
-            line.split(|&byte| byte == b';').filter(is_other).map(<[u8]>::trim_ascii).collect();
-        pairs.join(&b"; "[..])
+        hide(&self.names, request);
     }
 
     /// Writes a value of visible characters without quotes, commas, semicolons and backslashes; the browser forgets it
@@ -169,6 +147,33 @@ impl Cookie {
             }
         }
     }
+}
+
+/// Takes the cookies of these names out of a request. Others stay.
+pub fn hide(names: &[String], request: &mut Headers) {
+    if names.iter().all(|name| find(request, name).is_none()) {
+        return;
+    }
+    let lines: Vec<Vec<u8>> = request
+        .known_all(Known::Cookie)
+        .map(|line| without(names, line))
+        .filter(|line| !line.is_empty())
+        .collect();
+    request.remove_known(Known::Cookie);
+    for line in lines {
+        request.append("Cookie", &line);
+    }
+}
+
+/// The pairs of a line that have other names.
+fn without(names: &[String], line: &[u8]) -> Vec<u8> {
+    let is_other = |pair: &&[u8]| {
+        let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default().trim_ascii();
+        !names.iter().any(|own| own.as_bytes() == name)
+    };
+    let pairs: Vec<&[u8]> =
+        line.split(|&byte| byte == b';').filter(is_other).map(<[u8]>::trim_ascii).collect();
+    pairs.join(&b"; "[..])
 }
 
 fn find<'a>(request: &'a Headers, name: &str) -> Option<&'a [u8]> {

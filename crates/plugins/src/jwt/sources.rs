@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use plugin::web_session::cookie;
 use plugin::{Access, Exchange, Known, media, query};
 
 use super::Refusal;
@@ -47,7 +48,7 @@ impl Sources {
                 cx.set_upstream_query((!rest.is_empty()).then_some(&rest));
             }
         }
-        cx.remove_cookies(&self.cookies);
+        cookie::hide(&self.cookies, cx.headers());
     }
 }
 

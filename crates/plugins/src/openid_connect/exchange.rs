@@ -65,6 +65,8 @@ pub(super) struct TokenEndpoint {
     scope: String,
     audience: Option<String>,
     of_client: Wanted,
+    /// How long tokens for callers are used at most.
+    longest: Duration,
     replay: Replay,
     /// Whose refresh tokens they are.
     holder: String,
@@ -72,8 +74,6 @@ pub(super) struct TokenEndpoint {
     of_sessions: Option<Pool>,
     /// Where they share tokens for callers.
     of_callers: Option<Pool>,
-    /// Tokens for callers are remembered.
-    remembers: bool,
 }
 
 /// Whose refresh token is used.
@@ -154,7 +154,6 @@ impl TokenEndpoint {
             holder: format!("{} {}", config.provider.issuer, client.as_deref().unwrap_or_default()),
             of_sessions: of_sessions.or_else(|| of_callers.clone()),
             of_callers,
-            remembers: config.tokens.cache_tokens,
             http: sign_in.as_ref().map_or_else(|| http.clone(), |sign_in| sign_in.http(setup)),
             provider: provider.clone(),
             memory: Memory::open(cx.services, "tokens", &Settings::default()),
@@ -184,6 +183,11 @@ impl TokenEndpoint {
                 headers: grants.token_headers_client.clone().unwrap_or_default(),
                 arguments_or_headers: grants.token_post_args_client.clone().unwrap_or_default(),
                 ..Wanted::default()
+            },
+            longest: match (config.tokens.cache_tokens, config.provider.cache_ttl_max) {
+                (false, _) => Duration::ZERO,
+                (true, Some(seconds)) => Duration::from_secs(seconds as u64),
+                (true, None) => Duration::MAX,
             },
             replay: Replay::new(grants),
         })
@@ -264,16 +268,15 @@ impl TokenEndpoint {
         let sign_in = caller.map(|(id, secret)| SignIn::of_caller(id, secret, &self.method));
         let question =
             self.question(&self.endpoint, form, wishes, sign_in.as_ref(), of_client, now_ms).await?;
-        let now_s = now_ms / 1_000;
-        let remembers = self.remembers;
+        let (now_s, longest) = (now_ms / 1_000, self.longest);
         let good_for = move |tokens: &TokenSet| {
-            let ends_s = tokens.ends_s.filter(|_| remembers);
-            Duration::from_secs(ends_s.map_or(0, |ends_s| ends_s.saturating_sub(now_s)))
+            let left_s = tokens.ends_s.map_or(0, |ends_s| ends_s.saturating_sub(now_s));
+            longest.min(Duration::from_secs(left_s))
         };
         let asked_with = of_client.key();
         let owner = [self.owner.as_bytes(), asked_with.as_bytes()];
         let key = Digest::of(owner.into_iter().chain(key.iter().copied()));
-        let pool = self.of_callers.clone().filter(|_| remembers);
+        let pool = self.of_callers.clone().filter(|_| !longest.is_zero());
         let ask = question.ask_for_all(pool, key, good_for);
         tokens_of(&self.memory.fetch(key, ask).await)
     }

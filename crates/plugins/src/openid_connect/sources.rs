@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use plugin::web_session::cookie;
 use plugin::{Access, Exchange, Known, media, query};
 
 use super::config::Config;
@@ -144,7 +145,7 @@ impl Sources {
                 None => drop(cx.headers().remove_known(Known::Authorization)),
             }
         }
-        cx.remove_cookies(&self.cookie);
+        cookie::hide(&self.cookie, cx.headers());
         if self.in_query
             && let Some(rest) = query::without(&cx.upstream.query, ARGUMENT)
         {

@@ -33,9 +33,9 @@ record! {
         /// Seconds that the discovery document and the provider's keys, and answers of introspection that do not say how
         /// long they hold, are used before they are asked for again.
         cache_ttl: f64 = 3600, [between(1, 31_536_000)];
-        /// Most seconds that an answer of introspection is used.
+        /// Most seconds that an answer about a token or a user is used, and a token got for credentials of a caller.
         cache_ttl_max: Option<f64>, [between(0, 31_536_000)];
-        /// Fewest seconds that an answer of introspection is used, as long as the token is valid.
+        /// Fewest seconds that an answer about a token or a user is used, as long as the token is valid.
         cache_ttl_min: Option<f64>, [between(0, 31_536_000)];
         /// Seconds that an answer of introspection which says that a token is not valid is remembered; 10 where it is not
         /// given. Also for how long a provider that could not be asked for its description and keys is not asked again; a second
@@ -264,6 +264,15 @@ record! {
         introspect_jwt_tokens: bool = false;
         /// Remember answers about tokens.
         cache_introspection: bool = true;
+    }
+}
+
+impl Provider {
+    /// Seconds for which something is remembered, within the bounds of the configuration.
+    pub fn bounded(&self, seconds: u64) -> u64 {
+        let bound = |setting: Option<f64>, default: u64| setting.map_or(default, |seconds| seconds as u64);
+        let least = bound(self.cache_ttl_min, 0);
+        seconds.max(least).min(bound(self.cache_ttl_max, u64::MAX).max(least))
     }
 }
 

@@ -79,16 +79,6 @@ fn a_password_is_as_good_as_the_provider_says() {
 }
 
 #[test]
-fn a_password_is_asked_about_each_time_where_tokens_are_not_remembered() {
-    let provider = provide();
-    let mut harness = behind(&provider, "auth_methods: [password], cache_tokens: false");
-    for count in 1..=3 {
-        assert_passes(&harness.send(&format!("GET / HTTP/1.1\n{ALICE}")));
-        assert_eq!(asked(&provider, "/token"), count);
-    }
-}
-
-#[test]
 fn credentials_are_found_where_they_may_stand_and_hidden() {
     let provider = provide();
     let mut harness = behind(&provider, "auth_methods: [password], password_param_type: [query, body]");

@@ -55,6 +55,25 @@ fn callers_add_to_requests_for_tokens_what_they_may() {
 }
 
 #[test]
+fn tokens_and_users_are_remembered_as_long_as_the_configuration_says() {
+    let fields = "auth_methods: [password], search_user_info: true";
+    let request = format!("GET / HTTP/1.1\n{ALICE}");
+    for (more, wanted) in [
+        ("", [1, 1]),
+        ("cache_tokens: false", [2, 1]),
+        ("cache_user_info: false", [1, 2]),
+        ("cache_ttl_max: 10", [2, 2]),
+    ] {
+        let provider = generous();
+        let mut harness = behind(&provider, &format!("{fields}, {more}"));
+        assert_passes(&harness.send(&request));
+        harness.clock.advance(11_000);
+        assert_passes(&harness.send(&request));
+        assert_eq!(["/token", "/me"].map(|path| asked(&provider, path).len()), wanted, "{more}");
+    }
+}
+
+#[test]
 fn clients_get_headers_of_the_answer_at_the_grants_that_are_listed() {
     let provider = generous();
     let fields = "token_headers_replay: [X-Quota], token_headers_prefix: Idp-";
