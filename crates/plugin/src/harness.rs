@@ -26,6 +26,7 @@ mod outcome;
 mod phases;
 mod sessions;
 mod upstream;
+pub mod vouching;
 
 pub use dice::Dice;
 pub use outcome::Outcome;

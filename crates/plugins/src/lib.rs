@@ -51,8 +51,6 @@ pub mod upstream_jwt;
 pub mod upstream_retry;
 pub mod upstream_timeout;
 pub mod usage;
-#[cfg(test)]
-mod vouching;
 
 use plugin::Definition;
 use plugin::model::Catalog;

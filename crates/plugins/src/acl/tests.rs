@@ -1,10 +1,10 @@
 //! What the acl room does, seen from outside: requests in, outcomes out.
 
+use plugin::harness::vouching::Vouching;
 use plugin::harness::{Harness, Outcome};
 
 use super::Acl;
 use crate::key_auth::KeyAuth;
-use crate::vouching::Vouching;
 
 /// Callers are told apart by their keys, which are their names.
 fn harness(anonymous: &str, config: &str) -> Harness {

@@ -3,12 +3,12 @@
 mod cost;
 mod mistakes;
 
+use plugin::harness::vouching::Vouching;
 use plugin::harness::{Harness, Outcome};
 
 use super::Authorization;
 use crate::acl::Acl;
 use crate::key_auth::KeyAuth;
-use crate::vouching::Vouching;
 
 /// A gateway whose callers are told apart by their keys, which are their names, and by the claims of their tokens.
 pub(super) fn gateway(config: &str) -> Harness {

@@ -1,11 +1,11 @@
 //! What the session room does, seen from outside, in front of key-auth and acl.
 
 use plugin::claims::WantedClaims;
+use plugin::harness::vouching::Vouching;
 use plugin::harness::{Harness, Outcome};
 
 use super::data::Data;
 use crate::ROOMS;
-use crate::vouching::Vouching;
 
 mod kept;
 

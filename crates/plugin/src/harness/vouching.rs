@@ -3,20 +3,22 @@
 use std::sync::Arc;
 
 use ahash::AHashMap;
-use plugin::claims::WantedClaims;
-use plugin::groups::ConsumerGroups;
-use plugin::{Access, Build, BuildError, Flow, Phase, Phases, Plugin, Scopes};
+use model::record;
 use uuid::Uuid;
+
+use crate::claims::WantedClaims;
+use crate::groups::ConsumerGroups;
+use crate::{Access, Build, BuildError, Flow, Phase, Phases, Plugin, Scopes};
 
 /// Takes the claims of a verified token from the header `token`, and groups and consumer groups that it vouches for from the
 /// headers `vouched` and `vouched-consumer-groups`.
-pub(crate) struct Vouching {
+pub struct Vouching {
     wanted: Arc<WantedClaims>,
     consumer_groups: AHashMap<Box<str>, Uuid>,
 }
 
-plugin::record! {
-    /// Nothing.
+record! {
+    /// Nothing can be set.
     pub struct VouchingConfig {}
 }
 
