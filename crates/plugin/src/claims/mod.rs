@@ -182,11 +182,13 @@ mod tests {
     #[test]
     fn what_was_kept_is_recalled_unless_more_is_wanted_now() {
         let before = WantedClaims::default();
-        (before.want("tenant"), before.want("level"), before.want_json("roles"), before.want_json("tenant"));
+        ["tenant", "level"].map(|name| before.want(name));
+        ["roles", "tenant"].map(|name| before.want_json(name));
         let kept = before.keep(before.read(br#"{"tenant":"acme","roles":["a"],"sub":"x"}"#).as_deref());
         let kept: super::Kept = serde_json::from_slice(&serde_json::to_vec(&kept).unwrap()).unwrap();
         let wanted = WantedClaims::default();
-        (wanted.want("level"), wanted.want("tenant"), wanted.want_json("roles"));
+        ["level", "tenant"].map(|name| wanted.want(name));
+        wanted.want_json("roles");
         let claims = wanted.recall(&kept).unwrap().unwrap();
         assert_eq!((claims.value(0), claims.value(1)), (None, Some("acme")));
         assert_eq!(claims.json(0), Some(&serde_json::json!(["a"])));
