@@ -182,13 +182,13 @@ mod tests {
     #[test]
     fn what_was_kept_is_recalled_unless_more_is_wanted_now() {
         let before = WantedClaims::default();
-        ["tenant", "level"].map(|name| before.want(name));
-        ["roles", "tenant"].map(|name| before.want_json(name));
+        assert_eq!(["tenant", "level"].map(|name| before.want(name)), [0, 1]);
+        assert_eq!(["roles", "tenant"].map(|name| before.want_json(name)), [0, 1]);
         let kept = before.keep(before.read(br#"{"tenant":"acme","roles":["a"],"sub":"x"}"#).as_deref());
         let kept: super::Kept = serde_json::from_slice(&serde_json::to_vec(&kept).unwrap()).unwrap();
         let wanted = WantedClaims::default();
-        ["level", "tenant"].map(|name| wanted.want(name));
-        wanted.want_json("roles");
+        assert_eq!(["level", "tenant"].map(|name| wanted.want(name)), [0, 1]);
+        assert_eq!(wanted.want_json("roles"), 0);
         let claims = wanted.recall(&kept).unwrap().unwrap();
         assert_eq!((claims.value(0), claims.value(1)), (None, Some("acme")));
         assert_eq!(claims.json(0), Some(&serde_json::json!(["a"])));
