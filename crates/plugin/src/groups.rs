@@ -17,13 +17,23 @@ pub struct ConsumerGroups {
     pub names: Arc<[Box<str>]>,
 }
 
-impl ConsumerGroups {
-    /// Those of the configuration that are called so; others are left out.
+/// The consumer groups of the configuration by name.
+pub struct KnownGroups(AHashMap<Box<str>, Uuid>);
+
+impl KnownGroups {
+    /// All of them.
     #[must_use]
-    pub fn named<'n>(names: impl Iterator<Item = &'n str>, known: &AHashMap<Box<str>, Uuid>) -> Self {
-        let found = names.filter_map(|name| Some((*known.get(name)?, Box::from(name))));
+    pub fn new(cx: &Build<'_>) -> Self {
+        let groups = cx.config.consumer_groups.iter();
+        Self(groups.map(|group| (group.name.as_str().into(), group.id)).collect())
+    }
+
+    /// Those that are called so; names of others are left out.
+    #[must_use]
+    pub fn named<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> ConsumerGroups {
+        let found = names.into_iter().filter_map(|name| Some((*self.0.get(name)?, Box::from(name))));
         let (ids, names): (Vec<_>, Vec<_>) = found.unzip();
-        Self { ids: ids.into(), names: names.into() }
+        ConsumerGroups { ids: ids.into(), names: names.into() }
     }
 }
 

@@ -2,19 +2,17 @@
 
 use std::sync::Arc;
 
-use ahash::AHashMap;
 use model::record;
-use uuid::Uuid;
 
 use crate::claims::WantedClaims;
-use crate::groups::ConsumerGroups;
+use crate::groups::KnownGroups;
 use crate::{Access, Build, BuildError, Flow, Phase, Phases, Plugin, Scopes};
 
 /// Takes the claims of a verified token from the header `token`, and groups and consumer groups that it vouches for from the
 /// headers `vouched` and `vouched-consumer-groups`.
 pub struct Vouching {
     wanted: Arc<WantedClaims>,
-    consumer_groups: AHashMap<Box<str>, Uuid>,
+    consumer_groups: KnownGroups,
 }
 
 record! {
@@ -32,9 +30,7 @@ impl Plugin for Vouching {
     type Config = VouchingConfig;
 
     fn build(_: VouchingConfig, cx: &Build<'_>) -> Result<Self, BuildError> {
-        let groups = cx.config.consumer_groups.iter();
-        let consumer_groups = groups.map(|group| (group.name.as_str().into(), group.id)).collect();
-        Ok(Self { wanted: cx.wanted_claims()?, consumer_groups })
+        Ok(Self { wanted: cx.wanted_claims()?, consumer_groups: KnownGroups::new(cx) })
     }
 }
 
@@ -48,7 +44,7 @@ impl Phases for Vouching {
         }
         if let Some(groups) = names(cx, "vouched-consumer-groups") {
             let groups = groups.iter().map(|name| &**name);
-            cx.vouch_for_consumer_groups(Arc::new(ConsumerGroups::named(groups, &self.consumer_groups)));
+            cx.vouch_for_consumer_groups(Arc::new(self.consumer_groups.named(groups)));
         }
         Flow::Next
     }

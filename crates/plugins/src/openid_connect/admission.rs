@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use ahash::AHashMap;
 use plugin::claims::WantedClaims;
 use plugin::consumers::Consumers;
-use plugin::groups::ConsumerGroups;
+use plugin::groups::{ConsumerGroups, KnownGroups};
 use plugin::identity::{Caller, Credential, Holder};
 use plugin::model::entity::Consumer;
 use plugin::{Access, Build, BuildError, Headers};
-use uuid::Uuid;
 
 use super::claims::{self, Claims, Reading, Requirement};
 use super::config::{self, Config};
@@ -42,7 +40,7 @@ struct ConsumerRule {
 /// Consumer groups by a claim.
 struct ConsumerGroupsRule {
     path: Vec<String>,
-    known: AHashMap<Box<str>, Uuid>,
+    known: KnownGroups,
     optional: bool,
 }
 
@@ -197,14 +195,12 @@ impl ConsumerRule {
 impl ConsumerGroupsRule {
     fn new(rules: &config::Claims, cx: &Build<'_>) -> Option<Self> {
         let path = rules.consumer_groups_claim.clone().filter(|path| !path.is_empty())?;
-        let groups = cx.config.consumer_groups.iter();
-        let known = groups.map(|group| (group.name.as_str().into(), group.id)).collect();
-        Some(Self { path, known, optional: rules.consumer_groups_optional })
+        Some(Self { path, known: KnownGroups::new(cx), optional: rules.consumer_groups_optional })
     }
 
     fn find(&self, claims: &Claims) -> Result<Arc<ConsumerGroups>, Refusal> {
         let names = claims::list(claims::at(claims, &self.path), Reading::Words);
-        let groups = ConsumerGroups::named(names.into_iter(), &self.known);
+        let groups = self.known.named(names);
         match groups.ids.is_empty() && !self.optional {
             true => Err(Refusal::Forbidden("no consumer group")),
             false => Ok(Arc::new(groups)),

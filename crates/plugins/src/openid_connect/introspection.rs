@@ -13,7 +13,7 @@ use super::Setup;
 use super::beside::Beside;
 use super::claims::{self, Claims, Reading};
 use super::client::SignIn;
-use super::config::{self, Config};
+use super::config::{self, Bounds, Config};
 use super::http::{Http, Pairs};
 use super::of_client::{OfClient, Wanted};
 use super::pool::{dated, undated};
@@ -60,8 +60,7 @@ enum Answer {
 struct Lifetimes {
     remembers: bool,
     usual: u64,
-    least: u64,
-    most: u64,
+    bounds: Bounds,
     negative: u64,
     /// How long they are used beyond that while the provider is down.
     stale: u64,
@@ -336,8 +335,7 @@ impl Lifetimes {
         Self {
             remembers: config.introspection.cache_introspection,
             usual: provider.cache_ttl as u64,
-            least: seconds(provider.cache_ttl_min, 0),
-            most: seconds(provider.cache_ttl_max, u64::MAX),
+            bounds: Bounds::of(provider),
             negative: seconds(provider.cache_ttl_neg, NEGATIVE_S),
             stale: seconds(provider.cache_ttl_resurrect, 0),
         }
@@ -373,7 +371,7 @@ impl Lifetimes {
             return self.negative;
         }
         let left = answer.get("exp").and_then(Value::as_f64).map(|exp| (exp as u64).saturating_sub(now_s));
-        let wanted = left.unwrap_or(self.usual).max(self.least).min(self.most.max(self.least));
+        let wanted = self.bounds.hold(left.unwrap_or(self.usual));
         left.map_or(wanted, |left| wanted.min(left))
     }
 }

@@ -72,7 +72,7 @@ impl UserInfo {
             grants.userinfo_headers_names.as_deref(),
             grants.userinfo_headers_values.as_deref(),
         )?);
-        let usual = config.provider.bounded(config.provider.cache_ttl as u64);
+        let usual = config::Bounds::of(&config.provider).hold(config.provider.cache_ttl as u64);
         let lifetime = if grants.cache_user_info { usual } else { 0 };
         Ok(Self {
             http: http.clone(),

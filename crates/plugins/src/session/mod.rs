@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::AHashMap;
 use plugin::claims::WantedClaims;
-use plugin::groups::ConsumerGroups;
+use plugin::groups::KnownGroups;
 use plugin::identity::{Caller, Credential, OwnFields};
 use plugin::lru::Lru;
 use plugin::model::entity::Consumer;
@@ -46,8 +46,7 @@ pub struct Session {
     tells: OwnFields,
     response_properties: Vec<Property>,
     consumers: Arc<Consumers>,
-    /// The consumer groups of the configuration by name.
-    consumer_groups: AHashMap<Box<str>, Uuid>,
+    consumer_groups: KnownGroups,
     wanted: Arc<WantedClaims>,
     /// By worker: nobody else takes the lock.
     callers: Box<[Mutex<Callers>]>,
@@ -92,12 +91,7 @@ impl Plugin for Session {
                 let consumers = cx.config.consumers.iter();
                 Ok(Consumers(consumers.map(|consumer| (consumer.id, consumer.clone())).collect()))
             })?,
-            consumer_groups: cx
-                .config
-                .consumer_groups
-                .iter()
-                .map(|group| (group.name.as_str().into(), group.id))
-                .collect(),
+            consumer_groups: KnownGroups::new(cx),
             wanted: cx.wanted_claims()?,
             callers: (0..cx.services.workers).map(|_| Mutex::default()).collect(),
         })
@@ -206,7 +200,7 @@ impl Session {
         }
         if !data.consumer_groups.is_empty() {
             let names = data.consumer_groups.iter().map(|name| &**name);
-            cx.vouch_for_consumer_groups(Arc::new(ConsumerGroups::named(names, &self.consumer_groups)));
+            cx.vouch_for_consumer_groups(Arc::new(self.consumer_groups.named(names)));
         }
         if let Some(claims) = claims {
             cx.vouch_for_claims(claims);

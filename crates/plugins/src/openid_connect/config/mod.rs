@@ -16,7 +16,7 @@ pub use login::{Login, Sessions};
 pub use nested::{ClaimHeader, ExchangeConditions, ExchangeIssuer, TokenExchange};
 pub use possession::Possession;
 pub use sharing::{Places, Sharing};
-pub use tokens::{Claims, Introspection, Provider, Tokens, is_old};
+pub use tokens::{Bounds, Claims, Introspection, Provider, Tokens, is_old};
 use unavailable::Unavailable;
 
 /// Ways to prove who one is.

@@ -267,12 +267,24 @@ record! {
     }
 }
 
-impl Provider {
-    /// Seconds for which something is remembered, within the bounds of the configuration.
-    pub fn bounded(&self, seconds: u64) -> u64 {
+/// Bounds of the time for which something is remembered, in seconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    least: u64,
+    most: u64,
+}
+
+impl Bounds {
+    /// Those that the configuration sets.
+    pub fn of(provider: &Provider) -> Self {
         let bound = |setting: Option<f64>, default: u64| setting.map_or(default, |seconds| seconds as u64);
-        let least = bound(self.cache_ttl_min, 0);
-        seconds.max(least).min(bound(self.cache_ttl_max, u64::MAX).max(least))
+        let least = bound(provider.cache_ttl_min, 0);
+        Self { least, most: bound(provider.cache_ttl_max, u64::MAX).max(least) }
+    }
+
+    /// The nearest time within them.
+    pub fn hold(self, seconds: u64) -> u64 {
+        seconds.clamp(self.least, self.most)
     }
 }
 
