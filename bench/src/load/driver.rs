@@ -24,6 +24,8 @@ const READ_SIZE: usize = 256 * 1024;
 /// How long answers still under way may take when the time is over.
 const DRAIN: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(50);
+/// How long requests may still wait to be sent when the time is over.
+const GRACE: Duration = Duration::from_millis(50);
 
 struct Connection {
     stream: TcpStream,
@@ -134,28 +136,29 @@ impl Driver {
         let mut events = Events::with_capacity(1024);
         let interval = Duration::from_secs(1) / rate.max(1);
         let timer = self.timer(interval)?;
-        let mut free: Vec<usize> = (0..self.connections.len()).collect();
+        // Taken in turn: none is left unused until the other side gives it up as idle.
+        let mut free: VecDeque<usize> = (0..self.connections.len()).collect();
         let mut waiting = VecDeque::new();
         let start = Instant::now();
         let mut next = start;
-        while next < start + duration {
+        let end = start + duration;
+        while next < end || (!waiting.is_empty() && Instant::now() < end + GRACE) {
             self.wait(&mut events)?;
             for event in &events {
                 if event.token() == TIMER {
                     timer.wait().map_err(io::Error::from)?;
                 } else if self.advance(event)? == State::Free {
-                    free.push(event.token().0);
+                    free.push_back(event.token().0);
                 }
             }
             let now = Instant::now();
-            while next <= now && next < start + duration {
+            while next <= now && next < end {
                 waiting.push_back(next);
                 next += interval;
             }
             let sendable = free.len().min(waiting.len());
-            for (index, due) in
-                free.split_off(free.len() - sendable).into_iter().zip(waiting.drain(..sendable))
-            {
+            let taken: Vec<usize> = free.drain(..sendable).collect();
+            for (index, due) in taken.into_iter().zip(waiting.drain(..sendable)) {
                 self.begin_or_keep(index, due, &mut free)?;
             }
         }
@@ -211,10 +214,10 @@ impl Driver {
     }
 
     /// A connection that fails at once has been reopened and stays in the list of the free ones.
-    fn begin_or_keep(&mut self, index: usize, due: Instant, free: &mut Vec<usize>) -> io::Result<()> {
+    fn begin_or_keep(&mut self, index: usize, due: Instant, free: &mut impl Extend<usize>) -> io::Result<()> {
         self.begin(index, due)?;
         if self.connections[index].due.is_none() {
-            free.push(index);
+            free.extend([index]);
         }
         Ok(())
     }

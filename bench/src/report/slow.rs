@@ -3,7 +3,7 @@
 use super::table::Table;
 use super::{Report, marked, shown, whole};
 use crate::cases::slow::{Slow, Turn};
-use crate::statistics::{estimate, median};
+use crate::statistics::{estimate, mean, median, percentile};
 
 /// How many times as long the slowest requests may take beside them.
 const BUDGET: f64 = 1.2;
@@ -19,11 +19,17 @@ impl Report {
             table.row(&cells.chain([budget.to_owned()]).collect::<Vec<_>>());
         };
         row("a third each: head, body, response unread", |slow| slow.connections.to_string(), "");
-        let without = format!("p99 us at {rate}/s without them, median of {}", turns.len());
+        let without = format!("p99 us at {rate}/s without them, median of {} turns", turns.len());
         row(&without, |slow| slow.shown(|turn| turn.quiet.p99_us as f64), "");
         row("p99 us beside them", |slow| slow.shown(|turn| turn.beside.p99_us as f64), "");
         row("times as long, turn by turn", Slow::step, &format!("{BUDGET:.2}"));
         row("95 % within", Slow::step_within, "");
+        row(
+            "p99 us that one turn in ten exceeds, without them",
+            |slow| slow.exceeded(|turn| turn.quiet.p99_us),
+            "",
+        );
+        row("beside them", |slow| slow.exceeded(|turn| turn.beside.p99_us), "");
         row("p50 us without them", |slow| slow.shown(|turn| turn.quiet.p50_us as f64), "");
         row("p50 us beside them", |slow| slow.shown(|turn| turn.beside.p50_us as f64), "");
         row("failed requests", Slow::failed, "0");
@@ -47,8 +53,15 @@ impl Slow {
         median(&self.values(of)).map_or("-".to_owned(), whole)
     }
 
+    /// What a tenth of the turns exceeds.
+    fn exceeded(&self, of: impl Fn(&Turn) -> u64) -> String {
+        let mut values: Vec<u64> = self.turns.iter().map(of).collect();
+        values.sort_unstable();
+        percentile(&values, 90.0).map_or("-".to_owned(), |value| value.to_string())
+    }
+
     fn percent(&self, of: impl Fn(&Turn) -> f64) -> String {
-        self.shown(|turn| of(turn) * 100.0)
+        mean(&self.values(of)).map_or("-".to_owned(), |core| whole(core * 100.0))
     }
 
     fn steps(&self) -> Vec<f64> {

@@ -3,7 +3,7 @@
 use super::*;
 use std::net::TcpListener;
 
-/// Answers every request of one connection with the same bytes, then closes it after `answers`.
+/// Answers every request of a connection with the same bytes, and closes it after `answers`.
 fn origin(answer: Vec<u8>, answers: usize) -> SocketAddr {
     origin_taking(answer, answers, Duration::ZERO)
 }
@@ -12,18 +12,23 @@ fn origin_taking(answer: Vec<u8>, answers: usize, delay: Duration) -> SocketAddr
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
-        while let Ok((mut stream, _)) = listener.accept() {
-            let mut request = [0; 4096];
-            for _ in 0..answers {
-                let received = stream.read(&mut request).unwrap_or(0);
-                std::thread::park_timeout(delay);
-                if received == 0 || stream.write_all(&answer).is_err() {
-                    break;
-                }
-            }
+        while let Ok((stream, _)) = listener.accept() {
+            let answer = answer.clone();
+            std::thread::spawn(move || serve(stream, &answer, answers, delay));
         }
     });
     address
+}
+
+fn serve(mut stream: std::net::TcpStream, answer: &[u8], answers: usize, delay: Duration) {
+    let mut request = [0; 4096];
+    for _ in 0..answers {
+        let received = stream.read(&mut request).unwrap_or(0);
+        std::thread::park_timeout(delay);
+        if received == 0 || stream.write_all(answer).is_err() {
+            break;
+        }
+    }
 }
 
 fn plan(address: SocketAddr) -> Plan {
@@ -108,4 +113,14 @@ fn the_open_loop_counts_latency_from_the_schedule() {
     assert!(latencies.iter().max().unwrap() > &30_000, "{latencies:?}");
     assert!(outcome.errors > 0, "requests that could not be sent are counted");
     assert_eq!(outcome.first_error.as_deref(), Some("the rate could not be kept: requests never sent"));
+}
+
+#[test]
+fn the_open_loop_uses_its_connections_in_turn() {
+    let address = origin(small_answer("200 OK", 150), usize::MAX);
+    let mut driver = Driver::connect(&Plan { connections: 4, ..plan(address) }).unwrap();
+    // 20 requests at a rate that leaves all four connections free in between.
+    driver.fixed(200, Duration::from_millis(100)).unwrap();
+    let unused = driver.connections.iter().filter(|connection| connection.written == 0).count();
+    assert_eq!((driver.errors, unused), (0, 0));
 }
