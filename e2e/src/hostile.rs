@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// A file of responses.
 #[derive(Debug, Deserialize)]
@@ -32,6 +32,9 @@ struct Case {
     rfc: String,
     /// What the upstream sends: one byte a character, U+0000 to U+00FF.
     sends: String,
+    /// What it sends when the client has its answer.
+    #[serde(default)]
+    late: String,
     /// What it does next.
     #[serde(default)]
     then: Then,
@@ -41,6 +44,9 @@ struct Case {
     /// What the client sends, with `/hostile` as its target.
     #[serde(default = "get")]
     request: String,
+    /// What the client sends when it has its answer: nothing that the gateway may take for a request.
+    #[serde(default)]
+    rest: String,
     /// What the client may get.
     gets: Gets,
     /// Texts that nothing the client gets may hold.
@@ -108,6 +114,39 @@ struct Whole {
 /// Answers `/hostile` as the case under way says, everything else with an echo.
 struct Hostile {
     cases: Vec<(Case, Vec<u8>)>,
+    meeting: Arc<Meeting>,
+}
+
+/// How far the upstream and the client are, where one of them waits for the other.
+#[derive(Default)]
+struct Meeting {
+    phase: Mutex<Phase>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    /// The upstream has not answered yet.
+    #[default]
+    Before,
+    Answered,
+    /// The client has its answer.
+    Taken,
+    /// The upstream has sent what comes late.
+    Late,
+}
+
+impl Meeting {
+    fn reach(&self, phase: Phase) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+        self.changed.notify_all();
+    }
+
+    /// Waits for the other side, no longer than anybody here waits.
+    fn wait_for(&self, phase: Phase) {
+        let guard = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.changed.wait_timeout_while(guard, crate::PATIENCE, |reached| *reached != phase));
+    }
 }
 
 impl Hostile {
@@ -115,31 +154,37 @@ impl Hostile {
     fn case(&self, request: &Message) -> Option<&(Case, Vec<u8>)> {
         request.values("x-case").first().and_then(|number| self.cases.get(number.parse::<usize>().ok()?))
     }
+
+    fn send(&self, reader: &mut Reader, case: &Case, bytes: &[u8]) -> io::Result<bool> {
+        reader.stream.write_all(bytes)?;
+        if !case.late.is_empty() {
+            self.meeting.reach(Phase::Answered);
+            self.meeting.wait_for(Phase::Taken);
+            reader.stream.write_all(case.late.as_bytes())?;
+            self.meeting.reach(Phase::Late);
+        }
+        if case.then == Then::Reset {
+            reader.stream.reset_when_dropped()?;
+        }
+        Ok(case.then == Then::Wait)
+    }
 }
 
 impl Behaviour for Hostile {
     fn meet(&self, reader: &mut Reader, request: &Message) -> io::Result<bool> {
         match self.case(request) {
-            Some((case, bytes)) if case.early => send(reader, case, bytes),
+            Some((case, bytes)) if case.early => self.send(reader, case, bytes),
             _ => Ok(true),
         }
     }
 
     fn answer(&self, reader: &mut Reader, request: &Message) -> io::Result<bool> {
         match self.case(request) {
-            Some((case, bytes)) if !case.early => send(reader, case, bytes),
+            Some((case, bytes)) if !case.early => self.send(reader, case, bytes),
             Some(_) => Ok(true),
             None => echo(reader, request).map(|()| true),
         }
     }
-}
-
-fn send(reader: &mut Reader, case: &Case, bytes: &[u8]) -> io::Result<bool> {
-    reader.stream.write_all(bytes)?;
-    if case.then == Then::Reset {
-        reader.stream.reset_when_dropped()?;
-    }
-    Ok(case.then == Then::Wait)
 }
 
 /// Has the upstream send every response in the file at `path`.
@@ -149,14 +194,15 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
         let bytes = latin1(&fill(&case.sends, &Values::new())?)?;
         Ok((case.clone(), bytes))
     });
-    let hostile = Hostile { cases: cases.collect::<Result<_, String>>()? };
+    let meeting = Arc::<Meeting>::default();
+    let hostile = Hostile { cases: cases.collect::<Result<_, String>>()?, meeting: meeting.clone() };
     let timeout = corpus.read_timeout.map(|time| format!("  read_timeout: {time}\n")).unwrap_or_default();
     // Answers that come too early only meet a body that is passed on while it comes.
     let setup = Setup { service: &timeout, route: "request_buffering: false", ..Setup::default() };
     let rig = Rig::start(settings, Arc::new(hostile), &setup)?;
     let mut failures = Vec::new();
     for (number, case) in corpus.responses.iter().enumerate() {
-        let problems = marked(case.deviates.as_deref(), judge(&rig, case, number)?);
+        let problems = marked(case.deviates.as_deref(), judge(&rig, &meeting, case, number)?);
         if !problems.is_empty() {
             let sent: String = case.sends.chars().take(300).collect();
             failures.push(format!(
@@ -172,7 +218,7 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
 }
 
 /// Every difference between a case and what came of it.
-fn judge(rig: &Rig, case: &Case, number: usize) -> Result<Vec<String>, String> {
+fn judge(rig: &Rig, meeting: &Meeting, case: &Case, number: usize) -> Result<Vec<String>, String> {
     let mut connection = rig.connect()?;
     let request = case.request.replacen("\r\n", &format!("\r\nX-Case: {number}\r\n"), 1);
     connection.send(&latin1(&request)?);
@@ -183,6 +229,13 @@ fn judge(rig: &Rig, case: &Case, number: usize) -> Result<Vec<String>, String> {
             let text = format!("{reply:?}");
             let held = case.lacks.iter().filter(|part| text.contains(part.as_str()));
             problems.extend(held.map(|part| format!("  ! the answer holds {part:?}")));
+            if !case.late.is_empty() {
+                meeting.wait_for(Phase::Answered);
+                meeting.reach(Phase::Taken);
+                meeting.wait_for(Phase::Late);
+                meeting.reach(Phase::Before);
+            }
+            problems.extend(remainder(&mut connection, case));
             problems.extend(leftovers(&mut connection, number));
             problems
         }
@@ -203,6 +256,20 @@ fn judge(rig: &Rig, case: &Case, number: usize) -> Result<Vec<String>, String> {
 /// Whether an answer ended before it said it would. Anything else wrong with it is the gateway's own doing.
 fn breaks_off(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::ConnectionReset || error.to_string().contains("closed")
+}
+
+/// What comes behind an answer given before all of its request was there is no request of its own.
+fn remainder(connection: &mut Connection, case: &Case) -> Vec<String> {
+    if case.rest.is_empty() {
+        return Vec::new();
+    }
+    connection.send(case.rest.as_bytes());
+    match connection.answer("GET") {
+        Ok(Some(reply)) => {
+            vec![format!("  ! the rest of its body was answered {}", reply.message.start_line)]
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Whatever stands on a connection behind a whole answer must not answer the next request. It may be closed.

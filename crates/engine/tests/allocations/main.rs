@@ -38,7 +38,7 @@ const RESPONSE: &[u8] =
 /// A story that panics if it does not hold.
 type Story = (&'static str, fn());
 
-const STORIES: [Story; 15] = [
+const STORIES: [Story; 17] = [
     ("plain_proxying_allocates_nothing", plain_proxying_allocates_nothing),
     ("no_way_to_balance_allocates_anything", no_way_to_balance_allocates_anything),
     ("a_small_post_allocates_only_its_body", a_small_post_allocates_only_its_body),
@@ -53,6 +53,8 @@ const STORIES: [Story; 15] = [
     ("a_websocket_message_allocates_nothing", a_websocket_message_allocates_nothing),
     ("a_connection_without_a_request_is_small", idle::a_connection_without_a_request_is_small),
     ("a_connection_between_requests_becomes_small", idle::a_connection_between_requests_becomes_small),
+    ("half_a_head_is_small", idle::half_a_head_is_small),
+    ("half_a_body_is_small", idle::half_a_body_is_small),
     ("plain_proxying_under_tls_allocates_what_rustls_does", tls::plain_proxying_allocates_what_rustls_does),
     ("a_chain_of_plugins_under_tls_allocates_what_rustls_does", tls::a_chain_allocates_what_rustls_does),
     ("plain_proxying_over_http2_allocates_what_is_named", http2::plain_proxying_allocates_what_is_named),
