@@ -3,7 +3,7 @@
 use ahash::AHashSet;
 use serde_json::{Map, Number, Value};
 
-use crate::problem::{Place, Problem};
+use crate::problem::{MOST_TOLD, Place, Problem};
 use crate::{json, yaml};
 
 /// Where something stands in a text. Lines and columns count from 1; a zero line means "nowhere".
@@ -225,7 +225,7 @@ impl Budget {
         let mut seen = AHashSet::with_capacity(entries.len());
         entries.retain(|(key, _)| {
             let first = seen.insert(key.name.clone());
-            if !first {
+            if !first && self.duplicates.len() <= MOST_TOLD {
                 self.duplicates.push((key.span, key.name.clone()));
             }
             first

@@ -59,11 +59,19 @@ pub struct Owner {
     pub entity: serde_json::Value,
 }
 
+/// So many errors, and so many warnings, are told of one document: nobody reads more, and what is found in a large document
+/// could take more memory than the document.
+pub(crate) const MOST_TOLD: usize = 1000;
+
 /// Where checks put what they find.
 #[derive(Debug, Default)]
 pub struct Problems {
-    /// What was found so far, in the order of discovery.
-    pub list: Vec<Problem>,
+    /// What was found so far, in the order of discovery, at most [`MOST_TOLD`] of each severity.
+    pub(crate) list: Vec<Problem>,
+    errors: usize,
+    warnings: usize,
+    /// The last one that was not kept.
+    untold: Option<Box<Problem>>,
 }
 
 /// The path to the value under inspection. It lives on the stack and costs nothing until something is wrong.
@@ -125,20 +133,59 @@ impl Problems {
 
     /// Notes something that works but deserves attention.
     pub fn warn(&mut self, trail: &Trail<'_>, span: Span, message: impl Into<String>) -> &mut Problem {
-        let problem = self.add(trail, span, message);
-        problem.severity = Severity::Warning;
-        problem
+        self.push(Problem::new(trail.place(), span, message.into()).warning())
     }
 
-    /// Notes a problem made elsewhere.
+    /// Notes a problem made elsewhere. Beyond [`MOST_TOLD`] of its severity it is only counted.
     pub fn push(&mut self, problem: Problem) -> &mut Problem {
+        let found = match problem.severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        *found += 1;
+        if *found > MOST_TOLD {
+            return self.untold.insert(Box::new(problem));
+        }
         self.list.push(problem);
         self.list.last_mut().expect("pushed on the line above")
     }
 
+    /// Errors found so far, those included that are not kept.
+    pub(crate) fn errors(&self) -> usize {
+        self.errors
+    }
+
     /// Whether nothing worse than a warning was found.
     pub fn is_usable(&self) -> bool {
-        self.list.iter().all(|problem| problem.severity == Severity::Warning)
+        self.errors == 0
+    }
+
+    /// What is told of a document: its problems, and how many more there are.
+    pub(crate) fn told(self) -> Vec<Problem> {
+        let mut told = self.list;
+        let errors = self.errors.saturating_sub(MOST_TOLD);
+        if errors > 0 {
+            let file = told.first().map_or_else(|| Arc::from(""), |first| Arc::clone(&first.file));
+            let message = format!("{errors} more errors are not shown");
+            told.push(Problem { file, ..Problem::new(Place::default(), Span::default(), message) });
+        }
+        told
+    }
+}
+
+impl FromIterator<Problem> for Problems {
+    fn from_iter<I: IntoIterator<Item = Problem>>(found: I) -> Self {
+        let mut problems = Self::default();
+        problems.extend(found);
+        problems
+    }
+}
+
+impl Extend<Problem> for Problems {
+    fn extend<I: IntoIterator<Item = Problem>>(&mut self, found: I) {
+        found.into_iter().for_each(|problem| {
+            self.push(problem);
+        });
     }
 }
 
@@ -156,6 +203,11 @@ impl Problem {
             entity: false,
             owner: None,
         }
+    }
+
+    /// The same as a warning.
+    pub(crate) fn warning(self) -> Self {
+        Self { severity: Severity::Warning, ..self }
     }
 }
 

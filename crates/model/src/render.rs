@@ -1,5 +1,7 @@
 //! Problems as people and programs read them.
 
+use std::cell::Cell;
+
 use serde_json::{Value, json};
 
 use crate::concealed::{concealed, is_secret_name, strike_out};
@@ -13,6 +15,16 @@ pub struct Source<'t> {
     text: &'t str,
     line_starts: Vec<usize>,
     is_json: bool,
+    /// Where the last problem was: those after it on a long line are counted on from there.
+    reached: Cell<Reached>,
+}
+
+/// A place in a line, from its beginning.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reached {
+    line: u32,
+    bytes: usize,
+    characters: usize,
 }
 
 /// A secret that begins farther before what is shown is not known for one.
@@ -26,7 +38,13 @@ impl<'t> Source<'t> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(index, _)| index + 1);
         let is_json = name.to_ascii_lowercase().ends_with(".json");
-        Self { name, text, line_starts: std::iter::once(0).chain(ends).collect(), is_json }
+        Self {
+            name,
+            text,
+            line_starts: std::iter::once(0).chain(ends).collect(),
+            is_json,
+            reached: Cell::default(),
+        }
     }
 
     /// `kong.yml:12:9: error: services[0].host: expected a string`, the line itself with the fault underlined, and
@@ -39,13 +57,13 @@ impl<'t> Source<'t> {
         let place = problem.place.to_string();
         let separator = if place.is_empty() { "" } else { ": " };
         let mut shown = String::from(self.name);
-        let span = self.in_characters(problem.span);
+        let (span, reached) = self.in_characters(problem.span);
         if span.line > 0 {
             shown += &format!(":{}:{}", span.line, span.column);
         }
         shown += &format!(": {severity}: {place}{separator}{}\n", problem.message);
         if let Some(line) = self.line(span.line) {
-            shown += &snippet(line, span, problem);
+            shown += &snippet(line, reached, span, problem);
         }
         if let Some(suggestion) = &problem.suggestion {
             shown += &format!("help: {suggestion}\n");
@@ -55,7 +73,7 @@ impl<'t> Source<'t> {
 
     /// One problem for programs.
     pub fn to_json(&self, problem: &Problem) -> Value {
-        let span = self.in_characters(problem.span);
+        let (span, _) = self.in_characters(problem.span);
         json!({
             "file": self.name,
             "line": span.line,
@@ -75,13 +93,34 @@ impl<'t> Source<'t> {
         Some(self.text[start..end].trim_end_matches('\r'))
     }
 
-    /// JSON's reader counts bytes; people count characters.
-    fn in_characters(&self, span: Span) -> Span {
-        let Some(line) = self.line(span.line).filter(|_| self.is_json) else { return span };
-        let before = span.column.saturating_sub(1) as usize;
-        let characters = |end: usize| line.bytes().take(end).filter(|byte| byte & 0xc0 != 0x80).count();
-        let (start, end) = (characters(before), characters(before + span.length as usize));
-        Span { line: span.line, column: start as u32 + 1, length: (end.saturating_sub(start)).max(1) as u32 }
+    /// JSON's reader counts bytes; people count characters. Also where the span begins.
+    fn in_characters(&self, span: Span) -> (Span, Reached) {
+        let Some(line) = self.line(span.line) else { return (span, Reached::default()) };
+        let reached = self.reach(line, span.line, span.column.saturating_sub(1) as usize);
+        if !self.is_json {
+            return (span, reached);
+        }
+        let end = line.floor_char_boundary(reached.bytes + span.length as usize);
+        let length = line[reached.bytes..end].chars().count().max(1);
+        (Span { line: span.line, column: reached.characters as u32 + 1, length: length as u32 }, reached)
+    }
+
+    /// The place `before` bytes (of JSON) or characters into a line.
+    fn reach(&self, line: &str, number: u32, before: usize) -> Reached {
+        let count = |reached: Reached| if self.is_json { reached.bytes } else { reached.characters };
+        let mut reached = self.reached.get();
+        if reached.line != number || count(reached) > before {
+            reached = Reached { line: number, bytes: 0, characters: 0 };
+        }
+        let mut rest = line[reached.bytes..].chars();
+        while count(reached) < before
+            && let Some(character) = rest.next()
+        {
+            reached.bytes += character.len_utf8();
+            reached.characters += 1;
+        }
+        self.reached.set(reached);
+        reached
     }
 }
 
@@ -112,13 +151,15 @@ fn is_bare(rest: &[char]) -> bool {
 }
 
 /// The line with the fault underlined; of a long line only the part around the fault.
-fn snippet(line: &str, span: Span, problem: &Problem) -> String {
-    let fault = span.column.saturating_sub(1) as usize;
+fn snippet(line: &str, reached: Reached, span: Span, problem: &Problem) -> String {
+    let fault = reached.characters;
     let skipped = fault.saturating_sub(CONTEXT);
     let width = CONTEXT * 2;
     let printable = |character: char| if character.is_control() { ' ' } else { character };
     let unseen = skipped.saturating_sub(LONGEST_SECRET);
-    let mut shown = concealed(line.chars().skip(unseen).take(skipped - unseen + width).map(printable));
+    let before = line[..reached.bytes].char_indices().rev().take(fault - unseen).last();
+    let seen = &line[before.map_or(reached.bytes, |(index, _)| index)..];
+    let mut shown = concealed(seen.chars().take(skipped - unseen + width).map(printable));
     if let Some(start) = secret_beside(problem, span, &shown, fault - unseen) {
         let start = start.min(shown.len());
         strike_out(&mut shown[start..]);

@@ -43,7 +43,7 @@ fn read(file: &str, text: &str, problems: &mut Problems) -> Vec<Placed> {
             return Vec::new();
         }
     };
-    problems.list.extend(document.problems);
+    problems.extend(document.problems);
     let Some(elements) = document.root.as_array() else {
         problems.add(&Trail::Root, document.root.span, "expected a list of targets");
         return Vec::new();

@@ -49,6 +49,8 @@ struct Open {
     anchor: usize,
     span: Span,
     content: Content,
+    /// Levels below it, those that aliases have put in included.
+    height: usize,
 }
 
 enum Content {
@@ -58,7 +60,8 @@ enum Content {
 
 struct Builder {
     open: Vec<Open>,
-    anchors: AHashMap<usize, Node>,
+    /// What has a name, with its own level and those below it.
+    anchors: AHashMap<usize, (Node, usize)>,
     root: Option<Node>,
 }
 
@@ -74,7 +77,7 @@ impl Builder {
                     self.key(text.into_owned(), span);
                     return Ok(());
                 }
-                self.complete(Node { kind, span }, anchor, budget)
+                self.complete(Node { kind, span }, 0, anchor, budget)
             }
             Event::SequenceStart(anchor, _) => self.begin(Content::Array(Vec::new()), anchor, span, budget),
             Event::MappingStart(anchor, _) => {
@@ -82,12 +85,15 @@ impl Builder {
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(budget),
             Event::Alias(anchor) => {
-                let Some(node) = self.anchors.get(&anchor) else {
+                let Some((node, height)) = self.anchors.get(&anchor) else {
                     return Err(Syntax { span, message: "an alias inside its own anchor".to_owned() });
                 };
+                if self.open.len() + height > budget.depth {
+                    return Err(too_deep(span));
+                }
                 budget.expand(node, span)?;
-                let node = node.clone();
-                self.complete(node, 0, budget)
+                let (node, height) = (node.clone(), *height);
+                self.complete(node, height, 0, budget)
             }
             Event::DocumentStart(_) if self.root.is_some() => Err(Syntax {
                 span,
@@ -105,18 +111,18 @@ impl Builder {
 
     fn begin(&mut self, content: Content, anchor: usize, span: Span, budget: &Budget) -> Result<(), Syntax> {
         if self.open.len() >= budget.depth {
-            return Err(Syntax { span, message: "the document is nested too deeply".to_owned() });
+            return Err(too_deep(span));
         }
         if let Some(Open { content: Content::Object { key: None, .. }, .. }) = self.open.last() {
             return Err(Syntax { span, message: "a key must be a plain value".to_owned() });
         }
-        self.open.push(Open { anchor, span: Span { length: 1, ..span }, content });
+        self.open.push(Open { anchor, span: Span { length: 1, ..span }, content, height: 0 });
         Ok(())
     }
 
     fn end(&mut self, budget: &mut Budget) -> Result<(), Syntax> {
         worked(4_000);
-        let Some(Open { anchor, span, content }) = self.open.pop() else { return Ok(()) };
+        let Some(Open { anchor, span, content, height }) = self.open.pop() else { return Ok(()) };
         let node = match content {
             Content::Array(elements) => Node { kind: NodeKind::Array(elements), span },
             Content::Object { mut entries, .. } => {
@@ -128,13 +134,22 @@ impl Builder {
                 Node { kind: NodeKind::Object(entries), span }
             }
         };
-        self.complete(node, anchor, budget)
+        self.complete(node, height + 1, anchor, budget)
     }
 
-    fn complete(&mut self, node: Node, anchor: usize, budget: &mut Budget) -> Result<(), Syntax> {
+    fn complete(
+        &mut self,
+        node: Node,
+        height: usize,
+        anchor: usize,
+        budget: &mut Budget,
+    ) -> Result<(), Syntax> {
         if anchor != 0 {
             budget.expand(&node, node.span)?;
-            self.anchors.insert(anchor, node.clone());
+            self.anchors.insert(anchor, (node.clone(), height));
+        }
+        if let Some(open) = self.open.last_mut() {
+            open.height = open.height.max(height);
         }
         match self.open.last_mut().map(|open| &mut open.content) {
             None => self.root = Some(node),
@@ -154,6 +169,10 @@ impl Builder {
         }
         Ok(())
     }
+}
+
+fn too_deep(span: Span) -> Syntax {
+    Syntax { span, message: "the document is nested too deeply".to_owned() }
 }
 
 /// An anchored or aliased key.

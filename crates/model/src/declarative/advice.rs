@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::collect::{Row, place};
 use super::layout::Layout;
 use crate::courtesy::worked;
-use crate::problem::{Problem, Problems, Severity, Step};
+use crate::problem::{Problem, Problems, Step};
 use crate::schema::{Blueprint, Held, Part};
 
 /// What to know about plugins of routes that carry bytes.
@@ -28,6 +28,7 @@ pub(super) fn advise(layout: &Layout<'_>, rows: &[Row], problems: &mut Problems)
     advisor.protocols(&plugins, &routes);
     advisor.strangers(&plugins, &of("consumers"));
     advisor.twins(&services, &routes);
+    advisor.patterns(&routes);
 }
 
 struct Advisor<'a> {
@@ -105,6 +106,23 @@ impl<'a> Advisor<'a> {
         Some(name).filter(|name| !name.is_empty())
     }
 
+    /// Prefixes that look like regular expressions.
+    fn patterns(&mut self, routes: &[usize]) {
+        for route in routes {
+            worked(200);
+            let paths = &*self.field(*route, "paths");
+            let looks_so = |path: &str| !path.starts_with('~') && path.contains(['{', '}', '|', '^']);
+            let pattern = |path: &Value| path.as_str().is_some_and(looks_so);
+            let Some(index) = paths.as_array().and_then(|paths| paths.iter().position(pattern)) else {
+                continue;
+            };
+            let message = "as a prefix it stands for just these characters".to_owned();
+            let problem = self.warn(*route, "paths", message);
+            problem.place.0.push(Step::Index(index));
+            problem.suggestion = Some("a regular expression begins with '~'".to_owned());
+        }
+    }
+
     /// Routes that match the same requests as another one. Those of disabled services match nothing.
     fn twins(&mut self, services: &[usize], routes: &[usize]) {
         let disabled = services.iter().filter(|service| *self.field(**service, "enabled") == false);
@@ -161,10 +179,8 @@ impl<'a> Advisor<'a> {
         if !field.is_empty() {
             place.0.push(Step::Field(field.to_owned()));
         }
-        let problem =
-            self.problems.push(Problem::new(place, self.layout.span_of(&self.rows[row], field), message));
-        problem.severity = Severity::Warning;
-        problem
+        let span = self.layout.span_of(&self.rows[row], field);
+        self.problems.push(Problem::new(place, span, message).warning())
     }
 }
 

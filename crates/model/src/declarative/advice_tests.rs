@@ -136,3 +136,14 @@ fn which_route_wins_by_chance_is_told() {
     assert!(!suggestion(&named).contains("after each load"));
     assert!(suggestion(&unnamed).contains("after each load"));
 }
+
+#[test]
+fn a_prefix_that_looks_like_a_pattern_is_taken_and_told() {
+    let text = "routes:
+- name: a
+  paths: [/b, '/users/{id}']
+- name: c
+  paths: ['~/users/{1}', /d]
+";
+    assert_eq!(warnings(text), ["4 routes[0].paths[1]: as a prefix it stands for just these characters"]);
+}

@@ -19,7 +19,7 @@ pub fn locate(file_name: &str, text: &str, catalog: &Catalog, problems: Vec<Prob
         return problems;
     }
     let layout = Layout::new(catalog);
-    let mut problems = Problems { list: problems };
+    let mut problems: Problems = problems.into_iter().collect();
     if let Ok((root, _)) = read(file_name, text, &layout, &mut Problems::default()) {
         let mut entities = Entities::of(&layout, &problems.list);
         entities.search(&root, None, &mut Vec::new());
@@ -28,7 +28,7 @@ pub fn locate(file_name: &str, text: &str, catalog: &Catalog, problems: Vec<Prob
         }
         finish(&root, &layout, &mut problems, file_name);
     }
-    problems.list
+    problems.told()
 }
 
 /// The last things to find out about problems, in the order of the text.

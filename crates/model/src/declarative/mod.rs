@@ -82,7 +82,7 @@ pub fn load_with(
     if let Ok((root, _)) = read(file_name, text, &layout, &mut Problems::default()) {
         locate::finish(&root, &layout, &mut problems, file_name);
     }
-    Err(problems.list)
+    Err(problems.told())
 }
 
 /// The document in Kong's plain form, and what it says about itself.
@@ -93,7 +93,7 @@ fn read(
     problems: &mut Problems,
 ) -> Result<(Node, Header), Problem> {
     let mut document = node::parse(file_name, text)?;
-    problems.list.append(&mut document.problems);
+    problems.extend(std::mem::take(&mut document.problems));
     let header = prepare::prepare(&mut document.root, layout, problems);
     Ok((document.root, header))
 }

@@ -219,11 +219,12 @@ impl UrlParts {
         if host.is_empty() {
             return None;
         }
-        let secure = matches!(scheme, Some("https" | "wss")) || (scheme.is_none() && port == Some(443));
+        // Schemes have no case (RFC 3986 3.1).
+        let scheme = scheme.map(str::to_ascii_lowercase);
+        let secure =
+            matches!(scheme.as_deref(), Some("https" | "wss")) || (scheme.is_none() && port == Some(443));
         Some(Self {
-            protocol: scheme
-                .map_or(if secure { "https" } else { "http" }, |scheme| scheme)
-                .to_ascii_lowercase(),
+            protocol: scheme.unwrap_or_else(|| if secure { "https" } else { "http" }.to_owned()),
             host: host.to_owned(),
             port: port.unwrap_or(if secure { 443 } else { 80 }),
             path: (!path.is_empty()).then(|| path.to_owned()),
@@ -334,6 +335,10 @@ fn membership(element: &mut Node) {
                 entries.retain(|(key, _)| {
                     !matches!(key.name.as_str(), "id" | "tags" | "created_at" | "updated_at")
                 });
+            }
+            // A row that says its group has an id of its own.
+            if entries.iter().any(|(key, _)| key.name == "consumer_group") {
+                return;
             }
             for (key, _) in entries {
                 if key.name == if named { "name" } else { "id" } {

@@ -43,7 +43,8 @@ fn transform(
     let (Some(transform), Some(running)) = (blueprint.schema.transform, running) else { return };
     worked(3_000);
     if let Err((field, message)) = transform(running, Form::Written) {
-        return problems.list.push(problem(layout, rows, index, field, message));
+        problems.push(problem(layout, rows, index, field, message));
+        return;
     }
     let mut shown = blueprint.whole(rows[index].id.unwrap_or_default(), &rows[index].fields);
     for (name, value) in shown.iter_mut().filter(|(_, value)| !mentions(value)) {
@@ -72,7 +73,7 @@ fn distinct(
             if !known.insert(value) {
                 let message =
                     format!("uniqueness violation: another of '{}' has the same {name} already", schema.name);
-                problems.list.push(problem(layout, rows, index, name, message));
+                problems.push(problem(layout, rows, index, name, message));
             }
         }
     }

@@ -312,6 +312,7 @@ fn urls_give_protocol_host_port_and_path() {
         ("https://h", "https", "h", 443, None),
         ("https://h:8443/a/b", "https", "h", 8443, Some("/a/b")),
         ("//h:443", "https", "h", 443, None),
+        ("HTTPS://h/A", "https", "h", 443, Some("/A")),
         ("grpc://h:9000", "grpc", "h", 9000, None),
         ("http://[::1]:81/", "http", "[::1]", 81, Some("/")),
         ("http://h/p?q=1", "http", "h", 80, Some("/p")),

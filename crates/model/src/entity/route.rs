@@ -38,7 +38,7 @@ crate::entity! {
         /// Whether a response body is read whole before it is sent on.
         response_buffering: bool = true;
         /// TLS server names, one of which must be asked for.
-        snis: Option<Set<String>>, [each(wildcard_host())];
+        snis: Option<Set<String>>, [each(server_name_pattern())];
         /// Where connections may come from.
         sources: Option<Set<Endpoint>>;
         /// Where connections may have been made to.
@@ -167,7 +167,7 @@ fn look_closely(text: &str) -> Result<(), String> {
     if text.contains("//") {
         return Err("must not have empty segments".to_owned());
     }
-    if text.chars().any(is_pattern_character) {
+    if text.chars().any(|character| character.is_ascii_control() || character == '\\') {
         return Err(format!(
             "invalid path: '{text}' (characters outside of the reserved list of RFC 3986 found)"
         ));
@@ -190,12 +190,6 @@ fn is_plain(path: &str) -> bool {
             last = byte;
             !empty && (byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'~'))
         })
-}
-
-/// Characters that no URI holds. Spaces and letters beyond ASCII are no URI characters either, but they do stand in
-/// normalized paths, which decode them.
-fn is_pattern_character(character: char) -> bool {
-    character.is_ascii_control() || "\"<>\\^`{|}".contains(character)
 }
 
 fn check_pattern(pattern: &str) -> Result<(), String> {

@@ -32,6 +32,14 @@ fn services() {
     refused::<Service>(&json!({"host": "999.1.1.1"}), "host: invalid value: 999.1.1.1");
     refused::<Service>(&json!({"host": "h", "path": "a"}), "path: should start with: /");
     refused::<Service>(&json!({"host": "h", "path": "/a//b"}), "path: must not have empty segments");
+    for path in ["/a?b", "/a#b", "/[a]"] {
+        refused::<Service>(
+            &json!({"host": "h", "path": path}),
+            &format!(
+                "path: invalid path: '{path}' (characters outside of the reserved list of RFC 3986 found)"
+            ),
+        );
+    }
     refused::<Service>(&json!({"host": "h", "path": "/%zz"}), "path: invalid url-encoded value: '%zz'");
     refused::<Service>(
         &json!({"host": "h", "path": "/a b"}),
@@ -134,7 +142,7 @@ fn routes_need_something_to_match_on() {
 #[test]
 fn values_of_routes() {
     accepted::<Route>(
-        &json!({"paths": ["/a%2Fb", "~/a/\\d+$", "~/(?<n>x)", "/a.b/~c", "/a b", "/ü"], "hosts": ["*.a.test", "a.*", "a:80", "1.2.3.4"]}),
+        &json!({"paths": ["/a%2Fb", "~/a/\\d+$", "~/(?<n>x)", "/a.b/~c", "/a b", "/ü", "/users/{id}"], "hosts": ["*.a.test", "a.*", "a:80", "1.2.3.4"]}),
     );
     accepted::<Route>(&json!({"headers": {"x-a": ["1", "~*^v[0-9]$"]}}));
     for (route, fault) in [
@@ -147,6 +155,13 @@ fn values_of_routes() {
             json!({"paths": ["/u/\\d+"]}),
             "paths[0]: invalid path: '/u/\\d+' (characters outside of the reserved list of RFC 3986 found)",
         ),
+        (
+            json!({"paths": ["/users/%7Bid%7D"]}),
+            "paths[0]: non-normalized path, consider use '/users/{id}' instead",
+        ),
+        (json!({"paths": ["/"], "regex_priority": u64::MAX}), "regex_priority: expected an integer"),
+        (json!({"protocols": ["tls"], "snis": ["a.test:443"]}), "snis[0]: must not have a port"),
+        (json!({"protocols": ["tls"], "snis": ["::1"]}), "snis[0]: must not be an IP"),
         (json!({"paths": ["/a%2"]}), "paths[0]: invalid url-encoded value: '%2'"),
         (json!({"paths": ["/a%20b"]}), "paths[0]: non-normalized path, consider use '/a b' instead"),
         (json!({"paths": ["~/(a"]}), "paths[0]: invalid regex: '/(a' (unclosed group)"),

@@ -95,6 +95,13 @@ fn bombs_and_towers_are_refused() {
     let deep: String = (0..3000).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
     assert!(fault("k.yml", &deep).ends_with("the document is nested too deeply"));
     assert!(fault("k.yml", "a: &a [*a]").contains("alias"));
+    let levels = |count: usize, inner: &str| format!("{}{inner}{}", "[".repeat(count), "]".repeat(count));
+    let chain = |links: usize| {
+        let link = |number: usize| format!("- &a{number} {}\n", levels(40, &format!("*a{}", number - 1)));
+        format!("- &a0 x\n{}", (1..=links).map(link).collect::<String>())
+    };
+    assert!(fault("k.yml", &chain(200)).ends_with("the document is nested too deeply"));
+    assert!(parse("k.yml", &chain(3)).is_ok(), "121 levels");
     assert!(fault("k.yml", "a: 1\n---\nb: 2").contains("a second document"));
 }
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::blueprint::drop_unset_extensions;
 use super::packed::{Packed, Packer};
-use super::validate::{Surroundings, add_faults, has_errors, refuse_given};
+use super::validate::{Surroundings, add_faults, refuse_given};
 use super::{Blueprint, Faults, Fields, Kind};
 use crate::node::{Key, Node, NodeKind, Span};
 use crate::problem::{Problems, Trail};
@@ -76,7 +76,7 @@ impl Blueprint {
         let moved = record.expand_shorthands(entries, trail, problems);
         let entries = moved.as_deref().unwrap_or(entries);
         draft.begin(self, entries, trail, surroundings, problems);
-        let before = problems.list.len();
+        let before = problems.errors();
         for index in 0..record.fields.len() {
             let entry = draft.entries[index].map(|position| &entries[position]);
             if surroundings.given == Some(record.fields[index].name) {
@@ -85,7 +85,7 @@ impl Blueprint {
                 self.field(index, entry, node.span, trail, problems, draft);
             }
         }
-        if !has_errors(&problems.list[before..]) {
+        if problems.errors() == before {
             let mut faults = Faults::default();
             let fields = draft.fields(self);
             record.checks.iter().for_each(|check| check.test(&fields, &mut faults));

@@ -76,6 +76,8 @@ pub fn regex() -> Rule {
 pub fn server_name_pattern() -> Rule {
     Rule::Format("server_name_pattern", |text| match text {
         "*" => Ok(()),
+        // No client sends one (RFC 6066 3).
+        _ if text.parse::<IpAddr>().is_ok() => Err("must not be an IP".to_owned()),
         _ if text.contains(':') => Err("must not have a port".to_owned()),
         _ => check_wildcard_host(text),
     })
@@ -260,7 +262,7 @@ fn check_path(text: &str) -> Result<(), String> {
     if text.contains("//") {
         return Err("must not have empty segments".to_owned());
     }
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/.-_~:@!$&'()*+,;=%?#[]".contains(&byte);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/.-_~:@!$&'()*+,;=%".contains(&byte);
     if !text.bytes().all(allowed) {
         return Err(format!(
             "invalid path: '{text}' (characters outside of the reserved list of RFC 3986 found)"

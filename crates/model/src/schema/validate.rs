@@ -16,7 +16,7 @@ impl RecordSchema {
     pub fn check(&self, value: &Value) -> Result<Value, Vec<Problem>> {
         let mut problems = Problems::default();
         let complete = self.validate(&Node::from(value), &Trail::Root, &mut problems);
-        if problems.is_usable() { Ok(complete) } else { Err(problems.list) }
+        if problems.is_usable() { Ok(complete) } else { Err(problems.told()) }
     }
 
     /// Validates a record and fills in its defaults; a null node reads as an empty record. What comes back is
@@ -38,14 +38,14 @@ impl RecordSchema {
                 self.refuse_unknown(key, trail, &[], problems);
             }
         }
-        let before = problems.list.len();
+        let before = problems.errors();
         let mut record = Map::with_capacity(self.fields.len());
         for field in &self.fields {
             let entry = entries.iter().find(|(key, _)| key.name == field.name);
             record.insert(field.name.to_owned(), field.validate(entry, node.span, trail, problems));
         }
         let record = Value::Object(record);
-        if !has_errors(&problems.list[before..]) {
+        if problems.errors() == before {
             let mut faults = Faults::default();
             let fields = Fields::of(&record);
             self.checks.iter().for_each(|check| check.test(&fields, &mut faults));
@@ -96,10 +96,6 @@ pub(crate) struct Surroundings<'a> {
 }
 
 /// Whether something is worse than a warning.
-pub(super) fn has_errors(problems: &[Problem]) -> bool {
-    problems.iter().any(|problem| problem.severity == crate::Severity::Error)
-}
-
 /// Notes what checks have found about a record.
 pub(super) fn add_faults(
     faults: Faults,
@@ -200,9 +196,9 @@ impl Element {
             }
             return Value::from(reference);
         }
-        let before = problems.list.len();
+        let before = problems.errors();
         let value = self.typed(node, trail, problems);
-        if has_errors(&problems.list[before..]) {
+        if problems.errors() > before {
             return value;
         }
         for rule in &self.rules {
@@ -307,10 +303,10 @@ fn map(
     Value::Object(validated)
 }
 
-/// An integer, also when written as `100.0`.
+/// An integer of 64 bits with a sign, also when written as `100.0`.
 fn integer(number: &Number) -> Option<Value> {
     if number.is_i64() || number.is_u64() {
-        return Some(Value::Number(number.clone()));
+        return number.as_i64().map(Value::from);
     }
     let float = number.as_f64()?;
     (float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0).then(|| Value::from(float as i64))

@@ -99,6 +99,22 @@ fn unnamed_entities_get_random_ids_and_absent_keys_are_made_up() {
 }
 
 #[test]
+fn a_membership_has_an_id_of_its_own() {
+    let id = "11111111-2222-4333-8444-555555555555";
+    for fields in ["{id: ID, consumer: c, consumer_group: g}", "{consumer_group: g, consumer: c, id: ID}"] {
+        let membership = fields.replace("ID", id);
+        let config = good(&format!(
+            "_format_version: '3.0'\nconsumers: [{{username: c}}]\nconsumer_groups: [{{name: g}}]\nconsumer_group_consumers: [{membership}]"
+        ));
+        let membership = &config.consumer_group_consumers[0];
+        assert_eq!(
+            (membership.id.to_string(), membership.consumer_group.0),
+            (id.to_owned(), config.consumer_groups[0].id)
+        );
+    }
+}
+
+#[test]
 fn references_may_point_forwards() {
     let id = "7fca84d6-7d37-4a74-a7b0-93e576089a41";
     let config = good(&format!(

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::{bad, faults};
+use super::{bad, catalog, faults};
 use crate::Source;
-use crate::declarative::problems_to_kong;
+use crate::declarative::{load, problems_to_kong};
 use crate::problem::Severity;
 
 #[test]
@@ -105,7 +105,7 @@ fn anchors_are_reported_where_they_are_written() {
 
 #[test]
 fn values_of_the_wrong_type_come_with_advice() {
-    let text = "_format_version: '3.0'\nservices: [{host: h, name: 5, enabled: yes, retries: '3', routes: [{paths: [/, '/x|y'], path_handling: v1}]}]\nroutes: [{service: {name: a}, paths: [/]}]\n";
+    let text = "_format_version: '3.0'\nservices: [{host: h, name: 5, enabled: yes, retries: '3', routes: [{paths: [/, '/x\\d'], path_handling: v1}]}]\nroutes: [{service: {name: a}, paths: [/]}]\n";
     let problems = bad(text);
     let advice: Vec<&str> = problems.iter().filter_map(|problem| problem.suggestion.as_deref()).collect();
     assert_eq!(
@@ -120,4 +120,35 @@ fn values_of_the_wrong_type_come_with_advice() {
     );
     let warning = problems.iter().find(|problem| problem.severity == Severity::Warning).unwrap();
     assert_eq!(warning.message, "path_handling='v1' is deprecated and treated as 'v0'");
+}
+
+#[test]
+fn of_very_many_problems_the_first_are_told_and_the_others_counted() {
+    let ones = vec!["1"; 5000].join(", ");
+    for file in ["kong.yml", "kong.json"] {
+        let text = format!("{{\"_format_version\": \"3.0\", \"services\": [{ones}]}}");
+        let problems = load(file, &text, &catalog()).unwrap_err();
+        assert_eq!(problems.len(), 1001);
+        assert_eq!(problems[999].place.to_string(), "services[999]");
+        assert_eq!(problems[1000].message, "4000 more errors are not shown");
+        // All in one line, each shown where it stands.
+        let source = Source::new(file, &text);
+        let shown = source.render(&problems[999]);
+        let column = text.find('[').unwrap() + 2 + 999 * 3;
+        assert!(shown.starts_with(&format!("{file}:1:{column}: error: services[999]")), "{shown}");
+        assert!(shown.contains("1, 1, 1") && shown.ends_with(&format!("{}^\n", " ".repeat(63))), "{shown}");
+        assert_eq!(
+            source.render(&problems[0]),
+            Source::new(file, &text).render(&problems[0]),
+            "the order is free"
+        );
+    }
+}
+
+#[test]
+fn of_very_many_warnings_the_first_are_told() {
+    let routes: String =
+        (0..1500).map(|number| format!("- {{name: r{number}, paths: ['/{{a}}{number}']}}\n")).collect();
+    let text = format!("_format_version: \"3.0\"\nroutes:\n{routes}");
+    assert_eq!(load("kong.yml", &text, &catalog()).unwrap().warnings.len(), 1000);
 }
