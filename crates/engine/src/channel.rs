@@ -20,7 +20,11 @@ use crate::timer::Timer;
 use crate::transport::Stream;
 use crate::upload::Upload;
 
-/// Bytes received and not yet consumed. Holds a buffer only while there are any.
+/// So many times as large as what is in it a buffer may be while its connection waits.
+const SPARE: usize = 4;
+
+/// Bytes received and not yet consumed. Holds a buffer only while there are any, and while it waits for more of them none
+/// that is much larger than they are.
 pub struct Input {
     buffers: Rc<Buffers>,
     buffer: Vec<u8>,
@@ -63,8 +67,11 @@ impl Input {
 
     /// Makes room to read at least `room` more bytes.
     fn reserve(&mut self, room: usize) {
-        if self.buffer.capacity() == 0 {
-            self.buffer = self.buffers.take();
+        if self.buffer.capacity() < room {
+            let mut lent = self.buffers.take();
+            lent.extend_from_slice(self.unread());
+            self.start = 0;
+            self.buffer = lent;
         }
         if self.start > 0 && self.buffer.capacity() - self.buffer.len() < room {
             self.buffer.drain(..self.start);
@@ -82,9 +89,12 @@ impl Input {
     ) -> Poll<io::Result<usize>> {
         self.reserve(room);
         let outcome = pin!(stream.read_buf(&mut self.buffer)).poll(cx);
-        // Whoever waits holds no buffer.
         if self.buffer.is_empty() {
             self.consume(0);
+        } else if outcome.is_pending() && self.unread().len() <= self.buffer.capacity() / SPARE {
+            let few = self.unread().to_vec();
+            self.start = 0;
+            self.buffers.give(std::mem::replace(&mut self.buffer, few));
         }
         outcome
     }

@@ -14,8 +14,8 @@ const EACH: isize = 1700;
 
 /// Bytes of one in the middle of a head, and of one in the middle of a body. A build that is not optimized needs up to twice
 /// what docs/limits-and-timeouts.md says.
-const EACH_AT_HEAD: isize = 24 << 10;
-const EACH_AT_BODY: isize = 40 << 10;
+const EACH_AT_HEAD: isize = 16 << 10;
+const EACH_AT_BODY: isize = 32 << 10;
 
 /// Time a busy machine may need.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -218,11 +218,16 @@ fn health_of_upstreams() {
 #[test]
 fn upstreams() {
     accepted::<Upstream>(&json!({"name": "u.test"}));
+    accepted::<Upstream>(&json!({"name": "u.test", "healthchecks": {"active": {"http_path": "/up?a=1"}}}));
     for (upstream, fault) in [
         (json!({}), "name: required field missing"),
         (json!({"name": "1.2.3.4"}), "name: Invalid name ('1.2.3.4'); no ip addresses allowed"),
         (json!({"name": "u:80"}), "name: Invalid name ('u:80'); no port allowed"),
         (json!({"name": "a b"}), "name: Invalid name ('a b'); must be a valid hostname"),
+        (
+            json!({"name": "u", "healthchecks": {"active": {"http_path": "/up?a=[1]"}}}),
+            "healthchecks.active.http_path: invalid path: '/up?a=[1]' (characters outside of the reserved list of RFC 3986 found)",
+        ),
         (json!({"name": "u", "slots": 9}), "slots: value should be between 10 and 65536"),
         (json!({"name": "u", "hash_on": "header"}), "hash_on_header: required field missing"),
         (json!({"name": "u", "hash_on": "cookie"}), "hash_on_cookie: required field missing"),

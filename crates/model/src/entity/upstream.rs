@@ -43,7 +43,7 @@ crate::record! {
         /// Probes at the same time.
         concurrency: i64 = 10, [between(1, 2_147_483_648_i64)];
         /// The path of a probe. For gRPC, the service that is asked about behind the slash; `/` is the whole server.
-        http_path: String = "/", [path()];
+        http_path: String = "/", [path_and_query()];
         /// The server name of a TLS probe.
         https_sni: Option<String>, [wildcard_host()];
         /// Whether a TLS probe checks the certificate.

@@ -47,6 +47,19 @@ pub fn path() -> Rule {
     Rule::Format("path", check_path)
 }
 
+/// An absolute path, and maybe a query behind it (RFC 3986 3.4).
+pub fn path_and_query() -> Rule {
+    Rule::Format("path", |text| {
+        let (path, query) = text.split_once('?').unwrap_or((text, ""));
+        check_path(path)?;
+        if query.bytes().all(|byte| byte == b'?' || is_path_character(byte)) {
+            Ok(())
+        } else {
+            Err(strange_in_path(text))
+        }
+    })
+}
+
 /// An absolute URL.
 pub fn url() -> Rule {
     Rule::Format("url", check_url)
@@ -262,13 +275,18 @@ fn check_path(text: &str) -> Result<(), String> {
     if text.contains("//") {
         return Err("must not have empty segments".to_owned());
     }
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/.-_~:@!$&'()*+,;=%".contains(&byte);
-    if !text.bytes().all(allowed) {
-        return Err(format!(
-            "invalid path: '{text}' (characters outside of the reserved list of RFC 3986 found)"
-        ));
+    if !text.bytes().all(is_path_character) {
+        return Err(strange_in_path(text));
     }
     check_percent(text)
+}
+
+fn is_path_character(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"/.-_~:@!$&'()*+,;=%".contains(&byte)
+}
+
+fn strange_in_path(text: &str) -> String {
+    format!("invalid path: '{text}' (characters outside of the reserved list of RFC 3986 found)")
 }
 
 /// Every `%` begins a triplet.
