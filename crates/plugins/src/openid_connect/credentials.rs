@@ -208,7 +208,14 @@ impl Inner {
         let (inner, worker, now_ms) = (self.clone(), cx.worker.index, cx.record.started_ms);
         let (asked_with, attempt) = (self.asked_with(cx), self.attempt(cx, &brought));
         Flow::wait(async move {
-            let outcome = inner.admit_brought(&brought, (worker, attempt), asked_with, now_ms).await;
+            let asking = inner.clone();
+            let asked =
+                async move { asking.admit_brought(&brought, (worker, attempt), asked_with, now_ms).await };
+            let outcome = match attempt {
+                // What has begun comes to its end: whoever leaves meanwhile has not failed.
+                Some(_) => tokio::spawn(asked).await.unwrap_or(Err(Refusal::Unavailable)),
+                None => asked.await,
+            };
             let resume: Resume = Box::new(move |cx| {
                 if let Some(credentials) = &inner.credentials {
                     credentials.hide(cx);
