@@ -16,7 +16,7 @@ use crate::client::Connection;
 use crate::gateway::Gateway;
 use crate::message::Message;
 use crate::redis::expect;
-use crate::redis::server::Folder;
+use crate::redis::server::{Folder, Server as Redis};
 use crate::{Settings, Target};
 use server::Server;
 
@@ -29,6 +29,7 @@ const STORIES: &[Story] = &[
     ("tls", tls),
     ("outage", outage),
     ("guessing", guessing),
+    ("guessing-at-two-gateways", guessing_at_two_gateways),
     ("search", search::search),
     ("search-injection", search::injection),
     ("search-account", search::account),
@@ -278,4 +279,31 @@ fn guessing(lab: &Lab) -> Result<(), String> {
             Ok(())
         })(),
     )
+}
+
+/// The same through two gateways that count together: neither asks any more, and neither admits a login that it remembers.
+fn guessing_at_two_gateways(lab: &Lab) -> Result<(), String> {
+    let redis = Redis::start(&lab.folder.0, "")?;
+    let guarded = format!(
+        "{}, brute_force_protection: {{strategy: redis, failures: 3, window: 86400, redis: {{host: 127.0.0.1, port: {}}}}}",
+        lab.plain(),
+        redis.port
+    );
+    let routes = [("a", guarded.as_str())];
+    let (one, other) = (lab.gateway(&routes, &[])?, lab.gateway(&routes, &[])?);
+    let guess = || {
+        for gateway in [&one, &other] {
+            expect("right", status(gateway, "a", "alice", "pass:word")?, 200)?;
+        }
+        for gateway in [&one, &other, &one] {
+            expect("wrong", status(gateway, "a", "alice", "guess")?, 401)?;
+        }
+        lab.server.borrow_mut().kill();
+        for gateway in [&one, &other] {
+            expect("remembered, and too late", status(gateway, "a", "alice", "pass:word")?, 429)?;
+            expect("not asked", status(gateway, "a", "alice", "another")?, 429)?;
+        }
+        Ok(())
+    };
+    told(&one, told(&other, guess()))
 }

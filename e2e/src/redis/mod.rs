@@ -1,8 +1,9 @@
 //! What gateways share by Redis, with real servers and the real binary: that several gateways admit exactly the limit, that
-//! a token of one is a token of all and none is given out twice, what happens while Redis stalls or is dead, and that TLS,
+//! a token of one is a token of all and none is given out twice, that guesses at one are guesses at all, what happens while Redis stalls or is dead, and that TLS,
 //! users, sentinels and clusters are understood.
 
 mod exactness;
+mod guessing;
 mod outages;
 mod responses;
 mod samples;
@@ -39,6 +40,7 @@ const STORIES: &[Story] = &[
     ("sentinels", topologies::sentinels),
     ("cluster", topologies::cluster),
     ("samples", samples::tiers_and_paths),
+    ("guesses-of-two-gateways", guessing::of_two_gateways),
     ("tokens-of-two-gateways", tokens::of_two_gateways),
     ("tokens-asked-for-at-once", tokens::asked_for_at_once),
     ("tokens-without-redis", tokens::without_redis),

@@ -1,6 +1,7 @@
 //! The house rules of STYLE.md that a machine can hold: each is a function from the sources to findings.
 
 mod arrows;
+mod comparisons;
 mod engine;
 mod lexer;
 mod manners;
@@ -48,6 +49,7 @@ pub fn check(root: &Path) -> io::Result<bool> {
         arrows::check(&tree),
         rooms::check(&tree, &names),
         settings::check(&tree),
+        comparisons::check(&tree),
         map::check(&tree, |path| root.join(path).exists()),
     ]
     .concat();

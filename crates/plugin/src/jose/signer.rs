@@ -21,7 +21,12 @@ pub struct Signer {
     algorithm: Algorithm,
     key_id: Option<Box<str>>,
     key: SigningKey,
+    /// What the header of tokens says of the key's certificate.
+    certificate: Map<String, Value>,
 }
+
+/// What a key, and the header of a token, may say of a certificate (RFC 7515 4.1.6 to 4.1.8).
+const CERTIFICATE: [&str; 3] = ["x5c", "x5t", "x5t#S256"];
 
 enum SigningKey {
     Secret(Box<hmac::Key>),
@@ -62,7 +67,7 @@ impl Signer {
     pub fn with_secret(algorithm: Algorithm, secret: &[u8]) -> Option<Self> {
         let Method::Secret(method) = method(algorithm) else { return None };
         let key = SigningKey::Secret(Box::new(hmac::Key::new(method, secret)));
-        Some(Self { algorithm, key_id: None, key })
+        Some(Self::new(algorithm, None, key))
     }
 
     /// A signer with a private key in PEM form: `PRIVATE KEY` (RFC 5958) or, for RSA, `RSA PRIVATE KEY` (RFC 8017). None if it
@@ -86,7 +91,7 @@ impl Signer {
                 SigningKey::Ed25519(Box::new(Ed25519KeyPair::from_pkcs8_maybe_unchecked(&pkcs8()?).ok()?))
             }
         };
-        Some(Self { algorithm, key_id: key_id.map(Box::from), key })
+        Some(Self::new(algorithm, key_id, key))
     }
 
     /// A signer with a private JSON Web Key. Its `alg` counts, or else the first algorithm that its kind has.
@@ -119,7 +124,7 @@ impl Signer {
             }
             _ => return Err(KeyProblem::Algorithm),
         };
-        Ok(Self { algorithm, key_id: jwk["kid"].as_str().map(Box::from), key })
+        Ok(Self::new(algorithm, jwk["kid"].as_str(), key))
     }
 
     /// A signer with a key that is made now: RSA with 2048 bits, a secret with 512. None if the cryptography library fails. For
@@ -136,7 +141,19 @@ impl Signer {
             Method::Ecdsa(curve) => SigningKey::Ecdsa(Box::new(EcdsaKeyPair::generate(curve).ok()?)),
             Method::Ed25519 => SigningKey::Ed25519(Box::new(Ed25519KeyPair::generate().ok()?)),
         };
-        Some(Self { algorithm, key_id: Some(key_id.into()), key })
+        Some(Self::new(algorithm, Some(key_id), key))
+    }
+
+    /// The same, whose tokens name the certificate that `jwk` names: some who check them find the key by it.
+    #[must_use]
+    pub fn naming_certificate(mut self, jwk: &Value) -> Self {
+        let named = CERTIFICATE.into_iter().filter(|name| !jwk[name].is_null());
+        self.certificate = named.map(|name| (name.to_owned(), jwk[name].clone())).collect();
+        self
+    }
+
+    fn new(algorithm: Algorithm, key_id: Option<&str>, key: SigningKey) -> Self {
+        Self { algorithm, key_id: key_id.map(Box::from), key, certificate: Map::new() }
     }
 
     /// The public half as a JSON Web Key (RFC 7517), for whoever checks what is signed. None of a secret.
@@ -184,6 +201,9 @@ impl Signer {
         let mut header = json!({ "alg": self.algorithm.name(), "typ": kind });
         if let Some(id) = &self.key_id {
             header["kid"] = Value::from(&**id);
+        }
+        for (name, value) in &self.certificate {
+            header[name.as_str()] = value.clone();
         }
         let claims = serde_json::to_vec(claims).ok()?;
         let mut token = format!("{}.{}", to_base64url(header.to_string().as_bytes()), to_base64url(&claims));

@@ -14,9 +14,8 @@ use crate::authorization::challenge;
 use crate::build::{Build, BuildError};
 use crate::flow::Flow;
 use crate::identity::{Anonymous, Caller};
-use crate::lockout::{Attempt, Guard, LockedOut, Rules};
+use crate::lockout::{Counting, Guard, LockedOut, Outcome, Rules};
 use crate::query;
-use crate::services::Services;
 use crate::views::Access;
 use body::Form;
 
@@ -48,20 +47,11 @@ record! {
 record! {
     /// What happens to who sends one wrong key after the other.
     pub struct Protection {
+        ..counting: Counting;
         /// Wrong keys from a client's address after which it has to wait.
         failures: i64 = 30, [between(1, 100_000), extension()];
         /// Seconds in which they count.
         window: i64 = 60, [between(1, 86400), extension()];
-        /// Where they are counted: nowhere, or in the memory of this gateway.
-        strategy: String = "off", [one_of(&["memory", "off"])];
-    }
-}
-
-impl Protection {
-    fn guard(&self, services: &Services, plugin: &str) -> Option<Guard> {
-        let narrow = |number: i64| u32::try_from(number).unwrap_or(1);
-        let rules = Rules { failures: narrow(self.failures), window: narrow(self.window) };
-        (self.strategy == "memory").then(|| Guard::new(services, plugin, rules))
     }
 }
 
@@ -80,7 +70,9 @@ pub fn expiry_ms(created_at: i64, ttl: Option<i64>) -> u64 {
 }
 
 /// Decides by a key who gets in.
-pub struct Gatekeeper<K> {
+pub struct Gatekeeper<K>(Arc<Gate<K>>);
+
+struct Gate<K> {
     names: Vec<String>,
     in_header: bool,
     in_query: bool,
@@ -89,7 +81,7 @@ pub struct Gatekeeper<K> {
     run_on_preflight: bool,
     challenge: String,
     anonymous: Anonymous,
-    guard: Option<Guard>,
+    guard: Option<Arc<Guard>>,
     keys: Arc<K>,
 }
 
@@ -115,7 +107,9 @@ impl<K: Keys> Gatekeeper<K> {
             let message = "no key could ever be found: enable key_in_header, key_in_query or key_in_body";
             return Err(BuildError::new("config.key_in_header", message));
         }
-        Ok(Self {
+        let Protection { failures, window, counting } = &fields.brute_force_protection;
+        let guard = counting.guard(cx, plugin, Rules::of(*failures, *window))?;
+        Ok(Self(Arc::new(Gate {
             names: fields.key_names,
             in_header: fields.key_in_header,
             in_query: fields.key_in_query,
@@ -124,52 +118,56 @@ impl<K: Keys> Gatekeeper<K> {
             run_on_preflight: fields.run_on_preflight,
             challenge: challenge("Key", fields.realm.as_deref()),
             anonymous: Anonymous::resolve(fields.anonymous.as_deref(), cx),
-            guard: fields.brute_force_protection.guard(cx.services, plugin),
+            guard,
             keys,
-        })
+        })))
     }
 
     /// Lets the caller in or refuses it, in the phase `access`.
     pub fn decide(&self, cx: &mut Access<'_>) -> Flow {
-        if !self.run_on_preflight && cx.request.method == Method::Options {
+        let gate = &self.0;
+        if !gate.run_on_preflight && cx.request.method == Method::Options {
             return Flow::Next;
         }
-        if self.anonymous.steps_back(cx) {
+        if gate.anonymous.steps_back(cx) {
             return Flow::Next;
         }
-        let form = if self.in_body { Form::of(&cx.request.headers) } else { None };
+        let form = if gate.in_body { Form::of(&cx.request.headers) } else { None };
         if form.is_some() && cx.body().is_none() {
             return Flow::ReadBody;
         }
-        match self.authenticate(cx, form.as_ref()) {
-            Ok(()) => Flow::Next,
-            Err(refusal) => self.anonymous.or_refuse(cx, |cx| self.refuse(cx, refusal)),
-        }
+        gate.authenticate(cx, form.as_ref())
     }
+}
 
-    fn authenticate(&self, cx: &mut Access<'_>, form: Option<&Form>) -> Result<(), Refusal> {
-        let (name, key) = self.find(cx, form)?;
-        let found = self.judge(cx, &key);
+impl<K: Keys> Gate<K> {
+    fn authenticate(self: &Arc<Self>, cx: &mut Access<'_>, form: Option<&Form>) -> Flow {
+        let (name, caller) = match self.find(cx, form) {
+            Ok((name, key)) => (name, self.keys.find(&key, cx.record.started_ms).cloned()),
+            Err(refusal) => return self.end(cx, Err(refusal)),
+        };
         // A wrong key is hidden as well: the anonymous consumer may still let the request pass.
         if self.hide {
             self.hide(cx, &self.names[name], form);
         }
-        cx.authenticate(found?);
-        Ok(())
+        let caller = caller.ok_or(Refusal::Unknown);
+        let Some(guard) = &self.guard else { return self.end(cx, caller) };
+        let gate = self.clone();
+        // Every guess is of another key: only who guesses can be counted.
+        let attempt = |guard: &Guard, cx: &Access<'_>| guard.attempt_of(cx.client.ip, cx.steady_ms());
+        guard.settle(cx, attempt, Outcome::of(&caller), move |cx, said| {
+            gate.end(cx, said.map_err(Refusal::LockedOut).and(caller))
+        })
     }
 
-    /// Whom the key belongs to. While nobody has sent a wrong one of late, the guard costs a load.
-    fn judge(&self, cx: &Access<'_>, key: &[u8]) -> Result<Arc<Caller>, Refusal> {
-        if let Some(guard) = self.guard.as_ref().filter(|guard| !guard.is_quiet(cx.steady_ms())) {
-            guard.check(&attempt(guard, cx)).map_err(Refusal::LockedOut)?;
+    fn end(&self, cx: &mut Access<'_>, outcome: Result<Arc<Caller>, Refusal>) -> Flow {
+        match outcome {
+            Ok(caller) => {
+                cx.authenticate(caller);
+                Flow::Next
+            }
+            Err(refusal) => self.anonymous.or_refuse(cx, |cx| self.refuse(cx, refusal)),
         }
-        if let Some(caller) = self.keys.find(key, cx.record.started_ms) {
-            return Ok(caller.clone());
-        }
-        if let Some(guard) = &self.guard {
-            guard.failed(&attempt(guard, cx));
-        }
-        Err(Refusal::Unknown)
     }
 
     /// The key under the first name that has one: in a header, else the query, else the body.
@@ -210,18 +208,10 @@ impl<K: Keys> Gatekeeper<K> {
             Refusal::Missing => "No API key found in request",
             Refusal::Duplicate => "Duplicate API key found",
             Refusal::Unknown => "Unauthorized",
-            Refusal::LockedOut(LockedOut(seconds)) => {
-                let answer = cx.answer(429).header("Retry-After", seconds.to_string().as_bytes());
-                return answer.message("Too many failed attempts");
-            }
+            Refusal::LockedOut(locked_out) => return locked_out.answer(cx),
         };
         cx.answer(401).header("WWW-Authenticate", self.challenge.as_bytes()).message(message)
     }
-}
-
-fn attempt(guard: &Guard, cx: &Access<'_>) -> Attempt {
-    // Every guess is of another key: only who guesses can be counted.
-    guard.attempt_of(cx.client.ip, cx.steady_ms())
 }
 
 /// The only one of several values.

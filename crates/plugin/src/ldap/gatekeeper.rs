@@ -12,10 +12,10 @@ use wire::Headers;
 
 use super::{Fields, Unanswered, canonical};
 use crate::authorization::{self, Login};
-use crate::build::Build;
+use crate::build::{Build, BuildError};
 use crate::flow::{Flow, Resume};
 use crate::identity::{Anonymous, Caller, Credential};
-use crate::lockout::{Attempt, Guard, LockedOut};
+use crate::lockout::{Attempt, Guard, LockedOut, Outcome};
 use crate::proven::{Digest, Proven};
 use crate::remember::{self, Learned, Memory, Settings};
 use crate::views::Access;
@@ -92,7 +92,7 @@ struct Gate<I> {
     scheme: String,
     challenge: String,
     anonymous: Anonymous,
-    guard: Option<Guard>,
+    guard: Option<Arc<Guard>>,
 }
 
 impl Caller {
@@ -111,16 +111,18 @@ impl Caller {
 
 impl<I: Inquiry> Gatekeeper<I> {
     /// Makes ready what `fields` say. What is remembered is shared by the instances of `plugin` whose `question` is the same.
-    #[must_use]
+    ///
+    /// # Errors
+    /// A field that cannot be honoured.
     pub fn new(
         fields: &Fields,
         anonymous: Option<&str>,
         inquiry: I,
         (plugin, question): (&str, &str),
         cx: &Build<'_>,
-    ) -> Self {
+    ) -> Result<Self, BuildError> {
         let scheme = if fields.header_type == "ldap" { "LDAP" } else { &fields.header_type };
-        Self(Arc::new(Gate {
+        Ok(Self(Arc::new(Gate {
             inquiry,
             findings: cx.services.keep(&format!("{plugin}:{question}"), Proven::default),
             questions: Memory::open(cx.services, "directory questions", &Settings::default()),
@@ -131,8 +133,8 @@ impl<I: Inquiry> Gatekeeper<I> {
             challenge: authorization::challenge(scheme, fields.realm.as_deref()),
             scheme: fields.header_type.clone(),
             anonymous: Anonymous::resolve(anonymous, cx),
-            guard: fields.brute_force_protection.guard(cx.services, plugin),
-        }))
+            guard: fields.brute_force_protection.guard(cx, plugin)?,
+        })))
     }
 
     /// Lets the caller in or refuses it, in the phase `access`.
@@ -148,26 +150,39 @@ impl<I: Inquiry> Gatekeeper<I> {
         }
         let Some(login) = login else { return gate.end(cx, Err(Refusal::Wrong)) };
         match gate.look_up(cx, &login) {
-            Ok(Some(admission)) => gate.end(cx, Ok(admission)),
-            Ok(None) => Gate::ask(gate, cx, &login),
-            Err(refusal) => gate.end(cx, Err(refusal)),
+            Some(known) => Gate::tell(gate, cx, &login, Outcome::Right, known),
+            None => Gate::ask(gate, cx, &login),
         }
     }
 }
 
 impl<I: Inquiry> Gate<I> {
     /// The caller, where the directory need not be asked.
-    fn look_up(&self, cx: &Access<'_>, login: &Login) -> Result<Option<Arc<Admission>>, Refusal> {
-        let now_ms = cx.steady_ms();
-        if let Some(guard) = self.guard.as_ref().filter(|guard| !guard.is_quiet(now_ms)) {
-            guard.check(&attempt(guard, cx, login)).map_err(Refusal::LockedOut)?;
-        }
-        let digest = self.digest(login);
+    fn look_up(&self, cx: &Access<'_>, login: &Login) -> Option<Result<Arc<Admission>, Refusal>> {
+        let (now_ms, digest) = (cx.steady_ms(), self.digest(login));
         if let Some(admission) = self.admissions.find(&digest, now_ms, self.cache_ttl_ms) {
-            return Ok(Some(admission));
+            return Some(Ok(admission));
         }
-        let Some(finding) = self.findings.find(&digest, now_ms, self.cache_ttl_ms) else { return Ok(None) };
-        self.admit(digest, &String::from_utf8_lossy(login.username()), &finding).map(Some)
+        let finding = self.findings.find(&digest, now_ms, self.cache_ttl_ms)?;
+        Some(self.admit(digest, &String::from_utf8_lossy(login.username()), &finding))
+    }
+
+    /// Ends with what is known of a login already, if the guard lets it be told.
+    fn tell(
+        gate: &Arc<Self>,
+        cx: &mut Access<'_>,
+        login: &Login,
+        outcome: Outcome,
+        known: Result<Arc<Admission>, Refusal>,
+    ) -> Flow {
+        let Some(guard) = &gate.guard else { return gate.end(cx, known) };
+        let own = gate.clone();
+        guard.settle(
+            cx,
+            |guard, cx| attempt(guard, cx, login),
+            outcome,
+            move |cx, said| own.end(cx, said.map_err(Refusal::LockedOut).and(known)),
+        )
     }
 
     fn digest(&self, login: &Login) -> Digest {
@@ -183,10 +198,7 @@ impl<I: Inquiry> Gate<I> {
     fn ask(gate: &Arc<Self>, cx: &mut Access<'_>, login: &Login) -> Flow {
         // A name that is no text is nobody's.
         let Ok(username) = String::from_utf8(login.username().to_vec()) else {
-            if let Some(guard) = &gate.guard {
-                guard.failed(&attempt(guard, cx, login));
-            }
-            return gate.end(cx, Err(Refusal::Wrong));
+            return Self::tell(gate, cx, login, Outcome::Wrong, Err(Refusal::Wrong));
         };
         let attempt = gate.guard.as_ref().map(|guard| attempt(guard, cx, login));
         let (password, digest) = (login.password().to_vec(), gate.digest(login));
@@ -224,15 +236,26 @@ impl<I: Inquiry> Gate<I> {
         attempt: Option<Attempt>,
         now_ms: u64,
     ) -> Said {
-        let guarded = self.guard.as_ref().zip(attempt);
-        if let Some((guard, attempt)) = &guarded
-            && let Err(locked_out) = guard.begin(attempt)
-        {
-            return Said::LockedOut(locked_out);
-        }
+        let begun = match self.guard.as_ref().zip(attempt) {
+            Some((guard, attempt)) => match guard.begin(worker, attempt).await {
+                Ok(begun) => Some(begun),
+                Err(locked_out) => return Said::LockedOut(locked_out),
+            },
+            None => None,
+        };
         let answer = self.inquiry.ask(worker, username, password).await;
-        if let (Some((guard, attempt)), true) = (&guarded, answer != Ok(None)) {
-            guard.withdraw(attempt);
+        if let Some(begun) = begun {
+            let said = match &answer {
+                Ok(Some(_)) => begun.settle(worker, Outcome::Right).await,
+                Ok(None) => begun.settle(worker, Outcome::Wrong).await,
+                Err(Unanswered) => {
+                    begun.undecided();
+                    Ok(())
+                }
+            };
+            if let Err(locked_out) = said {
+                return Said::LockedOut(locked_out);
+            }
         }
         match answer {
             Ok(Some(groups)) => Said::Right(Arc::new(Finding { groups, found_ms: now_ms })),
@@ -269,10 +292,7 @@ impl<I: Inquiry> Gate<I> {
             Err(refusal) => refusal,
         };
         self.anonymous.or_refuse(cx, |cx| match refusal {
-            Refusal::LockedOut(LockedOut(seconds)) => {
-                let answer = cx.answer(429).header("Retry-After", seconds.to_string().as_bytes());
-                answer.message("Too many failed attempts")
-            }
+            Refusal::LockedOut(locked_out) => locked_out.answer(cx),
             Refusal::Group => cx.answer(403).message("User not in authorized LDAP Group"),
             Refusal::Wrong | Refusal::Unanswered => {
                 cx.answer(401).header("WWW-Authenticate", self.challenge.as_bytes()).message("Unauthorized")
@@ -327,7 +347,7 @@ mod tests {
             scheme: "ldap".into(),
             challenge: "LDAP".into(),
             anonymous: Anonymous::Refused,
-            guard: Some(Guard::new(&services, "ldap-auth", Rules { failures: 3, window: 60 })),
+            guard: Some(Guard::new(&services, "ldap-auth", Rules { failures: 3, window: 60 }, None)),
         })
     }
 

@@ -8,16 +8,15 @@ use std::sync::Arc;
 
 use plugin::authorization::{self, Login};
 use plugin::identity::{Anonymous, Caller};
-use plugin::lockout::{Attempt, Bounds, Guard, LockedOut};
+use plugin::lockout::{Attempt, Begun, Guard, LockedOut, Outcome, Protection};
 use plugin::model::EntitySchema;
 use plugin::model::entity::Entity;
 use plugin::principals::Principals;
-use plugin::redis::fields::Redis;
 use plugin::{Access, Build, BuildError, Flow, Phase, Phases, Plugin, Resume, Scopes, record};
 
 use credentials::Passwords;
 use hash::{Slow, Stored};
-use pool::{Answer, Outcome, Pool};
+use pool::{Answer, Check, Pool};
 
 #[cfg(test)]
 mod tests;
@@ -32,23 +31,12 @@ record! {
         /// Protection space named in the `WWW-Authenticate` header of a refusal.
         realm: String = "service", [matches(r#"^[^"\\[:cntrl:]]*$"#)];
         /// What happens to who fails again and again.
-        brute_force_protection: BruteForceProtection;
+        brute_force_protection: Protection;
         /// Seconds for which a password that has been found right by `password_hash` is not checked again; 0 checks it
         /// with every request.
         verified_ttl: i64 = 60, [between(0, 3600), extension()];
         /// Principals of a hosted directory. Not available: leave it disabled.
         principals: Principals;
-    }
-}
-
-record! {
-    /// What happens to who fails again and again.
-    pub struct BruteForceProtection {
-        ..bounds: Bounds;
-        /// Where failures are counted: nowhere, or in the memory of this gateway. `redis` and `cluster` are not available.
-        strategy: String = "off", [one_of(&["cluster", "memory", "off", "redis"])];
-        /// The server of the strategy `redis`.
-        redis: Redis;
     }
 }
 
@@ -62,7 +50,7 @@ struct Room {
     passwords: Arc<Passwords>,
     pool: Arc<Pool>,
     verified_ttl_ms: u64,
-    guard: Option<Guard>,
+    guard: Option<Arc<Guard>>,
 }
 
 /// Why a caller does not get in.
@@ -75,11 +63,20 @@ enum Refusal {
 
 /// A password is being checked.
 struct Checking {
-    outcome: Outcome,
+    check: Check,
     /// Whose it is if it is right; nobody's for an unknown username.
     caller: Option<Arc<Caller>>,
-    /// What has been counted as a failure in advance.
-    attempt: Option<Attempt>,
+    /// What has begun with it; nothing where somebody else had begun the same.
+    begun: Option<Begun>,
+}
+
+/// What there is to know of a password with a slow hash.
+enum Known {
+    /// It has been found right a short while ago.
+    Right,
+    Soon(Box<Checking>),
+    /// Its check may begin when the guard lets it.
+    Later,
 }
 
 impl Plugin for BasicAuth {
@@ -106,22 +103,8 @@ impl Plugin for BasicAuth {
             passwords: cx.shared(Passwords::new)?,
             pool: cx.services.keep(Self::NAME, || Pool::new(cx.services)),
             verified_ttl_ms: u64::try_from(config.verified_ttl).unwrap_or(0) * 1000,
-            guard: config.brute_force_protection.guard(cx)?,
+            guard: config.brute_force_protection.guard(cx, Self::NAME)?,
         })))
-    }
-}
-
-impl BruteForceProtection {
-    fn guard(&self, cx: &Build<'_>) -> Result<Option<Guard>, BuildError> {
-        match self.strategy.as_str() {
-            "off" => Ok(None),
-            "memory" => Ok(Some(Guard::new(cx.services, BasicAuth::NAME, self.bounds.rules()))),
-            other => {
-                let message =
-                    format!("failures cannot be counted by '{other}' in this version; use 'memory' or 'off'");
-                Err(BuildError::new("config.brute_force_protection.strategy", message))
-            }
-        }
     }
 }
 
@@ -137,50 +120,34 @@ impl Phases for BasicAuth {
             authorization::hide(cx.headers(), "basic");
         }
         match login {
-            Some(login) => Room::authenticate(room, cx, &login),
+            Some(login) => Room::authenticate(room, cx, login, None),
             None => room.end(cx, Err(Refusal::Wrong)),
         }
     }
 }
 
 impl Room {
-    fn authenticate(room: &Arc<Self>, cx: &mut Access<'_>, login: &Login) -> Flow {
-        let attempt = match room.admit(cx, login) {
-            Ok(attempt) => attempt,
-            Err(locked_out) => return room.end(cx, Err(Refusal::LockedOut(locked_out))),
-        };
+    fn authenticate(room: &Arc<Self>, cx: &mut Access<'_>, login: Login, begun: Option<Begun>) -> Flow {
         let (stored, caller) = room.passwords.find(login.username());
+        let caller = caller.cloned();
         let right = match stored {
             Stored::Fast(hash) => hash.is_of(login.password()),
-            Stored::Slow(hash) => match room.check_slowly(cx, login, hash, caller) {
-                Ok(None) => true,
-                Ok(Some(checking)) => return Self::wait(room, checking),
+            Stored::Slow(hash) => match room.check_slowly(cx, &login, hash, caller.as_ref(), begun) {
+                Ok(Known::Right) => true,
+                Ok(Known::Soon(checking)) => return Self::wait(room, cx, &login, checking),
+                Ok(Known::Later) => return Self::begin(room, cx, login),
                 Err(refusal) => return room.end(cx, Err(refusal)),
             },
         };
-        let caller = caller.filter(|_| right).cloned().ok_or(Refusal::Wrong);
-        if let Some(guard) = &room.guard {
-            match (&caller, attempt) {
-                (Ok(_), Some(attempt)) => guard.succeeded(&attempt),
-                (Ok(_), None) => {}
-                (Err(_), _) => guard.failed(&room.attempt(guard, cx, login)),
-            }
-        }
-        room.end(cx, caller)
-    }
-
-    /// Whether the guard lets the password be looked at; the attempt, where it matters that it succeeds.
-    fn admit(&self, cx: &Access<'_>, login: &Login) -> Result<Option<Attempt>, LockedOut> {
-        let Some(guard) = self.guard.as_ref().filter(|guard| !guard.is_quiet(cx.steady_ms())) else {
-            return Ok(None);
-        };
-        let attempt = self.attempt(guard, cx, login);
-        guard.check(&attempt)?;
-        Ok(Some(attempt))
-    }
-
-    fn attempt(&self, guard: &Guard, cx: &Access<'_>, login: &Login) -> Attempt {
-        guard.attempt(login.username(), cx.client.ip, cx.steady_ms())
+        let caller = caller.filter(|_| right).ok_or(Refusal::Wrong);
+        let Some(guard) = &room.guard else { return room.end(cx, caller) };
+        let (outcome, room) = (Outcome::of(&caller), room.clone());
+        guard.settle(
+            cx,
+            |guard, cx| attempt(guard, cx, &login),
+            outcome,
+            move |cx, said| room.end(cx, said.map_err(Refusal::LockedOut).and(caller)),
+        )
     }
 
     /// A check of a slow hash: none where the password has been found right a short while ago.
@@ -190,44 +157,76 @@ impl Room {
         login: &Login,
         hash: &Arc<Slow>,
         caller: Option<&Arc<Caller>>,
-    ) -> Result<Option<Checking>, Refusal> {
+        mut begun: Option<Begun>,
+    ) -> Result<Known, Refusal> {
         let (proven, now_ms) = (&self.pool.proven, cx.steady_ms());
         let digest = proven.digest(&[login.username(), hash.text().as_bytes(), login.password()]);
         let is_proven = || caller.is_some() && proven.find(&digest, now_ms, self.verified_ttl_ms).is_some();
         if is_proven() {
-            return Ok(None);
+            return Ok(Known::Right);
         }
-        let attempt = self.guard.as_ref().map(|guard| (guard, self.attempt(guard, cx, login)));
-        let begin = || attempt.as_ref().map_or(Ok(()), |(guard, attempt)| guard.begin(attempt));
-        let answer = self.pool.ask((digest, now_ms), (hash, login.password()), is_proven, begin);
-        let checking = |outcome, attempt| Checking { outcome, caller: caller.cloned(), attempt };
-        match answer.map_err(Refusal::LockedOut)? {
-            Answer::Proven => Ok(None),
-            Answer::Joined(outcome) => Ok(Some(checking(outcome, None))),
-            Answer::Begun(outcome) => Ok(Some(checking(outcome, attempt.map(|(_, attempt)| attempt)))),
-            Answer::Busy => {
-                if let Some((guard, attempt)) = &attempt {
-                    guard.withdraw(attempt);
-                }
-                Err(Refusal::Busy)
+        let begin = || match &self.guard {
+            Some(guard) if begun.is_none() => {
+                begun = guard.begin_now(attempt(guard, cx, login)).map_err(Some)?;
+                if begun.is_some() { Ok(()) } else { Err(None) }
             }
+            _ => Ok(()),
+        };
+        let answer = match self.pool.ask((digest, now_ms), (hash, login.password()), is_proven, begin) {
+            Ok(answer) => answer,
+            Err(None) => return Ok(Known::Later),
+            Err(Some(locked_out)) => return Err(Refusal::LockedOut(locked_out)),
+        };
+        let soon =
+            |check, begun| Ok(Known::Soon(Box::new(Checking { check, caller: caller.cloned(), begun })));
+        if let Answer::Begun(check) = answer {
+            return soon(check, begun);
+        }
+        if let Some(begun) = begun {
+            begun.undecided();
+        }
+        match answer {
+            Answer::Begun(check) | Answer::Joined(check) => soon(check, None),
+            Answer::Proven => Ok(Known::Right),
+            Answer::Busy => Err(Refusal::Busy),
         }
     }
 
-    fn wait(room: &Arc<Self>, checking: Checking) -> Flow {
-        let room = room.clone();
+    /// Waits until the check of a password may begin.
+    fn begin(room: &Arc<Self>, cx: &Access<'_>, login: Login) -> Flow {
+        let (room, worker) = (room.clone(), cx.worker.index);
+        let attempt = room.guard.as_ref().map(|guard| attempt(guard, cx, &login));
         Flow::wait(async move {
-            let Checking { outcome, caller, attempt } = checking;
-            let right = outcome.get().await;
-            let resume: Resume = Box::new(move |cx| {
-                let Some(caller) = caller.filter(|_| right) else {
-                    return room.end(cx, Err(Refusal::Wrong));
-                };
-                if let (Some(guard), Some(attempt)) = (&room.guard, &attempt) {
-                    guard.withdraw(attempt);
-                }
-                room.end(cx, Ok(caller))
+            let begun = match room.guard.as_ref().zip(attempt) {
+                Some((guard, attempt)) => guard.begin(worker, attempt).await.map(Some),
+                None => Ok(None),
+            };
+            let resume: Resume = Box::new(move |cx| match begun {
+                Ok(begun) => Self::authenticate(&room, cx, login, begun),
+                Err(locked_out) => room.end(cx, Err(Refusal::LockedOut(locked_out))),
             });
+            resume
+        })
+    }
+
+    /// Waits for the outcome of a check.
+    fn wait(room: &Arc<Self>, cx: &Access<'_>, login: &Login, checking: Box<Checking>) -> Flow {
+        let (room, worker) = (room.clone(), cx.worker.index);
+        let attempt = room.guard.as_ref().map(|guard| attempt(guard, cx, login));
+        Flow::wait(async move {
+            let Checking { check, caller, begun } = *checking;
+            let right = check.outcome().await;
+            let caller = caller.filter(|_| right).ok_or(Refusal::Wrong);
+            let said = match (begun, room.guard.as_ref().zip(attempt)) {
+                (Some(begun), _) => begun.settle(worker, Outcome::of(&caller)).await,
+                (None, Some((guard, attempt))) => {
+                    let outcome = if caller.is_ok() { Outcome::Right } else { Outcome::Counted };
+                    guard.rule(worker, &attempt, outcome).await
+                }
+                (None, None) => Ok(()),
+            };
+            let resume: Resume =
+                Box::new(move |cx| room.end(cx, said.map_err(Refusal::LockedOut).and(caller)));
             resume
         })
     }
@@ -243,13 +242,14 @@ impl Room {
                 let message = "Too many passwords are being checked";
                 cx.answer(503).header("Retry-After", b"1").message(message)
             }
-            Err(Refusal::LockedOut(LockedOut(seconds))) => self.anonymous.or_refuse(cx, |cx| {
-                let answer = cx.answer(429).header("Retry-After", seconds.to_string().as_bytes());
-                answer.message("Too many failed attempts")
-            }),
+            Err(Refusal::LockedOut(locked_out)) => self.anonymous.or_refuse(cx, |cx| locked_out.answer(cx)),
             Err(Refusal::Wrong) => self.anonymous.or_refuse(cx, |cx| {
                 cx.answer(401).header("WWW-Authenticate", self.challenge.as_bytes()).message("Unauthorized")
             }),
         }
     }
+}
+
+fn attempt(guard: &Guard, cx: &Access<'_>, login: &Login) -> Attempt {
+    guard.attempt(login.username(), cx.client.ip, cx.steady_ms())
 }

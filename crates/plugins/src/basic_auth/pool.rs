@@ -28,7 +28,7 @@ pub(super) static CHECKED: Family = Family::count(
 /// The outcome of a check, once there is one.
 type Pending = watch::Receiver<Option<bool>>;
 
-struct Check {
+struct Job {
     digest: Digest,
     now_ms: u64,
     hash: Arc<Slow>,
@@ -41,19 +41,19 @@ pub(super) enum Answer {
     /// It has been found right a short while ago.
     Proven,
     /// Somebody has it checked.
-    Joined(Outcome),
+    Joined(Check),
     /// Its check has begun.
-    Begun(Outcome),
+    Begun(Check),
     /// Too many are being checked: its check was let begin and has not.
     Busy,
 }
 
-/// What will be found out.
-pub(super) struct Outcome(Pending);
+/// A check that is under way.
+pub(super) struct Check(Pending);
 
-impl Outcome {
+impl Check {
     /// Whether the password is right.
-    pub async fn get(mut self) -> bool {
+    pub async fn outcome(mut self) -> bool {
         let found = self.0.wait_for(Option::is_some).await.map(|found| *found);
         found.ok().flatten().unwrap_or(false)
     }
@@ -76,7 +76,7 @@ impl Pool {
     ) -> Result<Answer, E> {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(outcome) = under_way.get(&digest).cloned() {
-            return Ok(Answer::Joined(Outcome(outcome)));
+            return Ok(Answer::Joined(Check(outcome)));
         }
         // What is no longer under way has been remembered before.
         if is_proven() {
@@ -84,24 +84,19 @@ impl Pool {
         }
         begin()?;
         let (tell, outcome) = watch::channel(None);
-        let check = Check { digest, now_ms, hash: hash.clone(), password: password.into(), tell };
+        let job = Job { digest, now_ms, hash: hash.clone(), password: password.into(), tell };
         let (listed, proven, checked) = (self.under_way.clone(), self.proven.clone(), self.checked.clone());
-        if self.aside.send(move || carry_out(check, &listed, &proven, &checked)).is_err() {
+        if self.aside.send(move || carry_out(job, &listed, &proven, &checked)).is_err() {
             return Ok(Answer::Busy);
         }
         under_way.insert(digest, outcome.clone());
-        Ok(Answer::Begun(Outcome(outcome)))
+        Ok(Answer::Begun(Check(outcome)))
     }
 }
 
-fn carry_out(
-    check: Check,
-    under_way: &Mutex<AHashMap<Digest, Pending>>,
-    proven: &Proven<()>,
-    checked: &Figure,
-) {
+fn carry_out(job: Job, under_way: &Mutex<AHashMap<Digest, Pending>>, proven: &Proven<()>, checked: &Figure) {
     let under_way = || under_way.lock().unwrap_or_else(PoisonError::into_inner);
-    let Check { digest, now_ms, hash, password, tell } = check;
+    let Job { digest, now_ms, hash, password, tell } = job;
     let mut listed = under_way();
     // One receiver is in the list; without another, whoever asked has left.
     if tell.receiver_count() <= 1 {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use plugin::authorization;
 use plugin::identity::{Anonymous, Caller};
+use plugin::lockout::{Attempt, Guard, LockedOut, Outcome, Protection};
 use plugin::model::EntitySchema;
 use plugin::model::entity::Entity;
 use plugin::{Access, Build, BuildError, Flow, Headers, Phase, Phases, Plugin, Scopes, record};
@@ -38,11 +39,15 @@ record! {
         algorithms: Vec<String> = ["hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"], [each(one_of(&NAMES))];
         /// Protection space named in the `WWW-Authenticate` header of a refusal.
         realm: Option<String>, [matches(r#"^[^"\\[:cntrl:]]*$"#)];
+        /// What happens to who fails again and again.
+        brute_force_protection: Protection, [extension()];
     }
 }
 
 /// The room, ready to run.
-pub struct HmacAuth {
+pub struct HmacAuth(Arc<Room>);
+
+struct Room {
     hide: bool,
     skew_ms: u64,
     anonymous: Anonymous,
@@ -51,6 +56,7 @@ pub struct HmacAuth {
     algorithms: Vec<Algorithm>,
     challenge: String,
     secrets: Arc<Secrets>,
+    guard: Option<Arc<Guard>>,
 }
 
 /// Why a caller is refused.
@@ -61,6 +67,7 @@ enum Refusal {
     /// Nothing that could be checked.
     Unusable,
     Wrong,
+    LockedOut(LockedOut),
 }
 
 impl Plugin for HmacAuth {
@@ -85,7 +92,8 @@ impl Plugin for HmacAuth {
                 "no signature would be accepted: name an algorithm",
             ));
         }
-        Ok(Self {
+        Ok(Self(Arc::new(Room {
+            guard: config.brute_force_protection.guard(cx, Self::NAME)?,
             hide: config.hide_credentials,
             skew_ms: (config.clock_skew * 1000.0) as u64,
             anonymous: Anonymous::resolve(config.anonymous.as_deref(), cx),
@@ -94,17 +102,18 @@ impl Plugin for HmacAuth {
             algorithms: config.algorithms.iter().filter_map(|name| Algorithm::named(name)).collect(),
             challenge: authorization::challenge("hmac", config.realm.as_deref()),
             secrets: cx.shared(Secrets::new)?,
-        })
+        })))
     }
 }
 
 impl Phases for HmacAuth {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
-        if self.anonymous.steps_back(cx) {
+        let room = &self.0;
+        if room.anonymous.steps_back(cx) {
             return Flow::Next;
         }
-        let outcome = match self.authenticate(cx) {
-            Ok(caller) if self.validate_body => match cx.body() {
+        let outcome = match room.authenticate(cx) {
+            Ok(caller) if room.validate_body => match cx.body() {
                 // Only who signs has a body read.
                 None => return Flow::ReadBody,
                 Some(body) if digest::fits(&cx.request.headers, body) => Ok(caller),
@@ -112,21 +121,32 @@ impl Phases for HmacAuth {
             },
             outcome => outcome,
         };
-        if self.hide {
+        let guarded = room.guard.as_ref().and_then(|guard| Some((guard, attempt(guard, cx, &outcome)?)));
+        if room.hide {
             // Wrong ones are hidden as well: the anonymous consumer may still let the request pass.
             authorization::hide(cx.headers(), "hmac");
         }
-        match outcome {
-            Ok(caller) => {
-                cx.authenticate(caller);
-                Flow::Next
-            }
-            Err(refusal) => self.anonymous.or_refuse(cx, |cx| self.refuse(cx, refusal)),
-        }
+        let Some((guard, attempt)) = guarded else { return room.end(cx, outcome) };
+        let room = room.clone();
+        guard.settle(
+            cx,
+            |_, _| attempt,
+            Outcome::of(&outcome),
+            move |cx, said| room.end(cx, said.map_err(Refusal::LockedOut).and(outcome)),
+        )
     }
 }
 
-impl HmacAuth {
+/// The attempt to prove a username, where one was judged.
+fn attempt(guard: &Guard, cx: &Access<'_>, outcome: &Result<Arc<Caller>, Refusal>) -> Option<Attempt> {
+    if !matches!(outcome, Ok(_) | Err(Refusal::Wrong)) {
+        return None;
+    }
+    let parameters = Parameters::find(&cx.request.headers)?;
+    Some(guard.attempt(parameters.username.as_bytes(), cx.client.ip, cx.steady_ms()))
+}
+
+impl Room {
     fn authenticate(&self, cx: &Access<'_>) -> Result<Arc<Caller>, Refusal> {
         let headers = &cx.request.headers;
         if !authorization::FIELDS.iter().any(|field| headers.contains_known(*field)) {
@@ -169,6 +189,16 @@ impl HmacAuth {
         date_ms.is_some_and(|date_ms| (now_ms / 1000 * 1000).abs_diff(date_ms) <= self.skew_ms)
     }
 
+    fn end(&self, cx: &mut Access<'_>, outcome: Result<Arc<Caller>, Refusal>) -> Flow {
+        match outcome {
+            Ok(caller) => {
+                cx.authenticate(caller);
+                Flow::Next
+            }
+            Err(refusal) => self.anonymous.or_refuse(cx, |cx| self.refuse(cx, refusal)),
+        }
+    }
+
     fn refuse(&self, cx: &mut Access<'_>, refusal: Refusal) -> Flow {
         let message = match refusal {
             Refusal::Missing => "Unauthorized",
@@ -177,6 +207,7 @@ impl HmacAuth {
             }
             Refusal::Unusable => "HMAC signature cannot be verified",
             Refusal::Wrong => "HMAC signature does not match",
+            Refusal::LockedOut(locked_out) => return locked_out.answer(cx),
         };
         cx.answer(401).header("WWW-Authenticate", self.challenge.as_bytes()).message(message)
     }

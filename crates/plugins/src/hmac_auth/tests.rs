@@ -56,6 +56,38 @@ fn assert_ada(outcome: &Outcome) {
 }
 
 #[test]
+fn who_guesses_has_to_wait() {
+    let guard = "brute_force_protection: {strategy: memory, failures: 3, window: 60}";
+    let mut harness = harness(&format!("{{{guard}}}"));
+    let right = |harness: &mut Harness| harness.send(&dated(DATE, OF_DATE));
+    for _ in 0..5 {
+        assert_ada(&right(&mut harness));
+        let unusable = harness.send(&format!("GET / HTTP/1.1\nDate: {DATE}\nAuthorization: hmac x"));
+        assert_refused(&unusable, UNUSABLE);
+        assert_refused(&harness.send(&dated("Thu, 01 Jan 2025 00:00:00 GMT", OF_DATE)), NO_DATE);
+    }
+    for _ in 0..2 {
+        assert_refused(&harness.send(&dated(DATE, "AAAA")), WRONG);
+    }
+    assert_ada(&right(&mut harness));
+    for _ in 0..3 {
+        assert_refused(&harness.send(&dated(DATE, "AAAA")), WRONG);
+    }
+    let late = right(&mut harness);
+    assert_eq!((late.status, late.message.as_deref()), (429, Some("Too many failed attempts")));
+    assert_eq!(late.header("Retry-After").as_deref(), Some("80"));
+    let unknown = dated(DATE, OF_DATE).replace("\"u\"", "\"unknown\"");
+    for status in [401, 401, 401, 429] {
+        assert_eq!(harness.send(&unknown).status, status, "a username that nobody has is treated alike");
+    }
+    harness.peer.set_ip([127, 0, 0, 2].into());
+    assert_ada(&right(&mut harness));
+    harness.peer.set_ip([127, 0, 0, 1].into());
+    harness.clock.advance(80_000);
+    assert_ada(&right(&mut harness));
+}
+
+#[test]
 fn every_algorithm_signs_a_request_line() {
     let signatures = [
         ("sha1", "K0udzcEuihx1A8nXSg6AgSksQLM="),

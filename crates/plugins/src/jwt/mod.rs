@@ -47,6 +47,9 @@ record! {
         /// Seconds that `exp` may lie in the future at most, up to a year; 0 sets no limit. Needs `exp` in
         /// `claims_to_verify`.
         maximum_expiration: f64 = 0, [between(0, 31_536_000)];
+        /// Seconds by which the clock of who makes tokens may differ from the gateway's: a token is good for so long after its
+        /// `exp`, and before its `nbf`.
+        leeway: f64 = 0, [between(0, 86_400), extension()];
         /// Protection space named in the `WWW-Authenticate` header of a refusal.
         realm: Option<String>, [matches(r#"^[^"\\[:cntrl:]]*$"#)];
     }
@@ -117,6 +120,7 @@ impl Plugin for Jwt {
             limits: Limits {
                 exp: verifies("exp"),
                 nbf: verifies("nbf"),
+                leeway: config.leeway,
                 maximum: Some(config.maximum_expiration).filter(|&seconds| seconds > 0.0),
             },
             sources: Sources {

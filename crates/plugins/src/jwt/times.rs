@@ -20,6 +20,8 @@ pub(super) enum Moment {
 pub(super) struct Limits {
     pub(super) exp: bool,
     pub(super) nbf: bool,
+    /// Seconds by which clocks may differ.
+    pub(super) leeway: f64,
     /// Most seconds `exp` may lie ahead.
     pub(super) maximum: Option<f64>,
 }
@@ -36,10 +38,10 @@ impl Limits {
         let now = now_s as f64;
         let mut faults = Vec::new();
         if self.exp {
-            fault(&mut faults, "exp", times.exp, "token expired", |exp| exp <= now);
+            fault(&mut faults, "exp", times.exp, "token expired", |exp| exp + self.leeway <= now);
         }
         if self.nbf {
-            fault(&mut faults, "nbf", times.nbf, "token not valid yet", |nbf| nbf > now);
+            fault(&mut faults, "nbf", times.nbf, "token not valid yet", |nbf| nbf - self.leeway > now);
         }
         if let (true, Some(maximum), Moment::At(exp)) = (faults.is_empty(), self.maximum, times.exp)
             && exp - now > maximum

@@ -52,7 +52,7 @@ impl Plugin for LdapAuth {
             attribute: fields.attribute.clone(),
         };
         let anonymous = config.anonymous.as_deref();
-        Ok(Self(Gatekeeper::new(&fields, anonymous, inquiry, (Self::NAME, &question), cx)))
+        Ok(Self(Gatekeeper::new(&fields, anonymous, inquiry, (Self::NAME, &question), cx)?))
     }
 }
 

@@ -86,7 +86,7 @@ impl Plugin for LdapAuthAdvanced {
             logs: config.log_search_results,
         };
         let anonymous = config.anonymous.as_deref();
-        Ok(Self(Gatekeeper::new(fields, anonymous, inquiry, (Self::NAME, &question), cx)))
+        Ok(Self(Gatekeeper::new(fields, anonymous, inquiry, (Self::NAME, &question), cx)?))
     }
 }
 

@@ -43,7 +43,20 @@ pub(super) fn authorize(server: &Arc<Server>, cx: &mut Access<'_>) -> Flow {
         Ok(state) => state,
         Err(problem) => return send(cx, &Reply::problem(&problem, None)),
     };
-    if let Err(problem) = server.may_authorize(cx, &parameters) {
+    if let Err(problem) = server.needs_tls(cx) {
+        return send(cx, &Reply::problem(&problem, state));
+    }
+    let own = server.clone();
+    server.with_provision(cx, move |cx, provisioned| match provisioned {
+        Ok(()) => consented(&own, cx, state),
+        Err(problem) => send(cx, &Reply::problem(&problem, state)),
+    })
+}
+
+/// The same, asked by who knows the users.
+fn consented(server: &Arc<Server>, cx: &mut Access<'_>, state: Option<String>) -> Flow {
+    let parameters = Parameters::new(cx);
+    if let Err(problem) = server.user(&parameters) {
         return send(cx, &Reply::problem(&problem, state));
     }
     let Back { client, uri, problem } = match redirect(server, &parameters) {

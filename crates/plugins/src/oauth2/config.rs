@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use plugin::identity::{Caller, Credential};
+use plugin::lockout::Protection;
 use plugin::model::courtesy::Table;
 use plugin::model::schema::Value;
 use plugin::model::{self, Reference};
@@ -59,6 +60,9 @@ record! {
         /// The Redis server, with `token_storage: redis`. It should not evict keys (`maxmemory-policy noeviction`): a token
         /// that it drops is good no more.
         redis: SocketRedis, [extension()];
+        /// What happens to who fails again and again to prove itself: an application by its secret, or the service that knows
+        /// the users by `provision_key`, which counts by its address alone.
+        brute_force_protection: Protection, [extension()];
     }
 }
 

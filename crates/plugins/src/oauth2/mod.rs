@@ -8,6 +8,7 @@ mod database;
 mod issue;
 mod parameters;
 mod pkce;
+mod provision;
 mod reply;
 mod secret;
 mod shared;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use plugin::admin::Endpoint;
 use plugin::identity::Anonymous;
+use plugin::lockout::Guard;
 use plugin::model::EntitySchema;
 use plugin::model::entity::Entity;
 use plugin::{
@@ -72,6 +74,7 @@ struct Server {
     challenge_with_error: String,
     anonymous: Anonymous,
     clients: Arc<Clients>,
+    guard: Option<Arc<Guard>>,
     /// None where a configuration is only checked.
     tokens: Option<Arc<Opened>>,
 }
@@ -122,6 +125,7 @@ impl Plugin for Oauth2 {
                 password: config.enable_password_grant,
             },
             tokens: open(&config, cx)?,
+            guard: config.brute_force_protection.guard(cx, Self::NAME)?,
             scopes: config.scopes,
             mandatory_scope: config.mandatory_scope,
             provision_key: config.provision_key.filter(|key| !key.is_empty()).map(|key| hash(key.as_bytes())),
@@ -342,22 +346,6 @@ impl Server {
             return Ok(());
         }
         Err(Problem::new("access_denied", "You must use HTTPS".to_owned()))
-    }
-
-    /// Whether who asks for codes knows the users, and names one.
-    fn may_authorize(&self, exchange: &Exchange, parameters: &Parameters<'_>) -> Result<(), Problem> {
-        self.needs_tls(exchange)?;
-        self.check_provision(parameters)?;
-        self.user(parameters).map(drop)
-    }
-
-    fn check_provision(&self, parameters: &Parameters<'_>) -> Result<(), Problem> {
-        let given = parameters.find("provision_key")?;
-        let right = self.provision_key.as_ref().zip(given);
-        if right.is_some_and(|(key, given)| secret::is(given.as_bytes(), key)) {
-            return Ok(());
-        }
-        Err(Problem::new("invalid_provision_key", "Invalid provision_key".to_owned()))
     }
 
     fn user(&self, parameters: &Parameters<'_>) -> Result<String, Problem> {

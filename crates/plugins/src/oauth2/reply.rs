@@ -1,5 +1,6 @@
 //! Answers of the endpoints: tokens, and why there is none.
 
+use plugin::lockout::LockedOut;
 use plugin::{Access, Flow};
 use serde_json::{Value, json};
 
@@ -29,6 +30,13 @@ pub(super) fn send(cx: &mut Access<'_>, reply: &Reply) -> Flow {
         answer = answer.header("WWW-Authenticate", challenge.as_bytes());
     }
     answer.json(&reply.body)
+}
+
+/// The answer to who has failed too often to prove itself.
+pub(super) fn lock_out(cx: &mut Access<'_>, LockedOut(seconds): LockedOut) -> Flow {
+    let body = json!({ "error": "temporarily_unavailable", "error_description": "Too many failed attempts" });
+    let answer = cx.answer(429).header("Cache-Control", b"no-store").header("Pragma", b"no-cache");
+    answer.header("Retry-After", seconds.to_string().as_bytes()).json(&body)
 }
 
 impl From<Trouble> for Problem {

@@ -169,12 +169,53 @@ fn an_application_proves_itself() {
     let mixed = format!("{}&client_id=evil", basic("c2hvcDpzM2NyZXQ="));
     assert_problem(&harness.send(&mixed), 400, "invalid_request");
     assert_problem(&token(&mut harness, &format!("{grant}&client_id=app")), 400, "unauthorized_client");
-    assert_problem(
-        &token(&mut harness, &format!("{grant}&client_id=app&client_secret=x")),
-        400,
-        "invalid_request",
-    );
+    let told = |outcome: &Outcome| (outcome.status, outcome.json(), outcome.headers.clone());
+    for secret in ["&client_secret=x", ""] {
+        let unknown = token(&mut harness, &format!("{grant}&client_id=none{secret}"));
+        let known = token(&mut harness, &format!("{grant}&client_id=shop{secret}"));
+        assert_eq!(told(&known), told(&unknown));
+    }
+    let unknown = token(&mut harness, &format!("{grant}&client_id=none&client_secret=x"));
+    let public = token(&mut harness, &format!("{grant}&client_id=app&client_secret=x"));
+    assert_eq!(told(&public), told(&unknown), "nor is it told that an application is public");
     assert_problem(&token(&mut harness, &format!("{grant}&{SHOP}&client_id=evil")), 400, "invalid_request");
+}
+
+#[test]
+fn who_guesses_has_to_wait() {
+    let guard = ", brute_force_protection: {strategy: memory, failures: 3, window: 60}";
+    let (grant, guess) = ("grant_type=client_credentials", "client_secret=x");
+    for client in ["shop", "none", "app"] {
+        let mut harness = harness(guard);
+        for _ in 0..3 {
+            let outcome = token(&mut harness, &format!("{grant}&client_id={client}&{guess}"));
+            assert_problem(&outcome, 400, "invalid_client");
+        }
+        let late = token(&mut harness, &format!("{grant}&client_id={client}&client_secret=s3cret"));
+        assert_problem(&late, 429, "temporarily_unavailable");
+        assert_eq!(late.header("Retry-After").as_deref(), Some("80"));
+        let evil = format!("{grant}&client_id=evil&client_secret=e");
+        assert_eq!(token(&mut harness, &evil).status, 200, "another application");
+        harness.clock.advance(80_000);
+        let status = token(&mut harness, &format!("{grant}&{SHOP}")).status;
+        assert_eq!(status, 200);
+    }
+    let mut harness = harness(guard);
+    let password = format!("grant_type=password&{SHOP}&authenticated_userid=u");
+    for guess in ["a", "b", "c"] {
+        let outcome = token(&mut harness, &format!("{password}&provision_key={guess}"));
+        assert_problem(&outcome, 400, "invalid_provision_key");
+        assert_eq!(token(&mut harness, &format!("{grant}&{SHOP}")).status, 200, "no user is named");
+    }
+    assert_problem(
+        &token(&mut harness, &format!("{password}&provision_key=pk")),
+        429,
+        "temporarily_unavailable",
+    );
+    let late = authorize(&mut harness, "client_id=shop&response_type=code");
+    assert_problem(&late, 429, "temporarily_unavailable");
+    harness.peer.set_ip([127, 0, 0, 2].into());
+    assert_eq!(token(&mut harness, &format!("{password}&provision_key=pk")).status, 200, "another address");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use plugin::lockout::Outcome;
 use plugin::{Access, Flow, Resume};
 use uuid::Uuid;
 
@@ -9,7 +10,7 @@ use super::Server;
 use super::config::Client;
 use super::issue::{Issued, Moment, Refreshing};
 use super::parameters::{Parameters, Proof};
-use super::reply::{Problem, Reply, send};
+use super::reply::{Problem, Reply, lock_out, send};
 use super::secret;
 use super::store::{Code, Grant};
 use super::tokens::{Redeemed, Refreshed};
@@ -33,7 +34,94 @@ enum Wish {
 pub(super) fn token(server: &Arc<Server>, cx: &mut Access<'_>) -> Flow {
     let parameters = Parameters::new(cx);
     let state = parameters.find("state").ok().flatten();
-    let asked = match ask(server, cx, &parameters) {
+    let proof = match proof(server, cx, &parameters) {
+        Ok(proof) => proof,
+        Err(problem) => return send(cx, &Reply::problem(&problem, state)),
+    };
+    let client = authenticated(server, &proof);
+    // Who brings no secret guesses none.
+    let guessed = proof.client_secret.and(proof.client_id);
+    let Some((guard, id)) = server.guard.as_ref().zip(guessed) else {
+        return grant(server, cx, client, state);
+    };
+    let own = server.clone();
+    guard.settle(
+        cx,
+        |guard, cx| guard.attempt(id.as_bytes(), cx.client.ip, cx.steady_ms()),
+        Outcome::of(&client),
+        move |cx, said| match said {
+            Ok(()) => grant(&own, cx, client, state),
+            Err(locked_out) => lock_out(cx, locked_out),
+        },
+    )
+}
+
+/// By what the application proves itself, where it asks for something that is given.
+fn proof(server: &Server, cx: &Access<'_>, parameters: &Parameters<'_>) -> Result<Proof, Problem> {
+    server.needs_tls(cx)?;
+    let enabled = match parameters.find("grant_type")?.as_deref() {
+        Some("authorization_code") => server.grants.code,
+        Some("refresh_token") => true,
+        Some("client_credentials") => server.grants.client,
+        Some("password") => server.grants.password,
+        _ => false,
+    };
+    if !enabled {
+        return Err(Problem::new("unsupported_grant_type", "Invalid grant_type".to_owned()));
+    }
+    Proof::of(parameters, &cx.request.headers, &server.auth_header)
+}
+
+/// The application, which has proved that it is the one. Nothing tells one that nobody has from one with another secret, or
+/// with none, time included.
+fn authenticated(server: &Server, proof: &Proof) -> Result<Arc<Client>, Problem> {
+    let client = proof.client_id.as_deref().and_then(|id| server.clients.named(id));
+    let expected = client.map_or(&[0; 32], |client| &client.secret);
+    let proven = proof.client_secret.as_ref().map(|given| secret::is(given.as_bytes(), expected));
+    match (client, proven) {
+        (Some(client), Some(true)) if !client.public => Ok(client.clone()),
+        (Some(client), None) if client.public => Ok(client.clone()),
+        _ => Err(Problem { basic: proof.in_header, ..Problem::client() }),
+    }
+}
+
+/// Gives the application what it asks for; on behalf of a user only to who knows the users.
+fn grant(
+    server: &Arc<Server>,
+    cx: &mut Access<'_>,
+    client: Result<Arc<Client>, Problem>,
+    state: Option<String>,
+) -> Flow {
+    let client = match client.and_then(|client| comes_back(&Parameters::new(cx), client)) {
+        Ok(client) => client,
+        Err(problem) => return send(cx, &Reply::problem(&problem, state)),
+    };
+    let parameters = Parameters::new(cx);
+    let names_user = match parameters.find("grant_type").ok().flatten().as_deref() {
+        Some("password") => true,
+        Some("client_credentials") => {
+            !client.public && !matches!(parameters.find("authenticated_userid"), Ok(None))
+        }
+        _ => false,
+    };
+    if !names_user {
+        let asked = ask(server, cx, client);
+        return answer(server, cx, asked, state);
+    }
+    let own = server.clone();
+    server.with_provision(cx, move |cx, provisioned| {
+        let asked = provisioned.and_then(|()| ask(&own, cx, client));
+        answer(&own, cx, asked, state)
+    })
+}
+
+fn answer(
+    server: &Arc<Server>,
+    cx: &mut Access<'_>,
+    asked: Result<Asked, Problem>,
+    state: Option<String>,
+) -> Flow {
+    let asked = match asked {
         Ok(asked) => asked,
         Err(problem) => return send(cx, &Reply::problem(&problem, state)),
     };
@@ -48,21 +136,17 @@ pub(super) fn token(server: &Arc<Server>, cx: &mut Access<'_>) -> Flow {
     })
 }
 
-fn ask(server: &Server, cx: &Access<'_>, parameters: &Parameters<'_>) -> Result<Asked, Problem> {
-    server.needs_tls(cx)?;
-    let grant_type = parameters.find("grant_type")?;
-    let enabled = match grant_type.as_deref() {
-        Some("authorization_code") => server.grants.code,
-        Some("refresh_token") => true,
-        Some("client_credentials") => server.grants.client,
-        Some("password") => server.grants.password,
-        _ => false,
-    };
-    if !enabled {
-        return Err(Problem::new("unsupported_grant_type", "Invalid grant_type".to_owned()));
+/// The application, if the address that it names is one of its own.
+fn comes_back(parameters: &Parameters<'_>, client: Arc<Client>) -> Result<Arc<Client>, Problem> {
+    match parameters.find("redirect_uri")? {
+        Some(uri) if !client.redirect_uris.contains(&uri) => Err(Problem::redirect()),
+        _ => Ok(client),
     }
-    let client = authenticated(server, cx, parameters)?;
-    let wish = match grant_type.as_deref() {
+}
+
+fn ask(server: &Server, cx: &Access<'_>, client: Arc<Client>) -> Result<Asked, Problem> {
+    let parameters = &Parameters::new(cx);
+    let wish = match parameters.find("grant_type")?.as_deref() {
         Some("authorization_code") => redemption(parameters)?,
         Some("refresh_token") => {
             Wish::Refresh(parameters.find("refresh_token")?.ok_or_else(|| invalid("refresh_token"))?)
@@ -74,31 +158,6 @@ fn ask(server: &Server, cx: &Access<'_>, parameters: &Parameters<'_>) -> Result<
     Ok(Asked { client, service: server.service(cx), moment, wish })
 }
 
-/// The application, which has proved that it is the one.
-fn authenticated(
-    server: &Server,
-    cx: &Access<'_>,
-    parameters: &Parameters<'_>,
-) -> Result<Arc<Client>, Problem> {
-    let proof = Proof::of(parameters, &cx.request.headers, &server.auth_header)?;
-    let refused = || Problem { basic: proof.in_header, ..Problem::client() };
-    let client = proof.client_id.as_deref().and_then(|id| server.clients.named(id)).ok_or_else(refused)?;
-    match &proof.client_secret {
-        Some(_) if client.public => {
-            let message = "client_secret is disallowed for public clients";
-            return Err(Problem::new("invalid_request", message.to_owned()));
-        }
-        None if client.public => {}
-        Some(given) if secret::is(given.as_bytes(), &client.secret) => {}
-        _ => return Err(refused()),
-    }
-    let wanted = parameters.find("redirect_uri")?;
-    match wanted {
-        Some(uri) if !client.redirect_uris.contains(&uri) => Err(Problem::redirect()),
-        _ => Ok(client.clone()),
-    }
-}
-
 fn redemption(parameters: &Parameters<'_>) -> Result<Wish, Problem> {
     Ok(Wish::Redeem {
         code: parameters.find("code")?.ok_or_else(|| invalid("code"))?,
@@ -108,7 +167,6 @@ fn redemption(parameters: &Parameters<'_>) -> Result<Wish, Problem> {
 }
 
 fn password(server: &Server, parameters: &Parameters<'_>) -> Result<Wish, Problem> {
-    server.check_provision(parameters)?;
     let user = Some(server.user(parameters)?);
     Ok(Wish::Grant { user, scope: server.scope(parameters)?, refreshing: Refreshing::New })
 }
@@ -119,10 +177,7 @@ fn for_itself(server: &Server, parameters: &Parameters<'_>, client: &Client) -> 
         return Err(Problem::new("unauthorized_client", message.to_owned()));
     }
     let user = match parameters.find("authenticated_userid")? {
-        Some(_) => {
-            server.check_provision(parameters)?;
-            Some(server.user(parameters)?)
-        }
+        Some(_) => Some(server.user(parameters)?),
         None => None,
     };
     Ok(Wish::Grant { user, scope: server.scope(parameters)?, refreshing: Refreshing::None })

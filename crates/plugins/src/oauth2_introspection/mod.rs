@@ -39,6 +39,9 @@ record! {
         ttl: f64 = 30, [between(0, 86400)];
         /// Seconds for which its word about a token that is not active holds.
         negative_ttl: f64 = 5, [between(0, 86400), extension()];
+        /// Seconds by which the clock of the authorization server may differ from the gateway's: a token that it calls active is
+        /// good for so long after its `exp`.
+        leeway: f64 = 0, [between(0, 86_400), extension()];
         /// Milliseconds until there must be an answer.
         timeout: i64 = 10000, [between(1, 600000)];
         /// Milliseconds after which an idle connection is not used again.
@@ -88,6 +91,7 @@ struct Room {
     known: Arc<Memory<Introspected>>,
     ttl: Duration,
     negative_ttl: Duration,
+    leeway_ms: u64,
     hide: bool,
     run_on_preflight: bool,
     anonymous: Anonymous,
@@ -153,6 +157,7 @@ impl Plugin for Oauth2Introspection {
             tells_request: config.introspect_request,
             known: Memory::open(cx.services, Self::NAME, &remember::Settings::default()),
             ttl: Duration::from_secs_f64(config.ttl),
+            leeway_ms: (config.leeway * 1000.0) as u64,
             negative_ttl: Duration::from_secs_f64(config.negative_ttl),
             hide: config.hide_credentials,
             run_on_preflight: config.run_on_preflight,
@@ -270,8 +275,8 @@ impl Room {
         let introspected = introspected.map_err(|wrong| format!("{}: {wrong}", self.url.told()))?;
         // It is held as it came, and in headers.
         let (size, until_ms) = (answer.body.len() * 3, introspected.until_ms());
-        Ok(match introspected.holds_at(self.clock.now_ms()) {
-            Some(_) => Learned::new(introspected, self.ttl).until(until_ms),
+        Ok(match introspected.holds_at(self.clock.now_ms().saturating_sub(self.leeway_ms)) {
+            Some(_) => Learned::new(introspected, self.ttl).until(until_ms.saturating_add(self.leeway_ms)),
             None => Learned::new(introspected, self.negative_ttl),
         }
         .holding(size))
@@ -285,7 +290,7 @@ impl Room {
         if self.hide {
             tokens::hide(cx);
         }
-        match introspected.holds_at(self.clock.now_ms()) {
+        match introspected.holds_at(self.clock.now_ms().saturating_sub(self.leeway_ms)) {
             Some(known) => {
                 self.admit(cx, known);
                 Flow::Next

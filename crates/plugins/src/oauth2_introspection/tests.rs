@@ -173,6 +173,22 @@ fn nothing_holds_beyond_the_end_of_a_token() {
 }
 
 #[test]
+fn clocks_may_differ_by_the_leeway_and_no_more() {
+    let server = server();
+    let mut room = room(&server, "ttl: 1000, leeway: 5");
+    assert_eq!(send(&mut room, "ends").status, 200);
+    room.clock.advance(14_999);
+    assert_eq!((send(&mut room, "ends").status, server.seen().len()), (200, 1), "remembered");
+    let mut other = self::room(&server, "leeway: 5");
+    other.clock.advance(14_999);
+    assert_eq!(send(&mut other, "ends").status, 200, "and asked about anew");
+    other.clock.advance(1);
+    assert_eq!(send(&mut other, "ends").status, 401);
+    room.clock.advance(1);
+    assert_eq!((send(&mut room, "ends").status, server.seen().len()), (401, 4));
+}
+
+#[test]
 fn a_server_that_cannot_be_relied_on_lets_nobody_pass() {
     let server = server();
     let mut room = room(&server, "anonymous: guest");

@@ -175,6 +175,7 @@ pub(super) fn signer(config: &Config) -> Result<Signer, BuildError> {
         jwk["alg"] = algorithm.into();
     }
     Signer::from_jwk(&jwk)
+        .map(|signer| signer.naming_certificate(&jwk))
         .map_err(|problem| BuildError::new("config.client_jwk", format!("cannot sign: it is {problem}")))
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use plugin::authorization;
 use plugin::flow::Resume;
+use plugin::lockout::{Attempt, Outcome};
 use plugin::{Access, Exchange, Flow, query};
 use serde_json::Value;
 
@@ -205,9 +206,16 @@ impl Inner {
     /// Has the provider judge what a caller brings.
     pub(super) fn judge_credentials(self: &Arc<Self>, cx: &Access<'_>, brought: Brought) -> Flow {
         let (inner, worker, now_ms) = (self.clone(), cx.worker.index, cx.record.started_ms);
-        let asked_with = self.asked_with(cx);
+        let (asked_with, attempt) = (self.asked_with(cx), self.attempt(cx, &brought));
         Flow::wait(async move {
-            let outcome = inner.admit_brought(&brought, worker, asked_with, now_ms).await;
+            let asking = inner.clone();
+            let asked =
+                async move { asking.admit_brought(&brought, (worker, attempt), asked_with, now_ms).await };
+            let outcome = match attempt {
+                // What has begun comes to its end: whoever leaves meanwhile has not failed.
+                Some(_) => tokio::spawn(asked).await.unwrap_or(Err(Refusal::Unavailable)),
+                None => asked.await,
+            };
             let resume: Resume = Box::new(move |cx| {
                 if let Some(credentials) = &inner.credentials {
                     credentials.hide(cx);
@@ -234,12 +242,13 @@ impl Inner {
     async fn admit_brought(
         &self,
         brought: &Brought,
-        worker: usize,
+        (worker, attempt): (usize, Option<Attempt>),
         asked_with: AskedWith,
         now_ms: u64,
     ) -> Result<Admitted, Refusal> {
         let Some(credentials) = &self.credentials else { return Err(Refusal::Missing) };
-        let (tokens, grant) = self.tokens_for(credentials, brought, &asked_with, now_ms).await?;
+        let tokens = self.tokens_for(credentials, brought, &asked_with, now_ms);
+        let (tokens, grant) = self.guarded(worker, attempt, tokens).await?;
         let name = brought.name();
         let expected = Expected {
             // An ID token that a client got for itself names that client.
@@ -269,6 +278,33 @@ impl Inner {
         let handed =
             self.action.handed(verification, name, &granted.tokens, asked_with.introspection, now_ms).await?;
         Ok(Admitted { admission, tokens: granted.tokens, grant, handed })
+    }
+
+    /// The attempt to prove a name, where that is guarded. Refresh tokens are too long to be guessed.
+    fn attempt(&self, cx: &Access<'_>, brought: &Brought) -> Option<Attempt> {
+        let Brought::Login { name, .. } = brought else { return None };
+        // As many attempts, however the name is written: to providers that may make no difference.
+        let name = name.trim().to_lowercase();
+        Some(self.guard.as_ref()?.attempt(name.as_bytes(), cx.client.ip, cx.steady_ms()))
+    }
+
+    /// What the provider says, unless too many were wrong before.
+    async fn guarded<T>(
+        &self,
+        worker: usize,
+        attempt: Option<Attempt>,
+        asked: impl Future<Output = Result<T, Refusal>>,
+    ) -> Result<T, Refusal> {
+        let Some((guard, attempt)) = self.guard.as_ref().zip(attempt) else { return asked.await };
+        let begun = guard.begin(worker, attempt).await.map_err(Refusal::LockedOut)?;
+        let said = asked.await;
+        match &said {
+            Ok(_) | Err(Refusal::Invalid(_)) => {
+                begun.settle(worker, Outcome::of(&said)).await.map_err(Refusal::LockedOut)?;
+            }
+            Err(_) => begun.undecided(),
+        }
+        said
     }
 
     /// The tokens, and what they were given for. What may be a password is tried as one first.

@@ -40,6 +40,7 @@ mod verify;
 use std::sync::Arc;
 
 use plugin::identity::{Anonymous, OwnFields};
+use plugin::lockout::Guard;
 use plugin::model::Record;
 use plugin::web_session::Opened;
 use plugin::{Access, Build, BuildError, Flow, HeaderFilter, Method, Phase, Phases, Plugin, Scopes};
@@ -120,6 +121,7 @@ struct Inner {
     tokens: TokenEndpoint,
     token_exchange: Option<TokenExchange>,
     credentials: Option<Credentials>,
+    guard: Option<Arc<Guard>>,
     login: Option<Login>,
     action: Action,
     sessions: Option<PeopleSessions>,
@@ -217,6 +219,7 @@ impl Inner {
             judges_by_user_info: methods.user_info,
             searches_user_info,
             credentials: Credentials::new(config, &methods),
+            guard: config.brute_force_protection.guard(cx, OpenidConnect::NAME)?,
             login: when(methods.authorization_code).map(|setup| Login::new(setup, &tokens)).transpose()?,
             action,
             sessions: when(methods.session).map(|_| PeopleSessions::new(config, &places, cx)).transpose()?,

@@ -1,6 +1,7 @@
 //! Why callers are refused, and what they are told (RFC 6750 3).
 
 use plugin::jose::NAMES;
+use plugin::lockout::LockedOut;
 use plugin::{Access, BuildError, Flow};
 use serde_json::json;
 
@@ -26,6 +27,8 @@ pub(super) enum Refusal {
     Forbidden(&'static str),
     /// The provider cannot be asked.
     Unavailable,
+    /// Too many were wrong before.
+    LockedOut(LockedOut),
 }
 
 /// What callers are told.
@@ -65,6 +68,9 @@ impl Telling {
     }
 
     pub(super) fn refuse(&self, cx: &mut Access<'_>, refusal: &Refusal) -> Flow {
+        if let Refusal::LockedOut(locked_out) = refusal {
+            return locked_out.answer(cx);
+        }
         let [unauthorized, forbidden, unexpected] = &self.elsewhere;
         let elsewhere = match refusal {
             Refusal::Unavailable => unexpected,
@@ -87,7 +93,9 @@ impl Telling {
                 (401, &self.unauthorized, Some("use_dpop_nonce"), "a proof needs the nonce")
             }
             Refusal::Forbidden(reason) => (403, &self.forbidden, Some("insufficient_scope"), *reason),
-            Refusal::Unavailable => return cx.answer(500).message("An unexpected error occurred"),
+            Refusal::Unavailable | Refusal::LockedOut(_) => {
+                return cx.answer(500).message("An unexpected error occurred");
+            }
         };
         let about_proof = matches!(refusal, Refusal::Unproven(_) | Refusal::WantsNonce);
         let challenge = self.challenge(code.filter(|_| self.with_code || about_proof), about_proof);

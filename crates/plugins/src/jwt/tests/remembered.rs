@@ -1,6 +1,6 @@
 //! Tokens that have been found valid and are not verified again.
 
-use plugin::harness::Harness;
+use plugin::harness::{Harness, Subject};
 use serde_json::json;
 
 use super::{NOW, assert_bob, assert_message, assert_refused, bearer, harness, hs256, valid};
@@ -16,6 +16,25 @@ fn a_remembered_token_still_expires() {
     assert_bob(&harness.send(&request));
     harness.clock.advance(1000);
     assert_refused(&harness.send(&request), &json!({"exp": "token expired"}));
+}
+
+#[test]
+fn clocks_may_differ_by_the_leeway_and_no_more() {
+    let mut harness = harness("{claims_to_verify: [exp, nbf], leeway: 5, maximum_expiration: 9}");
+    let request = bearer(&hs256(&json!({"iss": "iss1", "exp": NOW + 9, "nbf": NOW + 6})));
+    assert_refused(&harness.send(&request), &json!({"nbf": "token not valid yet"}));
+    harness.clock.advance(1000);
+    assert_bob(&harness.send(&request));
+    harness.clock.advance(12_000);
+    assert_bob(&harness.send(&request));
+    harness.clock.advance(1000);
+    assert_refused(&harness.send(&request), &json!({"exp": "token expired"}));
+    let far = bearer(&hs256(&json!({"iss": "iss1", "exp": NOW + 24, "nbf": NOW})));
+    assert_refused(&harness.send(&far), &json!({"exp": "exceeds maximum allowed expiration"}));
+    for leeway in [-1, 86_401] {
+        let refusal = Subject(plugin::room::<Jwt>()).refuses(&format!("{{leeway: {leeway}}}"));
+        assert!(refusal.contains("between 0 and 86400"), "{refusal}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod sharing;
 mod tokens;
 mod unavailable;
 
+use plugin::lockout::Protection;
 use plugin::model::schema::{Faults, Field, Kind, Record, Value};
 use plugin::record;
 
@@ -59,6 +60,9 @@ record! {
         ..unavailable: Unavailable;
         /// Path of the claim that names the consumer: the same as one entry of `consumer_claims`.
         consumer_claim: Option<Vec<String>>, [extension()];
+        /// What happens to who fails again and again with a name and a secret, by the methods `password` and
+        /// `client_credentials`.
+        brute_force_protection: Protection, [extension()];
     }
     checks: [custom_fields(one_way_to_name_consumers)]
 }

@@ -1,7 +1,7 @@
 //! Records inside of fields.
 
 use plugin::certificate::TrustFields;
-use plugin::model::schema::Value;
+use plugin::model::schema::{Faults, Value};
 use plugin::record;
 use plugin::redis::fields::SocketRedis;
 
@@ -31,11 +31,11 @@ record! {
         dq: Option<String>, [referenceable(), encrypted()];
         /// Public exponent.
         e: Option<String>;
-        /// Issuer of the key.
+        /// Issuer of the key. Not used, and refused.
         issuer: Option<String>, [len_min(1)];
         /// The secret.
         k: Option<String>, [referenceable(), encrypted()];
-        /// What it is for.
+        /// What it is for; `sign` must be among it.
         key_ops: Option<Vec<String>>;
         /// Its id.
         kid: Option<String>;
@@ -43,7 +43,7 @@ record! {
         kty: Option<String>;
         /// Modulus.
         n: Option<String>;
-        /// Further primes.
+        /// Further primes. Not used, and refused.
         oth: Option<String>, [referenceable(), encrypted()];
         /// Private part.
         p: Option<String>, [referenceable(), encrypted()];
@@ -51,31 +51,42 @@ record! {
         q: Option<String>, [referenceable(), encrypted()];
         /// Private part.
         qi: Option<String>, [referenceable(), encrypted()];
-        /// Private part.
+        /// Part of a further prime. Not used, and refused.
         r: Option<String>, [referenceable(), encrypted()];
-        /// Private part.
+        /// Part of a further prime. Not used, and refused.
         t: Option<String>, [referenceable(), encrypted()];
-        /// What it is for.
+        /// What it is for: `sig`, where it is given.
         r#use: Option<String>;
         /// First coordinate.
         x: Option<String>;
-        /// Certificates.
+        /// Certificates of the key; what is signed with it names them in its header.
         x5c: Option<Vec<String>>;
-        /// Digest of a certificate.
+        /// SHA-1 of the key's certificate; what is signed with it names it in its header.
         x5t: Option<String>;
-        /// Digest of a certificate.
+        /// SHA-256 of the key's certificate; what is signed with it names it in its header.
         #[rename = "x5t#S256"]
         x5t_s256: Option<String>;
-        /// Address of certificates.
+        /// Address of certificates. Not used, and refused.
         x5u: Option<String>;
         /// Second coordinate.
         y: Option<String>;
+    }
+    checks: [custom_fields(only_what_signs)]
+}
+
+/// Refuses members that would change nothing.
+fn only_what_signs(key: &Value, faults: &mut Faults) {
+    for name in ["issuer", "oth", "r", "t", "x5u"] {
+        if !key[name].is_null() {
+            faults.field(name, format!("'{name}' is not used when the gateway signs: leave it out"));
+        }
     }
 }
 
 impl ClientKey {
     /// The key as JSON, as far as signing needs it.
     pub fn to_json(&self) -> Value {
+        let lists = [("key_ops", &self.key_ops), ("x5c", &self.x5c)];
         let members = [
             ("alg", &self.alg),
             ("crv", &self.crv),
@@ -92,11 +103,15 @@ impl ClientKey {
             ("qi", &self.qi),
             ("use", &self.r#use),
             ("x", &self.x),
+            ("x5t", &self.x5t),
+            ("x5t#S256", &self.x5t_s256),
             ("y", &self.y),
         ];
-        let given =
-            members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into())));
-        Value::Object(given.collect())
+        let texts = members.into_iter().map(|(name, value)| (name, value.clone().map(Value::from)));
+        let lists = lists.into_iter().map(|(name, value)| (name, value.clone().map(Value::from)));
+        Value::Object(
+            texts.chain(lists).filter_map(|(name, value)| Some((name.to_owned(), value?))).collect(),
+        )
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the provider is asked, and how often. A server on the loopback plays it.
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use plugin::outbound::loopback::{Given, Loopback};
 
 use super::*;
@@ -84,6 +86,50 @@ fn the_gateway_signs_in_as_the_configuration_says() {
         let config = format!("{{issuer: 'http://issuer.test', auth_methods: [introspection], {fields}}}");
         let refusal = room.refuses(&config);
         assert!(refusal.contains(name), "{name}: {refusal}");
+    }
+}
+
+#[test]
+fn what_is_signed_with_a_key_names_its_certificate() {
+    let provider = asked_about_tokens();
+    let assertion = |members: Value| {
+        let mut jwk = key(P256, "client");
+        jwk.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        let fields = format!("client_auth: [private_key_jwt], client_jwk: [{jwk}]");
+        introspecting(&provider, &fields).send(&bearer("good"));
+        let (_, assertion) = provider
+            .last()
+            .text()
+            .rsplit_once("client_assertion=")
+            .map(|(form, assertion)| (form.to_owned(), assertion.to_owned()))
+            .unwrap();
+        let (header, _) = assertion.split_once('.').unwrap();
+        serde_json::from_slice::<Value>(&BASE64_URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap()
+    };
+    let plain = json!({"alg": "ES256", "typ": "JWT", "kid": "client"});
+    assert_eq!(assertion(json!({"use": "sig", "key_ops": ["sign"]})), plain);
+    let certificate = json!({"x5t": "c2hhMQ", "x5t#S256": "c2hhMjU2", "x5c": ["MIIB"]});
+    let mut named = plain;
+    named.as_object_mut().unwrap().extend(certificate.as_object().unwrap().clone());
+    assert_eq!(assertion(certificate), named);
+}
+
+#[test]
+fn a_key_that_does_not_sign_is_refused_with_its_reason() {
+    let room = Subject(plugin::room::<OpenidConnect>());
+    let refusal = |members: Value| {
+        let mut jwk = key(P256, "client");
+        jwk.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        room.refuses(&format!(
+            "{{issuer: 'http://issuer.test', auth_methods: [introspection], client_id: [a], client_auth: [private_key_jwt], \
+             client_jwk: [{jwk}]}}"
+        ))
+    };
+    let purpose = refusal(json!({"key_ops": ["verify"]}));
+    assert!(purpose.contains("config.client_jwk: cannot sign"), "{purpose}");
+    for name in ["issuer", "oth", "r", "t", "x5u"] {
+        let refusal = refusal(json!({ name: "x" }));
+        assert!(refusal.contains(&format!("'{name}' is not used when the gateway signs")), "{refusal}");
     }
 }
 

@@ -79,6 +79,36 @@ fn a_password_is_as_good_as_the_provider_says() {
 }
 
 #[test]
+fn the_provider_is_not_asked_about_who_guesses() {
+    let provider = provide();
+    let guard = "brute_force_protection: {strategy: memory, failures: 3, window: 60}";
+    let mut harness = behind(&provider, &format!("auth_methods: [password, client_credentials], {guard}"));
+    let send = |harness: &mut Harness, name: &str, secret: &str| {
+        let login =
+            base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("{name}:{secret}"));
+        harness.send(&format!("GET / HTTP/1.1\nAuthorization: Basic {login}"))
+    };
+    for _ in 0..2 {
+        for guess in ["a", "b"] {
+            assert_eq!(send(&mut harness, "alice", guess).status, 401);
+        }
+        assert_passes(&send(&mut harness, "alice", "right"));
+    }
+    for guess in ["c", "d", "e"] {
+        assert_eq!(send(&mut harness, "alice", guess).status, 401);
+    }
+    let asked_before = asked(&provider, "/token");
+    for late in [send(&mut harness, "alice", "right"), send(&mut harness, "ALICE", "f")] {
+        assert_eq!((late.status, late.message.as_deref()), (429, Some("Too many failed attempts")));
+        assert_eq!(late.header("Retry-After").as_deref(), Some("80"));
+    }
+    assert_eq!(asked(&provider, "/token"), asked_before);
+    assert_passes(&send(&mut harness, "robot", "right"));
+    harness.clock.advance(80_000);
+    assert_passes(&send(&mut harness, "alice", "right"));
+}
+
+#[test]
 fn credentials_are_found_where_they_may_stand_and_hidden() {
     let provider = provide();
     let mut harness = behind(&provider, "auth_methods: [password], password_param_type: [query, body]");
