@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, VARY};
+use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
 use hyper::{Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::Control;
 use crate::call::{Call, Door, segments};
-use crate::pages::Pages;
+use crate::pages::{Page, Pages};
 use crate::reply::Reply;
 use crate::resource;
 
@@ -30,8 +30,8 @@ const RETRY_AFTER: &str = "60";
 /// Takes requests in for one control plane.
 pub struct Intake {
     control: Arc<Control>,
-    loading: Semaphore,
-    configs: Semaphore,
+    loading: Arc<Semaphore>,
+    configs: Arc<Semaphore>,
     pages: Pages,
 }
 
@@ -39,7 +39,8 @@ impl Intake {
     /// An intake with nothing in it.
     pub fn new(control: Arc<Control>) -> Self {
         let pages = Pages::named_in(&control.settings_shown);
-        Self { control, loading: Semaphore::new(1), configs: Semaphore::new(MOST_CONFIGS), pages }
+        let (loading, configs) = (Semaphore::new(1), Semaphore::new(MOST_CONFIGS));
+        Self { control, loading: Arc::new(loading), configs: Arc::new(configs), pages }
     }
 
     /// Answers a request, which came to a loopback address or not.
@@ -52,17 +53,17 @@ impl Intake {
         let started = Instant::now();
         let version = self.control.kong_version;
         let admitted = match door {
-            Door::Admin => self.pages.admit(request.method(), request.headers(), at_home),
+            Door::Admin => self.pages.admit(&request, at_home),
             Door::Status => Ok(()),
         };
-        let origin = request.headers().get(ORIGIN).filter(|_| admitted.is_ok()).cloned();
+        let page = Page::of(&request, &self.pages).filter(|_| admitted.is_ok());
         let reply = match admitted {
             Ok(()) => self.reply(request, door).await,
             Err(stranger) => Reply::message(403, stranger.message()),
         };
         let latency = started.elapsed().as_millis().to_string();
         let reply = reply.with("X-Kong-Admin-Latency", latency).with("Server", format!("kong/{version}"));
-        response(reply, origin)
+        response(reply, page)
     }
 
     async fn reply(self: Arc<Self>, request: Request<Incoming>, door: Door) -> Reply {
@@ -70,18 +71,18 @@ impl Intake {
             door == Door::Admin && request.method() == "POST" && segments(request.uri().path()) == ["config"];
         if !is_load {
             return match self.call(request, door, LARGEST_BODY).await {
-                Ok(call) => work(call).await,
+                Ok(call) => work(call, ()).await,
                 Err(reply) => reply,
             };
         }
         // Waits for its turn, so that not all connections can fill memory with configurations.
-        let _turn = self.configs.acquire().await;
+        let turn = Arc::clone(&self.configs).acquire_owned().await;
         let call = match self.call(request, door, LARGEST_CONFIG).await {
             Ok(call) => call,
             Err(reply) => return reply,
         };
-        match self.loading.try_acquire() {
-            Ok(_only_one) => work(call).await,
+        match Arc::clone(&self.loading).try_acquire_owned() {
+            Ok(only_one) => work(call, (turn, only_one)).await,
             Err(_) => Reply::message(429, "Currently loading previous configuration")
                 .with("Retry-After", RETRY_AFTER.to_owned()),
         }
@@ -126,14 +127,20 @@ async fn read(body: Incoming, largest: usize) -> Result<Bytes, Reply> {
     }
 }
 
-/// Answers a call on a thread that may be slow. A fault of ours there is an answer, not a lost connection.
-async fn work(call: Call) -> Reply {
-    let answered = tokio::task::spawn_blocking(move || resource::answer(&call)).await;
+/// Answers a call on a thread that may be slow. A fault of ours there is an answer, not a lost connection. What the call holds
+/// is held until the work is done: it goes on without a client that has left.
+async fn work(call: Call, held: impl Send + 'static) -> Reply {
+    let answer = move || {
+        let reply = resource::answer(&call);
+        drop(held);
+        reply
+    };
+    let answered = tokio::task::spawn_blocking(answer).await;
     answered.unwrap_or_else(|_| Reply::message(500, "An unexpected error occurred"))
 }
 
-/// The answer, which pages of `origin` may read.
-fn response(reply: Reply, origin: Option<HeaderValue>) -> Response<Full<Bytes>> {
+/// The answer, which `page` may read.
+fn response(reply: Reply, page: Option<Page>) -> Response<Full<Bytes>> {
     let Reply { answer, headers } = reply;
     let has_body = !answer.body.is_empty();
     let mut response = Response::new(Full::new(Bytes::from(answer.body)));
@@ -143,11 +150,14 @@ fn response(reply: Reply, origin: Option<HeaderValue>) -> Response<Full<Bytes>> 
         fields.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
     }
     fields.insert(VARY, HeaderValue::from_static("Origin"));
-    fields.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.unwrap_or_else(|| HeaderValue::from_static("*")));
+    fields.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     for (name, value) in headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             fields.insert(name, value);
         }
+    }
+    if let Some(page) = page {
+        page.welcome(fields);
     }
     response
 }

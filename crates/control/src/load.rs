@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
-use model::declarative::{digest, problems_to_kong};
+use model::declarative::{Stored, digest, problems_to_kong};
 use model::{Config, Problem};
 use plugin::multipart::Form;
 use plugin::{media, query};
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
 use crate::call::Call;
 use crate::reply::{Fault, Reply};
@@ -26,7 +27,7 @@ pub fn load(call: &Call, config: &Config) -> Reply {
         return Reply::empty(304);
     }
     match call.control.source.apply(&text) {
-        Ok(config) => Reply::json(201, &by_collection(&config)),
+        Ok(config) => Reply::json(201, &ByCollection(&config)),
         Err(problems) => refused(&problems, call.is_on("flatten_errors")),
     }
 }
@@ -78,18 +79,23 @@ fn json_text(body: &[u8]) -> Option<Cow<'_, [u8]>> {
     }
 }
 
-/// Every entity by its collection and id.
-fn by_collection(config: &Config) -> Value {
-    let mut collections = Map::new();
-    for schema in config.schemas() {
-        let entities = config.entities(schema.name);
-        if !entities.is_empty() {
-            let by_id: Map<String, Value> =
-                entities.iter().map(|entity| (entity.id.to_string(), entity.complete().value)).collect();
-            collections.insert(schema.name.to_owned(), Value::Object(by_id));
-        }
+/// Every entity by its collection and id. There may be very many, so they are written one by one.
+struct ByCollection<'c>(&'c Config);
+
+impl Serialize for ByCollection<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let all = self.0.schemas().map(|schema| (schema.name, self.0.entities(schema.name)));
+        let some = all.filter(|(_, entities)| !entities.is_empty());
+        serializer.collect_map(some.map(|(name, entities)| (name, ById(entities))))
     }
-    Value::Object(collections)
+}
+
+struct ById<'c>(&'c [Stored]);
+
+impl Serialize for ById<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|entity| (entity.id.to_string(), entity)))
+    }
 }
 
 fn refused(problems: &[Problem], flatten: bool) -> Reply {

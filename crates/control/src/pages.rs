@@ -1,8 +1,13 @@
 //! Which web pages may use the Admin API. It has no authentication, and a browser on the machine or in the network of an operator
 //! sends it whatever any page wants.
 
-use hyper::header::{ACCEPT_LANGUAGE, HOST, HeaderName, ORIGIN};
-use hyper::{HeaderMap, Method};
+use std::borrow::Cow;
+
+use hyper::header::{
+    ACCEPT_LANGUAGE, ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS, HOST, HeaderName, HeaderValue, ORIGIN,
+};
+use hyper::{HeaderMap, Method, Request};
 use serde_json::Value;
 
 /// Settings of Kong that say where pages are, or the API itself, which may use it.
@@ -50,17 +55,24 @@ impl Pages {
         Self { origins: origins.filter(|origin| !origin.is_empty()).collect() }
     }
 
+    fn names(&self, origin: &str) -> bool {
+        self.origins.iter().any(|named| named.eq_ignore_ascii_case(origin))
+    }
+
     /// Whether a request may come from where a browser says; `at_home` if it came to a loopback address.
     ///
     /// # Errors
     /// Whose it is, if not.
-    pub fn admit(&self, method: &Method, headers: &HeaderMap, at_home: bool) -> Result<(), Stranger> {
+    pub fn admit<B>(&self, request: &Request<B>, at_home: bool) -> Result<(), Stranger> {
+        let (method, headers) = (request.method(), request.headers());
         let text =
             |name: HeaderName| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
         let is = |name: &str, value: &str| headers.get(name).is_some_and(|given| given == value);
-        let host = text(HOST).unwrap_or_default().to_ascii_lowercase();
+        // HTTP/2 has it beside the path, and where it is there it counts in HTTP/1.1, too (RFC 9112 3.2.2).
+        let in_target = request.uri().authority().map(|authority| Cow::Borrowed(authority.as_str()));
+        let host = in_target.or_else(|| text(HOST)).unwrap_or_default().to_ascii_lowercase();
         let origin = text(ORIGIN).map(|origin| origin.to_ascii_lowercase());
-        let is_named = origin.as_ref().is_some_and(|origin| self.origins.contains(origin));
+        let is_named = origin.as_ref().is_some_and(|origin| self.names(origin));
         // To follow a link is fine.
         if is("sec-fetch-site", "cross-site") && !(method == Method::GET && is("sec-fetch-mode", "navigate"))
         {
@@ -79,6 +91,38 @@ impl Pages {
     }
 }
 
+/// A page that may use it, as its browser has to be told.
+pub struct Page {
+    origin: HeaderValue,
+    /// The settings name it.
+    is_named: bool,
+    /// The headers that a preflight asks for.
+    wanted: Option<HeaderValue>,
+}
+
+impl Page {
+    /// The page that a request comes from, if any.
+    pub fn of<B>(request: &Request<B>, pages: &Pages) -> Option<Self> {
+        let headers = request.headers();
+        let origin = headers.get(ORIGIN)?.clone();
+        let is_named = origin.to_str().is_ok_and(|origin| pages.names(origin));
+        let is_preflight = is_named && request.method() == Method::OPTIONS;
+        let wanted = headers.get(ACCESS_CONTROL_REQUEST_HEADERS).filter(|_| is_preflight).cloned();
+        Some(Self { origin, is_named, wanted })
+    }
+
+    /// Says in `fields` that it is welcome.
+    pub fn welcome(self, fields: &mut HeaderMap) {
+        fields.insert(ACCESS_CONTROL_ALLOW_ORIGIN, self.origin);
+        if self.is_named {
+            fields.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        }
+        if let Some(wanted) = self.wanted {
+            fields.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted);
+        }
+    }
+}
+
 /// What follows the scheme of an origin.
 fn authority(origin: &str) -> &str {
     origin.split_once("://").map_or(origin, |(_, authority)| authority)
@@ -91,25 +135,21 @@ fn is_this_machine(host: &str) -> bool {
         _ => host,
     };
     let bare = name.trim_start_matches('[').trim_end_matches(']');
-    name.is_empty()
-        || name == "localhost"
-        || name.ends_with(".localhost")
-        || bare.parse::<std::net::IpAddr>().is_ok()
+    name == "localhost" || name.ends_with(".localhost") || bare.parse::<std::net::IpAddr>().is_ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::HeaderValue;
     use serde_json::json;
 
     use super::*;
 
     fn admitted(pages: &Pages, fields: &[(&'static str, &str)], at_home: bool) -> Result<(), Stranger> {
-        let mut headers = HeaderMap::new();
+        let mut request = Request::post("/services");
         for (name, value) in fields {
-            headers.insert(*name, HeaderValue::from_str(value).unwrap());
+            request = request.header(*name, *value);
         }
-        pages.admit(&Method::POST, &headers, at_home)
+        pages.admit(&request.body(()).unwrap(), at_home)
     }
 
     #[test]
@@ -151,6 +191,7 @@ mod tests {
             ("localhost.evil.test", false, false),
             ("127.0.0.1.evil.test", false, false),
             ("admin.test", false, true),
+            ("", false, false),
         ] {
             let browser = [("host", host), ("accept-language", "de")];
             assert_eq!(admitted(&Pages::default(), &browser, true).is_ok(), own, "{host}");

@@ -1,6 +1,7 @@
 //! Answers in Kong's shapes: plain messages and errors with a code.
 
 use plugin::admin::Answer;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// An answer with the headers that not every answer has.
@@ -38,7 +39,7 @@ impl Fault {
 
 impl Reply {
     /// A JSON answer.
-    pub fn json(status: u16, value: &Value) -> Self {
+    pub fn json(status: u16, value: &impl Serialize) -> Self {
         Self::from(Answer::json(status, value))
     }
 

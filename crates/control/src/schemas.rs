@@ -1,5 +1,6 @@
 //! `/schemas`: the fields of entities and plugins in Kong's form, and the checking of single ones.
 
+use model::declarative::prepare_entity;
 use model::problem::{Place, Problem, Severity, Step};
 use model::{Config, RecordSchema};
 use serde_json::{Value, json};
@@ -27,10 +28,13 @@ pub fn plugin(control: &Control, name: &str) -> Reply {
 /// `POST /schemas/{entity}/validate`
 pub fn validate(call: &Call, config: &Config, name: &str) -> Reply {
     let Some(schema) = config.schema(name) else { return no_entity(name) };
-    match arguments::object(call) {
-        Ok(given) => verdict(&problems(&schema.record, &given.typed(&schema.record))),
-        Err(reply) => reply,
-    }
+    let given = match arguments::object(call) {
+        Ok(given) => given.typed(&schema.record),
+        Err(reply) => return reply,
+    };
+    let (entity, mut found) = prepare_entity(name, &given);
+    found.extend(problems(&schema.record, &entity));
+    verdict(&found)
 }
 
 /// `POST /schemas/plugins/validate`

@@ -186,9 +186,10 @@ pub fn parse(file: &str, text: &str) -> Result<Document, Problem> {
     let parsed = match extension.as_str() {
         "json" => json::parse(text, &mut budget),
         "yml" | "yaml" => yaml::parse(text, &mut budget),
-        _ => json::parse(text, &mut budget).or_else(|_| {
+        _ => json::parse(text, &mut budget).or_else(|of_json| {
             budget.duplicates.clear();
-            yaml::parse(text, &mut budget)
+            let told = |of_yaml| if looks_like_json(text) { of_json } else { of_yaml };
+            yaml::parse(text, &mut budget).map_err(told)
         }),
     };
     let problem = |span, message| Problem::new(Place::default(), span, message);
@@ -199,6 +200,12 @@ pub fn parse(file: &str, text: &str) -> Result<Document, Problem> {
     let duplicate =
         |(span, name): (Span, String)| problem(span, format!("the key '{name}' stands here a second time"));
     Ok(Document { root, problems: budget.duplicates.into_iter().map(duplicate).collect() })
+}
+
+/// Whether a text that is neither YAML nor JSON is meant as JSON: YAML's mappings seldom have both, braces and quoted keys.
+fn looks_like_json(text: &str) -> bool {
+    let inside = text.trim_start().strip_prefix('{').map(str::trim_start);
+    inside.is_some_and(|inside| inside.starts_with('"'))
 }
 
 impl Budget {

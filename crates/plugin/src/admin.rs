@@ -41,11 +41,11 @@ pub struct Answer {
 impl Answer {
     /// A JSON answer.
     #[must_use]
-    pub fn json(status: u16, value: &serde_json::Value) -> Self {
+    pub fn json(status: u16, value: &impl serde::Serialize) -> Self {
         Self {
             status,
             content_type: "application/json; charset=utf-8",
-            body: value.to_string().into_bytes(),
+            body: serde_json::to_vec(value).expect("JSON can always be written to memory"),
             headers: Vec::new(),
         }
     }

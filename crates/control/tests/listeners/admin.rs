@@ -240,6 +240,25 @@ fn single_entities_are_checked() {
 }
 
 #[test]
+fn single_entities_may_have_the_forms_that_configurations_may_have() {
+    let plane = Plane::start();
+    let form = "application/x-www-form-urlencoded";
+    let url = |url: &str| plane.post("/schemas/services/validate", form, &format!("url={url}"));
+    assert_eq!(url("http://a.test/base").body, r#"{"message":"schema validation successful"}"#);
+    assert_eq!(url("http://").json()["fields"], json!({ "url": "missing host in url" }));
+    for (entity, body) in [
+        ("routes", json!({ "protocols": ["grpc"], "hosts": ["a.test"] })),
+        ("upstreams", json!({ "name": "a.test", "algorithm": "least-connections", "hash_on": "header" })),
+    ] {
+        let answer =
+            plane.post(&format!("/schemas/{entity}/validate"), "application/json", &body.to_string());
+        assert_eq!(answer.status, 200, "{body}: {}", answer.body);
+    }
+    let stripped = json!({ "protocols": ["grpc"], "hosts": ["a.test"], "strip_path": true }).to_string();
+    assert_eq!(plane.post("/schemas/routes/validate", "application/json", &stripped).status, 400);
+}
+
+#[test]
 fn single_entities_may_come_as_forms() {
     const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
     let plane = Plane::start();
@@ -341,4 +360,24 @@ fn pages_of_other_origins_and_of_names_that_stand_for_this_machine_are_kept_out(
     assert_eq!((other.status, other.header("access-control-allow-origin")), (403, Some("*")));
     // The name that all of these tests call it by.
     assert_eq!(asked("Accept-Language: de").status, 403);
+}
+
+#[test]
+fn pages_that_the_settings_name_may_ask_as_they_wish() {
+    let plane = Plane::start();
+    let asked = |method: &str, origin: &str| {
+        let fields =
+            format!("Origin: {origin}\r\nAccess-Control-Request-Headers: kong-admin-token,content-type");
+        plane.call(method, &format!("/services HTTP/1.1\r\n{fields}\r\nX-Rest:"))
+    };
+    let (credentials, names) = ("access-control-allow-credentials", "access-control-allow-headers");
+    let named = asked("OPTIONS", "http://gui.test:8002");
+    assert_eq!((named.status, named.header(credentials)), (204, Some("true")));
+    assert_eq!(named.header(names), Some("kong-admin-token,content-type"));
+    let answer = asked("GET", "http://gui.test:8002");
+    assert_eq!((answer.status, answer.header(credentials)), (200, Some("true")));
+    assert_eq!(asked("OPTIONS", "http://admin.test").header(credentials), None, "its own pages need none");
+    let stranger = asked("OPTIONS", "http://other.test");
+    assert_eq!((stranger.status, stranger.header(credentials), stranger.header(names)), (403, None, None));
+    assert_eq!(plane.call("OPTIONS", "/services").header(names), Some("Content-Type"));
 }

@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use control::Bounds;
+
 use crate::support::{DOCUMENT, Plane, parse};
 use serde_json::json;
 
@@ -38,7 +40,7 @@ fn a_configuration_is_taken_in_every_form() {
         assert_eq!(answer.status, 201, "{content_type}: {}", answer.body);
         assert_eq!(plane.names("/services", "name"), ["new"], "{content_type}");
         let id = plane.get("/services/new").json()["id"].as_str().unwrap().to_owned();
-        assert_eq!(answer.json()["services"][&id]["host"], "h.test", "{content_type}");
+        assert_eq!(answer.json()["services"][&id], plane.get("/services/new").json(), "{content_type}");
     }
 }
 
@@ -120,6 +122,23 @@ fn one_load_at_a_time() {
         assert_eq!(first.join().unwrap().status, 201);
     });
     assert_eq!(plane.post("/config", "text/yaml", GOOD).status, 201);
+}
+
+#[test]
+fn a_load_goes_on_alone_when_its_client_has_left() {
+    // One connection at a time: the next one is taken once the one before is forgotten.
+    let plane = Plane::within(Bounds { connections: 1, ..Bounds::default() });
+    plane.gate.set_closed(true);
+    let mut leaving = TcpStream::connect(plane.admin()).unwrap();
+    let length = GOOD.len();
+    write!(leaving, "POST /config HTTP/1.1\r\nHost: a\r\nContent-Type: text/yaml\r\nContent-Length: {length}\r\n\r\n{GOOD}").unwrap();
+    plane.gate.await_somebody();
+    drop(leaving);
+    let other = GOOD.replace("new", "other");
+    assert_eq!(plane.post("/config", "text/yaml", &other).status, 429);
+    plane.gate.set_closed(false);
+    while plane.post("/config", "text/yaml", &other).status == 429 {}
+    assert_eq!(plane.names("/services", "name"), ["other"], "the later one is served");
 }
 
 #[test]

@@ -52,6 +52,24 @@ fn ask(address: SocketAddr, config: &ClientConfig, target: &str) -> String {
     answer
 }
 
+/// The status and body of the answer to a request over HTTP/2.
+fn ask_over_http2(plane: &Plane, client: ClientConfig, request: http::Request<()>) -> (u16, String) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let tcp = tokio::net::TcpStream::connect(plane.admin()).await.unwrap();
+        let stream = TlsConnector::from(Arc::new(client)).connect(name(), tcp).await.unwrap();
+        let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let response = sender.send_request(request, true).unwrap().0.await.unwrap();
+        let (head, mut body) = response.into_parts();
+        let mut text = Vec::new();
+        while let Some(piece) = body.data().await {
+            text.extend_from_slice(&piece.unwrap());
+        }
+        (head.status.as_u16(), String::from_utf8(text).unwrap())
+    })
+}
+
 #[test]
 fn both_listeners_answer_under_tls() {
     let (plane, client) = plane(&[b"http/1.1"]);
@@ -68,22 +86,25 @@ fn http_2_is_spoken_where_it_is_agreed_on() {
     let (plane, mut client) = plane(&[b"h2", b"http/1.1"]);
     assert!(ask(plane.admin(), &client, "/").starts_with("HTTP/1.1 200 OK"));
     client.alpn_protocols = vec![b"h2".to_vec()];
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (status, body) = runtime.block_on(async {
-        let tcp = tokio::net::TcpStream::connect(plane.admin()).await.unwrap();
-        let stream = TlsConnector::from(Arc::new(client)).connect(name(), tcp).await.unwrap();
-        let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
-        tokio::spawn(connection);
-        let request = http::Request::get(format!("https://{NAME}/services")).body(()).unwrap();
-        let response = sender.send_request(request, true).unwrap().0.await.unwrap();
-        let (head, mut body) = response.into_parts();
-        let mut text = Vec::new();
-        while let Some(piece) = body.data().await {
-            text.extend_from_slice(&piece.unwrap());
-        }
-        (head.status, String::from_utf8(text).unwrap())
-    });
+    let request = http::Request::get(format!("https://{NAME}/services")).body(()).unwrap();
+    let (status, body) = ask_over_http2(&plane, client, request);
     assert!(status == 200 && body.contains("one.test"), "{status} {body}");
+}
+
+#[test]
+fn pages_are_told_apart_over_http_2_as_over_http_1() {
+    let (plane, mut client) = plane(&[b"h2"]);
+    client.alpn_protocols = vec![b"h2".to_vec()];
+    for (host, field, value, status) in [
+        ("127.0.0.1:8001", "origin", "https://127.0.0.1:8001", 200),
+        ("127.0.0.1:8001", "origin", "https://127.0.0.1:8002", 403),
+        ("127.0.0.1:8001", "accept-language", "de", 200),
+        ("evil.test:8001", "accept-language", "de", 403),
+    ] {
+        let request = http::Request::get(format!("https://{host}/status")).header(field, value);
+        let (answered, body) = ask_over_http2(&plane, client.clone(), request.body(()).unwrap());
+        assert_eq!(answered, status, "{host} {value}: {body}");
+    }
 }
 
 #[test]

@@ -186,7 +186,7 @@ impl Plane {
             definitions: plugins::ROOMS,
             catalog: plugins::catalog(),
             source: Box::new(source),
-            settings_shown: json!({ "proxy_listen": "0.0.0.0:8000", "pg_password": "pg-hidden", "proxy_server": "http://u:p@proxy.test:1/x" }),
+            settings_shown: json!({ "proxy_listen": "0.0.0.0:8000", "pg_password": "pg-hidden", "proxy_server": "http://u:p@proxy.test:1/x", "admin_gui_url": "http://gui.test:8002" }),
             kong_version: "3.9.3",
         });
         let running = serve(control, vec![admin], vec![status], bounds).unwrap();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ahash::{AHashMap, RandomState};
 use hashbrown::HashTable;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -193,13 +194,28 @@ impl Stored {
     /// All its fields.
     #[must_use]
     pub fn complete(&self) -> Entity {
-        let shown = self.all().filter(|(field, held)| !field.extension || !held.is_null());
-        let fields = shown.map(|(field, held)| (field.name.to_owned(), held.to_value())).collect();
+        let fields = self.shown().map(|(field, held)| (field.name.to_owned(), held.to_value())).collect();
         Entity { id: self.id, value: Value::Object(fields), span: self.span }
+    }
+
+    fn shown(&self) -> impl Iterator<Item = (&Field, Held<'_>)> {
+        self.all().filter(|(field, held)| !field.extension || !held.is_null())
+    }
+}
+
+/// The same as [`Stored::complete`], without building it: for where there may be very many.
+impl Serialize for Stored {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.shown().map(|(field, held)| (field.name, held)))
     }
 }
 
 impl Config {
+    /// Whether there was no document at all; one without entities is a configuration.
+    pub fn is_none(&self) -> bool {
+        self.format_version.is_empty()
+    }
+
     /// Frees the configuration, letting others have the core meanwhile.
     pub fn free(self) {
         free(self.services);

@@ -23,6 +23,7 @@ pub use config::{Config, Entity, Stored};
 pub use errors::problems_to_kong;
 pub use locate::locate;
 use md5::{Digest, Md5};
+pub use prepare::prepare_entity;
 
 use self::collect::Collector;
 use self::layout::Layout;

@@ -3,12 +3,14 @@
 use std::cell::Cell;
 use std::mem;
 
+use serde_json::Value;
+
 use super::layout::Layout;
 use super::migrate::migrate_path;
 use crate::courtesy::worked;
 use crate::entity::{settle_algorithm, target_normal_form};
 use crate::node::{Key, Node, NodeKind, Span};
-use crate::problem::{Problems, Trail};
+use crate::problem::{Problem, Problems, Trail};
 
 /// What the keys of the document that are no collection say.
 #[derive(Debug, Default)]
@@ -127,6 +129,15 @@ fn list(
             }
         }
     }
+}
+
+/// An entity alone, as a document would have it after its shorthands are written out, and what is wrong with those.
+pub fn prepare_entity(collection: &str, entity: &Value) -> (Value, Vec<Problem>) {
+    let (mut node, mut problems) = (Node::from(entity), Problems::default());
+    if let NodeKind::Object(entries) = &mut node.kind {
+        rewrite(collection, entries, node.span, &Header::default(), &Trail::Root, &mut problems);
+    }
+    (node.to_value(), problems.told())
 }
 
 fn rewrite(

@@ -68,6 +68,12 @@ fn json_takes_every_escape_and_refuses_what_is_not_json() {
 fn without_a_telling_name_json_is_tried_first() {
     assert_eq!(value("", "\t{\"a\":\"\\ud83d\\ude00\"}"), json!({"a": "😀"}));
     assert_eq!(value("", "a: 1"), json!({"a": 1}));
+    assert_eq!(
+        fault("", "{\"a\":\n tru]"),
+        fault("k.json", "{\"a\":\n tru]"),
+        "what looks like JSON is told as such"
+    );
+    assert_eq!(fault("", "{a: ]"), fault("k.yml", "{a: ]"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ahash::AHashMap;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -184,6 +185,15 @@ impl<'a> Held<'a> {
 
     pub fn is_null(&self) -> bool {
         matches!(self, Held::Given(Part::Null) | Held::Absent(Value::Null))
+    }
+}
+
+impl Serialize for Held<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Given(part) => part.serialize(serializer),
+            Self::Absent(value) => value.serialize(serializer),
+        }
     }
 }
 
