@@ -12,6 +12,9 @@ use model::{Catalog, Config, Place, Problem};
 
 use crate::vaults::{ProcessVaults, Renewal, Unaided};
 
+/// The name of texts that stand in no file. It says nothing of what they are written in.
+pub const POSTED: &str = "(posted)";
+
 /// Where the configuration comes from: the text now served, and how to serve another.
 pub struct Origin {
     file: String,
@@ -55,15 +58,19 @@ impl Origin {
     /// # Errors
     /// Every problem of `text`; what was served stays.
     pub fn replace(&self, text: &Arc<String>) -> Result<Arc<Config>, Vec<Problem>> {
-        self.replace_with(text, false, |text| self.load(text))
+        self.replace_with(text, false, |text| self.load(&self.file, text))
     }
 
-    fn load(&self, text: &str) -> Result<Config, Vec<Problem>> {
-        courteously(|| load_with(&self.file, text, &self.catalog, &*self.vaults))
+    fn load(&self, name: &str, text: &str) -> Result<Config, Vec<Problem>> {
+        courteously(|| load_with(name, text, &self.catalog, &*self.vaults))
     }
 
     fn post(&self, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
-        self.replace_with(&Arc::new(text.to_owned()), true, |text| self.load(text))
+        self.replace_with(&Arc::new(text.to_owned()), true, |text| self.load(POSTED, text))
+    }
+
+    fn name(&self, posted: bool) -> &str {
+        if posted { POSTED } else { &self.file }
     }
 
     fn replace_with(
@@ -77,7 +84,7 @@ impl Origin {
             let problem = "the gateway is being upgraded: send the configuration again in a moment";
             return Err(vec![Problem::new(Place(Vec::new()), Span::default(), problem.to_owned())]);
         }
-        let config = self.serve(&one_at_a_time, text, load(text)?)?;
+        let config = self.serve(&one_at_a_time, (self.name(posted), text.as_str()), load(text)?)?;
         *self.text.lock().unwrap_or_else(PoisonError::into_inner) = text.clone();
         self.posted.store(posted, Ordering::Release);
         Ok(config)
@@ -87,12 +94,12 @@ impl Origin {
     fn serve(
         &self,
         _right: &MutexGuard<'_, ()>,
-        text: &str,
+        (name, text): (&str, &str),
         config: Config,
     ) -> Result<Arc<Config>, Vec<Problem>> {
         let config = Arc::new(config);
         let served = courteously(|| self.gateway.reload(config.clone()));
-        served.map_err(|problems| locate(&self.file, text, &self.catalog, problems))?;
+        served.map_err(|problems| locate(name, text, &self.catalog, problems))?;
         Ok(config)
     }
 
@@ -107,13 +114,14 @@ impl Origin {
             return Ok(false);
         }
         let text = self.text();
-        let config = self.load(&text)?;
+        let name = self.name(self.posted.load(Ordering::Acquire));
+        let config = self.load(name, &text)?;
         let values =
             |config: &Config| config.secrets.iter().map(|found| found.value.clone()).collect::<Vec<_>>();
         if values(&config) == values(&served) {
             return Ok(false);
         }
-        self.serve(&right, &text, config).map(|_| true)
+        self.serve(&right, (name, text.as_str()), config).map(|_| true)
     }
 
     /// Takes no other text from now on, and tells the one that no file has. Nothing that was said to be served can be
@@ -204,7 +212,13 @@ impl Source for SharedOrigin {
     }
 
     fn is_ready(&self) -> Result<(), String> {
-        if self.0.gateway.is_stopping() { Err("the gateway is stopping".to_owned()) } else { Ok(()) }
+        if self.0.gateway.is_stopping() {
+            return Err("the gateway is stopping".to_owned());
+        }
+        match self.0.gateway.config().is_none() {
+            true => Err("no configuration available (empty configuration present)".to_owned()),
+            false => Ok(()),
+        }
     }
 }
 

@@ -21,9 +21,6 @@ use crate::vaults::Renewal;
 use crate::{COULD_NOT_START, WRONG_INPUT, WRONG_SETTINGS};
 use crate::{conf, listen, open_files, service_manager, text, tls, watch};
 
-/// A configuration without entities, for a gateway that is given one later by the Admin API.
-const EMPTY: &str = "_format_version: \"3.0\"\n";
-
 /// What to do where there is no declarative file.
 const MISSING: &str = "; name the declarative file as the argument of `biplane run` or in KONG_DECLARATIVE_CONFIG, or neither to start empty";
 
@@ -96,9 +93,11 @@ fn begin<'a>(
         events(arguments, &staples).map_err(|error| Refusal::Start(error.to_string()))?;
     let posted = inheritance.text.take();
     let is_posted = posted.is_some();
-    let (file, text) = match posted {
-        Some(text) => ("(posted)".to_owned(), text),
-        None => read_file(arguments.file.as_deref()).map_err(Refusal::Start)?,
+    let file = arguments.file.as_ref().map_or_else(String::new, |file| file.display().to_string());
+    let text = match (posted, &arguments.file) {
+        (Some(text), _) => Some(text),
+        (None, Some(file)) => Some(read_file(file).map_err(Refusal::Start)?),
+        (None, None) => None,
     };
     for (file, error) in unwatched {
         let file = file.display();
@@ -109,14 +108,11 @@ fn begin<'a>(
     for warning in places.warnings.iter().chain(&environment.warnings).chain(&files.warning) {
         tracing::warn!("{warning}");
     }
-    let options = Options { file, text, places: &places, environment: &mut environment };
+    let options = Options { file, text, is_posted, places: &places, environment: &mut environment };
     let started = start(options, inheritance).map_err(|failure| match failure {
         Failure::Configuration(problems) => Refusal::Configuration(problems),
         other => Refusal::Start(other.to_string()),
     })?;
-    if is_posted {
-        started.origin.mark_posted();
-    }
     warn(&started);
     let changes = events.0.clone();
     let renewal = Renewal::new(environment.secrets.interval(), &started.services);
@@ -140,14 +136,11 @@ pub fn read_settings(arguments: &Run) -> Result<(Places, FromEnvironment), Strin
     Ok((Places::from(&listen)?, environment))
 }
 
-fn read_file(file: Option<&Path>) -> Result<(String, String), String> {
-    let Some(file) = file else { return Ok(("(empty)".to_owned(), EMPTY.to_owned())) };
-    let name = file.display().to_string();
-    let text = text::read(file).map_err(|error| {
+fn read_file(file: &Path) -> Result<String, String> {
+    text::read(file).map_err(|error| {
         let advice = if file.exists() { "" } else { MISSING };
-        format!("cannot read {name}: {error}{advice}")
-    })?;
-    Ok((name, text))
+        format!("cannot read {}: {error}{advice}", file.display())
+    })
 }
 
 /// Starts the gateway's own log on standard error.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use control::Control;
 use engine::gateway::Parts;
 use engine::{Address, DnsSettings, Gateway, Listener, Resolver, StartError, TlsSettings};
-use model::declarative::{load_with, locate};
+use model::declarative::{empty, load_with, locate};
 use model::{Catalog, Config, Problem};
 use plugin::Services;
 use plugin::clock::Clock;
@@ -17,7 +17,7 @@ use plugin::clock::Clock;
 use crate::cli::Listen;
 use crate::listen;
 use crate::open_files::Granted;
-use crate::origin::{Origin, SharedOrigin};
+use crate::origin::{Origin, POSTED, SharedOrigin};
 use crate::secure;
 use crate::settings::FromEnvironment;
 use crate::tls;
@@ -28,8 +28,10 @@ use crate::vaults::ProcessVaults;
 pub struct Options<'a> {
     /// Name of the declarative file, for messages.
     pub file: String,
-    /// Its text.
-    pub text: String,
+    /// The configuration, if there is one.
+    pub text: Option<String>,
+    /// It came by the Admin API, and stands in no file.
+    pub is_posted: bool,
     /// Addresses and workers.
     pub places: &'a Places,
     /// What the environment says.
@@ -157,10 +159,15 @@ pub struct Started {
 /// # Errors
 /// Why nothing is served; nothing is left running then.
 pub fn start(options: Options<'_>, inheritance: &mut Inheritance) -> Result<Started, Failure> {
-    let Options { file, text, places, environment } = options;
+    let Options { file, text, is_posted, places, environment } = options;
     let catalog = plugins::catalog();
     let vaults = Arc::new(ProcessVaults::of_process(&environment.secrets, &environment.settings.tls));
-    let config = load_with(&file, &text, &catalog, &*vaults).map_err(Failure::Configuration)?;
+    let name = if is_posted { POSTED } else { file.as_str() };
+    let config = match &text {
+        Some(text) => load_with(name, text, &catalog, &*vaults).map_err(Failure::Configuration)?,
+        None => empty(&catalog),
+    };
+    let text = text.unwrap_or_default();
     secure::add_default_certificates(places, environment).map_err(Failure::Certificate)?;
     let admin = bind(&places.admin, &environment.admin_tls, "--admin-listen", inheritance)?;
     let status = bind(&places.status, &environment.status_tls, "--status-listen", inheritance)?;
@@ -172,9 +179,12 @@ pub fn start(options: Options<'_>, inheritance: &mut Inheritance) -> Result<Star
     vaults.show_in(&services.figures);
     services.name_identity_headers(environment.identity_headers.clone());
     let gateway = start_gateway(places, environment, &services, config, inheritance);
-    let gateway = gateway.map_err(|failure| failure.located(&file, &text, &catalog))?;
+    let gateway = gateway.map_err(|failure| failure.located(name, &text, &catalog))?;
     let mut origin = Origin::new(file, (catalog, vaults), gateway.clone(), text);
     origin.has_staples = !tls::staples(&environment.settings.tls).is_empty();
+    if is_posted {
+        origin.mark_posted();
+    }
     let origin = Arc::new(origin);
     let control = Arc::new(Control {
         services: services.clone(),

@@ -75,8 +75,8 @@ fn demonstrate(places: &Places) -> Result<(), Failure> {
     let mut environment = settings::from_environment(std::iter::empty())
         .map_err(|problem| Failure::System(io::Error::other(problem)))?;
     environment.settings.drain_timeout = DRAIN_TIMEOUT;
-    let options =
-        Options { file: "examples/demo/kong.yml".to_owned(), text, places, environment: &mut environment };
+    let file = "examples/demo/kong.yml".to_owned();
+    let options = Options { file, text: Some(text), is_posted: false, places, environment: &mut environment };
     let started = start(options, &mut Inheritance::default())?;
     show_tour(&started, &log).map_err(Failure::System)?;
     signals.forever().next();
