@@ -12,12 +12,14 @@ use super::admission::{Admission, Rules};
 use super::beside::Beside;
 use super::claims::{self, Claims};
 use super::config::Config;
-use super::distributed::{Distributed, Elsewhere};
+use super::distributed::Distributed;
 use super::granted::Granted;
 use super::id_token::is_id_token;
+use super::of_client::OfClient;
 use super::provider::{Known, Provider};
 use super::refusal::Refusal;
 use super::told::Evidence;
+use super::user_info::{Beyond, UserInfo};
 
 /// What becomes of a caller.
 pub(super) type Outcome = Result<Arc<Admission>, Refusal>;
@@ -45,6 +47,8 @@ pub(super) struct Verification {
     pub(super) provider: Provider,
     pub(super) rules: Rules,
     pub(super) distributed: Option<Arc<Distributed>>,
+    /// How the provider is asked about whoever brings a token, where that is wanted.
+    pub(super) user_info: Option<Arc<UserInfo>>,
     is_on: bool,
     signatures: Signatures,
     /// By which methods tokens come whose signatures are ignored.
@@ -77,11 +81,17 @@ struct Finding {
 }
 
 impl Verification {
-    pub(super) fn new(setup: &Setup<'_>, is_on: bool, rules: Rules) -> Result<Self, BuildError> {
+    pub(super) fn new(
+        setup: &Setup<'_>,
+        is_on: bool,
+        rules: Rules,
+        user_info: Option<Arc<UserInfo>>,
+    ) -> Result<Self, BuildError> {
         let &Setup { config, provider, cx, .. } = setup;
         Ok(Self {
             rules,
             distributed: Distributed::new(setup)?,
+            user_info,
             is_on,
             signatures: if config.tokens.verify_signature {
                 Signatures::Checked
@@ -137,14 +147,14 @@ impl Verification {
         self.remembered.remember(worker, &self.reading, token, &finding, until_s);
     }
 
-    /// What is to be said of a token, once all keys are known that can be, and what it points to.
+    /// What is to be said of a token, once all keys are known that can be, and what there is beyond it.
     pub(super) async fn settle(
         &self,
         worker: usize,
         token: &[u8],
         beside: Option<&Beside>,
         now_ms: u64,
-        word: Word,
+        (word, of_user): (Word, Option<&OfClient>),
     ) -> Outcome {
         let known = self.provider.obtain().await.map_err(|_| Refusal::Unavailable)?;
         let (mut read, known) = match self.look(token, &known, now_ms) {
@@ -155,14 +165,13 @@ impl Verification {
             }
             looked => (looked, known),
         };
-        let mut elsewhere = Elsewhere::default();
+        let mut beyond = Beyond::default();
         if let (Ok(Ok(read)), Word::Last) = (&mut read, word) {
             let text = std::str::from_utf8(token).map_err(|_| Refusal::Invalid("not a token"))?;
-            elsewhere = self.elsewhere(&read.claims, text, now_ms).await?;
-            read.claims.append(&mut elsewhere.claims);
+            beyond = self.beyond(&mut read.claims, text, of_user, now_ms).await?;
         }
         let read = read.map_err(|defect| Refusal::Invalid(defect.as_str()))??;
-        self.judged(worker, token, &read, beside, &known, (now_ms, word, elsewhere.ends_s))
+        self.judged(worker, (token, &read), beside, &known, &beyond, (now_ms, word))
     }
 
     /// The same with the keys of `known`, and without waiting; none if that cannot be said at once.
@@ -175,8 +184,8 @@ impl Verification {
         };
         let points_elsewhere =
             self.distributed.as_ref().is_some_and(|distributed| distributed.is_wanted(&read.claims));
-        let now = (now_ms, Word::Last, u64::MAX);
-        (!points_elsewhere).then(|| self.judged(worker, token, &read, None, known, now))
+        let (nothing, now) = (Beyond::default(), (now_ms, Word::Last));
+        (!points_elsewhere).then(|| self.judged(worker, (token, &read), None, known, &nothing, now))
     }
 
     /// Looks at a token with the keys of `known`: whether it is one of the provider, of now.
@@ -186,22 +195,23 @@ impl Verification {
         Ok(fault.map_or(Ok(read), |fault| Err(Refusal::Invalid(fault))))
     }
 
-    /// Who has a token that is good, which is remembered if that is the last word, until `ends_s` at most.
+    /// Who has a token that is good, which is remembered if that is the last word, for as long as what is known beyond it
+    /// holds.
     fn judged(
         &self,
         worker: usize,
-        token: &[u8],
-        read: &Token,
+        (token, read): (&[u8], &Token),
         beside: Option<&Beside>,
         known: &Known,
-        (now_ms, word, ends_s): (u64, Word, u64),
+        beyond: &Beyond,
+        (now_ms, word): (u64, Word),
     ) -> Outcome {
         let evidence =
-            Evidence { access: token, access_key: read.key.as_deref(), beside, ..Evidence::default() };
+            Evidence { access: token, access_key: read.key.as_deref(), beside, ..beyond.evidence() };
         let outcome = self.admit(&read.claims, &evidence);
         if self.remembers && word == Word::Last {
             let finding = Finding { edition: Some(known.number), outcome: outcome.clone() };
-            let until_s = self.until_s(&read.claims, now_ms).min(ends_s);
+            let until_s = self.until_s(&read.claims, now_ms).min(beyond.ends_s);
             self.remember_finding(worker, token, beside, &finding, (until_s, now_ms));
         }
         outcome
