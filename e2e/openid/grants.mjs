@@ -45,7 +45,7 @@ const provide = () => {
     ],
     clientDefaults: { id_token_signed_response_alg: 'ES256' },
     claims: { openid: ['sub'], email: ['email'], groups: ['groups'] },
-    scopes: ['openid', 'email', 'groups'],
+    scopes: ['openid', 'email', 'groups', 'offline_access'],
     findAccount: (_, id) => ({
       accountId: id, claims: () => ({ sub: id, email: `${id}@example.com`, groups: id === 'ada' ? ['staff'] : ['guests'] }),
     }),
