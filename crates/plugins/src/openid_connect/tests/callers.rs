@@ -224,9 +224,11 @@ impl World {
 
     /// A token that is the provider's.
     fn signed(&self, claims: Value) -> String {
-        let mut all = json!({"iss": self.provider.url("")});
-        all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
-        bearer(&token(all))
+        let mut all = Map::from_iter([("iss".to_owned(), self.provider.url("").into())]);
+        if let Value::Object(claims) = claims {
+            all.extend(claims);
+        }
+        bearer(&token(Value::Object(all)))
     }
 
     fn brought(&mut self, claims: Value) -> Outcome {
