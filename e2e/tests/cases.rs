@@ -54,8 +54,16 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
     let service = settings.root.join("identity/service.mjs");
     trials.push(trial(&settings, "identity", service, Settings::run_identity));
-    for program in ["provider.mjs", "login.mjs", "possession.mjs", "fields.mjs", "shared.mjs", "together.mjs"]
-    {
+    let programs = [
+        "provider.mjs",
+        "login.mjs",
+        "possession.mjs",
+        "fields.mjs",
+        "grants.mjs",
+        "shared.mjs",
+        "together.mjs",
+    ];
+    for program in programs {
         let program = settings.root.join("openid").join(program);
         trials.push(trial(&settings, "openid", program, Settings::run_openid));
     }

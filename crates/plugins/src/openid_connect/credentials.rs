@@ -260,9 +260,10 @@ impl Inner {
         let admission = match self.introspection.as_ref().filter(|_| granted.says_nothing()) {
             Some(introspection) => {
                 let token = granted.tokens.access.as_bytes();
-                introspection
-                    .ask(&self.verification, worker, token, None, now_ms, asked_with.introspection.clone())
-                    .await?
+                // A client's own token has no user.
+                let of_user = Some(&asked_with.user_info).filter(|_| grant != Grant::Client);
+                let asked_with = (asked_with.introspection.clone(), of_user);
+                introspection.ask(&self.verification, worker, token, None, now_ms, asked_with).await?
             }
             None => {
                 self.complete(&mut granted, &asked_with.user_info, now_ms).await?;

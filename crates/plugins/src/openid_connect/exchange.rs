@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use plugin::remember::{Digest, Learned, Memory, Settings};
+use plugin::remember::{Digest, Memory, Settings};
 use plugin::shared::Joint;
 use plugin::{Access, BuildError};
 
@@ -11,17 +11,16 @@ use super::Setup;
 use super::client::{self, SignIn};
 use super::config::{self, Grants};
 use super::granted::TokenSet;
-use super::http::{Address, Http, Pairs};
+use super::http::{Http, Pairs};
 use super::of_client::{OfClient, Wanted};
-use super::pool::{self, Pool, Said, Way};
+use super::pool::Pool;
 use super::provider::{Endpoint, Provider};
+use super::question::{Answered, Question, tokens_of};
 use super::refusal::Refusal;
 
 /// How long tokens that were got for a refresh token are there for requests that come with the old one still: those that
 /// a page sends all at once.
 const AFTER_REFRESH: Duration = Duration::from_secs(60);
-/// How long it is remembered that credentials were refused.
-const REFUSED: Duration = Duration::from_secs(10);
 
 /// Arguments by which tokens are granted, and the gateway signs in: no request has a say in them.
 const OF_GRANTS: [&str; 14] = [
@@ -40,12 +39,6 @@ const OF_GRANTS: [&str; 14] = [
     "subject_token",
     "actor_token",
 ];
-
-/// What came of a question for tokens.
-enum Answered {
-    Tokens(Box<TokenSet>),
-    Refused,
-}
 
 /// How tokens are asked for.
 pub(super) struct TokenEndpoint {
@@ -98,18 +91,6 @@ pub(super) struct Exchange {
     pub(super) wishes: Pairs,
     /// How long the answer is used at most; none remembers nothing.
     pub(super) longest: Option<Duration>,
-}
-
-/// One question, ready to be sent.
-struct Question {
-    worker: usize,
-    http: Arc<Http>,
-    address: Address,
-    form: Pairs,
-    headers: Pairs,
-    scope: String,
-    replayed: Vec<String>,
-    now_s: u64,
 }
 
 impl Replay {
@@ -329,87 +310,6 @@ impl TokenEndpoint {
             form.iter().find(|(name, _)| name == "scope").map_or(&self.scope, |(_, scope)| scope).clone();
         let (http, replayed) = (self.http.clone(), self.replay.names.clone());
         Ok(Question { worker: of_client.worker, http, address, form, headers, scope, replayed, now_s })
-    }
-}
-
-impl Question {
-    async fn ask(self, holds: impl Fn(&TokenSet) -> Duration) -> Result<Learned<Answered>, String> {
-        let said = self.say().await?;
-        self.learned(said, holds).map(|(learned, _)| learned)
-    }
-
-    /// The same, unless another gateway has asked about `thing`, or asks.
-    async fn ask_for_all(
-        self,
-        pool: Option<Pool>,
-        thing: Digest,
-        holds: impl Fn(&TokenSet) -> Duration,
-    ) -> Result<Learned<Answered>, String> {
-        let Some(pool) = pool else { return self.ask(holds).await };
-        let lease = match pool.way(self.worker, &thing).await? {
-            Way::Told(said) => return self.learned(said, holds).map(|(learned, _)| learned),
-            Way::Ask(lease) => lease,
-        };
-        let said = match self.say().await {
-            Ok(said) => said,
-            Err(error) => {
-                pool::end(lease, None).await;
-                return Err(error);
-            }
-        };
-        let told = lease.is_some().then(|| said.to_bytes());
-        match self.learned(said, holds) {
-            Ok((learned, lifetime)) => {
-                pool::end(lease, told.as_deref().zip(lifetime)).await;
-                Ok(learned)
-            }
-            Err(error) => {
-                pool::end(lease, None).await;
-                Err(error)
-            }
-        }
-    }
-
-    /// Asks the provider.
-    async fn say(&self) -> Result<Said, String> {
-        let given = self.http.post_once(&self.address, &self.form, &self.headers).await?;
-        let replayed = |name: &String| {
-            let value = given.headers.get(name).map(String::from_utf8_lossy)?;
-            Some((name.clone(), value.into_owned()))
-        };
-        let replayed = self.replayed.iter().filter_map(replayed).collect();
-        Ok(Said { status: given.status, answer: given.content, replayed, asked_s: self.now_s })
-    }
-
-    /// What follows from an answer, and for how long others may take it.
-    fn learned(
-        &self,
-        said: Said,
-        holds: impl Fn(&TokenSet) -> Duration,
-    ) -> Result<(Learned<Answered>, Option<Duration>), String> {
-        let Said { status, answer, replayed, asked_s } = said;
-        if matches!(status, 400 | 401 | 403) {
-            tracing::debug!(status, error = answer["error"].as_str(), "a provider gives no tokens");
-            return Ok((Learned::new(Answered::Refused, REFUSED), None));
-        }
-        if status != 200 {
-            return Err(format!("{} answers {status}", self.address.told()));
-        }
-        let size = answer.to_string().len() * 2;
-        let tokens = TokenSet::of(answer, &self.scope, asked_s);
-        let mut tokens =
-            tokens.ok_or_else(|| format!("no token that can be used from {}", self.address.told()))?;
-        tokens.replayed = replayed;
-        let holds = holds(&tokens);
-        Ok((Learned::new(Answered::Tokens(Box::new(tokens)), holds).holding(size), Some(holds)))
-    }
-}
-
-fn tokens_of(outcome: &plugin::remember::Outcome<Answered>) -> Result<TokenSet, Refusal> {
-    match outcome.as_deref() {
-        Ok(Answered::Tokens(tokens)) => Ok(TokenSet::clone(tokens)),
-        Ok(Answered::Refused) => Err(Refusal::Invalid("the provider gives no tokens")),
-        Err(_) => Err(Refusal::Unavailable),
     }
 }
 

@@ -126,7 +126,7 @@ impl Introspection {
         self.of_client.of(exchange)
     }
 
-    /// Asks about `token`, and remembers the answer.
+    /// Asks about `token`, and remembers the answer. `of_user` goes with the question about its user, if there may be one.
     pub(super) async fn ask(
         &self,
         verification: &Verification,
@@ -134,11 +134,11 @@ impl Introspection {
         token: &[u8],
         beside: Option<&Beside>,
         now_ms: u64,
-        of_client: OfClient,
+        (of_client, of_user): (OfClient, Option<&OfClient>),
     ) -> Outcome {
         let is_verified = verification.is_on() && plugin::jose::Header::of(token).is_ok();
         let verified = match is_verified {
-            true => Some(verification.settle(worker, token, None, now_ms, Word::First).await?),
+            true => Some(verification.settle(worker, token, None, now_ms, (Word::First, None)).await?),
             false => None,
         };
         let text = std::str::from_utf8(token).map_err(|_| Refusal::Invalid("not a token"))?;
@@ -150,10 +150,9 @@ impl Introspection {
             _ if self.checks_active && !is_active(claims) => Err(Refusal::Invalid("token is not active")),
             Some(fault) => Err(Refusal::Invalid(fault)),
             None => {
-                let elsewhere = verification.elsewhere(claims, text, now_ms).await?;
-                ends_s = elsewhere.ends_s;
                 let mut claims = claims.clone();
-                claims.extend(elsewhere.claims);
+                let beyond = verification.beyond(&mut claims, text, of_user, now_ms).await?;
+                ends_s = beyond.ends_s;
                 let signed = answer.signed();
                 let evidence = Evidence {
                     access: token,
@@ -161,7 +160,7 @@ impl Introspection {
                     introspection_token: signed,
                     bound: verified.as_ref().map(|admission| admission.binding()),
                     beside,
-                    ..Evidence::default()
+                    ..beyond.evidence()
                 };
                 verification.admit(&claims, &evidence)
             }

@@ -21,7 +21,7 @@ impl Inner {
         if let Some(known) = self.verification.remembered(worker, token, now_ms) {
             return Some(known);
         }
-        if self.is_for_the_provider(token) {
+        if self.verification.user_info.is_some() || self.is_for_the_provider(token) {
             return None;
         }
         let known = self.verification.provider.at_hand()?;
@@ -62,10 +62,11 @@ impl Inner {
     ) -> Outcome {
         match (&self.introspection, &self.user_info) {
             _ if !self.is_for_the_provider(token) => {
-                self.verification.settle(worker, token, beside, now_ms, Word::Last).await
+                let word = (Word::Last, Some(&asked_with.user_info));
+                self.verification.settle(worker, token, beside, now_ms, word).await
             }
             (Some(method), _) => {
-                let asked_with = asked_with.introspection;
+                let asked_with = (asked_with.introspection, Some(&asked_with.user_info));
                 method.ask(&self.verification, worker, token, beside, now_ms, asked_with).await
             }
             (None, Some(user_info)) => {

@@ -25,7 +25,9 @@ mod parameters;
 mod pool;
 mod possession;
 mod proofs;
+mod provenance;
 mod provider;
+mod question;
 mod refusal;
 mod revocation;
 mod session;
@@ -115,9 +117,8 @@ struct Inner {
     telling: Telling,
     verification: Verification,
     introspection: Option<Arc<Introspection>>,
-    user_info: Option<UserInfo>,
+    user_info: Option<Arc<UserInfo>>,
     judges_by_user_info: bool,
-    searches_user_info: bool,
     tokens: TokenEndpoint,
     token_exchange: Option<TokenExchange>,
     credentials: Option<Credentials>,
@@ -194,10 +195,12 @@ impl Inner {
             cx,
         };
         let tokens = TokenEndpoint::new(&setup)?;
-        let searches_user_info = config.grants.search_user_info;
         let possession = Possession::new(config, &places, cx)?;
         let when = |is_on: bool| is_on.then_some(&setup);
         let introspection = when(methods.introspection).map(Introspection::new).transpose()?.map(Arc::new);
+        let searches = config.grants.search_user_info;
+        let user_info = when(methods.user_info || searches).map(UserInfo::new).transpose()?.map(Arc::new);
+        let searched = user_info.clone().filter(|_| searches);
         let action = Action::new(&setup, introspection.as_ref())?;
         Ok(Self {
             number,
@@ -215,16 +218,15 @@ impl Inner {
             possession,
             telling: Telling::new(config)?,
             introspection,
-            user_info: when(methods.user_info || searches_user_info).map(UserInfo::new).transpose()?,
+            user_info,
             judges_by_user_info: methods.user_info,
-            searches_user_info,
             credentials: Credentials::new(config, &methods),
             guard: config.brute_force_protection.guard(cx, OpenidConnect::NAME)?,
             login: when(methods.authorization_code).map(|setup| Login::new(setup, &tokens)).transpose()?,
             action,
             sessions: when(methods.session).map(|_| PeopleSessions::new(config, &places, cx)).transpose()?,
             logout: when(methods.session).map(Logout::new).transpose()?,
-            verification: Verification::new(&setup, methods.bearer, Rules::new(config, cx)?)?,
+            verification: Verification::new(&setup, methods.bearer, Rules::new(config, cx)?, searched)?,
             token_exchange: {
                 let fields = config.grants.token_exchange.as_ref();
                 fields.map(|fields| TokenExchange::new(&setup, fields)).transpose()?

@@ -8,7 +8,7 @@ use plugin::remember::{Digest, Learned, Memory, Settings};
 use plugin::{BuildError, Exchange};
 use serde_json::Value;
 
-use super::beside::Beside;
+use super::beside::{Beside, OF_ITSELF};
 use super::claims::{self, Claims, Reading};
 use super::client;
 use super::config;
@@ -25,6 +25,8 @@ use super::{Inner, Setup};
 
 /// How long it is remembered that a token is no good.
 const REFUSED: Duration = Duration::from_secs(10);
+
+const ANOTHER: Refusal = Refusal::Invalid("the provider tells of another user");
 
 /// How the provider is asked.
 pub(super) struct UserInfo {
@@ -50,6 +52,32 @@ struct Told {
     claims: Claims,
     /// The same as it was signed.
     signed: Option<String>,
+    /// Until when others may take it, in seconds since 1970.
+    ends_s: u64,
+}
+
+/// What there is to be known beyond a token that a caller brings.
+pub(super) struct Beyond {
+    told: Option<Told>,
+    /// When the first of it ends, in seconds since 1970.
+    pub(super) ends_s: u64,
+}
+
+impl Default for Beyond {
+    fn default() -> Self {
+        Self { told: None, ends_s: u64::MAX }
+    }
+}
+
+impl Beyond {
+    pub(super) fn evidence(&self) -> Evidence<'_> {
+        let told = self.told.as_ref();
+        Evidence {
+            user_info: told.map(|told| &told.claims),
+            user_info_token: told.and_then(|told| told.signed.as_deref()),
+            ..Evidence::default()
+        }
+    }
 }
 
 /// What an answer is for.
@@ -144,7 +172,13 @@ impl UserInfo {
             }
         };
         match self.memory.fetch(key, ask).await.as_deref() {
-            Ok(Some(text)) => self.read(verification, text, now_ms).await,
+            Ok(Some(text)) => {
+                let told = self.read(verification, text, now_ms).await?;
+                // What a request says changes the answer: it is not that of the token alone.
+                let held = self.memory.holds_for(&key).filter(|_| self.of_client.is_nothing());
+                let ends_s = (now_ms / 1_000).saturating_add(held.map_or(0, |held| held.as_secs()));
+                Ok(Told { ends_s, ..told })
+            }
             Ok(None) => Err(Refusal::Invalid("the provider does not know the token")),
             Err(_) => Err(Refusal::Unavailable),
         }
@@ -154,7 +188,7 @@ impl UserInfo {
     async fn read(&self, verification: &Verification, text: &[u8], now_ms: u64) -> Result<Told, Refusal> {
         if !self.wants_signed {
             let claims = serde_json::from_slice(text).map_err(|_| Refusal::Unavailable)?;
-            return Ok(Told { claims, signed: None });
+            return Ok(Told { claims, signed: None, ends_s: 0 });
         }
         let now_ms = verification.after_answer(now_ms);
         let signatures = verification.signatures("userinfo");
@@ -166,7 +200,7 @@ impl UserInfo {
             verification.wrong_issuer(&claims, &known).or_else(|| verification.untimely(&claims, now_ms));
         match fault {
             None if is_for_us => {
-                Ok(Told { claims, signed: Some(String::from_utf8_lossy(text).into_owned()) })
+                Ok(Told { claims, signed: Some(String::from_utf8_lossy(text).into_owned()), ends_s: 0 })
             }
             None => Err(Refusal::Invalid("what the provider says of the user is not for this client")),
             Some(fault) => Err(Refusal::Invalid(fault)),
@@ -184,9 +218,7 @@ impl UserInfo {
     ) -> Outcome {
         let text = std::str::from_utf8(token).map_err(|_| Refusal::Invalid("not a token"))?;
         let told = self.ask(&inner.verification, text, Purpose::Admit, of_client, now_ms).await?;
-        if told.claims.get("sub").and_then(Value::as_str).is_none() {
-            return Err(Refusal::Invalid("the provider names no subject"));
-        }
+        told.subject()?;
         let evidence = Evidence {
             access: token,
             user_info: Some(&told.claims),
@@ -198,6 +230,45 @@ impl UserInfo {
         let mut claims = told.claims.clone();
         claims.extend(elsewhere.claims);
         inner.verification.admit(&claims, &evidence)
+    }
+}
+
+impl Told {
+    /// Whom it is about: answers about users have to say so (5.3.2).
+    fn subject(&self) -> Result<&str, Refusal> {
+        let subject = self.claims.get("sub").and_then(Value::as_str);
+        subject.ok_or(Refusal::Invalid("the provider names no subject"))
+    }
+}
+
+impl Verification {
+    /// Adds to what a token says what there is to be known beyond it: what the provider says of the user, if it is to be asked,
+    /// and what either points to. What the token says itself has the last word, and what it is is not for others to say.
+    pub(super) async fn beyond(
+        &self,
+        claims: &mut Claims,
+        token: &str,
+        of_user: Option<&OfClient>,
+        now_ms: u64,
+    ) -> Result<Beyond, Refusal> {
+        let mut beyond = Beyond::default();
+        if let (Some(user_info), Some(of_user)) = (&self.user_info, of_user) {
+            let told = user_info.ask(self, token, Purpose::Admit, of_user, now_ms).await?;
+            let subject = told.subject()?;
+            if claims.get("sub").is_some_and(|own| own.as_str() != Some(subject)) {
+                return Err(ANOTHER);
+            }
+            let is_of_user = |name: &str| name == "scope" || !OF_ITSELF.contains(&name);
+            for (name, value) in told.claims.iter().filter(|(name, _)| is_of_user(name)) {
+                claims.entry(name).or_insert_with(|| value.clone());
+            }
+            beyond.ends_s = told.ends_s;
+            beyond.told = Some(told);
+        }
+        let elsewhere = self.elsewhere(claims, token, now_ms).await?;
+        claims.extend(elsewhere.claims);
+        beyond.ends_s = beyond.ends_s.min(elsewhere.ends_s);
+        Ok(beyond)
     }
 }
 
@@ -231,12 +302,12 @@ impl Inner {
         of_client: &OfClient,
         now_ms: u64,
     ) -> Result<(), Refusal> {
-        let wanted = self.user_info.as_ref().filter(|_| self.searches_user_info);
+        let wanted = &self.verification.user_info;
         let (Some(user_info), Some(subject)) = (wanted, &granted.subject) else { return Ok(()) };
         let token = &granted.tokens.access;
         let told = user_info.ask(&self.verification, token, Purpose::Tell, of_client, now_ms).await?;
         if told.claims.get("sub").and_then(Value::as_str) != Some(subject) {
-            return Err(Refusal::Invalid("the provider tells of another user"));
+            return Err(ANOTHER);
         }
         granted.user_info = Some(told.claims);
         granted.user_info_token = told.signed.filter(|_| self.verification.rules.tell(Part::UserInfoToken));

@@ -4,20 +4,22 @@ use std::sync::Arc;
 
 use plugin::BuildError;
 use plugin::clock::Clock;
-use plugin::jose::{Defect, Key, KeySet, Remembered, Token};
+use plugin::jose::{Defect, KeySet, Remembered, Token};
 use plugin::remember::Digest;
 
 use super::Setup;
 use super::admission::{Admission, Rules};
 use super::beside::Beside;
-use super::claims::{self, Claims};
-use super::config::Config;
-use super::distributed::{Distributed, Elsewhere};
+use super::claims::Claims;
+use super::distributed::Distributed;
 use super::granted::Granted;
 use super::id_token::is_id_token;
+use super::of_client::OfClient;
+use super::provenance::{issuers, secrets};
 use super::provider::{Known, Provider};
 use super::refusal::Refusal;
 use super::told::Evidence;
+use super::user_info::{Beyond, UserInfo};
 
 /// What becomes of a caller.
 pub(super) type Outcome = Result<Arc<Admission>, Refusal>;
@@ -45,18 +47,20 @@ pub(super) struct Verification {
     pub(super) provider: Provider,
     pub(super) rules: Rules,
     pub(super) distributed: Option<Arc<Distributed>>,
+    /// How the provider is asked about whoever brings a token, where that is wanted.
+    pub(super) user_info: Option<Arc<UserInfo>>,
     is_on: bool,
-    signatures: Signatures,
+    pub(super) signatures: Signatures,
     /// By which methods tokens come whose signatures are ignored.
     ignored: Vec<String>,
     reverifies: bool,
     clock: Clock,
-    checks_claims: bool,
-    leeway_s: f64,
+    pub(super) checks_claims: bool,
+    pub(super) leeway_s: f64,
     /// Whose tokens are accepted, in place of the provider's own.
-    issuers: Option<Vec<String>>,
+    pub(super) issuers: Option<Vec<String>>,
     /// What tokens are signed with that the provider shares a secret for.
-    secrets: KeySet,
+    pub(super) secrets: KeySet,
     issuer: Box<str>,
     remembers: bool,
     lifetime_s: u64,
@@ -77,11 +81,17 @@ struct Finding {
 }
 
 impl Verification {
-    pub(super) fn new(setup: &Setup<'_>, is_on: bool, rules: Rules) -> Result<Self, BuildError> {
+    pub(super) fn new(
+        setup: &Setup<'_>,
+        is_on: bool,
+        rules: Rules,
+        user_info: Option<Arc<UserInfo>>,
+    ) -> Result<Self, BuildError> {
         let &Setup { config, provider, cx, .. } = setup;
         Ok(Self {
             rules,
             distributed: Distributed::new(setup)?,
+            user_info,
             is_on,
             signatures: if config.tokens.verify_signature {
                 Signatures::Checked
@@ -137,14 +147,14 @@ impl Verification {
         self.remembered.remember(worker, &self.reading, token, &finding, until_s);
     }
 
-    /// What is to be said of a token, once all keys are known that can be, and what it points to.
+    /// What is to be said of a token, once all keys are known that can be, and what there is beyond it.
     pub(super) async fn settle(
         &self,
         worker: usize,
         token: &[u8],
         beside: Option<&Beside>,
         now_ms: u64,
-        word: Word,
+        (word, of_user): (Word, Option<&OfClient>),
     ) -> Outcome {
         let known = self.provider.obtain().await.map_err(|_| Refusal::Unavailable)?;
         let (mut read, known) = match self.look(token, &known, now_ms) {
@@ -155,14 +165,13 @@ impl Verification {
             }
             looked => (looked, known),
         };
-        let mut elsewhere = Elsewhere::default();
+        let mut beyond = Beyond::default();
         if let (Ok(Ok(read)), Word::Last) = (&mut read, word) {
             let text = std::str::from_utf8(token).map_err(|_| Refusal::Invalid("not a token"))?;
-            elsewhere = self.elsewhere(&read.claims, text, now_ms).await?;
-            read.claims.append(&mut elsewhere.claims);
+            beyond = self.beyond(&mut read.claims, text, of_user, now_ms).await?;
         }
         let read = read.map_err(|defect| Refusal::Invalid(defect.as_str()))??;
-        self.judged(worker, token, &read, beside, &known, (now_ms, word, elsewhere.ends_s))
+        self.judged(worker, (token, &read), beside, &known, &beyond, (now_ms, word))
     }
 
     /// The same with the keys of `known`, and without waiting; none if that cannot be said at once.
@@ -175,8 +184,8 @@ impl Verification {
         };
         let points_elsewhere =
             self.distributed.as_ref().is_some_and(|distributed| distributed.is_wanted(&read.claims));
-        let now = (now_ms, Word::Last, u64::MAX);
-        (!points_elsewhere).then(|| self.judged(worker, token, &read, None, known, now))
+        let (nothing, now) = (Beyond::default(), (now_ms, Word::Last));
+        (!points_elsewhere).then(|| self.judged(worker, (token, &read), None, known, &nothing, now))
     }
 
     /// Looks at a token with the keys of `known`: whether it is one of the provider, of now.
@@ -186,22 +195,23 @@ impl Verification {
         Ok(fault.map_or(Ok(read), |fault| Err(Refusal::Invalid(fault))))
     }
 
-    /// Who has a token that is good, which is remembered if that is the last word, until `ends_s` at most.
+    /// Who has a token that is good, which is remembered if that is the last word, for as long as what is known beyond it
+    /// holds.
     fn judged(
         &self,
         worker: usize,
-        token: &[u8],
-        read: &Token,
+        (token, read): (&[u8], &Token),
         beside: Option<&Beside>,
         known: &Known,
-        (now_ms, word, ends_s): (u64, Word, u64),
+        beyond: &Beyond,
+        (now_ms, word): (u64, Word),
     ) -> Outcome {
         let evidence =
-            Evidence { access: token, access_key: read.key.as_deref(), beside, ..Evidence::default() };
+            Evidence { access: token, access_key: read.key.as_deref(), beside, ..beyond.evidence() };
         let outcome = self.admit(&read.claims, &evidence);
         if self.remembers && word == Word::Last {
             let finding = Finding { edition: Some(known.number), outcome: outcome.clone() };
-            let until_s = self.until_s(&read.claims, now_ms).min(ends_s);
+            let until_s = self.until_s(&read.claims, now_ms).min(beyond.ends_s);
             self.remember_finding(worker, token, beside, &finding, (until_s, now_ms));
         }
         outcome
@@ -222,76 +232,6 @@ impl Verification {
         let key = Digest::of([token, beside.text.as_bytes()]);
         let until_s = until_s.min(self.until_s(&beside.claims, now_ms));
         self.remembered.remember(worker, &self.together, key.as_ref(), finding, until_s);
-    }
-
-    /// What a token says, if it was made by the provider. `is_kind` judges what kind of token it says to be.
-    fn read(
-        &self,
-        token: &[u8],
-        known: &Known,
-        is_kind: fn(&str) -> bool,
-        signatures: Signatures,
-    ) -> Result<Token, Defect> {
-        if [self.signatures, signatures].contains(&Signatures::Ignored) {
-            return Token::without_verification(token);
-        }
-        let header = plugin::jose::Header::of(token)?;
-        if !header.kind.as_deref().is_none_or(is_kind) {
-            return Err(Defect::Malformed);
-        }
-        match header.algorithm.is_symmetric() {
-            true if self.secrets.is_empty() => Err(Defect::Algorithm),
-            true => Token::verify(token, &self.secrets).map_err(|defect| match defect {
-                // No provider has further secrets to publish.
-                Defect::UnknownKey => Defect::Signature,
-                other => other,
-            }),
-            false => Token::verify(token, &known.content.keys),
-        }
-    }
-
-    /// A token of another kind than those that callers bring, once all keys are known that can be.
-    pub(super) async fn signed(
-        &self,
-        token: &[u8],
-        is_kind: fn(&str) -> bool,
-        signatures: Signatures,
-    ) -> Result<(Token, Known), Refusal> {
-        let known = self.provider.obtain().await.map_err(|_| Refusal::Unavailable)?;
-        let invalid = |defect: Defect| Refusal::Invalid(defect.as_str());
-        match self.read(token, &known, is_kind, signatures) {
-            Err(Defect::UnknownKey) => {}
-            outcome => return outcome.map(|token| (token, known)).map_err(invalid),
-        }
-        let newer = self.provider.newer_than(known.number).await;
-        let newer = newer.ok_or(invalid(Defect::UnknownKey))?;
-        self.read(token, &newer, is_kind, signatures).map(|token| (token, newer)).map_err(invalid)
-    }
-
-    /// What is wrong with the issuer or the times of a token.
-    pub(super) fn fault(&self, claims: &Claims, known: &Known, now_ms: u64) -> Option<&'static str> {
-        let is_endless = || (self.checks_claims && !claims.contains_key("exp")).then_some("no expiry");
-        self.wrong_issuer(claims, known).or_else(|| self.untimely(claims, now_ms)).or_else(is_endless)
-    }
-
-    /// What is wrong with the issuer of a token.
-    pub(super) fn wrong_issuer(&self, claims: &Claims, known: &Known) -> Option<&'static str> {
-        if !self.checks_claims {
-            return None;
-        }
-        let issuer = claims.get("iss").and_then(|issuer| issuer.as_str());
-        let is_expected = issuer.is_some_and(|issuer| match (&self.issuers, &known.content.name) {
-            (Some(allowed), _) => allowed.iter().any(|allowed| allowed == issuer),
-            (None, Some(name)) => **name == *issuer,
-            (None, None) => false,
-        });
-        (!is_expected).then_some("not an accepted issuer")
-    }
-
-    /// What is wrong with the times of a token or of an answer about one.
-    pub(super) fn untimely(&self, claims: &Claims, now_ms: u64) -> Option<&'static str> {
-        let now_s = now_ms as f64 / 1_000.0;
-        if self.checks_claims { claims::untimely(claims, now_s, self.leeway_s) } else { None }
     }
 
     /// Who the caller is, by what was said of it.
@@ -384,31 +324,3 @@ pub(super) fn is_access_token(kind: &str) -> bool {
     let kind = kind.to_ascii_lowercase();
     matches!(kind.strip_prefix("application/").unwrap_or(&kind), "jwt" | "at+jwt")
 }
-
-fn issuers(config: &Config) -> Result<Option<Vec<String>>, BuildError> {
-    let issuers = config.provider.issuers_allowed.clone().filter(|issuers| !issuers.is_empty());
-    if config.provider.using_pseudo_issuer && config.tokens.verify_claims && issuers.is_none() {
-        let message = "a pseudo issuer does not say who makes its tokens: list them";
-        return Err(BuildError::new("config.issuers_allowed", message));
-    }
-    Ok(issuers)
-}
-
-fn secrets(config: &Config) -> Result<KeySet, BuildError> {
-    if !config.tokens.enable_hs_signatures {
-        return Ok(KeySet::default());
-    }
-    let secrets = config.introspection.client_secret.iter().flatten();
-    let long_enough: Vec<Key> = secrets
-        .filter(|secret| secret.len() >= SHORTEST_SECRET)
-        .map(|secret| Key::secret(None, secret.as_bytes()))
-        .collect();
-    if long_enough.is_empty() {
-        let message = "'enable_hs_signatures' needs a secret of 32 bytes or more (RFC 7518 3.2)";
-        return Err(BuildError::new("config.client_secret", message));
-    }
-    Ok(KeySet::new(long_enough))
-}
-
-/// Bytes of the shortest secret that tokens may be signed with (RFC 7518 3.2).
-const SHORTEST_SECRET: usize = 32;

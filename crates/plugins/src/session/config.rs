@@ -68,6 +68,8 @@ record! {
         store_metadata: bool = false;
         /// What a session must not be taken away from: the client's address, the scheme, the browser.
         bind: Option<Vec<String>>, [each(one_of(&["ip", "scheme", "user-agent"]))];
+        /// Whether the cookies of sessions are taken out of the request before it goes upstream.
+        hide_credentials: bool = false, [extension()];
     }
 }
 

@@ -42,6 +42,7 @@ const FILE: &str = "sessions.db";
 pub struct Session {
     sessions: Sessions,
     logout: Logout,
+    hides: bool,
     request_properties: Vec<Property>,
     tells: OwnFields,
     response_properties: Vec<Property>,
@@ -84,6 +85,7 @@ impl Plugin for Session {
         Ok(Self {
             sessions: Sessions::new(&config.settings(storage(&config, cx)?), "config.", cx)?,
             tells: OwnFields::new(request_properties.iter().map(|property| property.field())),
+            hides: config.hide_credentials,
             request_properties,
             response_properties: properties(&config.response_headers),
             logout: Logout::new(&config),
@@ -122,10 +124,14 @@ impl Phases for Session {
     }
 
     fn access(&self, cx: &mut Access<'_>) -> Flow {
-        let Some(opened) = self.sessions.open(cx) else { return Flow::Next };
-        if self.logout.needs_body(cx) {
+        let opened = self.sessions.open(cx);
+        if opened.is_some() && self.logout.needs_body(cx) {
             return Flow::ReadBody;
         }
+        if self.hides {
+            self.sessions.hide(cx.headers());
+        }
+        let Some(opened) = opened else { return Flow::Next };
         if self.logout.is_wanted(cx) {
             return self.log_out(cx, &opened);
         }

@@ -480,3 +480,20 @@ fn what_is_kept_is_read_back_and_whatever_else_is_survived() {
         assert_eq!(Data::read(&bytes[..cut]), None, "{cut}");
     }
 }
+
+#[test]
+fn a_session_is_not_passed_on_where_it_is_hidden() {
+    let passed_on = |fields: &str| {
+        let mut harness = harness(&format!("{{secret: s, read_body_for_logout: true, {fields}}}"));
+        let cookie = cookie(&login(&mut harness, "ada"));
+        let form = "Content-Type: application/x-www-form-urlencoded";
+        let outcome = harness.send(&format!("POST / HTTP/1.1\nCookie: theme=dark; {cookie}\n{form}\n\na=1"));
+        assert_eq!(who(&outcome).as_deref(), Some("ada"));
+        let bad = harness.send("GET / HTTP/1.1\nCookie: session=forged");
+        (outcome.upstream_header("Cookie"), bad.upstream_header("Cookie"))
+    };
+    let (good, bad) = passed_on("hide_credentials: true");
+    assert_eq!((good.as_deref(), bad), (Some("theme=dark"), None));
+    let (good, _) = passed_on("hide_credentials: false");
+    assert!(good.unwrap().contains("session="), "as in Kong");
+}

@@ -42,6 +42,15 @@ fn a_token_within_an_answer_is_checked_where_answers_are_not_trusted() {
     assert_eq!(send(&mut issuer.room(&more), "opaque").status, 200, "trusted unless told otherwise");
     let distrusting = format!("{more}, trust_access_token_introspection: false");
     assert_eq!(send(&mut issuer.room(&distrusting), "opaque").status, 401);
+    let keyless = |more: &str| {
+        let document = format!(
+            "_format_version: \"3.0\"\nplugins:\n- name: jwt-signer\n  config: {{access_token_signing_algorithm: ES256, {distrusting}, {more}}}\n"
+        );
+        Harness::new(SUBJECT.0, &document).unwrap().in_real_time()
+    };
+    assert_eq!(send(&mut keyless("realm: r"), "opaque").status, 401, "there are no keys to check it with");
+    let unchecked = "verify_access_token_signature: false";
+    assert_eq!(send(&mut keyless(unchecked), "opaque").status, 200, "as the configuration says");
 }
 
 #[test]

@@ -80,7 +80,7 @@ record! {
         userinfo_query_args_values: Option<Vec<String>>;
         /// Arguments of the caller, of the query or a form, sent with questions about users.
         userinfo_query_args_client: Option<Vec<String>>;
-        /// Ask the provider about users who log in or sign in with a password, and look for claims there, too.
+        /// Ask the provider about users, and look for claims there, too, however they come.
         search_user_info: bool = false;
         /// Remember what the provider says about users.
         cache_user_info: bool = true;

@@ -2,7 +2,7 @@
 
 use plugin::outbound::loopback::{Given, Loopback, Received};
 
-use super::world::{assert_unauthorized, behind};
+use super::world::{World, assert_unauthorized, behind};
 use super::*;
 
 /// `alice:right` by Basic.
@@ -235,4 +235,94 @@ fn the_methods_of_kongs_default_work_together() {
     let issuer = provider.url("");
     assert_passes(&harness.send(&bearer(&token(json!({"iss": issuer})))));
     assert_eq!(harness.send(&bearer(&token(json!({"iss": "http://other.test"})))).status, 401);
+}
+
+/// A provider that says something of whoever has a token which it has signed, once it is told what.
+fn told_of() -> World {
+    let world = World::new(
+        "auth_methods: [bearer], search_user_info: true, groups_required: [admins], upstream_headers_claims: [email, iss], \
+         upstream_headers_names: [X-Email, X-Issuer], upstream_user_info_header: X-User, cache_ttl: 100",
+    );
+    world.say(json!({"sub": "alice", "groups": ["admins"], "email": "a@b.test", "iss": "another"}));
+    world
+}
+
+impl World {
+    fn say(&self, of_user: Value) {
+        self.play.lock().unwrap().user = Some((200, of_user));
+    }
+
+    /// A token that is the provider's.
+    fn signed(&self, claims: Value) -> String {
+        let mut all = Map::from_iter([("iss".to_owned(), self.provider.url("").into())]);
+        if let Value::Object(claims) = claims {
+            all.extend(claims);
+        }
+        bearer(&token(Value::Object(all)))
+    }
+
+    fn brought(&mut self, claims: Value) -> Outcome {
+        let request = self.signed(claims);
+        self.harness.send(&request)
+    }
+}
+
+#[test]
+fn what_is_known_of_users_counts_for_tokens_that_are_brought() {
+    let mut world = told_of();
+    let alice = world.signed(json!({"sub": "alice"}));
+    for _ in 0..2 {
+        let outcome = world.harness.send(&alice);
+        assert_passes(&outcome);
+        assert_eq!(who(&outcome).as_deref(), Some("alice"));
+        assert_eq!(outcome.upstream_header("X-Email").as_deref(), Some("a@b.test"));
+        assert_eq!(
+            outcome.upstream_header("X-Issuer"),
+            Some(world.provider.url("")),
+            "the token is the provider's"
+        );
+        assert!(outcome.upstream_header("X-User").is_some());
+    }
+    assert_eq!(world.asked("/me").len(), 1, "it is remembered");
+    world.say(json!({"sub": "alice", "groups": ["guests"]}));
+    assert_passes(&world.harness.send(&alice));
+    world.harness.clock.advance(100_000);
+    assert_eq!(world.harness.send(&alice).status, 403, "and asked for again");
+    world.say(json!({"sub": "bob", "groups": ["admins"]}));
+    let refused = world.brought(json!({"sub": "alice", "jti": "2"}));
+    assert_unauthorized(&refused, "the provider tells of another user");
+}
+
+#[test]
+fn what_is_known_of_users_holds_no_longer_than_their_tokens() {
+    let mut world = told_of();
+    let ends = world.signed(json!({"sub": "alice", "exp": NOW + 50}));
+    assert_passes(&world.harness.send(&ends));
+    world.harness.clock.advance(51_000);
+    assert_unauthorized(&world.harness.send(&ends), "token expired");
+}
+
+#[test]
+fn nobody_is_let_in_of_whom_the_provider_says_nothing() {
+    let mut world = told_of();
+    world.play.lock().unwrap().user = None;
+    assert_eq!(world.brought(json!({"sub": "alice"})).status, 500, "it is down");
+    world.play.lock().unwrap().user = Some((401, json!({})));
+    assert_unauthorized(&world.brought(json!({"sub": "bob"})), "the provider does not know the token");
+    world.say(json!({"groups": ["admins"]}));
+    assert_unauthorized(&world.brought(json!({"sub": "eve"})), "the provider names no subject");
+}
+
+#[test]
+fn users_are_asked_about_beyond_what_is_said_of_their_tokens() {
+    let mut world = World::new(
+        "auth_methods: [introspection], search_user_info: true, groups_required: [admins], cache_user_info: false",
+    );
+    world.play.lock().unwrap().about = Some((200, json!({"active": true, "sub": "alice"})));
+    for (groups, status) in [("admins", 200), ("guests", 403), ("admins", 200)] {
+        world.say(json!({"sub": "alice", "groups": [groups], "active": false}));
+        assert_eq!(world.harness.send(&bearer("opaque")).status, status, "nothing is remembered");
+    }
+    world.say(json!({"sub": "bob", "groups": ["admins"]}));
+    assert_unauthorized(&world.harness.send(&bearer("opaque")), "the provider tells of another user");
 }
