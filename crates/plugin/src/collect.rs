@@ -1,11 +1,31 @@
-//! Responses on their way into a store: which of their fields may be repeated, and their bodies, each within a bound and
-//! all of them together within another.
+//! Responses on their way into a store: what they depend on, which of their fields may be repeated, and their bodies, each
+//! within a bound and all of them together within another.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use wire::{Headers, Known, media};
+
+use crate::exchange::Exchange;
+use crate::identity;
+
+/// Calls `part` with what a response depends on beyond what the client has sent: where rooms send the request, and what they
+/// tell the service of the caller. All of it belongs into the key that a response is kept under.
+pub fn dependencies(exchange: &Exchange, mut part: impl FnMut(&[u8])) {
+    let detour = exchange.detour.as_ref();
+    let service = detour.and_then(|detour| detour.service());
+    let place = detour.filter(|_| service.is_none());
+    part(service.map_or(&[], |service| service.id.as_bytes()));
+    part(place.map_or(&[], |detour| detour.name().as_bytes()));
+    part(&exchange.upstream.host);
+    identity::each_told(exchange, |name, value| {
+        part(name);
+        part(value);
+    });
+    // No field is called so: whatever comes next is none.
+    part(&[]);
+}
 
 /// Memory for bodies on their way in, shared by all that collect for one store.
 pub struct Budget {
@@ -87,15 +107,18 @@ pub fn repeatable(headers: &Headers, head_only: bool) -> Headers {
             known => known.is_hop_by_hop(),
         };
         let nominated = nominated.iter().any(|nominee| nominee.eq_ignore_ascii_case(name.as_bytes()));
-        if !own && !nominated && !tells_what_remains(name.as_bytes()) {
+        if !own && !nominated && !is_of_the_moment(name.as_bytes()) {
             kept.append(name, value);
         }
     }
     kept
 }
 
-/// Whether a field tells how much of a rate limit is left.
-fn tells_what_remains(name: &[u8]) -> bool {
+/// Whether a field tells how much of a rate limit is left, or how a breaker stands.
+fn is_of_the_moment(name: &[u8]) -> bool {
+    if name.eq_ignore_ascii_case(b"x-circuit-breaker") {
+        return true;
+    }
     let remaining = b"ratelimit-remaining";
     name.windows(remaining.len()).any(|part| part.eq_ignore_ascii_case(remaining))
 }

@@ -15,7 +15,11 @@ const LONGEST: usize = 32;
 
 /// Names of fields by which a room tells the upstream more of the caller than all rooms do. Made at reload.
 #[derive(Debug, Clone, Default)]
-pub struct OwnFields(Arc<[Box<str>]>);
+pub struct OwnFields {
+    names: Arc<[Box<str>]>,
+    /// What they say of the caller is known without them.
+    are_tokens: bool,
+}
 
 /// Lists of such names, of the rooms that a request has met.
 pub(crate) type Told = SmallVec<[OwnFields; 1]>;
@@ -23,17 +27,28 @@ pub(crate) type Told = SmallVec<[OwnFields; 1]>;
 impl OwnFields {
     /// The fields with these names.
     pub fn new<N: Into<Box<str>>>(names: impl IntoIterator<Item = N>) -> Self {
-        Self(names.into_iter().map(Into::into).collect())
+        Self { names: names.into_iter().map(Into::into).collect(), are_tokens: false }
+    }
+
+    /// Those of a room that makes tokens of what is known of the caller, and new ones all the time: no two responses are kept
+    /// apart because of them.
+    pub fn of_tokens<N: Into<Box<str>>>(names: impl IntoIterator<Item = N>) -> Self {
+        Self { are_tokens: true, ..Self::new(names) }
+    }
+
+    /// Whether a field of this name tells more of the caller than who it is.
+    pub(super) fn distinguish(&self, name: &[u8]) -> bool {
+        !self.are_tokens && self.hold(name)
     }
 
     fn hold(&self, name: &[u8]) -> bool {
-        self.0.iter().any(|own| are_alike(own.as_bytes(), name))
+        self.names.iter().any(|own| are_alike(own.as_bytes(), name))
     }
 
     /// Takes out of `headers` what a client has sent in these fields. What rooms have told that the request has met before
     /// stays.
     pub(super) fn disown(&self, headers: &mut Headers, told: &mut Told) {
-        if told.iter().any(|known| Arc::ptr_eq(&known.0, &self.0)) {
+        if told.iter().any(|known| Arc::ptr_eq(&known.names, &self.names)) {
             return;
         }
         remove_where(headers, |field| {
@@ -46,7 +61,7 @@ impl OwnFields {
     /// believed either.
     pub(super) fn forget(&self, headers: &mut Headers, told: &mut Told) {
         remove_where(headers, |field| self.hold(field.name));
-        if !told.iter().any(|known| Arc::ptr_eq(&known.0, &self.0)) {
+        if !told.iter().any(|known| Arc::ptr_eq(&known.names, &self.names)) {
             told.push(self.clone());
         }
     }

@@ -102,6 +102,20 @@ pub(crate) fn forget(exchange: &mut Exchange, own: &OwnFields) {
     own.forget(&mut exchange.request.headers, &mut exchange.identity.told);
 }
 
+/// Calls `with` with the name and the value of each field by which rooms have told the upstream more of the caller than who it
+/// is.
+pub(crate) fn each_told(exchange: &Exchange, mut with: impl FnMut(&[u8], &[u8])) {
+    let told = &exchange.identity.told;
+    if told.is_empty() {
+        return;
+    }
+    for field in exchange.request.headers.entries() {
+        if told.iter().any(|own| own.distinguish(field.name)) {
+            with(field.name, field.value);
+        }
+    }
+}
+
 /// What the client cannot tell the upstream by other ways than the head, where rooms have a say in that.
 #[must_use]
 pub fn disowned(exchange: &Exchange) -> Option<Disowned> {

@@ -152,8 +152,8 @@ impl Batches {
                 }
             }
             Err(_) => {
-                for (index, pending) in pending.into_iter().enumerate().take(self.limits.len()) {
-                    self.table.give_back(key, index, pending);
+                for (index, (limit, pending)) in self.limits.iter().zip(pending).enumerate() {
+                    self.table.give_back(key, index, pending, limit.algorithm);
                 }
                 let mut waiting = self.waiting.callers.lock().unwrap_or_else(PoisonError::into_inner);
                 waiting.push((key, question.identifier));

@@ -1,9 +1,25 @@
 //! One counter of a caller, and what is asked of it.
 
+use super::limit::Algorithm;
 use super::smooth_reading;
 
 /// A request, and all of a share, in millionths.
 pub(super) const WHOLE: u64 = 1_000_000;
+/// Microseconds by which a request may come late and still find an even stream where it is.
+const LATE: u64 = 600 * WHOLE;
+/// Bursts that an even stream may be ahead: other gateways have had theirs before they were told.
+const MOST_BURSTS: u64 = 64;
+
+/// What a caller has counted and not been told elsewhere.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// Number of the window.
+    pub ordinal: u32,
+    /// Requests.
+    pub count: u32,
+    /// Requests of the window before, where that still counts.
+    pub owed: u32,
+}
 
 /// One limit to be held now.
 #[derive(Debug, Clone, Copy, Default)]
@@ -46,6 +62,8 @@ pub(super) struct Cell {
     pub previous: u32,
     /// Requests counted here that the store shared with other gateways has not been told of.
     pub pending: u32,
+    /// The same of the window before, where that still counts.
+    pub owed: u32,
 }
 
 impl Demand {
@@ -63,12 +81,28 @@ impl Demand {
 impl Cell {
     /// Begins the demand's window, if it has not begun.
     pub fn advance(&mut self, demand: &Demand) {
-        if matches!(demand.measure, Measure::Smooth { .. }) || self.is_current(demand) {
+        if let Measure::Smooth { now, interval } = demand.measure {
+            if self.is_far_ahead(demand) {
+                self.set_time(now.saturating_add(interval.saturating_mul(u64::from(demand.limit))));
+            }
+            return;
+        }
+        if self.is_current(demand) {
             return;
         }
         let follows = self.ordinal.wrapping_add(1) == demand.ordinal;
         let previous = if follows { self.count } else { 0 };
-        *self = Self { ordinal: demand.ordinal, count: 0, previous, pending: 0 };
+        let slides = matches!(demand.measure, Measure::Sliding { .. });
+        let owed = if follows && slides { self.pending } else { 0 };
+        *self = Self { ordinal: demand.ordinal, count: 0, previous, pending: 0, owed };
+    }
+
+    /// Whether an even stream is further ahead than requests can have brought it. It is of a clock that has been set back: the
+    /// caller is taken to have used up a burst, as it may have, and waits no longer than that takes.
+    fn is_far_ahead(&self, demand: &Demand) -> bool {
+        let Measure::Smooth { now, interval } = demand.measure else { return false };
+        let bursts = interval.saturating_mul(u64::from(demand.limit)).saturating_mul(MOST_BURSTS);
+        self.time() > now.saturating_add(bursts).saturating_add(LATE)
     }
 
     /// Whether the cell counts the demand's window. Windows soon after it count too: a worker that read the clock just
@@ -85,7 +119,7 @@ impl Cell {
             Measure::Sliding { .. } => {
                 !self.is_current(demand) && self.ordinal.wrapping_add(1) != demand.ordinal
             }
-            Measure::Smooth { now, .. } => self.time() <= now,
+            Measure::Smooth { now, .. } => self.time() <= now || self.is_far_ahead(demand),
         }
     }
 
@@ -128,6 +162,33 @@ impl Cell {
             Measure::Fixed => (self.count, 0),
             Measure::Sliding { .. } => (self.count, self.previous),
             Measure::Smooth { now, interval } => smooth_reading(self.time(), now, interval, demand.limit),
+        }
+    }
+
+    /// Takes what the shared store is to be told of.
+    pub fn collect(&mut self) -> Pending {
+        let (count, owed) = (std::mem::take(&mut self.pending), std::mem::take(&mut self.owed));
+        Pending { ordinal: self.ordinal, count, owed }
+    }
+
+    /// See [`Table::give_back`](super::Table::give_back).
+    pub fn give_back(&mut self, pending: Pending, algorithm: Algorithm) {
+        let of_this_window = self.ordinal == pending.ordinal || matches!(algorithm, Algorithm::Smooth { .. });
+        if of_this_window {
+            self.pending = self.pending.saturating_add(pending.count);
+            self.owed = self.owed.saturating_add(pending.owed);
+        } else if algorithm == Algorithm::Sliding && self.ordinal == pending.ordinal.wrapping_add(1) {
+            self.owed = self.owed.saturating_add(pending.count);
+        }
+    }
+
+    /// See [`Table::absorb`](super::Table::absorb).
+    pub fn absorb(&mut self, ordinal: u32, total: u32, previous: u32) {
+        if self.ordinal == ordinal {
+            self.count = total.saturating_add(self.pending);
+            self.previous = self.previous.max(previous);
+        } else if self.ordinal == ordinal.wrapping_add(1) {
+            self.previous = self.previous.max(total.saturating_add(self.owed));
         }
     }
 

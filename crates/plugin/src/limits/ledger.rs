@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use super::cell::{Demand, Measure};
+use super::cell::{Demand, Measure, Pending};
 use super::limit::{Algorithm, Limit};
-use super::table::{Pending, Refused};
+use super::table::Refused;
 use super::window::Window;
 use super::{MOST_LIMITS, Verdict};
 use crate::redis::{Argument, Invocation, Script, Store, Unavailable};
@@ -91,18 +91,25 @@ impl Ledger {
         let (mut keys, mut arguments) = (Vec::new(), Vec::new());
         for (index, (limit, window)) in limits.iter().zip(question.windows).enumerate() {
             let demand = limit.demand(window, question.now_ms);
-            let kind = match limit.algorithm {
-                Algorithm::Fixed => 0,
-                Algorithm::Sliding => 1,
-                Algorithm::Smooth { .. } => 2,
+            let Pending { ordinal, count, owed } = pending[index];
+            let (kind, fourth) = match limit.algorithm {
+                Algorithm::Fixed => (0, 0),
+                Algorithm::Sliding => (1, owed),
+                Algorithm::Smooth { burst } => (2, burst),
             };
             let third = third(limit, &demand, window, question.now_ms);
-            arguments.extend([kind, i64::from(pending[index].count), third].map(Argument::Number));
-            let ordinal = if kind == 2 { window.ordinal } else { pending[index].ordinal };
+            arguments.extend([kind, i64::from(count), third, i64::from(fourth)].map(Argument::Number));
+            let ordinal = if kind == 2 { window.ordinal } else { ordinal };
             keys.extend(self.keys(&question.identifier, limit, ordinal));
         }
         let answer = self.store.run(worker, &Invocation { script: &ADD, keys, arguments }).await?;
-        let pairs = answer.chunks_exact(2).map(|pair| (pair[0].max(0) as u64, pair[1].max(0) as u64));
+        // Arrival times come as differences, by the store's own clock.
+        let since = |limit: &Limit| match limit.algorithm {
+            Algorithm::Smooth { .. } => question.now_ms * 1000,
+            _ => 0,
+        };
+        let pairs = limits.iter().zip(answer.chunks_exact(2));
+        let pairs = pairs.map(|(limit, pair)| (since(limit) + pair[0].max(0) as u64, pair[1].max(0) as u64));
         let pairs: Vec<_> = pairs.collect();
         if pairs.len() == limits.len() { Ok(pairs) } else { Err(Unavailable) }
     }

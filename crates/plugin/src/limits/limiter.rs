@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::batches::Batches;
 use super::caller::Identifier;
 use super::cell::Demand;
+use super::cell::Pending;
 use super::ledger::{Ledger, Question};
 use super::limit::Limit;
-use super::table::{Pending, Refused, Table};
+use super::table::{Refused, Table};
 use super::window::Window;
 use super::{MOST_LIMITS, Verdict};
 use crate::figures::{Family, Figure};
@@ -208,7 +209,8 @@ impl Limiter {
     /// When the store does not answer.
     pub async fn learn(&self, worker: usize, question: &Question) -> Result<(), Unavailable> {
         let Some(shared) = &self.shared else { return Ok(()) };
-        let nothing = question.windows.map(|window| Pending { ordinal: window.ordinal, count: 0 });
+        let nothing =
+            question.windows.map(|window| Pending { ordinal: window.ordinal, ..Pending::default() });
         let counts = shared.ledger.add(worker, &self.limits, question, &nothing).await?;
         let demands = self.demands(&question.windows, question.now_ms);
         self.table.learn(question.key, &demands[..self.limits.len()], &counts);

@@ -21,14 +21,14 @@ mod window;
 mod windowed;
 
 pub use caller::{Caller, ConsumerName, Identifier, Naming, Target};
-pub use cell::{Demand, Measure};
+pub use cell::{Demand, Measure, Pending};
 pub use decide::{Decision, Limited, decide, decide_again};
 pub use ledger::{Ledger, Question};
 pub use limit::{Algorithm, Limit, Span};
 pub use limiter::{FailureMode, Limiter, Setup, Sharing};
 pub use peek::{Inquiry, Left, Readable, Standing};
 pub use register::{Entry, Register};
-pub use table::{Pending, Refused, Table};
+pub use table::{Refused, Table};
 pub use window::{Period, Window};
 pub use windowed::{Particulars, Windowed};
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::caller::{Caller, Target};
+use super::cell::Pending;
 use super::decide::Limited;
 use super::ledger::Question;
 use super::limit::{Limit, Span};
 use super::limiter::{FailureMode, Limiter};
-use super::table::Pending;
 use super::{Algorithm, Verdict};
 use crate::views::Access;
 
@@ -127,7 +127,7 @@ impl Inquiry {
             return Some(here());
         };
         let nothing =
-            std::array::from_fn(|index| Pending { ordinal: question.windows[index].ordinal, count: 0 });
+            question.windows.map(|window| Pending { ordinal: window.ordinal, ..Pending::default() });
         let told = match shared.ledger.is_silent() {
             true => None,
             false => shared.ledger.add(worker, limiter.limits(), question, &nothing).await.ok(),

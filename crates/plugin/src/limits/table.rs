@@ -12,14 +12,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ahash::RandomState;
 
-use super::cell::{Cell, Demand, Measure, WHOLE};
-use super::limit::Limit;
+use super::cell::{Cell, Demand, Measure, Pending, WHOLE};
+use super::limit::{Algorithm, Limit};
 use super::{MOST_LIMITS, Verdict};
 use crate::figures::Figure;
 
 const SHARDS: usize = 64;
 const WAYS: usize = 8;
-/// Bound of a shard; 64 shards of 4096 buckets of 8 are 2,097,152 callers. Each takes 16 bytes, and 16 a limit.
+/// Bound of a shard; 64 shards of 4096 buckets of 8 are 2,097,152 callers. Each takes 16 bytes, and 20 a limit.
 const MOST_BUCKETS: usize = 4096;
 
 /// What becomes of requests that are refused.
@@ -29,15 +29,6 @@ pub enum Refused {
     Forgotten,
     /// They are counted in sliding windows, so that who goes on asking stays out.
     Counted,
-}
-
-/// What a caller has counted and not been told elsewhere.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Pending {
-    /// Number of the window.
-    pub ordinal: u32,
-    /// Requests.
-    pub count: u32,
 }
 
 /// The counters.
@@ -123,7 +114,7 @@ impl Table {
         for (index, (cell, demand)) in cells.iter_mut().zip(demands).enumerate() {
             let counts = admitted || (counts_anyway && matches!(demand.measure, Measure::Sliding { .. }));
             if counts {
-                verdict.is_new |= cell.pending == 0;
+                verdict.is_new |= cell.pending == 0 && cell.owed == 0;
                 cell.add(demand, amount);
                 cell.pending = cell.pending.saturating_add(amount);
             }
@@ -166,7 +157,7 @@ impl Table {
         let slot = slots.find(key)?;
         let mut pending = [Pending::default(); MOST_LIMITS];
         for (pending, cell) in pending.iter_mut().zip(slots.group(slot, self.limits)) {
-            *pending = Pending { ordinal: cell.ordinal, count: std::mem::take(&mut cell.pending) };
+            *pending = cell.collect();
         }
         Some(pending)
     }
@@ -191,22 +182,15 @@ impl Table {
         }
     }
 
-    /// Counts what could not be told elsewhere as not told.
-    pub fn give_back(&self, key: u128, index: usize, pending: Pending) {
-        self.with_cell(key, index, |cell| cell.pending = cell.pending.saturating_add(pending.count));
+    /// Counts what could not be told elsewhere as not told, as far as the window that it was counted in still matters.
+    pub fn give_back(&self, key: u128, index: usize, pending: Pending, algorithm: Algorithm) {
+        self.with_cell(key, index, |cell| cell.give_back(pending, algorithm));
     }
 
     /// Takes over what all gateways have counted in the window `ordinal` and the one before, as of the last
-    /// [`Table::collect`]; what came since then is added.
+    /// [`Table::collect`]; what came since then is added. Of the window before, no less counts than is known here.
     pub fn absorb(&self, key: u128, index: usize, ordinal: u32, total: u32, previous: u32) {
-        self.with_cell(key, index, |cell| {
-            if cell.ordinal == ordinal {
-                cell.count = total.saturating_add(cell.pending);
-                cell.previous = previous;
-            } else if cell.ordinal == ordinal.wrapping_add(1) {
-                cell.previous = total;
-            }
-        });
+        self.with_cell(key, index, |cell| cell.absorb(ordinal, total, previous));
     }
 
     /// The same for [`Measure::Smooth`]: the time that all gateways have come to.

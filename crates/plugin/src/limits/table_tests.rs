@@ -18,6 +18,10 @@ fn take(table: &Table, key: u128, demand: Demand) -> Verdict {
     table.take(key, &[demand], 1, Refused::Forgotten)
 }
 
+fn of_window(ordinal: u32, count: u32) -> Pending {
+    Pending { ordinal, count, owed: 0 }
+}
+
 /// Keys of one shard.
 fn keys_of_a_shard(table: &Table, count: usize) -> Vec<u128> {
     let keys = (0..u32::MAX).map(|caller| table.key(0, &caller.to_be_bytes()));
@@ -161,19 +165,89 @@ fn an_even_stream_admits_a_burst_and_then_one_an_interval() {
 }
 
 #[test]
+fn an_even_stream_survives_a_clock_that_is_set_back() {
+    let table = table(1, 1);
+    let interval = 100_000;
+    let at = |now| Demand { ordinal: 0, limit: 3, late: 0, measure: Measure::Smooth { now, interval } };
+    let start = 1_767_225_600_000_000;
+    let admit = |now| (0..5).filter(|_| take(&table, 5, at(now)).admitted).count();
+    assert_eq!(admit(start), 3);
+    assert_eq!(admit(start - 300_000_000), 0, "a request whose body took minutes to come changes nothing");
+    assert!(take(&table, 5, at(start + interval)).admitted);
+    let back = start - 3_600_000_000;
+    let refused = take(&table, 5, at(back));
+    assert_eq!((refused.admitted, refused.more[0]), (false, 100), "as if the burst had just been used up");
+    assert!(take(&table, 5, at(back + interval)).admitted);
+    assert_eq!(admit(back + 100 * interval), 3);
+}
+
+#[test]
+fn who_was_here_before_the_clock_was_set_back_gives_way_to_others() {
+    let table = table(1, 1);
+    let keys = keys_of_a_shard(&table, WAYS + 1);
+    let at =
+        |now| Demand { ordinal: 0, limit: 1, late: 0, measure: Measure::Smooth { now, interval: 1_000 } };
+    let start = 1_767_225_600_000_000;
+    keys[..WAYS].iter().for_each(|key| assert!(take(&table, *key, at(start)).admitted));
+    assert!(take(&table, keys[WAYS], at(start - 3_600_000_000)).admitted);
+    assert_eq!(table.displaced.value(), 0);
+}
+
+#[test]
 fn what_others_counted_is_taken_over_and_what_came_meanwhile_is_kept() {
     let table = table(1, 1);
     for _ in 0..3 {
         take(&table, 5, fixed(1, 10));
     }
-    assert_eq!(table.collect(5).unwrap()[0], Pending { ordinal: 1, count: 3 });
+    assert_eq!(table.collect(5).unwrap()[0], of_window(1, 3));
     assert!(take(&table, 5, fixed(1, 10)).is_new);
     table.absorb(5, 0, 1, 8, 0);
     let verdict = take(&table, 5, fixed(1, 10));
     assert_eq!((verdict.admitted, verdict.count[0], verdict.is_new), (true, 10, false));
     assert!(!take(&table, 5, fixed(1, 10)).admitted);
-    table.give_back(5, 0, Pending { ordinal: 1, count: 3 });
+    table.give_back(5, 0, of_window(1, 3), Algorithm::Fixed);
     assert_eq!(table.collect(5).unwrap()[0].count, 5);
+}
+
+#[test]
+fn what_was_counted_before_the_window_ended_is_told_and_counts_here() {
+    let table = table(1, 1);
+    let at = |ordinal, left| Demand { ordinal, limit: 10, late: 1, measure: Measure::Sliding { left } };
+    let admit = |demand| (0..20).filter(|_| take(&table, 5, demand).admitted).count();
+    assert_eq!(admit(at(1, 0)), 10);
+    assert_eq!(admit(at(2, 900_000)), 1, "nine of ten still count");
+    assert!(!take(&table, 5, at(2, 900_000)).is_new, "it waits for the exchange already");
+    assert_eq!(table.collect(5).unwrap()[0], Pending { ordinal: 2, count: 1, owed: 10 });
+    table.absorb(5, 0, 2, 1, 0);
+    assert_eq!(admit(at(2, 800_000)), 1, "that the store has lost them sets nobody free");
+    // An exchange that began before the window ended tells of it what the others had counted by then.
+    assert_eq!(admit(at(2, 0)), 8);
+    assert_eq!(table.collect(5).unwrap()[0], of_window(2, 9));
+    assert_eq!(admit(at(3, 1_000_000)), 0);
+    table.absorb(5, 0, 2, 14, 10);
+    assert_eq!(take(&table, 5, at(3, 1_000_000)).more[0], 14);
+    assert_eq!(admit(at(5, 0)), 10, "of a window that does not count any more, nothing is owed");
+    assert_eq!(table.collect(5).unwrap()[0], of_window(5, 10));
+}
+
+#[test]
+fn what_could_not_be_told_stays_with_the_window_it_was_counted_in() {
+    let told = |measure, algorithm, ordinal| {
+        let (table, demand) = (table(1, 1), |ordinal| Demand { measure, ..fixed(ordinal, 100) });
+        (0..90).for_each(|_| assert!(take(&table, 5, demand(1)).admitted));
+        let pending = table.collect(5).unwrap()[0];
+        take(&table, 5, demand(ordinal));
+        table.give_back(5, 0, pending, algorithm);
+        table.collect(5).unwrap()[0]
+    };
+    assert_eq!(told(Measure::Fixed, Algorithm::Fixed, 1), of_window(1, 91));
+    assert_eq!(told(Measure::Fixed, Algorithm::Fixed, 2), of_window(2, 1), "what it counted is over with it");
+    let slides = |ordinal| told(Measure::Sliding { left: 0 }, Algorithm::Sliding, ordinal);
+    assert_eq!(slides(1), of_window(1, 91));
+    assert_eq!(slides(2), Pending { owed: 90, ..of_window(2, 1) });
+    assert_eq!(slides(3), of_window(3, 1));
+    let smooth = Measure::Smooth { now: 1_767_225_600_000_000, interval: 1_000_000_000 };
+    assert_eq!(told(smooth, Algorithm::Smooth { burst: 100 }, 2).count, 91, "an even stream has no windows");
 }
 
 #[test]
@@ -184,7 +258,7 @@ fn a_request_may_cost_more_than_one_and_the_last_one_more_than_is_left() {
     let last = (take(4), take(4)).1;
     assert_eq!((last.admitted, last.count[0], last.count[1]), (true, 8, 8));
     assert_eq!((take(1).admitted, take(1).count[1]), (false, 8));
-    assert_eq!(table.collect(5).unwrap()[1], Pending { ordinal: 1, count: 8 });
+    assert_eq!(table.collect(5).unwrap()[1], of_window(1, 8));
 }
 
 #[test]
@@ -235,7 +309,7 @@ fn who_has_less_room_than_for_one_gives_way_to_nobody() {
 
 #[test]
 fn who_is_at_the_limit_of_another_instance_with_the_same_counters_stays_there() {
-    use super::super::limit::{Algorithm, Limit, Span};
+    use super::super::limit::Span;
 
     let of =
         |algorithm, limit| -> Arc<[Limit]> { Arc::new([Limit::new(Span::Seconds(60), algorithm, limit)]) };

@@ -18,6 +18,11 @@ for i = 1, limits do
       local time = redis.call('TIME')
       now = tonumber(time[1]) * 1000000 + tonumber(time[2])
     end
+    -- Further ahead than requests can have brought it: of a clock that has been set back.
+    if held > now + 64 * first * limit + 600000000 then
+      held = now + first * limit
+      redis.call('SET', KEYS[i * 2 - 1], string.format('%.0f', held), 'PX', math.ceil(first * limit / 1000) + 1)
+    end
     count[i], previous[i] = math.max(held, now), 0
     if count[i] + first > now + first * limit then admitted = 0 end
   else

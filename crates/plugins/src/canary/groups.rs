@@ -33,7 +33,9 @@ impl Groups {
     pub(super) fn has_any(&self, exchange: &Exchange, listed: &[Box<str>]) -> bool {
         let consumer = exchange.identity.consumer_id();
         let own = consumer.and_then(|consumer| self.0.get(&consumer)).into_iter().flatten();
-        let vouched = exchange.identity.groups.iter().flat_map(|groups| groups.iter());
-        own.chain(vouched).any(|group| listed.contains(group))
+        let identity = &exchange.identity;
+        let vouched = identity.groups.iter().flat_map(|groups| groups.iter());
+        let consumer_groups = identity.consumer_groups.iter().flat_map(|groups| groups.names.iter());
+        own.chain(vouched).chain(consumer_groups).any(|group| listed.contains(group))
     }
 }

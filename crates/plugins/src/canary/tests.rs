@@ -1,5 +1,6 @@
 //! The canary room, through the harness.
 
+use plugin::harness::vouching::Vouching;
 use plugin::harness::{Harness, START_MS};
 use plugin::room;
 
@@ -67,6 +68,28 @@ fn clients_may_choose_for_themselves() {
     };
     assert!(sent(0, "always") && !sent(100, "never"));
     assert!(sent(100, "perhaps") && !sent(0, "perhaps"), "anything else leaves it to the share");
+}
+
+#[test]
+fn consumer_groups_that_are_vouched_for_count() {
+    let rooms = [room::<Vouching>(), room::<Canary>()];
+    let sent = |hash: &str, vouched: &str| {
+        let document = format!(
+            "_format_version: '3.0'\nconsumer_groups: [{{name: beta}}, {{name: gold}}]\nservices: [{{name: s, url: 'http://old.test', \
+             routes: [{{name: r, paths: [/]}}]}}]\nplugins:\n- {{name: vouching}}\n- {{name: canary, service: s, config: {{hash: \
+             {hash}, groups: [beta], upstream_host: new.test}}}}\n"
+        );
+        let request = format!("GET / HTTP/1.1\n{vouched}\n\n");
+        Harness::chain(&rooms, &document).unwrap().send(&request).sent_to.is_some()
+    };
+    for (vouched, is_beta) in [
+        ("vouched-consumer-groups: gold,beta", true),
+        ("vouched: beta", true),
+        ("vouched-consumer-groups: gold", false),
+        ("beta: x", false),
+    ] {
+        assert_eq!((sent("allow", vouched), sent("deny", vouched)), (is_beta, !is_beta), "{vouched}");
+    }
 }
 
 #[test]

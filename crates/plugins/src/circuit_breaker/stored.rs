@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::RandomState;
 use bytes::Bytes;
-use plugin::collect::{Body, Budget, repeatable};
+use plugin::collect::{Body, Budget, dependencies, repeatable};
 use plugin::lru::Lru;
 use plugin::{Access, HeaderFilter, Headers, Known, Method, media};
 
@@ -21,6 +21,11 @@ const OVERHEAD: usize = 512;
 /// included: nobody gets what was meant for another.
 const DEPENDED_ON: [&str; 6] =
     ["accept", "accept-encoding", "accept-language", "authorization", "cookie", "origin"];
+
+/// What is said of a response that is not to be given out once more, or not when it is no longer fresh (RFC 9111 4.2.4): a
+/// fallback has nobody to ask whether it still holds.
+const KEEP_OFF: [&str; 6] =
+    ["no-store", "private", "no-cache", "must-revalidate", "proxy-revalidate", "s-maxage"];
 
 /// All that a response may depend on, each part behind its length.
 pub type Key = Box<[u8]>;
@@ -74,6 +79,9 @@ pub fn key(cx: &Access<'_>) -> Option<Key> {
     if request.method != Method::Get || cx.upstream_method() != Method::Get || cx.body().is_some() {
         return None;
     }
+    if has_directive(&request.headers, &["no-store"]) {
+        return None;
+    }
     let matched = cx.matched.as_ref()?;
     let mut key = Vec::with_capacity(256);
     let mut part = |bytes: &[u8]| {
@@ -89,6 +97,7 @@ pub fn key(cx: &Access<'_>) -> Option<Key> {
     part(request.target());
     part(&cx.upstream.path);
     part(&cx.upstream.query);
+    dependencies(cx, &mut part);
     for name in DEPENDED_ON {
         for value in request.headers.all(name) {
             part(value);
@@ -139,16 +148,15 @@ impl Keeping {
 
 /// Whether a response says nothing against being given out once more.
 fn may_be_kept(headers: &Headers) -> bool {
-    let has = |directive: &str| {
-        headers.known_all(Known::CacheControl).any(|value| {
-            media::list(value).any(|one| {
-                let name = one.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
-                name.eq_ignore_ascii_case(directive.as_bytes())
-            })
-        })
-    };
     let varies = headers.known_all(Known::Vary).flat_map(media::list).any(|name| {
         !DEPENDED_ON.iter().any(|known| name.trim_ascii().eq_ignore_ascii_case(known.as_bytes()))
     });
-    !varies && !has("no-store") && !has("private") && !headers.contains_known(Known::SetCookie)
+    !varies && !has_directive(headers, &KEEP_OFF) && !headers.contains_known(Known::SetCookie)
+}
+
+fn has_directive(headers: &Headers, wanted: &[&str]) -> bool {
+    headers.known_all(Known::CacheControl).flat_map(media::list).any(|one| {
+        let name = one.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
+        wanted.iter().any(|directive| name.eq_ignore_ascii_case(directive.as_bytes()))
+    })
 }

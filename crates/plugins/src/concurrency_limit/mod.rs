@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ahash::AHashMap;
 use plugin::exchange::Trouble;
 use plugin::figures::{Family, Kind};
-use plugin::model::entity::Consumer;
+use plugin::model::entity::{Consumer, Service};
 use plugin::sessions::{Admission, Session};
 use plugin::{
     Access, BodyLength, Build, BuildError, Exchange, Flow, HeaderFilter, Known, Matched, Phase, Phases,
@@ -74,6 +74,7 @@ struct Queue {
 struct Priorities {
     header: Option<String>,
     by_consumer: AHashMap<Uuid, u8>,
+    by_group: AHashMap<Uuid, u8>,
     otherwise: u8,
 }
 
@@ -193,7 +194,8 @@ fn priorities(queue: &config::Queue, cx: &Build<'_>) -> Result<Priorities, Build
     } else {
         cx.config.consumers.iter().filter_map(|consumer| Some((consumer.id, of(consumer.id)?))).collect()
     };
-    Ok(Priorities { header: queue.priority_header.clone(), by_consumer, otherwise: queue.priority as u8 })
+    let (header, otherwise) = (queue.priority_header.clone(), queue.priority as u8);
+    Ok(Priorities { header, by_consumer, by_group, otherwise })
 }
 
 impl Priorities {
@@ -202,7 +204,15 @@ impl Priorities {
             let value = exchange.request.headers.get(self.header.as_ref()?)?;
             std::str::from_utf8(value).ok()?.trim().parse::<u8>().ok().filter(|priority| *priority <= 100)
         };
-        let of_groups = || self.by_consumer.get(&exchange.identity.consumer_id()?).copied();
+        let identity = &exchange.identity;
+        let of_groups = || {
+            if self.by_group.is_empty() {
+                return None;
+            }
+            let own = identity.consumer_id().and_then(|consumer| self.by_consumer.get(&consumer));
+            let vouched = identity.consumer_groups.iter().flat_map(|groups| groups.ids.iter());
+            vouched.filter_map(|group| self.by_group.get(group)).chain(own).max().copied()
+        };
         told().or_else(of_groups).unwrap_or(self.otherwise)
     }
 }
@@ -214,7 +224,7 @@ impl Phases for ConcurrencyLimit {
             return Flow::Next;
         }
         let matched = cx.matched.as_deref();
-        let gate = matched.and_then(|matched| self.gate(matched, cx.identity.consumer()));
+        let gate = matched.and_then(|matched| self.gate(matched, cx.service(), cx.identity.consumer()));
         let Some(gate) = gate else { return Flow::Next };
         let priority = self.queue.priorities.of(cx);
         match gate.enter(priority, self.queue.room) {
@@ -245,7 +255,9 @@ impl Phases for ConcurrencyLimit {
 
     /// Sessions do not wait: who finds no place is refused.
     fn admit(&self, session: &Session) -> Admission {
-        let Some(gate) = self.gate(&session.matched, None) else { return Admission::Pass };
+        let Some(gate) = self.gate(&session.matched, session.matched.service.as_ref(), None) else {
+            return Admission::Pass;
+        };
         match gate.enter(0, 0) {
             Entry::In(place) => Admission::Hold(Box::new(place)),
             Entry::Full | Entry::Wait(_) => Admission::Refuse(self.refusal.status),
@@ -290,7 +302,13 @@ fn refuse(cx: &mut Access<'_>, refusal: &Refusal) -> Flow {
 }
 
 impl ConcurrencyLimit {
-    fn gate(&self, matched: &Matched, consumer: Option<&Arc<Consumer>>) -> Option<Arc<Gate>> {
+    /// The gate of a request that goes to `service`, wherever it came in.
+    fn gate(
+        &self,
+        matched: &Matched,
+        service: Option<&Arc<Service>>,
+        consumer: Option<&Arc<Consumer>>,
+    ) -> Option<Arc<Gate>> {
         Some(match self.per {
             Per::Plugin => self.gates.of(Uuid::nil(), String::new),
             Per::Route => {
@@ -298,7 +316,7 @@ impl ConcurrencyLimit {
                 self.gates.of(route.id, || route.name.clone().unwrap_or_else(|| route.id.to_string()))
             }
             Per::Service => {
-                let service = matched.service.as_ref()?;
+                let service = service?;
                 self.gates.of(service.id, || service.name.clone().unwrap_or_else(|| service.id.to_string()))
             }
             Per::Consumer => match consumer {

@@ -7,15 +7,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use ahash::AHashMap;
 use plugin::clock::Clock;
 use plugin::exchange::{Client, Trouble, Try};
+use plugin::groups::ConsumerGroups;
 use plugin::harness::Harness;
 use plugin::services::Worker;
 use plugin::{BodyLength, Exchange, Services};
+use uuid::Uuid;
 
 use super::adaptive::Rules;
 use super::gate::{Entry, Figures, Gate, Limit, Place, Waiting};
-use super::{ConcurrencyLimit, time_taken};
+use super::{ConcurrencyLimit, Priorities, time_taken};
 
 const ROOM: &dyn plugin::Definition = plugin::room::<ConcurrencyLimit>();
 
@@ -199,6 +202,35 @@ fn when_fewer_may_run_places_that_become_free_are_given_to_nobody() {
 fn a_request_gives_its_place_back() {
     let mut harness = Harness::global(ROOM, "{limit: 1, per: plugin}").unwrap();
     assert_eq!([0; 3].map(|_| harness.send("GET / HTTP/1.1\n\n").status), [200; 3]);
+}
+
+#[test]
+fn a_service_has_the_places_of_requests_that_are_sent_to_it() {
+    let document = "_format_version: '3.0'\nservices:\n- {name: one, url: 'http://one.test', routes: [{name: r, paths: [/]}]}\n\
+                    - {name: two, url: 'http://two.test'}\nplugins:\n- {name: traffic-split, config: {hash_on: none, services: \
+                    [{weight: 1}, {service: two, weight: 1}]}}\n- {name: concurrency-limit, config: {limit: 3, per: service}}\n";
+    let rooms = [plugin::room::<crate::traffic_split::TrafficSplit>(), ROOM];
+    let mut harness = Harness::chain(&rooms, document).unwrap();
+    assert_eq!(harness.pass_at_once("GET / HTTP/1.1\n\n", 100), 6, "three at each");
+}
+
+#[test]
+fn groups_that_are_vouched_for_have_their_priority() {
+    let [gold, beta, other] = [1, 2, 3].map(Uuid::from_u128);
+    let priorities = Priorities {
+        header: None,
+        by_consumer: AHashMap::new(),
+        by_group: [(gold, 90), (beta, 70)].into_iter().collect(),
+        otherwise: 50,
+    };
+    let services = Services::new(1, Clock::fixed(0), true);
+    let mut exchange = Exchange::new(Rc::new(Worker::seeded(0, services, 1)), Client::default());
+    for (ids, expected) in [(vec![], 50), (vec![other], 50), (vec![beta], 70), (vec![other, beta, gold], 90)]
+    {
+        let groups = ConsumerGroups { ids: ids.into(), names: Arc::default() };
+        exchange.identity.consumer_groups = Some(Arc::new(groups));
+        assert_eq!(priorities.of(&exchange), expected);
+    }
 }
 
 #[test]

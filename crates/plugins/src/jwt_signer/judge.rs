@@ -92,7 +92,7 @@ impl Judge {
         let setting = settings.original_upstream_header.as_deref();
         let original = signing::field(token, "original_upstream_header", setting)?;
         let own = [signing.as_ref().map(|signing| &signing.field), original.as_ref()];
-        let tells = OwnFields::new(own.into_iter().flatten().map(|field| &*field.name));
+        let tells = OwnFields::of_tokens(own.into_iter().flatten().map(|field| &*field.name));
         if keys.is_none() && settings.verify_signature && introspection.is_none() {
             let message = "no token could ever be accepted: say where its keys are, or whom to ask about it, \
                            or set the header to an empty text";

@@ -19,6 +19,8 @@ pub struct Directives {
     pub public: bool,
     /// Never use it when it is no longer fresh.
     pub must_revalidate: bool,
+    /// The same for shared caches; it does not say that the response may answer others (RFC 9111 3.5).
+    pub proxy_revalidate: bool,
     /// Answer from the cache or not at all.
     pub only_if_cached: bool,
     /// Seconds.
@@ -58,8 +60,10 @@ impl Directives {
             self.private = true;
         } else if is("public") {
             self.public = true;
-        } else if is("must-revalidate") || is("proxy-revalidate") {
+        } else if is("must-revalidate") {
             self.must_revalidate = true;
+        } else if is("proxy-revalidate") {
+            self.proxy_revalidate = true;
         } else if is("only-if-cached") {
             self.only_if_cached = true;
         } else if is("max-age") {
@@ -88,6 +92,11 @@ impl Directives {
         self.public || self.must_revalidate || self.s_maxage.is_some()
     }
 
+    /// Whether the response may not be used when it is no longer fresh (RFC 9111 4.2.4).
+    pub fn forbids_stale(&self) -> bool {
+        self.must_revalidate || self.proxy_revalidate || self.s_maxage.is_some()
+    }
+
     /// Whether a request with these directives takes the stored response (RFC 9111 4.2, 5.2.1).
     pub fn accept(&self, entry: &Entry, now_ms: u64) -> bool {
         let age = entry.age(now_ms);
@@ -102,9 +111,12 @@ impl Directives {
     }
 }
 
-/// The age a response had when it came in (RFC 9111 5.1).
-pub fn initial_age(headers: &Headers) -> u64 {
-    headers.known(Known::Age).and_then(seconds).unwrap_or(0)
+/// The age a response had when it came in at `now`, in seconds since 1970: what caches before this one say, or what its `Date`
+/// says where they say less (RFC 9111 4.2.3).
+pub fn initial_age(headers: &Headers, now: u64) -> u64 {
+    let told = headers.known(Known::Age).and_then(seconds).unwrap_or(0);
+    let made = headers.known(Known::Date).and_then(date).unwrap_or(now);
+    told.max(now.saturating_sub(made))
 }
 
 /// Delta-seconds, quoted or not; more than fit are as many as fit.

@@ -1,7 +1,8 @@
 //! The key of a response: a digest of all that the response may depend on.
 
 use aws_lc_rs::digest::{Context, SHA256};
-use plugin::{Access, Exchange, query, target};
+use plugin::collect::dependencies;
+use plugin::{Access, Exchange, Method, query, target};
 
 /// A SHA-256 digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,8 +50,8 @@ impl Key {
 }
 
 impl Recipe {
-    /// The key of a request.
-    pub fn key(&self, cx: &Access<'_>) -> Key {
+    /// The key of a request with `method`.
+    pub fn key(&self, cx: &Access<'_>, method: Method) -> Key {
         let mut digest = Digest::new();
         // Somebody who is no consumer is told apart by the credential.
         let consumer = cx.identity.consumer_id();
@@ -59,14 +60,18 @@ impl Recipe {
         for id in [caller, route] {
             digest.part(id.as_ref().map_or(&[], |id| id.as_bytes()));
         }
-        digest.part(cx.request.method.as_str().as_bytes());
+        digest.part(method.as_str().as_bytes());
         digest.part(cx.scheme.as_str().as_bytes());
         digest.lower_case(cx.request.host().unwrap_or_default());
-        if self.ignores_case {
-            digest.lower_case(cx.request.path());
-        } else {
-            digest.part(cx.request.path());
+        // What a room has made of the path counts, too.
+        for path in [cx.request.path(), &cx.upstream.path] {
+            if self.ignores_case {
+                digest.lower_case(path);
+            } else {
+                digest.part(path);
+            }
         }
+        dependencies(cx, |part| digest.part(part));
         self.arguments(cx.request.query().unwrap_or_default(), &mut digest);
         digest.headers(cx, &self.headers);
         digest.finish()

@@ -9,12 +9,13 @@ mod store;
 
 use std::sync::Arc;
 
+use ahash::RandomState;
 use plugin::admin::Endpoint;
 use plugin::collect::repeatable;
 use plugin::model::schema::Value;
 use plugin::{
-    Access, BodyFilter, BodyMode, Build, BuildError, Flow, HeaderFilter, Headers, Known, Method, Phase,
-    Phases, Plugin, Scopes, Source, media, record,
+    Access, BodyFilter, BodyMode, Build, BuildError, Detour, Exchange, Flow, HeaderFilter, Headers, Known,
+    Method, Phase, Phases, Plugin, Scopes, Source, media, record,
 };
 
 use collect::Collecting;
@@ -96,6 +97,8 @@ pub struct ProxyCache {
     storage_ttl: Option<u64>,
     heeds_control: bool,
     shows: ResponseHeaders,
+    /// Makes numbers of paths.
+    paths: RandomState,
 }
 
 /// Ties a plugin instance to its store, for the Admin API.
@@ -111,7 +114,21 @@ struct Pending {
     /// There is a response, but not one to use.
     refreshes: bool,
     authorized: bool,
+    /// Where it was about to go when its key was made.
+    destination: Destination,
 }
+
+/// Where a request goes, as far as a room that comes later may change it: a fallback, or a canary.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Destination {
+    detour: Option<usize>,
+    /// The path asked for, as a number; none on the way to another service, whose path is put before it later.
+    path: Option<u64>,
+}
+
+/// A request that may change what is stored: the keys of what it makes untrue.
+#[derive(Clone, Copy)]
+struct Changing([Key; 2]);
 
 /// The response of this request is not kept.
 struct NotKept;
@@ -148,6 +165,7 @@ impl Plugin for ProxyCache {
             storage_ttl: config.storage_ttl.map(i64::unsigned_abs),
             heeds_control: config.cache_control,
             shows: config.response_headers,
+            paths: RandomState::new(),
         })
     }
 }
@@ -155,12 +173,16 @@ impl Plugin for ProxyCache {
 impl Phases for ProxyCache {
     fn access(&self, cx: &mut Access<'_>) -> Flow {
         let directives = self.directives(&cx.request.headers);
-        let method = cx.request.method.as_str();
-        if directives.no_store || directives.no_cache || !self.methods.iter().any(|known| known == method) {
+        let method = cx.request.method;
+        let is_answered = self.methods.iter().any(|known| known == method.as_str());
+        if directives.no_store || directives.no_cache || !is_answered {
+            if self.heeds_control && !is_answered && !is_safe(method) {
+                cx.remember(Changing([Method::Get, Method::Head].map(|method| self.recipe.key(cx, method))));
+            }
             self.show_status(cx.decorate(), "Bypass");
             return Flow::Next;
         }
-        let key = self.recipe.key(cx);
+        let key = self.recipe.key(cx, method);
         if self.shows.key {
             cx.decorate().set_known(Known::XCacheKey, &key.to_hex());
         }
@@ -174,7 +196,7 @@ impl Phases for ProxyCache {
         if directives.only_if_cached {
             return cx.answer(504).empty();
         }
-        cx.remember(Pending { key, refreshes: stored, authorized });
+        cx.remember(Pending { key, refreshes: stored, authorized, destination: self.destination(cx) });
         Flow::Next
     }
 
@@ -183,7 +205,7 @@ impl Phases for ProxyCache {
             Some(pending) => self.begin(cx, pending).map(|collecting| (collecting, pending.refreshes)),
             // A response that failed after its head is followed by the gateway's own.
             None if cx.state::<Collecting>().is_some() => None,
-            None => return,
+            None => return self.forget_changed(cx),
         };
         match collecting {
             Some((collecting, refreshes)) => {
@@ -247,8 +269,30 @@ impl ProxyCache {
         cx.answer(entry.status).standing_in().headers(&entry.headers).body(entry.body.clone())
     }
 
-    /// Begins to collect the response, if it is one to be kept.
+    fn destination(&self, exchange: &Exchange) -> Destination {
+        let detour = exchange.detour.as_ref();
+        let leads_to_a_service = detour.is_some_and(|detour| detour.service().is_some());
+        let path = (!leads_to_a_service).then(|| self.paths.hash_one(&exchange.upstream.path));
+        Destination { detour: detour.map(Detour::number), path }
+    }
+
+    /// Forgets what an answer says has changed (RFC 9111 4.4).
+    fn forget_changed(&self, cx: &mut HeaderFilter<'_>) {
+        if let Some(Changing(keys)) = cx.state::<Changing>().copied()
+            && cx.source == Source::Upstream
+            && (200..400).contains(&cx.response.status)
+        {
+            for key in &keys {
+                self.instance.store.remove(key);
+            }
+        }
+    }
+
+    /// Begins to collect the response, if it is one to be kept: not one of somebody else than the key was made for.
     fn begin(&self, cx: &HeaderFilter<'_>, pending: Pending) -> Option<Collecting> {
+        if pending.destination != self.destination(cx) {
+            return None;
+        }
         let response = &cx.response;
         let headers = &response.headers;
         let head_only = cx.request.method == Method::Head;
@@ -263,7 +307,7 @@ impl ProxyCache {
             return None;
         }
         let ttl = if self.heeds_control { directives.lifetime(headers, now) } else { self.ttl };
-        let initial_age = if self.heeds_control { control::initial_age(headers) } else { 0 };
+        let initial_age = if self.heeds_control { control::initial_age(headers, now) } else { 0 };
         if ttl <= initial_age && self.heeds_control {
             return None;
         }
@@ -277,7 +321,7 @@ impl ProxyCache {
             ttl,
             storage_ttl: self.storage_ttl.unwrap_or(ttl - initial_age),
             shareable,
-            must_revalidate: directives.must_revalidate || directives.s_maxage.is_some(),
+            must_revalidate: directives.forbids_stale(),
             vary: if self.heeds_control { varies_by(cx, headers)? } else { None },
         };
         let expected = if head_only { None } else { headers.known(Known::ContentLength) };
@@ -295,6 +339,11 @@ impl ProxyCache {
         let Some(found) = ContentType::parse(value) else { return false };
         self.content_types.iter().any(|kept| kept.covers(&found))
     }
+}
+
+/// Whether requests with the method change nothing (RFC 9110 9.2.1).
+fn is_safe(method: Method) -> bool {
+    matches!(method, Method::Get | Method::Head | Method::Options | Method::Trace)
 }
 
 /// The request fields named by `Vary` with the digest of their values; none if the response varies by everything.
@@ -315,5 +364,7 @@ fn varies_by(cx: &HeaderFilter<'_>, headers: &Headers) -> Option<Option<(Vec<Str
     Some(Some((names, digest)))
 }
 
+#[cfg(test)]
+mod apart_tests;
 #[cfg(test)]
 mod tests;

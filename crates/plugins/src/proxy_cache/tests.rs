@@ -1,7 +1,7 @@
 //! What the proxy-cache room does, seen from outside: requests in, outcomes out.
 
 use plugin::admin::{Answer, Call};
-use plugin::harness::{Harness, Outcome};
+use plugin::harness::{Harness, Outcome, START_MS};
 use serde_json::Value;
 
 use super::ProxyCache;
@@ -268,6 +268,59 @@ fn responses_say_whether_and_how_long_they_may_be_kept() {
 }
 
 #[test]
+fn a_response_is_as_old_as_its_date_says() {
+    let made = |seconds: u64| {
+        let moment = std::time::UNIX_EPOCH + std::time::Duration::from_secs(START_MS / 1000 - seconds);
+        ("Date", httpdate::fmt_http_date(moment))
+    };
+    for (seconds, expected) in [(3600, "Bypass"), (5, "Hit")] {
+        let mut gateway = gateway("cache_control: true");
+        control(&mut gateway, "max-age=3600");
+        gateway.upstream.headers.push(made(seconds));
+        plain(&mut gateway, "/");
+        assert_eq!(plain(&mut gateway, "/"), expected, "{seconds} seconds ago");
+    }
+    let mut gateway = gateway("cache_control: true");
+    control(&mut gateway, "max-age=3600");
+    gateway.upstream.headers.extend([made(5), ("Age", "7".to_owned())]);
+    plain(&mut gateway, "/");
+    assert_eq!(get(&mut gateway, "/ HTTP/1.1").header("Age").as_deref(), Some("7"), "the greater one counts");
+}
+
+#[test]
+fn what_a_request_has_changed_is_forgotten() {
+    let change = |gateway: &mut Harness, method: &str, status: u16| {
+        gateway.upstream.status = status;
+        let outcome = gateway.send(&format!("{method} /items/1 HTTP/1.1\n\nx"));
+        gateway.upstream.status = 200;
+        outcome.header("X-Cache-Status").unwrap_or_default()
+    };
+    for (method, code, expected) in [
+        ("PUT", 200, "Miss"),
+        ("DELETE", 204, "Miss"),
+        ("POST", 303, "Miss"),
+        ("PATCH", 200, "Miss"),
+        ("PUT", 409, "Hit"),
+        ("PUT", 500, "Hit"),
+        ("OPTIONS", 200, "Hit"),
+    ] {
+        let mut gateway = gateway("cache_control: true");
+        control(&mut gateway, "max-age=300");
+        gateway.send("HEAD /items/1 HTTP/1.1\n\n");
+        assert_eq!([plain(&mut gateway, "/items/1"), plain(&mut gateway, "/items/2")], ["Miss", "Miss"]);
+        assert_eq!(change(&mut gateway, method, code), "Bypass");
+        let head = gateway.send("HEAD /items/1 HTTP/1.1\n\n").header("X-Cache-Status");
+        assert_eq!(head.as_deref(), Some(expected), "{method} {code}");
+        assert_eq!(plain(&mut gateway, "/items/1"), expected, "{method} {code}");
+        assert_eq!(plain(&mut gateway, "/items/2"), "Hit");
+    }
+    let mut gateway = gateway("cache_ttl: 9");
+    plain(&mut gateway, "/items/1");
+    change(&mut gateway, "PUT", 200);
+    assert_eq!(plain(&mut gateway, "/items/1"), "Hit", "as Kong does, without cache_control");
+}
+
+#[test]
 fn requests_say_what_they_accept() {
     let mut gateway = gateway("cache_control: true, storage_ttl: 100");
     let asked = |gateway: &mut Harness, value: &str| status(gateway, "/", &format!("Cache-Control: {value}"));
@@ -296,9 +349,12 @@ fn requests_say_what_they_accept() {
 #[test]
 fn requests_with_credentials_share_only_what_is_meant_for_all() {
     let secret = "Authorization: Bearer x";
-    for (value, expected) in
-        [("max-age=9", ["Bypass", "Miss", "Refresh"]), ("max-age=9, public", ["Miss", "Hit", "Hit"])]
-    {
+    for (value, expected) in [
+        ("max-age=9", ["Bypass", "Miss", "Refresh"]),
+        ("max-age=9, public", ["Miss", "Hit", "Hit"]),
+        ("max-age=9, must-revalidate", ["Miss", "Hit", "Hit"]),
+        ("max-age=9, proxy-revalidate", ["Bypass", "Miss", "Refresh"]),
+    ] {
         let mut gateway = gateway("cache_control: true");
         control(&mut gateway, value);
         let first = status(&mut gateway, "/", secret);

@@ -10,12 +10,16 @@ use uuid::Uuid;
 
 use super::{Config, Inner, RateLimitingAdvanced};
 
-/// The limits of consumers in groups that have some, by consumer.
+/// The limits of callers in groups that have some.
 #[derive(Default)]
-pub struct Overrides(AHashMap<Uuid, Arc<Inner>>);
+pub struct Overrides {
+    by_consumer: AHashMap<Uuid, Arc<Inner>>,
+    /// In the order of `consumer_groups`.
+    by_group: Vec<(Uuid, Arc<Inner>)>,
+}
 
 impl Overrides {
-    /// Those of `consumer_groups`, if they are enforced. A consumer in several belongs to the one listed first.
+    /// Those of `consumer_groups`, if they are enforced. A caller in several belongs to the one listed first.
     pub fn build(config: &Config, cx: &Build<'_>) -> Result<Self, BuildError> {
         let mut overrides = Self::default();
         if !config.enforce_consumer_groups {
@@ -34,18 +38,24 @@ impl Overrides {
             let inner = Arc::new(Inner::build(&limits, &group.to_string(), cx)?);
             let members = cx.config.consumers.iter().map(|consumer| consumer.id);
             for member in members.filter(|id| cx.config.groups_of(*id).contains(&group)) {
-                overrides.0.entry(member).or_insert_with(|| inner.clone());
+                overrides.by_consumer.entry(member).or_insert_with(|| inner.clone());
             }
+            overrides.by_group.push((group, inner));
         }
         Ok(overrides)
     }
 
-    /// The limits that hold for the request's consumer in place of the instance's own.
+    /// The limits that hold for the caller in place of the instance's own. Groups that whoever authenticated the caller vouches
+    /// for count first, as they do where configurations are chosen.
     pub fn of(&self, cx: &Access<'_>) -> Option<&Arc<Inner>> {
-        if self.0.is_empty() {
+        if self.by_group.is_empty() {
             return None;
         }
-        self.0.get(&cx.identity.consumer_id()?)
+        let vouched = cx.identity.consumer_groups.as_ref().and_then(|groups| {
+            let mut listed = self.by_group.iter();
+            listed.find(|(group, _)| groups.ids.contains(group)).map(|(_, inner)| inner)
+        });
+        vouched.or_else(|| self.by_consumer.get(&cx.identity.consumer_id()?))
     }
 }
 

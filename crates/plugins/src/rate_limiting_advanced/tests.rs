@@ -10,6 +10,11 @@ fn admitted(gateway: &mut Harness, count: usize) -> usize {
     gateway.statuses(GET, count).into_iter().filter(|status| *status == 200).count()
 }
 
+/// How many of five requests alike are admitted.
+fn admitted_of(gateway: &mut Harness, request: &str) -> usize {
+    gateway.statuses(request, 5).into_iter().filter(|status| *status == 200).count()
+}
+
 #[test]
 fn several_limits_hold_at_once_and_are_told() {
     let mut gateway = ROOM.with("{limit: [2, 3], window_size: [10, 60], window_type: fixed}");
@@ -178,6 +183,28 @@ fn enforced_groups_have_limits_of_their_own() {
     let missing =
         ROOM.refuses("{limit: [1], window_size: [1], enforce_consumer_groups: true, consumer_groups: [no]}");
     assert!(missing.contains("no consumer group 'no'"), "{missing}");
+}
+
+#[test]
+fn groups_that_are_vouched_for_have_their_limits() {
+    let document = |more: &str| {
+        format!(
+            "_format_version: \"3.0\"\nconsumer_groups:\n- {{name: gold, plugins: [{{name: rate-limiting-advanced, config: \
+             {{limit: [3], window_size: [60]}}}}]}}\n- {{name: plain}}\nplugins:\n- {{name: vouching}}\n\
+             - name: rate-limiting-advanced\n  config: {{limit: [1], window_size: [60], consumer_groups: [plain, gold], \
+             enforce_consumer_groups: true}}\n{more}"
+        )
+    };
+    let vouching = plugin::room::<plugin::harness::vouching::Vouching>();
+    let keys = plugin::room::<crate::key_auth::KeyAuth>();
+    let consumer = "- {name: key-auth}\nconsumers: [{username: a, keyauth_credentials: [{key: k}]}]\n";
+    for (rooms, more) in [(vec![vouching, ROOM.0], ""), (vec![vouching, keys, ROOM.0], consumer)] {
+        for (vouched, expected) in [("gold", 3), ("plain,gold", 3), ("plain", 1), ("other", 1)] {
+            let mut gateway = Harness::chain(&rooms, &document(more)).unwrap();
+            let request = format!("GET / HTTP/1.1\napikey: k\nvouched-consumer-groups: {vouched}\n\n");
+            assert_eq!(admitted_of(&mut gateway, &request), expected, "{vouched} {more}");
+        }
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use plugin::multipart::Form;
 use plugin::object::Object;
-use plugin::{Headers, Known, serialize};
+use plugin::{Headers, Known, media, serialize};
 
 use super::arguments;
 use super::rules::{Rendered, Rules};
@@ -27,7 +27,8 @@ impl Kind {
         if !headers.known_all(Known::ContentEncoding).all(plain) {
             return None;
         }
-        let value = headers.known(Known::ContentType)?.to_ascii_lowercase();
+        // What a parameter says is nothing that the service goes by.
+        let value = media::essence(headers.known(Known::ContentType)?).to_ascii_lowercase();
         let mentions = |kind: &str| value.windows(kind.len()).any(|part| part == kind.as_bytes());
         if mentions("application/json") {
             Some(Self::Json)

@@ -107,6 +107,20 @@ fn forms_and_multipart_bodies_change_too() {
 }
 
 #[test]
+fn a_parameter_of_the_media_type_does_not_make_it_another() {
+    let config = "{remove: {body: [is_admin]}}";
+    for kind in [
+        "application/x-www-form-urlencoded; x=application/json",
+        "application/x-www-form-urlencoded;x=\"multipart/form-data\"",
+    ] {
+        let form = format!("POST / HTTP/1.1\nContent-Type: {kind}\n\nis_admin=1&a=2");
+        assert_eq!(body(&send(config, &form)), "a=2", "{kind}");
+    }
+    let text = "POST / HTTP/1.1\nContent-Type: text/plain; x=application/json\n\n{\"is_admin\":1}";
+    assert_eq!(body(&send(config, text)), "{\"is_admin\":1}");
+}
+
+#[test]
 fn other_bodies_are_left_alone() {
     let config = "{add: {body: [\"a:1\"]}}";
     for (kind, coding) in [("text/plain", ""), ("application/json", "Content-Encoding: gzip\n")] {

@@ -111,7 +111,7 @@ impl Plugin for UpstreamJwt {
             .ok_or_else(|| BuildError::new("config.algorithm", "is not known"))?;
         let period = Duration::from_secs_f64(config.rotate_period);
         Ok(Self {
-            tells: OwnFields::new([&*header.name]),
+            tells: OwnFields::of_tokens([&*header.name]),
             header,
             ring: KeyRing::open(cx, &config.keyset, algorithm, "config.keyset")?,
             period: (!period.is_zero()).then_some(period),

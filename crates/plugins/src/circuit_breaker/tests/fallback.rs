@@ -2,6 +2,7 @@
 
 use plugin::exchange::Trouble;
 use plugin::harness::Harness;
+use plugin::harness::certificates::{authority, client_params, handshake, signed};
 
 use super::{ROOM, document, get, harness, state, targets::targets};
 
@@ -77,6 +78,10 @@ fn what_must_not_be_stored_is_not_repeated() {
     for (name, value) in [
         ("Cache-Control", "max-age=5, private"),
         ("Cache-Control", "no-store"),
+        ("Cache-Control", "no-cache"),
+        ("Cache-Control", "max-age=60, must-revalidate"),
+        ("Cache-Control", "max-age=60, Proxy-Revalidate"),
+        ("Cache-Control", "s-maxage=60"),
         ("Set-Cookie", "a=b"),
         ("Vary", "X-Any"),
         ("Vary", "*"),
@@ -87,6 +92,35 @@ fn what_must_not_be_stored_is_not_repeated() {
         get(&mut harness, 500);
         assert_eq!(get(&mut harness, 200).status, 503, "{name}: {value}");
     }
+    let mut harness = harness("{consecutive_failures: 1, fallback: {type: cached}}");
+    harness.send("GET /x HTTP/1.1\nCache-Control: no-store\n\n");
+    get(&mut harness, 500);
+    assert_eq!(get(&mut harness, 200).status, 503, "the client has forbidden it");
+}
+
+#[test]
+fn a_response_stands_in_for_none_of_another_place_or_another_caller() {
+    let text = "_format_version: '3.0'\nservices:\n- {name: orders, url: 'http://127.0.0.1:1', routes: [{name: a, paths: [/]}]}\n\
+        upstreams:\n- {name: one, targets: [{target: '10.0.0.1:80'}]}\n- {name: two, targets: [{target: '10.0.0.2:80'}]}\nplugins:\n\
+        - {name: route-by-header, service: orders, config: {rules: [{condition: {X-Tenant: a}, upstream_name: one}, {condition: \
+        {X-Tenant: b}, upstream_name: two}]}}\n- {name: tls-metadata-headers, config: {inject_client_cert_details: true}}\n\
+        - {name: circuit-breaker, service: orders, config: {per: plugin, consecutive_failures: 1, fallback: {type: cached}}}\n";
+    let rooms = [
+        plugin::room::<crate::tls_metadata_headers::TlsMetadataHeaders>(),
+        plugin::room::<crate::route_by_header::RouteByHeader>(),
+        ROOM,
+    ];
+    let mut harness = Harness::chain(&rooms, text).unwrap();
+    let certificate = signed(&client_params("alice", &[]), &authority("ca.test"));
+    let mut ask = |tenant: &str, shown: bool, status| {
+        harness.tls = Some(handshake(shown.then_some(&**certificate.der())));
+        harness.upstream.status = status;
+        harness.send(&format!("GET /x HTTP/1.1\nX-Tenant: {tenant}\n\n")).status
+    };
+    assert_eq!((ask("a", true, 200), ask("c", true, 500)), (200, 500));
+    assert_eq!(ask("a", true, 500), 200);
+    assert_eq!(ask("b", true, 500), 503, "it would have gone to another upstream");
+    assert_eq!(ask("a", false, 500), 503, "the service would have known another caller");
 }
 
 #[test]
