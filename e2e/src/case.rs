@@ -18,6 +18,8 @@ pub(crate) struct Case {
     pub config: Option<String>,
     /// Or a file under `e2e/`, taken byte for byte.
     pub config_file: Option<String>,
+    /// What stands in that file, and what is written in its place.
+    pub config_replacements: BTreeMap<String, String>,
     /// The name the configuration is written under.
     pub config_name: Option<String>,
     pub env: BTreeMap<String, String>,
@@ -128,7 +130,8 @@ impl Case {
 
     /// Whether only a gateway started by the runner can take this case.
     pub fn needs_own_process(&self) -> bool {
-        let acts = ["write_config", "replace", "signal", "stderr", "exit", "connect", "log", "datagram"];
+        let acts =
+            ["write_config", "replace", "signal", "restart", "stderr", "exit", "connect", "log", "datagram"];
         let local = |step: &Value| {
             acts.iter().any(|key| step.get(key).is_some()) || step.get("to").is_some_and(|to| to == "status")
         };

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+mod saved;
 mod steps;
 
 /// Everything a running case holds.
@@ -28,6 +29,7 @@ pub(crate) struct Running<'a> {
     /// A bound port nobody listens on: connections to it are refused.
     _closed: Socket,
     addresses: Option<Addresses>,
+    case: &'a Case,
     gateway: Option<Gateway>,
     connections: HashMap<String, Connection>,
     datagram_echo: Option<datagrams::Echo>,
@@ -54,7 +56,7 @@ pub(crate) fn run(path: &Path, settings: &Settings) -> Result<(), String> {
 }
 
 impl<'a> Running<'a> {
-    fn new(case: &Case, settings: &'a Settings) -> Result<Running<'a>, String> {
+    fn new(case: &'a Case, settings: &'a Settings) -> Result<Running<'a>, String> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = settings.scratch.join(format!("case-{}-{number}", std::process::id()));
@@ -69,6 +71,7 @@ impl<'a> Running<'a> {
             hosts_file: None,
             _closed: closed,
             addresses: None,
+            case,
             gateway: None,
             connections: HashMap::new(),
             datagram_echo: None,
@@ -161,7 +164,23 @@ impl<'a> Running<'a> {
             self.addresses = Some(Addresses::remote(proxy, admin));
             return remote::load(admin, &self.config(case)?);
         }
-        let gateway = self.launch(case)?.map_err(|failed| {
+        let gateway = self.launch(case)?;
+        self.take(gateway)
+    }
+
+    /// Ends the gateway as an operator does, and starts it again with what it was started with.
+    fn restart(&mut self) -> Result<(), String> {
+        let mut gateway = self.gateway.take().ok_or("no gateway of our own")?;
+        // Kept connections would have it wait for them.
+        self.connections.clear();
+        gateway.signal("TERM")?;
+        gateway.exit_code()?;
+        let gateway = self.launch(self.case)?;
+        self.take(gateway)
+    }
+
+    fn take(&mut self, started: Result<Gateway, NotStarted>) -> Result<(), String> {
+        let gateway = started.map_err(|failed| {
             format!(
                 "the gateway did not become ready (exit code {:?}); it wrote:\n{}",
                 failed.code, failed.output
@@ -201,10 +220,24 @@ impl<'a> Running<'a> {
             (Some(text), None) => fill(text, &self.values),
             (None, Some(file)) => {
                 let file = self.settings.root.join(file);
-                std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))
+                let text =
+                    std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+                self.replaced(&text, &case.config_replacements)
             }
             _ => Err("a case with steps needs one of `config` and `config_file`".to_owned()),
         }
+    }
+
+    /// A text in which each of `replacements` stands for another one, which must be there.
+    fn replaced(&self, text: &str, replacements: &BTreeMap<String, String>) -> Result<String, String> {
+        let mut text = text.to_owned();
+        for (old, new) in replacements {
+            if !text.contains(old) {
+                return Err(format!("`config_replacements`: the file has no {old:?}"));
+            }
+            text = text.replace(old, &fill(new, &self.values)?);
+        }
+        Ok(text)
     }
 
     fn launch(&self, case: &Case) -> Result<Result<Gateway, NotStarted>, String> {

@@ -62,6 +62,8 @@ pub(crate) struct Step {
     /// What becomes of upstreams, by name.
     pub servers: BTreeMap<String, Condition>,
     pub signal: Option<String>,
+    /// The gateway ends and starts again.
+    pub restart: bool,
     pub stderr: Option<String>,
     pub exit: Option<i32>,
     pub connect: Option<String>,
@@ -148,6 +150,7 @@ impl Step {
             || !self.replace.is_empty()
             || !self.servers.is_empty()
             || self.signal.is_some()
+            || self.restart
             || self.stderr.is_some()
             || self.exit.is_some()
             || self.connect.is_some()

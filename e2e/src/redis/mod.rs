@@ -45,6 +45,7 @@ const STORIES: &[Story] = &[
     ("tokens-asked-for-at-once", tokens::asked_for_at_once),
     ("tokens-without-redis", tokens::without_redis),
     ("tokens-in-a-cluster", tokens::in_a_cluster),
+    ("tokens-by-a-unix-socket", tokens::by_a_unix_socket),
 ];
 
 /// The names of all stories.

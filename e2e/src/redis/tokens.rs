@@ -209,6 +209,18 @@ pub(super) fn without_redis(lab: &Lab) -> Result<(), String> {
     told(&gateway, outcome)
 }
 
+/// Two gateways reach the server by its Unix socket, and by nothing else.
+pub(super) fn by_a_unix_socket(lab: &Lab) -> Result<(), String> {
+    let socket = lab.folder().join("redis.sock");
+    let redis = Server::start(lab.folder(), &format!("unixsocket {}\nunixsocketperm 700", socket.display()))?;
+    let way = format!("socket: {}", socket.display());
+    let [one, other] = [
+        gateway(lab, "one.yml", &way, "anonymous: null")?,
+        gateway(lab, "other.yml", &way, "anonymous: null")?,
+    ];
+    told(&one, told(&other, life_of_a_consent(&redis, &one, &other)))
+}
+
 /// Each consent is whole on one node, and they are on all of them.
 pub(super) fn in_a_cluster(lab: &Lab) -> Result<(), String> {
     let nodes = three_masters(lab)?;

@@ -1,6 +1,6 @@
 //! The steps of a case, one after the other.
 
-use super::Running;
+use super::{Running, saved};
 use crate::case::{Listener, Step};
 use crate::client::{Connection, Exchange};
 use crate::echo::Seen;
@@ -50,6 +50,9 @@ impl Running<'_> {
 
     /// Everything of a step that is not a request.
     fn act(&mut self, step: &Step) -> Result<(), String> {
+        if step.restart {
+            self.restart()?;
+        }
         if let Some(config) = &step.write_config {
             let gateway = self.gateway.as_ref().ok_or("no gateway of our own")?;
             std::fs::write(&gateway.config, config).map_err(|error| error.to_string())?;
@@ -127,11 +130,9 @@ impl Running<'_> {
             return no_session(exchange);
         }
         let exchange = exchange?;
-        for (name, header) in &step.save {
-            let value =
-                exchange.replies.first().and_then(|reply| reply.message.values(header).first().copied());
-            let value = value.ok_or_else(|| format!("no header {header} to save"))?.to_owned();
-            self.set(&format!("saved.{name}"), value);
+        for (name, place) in &step.save {
+            let reply = exchange.replies.first().ok_or("no reply to save from")?;
+            self.set(&format!("saved.{name}"), saved::value(place, &reply.message)?);
         }
         if step.read == Some(false) && step.upstream.is_some() {
             self.echo.wait_for(1, crate::PATIENCE);

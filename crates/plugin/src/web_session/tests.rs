@@ -209,3 +209,19 @@ fn sessions_in_memory_are_bounded_and_end() {
     assert!(local.find(&id(199), 0).is_some());
     assert!(local.find(&id(0), 0).is_none(), "what was not used for longest gives way");
 }
+
+#[test]
+fn what_is_saved_during_a_logout_revives_nothing() {
+    let (name, other) = ([1; 32], [2; 32]);
+    let kept = |content: &[u8]| Kept { content: content.to_vec(), gone: 100, subject: None };
+    let local = Local::default();
+    local.put(name, kept(b"one"));
+    local.put(other, kept(b"other"));
+    // A request that has found the session is still on its way when another one logs out.
+    assert!(local.find(&name, 0).is_some());
+    local.remove(&name, &mut super::local::Forgotten::default());
+    local.update(&name, b"two".to_vec());
+    assert!(local.find(&name, 0).is_none());
+    assert!(!local.shorten(&name, 200), "nor does it go on for longer");
+    assert_eq!(local.find(&other, 0).unwrap().content, b"other");
+}
