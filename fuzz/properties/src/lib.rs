@@ -64,6 +64,12 @@ pub static TARGETS: &[Target] = &[
     },
     Target { name: "jwk_set", run: credentials::keys::run, tokens: credentials::keys::TOKENS, mutants: 3000 },
     Target {
+        name: "key_places",
+        run: credentials::places::run,
+        tokens: credentials::places::TOKENS,
+        mutants: 6000,
+    },
+    Target {
         name: "ldap_answer",
         run: credentials::directory::run,
         tokens: credentials::directory::TOKENS,

@@ -3,6 +3,7 @@
 
 pub mod directory;
 pub mod keys;
+pub mod places;
 
 use std::cell::RefCell;
 use std::thread::LocalKey;
