@@ -12,6 +12,7 @@ use wire::Method;
 
 use crate::authorization::challenge;
 use crate::build::{Build, BuildError};
+use crate::confidential::Places;
 use crate::flow::Flow;
 use crate::identity::{Anonymous, Caller};
 use crate::lockout::{Attempt, Guard, LockedOut, Rules};
@@ -54,6 +55,16 @@ record! {
         window: i64 = 60, [between(1, 86400), extension()];
         /// Where they are counted: nowhere, or in the memory of this gateway.
         strategy: String = "off", [one_of(&["memory", "off"])];
+    }
+}
+
+impl Fields {
+    /// Names where keys stand. One at a place that is not searched is as good as any other.
+    pub fn declare(&self, places: &mut Places) {
+        for name in &self.key_names {
+            places.header(name);
+            places.argument(name);
+        }
     }
 }
 
