@@ -12,13 +12,21 @@ pub(crate) fn expect_line(wanted: &LogLine, patience: Duration) -> Result<(), St
     loop {
         let text = std::fs::read_to_string(&wanted.file).unwrap_or_default();
         let nearest = match search(wanted, &text) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return lacks(wanted, &text),
             Err(nearest) => nearest,
         };
         if Instant::now() > deadline {
             return Err(format!("{} has no such line; nearest: {nearest}", wanted.file));
         }
         thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// Looks for what must not have been written, by this request or one before it.
+fn lacks(wanted: &LogLine, text: &str) -> Result<(), String> {
+    match wanted.lacks.iter().find(|part| text.contains(part.as_str())) {
+        Some(part) => Err(format!("{} holds {part:?}", wanted.file)),
+        None => Ok(()),
     }
 }
 
@@ -57,6 +65,7 @@ mod tests {
             file: String::new(),
             json,
             absent: absent.iter().map(|&pointer| pointer.to_owned()).collect(),
+            lacks: Vec::new(),
         };
         assert!(search(&wanted(json!({"a": 2}), &[]), text).is_ok());
         assert!(search(&wanted(json!({"a": 2}), &["/b/c"]), text).is_err());

@@ -11,6 +11,7 @@ use model::schema::Record;
 use model::{Config, PluginRow};
 use uuid::Uuid;
 
+use crate::confidential::Confidential;
 use crate::exchange::Matched;
 use crate::remember::{Digest, Parts};
 use crate::services::Services;
@@ -42,14 +43,17 @@ impl std::error::Error for BuildError {}
 
 /// Things the rooms of one snapshot share, such as the index of all API keys. Made on first use.
 #[derive(Default)]
-pub struct Shared(Mutex<AHashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
+pub struct Shared {
+    by_type: Mutex<AHashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    confidential: Arc<Confidential>,
+}
 
 impl Shared {
     /// The snapshot's one value of type `T`, if a room has asked for it.
     #[must_use]
     pub fn known<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         let key = TypeId::of::<T>();
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let known = self.by_type.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         known.and_then(|any| any.downcast::<T>().ok())
     }
 }
@@ -83,8 +87,14 @@ impl Build<'_> {
         }
         let made = Arc::new(make(self)?);
         let erased: Arc<dyn Any + Send + Sync> = made.clone();
-        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).insert(TypeId::of::<T>(), erased);
+        self.shared.by_type.lock().unwrap_or_else(PoisonError::into_inner).insert(TypeId::of::<T>(), erased);
         Ok(made)
+    }
+
+    /// Where the rooms of this snapshot expect credentials.
+    #[must_use]
+    pub fn confidential(&self) -> &Arc<Confidential> {
+        &self.shared.confidential
     }
 
     /// The routes whose requests the row is for, as far as that is known without a consumer.

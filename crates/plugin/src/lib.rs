@@ -20,6 +20,7 @@ mod client;
 pub mod clock;
 pub mod cohort;
 pub mod collect;
+pub mod confidential;
 pub mod consumers;
 pub mod copies;
 pub mod detour;

@@ -10,6 +10,7 @@ pub use model::Scopes;
 
 use crate::admin::Endpoint;
 use crate::build::{Build, BuildError};
+use crate::confidential::Places;
 use crate::flow::Flow;
 use crate::identity::OwnFields;
 use crate::sessions::{Admission, Session, SessionRecord};
@@ -111,6 +112,10 @@ pub trait Plugin: Phases + Sized {
     fn tells_authorities(_config: &Self::Config) -> &[String] {
         &[]
     }
+
+    /// Names the places in which requests and responses carry credentials because of this configuration, tokens that it
+    /// adds among them. Logs leave these out.
+    fn credentials(_config: &Self::Config, _places: &mut Places) {}
 
     /// Makes the room ready to run; all checking beyond the schema ends here.
     ///
@@ -236,6 +241,7 @@ impl<P: Plugin> Definition for Entry<P> {
     fn build(&self, row: &PluginRow, cx: &Build<'_>) -> Result<Arc<dyn Phases>, BuildError> {
         let config = P::Config::from_value(&row.config)
             .map_err(|problem| BuildError::new("config", problem.to_string()))?;
+        cx.confidential().declare(|places| P::credentials(&config, places));
         let room = P::build(config, cx)?;
         Ok(if P::AUTHENTICATES { Arc::new(Authenticating(room)) } else { Arc::new(room) })
     }

@@ -6,6 +6,7 @@ use wire::Known;
 use wire::h1::encode;
 
 use crate::clock::millis;
+use crate::confidential::{Names, REDACTED};
 use crate::detour::Detour;
 use crate::exchange::{Exchange, Latencies, Source, Tls, Try};
 use crate::identity::Caller;
@@ -15,7 +16,6 @@ use crate::views::Log;
 mod fields;
 mod json;
 
-use fields::write_headers;
 pub use fields::{Credentials, headers_object};
 pub use json::string;
 use json::{escaped, member, number, uuid};
@@ -26,19 +26,19 @@ pub const WORKSPACE_ID: &str = "0dc6f45b-8f8d-40d2-a504-473544ee190b";
 /// Query arguments of a request that are logged (kong.md 3.5).
 const MAX_ARGUMENTS: usize = 100;
 
-/// Appends the log object of the exchange, without a line end.
-pub fn write(log: &Log<'_>, out: &mut Vec<u8>) {
+/// Appends the log object of the exchange, without a line end and without the credentials that `names` tells.
+pub fn write(log: &Log<'_>, names: &Names, out: &mut Vec<u8>) {
     let exchange: &Exchange = log;
     out.extend_from_slice(b"{\"request\":{");
-    write_request(exchange, out);
+    write_request(exchange, names, out);
     out.extend_from_slice(b"},\"response\":{\"status\":");
     number(out, u64::from(exchange.response.status));
     out.extend_from_slice(b",\"headers\":");
-    write_headers(&exchange.response.headers, out);
+    headers_object(&exchange.response.headers, Credentials::Redacted(names), out);
     out.extend_from_slice(b",\"size\":");
     number(out, exchange.record.response_bytes);
     out.push(b'}');
-    write_upstream(exchange, out);
+    write_upstream(exchange, names, out);
     write_latencies(exchange.record.latencies(), out);
     write_tries(&exchange.record.tries, out);
     if let Some(caller) = &exchange.identity.caller {
@@ -107,7 +107,7 @@ fn write_workspace(out: &mut Vec<u8>) {
     out.extend_from_slice(b"\",\"workspace_name\":\"default\"}");
 }
 
-fn write_request(exchange: &Exchange, out: &mut Vec<u8>) {
+fn write_request(exchange: &Exchange, names: &Names, out: &mut Vec<u8>) {
     let request = &exchange.request;
     out.extend_from_slice(b"\"id\":\"");
     out.extend_from_slice(&exchange.request_id);
@@ -115,7 +115,7 @@ fn write_request(exchange: &Exchange, out: &mut Vec<u8>) {
     out.extend_from_slice(request.method.as_str().as_bytes());
     out.extend_from_slice(b"\",\"uri\":\"");
     let start = out.len();
-    escaped(out, request.target());
+    names.target(request.target(), |piece| escaped(out, piece));
     let end = out.len();
     out.extend_from_slice(b"\",\"url\":\"");
     out.extend_from_slice(exchange.scheme.as_str().as_bytes());
@@ -123,9 +123,9 @@ fn write_request(exchange: &Exchange, out: &mut Vec<u8>) {
     escaped(out, request.headers.known(Known::Host).unwrap_or_default());
     out.extend_from_within(start..end);
     out.extend_from_slice(b"\",\"querystring\":");
-    write_query(request.query(), out);
+    write_query(request.query(), names, out);
     out.extend_from_slice(b",\"headers\":");
-    write_headers(&request.headers, out);
+    headers_object(&request.headers, Credentials::Redacted(names), out);
     out.extend_from_slice(b",\"size\":");
     number(out, exchange.record.request_bytes);
     if let Some(tls) = &exchange.client.tls {
@@ -146,7 +146,7 @@ fn write_tls(tls: &Tls, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\"}");
 }
 
-fn write_upstream(exchange: &Exchange, out: &mut Vec<u8>) {
+fn write_upstream(exchange: &Exchange, names: &Names, out: &mut Vec<u8>) {
     if exchange.upstream.path.is_empty() {
         out.extend_from_slice(b",\"upstream_uri\":\"\"");
     } else {
@@ -154,7 +154,7 @@ fn write_upstream(exchange: &Exchange, out: &mut Vec<u8>) {
         escaped(out, &exchange.upstream.path);
         if exchange.upstream.has_query {
             out.push(b'?');
-            escaped(out, &exchange.upstream.query);
+            names.query(&exchange.upstream.query, |piece| escaped(out, piece));
         }
         out.push(b'"');
     }
@@ -253,7 +253,7 @@ fn write_match(exchange: &Exchange, out: &mut Vec<u8>) {
 }
 
 /// Appends a query as an object, names and values percent-decoded; the first of repeated names wins.
-fn write_query(query: Option<&[u8]>, out: &mut Vec<u8>) {
+fn write_query(query: Option<&[u8]>, names: &Names, out: &mut Vec<u8>) {
     out.push(b'{');
     let query = query.unwrap_or_default();
     for (index, pair) in wire::target::query_pairs(query, MAX_ARGUMENTS).enumerate() {
@@ -266,7 +266,8 @@ fn write_query(query: Option<&[u8]>, out: &mut Vec<u8>) {
         decoded(pair.name, out);
         out.push(b':');
         match pair.value {
-            Some(value) => decoded(value, out),
+            Some(value) if value.is_empty() || names.shows_argument(pair.name) => decoded(value, out),
+            Some(_) => string(out, REDACTED),
             None => out.extend_from_slice(b"true"),
         }
     }
@@ -285,6 +286,7 @@ fn decoded(argument: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::confidential::Confidential;
 
     #[test]
     fn a_query_is_an_object_of_first_values() {
@@ -292,7 +294,7 @@ mod tests {
             [("a=1&b=&c&a=2", r#"{"a":"1","b":"","c":true}"#), ("a%20b=x+y", r#"{"a b":"x y"}"#), ("", "{}")]
         {
             let mut out = Vec::new();
-            write_query(Some(query.as_bytes()), &mut out);
+            write_query(Some(query.as_bytes()), Confidential::default().names(), &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }

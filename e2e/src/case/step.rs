@@ -109,6 +109,8 @@ pub(crate) struct LogLine {
     pub json: Value,
     /// Members that line must not have, as JSON pointers.
     pub absent: Vec<String>,
+    /// Texts that must stand nowhere in the file by then.
+    pub lacks: Vec<String>,
 }
 
 impl Step {

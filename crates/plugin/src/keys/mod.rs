@@ -12,6 +12,7 @@ use wire::Method;
 
 use crate::authorization::challenge;
 use crate::build::{Build, BuildError};
+use crate::confidential::Places;
 use crate::flow::Flow;
 use crate::identity::{Anonymous, Caller};
 use crate::lockout::{Counting, Guard, LockedOut, Outcome, Rules};
@@ -52,6 +53,16 @@ record! {
         failures: i64 = 30, [between(1, 100_000), extension()];
         /// Seconds in which they count.
         window: i64 = 60, [between(1, 86400), extension()];
+    }
+}
+
+impl Fields {
+    /// Names where keys stand. One at a place that is not searched is as good as any other.
+    pub fn declare(&self, places: &mut Places) {
+        for name in &self.key_names {
+            places.header(name);
+            places.argument(name);
+        }
     }
 }
 

@@ -4,24 +4,20 @@ use std::sync::LazyLock;
 
 use wire::{Field, Headers, Known};
 
-use super::json::string;
+use super::json::escaped;
+use crate::confidential::{Names, REDACTED, Share};
 
-/// Appends fields as [`headers_object`] does, without credentials.
-pub(super) fn write_headers(headers: &Headers, out: &mut Vec<u8>) {
-    headers_object(headers, Credentials::Redacted, out);
-}
-
-/// What becomes of fields that carry credentials.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Credentials {
-    /// Their values are `REDACTED`.
-    Redacted,
+/// What becomes of credentials in fields.
+#[derive(Clone, Copy)]
+pub enum Credentials<'a> {
+    /// They are `REDACTED`.
+    Redacted(&'a Names),
     /// They are shown, to whoever decides about the request.
     Shown,
 }
 
 /// Appends fields as an object of lower-case names; a repeated field becomes an array.
-pub fn headers_object(headers: &Headers, credentials: Credentials, out: &mut Vec<u8>) {
+pub fn headers_object(headers: &Headers, credentials: Credentials<'_>, out: &mut Vec<u8>) {
     if headers.is_empty() {
         return out.extend_from_slice(b"{}");
     }
@@ -40,7 +36,7 @@ static KEYS: LazyLock<Vec<Box<[u8]>>> = LazyLock::new(|| {
 });
 
 /// The usual case: every name stands once and nothing needs escaping.
-fn write_plain_headers(headers: &Headers, credentials: Credentials, out: &mut Vec<u8>) {
+fn write_plain_headers(headers: &Headers, credentials: Credentials<'_>, out: &mut Vec<u8>) {
     let keys = &**KEYS;
     out.reserve(headers.text_bytes() + headers.len() * 8);
     out.push(b'{');
@@ -56,12 +52,17 @@ fn write_plain_headers(headers: &Headers, credentials: Credentials, out: &mut Ve
             }
         }
         skipped = 0;
-        out.extend_from_slice(if credentials.hide(&field) { b"REDACTED" } else { field.value });
+        credentials.show(&field, |piece| out.extend_from_slice(piece));
     }
     out.extend_from_slice(b"\"}");
 }
 
-fn write_any_headers(headers: &Headers, credentials: Credentials, repeated: &Repeated, out: &mut Vec<u8>) {
+fn write_any_headers(
+    headers: &Headers,
+    credentials: Credentials<'_>,
+    repeated: &Repeated,
+    out: &mut Vec<u8>,
+) {
     let mut opening = b"{\"";
     for (index, field) in headers.entries().enumerate() {
         let is_repeated = repeated.may_be(&field);
@@ -72,12 +73,11 @@ fn write_any_headers(headers: &Headers, credentials: Credentials, repeated: &Rep
         opening = b",\"";
         write_name(&field, out);
         out.extend_from_slice(b"\":");
-        if credentials.hide(&field) {
-            out.extend_from_slice(b"\"REDACTED\"");
-        } else if is_repeated {
-            write_values(headers.entries().skip(index).filter(|other| same_name(other, &field)), out);
+        if is_repeated && credentials.share(&field) != Share::Nothing {
+            let fields = headers.entries().skip(index).filter(|other| same_name(other, &field));
+            write_values(fields, credentials, out);
         } else {
-            string(out, field.value);
+            write_value(&field, credentials, out);
         }
     }
     out.push(b'}');
@@ -91,13 +91,35 @@ fn write_name(field: &Field<'_>, out: &mut Vec<u8>) {
     }
 }
 
-impl Credentials {
-    fn hide(self, field: &Field<'_>) -> bool {
-        self == Self::Redacted && matches!(field.known, Known::Authorization | Known::ProxyAuthorization)
+impl Credentials<'_> {
+    fn share(self, field: &Field<'_>) -> Share {
+        match self {
+            Self::Redacted(names) => names.share(field),
+            Self::Shown => Share::Whole,
+        }
+    }
+
+    /// Hands on what may be shown of a value.
+    fn show(self, field: &Field<'_>, mut show: impl FnMut(&[u8])) {
+        match (self.share(field), self) {
+            (Share::Whole, _) => show(field.value),
+            (Share::Part, Self::Redacted(names)) => names.field(field, show),
+            (Share::Part | Share::Nothing, _) => show(REDACTED),
+        }
     }
 }
 
-fn write_values<'a>(fields: impl Iterator<Item = Field<'a>>, out: &mut Vec<u8>) {
+fn write_value(field: &Field<'_>, credentials: Credentials<'_>, out: &mut Vec<u8>) {
+    out.push(b'"');
+    credentials.show(field, |piece| escaped(out, piece));
+    out.push(b'"');
+}
+
+fn write_values<'a>(
+    fields: impl Iterator<Item = Field<'a>>,
+    credentials: Credentials<'_>,
+    out: &mut Vec<u8>,
+) {
     let start = out.len();
     out.push(b'[');
     let mut count = 0;
@@ -106,7 +128,7 @@ fn write_values<'a>(fields: impl Iterator<Item = Field<'a>>, out: &mut Vec<u8>) 
             out.push(b',');
         }
         count += 1;
-        string(out, field.value);
+        write_value(&field, credentials, out);
     }
     if count == 1 {
         out.remove(start);
@@ -165,6 +187,7 @@ fn same_name(one: &Field<'_>, other: &Field<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::confidential::Confidential;
 
     #[test]
     fn the_usual_header_section_is_an_object_of_strings() {
@@ -175,7 +198,7 @@ mod tests {
         for (extra, expected) in [(&b"plain"[..], "plain"), (b"q\"uote", "q\"uote")] {
             headers.set("X-Last", extra);
             let mut out = Vec::new();
-            write_headers(&headers, &mut out);
+            headers_object(&headers, Credentials::Redacted(Confidential::default().names()), &mut out);
             let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
             let wanted = serde_json::json!({
                 "host": "example.test", "x-other": "a/b;c=1", "proxy-authorization": "REDACTED", "x-last": expected
@@ -191,7 +214,7 @@ mod tests {
         headers.append("Authorization", b"secret");
         headers.append("x-a", b"2");
         let mut out = Vec::new();
-        write_headers(&headers, &mut out);
+        headers_object(&headers, Credentials::Redacted(Confidential::default().names()), &mut out);
         assert_eq!(out, br#"{"x-a":["1","2"],"authorization":"REDACTED"}"#);
     }
 }

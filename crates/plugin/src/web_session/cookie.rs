@@ -47,6 +47,12 @@ pub struct Cookie {
     share: usize,
 }
 
+/// The names of all cookies that a value called `name` may be in.
+pub fn names(name: &str) -> impl Iterator<Item = String> {
+    let number = |index: usize| if index == 1 { String::new() } else { index.to_string() };
+    (1..=MOST_COOKIES).map(move |index| format!("{name}{}", number(index)))
+}
+
 impl Cookie {
     /// The cookie with these settings.
     ///
@@ -79,9 +85,7 @@ impl Cookie {
         if around > MOST_AROUND {
             return Err(("name", format!("with path and domain is longer than {MOST_AROUND} bytes")));
         }
-        let number = |index: usize| if index == 1 { String::new() } else { index.to_string() };
-        let names = (1..=MOST_COOKIES).map(|index| format!("{}{}", settings.name, number(index)));
-        Ok(Self { names: names.collect(), attributes, share: MOST_BYTES - around })
+        Ok(Self { names: names(&settings.name).collect(), attributes, share: MOST_BYTES - around })
     }
 
     /// The value in a request; none if a part of it is missing, or it is longer than any that was written.

@@ -4,6 +4,7 @@ mod sink;
 
 use std::sync::Arc;
 
+use plugin::confidential::Confidential;
 use plugin::journal::Journal;
 use plugin::model::Map;
 use plugin::model::schema::Value;
@@ -45,6 +46,7 @@ fn no_lua(fields: &Value) -> Result<(), String> {
 pub struct FileLog {
     /// None while a configuration is only checked.
     journal: Option<Arc<Journal>>,
+    confidential: Arc<Confidential>,
 }
 
 impl Plugin for FileLog {
@@ -57,12 +59,13 @@ impl Plugin for FileLog {
     type Config = Config;
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
+        let confidential = cx.confidential().clone();
         if cx.services.dry_run {
-            return Ok(Self { journal: None });
+            return Ok(Self { journal: None, confidential });
         }
         let key = format!("file-log:{}:{}", config.reopen, config.path);
         let journal = cx.services.journal(&key, || FileSink::open(&config.path, config.reopen));
-        Ok(Self { journal: Some(journal) })
+        Ok(Self { journal: Some(journal), confidential })
     }
 }
 
@@ -70,7 +73,7 @@ impl Phases for FileLog {
     fn log(&self, cx: &Log<'_>) {
         if let Some(journal) = &self.journal {
             journal.append(cx.worker.index, |out| {
-                serialize::write(cx, out);
+                serialize::write(cx, self.confidential.names(), out);
                 out.push(b'\n');
             });
         }

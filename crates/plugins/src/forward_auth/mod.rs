@@ -5,11 +5,12 @@ mod question;
 use std::sync::Arc;
 use std::time::Duration;
 
+use plugin::confidential::Places;
 use plugin::identity::OwnFields;
 use plugin::outbound::{Answer, Call, Client, Settings, Url};
 use plugin::remember::{self, Learned, Memory, Outcome};
 use plugin::{
-    Access, Build, BuildError, Flow, Headers, Method, Phase, Phases, Plugin, Resume, Scopes, record,
+    Access, Build, BuildError, Flow, Headers, Known, Method, Phase, Phases, Plugin, Resume, Scopes, record,
 };
 
 use question::Basis;
@@ -105,6 +106,17 @@ impl Plugin for ForwardAuth {
     const AUTHENTICATES: bool = true;
 
     type Config = Config;
+
+    fn credentials(config: &Config, places: &mut Places) {
+        for name in &config.request_headers {
+            match Known::classify(name.as_bytes()) {
+                // Nobody knows which of the cookies lets a caller in.
+                Known::Cookie => ["Cookie", "Set-Cookie"].iter().for_each(|name| places.header(name)),
+                Known::Other | Known::ApiKey => places.header(name),
+                _ => {}
+            }
+        }
+    }
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
         let timeout = Duration::from_secs_f64(config.timeout);

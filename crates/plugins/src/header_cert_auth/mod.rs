@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use plugin::certificate::{Fields, Gatekeeper, Header, Mapping, Refusal, Verdict};
+use plugin::confidential::Places;
 use plugin::identity::OwnFields;
 use plugin::model::entity::Entity;
 use plugin::model::{self, EntitySchema, Reference};
@@ -57,6 +58,10 @@ impl Plugin for HeaderCertAuth {
 
     fn entities() -> Vec<EntitySchema> {
         vec![HeaderCertAuthCredential::entity_schema()]
+    }
+
+    fn credentials(config: &Config, places: &mut Places) {
+        places.header(&config.certificate_header_name);
     }
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {

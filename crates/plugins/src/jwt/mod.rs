@@ -8,6 +8,7 @@ mod token;
 use std::sync::Arc;
 
 use plugin::claims::WantedClaims;
+use plugin::confidential::Places;
 use plugin::identity::Anonymous;
 use plugin::model::entity::Entity;
 use plugin::model::{EntitySchema, Value};
@@ -100,6 +101,12 @@ impl Plugin for Jwt {
 
     fn entities() -> Vec<EntitySchema> {
         vec![secrets::JwtSecret::entity_schema()]
+    }
+
+    fn credentials(config: &Config, places: &mut Places) {
+        config.header_names.iter().for_each(|name| places.header(name));
+        config.uri_param_names.iter().for_each(|name| places.argument(name));
+        config.cookie_names.iter().for_each(|name| places.cookie(name));
     }
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {

@@ -12,9 +12,11 @@ mod verification;
 use std::sync::Arc;
 
 use plugin::admin::Endpoint;
+use plugin::confidential::Places;
 use plugin::{Access, Build, BuildError, Flow, Phase, Phases, Plugin, Resume, Scopes};
 
 pub use config::Config;
+use config::Settings;
 use judge::{Judge, Outcome};
 use refusal::Refusal;
 
@@ -50,6 +52,15 @@ impl Plugin for JwtSigner {
     const AUTHENTICATES: bool = true;
 
     type Config = Config;
+
+    fn credentials(config: &Config, places: &mut Places) {
+        for Settings { request_header, upstream_header, original_upstream_header, .. } in
+            [&config.access.settings, &config.channel.settings]
+        {
+            let names = [request_header, upstream_header, original_upstream_header];
+            names.into_iter().flatten().for_each(|name| places.header(name));
+        }
+    }
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
         let mut judges = Vec::new();

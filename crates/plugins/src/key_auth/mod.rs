@@ -2,6 +2,7 @@
 
 mod credentials;
 
+use plugin::confidential::Places;
 use plugin::keys::{Fields, Gatekeeper};
 use plugin::model::EntitySchema;
 use plugin::model::entity::Entity;
@@ -52,6 +53,10 @@ impl Plugin for KeyAuth {
 
     fn entities() -> Vec<EntitySchema> {
         vec![credentials::KeyAuthCredential::entity_schema()]
+    }
+
+    fn credentials(config: &Config, places: &mut Places) {
+        config.fields.declare(places);
     }
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {

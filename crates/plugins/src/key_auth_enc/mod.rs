@@ -2,6 +2,7 @@
 
 mod credentials;
 
+use plugin::confidential::Places;
 use plugin::keys::{Fields, Gatekeeper};
 use plugin::model::EntitySchema;
 use plugin::model::entity::Entity;
@@ -35,6 +36,10 @@ impl Plugin for KeyAuthEnc {
 
     fn entities() -> Vec<EntitySchema> {
         vec![KeyAuthEncCredential::entity_schema()]
+    }
+
+    fn credentials(config: &Config, places: &mut Places) {
+        config.fields.declare(places);
     }
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {

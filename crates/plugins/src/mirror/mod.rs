@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use plugin::admin::Endpoint;
+use plugin::confidential::Confidential;
 use plugin::copies::{Answer, Bounds, CopiedRequest};
 use plugin::{
     Access, BodyFilter, BodyMode, Build, BuildError, Detour, Exchange, Flow, HeaderFilter, Headers, Phase,
@@ -52,6 +53,7 @@ pub struct Mirror {
     pending: Arc<AtomicUsize>,
     /// By the ordinal of the route.
     reports: Vec<Option<Arc<Report>>>,
+    confidential: Arc<Confidential>,
 }
 
 /// A request that is to be copied, and what its answer has been so far.
@@ -96,6 +98,7 @@ impl Plugin for Mirror {
             max_pending: config.max_pending,
             pending: cx.services.keep(&key, || Pending(Arc::default())).0.clone(),
             reports: Report::all(cx, to.name()),
+            confidential: cx.confidential().clone(),
             to,
         })
     }
@@ -179,7 +182,7 @@ impl Mirror {
             bounds: self.bounds,
             compare: self.compare && !chosen.too_large,
             repeatable: matches!(cx.upstream_method().as_str(), "GET" | "HEAD" | "OPTIONS"),
-            example: Example::of(cx),
+            example: Example::of(cx, self.confidential.names()),
             chosen,
             report,
         };

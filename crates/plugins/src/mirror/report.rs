@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use plugin::admin::{Answer, Call, Endpoint};
+use plugin::confidential::Names;
 use plugin::figures::{Family, Figure, Kind};
 use plugin::{Build, Exchange, Matched, Services};
 use serde_json::{Value, json};
@@ -175,8 +176,9 @@ impl Report {
 
 impl Example {
     /// The request, so far without differences.
-    pub(super) fn of(exchange: &Exchange) -> Self {
-        let target = exchange.request.target();
+    pub(super) fn of(exchange: &Exchange, names: &Names) -> Self {
+        let mut target = Vec::new();
+        names.target(exchange.request.target(), |piece| target.extend_from_slice(piece));
         Self {
             at_ms: exchange.record.started_ms,
             method: exchange.request.method.as_str().to_owned(),

@@ -19,6 +19,7 @@ mod tokens;
 use std::sync::Arc;
 
 use plugin::admin::Endpoint;
+use plugin::confidential::Places;
 use plugin::identity::Anonymous;
 use plugin::lockout::Guard;
 use plugin::model::EntitySchema;
@@ -82,6 +83,10 @@ struct Server {
 /// The place for tokens, or why there is none.
 struct Opened(Result<Tokens, String>);
 
+/// Parameters of the endpoints and of the addresses that users are sent to, that nobody else may know.
+const CONFIDENTIAL: [&str; 7] =
+    [ACCESS_TOKEN, "client_secret", "code", "code_verifier", "password", "provision_key", "refresh_token"];
+
 /// Which grants are given.
 struct Grants {
     code: bool,
@@ -104,6 +109,11 @@ impl Plugin for Oauth2 {
 
     fn entities() -> Vec<EntitySchema> {
         vec![Oauth2Credential::entity_schema()]
+    }
+
+    fn credentials(config: &Config, places: &mut Places) {
+        places.header(&config.auth_header_name);
+        CONFIDENTIAL.iter().for_each(|name| places.argument(name));
     }
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {

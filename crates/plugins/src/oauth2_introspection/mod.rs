@@ -10,6 +10,7 @@ use std::time::Duration;
 use ahash::AHashMap;
 use plugin::claims::WantedClaims;
 use plugin::clock::Clock;
+use plugin::confidential::Places;
 use plugin::identity::{Anonymous, Caller, OwnFields};
 use plugin::model::entity::Consumer;
 use plugin::model::{Map, path, schema};
@@ -134,6 +135,10 @@ impl Plugin for Oauth2Introspection {
     const AUTHENTICATES: bool = true;
 
     type Config = Config;
+
+    fn credentials(_config: &Config, places: &mut Places) {
+        places.argument(tokens::ARGUMENT);
+    }
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
         static EDITIONS: AtomicU64 = AtomicU64::new(1);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use plugin::{Access, Exchange, Known, media, query};
 
 /// The name of the argument that holds a token (RFC 6750 2.2, 2.3).
-const ARGUMENT: &str = "access_token";
+pub(super) const ARGUMENT: &str = "access_token";
 const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
 /// What a search came to.

@@ -6,6 +6,7 @@ mod beside;
 mod claims;
 mod client;
 mod clients;
+mod confidential;
 mod config;
 mod credentials;
 mod distributed;
@@ -41,6 +42,7 @@ mod verify;
 
 use std::sync::Arc;
 
+use plugin::confidential::Places as ConfidentialPlaces;
 use plugin::identity::{Anonymous, OwnFields};
 use plugin::lockout::Guard;
 use plugin::model::Record;
@@ -143,6 +145,10 @@ impl Plugin for OpenidConnect {
         let possession = &config.possession;
         possession.proof_of_possession_mtls != "off"
             && possession.proof_of_possession_mtls_from_header.is_none()
+    }
+
+    fn credentials(config: &Config, places: &mut ConfidentialPlaces) {
+        confidential::declare(config, places);
     }
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {

@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::AHashMap;
 use plugin::claims::WantedClaims;
+use plugin::confidential::Places;
 use plugin::groups::KnownGroups;
 use plugin::identity::{Caller, Credential, OwnFields};
 use plugin::lru::Lru;
 use plugin::model::entity::Consumer;
 use plugin::web_session::local::Local;
-use plugin::web_session::{Opened, Property, Sessions, Storage};
+use plugin::web_session::{Opened, Property, Sessions, Storage, cookie};
 use plugin::{
     Access, Build, BuildError, Flow, HeaderFilter, Headers, Phase, Phases, Plugin, Resume, Scopes, Source,
     embedded,
@@ -76,6 +77,12 @@ impl Plugin for Session {
     const AUTHENTICATES: bool = true;
 
     type Config = Config;
+
+    fn credentials(config: &Config, places: &mut Places) {
+        for name in [&config.cookie_name, &config.remember_cookie_name] {
+            cookie::names(name).for_each(|name| places.cookie(&name));
+        }
+    }
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
         let properties = |names: &Option<Vec<String>>| -> Vec<Property> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use plugin::admin::Endpoint;
 use plugin::authorization::TokenField;
+use plugin::confidential::Places;
 use plugin::identity::OwnFields;
 use plugin::jose::{Algorithm, Remembered};
 use plugin::keyring::KeyRing;
@@ -103,6 +104,10 @@ impl Plugin for UpstreamJwt {
     const ENDPOINTS: &'static [Endpoint] = admin::ENDPOINTS;
 
     type Config = Config;
+
+    fn credentials(config: &Config, places: &mut Places) {
+        places.header(&config.header);
+    }
 
     fn build(config: Config, cx: &Build<'_>) -> Result<Self, BuildError> {
         let header =
