@@ -167,7 +167,9 @@ const configuration = () => {
         route('signed', { ...signing, response_mode: 'jwt' }),
         route('pushed', { ...signing, response_mode: 'query.jwt', require_pushed_authorization_requests: true }),
         route('answers', {
-          ...signing, auth_methods: ['introspection'], introspection_accept: 'application/token-introspection+jwt',
+          // A token that a client has for itself has no user who could be looked up.
+          ...signing, search_user_info: false,
+          auth_methods: ['introspection'], introspection_accept: 'application/token-introspection+jwt',
           upstream_introspection_jwt_header: 'X-Signed-Answer',
         }),
         route('shared', {

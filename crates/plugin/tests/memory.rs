@@ -26,7 +26,7 @@ fn ask_for_all(table: &Table, limits: usize) -> usize {
 
 #[test]
 fn a_million_callers_take_what_the_page_says_and_stay_limited() {
-    for (limits, mebibytes) in [(1, 64), (6, 224)] {
+    for (limits, mebibytes) in [(1, 72), (6, 272)] {
         let displaced = Arc::new(Figure::default());
         let (counted, mut table, mut admitted) = (displaced.clone(), None, 0);
         let allocated = allocation_counter::measure(|| {
