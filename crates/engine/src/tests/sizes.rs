@@ -18,7 +18,7 @@ use crate::worker::Ending;
 #[test]
 fn the_state_of_a_request_is_small() {
     assert!(size_of::<Exchange>() <= 1504, "{}", size_of::<Exchange>());
-    assert!(size_of::<Workspace>() <= 1920, "{}", size_of::<Workspace>());
+    assert!(size_of::<Workspace>() <= 1952, "{}", size_of::<Workspace>());
 }
 
 #[tokio::test]
