@@ -3,6 +3,7 @@
 use super::server::Server;
 use super::{Client, Lab, eventually, expect};
 use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 const CLIENTS: usize = 50;
 const REQUESTS: usize = 20;
@@ -91,6 +92,65 @@ pub(super) fn counts_told_in_intervals(lab: &Lab) -> Result<(), String> {
     }
     if redis.calls("evalsha")? >= 50 {
         return Err("requests were not told together".to_owned());
+    }
+    Ok(())
+}
+
+/// Requests of a sliding window that ends before they could be told are told all the same: they still count in the next one.
+pub(super) fn counts_told_of_an_ended_window(lab: &Lab) -> Result<(), String> {
+    const WINDOW: u64 = 2;
+    let redis = Server::start(lab.folder(), "")?;
+    let sliding = format!(
+        "{{name: rate-limiting-advanced, config: {{limit: [1000000], window_size: [{WINDOW}], identifier: service, strategy: \
+         redis, sync_rate: 1, redis: {{port: {}}}}}}}",
+        redis.port
+    );
+    let gateway = lab.gateway(&[("sliding", sliding.as_str())], &[])?;
+    let window = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / WINDOW);
+    let (mut client, begun, mut asked) = (Client::of(&gateway)?, window(), 0);
+    let mut left = 5;
+    while left > 0 {
+        expect("admitted", client.get("sliding")?, 200)?;
+        asked += 1;
+        left -= u64::from(window() > begun);
+    }
+    eventually(|| {
+        let mut told = 0;
+        for key in redis.ask(&["KEYS", "ratelimit:*"])? {
+            told += redis.ask(&["GET", &key])?[0].parse::<u64>().map_err(|error| error.to_string())?;
+        }
+        expect("told", told, asked)
+    })
+}
+
+/// Callers who were here before the clock of Redis was set back are not locked out for as long.
+pub(super) fn a_clock_set_back(lab: &Lab) -> Result<(), String> {
+    let redis = Server::start(lab.folder(), "")?;
+    let smooth = |rate: &str| {
+        format!(
+            "{{name: rate-limiting-advanced, config: {{limit: [60], window_size: [60], algorithm: gcra, burst: [2], identifier: \
+             service, strategy: redis, sync_rate: {rate}, redis: {{port: {}}}}}}}",
+            redis.port
+        )
+    };
+    for (kind, rate) in [("at-once", "0"), ("told", "0.02")] {
+        redis.ask(&["FLUSHALL"])?;
+        let gateway = lab.gateway(&[(kind, smooth(rate).as_str())], &[])?;
+        let mut client = Client::of(&gateway)?;
+        expect(kind, client.get(kind)?, 200)?;
+        let key =
+            eventually(|| redis.ask(&["KEYS", "ratelimit:*"])?.pop().ok_or("nothing is told".to_owned()))?;
+        let now: u64 = redis.ask(&["TIME"])?[0].parse().map_err(|error| format!("{error}"))?;
+        redis.ask(&["SET", &key, &format!("{}000000", now + 3600)])?;
+        let waits = eventually(|| {
+            let reply = client.ask(kind, "X-Tenant: -")?;
+            let wait = reply.values("retry-after").first().and_then(|wait| wait.parse::<u64>().ok());
+            wait.ok_or(format!("{kind}: still {}", reply.status()))
+        })?;
+        if waits > 2 {
+            return Err(format!("{kind}: locked out for {waits} seconds"));
+        }
+        eventually(|| expect(kind, client.get(kind)?, 200))?;
     }
     Ok(())
 }

@@ -31,6 +31,8 @@ type Story = (&'static str, fn(&Lab) -> Result<(), String>);
 const STORIES: &[Story] = &[
     ("three-gateways-and-fifty-clients", exactness::three_gateways_and_fifty_clients),
     ("counts-told-in-intervals", exactness::counts_told_in_intervals),
+    ("counts-told-of-an-ended-window", exactness::counts_told_of_an_ended_window),
+    ("a-clock-set-back", exactness::a_clock_set_back),
     ("what-is-left", exactness::what_is_left),
     ("counts-told-over-a-reload", exactness::counts_told_over_a_reload),
     ("what-responses-cost", responses::what_responses_cost),
