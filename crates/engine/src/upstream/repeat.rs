@@ -40,8 +40,7 @@ pub async fn proxy(
             }
             Err(missed) => {
                 let may_repeat = may_repeat(parts, policy, &missed);
-                // A connection of the pool that had died was no try, whatever the policy says of those.
-                if missed.stale && !fresh && (may_repeat || tries::may_repeat(parts, &missed)) {
+                if missed.stale && !fresh && may_repeat {
                     fresh = true;
                     tries::take_back(parts);
                     continue;
