@@ -115,7 +115,7 @@ impl<'x> Facts<'x> {
             }
             Fact::ClientAddress => {
                 let address = exchange.client.ip.to_canonical().to_string();
-                Ok(Value::Text(Cow::Owned(address)))
+                Ok(Value::made_text(address))
             }
             Fact::Authenticated => Ok(Value::Bool(self.is_authenticated())),
             Fact::Claim(number) => {
@@ -146,7 +146,7 @@ impl<'x> Facts<'x> {
     fn of_consumer(&self, fact: &Fact) -> Result<Value<'x>, Failure> {
         let consumer = self.exchange.identity.consumer().ok_or(Failure::Absent)?;
         match fact {
-            Fact::ConsumerId => Ok(Value::Text(Cow::Owned(consumer.id.to_string()))),
+            Fact::ConsumerId => Ok(Value::made_text(consumer.id.to_string())),
             Fact::Username => named(consumer.username.as_deref()),
             Fact::CustomId => named(consumer.custom_id.as_deref()),
             Fact::Tags => Ok(Value::List(List::Tags(consumer.tags.as_deref().unwrap_or_default()))),
@@ -159,7 +159,7 @@ impl<'x> Facts<'x> {
         let (host, _) = target::split_host_port(self.exchange.request.host().ok_or(Failure::Absent)?);
         match text(host)? {
             Value::Text(host) if host.bytes().any(|byte| byte.is_ascii_uppercase()) => {
-                Ok(Value::Text(host.to_ascii_lowercase().into()))
+                Ok(Value::made_text(host.to_ascii_lowercase()))
             }
             host => Ok(host),
         }
@@ -213,8 +213,6 @@ fn text(bytes: &[u8]) -> Result<Value<'_>, Failure> {
 fn owned_text(bytes: Cow<'_, [u8]>) -> Result<Value<'_>, Failure> {
     match bytes {
         Cow::Borrowed(bytes) => text(bytes),
-        Cow::Owned(bytes) => {
-            String::from_utf8(bytes).map(|text| Value::Text(Cow::Owned(text))).map_err(|_| Failure::Text)
-        }
+        Cow::Owned(bytes) => String::from_utf8(bytes).map(Value::made_text).map_err(|_| Failure::Text),
     }
 }

@@ -157,10 +157,23 @@ impl Writer {
             (_, Meant::Text) => {
                 format!("({} + {})", self.value(depth - 1, meant), self.value(depth - 1, meant))
             }
+            (1, _) => self.made_list(depth - 1),
             _ => {
                 let element = self.meant();
                 format!("[{}, {}]", self.value(depth - 1, element), self.value(depth - 1, element))
             }
+        }
+    }
+
+    fn made_list(&mut self, depth: usize) -> String {
+        let list = self.value(depth, Meant::List);
+        let operator = self.one_of(&["+", "-", "=="]);
+        let result = format!("x {operator} {}", self.atom(Meant::Number));
+        match self.below(4) {
+            0 => format!("({list} + {})", self.value(depth, Meant::List)),
+            1 => format!("{list}.filter(x, x == {} || {})", self.atom(Meant::Number), self.truth(0)),
+            2 => format!("{list}.map(x, {result})"),
+            _ => format!("{list}.map(x, x != {}, {result})", self.atom(Meant::Number)),
         }
     }
 

@@ -3,7 +3,7 @@
 use regex::RegexBuilder;
 
 use super::check::{Checked, Checker, constant_text, unknown};
-use super::node::{Fact, Function, Kind, Network, Node, Quantity};
+use super::node::{Fact, Function, Kind, Made, Network, Node, Quantity};
 use super::times;
 use super::tree::{Call, Constant, Fault, Form, Tree};
 
@@ -48,7 +48,8 @@ const FUNCTIONS: [Signature; 22] = [
 ];
 
 /// What there is besides functions.
-const OTHERS: [&str; 7] = ["has", "all", "exists", "exists_one", "matches", "cidr", "containsIP"];
+const OTHERS: [&str; 9] =
+    ["has", "all", "exists", "exists_one", "filter", "map", "matches", "cidr", "containsIP"];
 
 pub(super) fn check(checker: &mut Checker<'_, '_>, at: usize, call: &Call) -> Checked {
     let arguments = &call.arguments;
@@ -57,10 +58,8 @@ pub(super) fn check(checker: &mut Checker<'_, '_>, at: usize, call: &Call) -> Ch
         ("all", Some(list)) => elements(checker, at, Quantity::All, list, arguments),
         ("exists", Some(list)) => elements(checker, at, Quantity::Some, list, arguments),
         ("exists_one" | "existsOne", Some(list)) => elements(checker, at, Quantity::One, list, arguments),
-        ("map" | "filter", Some(_)) => {
-            let message = "new lists cannot be made here: all, exists and exists_one ask about elements";
-            Err(Fault::new(at, message))
-        }
+        ("filter", Some(list)) => filter(checker, at, list, arguments),
+        ("map", Some(list)) => map(checker, at, list, arguments),
         ("matches", on) => {
             let given: Vec<&Tree> = on.into_iter().chain(arguments).collect();
             let [text, pattern] = given[..] else { return Err(Fault::new(at, "matches takes one pattern")) };
@@ -97,14 +96,60 @@ fn elements(
             "a name for an element and a condition are needed, as in exists(one, one == 'a')",
         ));
     };
+    let list = elements_of(checker, at, list)?;
+    let condition = of_element(checker, element, condition, Kind::Bool)?;
+    Ok((Node::Elements(quantity, Box::new([list, condition])), Kind::Bool))
+}
+
+/// `list.filter(element, condition)`.
+fn filter(checker: &mut Checker<'_, '_>, at: usize, list: &Tree, arguments: &[Tree]) -> Checked {
+    let [Tree { form: Form::Name(element), .. }, condition] = arguments else {
+        let message = "a name for an element and a condition are needed, as in filter(one, one != 'a')";
+        return Err(Fault::new(at, message));
+    };
+    let of = elements_of(checker, at, list)?;
+    let condition = Some(of_element(checker, element, condition, Kind::Bool)?);
+    Ok((Node::Made(Box::new(Made { of, condition, result: None })), Kind::List))
+}
+
+/// `list.map(element, result)` or `list.map(element, condition, result)`.
+fn map(checker: &mut Checker<'_, '_>, at: usize, list: &Tree, arguments: &[Tree]) -> Checked {
+    let (element, condition, result) = match arguments {
+        [Tree { form: Form::Name(element), .. }, result] => (element, None, result),
+        [Tree { form: Form::Name(element), .. }, condition, result] => (element, Some(condition), result),
+        _ => {
+            let message =
+                "a name for an element and what becomes of it are needed, as in map(one, one + 'a')";
+            return Err(Fault::new(at, message));
+        }
+    };
+    let of = elements_of(checker, at, list)?;
+    let condition = condition.map(|condition| of_element(checker, element, condition, Kind::Bool));
+    let condition = condition.transpose()?;
+    let result = Some(of_element(checker, element, result, Kind::Any)?);
+    Ok((Node::Made(Box::new(Made { of, condition, result })), Kind::List))
+}
+
+/// What has elements, or names, to look at.
+fn elements_of(checker: &mut Checker<'_, '_>, at: usize, list: &Tree) -> Result<Node, Fault> {
     let (list, kind) = checker.check(list)?;
     if !matches!(kind, Kind::Any | Kind::List | Kind::Map) {
         return Err(Fault::new(at, format!("{} has no elements", kind.as_str())));
     }
-    checker.elements.push(element.clone());
-    let condition = checker.expect(condition, Kind::Bool);
+    Ok(list)
+}
+
+/// A part in which `element` is the name of an element.
+fn of_element(
+    checker: &mut Checker<'_, '_>,
+    element: &str,
+    part: &Tree,
+    expected: Kind,
+) -> Result<Node, Fault> {
+    checker.elements.push(element.into());
+    let part = checker.expect(part, expected);
     checker.elements.pop();
-    Ok((Node::Elements(quantity, Box::new([list, condition?])), Kind::Bool))
+    part
 }
 
 fn matches(checker: &mut Checker<'_, '_>, text: &Tree, pattern: &Tree) -> Checked {

@@ -248,7 +248,7 @@ fn result_of(operator: Operator, left: Kind, right: Kind) -> Option<Kind> {
             (_, Any, _) | (_, _, Any) => Some(Any),
             (Operator::Remainder, Double, _) => None,
             (_, Int, Int) | (_, Uint, Uint) | (_, Double, Double) => Some(left),
-            (Operator::Add, Text, Text) => Some(Text),
+            (Operator::Add, Text, Text) | (Operator::Add, Kind::List, Kind::List) => Some(left),
             (Operator::Add, Moment, Span) | (Operator::Add, Span, Moment) => Some(Moment),
             (Operator::Subtract, Moment, Span) => Some(Moment),
             (Operator::Subtract, Moment, Moment) => Some(Span),

@@ -1,13 +1,12 @@
 //! Evaluates expressions. The effort is bounded; where there is no value, the failure says why, and `&&`, `||`, `all` and
 //! `exists` do without it where the other parts decide (CEL specification, Logical Operators).
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use super::calls::is_client_address;
 use super::functions;
-use super::node::{Node, Quantity};
+use super::node::{Made, Node, Quantity};
 use super::tree::Operator;
 use super::value::{Failure, List, Value};
 use crate::authorization::facts::Facts;
@@ -77,6 +76,7 @@ impl<'v> Evaluator<'v, '_> {
                 Ok(Value::Bool(network.holds(address)))
             }
             Node::Elements(quantity, parts) => self.elements(*quantity, &parts[0], &parts[1], element),
+            Node::Made(made) => self.made(made, element),
         }
     }
 
@@ -147,13 +147,22 @@ impl<'v> Evaluator<'v, '_> {
             Operator::Greater => ordered(Ordering::is_gt),
             Operator::GreaterOrEqual => ordered(Ordering::is_ge),
             Operator::In => self.contained(&left, &right),
-            _ => {
-                if let (Operator::Add, Value::Text(first), Value::Text(second)) = (operator, &left, &right) {
-                    spend((first.len() + second.len()) / 32)?;
-                    return Ok(Value::Text(Cow::Owned([&**first, &**second].concat())));
-                }
-                functions::arithmetic(operator, &left, &right)
+            Operator::Add => self.sum(&left, &right),
+            _ => functions::arithmetic(operator, &left, &right),
+        }
+    }
+
+    fn sum(&self, left: &Value<'v>, right: &Value<'v>) -> Outcome<'v> {
+        match (left, right) {
+            (Value::Text(first), Value::Text(second)) => {
+                self.facts.spend((first.len() + second.len()) / 32)?;
+                Ok(Value::made_text([&**first, &**second].concat()))
             }
+            (Value::List(first), Value::List(second)) => {
+                self.facts.spend(first.len() + second.len())?;
+                Ok(Value::List(List::Made(first.elements().chain(second.elements()).collect())))
+            }
+            _ => functions::arithmetic(Operator::Add, left, right),
         }
     }
 
@@ -187,7 +196,7 @@ impl<'v> Evaluator<'v, '_> {
         let mut tally = Tally { quantity, failure: None, found: 0 };
         match list {
             Value::List(list) => {
-                for element in (0..list.len()).map_while(|place| list.element(place)) {
+                for element in list.elements() {
                     if let Some(decided) = tally.count(test(element))? {
                         return Ok(Value::Bool(decided));
                     }
@@ -203,6 +212,31 @@ impl<'v> Evaluator<'v, '_> {
             _ => return Err(Failure::Kind),
         }
         tally.end().map(Value::Bool)
+    }
+
+    /// A macro that makes a list. An element without a result, or of which the condition has no value, leaves none.
+    fn made(&self, made: &'v Made, outer: Option<&Element<'_, 'v>>) -> Outcome<'v> {
+        let become_of = |value: Value<'v>| {
+            let element = Element { value, outer };
+            let is_kept = match &made.condition {
+                Some(condition) => self.at(condition, Some(&element))?.as_bool()?,
+                None => true,
+            };
+            match &made.result {
+                _ if !is_kept => Ok(None),
+                Some(result) => self.at(result, Some(&element)).map(Some),
+                None => Ok(Some(element.value)),
+            }
+        };
+        let results: Result<_, _> = match self.at(&made.of, outer)? {
+            Value::List(list) => list.elements().filter_map(|one| become_of(one).transpose()).collect(),
+            Value::Map(members) => {
+                let names = members.keys().map(|name| Value::text(name));
+                names.filter_map(|one| become_of(one).transpose()).collect()
+            }
+            _ => return Err(Failure::Kind),
+        };
+        Ok(Value::List(List::Made(results?)))
     }
 }
 

@@ -117,9 +117,7 @@ fn two_texts<'v>(
 /// The text in another case, borrowed if it is in that case already.
 fn recased<'v>(value: Value<'v>, is_other: fn(&u8) -> bool, change: fn(&str) -> String) -> Outcome<'v> {
     match value {
-        Value::Text(text) if text.bytes().any(|byte| is_other(&byte)) => {
-            Ok(Value::Text(change(&text).into()))
-        }
+        Value::Text(text) if text.bytes().any(|byte| is_other(&byte)) => Ok(Value::made_text(change(&text))),
         Value::Text(_) => Ok(value),
         _ => Err(Failure::Kind),
     }
@@ -169,7 +167,7 @@ fn to_text(value: Value<'_>) -> Outcome<'_> {
         Value::Double(number) => number.to_string(),
         _ => return Err(Failure::Kind),
     };
-    Ok(Value::Text(text.into()))
+    Ok(Value::made_text(text))
 }
 
 fn part_of_time<'v>(function: Function, value: &Value<'v>, zone: Option<&Value<'v>>) -> Outcome<'v> {

@@ -1,6 +1,5 @@
-//! Conditions in the Common Expression Language: its syntax, its operators with their treatment of failures, the macros that
-//! ask about elements, and the functions for texts and times. No bytes, no maps or messages in expressions, and no macros that
-//! make lists, so that the effort of an evaluation is bounded.
+//! Conditions in the Common Expression Language: its syntax, its operators with their treatment of failures, the macros, and the
+//! functions for texts and times. No bytes, and no maps or messages in expressions. The effort of an evaluation is bounded.
 //!
 //! An expression is checked once and evaluated over what it borrows from the request.
 

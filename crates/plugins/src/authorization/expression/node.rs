@@ -115,6 +115,17 @@ pub(super) enum Node {
     Matches(Box<Node>, Regex),
     Within(Box<Node>, Network),
     Elements(Quantity, Box<[Node; 2]>),
+    Made(Box<Made>),
+}
+
+/// A list of what becomes of another list's elements, or of a map's names.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) of: Node,
+    /// What an element must be; otherwise it is left out.
+    pub(super) condition: Option<Node>,
+    /// What becomes of an element; otherwise it stays what it is.
+    pub(super) result: Option<Node>,
 }
 
 /// How many elements of a list must be so.

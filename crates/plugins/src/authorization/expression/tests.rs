@@ -171,6 +171,33 @@ fn macros_ask_about_elements() {
 }
 
 #[test]
+fn macros_make_lists() {
+    assert_all(
+        Result::True,
+        &[
+            "claims.roles.filter(one, one != 'ops') == ['user'] && claims.roles.filter(one, false) == []",
+            "claims.realm.n.map(n, n * 2) == [2, 4, 6] && claims.realm.n.map(n, n > 1, string(n)) == ['2', '3']",
+            "claims.realm.filter(name, name != 'n') == ['roles'] && claims.realm.map(name, size(name)).all(n, n > 0)",
+            "claims.realm.n.map(n, claims.realm.n.filter(m, m < n).size()) == [0, 1, 2]",
+            "claims.realm.n.filter(n, n > 1).map(n, n + 1).exists(n, n == 4) && [].map(one, one / 0) == []",
+            "size(claims.roles.map(role, role + '-' + claims.sub).filter(name, name.endsWith('s-u1'))) == 1",
+            "claims.roles + ['x'] == ['user', 'ops', 'x'] && size([] + claims.realm.n + [[]]) == 4",
+        ],
+    );
+    assert_all(
+        Result::Failure,
+        &[
+            "['a', 1].filter(one, one > 0) == [1]",
+            "[1, 0].map(n, 1 / n) == [1]",
+            "claims.roles.filter(one, one) == []",
+            "claims.roles.map(one, claims.none) == []",
+            "claims.sub.map(one, one) == []",
+            "claims.roles + claims.sub == []",
+        ],
+    );
+}
+
+#[test]
 fn functions_for_texts_and_conversions() {
     assert_all(
         Result::True,
@@ -249,7 +276,11 @@ fn the_effort_is_bounded() {
     let nested = "claims.n.all(a, claims.n.all(b, claims.n.all(c, a + b + c > 0)))";
     let long = "claims.text.matches('(a|aa)+$')";
     let list = vec!["1"; 200].join(",");
-    for (expression, enough) in [(nested, false), (long, true), ("claims.n.all(a, a == 1)", true)] {
+    let lists = "claims.n.map(a, claims.n.map(b, claims.n.map(c, c))) == []";
+    let doubled = format!("['a']{} == []", ".map(x, x + x)".repeat(40));
+    let joined = format!("claims.n{} != []", ".map(x, x)".repeat(40));
+    let cases = [(nested, false), (long, true), ("claims.n.all(a, a == 1)", true), (lists, false)];
+    for (expression, enough) in cases.into_iter().chain([(&*doubled, false), (&*joined, true)]) {
         let mut gateway = asking(expression);
         let text = "a".repeat(2000);
         let request = format!("GET / HTTP/1.1\ntoken: {{\"n\":[{list}],\"text\":\"{text}\"}}");

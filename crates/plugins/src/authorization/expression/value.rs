@@ -1,7 +1,7 @@
 //! Values while an expression is evaluated. They borrow from the request and from the expression.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -33,13 +33,20 @@ pub(in crate::authorization) enum Value<'v> {
     Int(i64),
     Uint(u64),
     Double(f64),
-    Text(Cow<'v, str>),
+    Text(Text<'v>),
     /// Milliseconds since the epoch.
     Moment(i64),
     /// Milliseconds.
     Span(i64),
     List(List<'v>),
     Map(&'v serde_json::Map<String, Json>),
+}
+
+/// A text that costs nothing to copy.
+#[derive(Debug, Clone)]
+pub(in crate::authorization) enum Text<'v> {
+    Borrowed(&'v str),
+    Made(Rc<str>),
 }
 
 #[derive(Debug, Clone)]
@@ -50,6 +57,17 @@ pub(in crate::authorization) enum List<'v> {
     Tags(&'v [String]),
     Groups(&'v [Arc<str>]),
     Made(Rc<[Value<'v>]>),
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Borrowed(text) => text,
+            Self::Made(text) => text,
+        }
+    }
 }
 
 impl<'v> Value<'v> {
@@ -82,7 +100,11 @@ impl<'v> Value<'v> {
     }
 
     pub(in crate::authorization) fn text(text: &'v str) -> Self {
-        Self::Text(Cow::Borrowed(text))
+        Self::Text(Text::Borrowed(text))
+    }
+
+    pub(in crate::authorization) fn made_text(text: impl Into<Rc<str>>) -> Self {
+        Self::Text(Text::Made(text.into()))
     }
 
     pub(super) fn as_bool(&self) -> Result<bool, Failure> {
@@ -120,7 +142,7 @@ impl<'v> Value<'v> {
         Ok(match (self, other) {
             (Self::Null, Self::Null) => true,
             (Self::Bool(left), Self::Bool(right)) => left == right,
-            (Self::Text(left), Self::Text(right)) => left == right,
+            (Self::Text(left), Self::Text(right)) => **left == **right,
             (Self::Moment(left), Self::Moment(right)) | (Self::Span(left), Self::Span(right)) => {
                 left == right
             }
@@ -158,7 +180,7 @@ impl<'v> Value<'v> {
     pub(super) fn order(&self, other: &Self) -> Result<Option<Ordering>, Failure> {
         Ok(Some(match (self, other) {
             (Self::Bool(left), Self::Bool(right)) => left.cmp(right),
-            (Self::Text(left), Self::Text(right)) => left.cmp(right),
+            (Self::Text(left), Self::Text(right)) => (**left).cmp(right),
             (Self::Moment(left), Self::Moment(right)) | (Self::Span(left), Self::Span(right)) => {
                 left.cmp(right)
             }
@@ -203,6 +225,10 @@ impl<'v> List<'v> {
             Self::Groups(elements) => elements.len(),
             Self::Made(elements) => elements.len(),
         }
+    }
+
+    pub(super) fn elements(&self) -> impl Iterator<Item = Value<'v>> {
+        (0..self.len()).map_while(|place| self.element(place))
     }
 
     pub(super) fn element(&self, place: usize) -> Option<Value<'v>> {

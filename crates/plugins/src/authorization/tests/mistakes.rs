@@ -31,7 +31,10 @@ fn an_expression_that_is_wrong_is_named_with_its_place() {
         ("claims[request.path] == 1", "a constant string is needed here (line 1, column 16"),
         ("request.headers.exists(h, h == 'x')", "request.headers as a whole is no value"),
         ("parameters.id == '7'", "the paths of the rule have no part {id}"),
-        ("roles.map(r, r)", "new lists cannot be made here"),
+        ("roles.map(r, r)", "a truth value is needed here, and this is a list"),
+        ("roles.map(r) == []", "a name for an element and what becomes of it are needed, as in map("),
+        ("roles.filter('a', true) == []", "a name for an element and a condition are needed, as in filter("),
+        ("roles.filter(r, 'a') == []", "a truth value is needed here, and this is a string"),
         ("{'a': 1} == claims.x", "maps cannot be written here (line 1, column 1"),
         ("b'a' == claims.x", "there are no bytes here, only text"),
         (
