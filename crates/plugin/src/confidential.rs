@@ -66,11 +66,10 @@ impl Confidential {
 
 /// Names of credentials, ready to be looked up.
 pub struct Names {
-    /// A bit for each [`Known`] field that is a credential as a whole.
-    whole: u128,
-    /// A bit for each in which some may stand.
-    parts: u128,
-    headers: List,
+    /// What is shown of each [`Known`] field.
+    known: [Share; Known::ALL.len()],
+    /// Other fields that are credentials.
+    others: List,
     arguments: List,
     cookies: List,
 }
@@ -85,31 +84,33 @@ pub(crate) enum Share {
 
 impl Names {
     fn new(places: &Places) -> Self {
-        let headers: Vec<Known> =
-            places.headers.iter().map(|name| Known::classify(name.as_bytes())).collect();
-        let known = headers.into_iter().chain([Known::Authorization, Known::ProxyAuthorization]);
-        let whole = known.filter(|known| *known != Known::Other).fold(0, |bits, known| bits | bit(known));
         let (arguments, cookies) = (List::new(&places.arguments), List::new(&places.cookies));
-        let holders = |are: bool, fields: [Known; 2]| if are { bit(fields[0]) | bit(fields[1]) } else { 0 };
-        Self {
-            whole,
-            parts: holders(arguments.lengths != 0, [Known::Location, Known::Referer])
-                | holders(cookies.lengths != 0, [Known::Cookie, Known::SetCookie]),
-            headers: List::new(&places.headers),
-            arguments,
-            cookies,
+        let holding = |list: &List| if list.lengths == 0 { Share::Whole } else { Share::Part };
+        let mut known = [Share::Whole; Known::ALL.len()];
+        for (field, share) in [
+            (Known::Location, holding(&arguments)),
+            (Known::Referer, holding(&arguments)),
+            (Known::Cookie, holding(&cookies)),
+            (Known::SetCookie, holding(&cookies)),
+            (Known::Authorization, Share::Nothing),
+            (Known::ProxyAuthorization, Share::Nothing),
+        ] {
+            known[field as usize] = share;
         }
+        let others = places.headers.iter().filter(|name| {
+            let share = known.get_mut(Known::classify(name.as_bytes()) as usize);
+            share.map(|share| *share = Share::Nothing).is_none()
+        });
+        let others = List::new(others);
+        Self { known, others, arguments, cookies }
     }
 
     /// How much of `field` is shown.
     pub(crate) fn share(&self, field: &Field<'_>) -> Share {
-        if field.known == Known::Other {
-            return if self.headers.has(field.name) { Share::Nothing } else { Share::Whole };
-        }
-        match bit(field.known) {
-            known if self.whole & known != 0 => Share::Nothing,
-            known if self.parts & known != 0 => Share::Part,
-            _ => Share::Whole,
+        match self.known.get(field.known as usize) {
+            Some(share) => *share,
+            None if self.others.has(field.name) => Share::Nothing,
+            None => Share::Whole,
         }
     }
 
@@ -146,10 +147,6 @@ impl Names {
     }
 }
 
-fn bit(known: Known) -> u128 {
-    1 << (known as u32)
-}
-
 /// Names of one kind.
 struct List {
     /// A bit for each length that one of them has, so that most others are told apart without a look at them.
@@ -158,9 +155,10 @@ struct List {
 }
 
 impl List {
-    fn new(names: &AHashSet<Box<str>>) -> Self {
+    fn new<'n>(names: impl IntoIterator<Item = &'n Box<str>>) -> Self {
+        let names: Vec<_> = names.into_iter().cloned().collect();
         let lengths = names.iter().fold(0, |lengths, name| lengths | length_bit(name.as_bytes()));
-        Self { lengths, names: names.iter().cloned().collect() }
+        Self { lengths, names }
     }
 
     fn has(&self, name: &[u8]) -> bool {
