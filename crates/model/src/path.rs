@@ -18,7 +18,10 @@ pub fn normalize<'a>(raw: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
 /// Percent-encodes every byte that may not stand in a URI; `%` itself is left alone. `scratch` is overwritten
 /// when needed.
 pub fn escape<'a>(path: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
-    let Some(first) = path.iter().position(|byte| !may_stand(*byte)) else { return path };
+    if all_may_stand(path) {
+        return path;
+    }
+    let first = path.iter().position(|byte| !may_stand(*byte)).unwrap_or(path.len());
     scratch.clear();
     scratch.reserve(path.len() + 16);
     scratch.extend_from_slice(&path[..first]);
@@ -47,18 +50,24 @@ pub fn normalize_text(path: &str) -> String {
 
 const HEXADECIMAL: [u8; 16] = *b"0123456789ABCDEF";
 
+/// How many bytes the compiler makes one comparison of.
+const LANES: usize = 16;
+
 /// Whether normalization would change nothing, decided without writing: no `%`, no `//`, no segment that begins
 /// with a dot (a cheap overestimate of dot segments).
 fn is_normal(raw: &[u8]) -> bool {
-    let mut after_slash = false;
-    for byte in raw {
-        match byte {
-            b'%' => return false,
-            b'/' | b'.' if after_slash => return false,
-            _ => after_slash = *byte == b'/',
+    let is_bad = |byte: u8, next: u8| (byte == b'%') | ((byte == b'/') & ((next == b'/') | (next == b'.')));
+    // Behind the last byte there is one that matters to none.
+    let mut last = [0; LANES + 1];
+    let mut rest = raw;
+    while let Some(lanes) = rest.first_chunk::<{ LANES + 1 }>() {
+        if (0..LANES).fold(false, |bad, lane| bad | is_bad(lanes[lane], lanes[lane + 1])) {
+            return false;
         }
+        rest = &rest[LANES..];
     }
-    true
+    last[..rest.len()].copy_from_slice(rest);
+    !(0..LANES).fold(false, |bad, lane| bad | is_bad(last[lane], last[lane + 1]))
 }
 
 fn decode_into(raw: &[u8], decoded: &mut Vec<u8>) {
@@ -136,12 +145,20 @@ fn is_reserved(byte: u8) -> bool {
 }
 
 fn may_stand(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$&'()*+,/:;=?@[]-_.~%".contains(&byte)
+    !((byte <= b' ') | (byte >= 0x7f) | (byte == b'"') | (byte == b'<') | (byte == b'>') | (byte == b'\\'))
+        & !((byte == b'^') | (byte == b'`') | ((b'{' <= byte) & (byte <= b'}')))
+}
+
+fn all_may_stand(path: &[u8]) -> bool {
+    let (chunks, rest) = path.as_chunks::<LANES>();
+    let mut last = [b'/'; LANES];
+    last[..rest.len()].copy_from_slice(rest);
+    chunks.iter().chain([&last]).all(|lanes| lanes.iter().fold(true, |stand, byte| stand & may_stand(*byte)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{escape, normalize};
+    use super::{escape, is_normal, normalize};
 
     fn normalized(path: &str) -> String {
         String::from_utf8(normalize(path.as_bytes(), &mut Vec::new()).to_vec()).unwrap()
@@ -201,6 +218,34 @@ mod tests {
         let mut scratch = Vec::new();
         assert_eq!(escape("/a b/ü\"<".as_bytes(), &mut scratch), b"/a%20b/%C3%BC%22%3C");
         assert_eq!(escape(b"/!#$&'()*+,/:;=?@[]-_.~%", &mut scratch), b"/!#$&'()*+,/:;=?@[]-_.~%");
+    }
+
+    #[test]
+    fn it_does_not_matter_where_in_a_path_something_stands() {
+        for length in 1..36 {
+            for place in 0..length {
+                let mut path = vec![b'a'; length];
+                path[place] = b'%';
+                assert!(!is_normal(&path), "{place} of {length}");
+                for byte in 0..=255 {
+                    path[place] = byte;
+                    let stands = byte.is_ascii_alphanumeric() || b"!#$&'()*+,/:;=?@[]-_.~%".contains(&byte);
+                    assert_eq!(
+                        escape(&path, &mut Vec::new()) == path,
+                        stands,
+                        "{byte} at {place} of {length}"
+                    );
+                    assert_eq!(is_normal(&path), byte != b'%', "{byte} at {place} of {length}");
+                }
+                path[place] = b'/';
+                for next in [b'/', b'.'] {
+                    if place + 1 < length {
+                        path[place + 1] = next;
+                        assert!(!is_normal(&path), "{place} of {length}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]
