@@ -38,14 +38,14 @@ impl Origin {
         file: String,
         (catalog, vaults): (Catalog, Arc<ProcessVaults>),
         gateway: Arc<Gateway>,
-        text: String,
+        text: Arc<String>,
     ) -> Self {
         Self {
             file,
             catalog,
             vaults,
             gateway,
-            text: Mutex::new(Arc::new(text)),
+            text: Mutex::new(text),
             posted: AtomicBool::default(),
             settled: AtomicBool::default(),
             has_staples: false,
@@ -250,7 +250,7 @@ mod tests {
             plugins::catalog(),
             Arc::new(ProcessVaults::of_process(&environment.secrets, &environment.settings.tls)),
         );
-        Origin::new("kong.yml".to_owned(), sources, gateway, text.to_string())
+        Origin::new("kong.yml".to_owned(), sources, gateway, text)
     }
 
     #[test]
