@@ -14,14 +14,14 @@ use plugin::clock::Clock;
 use serde_json::Value;
 
 use crate::cli::Check;
-use crate::run::say;
-use crate::settings::about_secrets;
+use crate::run::{say, variables_over};
+use crate::settings::{Environment, about_secrets};
 use crate::vaults::ProcessVaults;
-use crate::{COULD_NOT_START, WRONG_INPUT, WRONG_SETTINGS, text};
+use crate::{COULD_NOT_START, WRONG_INPUT, WRONG_SETTINGS, conf, text};
 
 /// Checks the files.
 pub fn run(arguments: &Check) -> ExitCode {
-    let checker = match Checker::new() {
+    let checker = match Checker::new(arguments.conf.as_deref()) {
         Ok(checker) => checker,
         Err((problems, exit)) => {
             problems.lines().for_each(|problem| say(&format!("error: {problem}")));
@@ -55,10 +55,10 @@ struct Checker {
 
 impl Checker {
     /// The error is what is wrong, and the exit code for it.
-    fn new() -> Result<Self, (String, u8)> {
-        let variables = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let (secrets, tls) = about_secrets(variables).map_err(|problems| (problems, WRONG_SETTINGS))?;
+    fn new(settings: Option<&Path>) -> Result<Self, (String, u8)> {
+        let file = settings.map_or_else(|| Ok(Environment::new()), conf::read);
+        let read = file.and_then(|file| about_secrets(variables_over(file)));
+        let (secrets, tls) = read.map_err(|problems| (problems, WRONG_SETTINGS))?;
         let resolver = Resolver::start(DnsSettings::default());
         Ok(Self {
             catalog: plugins::catalog(),

@@ -170,6 +170,9 @@ pub struct Check {
     /// The declarative files
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
+    /// Settings in the form of Kong's kong.conf: where secrets are looked up
+    #[arg(short, long, value_name = "FILE", env = "KONG_CONF")]
+    pub conf: Option<PathBuf>,
     /// Print the problems as JSON on standard output
     #[arg(long)]
     pub json: bool,

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use control::Source;
+use control::{Source, Unserved};
 use engine::Gateway;
 use model::courtesy::courteously;
 use model::declarative::{load_with, locate};
@@ -38,14 +38,14 @@ impl Origin {
         file: String,
         (catalog, vaults): (Catalog, Arc<ProcessVaults>),
         gateway: Arc<Gateway>,
-        text: String,
+        text: Arc<String>,
     ) -> Self {
         Self {
             file,
             catalog,
             vaults,
             gateway,
-            text: Mutex::new(Arc::new(text)),
+            text: Mutex::new(text),
             posted: AtomicBool::default(),
             settled: AtomicBool::default(),
             has_staples: false,
@@ -58,14 +58,19 @@ impl Origin {
     /// # Errors
     /// Every problem of `text`; what was served stays.
     pub fn replace(&self, text: &Arc<String>) -> Result<Arc<Config>, Vec<Problem>> {
-        self.replace_with(text, false, |text| self.load(&self.file, text))
+        self.replace_with(text, false, |text| self.load(&self.file, text)).map_err(
+            |unserved| match unserved {
+                Unserved::Wrong(problems) => problems,
+                Unserved::Busy(why) => vec![Problem::new(Place(Vec::new()), Span::default(), why.to_owned())],
+            },
+        )
     }
 
     fn load(&self, name: &str, text: &str) -> Result<Config, Vec<Problem>> {
         courteously(|| load_with(name, text, &self.catalog, &*self.vaults))
     }
 
-    fn post(&self, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
+    fn post(&self, text: &str) -> Result<Arc<Config>, Unserved> {
         self.replace_with(&Arc::new(text.to_owned()), true, |text| self.load(POSTED, text))
     }
 
@@ -78,11 +83,12 @@ impl Origin {
         text: &Arc<String>,
         posted: bool,
         load: impl FnOnce(&str) -> Result<Config, Vec<Problem>>,
-    ) -> Result<Arc<Config>, Vec<Problem>> {
+    ) -> Result<Arc<Config>, Unserved> {
         let one_at_a_time = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.settled.load(Ordering::Acquire) {
-            let problem = "the gateway is being upgraded: send the configuration again in a moment";
-            return Err(vec![Problem::new(Place(Vec::new()), Span::default(), problem.to_owned())]);
+            return Err(Unserved::Busy(
+                "the gateway is being upgraded: send the configuration again in a moment",
+            ));
         }
         let config = self.serve(&one_at_a_time, (self.name(posted), text.as_str()), load(text)?)?;
         *self.text.lock().unwrap_or_else(PoisonError::into_inner) = text.clone();
@@ -203,11 +209,7 @@ impl Source for SharedOrigin {
         self.0.gateway.config()
     }
 
-    fn text(&self) -> String {
-        (*self.0.text()).clone()
-    }
-
-    fn apply(&self, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
+    fn apply(&self, text: &str) -> Result<Arc<Config>, Unserved> {
         self.0.post(text)
     }
 
@@ -248,7 +250,7 @@ mod tests {
             plugins::catalog(),
             Arc::new(ProcessVaults::of_process(&environment.secrets, &environment.settings.tls)),
         );
-        Origin::new("kong.yml".to_owned(), sources, gateway, text.to_string())
+        Origin::new("kong.yml".to_owned(), sources, gateway, text)
     }
 
     #[test]
@@ -274,8 +276,8 @@ mod tests {
         origin.unsettle();
         origin.post(&text("posted")).unwrap();
         assert_eq!(origin.settle(), Some(text("posted")));
-        let problems = origin.post(&text("late")).unwrap_err();
-        assert!(problems[0].message.contains("is being upgraded"), "{problems:?}");
+        let refused = origin.post(&text("late")).unwrap_err();
+        assert!(matches!(refused, Unserved::Busy(why) if why.contains("is being upgraded")), "{refused:?}");
         origin.unsettle();
         origin.replace(&text("later")).unwrap();
         assert_eq!(origin.settle(), None);

@@ -51,7 +51,8 @@ impl PidFile {
         let name = self.path.display();
         let text = fs::read_to_string(&self.path).map_err(|error| format!("{name}: {error}"))?;
         let mut lines = text.lines();
-        let id = lines.next().and_then(|line| line.trim().parse().ok());
+        // Zero would stand for all processes of the group of whoever sends a signal.
+        let id = lines.next().and_then(|line| line.trim().parse().ok()).filter(|id| *id > 0);
         let id = id.ok_or_else(|| format!("{name}: not the file of a process id"))?;
         let failure = lines.next().and_then(|line| line.strip_prefix(FAILURE)?.split_once(": "));
         let failure = failure.and_then(|(attempt, why)| Some((attempt.parse().ok()?, why.to_owned())));
@@ -93,8 +94,10 @@ mod tests {
     #[test]
     fn another_file_is_not_mistaken_for_it() {
         let file = file("other");
-        fs::write(&file.path, "services: []\n").unwrap();
-        assert!(file.read().unwrap_err().contains("not the file of a process id"));
+        for text in ["services: []\n", "0\n", "-1\n", ""] {
+            fs::write(&file.path, text).unwrap();
+            assert!(file.read().unwrap_err().contains("not the file of a process id"), "{text:?}");
+        }
         fs::remove_file(&file.path).unwrap();
     }
 }

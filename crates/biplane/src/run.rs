@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use model::{Problem, Severity, Source};
@@ -13,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::Run;
 use crate::open_files::Takers;
+use crate::origin::POSTED;
 use crate::serve::Serving;
 use crate::settings::{self, Environment, FromEnvironment};
 use crate::start::{Failure, Options, Places, Started, start};
@@ -49,8 +51,8 @@ enum Refusal {
     Settings(String),
     /// Something outside is.
     Start(String),
-    /// The declarative file has problems.
-    Configuration(Vec<Problem>),
+    /// The configuration has problems: its name, its text, and what is wrong.
+    Configuration(String, Arc<String>, Vec<Problem>),
 }
 
 /// Serves until told to stop, or until another process has taken over.
@@ -63,7 +65,7 @@ pub fn run(arguments: &Run) -> ExitCode {
     start_log(arguments.json, arguments.log_level.as_deref());
     let mut inheritance = match inherited {
         Ok(inheritance) => inheritance,
-        Err(problem) => return Refusal::Start(problem).tell(arguments.file.as_deref()),
+        Err(problem) => return Refusal::Start(problem).tell(),
     };
     match begin(arguments, invocation, &mut inheritance) {
         Ok(serving) => {
@@ -76,7 +78,7 @@ pub fn run(arguments: &Run) -> ExitCode {
         }
         Err(refusal) => {
             inheritance.failed(&refusal.to_string());
-            refusal.tell(arguments.file.as_deref())
+            refusal.tell()
         }
     }
 }
@@ -95,8 +97,8 @@ fn begin<'a>(
     let is_posted = posted.is_some();
     let file = arguments.file.as_ref().map_or_else(String::new, |file| file.display().to_string());
     let text = match (posted, &arguments.file) {
-        (Some(text), _) => Some(text),
-        (None, Some(file)) => Some(read_file(file).map_err(Refusal::Start)?),
+        (Some(text), _) => Some(Arc::new(text)),
+        (None, Some(file)) => Some(Arc::new(read_file(file).map_err(Refusal::Start)?)),
         (None, None) => None,
     };
     for (file, error) in unwatched {
@@ -108,11 +110,17 @@ fn begin<'a>(
     for warning in places.warnings.iter().chain(&environment.warnings).chain(&files.warning) {
         tracing::warn!("{warning}");
     }
+    let refused = {
+        let (name, text) = (if is_posted { POSTED.to_owned() } else { file.clone() }, text.clone());
+        move |failure| match failure {
+            Failure::Configuration(problems) => {
+                Refusal::Configuration(name, text.unwrap_or_default(), problems)
+            }
+            other => Refusal::Start(other.to_string()),
+        }
+    };
     let options = Options { file, text, is_posted, places: &places, environment: &mut environment };
-    let started = start(options, inheritance).map_err(|failure| match failure {
-        Failure::Configuration(problems) => Refusal::Configuration(problems),
-        other => Refusal::Start(other.to_string()),
-    })?;
+    let started = start(options, inheritance).map_err(refused)?;
     warn(&started);
     let changes = events.0.clone();
     let renewal = Renewal::new(environment.secrets.interval(), &started.services);
@@ -128,12 +136,17 @@ fn begin<'a>(
 pub fn read_settings(arguments: &Run) -> Result<(Places, FromEnvironment), String> {
     let file = arguments.conf.as_deref().map_or_else(|| Ok(Environment::new()), conf::read)?;
     let listen = arguments.listen.over(&file);
+    let environment = settings::from_environment(variables_over(file))?;
+    Ok((Places::from(&listen)?, environment))
+}
+
+/// The environment of the process, with a file of settings behind it.
+pub fn variables_over(file: Environment) -> impl Iterator<Item = (String, String)> {
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     // What comes later wins.
     let file = file.into_iter().map(|(name, value)| (format!("KONG_{}", name.to_ascii_uppercase()), value));
-    let environment = settings::from_environment(file.chain(variables))?;
-    Ok((Places::from(&listen)?, environment))
+    file.chain(variables)
 }
 
 fn read_file(file: &Path) -> Result<String, String> {
@@ -172,7 +185,7 @@ pub fn say(line: &str) {
 
 impl Refusal {
     /// Says it on standard error.
-    fn tell(&self, file: Option<&Path>) -> ExitCode {
+    fn tell(&self) -> ExitCode {
         match self {
             Self::Settings(problems) => {
                 problems.lines().for_each(|problem| say(&format!("error: {problem}")));
@@ -182,9 +195,8 @@ impl Refusal {
                 say(&format!("error: {problem}"));
                 ExitCode::from(COULD_NOT_START)
             }
-            Self::Configuration(problems) => {
-                let text = file.and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
-                report(problems, &file.map(|file| file.display().to_string()).unwrap_or_default(), &text);
+            Self::Configuration(name, text, problems) => {
+                report(problems, name, text);
                 ExitCode::from(WRONG_INPUT)
             }
         }
@@ -197,7 +209,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::Settings(problems) => write!(out, "{}", problems.replace('\n', "; ")),
             Self::Start(problem) => write!(out, "{problem}"),
-            Self::Configuration(problems) => {
+            Self::Configuration(_, _, problems) => {
                 let first = problems.iter().find(|problem| problem.severity == Severity::Error);
                 let first = first.map(|problem| format!("line {}: {}", problem.span.line, problem.message));
                 write!(out, "the configuration has problems: {}", first.unwrap_or_default())

@@ -29,7 +29,7 @@ pub struct Options<'a> {
     /// Name of the declarative file, for messages.
     pub file: String,
     /// The configuration, if there is one.
-    pub text: Option<String>,
+    pub text: Option<Arc<String>>,
     /// It came by the Admin API, and stands in no file.
     pub is_posted: bool,
     /// Addresses and workers.

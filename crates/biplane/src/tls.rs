@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as STANDARD;
 use engine::{Authorities, Pair, TlsSettings, Trusted};
 use plugin::exchange::Demand;
 
@@ -206,12 +208,25 @@ fn list(value: &str) -> Vec<String> {
     value.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
 }
 
-/// The text of a file in PEM form, or that text itself. No error repeats it: it may be a key.
+/// The text of a file in PEM form, or that text itself, as it is or in base64. No error repeats it: it may be a key.
 fn text(item: &str) -> Result<String, String> {
-    if item.contains("-----BEGIN") {
+    const BEGINNING: &str = "-----BEGIN";
+    if item.contains(BEGINNING) {
         return Ok(item.to_owned());
     }
-    fs::read_to_string(item).map_err(|error| format!("cannot read {item}: {error}"))
+    let decoded = STANDARD.decode(item).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    if let Some(text) = decoded.filter(|text| text.contains(BEGINNING)) {
+        return Ok(text);
+    }
+    let named = if may_be_a_key(item) { "what is no text in PEM form, as a file" } else { item };
+    fs::read_to_string(item).map_err(|error| format!("cannot read {named}: {error}"))
+}
+
+/// Whether it looks like a piece of a key rather than like the name of a file: as long as the shortest, of nothing but base64.
+fn may_be_a_key(item: &str) -> bool {
+    const SHORTEST: usize = 40;
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=-_ \r\n\t".contains(&byte);
+    item.len() >= SHORTEST && item.bytes().all(is_base64)
 }
 
 #[cfg(test)]
@@ -268,6 +283,26 @@ mod tests {
         let broken = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----";
         let found = problems(&[("ssl_cert", broken), ("ssl_cert_key", broken)]);
         assert!(!found[0].contains("c2VjcmV0"), "{found:?}");
+    }
+
+    #[test]
+    fn a_key_in_base64_is_taken_and_one_that_is_cut_off_is_not_told() {
+        let pem = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
+        assert_eq!(text(&STANDARD.encode(pem)).unwrap(), pem);
+        let pieces =
+            ["MC4CAQAwBQYDK2VwBCIEIJ+DYvh6SEqVTm50DFtMDoQikTmiCqirVv9mWG9qfSnF", &STANDARD.encode(pem)[1..]];
+        for piece in pieces {
+            let found = problems(&[("ssl_cert", "/nowhere/a.crt"), ("ssl_cert_key", piece)]);
+            assert!(found[0].starts_with("KONG_SSL_CERT"), "{found:?}");
+            let found = text(piece).unwrap_err();
+            assert!(
+                found.starts_with("cannot read what is no text in PEM form") && !found.contains(piece),
+                "{found}"
+            );
+        }
+        assert!(
+            text("/etc/ssl/private/a-folder-with-a-long-name/site.key").unwrap_err().contains("site.key")
+        );
     }
 
     #[test]

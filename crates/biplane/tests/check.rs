@@ -130,6 +130,26 @@ fn programs_get_json_on_standard_output() {
 }
 
 #[test]
+fn secrets_are_looked_up_where_a_file_of_settings_says() {
+    let folder = Folder::new("conf");
+    folder.file("word", "a key");
+    let conf = folder.file("kong.conf", &format!("vault_file_path = {}\n", folder.0.display()));
+    let file = folder.file(
+        "kong.yml",
+        "{_format_version: '3.0', consumers: [{username: u, keyauth_credentials: [{key: '{vault://file/word}'}]}]}\n",
+    );
+    let with = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_biplane"));
+        command.arg("check").args(arguments).arg(&file).env_remove("KONG_VAULT_FILE_PATH").output().unwrap()
+    };
+    assert_eq!(with(&[]).status.code(), Some(1), "there is no such secret in the usual folder");
+    let output = with(&["--conf", &conf]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let missing = with(&["--conf", "/nowhere/kong.conf"]);
+    assert_eq!(missing.status.code(), Some(2), "{}", stderr(&missing));
+}
+
+#[test]
 fn what_only_the_data_plane_can_tell_is_told_too() {
     let folder = Folder::new("engine");
     let file = folder.file(

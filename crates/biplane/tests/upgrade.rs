@@ -166,6 +166,27 @@ fn a_configuration_that_was_posted_is_handed_over() {
     }
 }
 
+#[test]
+fn a_posted_configuration_that_is_refused_by_the_new_process_is_told_by_its_own_text() {
+    let folder = Folder::new("refused");
+    folder.write("kong.yml", &configuration(backend(), "/file"));
+    let word = folder.write("word", "for now");
+    let gateway = Gateway::start(Path::new(BINARY), &folder, |command| {
+        command.arg(folder.path("kong.yml")).args(["--proxy-listen", "127.0.0.1:0"]);
+        command.env("KONG_VAULT_FILE_PATH", folder.path(""));
+    });
+    let key = "consumers:\n- username: u\n  keyauth_credentials: [{key: '{vault://file/word}'}]\n";
+    assert_eq!(post(gateway.admin, &(configuration(backend(), "/posted") + key)), 201);
+    fs::remove_file(word).unwrap();
+    assert_eq!(gateway.upgrade().status.code(), Some(3));
+    let line = gateway.hear(": error: consumers[0].keyauth_credentials[0].key");
+    assert!(line.starts_with("(posted):11:31: "), "{line}");
+    assert!(
+        get(&mut gateway.client(), "/posted").unwrap().starts_with("HTTP/1.1 200 "),
+        "it is served still"
+    );
+}
+
 fn post(admin: SocketAddr, configuration: &str) -> u16 {
     let mut stream = connect(&admin.to_string());
     let body = configuration.replace('\n', "\r\n");

@@ -77,8 +77,12 @@ impl Arguments {
 }
 
 fn json(body: &[u8]) -> Result<Value, Reply> {
-    let value: Option<Value> = serde_json::from_slice(body).ok();
-    value.filter(Value::is_object).ok_or_else(|| Reply::message(400, "Cannot parse JSON body"))
+    let value: Value = serde_json::from_slice(body).map_err(|error| Reply::no_json(&error))?;
+    if value.is_object() {
+        Ok(value)
+    } else {
+        Err(Reply::message(400, "Cannot parse JSON body: it is no object"))
+    }
 }
 
 /// The object that fields of a form stand for.

@@ -46,18 +46,30 @@ pub trait Source: Send + Sync {
     /// What is served now.
     fn config(&self) -> Arc<Config>;
 
-    /// The declarative text of what is served now.
-    fn text(&self) -> String;
-
     /// Serves `text` instead, until the next reload.
     ///
     /// # Errors
-    /// Everything that is wrong with it; the old one stays.
-    fn apply(&self, text: &str) -> Result<Arc<Config>, Vec<Problem>>;
+    /// Why not; the old one stays.
+    fn apply(&self, text: &str) -> Result<Arc<Config>, Unserved>;
 
     /// Whether requests can be served.
     ///
     /// # Errors
     /// Why not.
     fn is_ready(&self) -> Result<(), String>;
+}
+
+/// Why a configuration is not served.
+#[derive(Debug)]
+pub enum Unserved {
+    /// Everything that is wrong with it.
+    Wrong(Vec<Problem>),
+    /// None can be taken now, whatever it is like.
+    Busy(&'static str),
+}
+
+impl From<Vec<Problem>> for Unserved {
+    fn from(problems: Vec<Problem>) -> Self {
+        Self::Wrong(problems)
+    }
 }

@@ -1,20 +1,26 @@
-//! `/config`: shows the declarative text being served, and takes a new one.
+//! `/config`: shows the configuration being served, without its secrets, and takes a new one.
 
 use std::borrow::Cow;
 
+use model::courtesy::courteously;
 use model::declarative::{Stored, digest, problems_to_kong};
-use model::{Config, Problem};
+use model::{Config, Problem, Source};
 use plugin::multipart::Form;
 use plugin::{media, query};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
+use crate::Unserved;
 use crate::call::Call;
 use crate::reply::{Fault, Reply};
 
+/// Seconds after which a configuration may be sent again that could not be taken.
+const RETRY_AFTER: &str = "1";
+
 /// `GET /config`
-pub fn show(call: &Call) -> Reply {
-    Reply::ok(&json!({ "config": call.control.source.text() }))
+pub fn show(call: &Call, config: &Config) -> Reply {
+    let text = courteously(|| config.shown(&call.control.catalog));
+    Reply::ok(&json!({ "config": text }))
 }
 
 /// `POST /config`
@@ -28,7 +34,8 @@ pub fn load(call: &Call, config: &Config) -> Reply {
     }
     match call.control.source.apply(&text) {
         Ok(config) => Reply::json(201, &ByCollection(&config)),
-        Err(problems) => refused(&problems, call.is_on("flatten_errors")),
+        Err(Unserved::Wrong(problems)) => refused(&text, &problems, call.is_on("flatten_errors")),
+        Err(Unserved::Busy(why)) => Reply::message(429, why).with("Retry-After", RETRY_AFTER.to_owned()),
     }
 }
 
@@ -39,9 +46,7 @@ fn text(call: &Call) -> Result<Cow<'_, str>, Reply> {
     let content_type = call.content_type.as_bytes();
     let essence = media::essence(content_type).to_ascii_lowercase();
     let found = match essence.as_slice() {
-        b"application/json" => {
-            json_text(body).ok_or_else(|| Reply::message(400, "Cannot parse JSON body"))?
-        }
+        b"application/json" => json_text(body).map_err(|error| Reply::no_json(&error))?,
         b"application/x-www-form-urlencoded" => match query::values(body, "config").next() {
             Some(value) => Cow::Owned(value.into_owned()),
             None => return Err(expected()),
@@ -67,16 +72,16 @@ fn is_yaml(essence: &[u8]) -> bool {
     )
 }
 
-/// JSON is a configuration, or an object whose `config` is the text of one; `None` when it is no JSON.
-fn json_text(body: &[u8]) -> Option<Cow<'_, [u8]>> {
+/// JSON is a configuration, or an object whose `config` is the text of one.
+fn json_text(body: &[u8]) -> serde_json::Result<Cow<'_, [u8]>> {
     if body.trim_ascii().is_empty() {
-        return Some(Cow::Borrowed(b""));
+        return Ok(Cow::Borrowed(b""));
     }
-    let mut value: Value = serde_json::from_slice(body).ok()?;
-    match value.get_mut("config").map(Value::take) {
-        Some(Value::String(text)) => Some(Cow::Owned(text.into_bytes())),
-        _ => Some(Cow::Borrowed(body)),
-    }
+    let mut value: Value = serde_json::from_slice(body)?;
+    Ok(match value.get_mut("config").map(Value::take) {
+        Some(Value::String(text)) => Cow::Owned(text.into_bytes()),
+        _ => Cow::Borrowed(body),
+    })
 }
 
 /// Every entity by its collection and id. There may be very many, so they are written one by one.
@@ -98,14 +103,18 @@ impl Serialize for ById<'_> {
     }
 }
 
-fn refused(problems: &[Problem], flatten: bool) -> Reply {
+/// What is wrong with `text`, as Kong tells it, and in `problems` as `biplane check --json` does.
+fn refused(text: &str, problems: &[Problem], flatten: bool) -> Reply {
     let (message, fields, flattened) = problems_to_kong(problems);
+    let source = Source::new(problems.first().map_or("", |problem| &*problem.file), text);
+    let placed: Value = problems.iter().map(|problem| source.to_json(problem)).collect();
     if !flatten {
-        return Reply::fault(Fault::InvalidConfiguration, &message, json!({ "fields": fields }));
+        let more = json!({ "fields": fields, "problems": placed });
+        return Reply::fault(Fault::InvalidConfiguration, &message, more);
     }
     // What the list tells by entity is not told a second time.
     let rest: Vec<Problem> = problems.iter().filter(|problem| problem.owner.is_none()).cloned().collect();
     let (_, rest, _) = problems_to_kong(&rest);
-    let more = json!({ "fields": rest, "flattened_errors": flattened });
+    let more = json!({ "fields": rest, "flattened_errors": flattened, "problems": placed });
     Reply::fault(Fault::InvalidConfiguration, &message, more)
 }

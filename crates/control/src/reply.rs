@@ -53,6 +53,11 @@ impl Reply {
         Self::json(status, &json!({ "message": message }))
     }
 
+    /// A body that should be JSON, and where it is not.
+    pub fn no_json(error: &serde_json::Error) -> Self {
+        Self::message(400, &format!("Cannot parse JSON body: {error}"))
+    }
+
     /// Nothing is there.
     pub fn not_found() -> Self {
         Self::from(Answer::not_found())

@@ -51,7 +51,9 @@ fn of_admin<'c>(call: &'c Call, config: &'c Config) -> Option<Resource<'c>> {
         ["config"] if call.method == "POST" => {
             Resource { methods: vec!["GET", "POST"], answer: Box::new(|| load::load(call, config)) }
         }
-        ["config"] => Resource { methods: vec!["GET", "POST"], answer: Box::new(|| load::show(call)) },
+        ["config"] => {
+            Resource { methods: vec!["GET", "POST"], answer: Box::new(|| load::show(call, config)) }
+        }
         ["plugins", "enabled"] => get(|| node::enabled_plugins(&call.control)),
         ["tags"] => get(|| tags::list(call, config, None)),
         ["tags", _] => get(|| tags::list(call, config, Some(&segments[1]))),

@@ -3,7 +3,7 @@
 //! A line has no schema, so what is a secret is known by the name that stands before it. It is better to hide too much.
 
 /// Endings of names of secrets.
-const ENDINGS: [&str; 13] = [
+const ENDINGS: [&str; 14] = [
     "secret",
     "password",
     "password_hash",
@@ -15,17 +15,19 @@ const ENDINGS: [&str; 13] = [
     "authorization",
     "authorization_value",
     "headers_values",
+    "post_args_values",
     "account_json",
     "token",
 ];
 /// Names of secrets that end like others.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 19] = [
     "key",
     "key_alt",
     "apikey",
     "api_key",
     "jwk",
     "secret_v1",
+    "custom_introspection_headers",
     "approle_role_id",
     "approle_secret_id",
     "d",
@@ -39,6 +41,9 @@ const NAMES: [&str; 18] = [
     "r",
     "t",
 ];
+/// Stands for a secret in configurations that are shown. It is refused wherever a secret belongs, so it is nothing that
+/// anybody would have for one.
+pub const MASK: &str = "(secret not shown by the Admin API)";
 /// Stands in messages for a secret.
 pub(crate) const UNTOLD: &str = "******";
 /// A reference tells no secret.

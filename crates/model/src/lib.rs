@@ -21,7 +21,7 @@ pub mod subject;
 pub mod targets;
 mod yaml;
 
-pub use concealed::is_secret_name;
+pub use concealed::{MASK, is_secret_name};
 pub use declarative::{Catalog, Config, Entity, PluginSchema, Scopes, Stored};
 pub use entity::{EntitySchema, PluginRow};
 pub use problem::{Place, Problem, Problems, Severity, misspelt};

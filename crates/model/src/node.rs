@@ -203,7 +203,7 @@ pub fn parse(file: &str, text: &str) -> Result<Document, Problem> {
 }
 
 /// Whether a text that is neither YAML nor JSON is meant as JSON: YAML's mappings seldom have both, braces and quoted keys.
-fn looks_like_json(text: &str) -> bool {
+pub(crate) fn looks_like_json(text: &str) -> bool {
     let inside = text.trim_start().strip_prefix('{').map(str::trim_start);
     inside.is_some_and(|inside| inside.starts_with('"'))
 }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use serde_json::{Value, json};
 
 use crate::concealed::{concealed, is_secret_name, strike_out};
-use crate::node::Span;
+use crate::node::{Span, looks_like_json};
 use crate::problem::{Problem, Severity, Step};
 
 /// A text with its lines found, to show problems in.
@@ -37,7 +37,10 @@ impl<'t> Source<'t> {
     pub fn new(name: &'t str, text: &'t str) -> Self {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(index, _)| index + 1);
-        let is_json = name.to_ascii_lowercase().ends_with(".json");
+        let is_json = match name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()) {
+            Some(extension) if matches!(extension.as_str(), "json" | "yaml" | "yml") => extension == "json",
+            _ => looks_like_json(text),
+        };
         Self {
             name,
             text,

@@ -1,5 +1,7 @@
 //! YAML text into a [`Node`] tree, by YAML 1.2's core schema: `yes` and `on` are strings, `3.0` is a float.
 
+pub(crate) mod block;
+
 use ahash::AHashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as Marked, StrInput, Tag};
 use serde_json::Number;

@@ -71,10 +71,10 @@ fn default(field: &Field) -> String {
 
 fn meaning(field: &Field) -> String {
     let mut text = words(field.doc);
-    if field.element.encrypted {
+    if holds(&field.element, |element| element.encrypted) {
         text.push_str(" Secret.");
     }
-    if takes_references(&field.element) {
+    if holds(&field.element, |element| element.referenceable) {
         text.push_str(" May be a [reference](../secrets.md).");
     }
     if let Some(instead) = field.deprecated {
@@ -83,12 +83,13 @@ fn meaning(field: &Field) -> String {
     text
 }
 
-fn takes_references(element: &Element) -> bool {
+/// Whether something is so of an element, or of what a list or a map of such is made of.
+fn holds(element: &Element, is_so: fn(&Element) -> bool) -> bool {
     let within = match &element.kind {
-        Kind::Array(inner) | Kind::Set(inner) | Kind::Map(_, inner) => inner.referenceable,
+        Kind::Array(inner) | Kind::Set(inner) | Kind::Map(_, inner) => is_so(inner),
         _ => false,
     };
-    element.referenceable || within
+    is_so(element) || within
 }
 
 /// A text on one line.

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use engine::{Carries, Listener};
@@ -76,7 +77,8 @@ fn demonstrate(places: &Places) -> Result<(), Failure> {
         .map_err(|problem| Failure::System(io::Error::other(problem)))?;
     environment.settings.drain_timeout = DRAIN_TIMEOUT;
     let file = "examples/demo/kong.yml".to_owned();
-    let options = Options { file, text: Some(text), is_posted: false, places, environment: &mut environment };
+    let text = Some(Arc::new(text));
+    let options = Options { file, text, is_posted: false, places, environment: &mut environment };
     let started = start(options, &mut Inheritance::default())?;
     show_tour(&started, &log).map_err(Failure::System)?;
     signals.forever().next();

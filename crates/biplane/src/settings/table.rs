@@ -16,9 +16,18 @@ pub(super) const SETTINGS: &[(&str, Apply)] = &[
     ("real_ip_header", |to, given| to.settings.real_ip_header = given.value.to_owned()),
     ("real_ip_recursive", |to, mut given| given.switch(&mut to.settings.real_ip_recursive)),
     ("headers", |to, mut given| given.parse(&mut to.settings.response_headers)),
-    ("headers_upstream", |to, given| to.settings.request_id_upstream = given.value != "off"),
+    ("headers_upstream", |to, mut given| match given.value.trim().to_ascii_lowercase().as_str() {
+        "x-kong-request-id" => to.settings.request_id_upstream = true,
+        _ => given.switch(&mut to.settings.request_id_upstream),
+    }),
     ("allow_debug_header", |to, mut given| given.switch(&mut to.settings.allow_debug_header)),
-    ("error_default_type", |to, given| to.settings.error_default_type = given.value.to_owned()),
+    ("error_default_type", |to, mut given| {
+        let essence = given.value.split(';').next().unwrap_or_default().trim();
+        match ERROR_TYPES.iter().any(|known| essence.eq_ignore_ascii_case(known)) {
+            true => given.value.clone_into(&mut to.settings.error_default_type),
+            false => given.is_not("one of text/plain, application/json, application/xml and text/html"),
+        }
+    }),
     ("upstream_keepalive_pool_size", |to, mut given| given.parse(&mut to.settings.upstream_pool_size)),
     ("upstream_keepalive_max_requests", |to, mut given| given.parse(&mut to.settings.upstream_max_requests)),
     ("upstream_keepalive_idle_timeout", |to, mut given| given.time(&mut to.settings.upstream_idle_timeout)),
@@ -96,5 +105,7 @@ pub(super) const SETTINGS: &[(&str, Apply)] = &[
     ("http2_max_reset_streams", |to, mut given| given.parse(&mut to.settings.http2.max_reset_streams)),
 ];
 
+/// The media types that errors can have.
+const ERROR_TYPES: [&str; 4] = ["text/plain", "application/json", "application/xml", "text/html"];
 /// Times between two writes of usage: longer ones lose too much, shorter ones write for nothing.
 const USAGE_INTERVALS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);

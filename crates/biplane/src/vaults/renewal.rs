@@ -3,7 +3,7 @@
 //! What they stand for is remembered, by reference: for as long as the vault or the setting says, that there is nothing
 //! included. What does not hold any more is due, whatever becomes of the system's clock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,8 +82,9 @@ impl Renewal {
     }
 
     fn forget_others(&mut self, found: &[Found]) {
+        let in_use: HashSet<&str> = found.iter().map(|found| found.reference.as_str()).collect();
         self.missed.retain(|reference, _| {
-            let is_in_use = found.iter().any(|found| found.reference == *reference);
+            let is_in_use = in_use.contains(reference.as_str());
             if !is_in_use {
                 self.known.forget(&key(reference));
             }

@@ -289,7 +289,8 @@ fn single_entities_may_come_as_forms() {
             400,
             "Cannot parse form body: it is not well formed, or has too many parts",
         ),
-        ("application/json", "host=h", 400, "Cannot parse JSON body"),
+        ("application/json", "host=h", 400, "Cannot parse JSON body: expected value at line 1 column 1"),
+        ("application/json", "[]", 400, "Cannot parse JSON body: it is no object"),
         (
             "text/plain",
             "host=h",

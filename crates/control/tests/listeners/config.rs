@@ -6,15 +6,103 @@ use std::time::Duration;
 
 use control::Bounds;
 
-use crate::support::{DOCUMENT, Plane, parse};
+use crate::support::{Plane, parse};
+use model::MASK;
 use serde_json::json;
 
 const GOOD: &str = "_format_version: '3.0'\nservices:\n- {name: new, host: h.test}\n";
 
+/// What `GET /config` shows.
+fn shown(plane: &Plane) -> String {
+    plane.get("/config").json()["config"].as_str().unwrap().to_owned()
+}
+
 #[test]
-fn the_text_being_served_is_shown() {
+fn what_is_served_is_shown_without_its_secrets() {
     let plane = Plane::start();
-    assert_eq!(plane.get("/config").json(), json!({ "config": DOCUMENT }));
+    let text = shown(&plane);
+    for told in
+        ["name: one", "path: /base", "username: bob", "group: staff", "key: issuer", "name: correlation-id"]
+    {
+        assert!(text.contains(told), "{told}: {text}");
+    }
+    // Bob's key is `k`.
+    assert!(!text.contains("secret: shown") && !text.contains("key: k\n"), "{text}");
+    assert_eq!(text.matches(MASK).count(), 2, "{text}");
+    let asked = plane.get("/config?check_hash=1&flatten_errors=1&format=json").json();
+    assert_eq!(asked, json!({ "config": text }), "however it is asked for");
+}
+
+#[test]
+fn what_was_shown_is_taken_again_only_without_masks() {
+    let plane = Plane::start();
+    let text = shown(&plane);
+    let refused = plane.post("/config", "text/yaml", &text);
+    assert_eq!(refused.status, 400);
+    let body = refused.json();
+    let message = "stands for a secret that `GET /config` does not show";
+    assert_eq!(body["fields"]["keyauth_credentials"][0]["key"], message);
+    assert_eq!(body["fields"]["jwt_secrets"][0]["secret"], message);
+    for problem in body["problems"].as_array().unwrap() {
+        let number = problem["line"].as_u64().unwrap() as usize;
+        let line = text.lines().nth(number - 1).unwrap();
+        assert_eq!(
+            line.find('"').map(|at| at + 1),
+            problem["column"].as_u64().map(|at| at as usize),
+            "{line}"
+        );
+        assert_eq!(problem["suggestion"], "write the secret itself, or a reference {vault://...}");
+    }
+    let paths: Vec<_> = body["problems"].as_array().unwrap().iter().map(|one| one["path"].clone()).collect();
+    assert_eq!(paths.len(), 2);
+    assert!(paths.contains(&json!("keyauth_credentials[0].key")), "{paths:?}");
+    let kept = plane.get("/consumers/bob/key-auth").json();
+    assert_eq!(
+        kept["data"][0]["key"], "k",
+        "entities are shown as Kong shows them, and the old one is served"
+    );
+    let before = plane.get("/routes").body;
+    let whole = text.replacen(MASK, "k", 1).replacen(MASK, "another", 1);
+    let answer = plane.post("/config", "text/yaml", &whole);
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    assert_eq!(plane.names("/routes", "id"), {
+        let before: serde_json::Value = serde_json::from_str(&before).unwrap();
+        before["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["id"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    });
+}
+
+#[test]
+fn problems_come_with_their_places_in_the_text() {
+    let plane = Plane::start();
+    for (text, expected) in [
+        ("_format_version: '3.0'\nservices:\n- {name: a}\n", (3, 4, "services[0].host")),
+        ("_format_version: '3.0'\nservices: [", (3, 1, "")),
+        (
+            "{\"_format_version\": \"3.0\",\n \"services\": [{\"name\": \"ä\", \"host\": 5}]}",
+            (2, 37, "services[0].host"),
+        ),
+    ] {
+        let body = plane.post("/config?flatten_errors=1", "", text).json();
+        let problem = &body["problems"][0];
+        let place = (problem["line"].as_u64(), problem["column"].as_u64(), problem["path"].as_str());
+        assert_eq!(place, (Some(expected.0), Some(expected.1), Some(expected.2)), "{body}");
+        assert_eq!(problem["severity"], "error");
+    }
+}
+
+#[test]
+fn a_body_that_is_no_json_is_told_where_it_is_none() {
+    let plane = Plane::start();
+    for target in ["/config", "/schemas/services/validate"] {
+        let answer = plane.post(target, "application/json", "{\"host\": \"h\",\n  \"port\": }");
+        let message = "Cannot parse JSON body: expected value at line 2 column 11";
+        assert_eq!((answer.status, answer.json()), (400, json!({ "message": message })), "{target}");
+    }
 }
 
 #[test]
@@ -139,6 +227,14 @@ fn a_load_goes_on_alone_when_its_client_has_left() {
     plane.gate.set_closed(false);
     while plane.post("/config", "text/yaml", &other).status == 429 {}
     assert_eq!(plane.names("/services", "name"), ["other"], "the later one is served");
+}
+
+#[test]
+fn who_comes_at_a_wrong_time_is_told_to_come_again() {
+    let plane = Plane::start();
+    let answer = plane.post("/config?flatten_errors=1", "text/yaml", "too-early: 1");
+    assert_eq!((answer.status, answer.body.as_str()), (429, r#"{"message":"not now"}"#));
+    assert_eq!(answer.header("retry-after"), Some("1"));
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use control::{Bounds, Control, Listening, Running, Source, serve};
-use model::{Config, Problem};
+use control::{Bounds, Control, Listening, Running, Source, Unserved, serve};
+use model::Config;
 use plugin::Services;
 use plugin::clock::Clock;
 use plugin::services::{DiscoveryReport, SourceReport, TargetHealth};
@@ -74,24 +74,23 @@ impl Gate {
 }
 
 struct Memory {
-    served: Mutex<(String, Arc<Config>)>,
+    served: Mutex<Arc<Config>>,
     gate: Arc<Gate>,
 }
 
 impl Source for Memory {
     fn config(&self) -> Arc<Config> {
-        self.served.lock().unwrap().1.clone()
+        self.served.lock().unwrap().clone()
     }
 
-    fn text(&self) -> String {
-        self.served.lock().unwrap().0.clone()
-    }
-
-    fn apply(&self, text: &str) -> Result<Arc<Config>, Vec<Problem>> {
+    fn apply(&self, text: &str) -> Result<Arc<Config>, Unserved> {
         assert!(!text.contains("fall-over"), "told to");
+        if text.contains("too-early") {
+            return Err(Unserved::Busy("not now"));
+        }
         self.gate.pass();
         let config = Arc::new(model::declarative::load("config", text, &plugins::catalog())?);
-        *self.served.lock().unwrap() = (text.to_owned(), config.clone());
+        *self.served.lock().unwrap() = config.clone();
         Ok(config)
     }
 
@@ -180,7 +179,7 @@ impl Plane {
         });
         let gate = Arc::new(Gate::default());
         let config = Arc::new(model::declarative::load("config", DOCUMENT, &plugins::catalog()).unwrap());
-        let source = Memory { served: Mutex::new((DOCUMENT.to_owned(), config)), gate: gate.clone() };
+        let source = Memory { served: Mutex::new(config), gate: gate.clone() };
         let control = Arc::new(Control {
             services: services.clone(),
             definitions: plugins::ROOMS,

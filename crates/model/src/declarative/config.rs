@@ -160,7 +160,7 @@ impl Stored {
         Self { id, span, blueprint: Arc::clone(blueprint), fields }
     }
 
-    fn all(&self) -> impl Iterator<Item = (&Field, Held<'_>)> {
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Field, Held<'_>)> {
         self.blueprint.all(self.id, &self.fields)
     }
 

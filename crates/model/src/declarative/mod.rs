@@ -14,6 +14,7 @@ mod prepare;
 mod resolve;
 mod revealed;
 mod secrets;
+mod shown;
 mod transform;
 
 use std::sync::Arc;
@@ -133,5 +134,7 @@ mod config_tests;
 mod locate_tests;
 #[cfg(test)]
 mod secrets_tests;
+#[cfg(test)]
+mod shown_tests;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ mod packed;
 mod record;
 mod rules_list;
 mod shorthands;
+mod shown;
 mod types;
 mod validate;
 

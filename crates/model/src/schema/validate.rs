@@ -196,6 +196,9 @@ impl Element {
             }
             return Value::from(reference);
         }
+        if self.refuse_mask(node, trail, problems) {
+            return Value::Null;
+        }
         let before = problems.errors();
         let value = self.typed(node, trail, problems);
         if problems.errors() > before {

@@ -50,19 +50,40 @@ impl Harness {
         Some(self.run(exchange, body))
     }
 
+    /// The same as [`Harness::send`], while something else happens before the response comes.
+    ///
+    /// # Panics
+    /// If the head is not a valid one.
+    pub fn send_while(&mut self, request: &str, meanwhile: impl FnOnce(&mut Self)) -> Outcome {
+        let (head, body) = split_message(request);
+        let mut exchange = self.receive(&head, body.as_bytes());
+        let answered = self.arrive(&mut exchange, body.as_bytes());
+        meanwhile(self);
+        self.leave(exchange, answered, body.as_bytes())
+    }
+
     fn run(&mut self, mut exchange: Exchange, body: &[u8]) -> Outcome {
+        let answered = self.arrive(&mut exchange, body);
+        self.leave(exchange, answered, body)
+    }
+
+    /// Takes a request to a target. Whether there is another answer than its response.
+    fn arrive(&mut self, exchange: &mut Exchange, body: &[u8]) -> bool {
         // Rooms may begin tasks in any phase.
         let runtime = self.runtime.handle().clone();
         let _entered = runtime.enter();
-        self.each(&mut exchange, Phase::Rewrite, |room, exchange, slot| {
+        self.each(exchange, Phase::Rewrite, |room, exchange, slot| {
             room.rewrite(&mut Rewrite::new(exchange, slot));
         });
         if exchange.matched.is_none() {
             exchange.matched = self.routes.first().cloned();
         }
-        let answered = self.access(&mut exchange, body)
-            || refuse_body(&mut exchange, body)
-            || self.ask_targets(&mut exchange);
+        self.access(exchange, body) || refuse_body(exchange, body) || self.ask_targets(exchange)
+    }
+
+    fn leave(&mut self, exchange: Exchange, answered: bool, body: &[u8]) -> Outcome {
+        let runtime = self.runtime.handle().clone();
+        let _entered = runtime.enter();
         self.respond(exchange, answered, body)
     }
 

@@ -22,7 +22,7 @@ use collect::Collecting;
 use content_type::ContentType;
 use control::Directives;
 use key::{Key, Recipe};
-use store::{Entry, Store};
+use store::{Edition, Entry, Store};
 
 record! {
     /// Settings of strategy `memory`.
@@ -111,6 +111,7 @@ struct Instance {
 #[derive(Clone, Copy)]
 struct Pending {
     key: Key,
+    edition: Edition,
     /// There is a response, but not one to use.
     refreshes: bool,
     authorized: bool,
@@ -196,7 +197,8 @@ impl Phases for ProxyCache {
         if directives.only_if_cached {
             return cx.answer(504).empty();
         }
-        cx.remember(Pending { key, refreshes: stored, authorized, destination: self.destination(cx) });
+        let (edition, destination) = (self.instance.store.edition(&key), self.destination(cx));
+        cx.remember(Pending { key, edition, refreshes: stored, authorized, destination });
         Flow::Next
     }
 
@@ -325,7 +327,7 @@ impl ProxyCache {
             vary: if self.heeds_control { varies_by(cx, headers)? } else { None },
         };
         let expected = if head_only { None } else { headers.known(Known::ContentLength) };
-        Collecting::new(pending.key, entry, expected, self.instance.store.clone())
+        Collecting::new((pending.key, pending.edition), entry, expected, self.instance.store.clone())
     }
 
     /// Whether the status code is one of those that are kept. Parts and confirmations never answer another request.

@@ -321,6 +321,26 @@ fn what_a_request_has_changed_is_forgotten() {
 }
 
 #[test]
+fn a_response_that_was_on_its_way_when_it_became_untrue_is_not_stored() {
+    let mut gateway = gateway("cache_control: true");
+    control(&mut gateway, "max-age=300");
+    gateway.send_while("GET /items/1 HTTP/1.1\n\n", |gateway| {
+        assert_eq!(gateway.send("PUT /items/1 HTTP/1.1\n\nx").status, 200);
+    });
+    assert_eq!([plain(&mut gateway, "/items/1"), plain(&mut gateway, "/items/1")], ["Miss", "Hit"]);
+    let key = get(&mut gateway, "/items/2 HTTP/1.1").header("X-Cache-Key").unwrap();
+    call(&gateway, "DELETE", "/proxy-cache/{key}", &[&key]);
+    gateway.send_while("GET /items/2 HTTP/1.1\n\n", |gateway| {
+        assert_eq!(call(gateway, "DELETE", "/proxy-cache/{key}", &[&key]).status, 404, "it is not there yet");
+    });
+    assert_eq!(plain(&mut gateway, "/items/2"), "Miss");
+    gateway.send_while("GET /items/3 HTTP/1.1\n\n", |gateway| {
+        assert_eq!(gateway.send("PUT /items/4 HTTP/1.1\n\nx").status, 200);
+    });
+    assert_eq!(plain(&mut gateway, "/items/3"), "Hit", "that was something else");
+}
+
+#[test]
 fn requests_say_what_they_accept() {
     let mut gateway = gateway("cache_control: true, storage_ttl: 100");
     let asked = |gateway: &mut Harness, value: &str| status(gateway, "/", &format!("Cache-Control: {value}"));

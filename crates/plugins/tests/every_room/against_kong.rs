@@ -91,13 +91,10 @@ fn compare_element(place: &str, ours: &Element, theirs: &Value, differences: &mu
         }
     };
     differ("type", type_name(&ours.kind), &theirs["type"]);
-    // Whatever takes a reference there takes one here; here more does.
-    differ(
-        "referenceable",
-        flag(ours.referenceable && theirs["referenceable"] == true),
-        &theirs["referenceable"],
-    );
-    differ("encrypted", flag(ours.encrypted), &theirs["encrypted"]);
+    // Whatever takes a reference there takes one here, and what is a secret there is one here; here more is.
+    for (what, ours) in [("referenceable", ours.referenceable), ("encrypted", ours.encrypted)] {
+        differ(what, flag(ours && theirs[what] == true), &theirs[what]);
+    }
     let of_rule = |pick: RuleValue| ours.rules.iter().find_map(pick).unwrap_or_default();
     let values = of_rule(|rule| match rule {
         Rule::OneOf(values) => Some(normal(&Value::Array(values.clone()))),

@@ -2,6 +2,7 @@
 //! does what it says.
 
 mod against_kong;
+mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
 

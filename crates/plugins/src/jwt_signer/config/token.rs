@@ -39,7 +39,7 @@ record! {
         /// Address of the introspection endpoint (RFC 7662).
         introspection_endpoint: Option<String>;
         /// The `Authorization` header of the question.
-        introspection_authorization: Option<String>, [referenceable()];
+        introspection_authorization: Option<String>, [referenceable(), encrypted()];
         /// The certificate that is shown to the introspection endpoint, whose address must begin with `https://` then.
         introspection_client_certificate: ClientCertificate, [extension()];
         /// Further arguments of the question, encoded as in a form.

@@ -33,11 +33,11 @@ record! {
         /// Names of headers sent with requests for tokens.
         token_headers_names: Option<Vec<String>>;
         /// Values of those headers, in the same order.
-        token_headers_values: Option<Vec<String>>;
+        token_headers_values: Option<Vec<String>>, [encrypted(), each(referenceable())];
         /// Names of arguments sent with requests for tokens.
         token_post_args_names: Option<Vec<String>>;
         /// Values of those arguments, in the same order.
-        token_post_args_values: Option<Vec<String>>;
+        token_post_args_values: Option<Vec<String>>, [encrypted(), each(referenceable())];
         /// Headers of the caller that are sent with requests for tokens.
         token_headers_client: Option<Vec<String>>;
         /// Arguments of the caller, of the query, of a form, or as a header, that are sent with requests for tokens in place
@@ -69,7 +69,7 @@ record! {
         /// Names of headers sent with questions about users.
         userinfo_headers_names: Option<Vec<String>>;
         /// Values of those headers, in the same order.
-        userinfo_headers_values: Option<Vec<String>>;
+        userinfo_headers_values: Option<Vec<String>>, [encrypted(), each(referenceable())];
         /// What kind of answer is asked for: JSON, or the same signed.
         userinfo_accept: String = "application/json", [one_of(&["application/json", "application/jwt"])];
         /// Headers of the caller sent with questions about users.

@@ -29,7 +29,7 @@ record! {
         /// Names of headers sent with requests for the discovery document and the keys.
         discovery_headers_names: Option<Vec<String>>;
         /// Values of those headers, in the same order.
-        discovery_headers_values: Option<Vec<String>>;
+        discovery_headers_values: Option<Vec<String>>, [encrypted(), each(referenceable())];
         /// Seconds that the discovery document and the provider's keys, and answers of introspection that do not say how
         /// long they hold, are used before they are asked for again.
         cache_ttl: f64 = 3600, [between(1, 31_536_000)];
@@ -255,7 +255,7 @@ record! {
         /// Names of arguments sent with the question.
         introspection_post_args_names: Option<Vec<String>>;
         /// Values of those arguments, in the same order.
-        introspection_post_args_values: Option<Vec<String>>;
+        introspection_post_args_values: Option<Vec<String>>, [encrypted(), each(referenceable())];
         /// Arguments of the caller, of the query or a form, that are sent with the question.
         introspection_post_args_client: Option<Vec<String>>;
         /// Headers of the caller that are sent as arguments, under their names.
