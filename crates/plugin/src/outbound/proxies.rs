@@ -16,12 +16,12 @@ record! {
         /// Proxy for requests over `http`, as `http://proxy.example:3128`. It is shown the whole request.
         http_proxy: Option<String>;
         /// What that proxy is sent as `Proxy-Authorization`, such as `Basic ZGVtbzp0ZXN0`.
-        http_proxy_authorization: Option<String>, [referenceable()];
+        http_proxy_authorization: Option<String>, [referenceable(), encrypted()];
         /// Proxy for requests over `https`, as `http://proxy.example:3128`. It is asked for a tunnel (`CONNECT`) and sees nothing
         /// of what goes through.
         https_proxy: Option<String>;
         /// What that proxy is sent as `Proxy-Authorization`.
-        https_proxy_authorization: Option<String>, [referenceable()];
+        https_proxy_authorization: Option<String>, [referenceable(), encrypted()];
         /// Hosts that are asked without a proxy, with commas between them: a name stands for all names below it, too; a port
         /// may follow; `*` stands for all hosts.
         no_proxy: Option<String>;

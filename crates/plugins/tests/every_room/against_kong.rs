@@ -91,13 +91,13 @@ fn compare_element(place: &str, ours: &Element, theirs: &Value, differences: &mu
         }
     };
     differ("type", type_name(&ours.kind), &theirs["type"]);
-    // Whatever takes a reference there takes one here; here more does.
+    // Whatever takes a reference or is a secret there does and is here; here more does and is.
     differ(
         "referenceable",
         flag(ours.referenceable && theirs["referenceable"] == true),
         &theirs["referenceable"],
     );
-    differ("encrypted", flag(ours.encrypted), &theirs["encrypted"]);
+    differ("encrypted", flag(ours.encrypted && theirs["encrypted"] == true), &theirs["encrypted"]);
     let of_rule = |pick: RuleValue| ours.rules.iter().find_map(pick).unwrap_or_default();
     let values = of_rule(|rule| match rule {
         Rule::OneOf(values) => Some(normal(&Value::Array(values.clone()))),
