@@ -54,6 +54,7 @@ pub const TOKENS: &[&[u8]] = &[
     b"1e999",
     b"-1",
     b"\"active\":true",
+    b"false",
     b"\"sub\":\"root\"",
     b"\"access_token\":\"a\"",
     b"\"exp\":1",
@@ -72,19 +73,19 @@ const ISSUER: &str = "http://issuer.test";
 const KEY: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
 /// A login under way: a cookie, in halves, as it may come in two, and what the provider's answer to it says.
 const COOKIE: [&str; 2] = [
-    "ARmyWFbhwVDKg0z_yLWbI62PabGiRMdiZkSGOdObl7TmNAEDe7yGtSdAWT-c9rybmE7yvdl0tnHiDFA-OIMcRoCsx4nf8mBhl1Ik",
-    "sbXrlkvaTGVJIslz_wlGFq6dP88kzZg2ZYp1eDZVPJsjDG3Gxg7WX1DgqM1oQsKOkGWvE4DQdJw6nojyENyH8rXn6dVNLBWo \
-     WN8iQ-Ctaz8cuaQ_dKkLK3MmvGw3QnJa2XDwn-Wa0ZkPiJBtBZqFJZHssao",
+    "ARmyWFbhwVDKg0z_yLWbI62PEPDyJf1uRVanL4PwupnsVkMSK-qSpywYWG6698rng3HytsM87kLvPwVtM9tCc4K9rIfRsm81235P",
+    "1sLlmA3Td0pRFMRZ1QtXK7jNVOIJx_p0dNojbCReZJpyKmywuhXpX1v64JVbT_Hbw27yBY7ePoA6mou7BdzP9KD2-8NVe0-5\
+     Tth5HPGraXgSt6lgZa8JbH07um02R3Jd2nbw8j-CuQP7ZLmG8ByTQPnBsj97ZA",
 ];
 const STATE: &str = "c3RhdGUtb2YtYS1sb2dpbi10aGF0LWhhcy1iZWd1bi1oZXI";
 /// The ID token that ends it.
-const ID_TOKEN: &str = "eyJhbGciOiJFZERTQSIsInR5cCI6IkpXVCIsImtpZCI6Im9uZSJ9.eyJpc3MiOiJodHRwOi8vaXNzdWVyLnRlc3QiLCJhdWQiOiJ \
-     nYXRld2F5Iiwic3ViIjoiYWxpY2UiLCJpYXQiOjE3NjcyMjU2MDAsImV4cCI6NDEwMjQ0NDgwMCwibm9uY2UiOiJibTl1WTJVIn0 \
+const ID_TOKEN: &str = "eyJhbGciOiJFZERTQSIsInR5cCI6IkpXVCIsImtpZCI6Im9uZSJ9.eyJpc3MiOiJodHRwOi8vaXNzdWVyLnRlc3QiLCJhdWQiOiJ\
+     nYXRld2F5Iiwic3ViIjoiYWxpY2UiLCJpYXQiOjE3NjcyMjU2MDAsImV4cCI6NDEwMjQ0NDgwMCwibm9uY2UiOiJibTl1WTJVIn0\
      .bhfXG-JjIaM1oVv2DCRD8r35CiaWFV7GxU42ohUSsCslUAepe3qRgGYmtQroAJ4ldvJlUSqmvTrYs-E2bhAHCA";
 
 /// A token of the provider.
-const TOKEN: &str = "eyJhbGciOiJFZERTQSIsInR5cCI6ImF0K2p3dCIsImtpZCI6Im9uZSJ9.eyJpc3MiOiJodHRwOi8vaXNzdWVyLnRlc3QiLCJzdWI \
-     iOiJhbGljZSIsImlhdCI6MTc2NzIyNTYwMCwiZXhwIjo0MTAyNDQ0ODAwfQ.pKWvFWXNmdob8cOKyqtXlQfqD8KOOGXM7u6mnx_6 \
+const TOKEN: &str = "eyJhbGciOiJFZERTQSIsInR5cCI6ImF0K2p3dCIsImtpZCI6Im9uZSJ9.eyJpc3MiOiJodHRwOi8vaXNzdWVyLnRlc3QiLCJzdWI\
+     iOiJhbGljZSIsImlhdCI6MTc2NzIyNTYwMCwiZXhwIjo0MTAyNDQ0ODAwfQ.pKWvFWXNmdob8cOKyqtXlQfqD8KOOGXM7u6mnx_6\
      kkLq8UQ4FH6idZwuGuguUNCGpwTdKkPA-TGkdU3c_xmVBw";
 
 /// The header line with that cookie.
@@ -129,7 +130,7 @@ impl Play {
             "issuer: '{ISSUER}', using_pseudo_issuer: true, issuers_allowed: ['{ISSUER}'], jwks_endpoint: '{base}/keys', \
              authorization_endpoint: 'https://issuer.test/auth', token_endpoint: '{base}/token', introspection_endpoint: \
              '{base}/introspect', userinfo_endpoint: '{base}/me', cache_introspection: false, cache_user_info: false, \
-             cache_tokens: false, {fields}"
+             cache_tokens: false, display_errors: true, {fields}"
         ))
     }
 }
