@@ -20,6 +20,8 @@ pub(crate) struct Case {
     pub config_file: Option<String>,
     /// What stands in that file, and what is written in its place.
     pub config_replacements: BTreeMap<String, String>,
+    /// Further files in the case's own folder.
+    pub files: BTreeMap<String, String>,
     /// The name the configuration is written under.
     pub config_name: Option<String>,
     pub env: BTreeMap<String, String>,
@@ -130,14 +132,25 @@ impl Case {
 
     /// Whether only a gateway started by the runner can take this case.
     pub fn needs_own_process(&self) -> bool {
-        let acts =
-            ["write_config", "replace", "signal", "restart", "stderr", "exit", "connect", "log", "datagram"];
+        let acts = [
+            "write_config",
+            "write",
+            "replace",
+            "signal",
+            "restart",
+            "stderr",
+            "exit",
+            "connect",
+            "log",
+            "datagram",
+        ];
         let local = |step: &Value| {
             acts.iter().any(|key| step.get(key).is_some()) || step.get("to").is_some_and(|to| to == "status")
         };
         !self.env.is_empty()
             || !self.args.is_empty()
             || !self.hosts.is_empty()
+            || !self.files.is_empty()
             || !self.checks.is_empty()
             || self.refuses.is_some()
             || self.steps.iter().any(local)

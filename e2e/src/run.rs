@@ -83,7 +83,15 @@ impl<'a> Running<'a> {
         let files = running.certificates.placeholders(&running.folder).map_err(|error| error.to_string())?;
         running.values.extend(files);
         running.listen(case).map_err(|error| format!("upstream: {error}"))?;
+        running.write(&case.files)?;
         Ok(running)
+    }
+
+    /// Writes files of the case's own folder.
+    fn write(&self, files: &BTreeMap<String, String>) -> Result<(), String> {
+        files.iter().try_for_each(|(name, text)| {
+            std::fs::write(self.folder.join(name), text).map_err(|error| format!("{name}: {error}"))
+        })
     }
 
     fn set(&mut self, name: &str, value: String) {

@@ -3,7 +3,7 @@
 //! A line has no schema, so what is a secret is known by the name that stands before it. It is better to hide too much.
 
 /// Endings of names of secrets.
-const ENDINGS: [&str; 14] = [
+const ENDINGS: [&str; 16] = [
     "secret",
     "password",
     "password_hash",
@@ -15,7 +15,9 @@ const ENDINGS: [&str; 14] = [
     "authorization",
     "authorization_value",
     "headers_values",
-    "post_args_values",
+    "introspection_headers",
+    "args_values",
+    "body_args",
     "account_json",
     "token",
 ];

@@ -127,8 +127,8 @@ impl<'t> Source<'t> {
     }
 }
 
-/// Where a secret begins that the line does not name as one: in a list of them, on a line of its own, or behind a name that is
-/// misspelt. `fault` is the place of the fault in `line`.
+/// Where a secret begins that the line does not name as one: in a list or a map of them, on a line of its own, or behind a name
+/// that is misspelt. `fault` is the place of the fault in `line`.
 fn secret_beside(problem: &Problem, span: Span, line: &[char], fault: usize) -> Option<usize> {
     let meant = problem.suggestion.as_deref().and_then(|text| text.split('\'').nth(1));
     if meant.is_some_and(is_secret_name) {
@@ -138,6 +138,11 @@ fn secret_beside(problem: &Problem, span: Span, line: &[char], fault: usize) -> 
         [.., Step::Field(name), Step::Index(_)] => is_secret_name(name).then_some(fault),
         // Before what has a name of its own, or refers to a secret, nothing needs to be hidden here.
         [.., Step::Field(name)] if is_secret_name(name) => is_bare(line.get(fault..)?).then_some(fault),
+        [.., Step::Field(map), Step::Field(_)] if is_secret_name(map) => {
+            let end = fault.saturating_add(span.length as usize);
+            let behind = line.get(end..)?.iter().find(|letter| !matches!(letter, '"' | '\''));
+            Some(if behind == Some(&':') { end } else { fault })
+        }
         _ => None,
     }
 }

@@ -24,6 +24,7 @@ pub mod certificates;
 mod dice;
 mod outcome;
 mod phases;
+pub mod provider;
 mod sessions;
 mod upstream;
 pub mod vouching;

@@ -57,6 +57,8 @@ pub(crate) struct Step {
     pub save: BTreeMap<String, String>,
     // Other acts and expectations.
     pub write_config: Option<String>,
+    /// Texts that are written into files of the case's own folder.
+    pub write: BTreeMap<String, String>,
     /// Files that are written over, each by another one.
     pub replace: BTreeMap<String, String>,
     /// What becomes of upstreams, by name.
@@ -149,6 +151,7 @@ impl Step {
             return Err("it has both `request` and `raw`");
         }
         let acts = self.write_config.is_some()
+            || !self.write.is_empty()
             || !self.replace.is_empty()
             || !self.servers.is_empty()
             || self.signal.is_some()

@@ -57,6 +57,7 @@ impl Running<'_> {
             let gateway = self.gateway.as_ref().ok_or("no gateway of our own")?;
             std::fs::write(&gateway.config, config).map_err(|error| error.to_string())?;
         }
+        self.write(&step.write)?;
         for (old, new) in &step.replace {
             std::fs::copy(new, old).map_err(|error| format!("{old}: {error}"))?;
         }

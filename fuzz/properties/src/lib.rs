@@ -5,7 +5,9 @@
 
 pub mod credentials;
 pub mod declarative;
+pub mod openid;
 pub mod path;
+pub mod revocation;
 pub mod router;
 pub mod wire_input;
 
@@ -75,4 +77,11 @@ pub static TARGETS: &[Target] = &[
         tokens: credentials::directory::TOKENS,
         mutants: 10000,
     },
+    Target { name: "login_answer", run: openid::callers::login, tokens: openid::TOKENS, mutants: 3000 },
+    Target { name: "dpop_proof", run: openid::callers::proof, tokens: openid::TOKENS, mutants: 3000 },
+    Target { name: "id_token", run: openid::callers::beside, tokens: openid::TOKENS, mutants: 3000 },
+    Target { name: "logout_token", run: openid::callers::logout, tokens: openid::TOKENS, mutants: 3000 },
+    Target { name: "provider_answer", run: openid::answers::run, tokens: openid::TOKENS, mutants: 1000 },
+    Target { name: "ocsp_answer", run: revocation::response, tokens: revocation::TOKENS, mutants: 10_000 },
+    Target { name: "revocation_list", run: revocation::list, tokens: revocation::TOKENS, mutants: 10_000 },
 ];

@@ -12,6 +12,16 @@ pub fn header_name() -> Rule {
     Rule::Format("header_name", check_header_name)
 }
 
+/// The value of a header (RFC 9110 5.5). It may be a secret, so that it is not told.
+pub fn header_value() -> Rule {
+    Rule::Format("header_value", |text| {
+        match text.bytes().all(|byte| byte == b'\t' || !byte.is_ascii_control()) {
+            true => Ok(()),
+            false => Err("is no value of a header field".to_owned()),
+        }
+    })
+}
+
 /// A host name or IP address without port.
 pub fn host() -> Rule {
     Rule::Format("host", check_host)

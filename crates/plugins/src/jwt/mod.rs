@@ -31,7 +31,7 @@ record! {
         /// Cookies in which a token is looked for.
         cookie_names: plugin::model::Set<String> = [];
         /// Request headers in which a token is looked for, after the word `Bearer`.
-        header_names: plugin::model::Set<String> = ["authorization"];
+        header_names: plugin::model::Set<String> = ["authorization"], [each(header_name())];
         /// The claim, or else the header field of the token, that names the credential by its `key`.
         key_claim_name: String = "iss", [len_min(1)];
         /// Whether the secrets of credentials are Base64 text of the real secret.

@@ -318,6 +318,7 @@ fn wrong_settings_are_refused() {
             .contains("value should be between")
     );
     assert!(refusal("{realm: 'a\"b'}").contains("invalid value"));
+    assert!(refusal("{header_names: [authorization, 'a b']}").contains("bad header name 'a b'"));
 }
 
 #[test]

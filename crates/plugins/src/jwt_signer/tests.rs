@@ -334,4 +334,6 @@ fn a_configuration_that_could_accept_nothing_is_refused() {
     assert!(with("access_token_signing_algorithm: HS256").contains("declare the secret"));
     assert!(with("channel_token_request_header: X-C").contains("config.channel_token_jwks_uri"));
     assert!(refuses("{access_token_jwks_uri: 'ftp://x'}").contains("config.access_token_jwks_uri"));
+    let value = with("access_token_introspection_authorization: \"not-to-be-seen\\nX-Other: b\"");
+    assert_eq!(value, "is no value of a header field");
 }

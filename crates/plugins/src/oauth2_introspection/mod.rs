@@ -60,7 +60,7 @@ record! {
         /// `X-Request-Http-Method`. Its word then holds for that path and method only.
         introspect_request: bool = false;
         /// Further headers for the authorization server.
-        custom_introspection_headers: Map<String> = {}, [keys(header_name()), values(referenceable()), values(encrypted())];
+        custom_introspection_headers: Map<String> = {}, [encrypted(), keys(header_name()), values(referenceable())];
         /// Members of its answer that the upstream gets as `X-Credential-` and their name, beside the usual ones.
         custom_claims_forward: Vec<String> = [], [each(custom_value(claim))];
     }

@@ -67,8 +67,8 @@ impl Rules {
             credential: rules.credential_claim.clone(),
             groups: rules.authenticated_groups_claim.clone().filter(|path| !path.is_empty()),
             consumer_groups: ConsumerGroupsRule::new(rules, cx),
-            upstream: Telling::upstream(rules)?,
-            downstream: Telling::downstream(rules)?,
+            upstream: Telling::upstream(rules),
+            downstream: Telling::downstream(rules),
             wanted: cx.wanted_claims()?,
             session: config
                 .tokens

@@ -78,10 +78,8 @@ impl BesideSource {
         let Some(name) = config.tokens.id_token_param_name.clone().filter(|name| !name.is_empty()) else {
             return Ok(None);
         };
-        let client = client::id(config).ok_or_else(|| {
-            let message = "is needed for 'id_token_param_name': an ID token is for one client";
-            BuildError::new("config.client_id", message)
-        })?;
+        // An ID token is for one client.
+        let client = client::needed_id(config, "id_token_param_name")?;
         let places = Places::new(&config.tokens.id_token_param_type);
         Ok(Some(Self { name, places, client, hide: config.tokens.hide_credentials }))
     }

@@ -37,37 +37,41 @@ enum Method {
 }
 
 impl SignIn {
-    /// `method` is what the configuration wants at one endpoint, in place of `client_auth`.
-    pub(super) fn new(setup: &Setup<'_>, method: Option<&str>) -> Result<Self, BuildError> {
+    /// `method` is what the configuration wants at one endpoint, in place of `client_auth`; `field` says so.
+    pub(super) fn new(setup: &Setup<'_>, (field, method): (&str, Option<&str>)) -> Result<Self, BuildError> {
         let config = setup.config;
         let asking = &config.introspection;
-        let id = id(config).ok_or_else(|| {
-            BuildError::new("config.client_id", "is needed to ask the provider about tokens and for them")
-        })?;
+        let id = needed_id(config, "auth_methods")?;
         let usual = first(&asking.client_auth);
-        let method = method.or(usual.as_deref()).unwrap_or("client_secret_basic");
-        let secret = || {
-            first(&asking.client_secret)
-                .ok_or_else(|| BuildError::new("config.client_secret", format!("is needed for '{method}'")))
+        let field = match (method, &usual) {
+            (Some(_), _) => field,
+            (None, Some(_)) => "client_auth",
+            (None, None) => "client_id",
         };
+        let method = method.or(usual.as_deref()).unwrap_or("client_secret_basic");
+        let lacks =
+            |what: &str| BuildError::new(format!("config.{field}"), format!("'{method}' needs {what}"));
+        let secret = || first(&asking.client_secret).ok_or_else(|| lacks("a 'client_secret'"));
         let method = match method {
             "client_secret_basic" => Method::Basic(basic(&id, &secret()?)),
             "client_secret_post" => Method::Post(secret()?),
             "client_secret_jwt" => {
-                let name = first(&asking.client_alg);
+                let (secret, name) = (secret()?, first(&asking.client_alg));
                 let algorithm = Algorithm::named(name.as_deref().unwrap_or("HS256"));
                 let signer =
-                    algorithm.and_then(|algorithm| Signer::with_secret(algorithm, secret().ok()?.as_bytes()));
-                let message = "'client_secret_jwt' needs one of HS256, HS384 and HS512, and a secret";
+                    algorithm.and_then(|algorithm| Signer::with_secret(algorithm, secret.as_bytes()));
+                let message = "'client_secret_jwt' needs one of HS256, HS384 and HS512";
                 Method::Assertion(Box::new(
                     signer.ok_or_else(|| BuildError::new("config.client_alg", message))?,
                 ))
             }
-            "private_key_jwt" => Method::Assertion(Box::new(signer(config)?)),
+            "private_key_jwt" => {
+                let signer = signer(config)?.ok_or_else(|| lacks("a key in 'client_jwk'"))?;
+                Method::Assertion(Box::new(signer))
+            }
             "tls_client_auth" | "self_signed_tls_client_auth" if setup.shown.is_some() => Method::Certificate,
             "tls_client_auth" | "self_signed_tls_client_auth" => {
-                let message = format!("is needed for '{method}': the id of a certificate");
-                return Err(BuildError::new("config.tls_client_auth_cert_id", message));
+                return Err(lacks("the id of a certificate in 'tls_client_auth_cert_id'"));
             }
             _ => Method::Nothing,
         };
@@ -158,16 +162,22 @@ pub(super) fn id(config: &Config) -> Option<String> {
     first(&config.introspection.client_id)
 }
 
+/// The same where `field` makes it necessary.
+pub(super) fn needed_id(config: &Config, field: &str) -> Result<String, BuildError> {
+    let message = "needs a 'client_id': the gateway asks the provider under a name of its own";
+    id(config).ok_or_else(|| BuildError::new(format!("config.{field}"), message))
+}
+
 /// The certificate that the gateway shows where it signs in with one.
 pub(super) fn certificate(config: &Config, cx: &Build<'_>) -> Result<Option<OwnCertificate>, BuildError> {
     let Some(id) = &config.possession.tls_client_auth_cert_id else { return Ok(None) };
     OwnCertificate::named(cx, "config.tls_client_auth_cert_id", id).map(Some)
 }
 
-/// Signs with the key of the configuration (RFC 7523).
-pub(super) fn signer(config: &Config) -> Result<Signer, BuildError> {
+/// Signs with the key of the configuration (RFC 7523), if it has one.
+pub(super) fn signer(config: &Config) -> Result<Option<Signer>, BuildError> {
     let key = config.grants.client_jwk.as_ref().and_then(|keys| keys.first());
-    let key = key.ok_or_else(|| BuildError::new("config.client_jwk", "is needed for 'private_key_jwt'"))?;
+    let Some(key) = key else { return Ok(None) };
     let mut jwk = key.to_json();
     if jwk["alg"].is_null()
         && let Some(algorithm) = first(&config.introspection.client_alg)
@@ -175,7 +185,7 @@ pub(super) fn signer(config: &Config) -> Result<Signer, BuildError> {
         jwk["alg"] = algorithm.into();
     }
     Signer::from_jwk(&jwk)
-        .map(|signer| signer.naming_certificate(&jwk))
+        .map(|signer| Some(signer.naming_certificate(&jwk)))
         .map_err(|problem| BuildError::new("config.client_jwk", format!("cannot sign: it is {problem}")))
 }
 

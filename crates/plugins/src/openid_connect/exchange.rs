@@ -111,11 +111,17 @@ impl TokenEndpoint {
         let method = grants.token_endpoint_auth_method.as_deref();
         let client = client::id(config);
         let usual = client::first(&config.introspection.client_auth);
-        let sign_in = client.as_ref().map(|_| SignIn::new(setup, method)).transpose()?;
+        let sign_in = client
+            .as_ref()
+            .map(|_| SignIn::new(setup, ("token_endpoint_auth_method", method)))
+            .transpose()?;
         let mut endpoint = Endpoint::new(setup, "token_endpoint", text, |told| told.token.as_ref())?;
         if let Some(sign_in) = &sign_in {
             let text = config.possession.mtls_token_endpoint.as_deref();
             endpoint = sign_in.endpoint(setup, endpoint, "mtls_token_endpoint", text)?;
+        }
+        if grants.token_exchange.is_some() && grants.token_exchange_endpoint.is_none() {
+            endpoint = endpoint.needed_for(setup, "token_exchange", "token_exchange_endpoint")?;
         }
         let elsewhere = grants.token_exchange_endpoint.as_deref();
         let exchange_endpoint = elsewhere
@@ -148,16 +154,8 @@ impl TokenEndpoint {
             exchange_endpoint,
             method: method.map(str::to_owned).or(usual).unwrap_or_default(),
             sign_in,
-            arguments: super::pairs(
-                "token_post_args",
-                grants.token_post_args_names.as_deref(),
-                grants.token_post_args_values.as_deref(),
-            )?,
-            headers: super::pairs(
-                "token_headers",
-                grants.token_headers_names.as_deref(),
-                grants.token_headers_values.as_deref(),
-            )?,
+            arguments: super::pairs(&grants.token_post_args_names, &grants.token_post_args_values),
+            headers: super::pairs(&grants.token_headers_names, &grants.token_headers_values),
             scope: grants.scopes.join(" "),
             audience: grants.audience.as_ref().map(|audience| audience.join(" ")),
             of_client: Wanted {

@@ -137,5 +137,10 @@ pub(super) fn for_browsers(field: &str, text: &str) -> Result<Address, BuildErro
 /// The host of an address, or all of a text that is none.
 pub(super) fn host(address: &str) -> &str {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
-    rest.split(['/', '?', '#', ':']).next().unwrap_or(rest)
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    match authority.find(']') {
+        // Between brackets, colons are a part of it (RFC 3986 3.2.2).
+        Some(end) if authority.starts_with('[') => &authority[..=end],
+        _ => authority.split(':').next().unwrap_or(authority),
+    }
 }

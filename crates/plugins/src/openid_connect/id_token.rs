@@ -19,8 +19,8 @@ pub(super) struct Expected<'a> {
     pub(super) nonce: Option<&'a str>,
     /// Whom it has to be about.
     pub(super) subject: Option<&'a str>,
-    /// Seconds that the login at the provider may be old.
-    pub(super) max_age_s: Option<f64>,
+    /// When somebody has to have logged in at the provider, or later, in seconds since 1970.
+    pub(super) authenticated_since_s: Option<f64>,
     pub(super) signatures: Signatures,
 }
 
@@ -41,17 +41,13 @@ impl Verification {
             .fault(&token.claims, &known, now_ms)
             .or_else(|| is_for_another(&token.claims, expected))
             .or_else(|| belongs_to_another(&token.claims, token.header.algorithm, access))
-            .or_else(|| self.logged_in_long_ago(&token.claims, expected, now_ms));
+            .or_else(|| self.logged_in_long_ago(&token.claims, expected));
         fault.map_or(Ok(token), |fault| Err(Refusal::Invalid(fault)))
     }
 
-    fn logged_in_long_ago(
-        &self,
-        claims: &Claims,
-        expected: &Expected<'_>,
-        now_ms: u64,
-    ) -> Option<&'static str> {
-        let oldest = now_ms as f64 / 1_000.0 - expected.max_age_s? - self.leeway_s();
+    /// Core 3.1.2.1: how old a login may be when somebody is sent to the provider. What a person does there takes its time.
+    fn logged_in_long_ago(&self, claims: &Claims, expected: &Expected<'_>) -> Option<&'static str> {
+        let oldest = expected.authenticated_since_s? - self.leeway_s();
         let is_recent =
             claims.get("auth_time").and_then(Value::as_f64).is_some_and(|moment| moment >= oldest);
         (!is_recent).then_some("the login at the provider is too old")

@@ -73,14 +73,12 @@ impl Introspection {
         let endpoint = asking.introspection_endpoint.as_deref();
         let endpoint =
             Endpoint::new(setup, "introspection_endpoint", endpoint, |told| told.introspection.as_ref())?;
-        if !endpoint.is_configured() && config.provider.using_pseudo_issuer {
-            let message = "a pseudo issuer does not say where to ask about tokens: give the address";
-            return Err(BuildError::new("config.introspection_endpoint", message));
-        }
         let method = asking.introspection_endpoint_auth_method.as_deref();
-        let sign_in = SignIn::new(setup, method)?;
+        let sign_in = SignIn::new(setup, ("introspection_endpoint_auth_method", method))?;
         let text = config.possession.mtls_introspection_endpoint.as_deref();
         let endpoint = sign_in.endpoint(setup, endpoint, "mtls_introspection_endpoint", text)?;
+        // Methods that need it have been looked at.
+        let endpoint = endpoint.needed_for(setup, "login_tokens", "introspection_endpoint")?;
         Ok(Self {
             http: sign_in.http(setup),
             memory: Memory::open(cx.services, "introspection", &Settings::default()),
@@ -92,8 +90,8 @@ impl Introspection {
             endpoint,
             sign_in,
             token_name: asking.introspection_token_param_name.clone(),
-            arguments: arguments(asking)?,
-            headers: headers(asking)?,
+            arguments: arguments(asking),
+            headers: headers(asking),
             of_client: Wanted {
                 headers: asking.introspection_headers_client.clone().unwrap_or_default(),
                 arguments: asking.introspection_post_args_client.clone().unwrap_or_default(),
@@ -305,26 +303,19 @@ fn is_answer(kind: &str) -> bool {
     matches!(kind.strip_prefix("application/").unwrap_or(&kind), "jwt" | "token-introspection+jwt")
 }
 
-fn arguments(config: &config::Introspection) -> Result<Pairs, BuildError> {
+fn arguments(config: &config::Introspection) -> Pairs {
     let hint = Some(&config.introspection_hint).filter(|hint| !hint.is_empty());
     let mut arguments: Pairs =
         hint.map(|hint| ("token_type_hint".to_owned(), hint.clone())).into_iter().collect();
-    arguments.extend(super::pairs(
-        "introspection_post_args",
-        config.introspection_post_args_names.as_deref(),
-        config.introspection_post_args_values.as_deref(),
-    )?);
-    Ok(arguments)
+    arguments
+        .extend(super::pairs(&config.introspection_post_args_names, &config.introspection_post_args_values));
+    arguments
 }
 
-fn headers(config: &config::Introspection) -> Result<Pairs, BuildError> {
+fn headers(config: &config::Introspection) -> Pairs {
     let mut headers = vec![("Accept".to_owned(), config.introspection_accept.clone())];
-    headers.extend(super::pairs(
-        "introspection_headers",
-        config.introspection_headers_names.as_deref(),
-        config.introspection_headers_values.as_deref(),
-    )?);
-    Ok(headers)
+    headers.extend(super::pairs(&config.introspection_headers_names, &config.introspection_headers_values));
+    headers
 }
 
 impl Lifetimes {

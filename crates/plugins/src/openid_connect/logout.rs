@@ -9,7 +9,7 @@ use serde_json::json;
 use super::client;
 use super::exchange::pairs;
 use super::granted::Granted;
-use super::login::{destination, with_arguments};
+use super::login::{own_origin, with_arguments};
 use super::provider::{Endpoint, Provider};
 use super::refusal::Refusal;
 use super::revocation::Revocation;
@@ -58,7 +58,7 @@ impl Logout {
             suffix: some(&login.logout_uri_suffix).map(String::into_bytes),
             query_argument: some(&login.logout_query_arg),
             form_argument: some(&login.logout_post_arg),
-            redirect_uri: destination("logout_redirect_uri", &login.logout_redirect_uri)?,
+            redirect_uri: client::first(&login.logout_redirect_uri),
             endpoint: Endpoint::for_browsers("end_session_endpoint", endpoint, |told| {
                 told.end_session.as_ref()
             })?,
@@ -107,16 +107,17 @@ impl Logout {
     }
 
     /// Where people go next, if the provider or the configuration has such a place.
-    async fn next(&self, granted: Option<&Granted>) -> Option<String> {
-        let known = self.provider.obtain().await.ok();
-        let endpoint = known.as_ref().and_then(|known| self.endpoint.of(&known.content));
-        let Some(endpoint) = endpoint else { return self.redirect_uri.clone() };
+    /// `origin` is the gateway's own.
+    async fn next(&self, granted: Option<&Granted>, origin: &str) -> Option<String> {
+        let endpoint = self.endpoint.find(&self.provider).await;
+        let Ok(endpoint) = endpoint else { return self.redirect_uri.clone() };
         let mut arguments = pairs([("client_id", &self.client)]);
         if let Some(token) = granted.and_then(|granted| granted.tokens.id.as_deref()) {
             arguments.extend(pairs([("id_token_hint", token)]));
         }
         if let Some(uri) = &self.redirect_uri {
-            arguments.extend(pairs([("post_logout_redirect_uri", uri)]));
+            let uri = if uri.starts_with('/') { format!("{origin}{uri}") } else { uri.clone() };
+            arguments.extend(pairs([("post_logout_redirect_uri", &uri)]));
         }
         Some(with_arguments(&endpoint.to_string(), &arguments))
     }
@@ -137,14 +138,15 @@ impl Inner {
             Some(Standing::Good(opened, granted) | Standing::Aged(opened, granted)) => {
                 (Some(opened), Some(granted))
             }
-            Some(Standing::Over(opened)) => (Some(opened), None),
+            // A provider takes a token that has ended as a hint, too (2).
+            Some(Standing::Over(opened, granted)) => (Some(opened), granted),
             None => (None, None),
         };
         let chores = opened.and_then(|opened| {
             sessions.end(&opened, cx, &mut lines);
             sessions.ending(&opened, cx)
         });
-        let (inner, now_s) = (self.clone(), cx.record.started_ms / 1_000);
+        let (inner, now_s, origin) = (self.clone(), cx.record.started_ms / 1_000, own_origin(cx));
         Some(Flow::wait(async move {
             let mut next = None;
             let ended = match chores {
@@ -155,7 +157,7 @@ impl Inner {
                 if let Some(granted) = &granted {
                     logout.revoke(granted, now_s).await;
                 }
-                next = logout.next(granted.as_ref()).await;
+                next = logout.next(granted.as_ref(), &origin).await;
             }
             let resume: Resume = Box::new(move |cx| {
                 cx.remember(Some(Ending::writing(lines)));

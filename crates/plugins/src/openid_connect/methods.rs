@@ -32,14 +32,21 @@ impl Methods {
         let listed = &config.tokens.auth_methods;
         let is_default = listed.len() == ALL;
         let has_client = client::id(config).is_some();
+        let is_possible = |method: &str| {
+            (has_client || !WITH_CLIENT.contains(&method)) && missing(config, method).is_none()
+        };
         let has = |method: &str| {
-            listed.iter().any(|listed| listed == method)
-                && (has_client || !is_default || !WITH_CLIENT.contains(&method))
+            listed.iter().any(|listed| listed == method) && (!is_default || is_possible(method))
         };
         let asks_for_kongs = listed.iter().any(|listed| listed == "kong_oauth2");
         if asks_for_kongs && !is_default {
             let message = "'kong_oauth2' cannot be honoured: tokens of the plugin oauth2 are checked by that plugin; let \
                            both have an 'anonymous' consumer so that either is enough";
+            return Err(BuildError::new("config.auth_methods", message));
+        }
+        let missing = listed.iter().find_map(|method| Some((method, missing(config, method)?)));
+        if let Some((method, field)) = missing.filter(|_| !is_default) {
+            let message = format!("'{method}' needs '{field}': a pseudo issuer does not say where it is");
             return Err(BuildError::new("config.auth_methods", message));
         }
         let methods = Self {
@@ -58,4 +65,22 @@ impl Methods {
             false => Ok(methods),
         }
     }
+}
+
+/// The first address that a method needs and that nobody says: a provider of which only the name is known has none.
+fn missing(config: &Config, method: &str) -> Option<&'static str> {
+    let (asking, grants, possession) = (&config.introspection, &config.grants, &config.possession);
+    let can_ask = asking.introspection_endpoint.is_some() || possession.mtls_introspection_endpoint.is_some();
+    let authorization = ("authorization_endpoint", config.login.authorization_endpoint.is_some());
+    let token =
+        ("token_endpoint", grants.token_endpoint.is_some() || possession.mtls_token_endpoint.is_some());
+    let needed = match method {
+        _ if !config.provider.using_pseudo_issuer => Vec::new(),
+        "authorization_code" => vec![authorization, token],
+        "password" | "client_credentials" | "refresh_token" => vec![token],
+        "introspection" => vec![("introspection_endpoint", can_ask)],
+        "userinfo" => vec![("userinfo_endpoint", grants.userinfo_endpoint.is_some())],
+        _ => Vec::new(),
+    };
+    needed.into_iter().find(|(_, is_there)| !is_there).map(|(field, _)| field)
 }

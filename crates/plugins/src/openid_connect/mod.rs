@@ -213,7 +213,7 @@ impl Inner {
             client: client::id(config),
             run_on_preflight: config.tokens.run_on_preflight,
             hides: config.tokens.hide_credentials,
-            tells: told::own_fields(config)?,
+            tells: told::own_fields(config),
             anonymous: Anonymous::resolve(config.tokens.anonymous.as_deref(), cx),
             sources: Sources::new(config),
             beside: BesideSource::new(config)?,
@@ -222,7 +222,7 @@ impl Inner {
                 || config.tokens.jwt_session_cookie.is_some()
                 || BROUGHT.iter().any(|method| action.hands_over(method)),
             possession,
-            telling: Telling::new(config)?,
+            telling: Telling::new(config),
             introspection,
             user_info,
             judges_by_user_info: methods.user_info,
@@ -373,16 +373,7 @@ fn write_cookies(cx: &mut HeaderFilter<'_>) -> Option<Ending> {
     Some(ending)
 }
 
-/// Names with their values, from two lists of a configuration.
-fn pairs(
-    field: &str,
-    names: Option<&[String]>,
-    values: Option<&[String]>,
-) -> Result<http::Pairs, BuildError> {
-    let (names, values) = (names.unwrap_or_default(), values.unwrap_or_default());
-    if names.len() != values.len() {
-        let message = format!("needs one value for each of '{field}_names'");
-        return Err(BuildError::new(format!("config.{field}_values"), message));
-    }
-    Ok(names.iter().cloned().zip(values.iter().cloned()).collect())
+/// Names with their values, from two lists of a configuration, which are of the same length.
+fn pairs(names: &Option<Vec<String>>, values: &Option<Vec<String>>) -> http::Pairs {
+    names.iter().flatten().cloned().zip(values.iter().flatten().cloned()).collect()
 }

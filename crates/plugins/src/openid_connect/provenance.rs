@@ -77,6 +77,19 @@ impl Verification {
         (!is_expected).then_some("not an accepted issuer")
     }
 
+    /// Who makes the tokens, where the configuration says so.
+    pub(super) fn first_issuer(&self) -> Option<&str> {
+        self.issuers.as_ref()?.first().map(String::as_str)
+    }
+
+    /// Whether the provider calls itself so (RFC 9207 2.4). One that is only a name here is called as its tokens say.
+    pub(super) fn is_called(&self, issuer: &str, known: &Known) -> bool {
+        match &known.content.name {
+            Some(name) => **name == *issuer,
+            None => self.issuers.iter().flatten().any(|allowed| allowed == issuer),
+        }
+    }
+
     /// What is wrong with the times of a token or of an answer about one.
     pub(super) fn untimely(&self, claims: &Claims, now_ms: u64) -> Option<&'static str> {
         let now_s = now_ms as f64 / 1_000.0;
@@ -87,8 +100,8 @@ impl Verification {
 pub(super) fn issuers(config: &Config) -> Result<Option<Vec<String>>, BuildError> {
     let issuers = config.provider.issuers_allowed.clone().filter(|issuers| !issuers.is_empty());
     if config.provider.using_pseudo_issuer && config.tokens.verify_claims && issuers.is_none() {
-        let message = "a pseudo issuer does not say who makes its tokens: list them";
-        return Err(BuildError::new("config.issuers_allowed", message));
+        let message = "a pseudo issuer does not say who makes its tokens: list them in 'issuers_allowed'";
+        return Err(BuildError::new("config.using_pseudo_issuer", message));
     }
     Ok(issuers)
 }
@@ -103,8 +116,10 @@ pub(super) fn secrets(config: &Config) -> Result<KeySet, BuildError> {
         .map(|secret| Key::secret(None, secret.as_bytes()))
         .collect();
     if long_enough.is_empty() {
-        let message = "'enable_hs_signatures' needs a secret of 32 bytes or more (RFC 7518 3.2)";
-        return Err(BuildError::new("config.client_secret", message));
+        let message = "'enable_hs_signatures' needs a 'client_secret' of 32 bytes or more (RFC 7518 3.2)";
+        let is_there = config.introspection.client_secret.is_some();
+        let field = if is_there { "config.client_secret" } else { "config.enable_hs_signatures" };
+        return Err(BuildError::new(field, message));
     }
     Ok(KeySet::new(long_enough))
 }

@@ -106,9 +106,19 @@ impl Endpoint {
         self.of(&known.content).cloned().ok_or(Refusal::Unavailable)
     }
 
-    /// Whether the configuration has it.
-    pub(super) fn is_configured(&self) -> bool {
-        self.configured.is_some()
+    /// The same where the field `field` makes it necessary: a provider of which only the name is known does not say it, and the
+    /// configuration has to, as `address`.
+    pub(super) fn needed_for(
+        self,
+        setup: &Setup<'_>,
+        field: &str,
+        address: &str,
+    ) -> Result<Self, BuildError> {
+        if self.configured.is_some() || !setup.config.provider.using_pseudo_issuer {
+            return Ok(self);
+        }
+        let message = format!("needs '{address}': a pseudo issuer does not say where it is");
+        Err(BuildError::new(format!("config.{field}"), message))
     }
 }
 
@@ -169,11 +179,7 @@ impl Places {
             let message = "a pseudo issuer publishes no keys: give 'jwks_endpoint' or 'extra_jwks_uris'";
             return Err(BuildError::new("config.using_pseudo_issuer", message));
         }
-        let headers = super::pairs(
-            "discovery_headers",
-            config.discovery_headers_names.as_deref(),
-            config.discovery_headers_values.as_deref(),
-        )?;
+        let headers = super::pairs(&config.discovery_headers_names, &config.discovery_headers_values);
         let keeps_document = config.verify_parameters;
         Ok(Self { discovery, keys, further_keys, headers, keeps_document })
     }

@@ -2,12 +2,12 @@
 
 use plugin::jose::NAMES;
 use plugin::lockout::LockedOut;
-use plugin::{Access, BuildError, Flow};
+use plugin::{Access, Flow};
 use serde_json::json;
 
+use super::client;
 use super::config::Config;
 use super::http::host;
-use super::login::destination;
 use super::possession::Demand;
 
 /// Why a caller is refused.
@@ -46,10 +46,10 @@ pub(super) struct Telling {
 
 impl Telling {
     /// The realm stands for the provider.
-    pub(super) fn new(config: &Config) -> Result<Self, BuildError> {
+    pub(super) fn new(config: &Config) -> Self {
         let keys = Demand::of(&config.possession.proof_of_possession_dpop);
         let (realm, login, config) = (host(&config.provider.issuer), &config.login, &config.tokens);
-        Ok(Self {
+        Self {
             realm: realm
                 .chars()
                 .filter(|&letter| letter.is_ascii_graphic() && !"\"\\".contains(letter))
@@ -60,11 +60,11 @@ impl Telling {
             with_reason: config.display_errors,
             keys,
             elsewhere: [
-                destination("unauthorized_redirect_uri", &login.unauthorized_redirect_uri)?,
-                destination("forbidden_redirect_uri", &login.forbidden_redirect_uri)?,
-                destination("unexpected_redirect_uri", &login.unexpected_redirect_uri)?,
+                client::first(&login.unauthorized_redirect_uri),
+                client::first(&login.forbidden_redirect_uri),
+                client::first(&login.unexpected_redirect_uri),
             ],
-        })
+        }
     }
 
     pub(super) fn refuse(&self, cx: &mut Access<'_>, refusal: &Refusal) -> Flow {

@@ -25,13 +25,18 @@ impl Revocation {
         let &Setup { config, provider, .. } = setup;
         let grants = &config.grants;
         let text = grants.revocation_endpoint.as_deref();
-        let sign_in = SignIn::new(setup, grants.revocation_endpoint_auth_method.as_deref())?;
+        let method = grants.revocation_endpoint_auth_method.as_deref();
+        let sign_in = SignIn::new(setup, ("revocation_endpoint_auth_method", method))?;
         let endpoint = Endpoint::new(setup, "revocation_endpoint", text, |told| told.revocation.as_ref())?;
         let text = config.possession.mtls_revocation_endpoint.as_deref();
         Ok(Self {
             http: sign_in.http(setup),
             provider: provider.clone(),
-            endpoint: sign_in.endpoint(setup, endpoint, "mtls_revocation_endpoint", text)?,
+            endpoint: sign_in.endpoint(setup, endpoint, "mtls_revocation_endpoint", text)?.needed_for(
+                setup,
+                "logout_revoke",
+                "revocation_endpoint",
+            )?,
             sign_in,
             token_name: grants.revocation_token_param_name.clone(),
         })

@@ -8,11 +8,13 @@ mod distributed;
 mod exchanged;
 mod handing;
 mod holders;
+mod logging_out;
 mod login;
 mod parameters;
 mod passed_on;
 mod passing_on;
 mod pooled;
+mod pseudo;
 mod sessions;
 mod signed;
 mod telling;
@@ -146,6 +148,19 @@ fn without_a_token_nobody_passes() {
         json!({"message": "Unauthorized"}),
         "no reason is told"
     );
+}
+
+#[test]
+fn a_challenge_names_the_host_of_the_provider() {
+    for (issuer, realm) in [
+        ("http://idp.test:8443/realms/a", "idp.test"),
+        ("http://[2001:db8::1]:8080/realms/a", "[2001:db8::1]"),
+        ("http://127.0.0.1?x", "127.0.0.1"),
+    ] {
+        let config = format!("{{issuer: '{issuer}', auth_methods: [bearer]}}");
+        let outcome = Subject(plugin::room::<OpenidConnect>()).with(&config).send(GET);
+        assert_eq!(outcome.header("WWW-Authenticate"), Some(format!("Bearer realm=\"{realm}\"")));
+    }
 }
 
 #[test]
@@ -482,9 +497,9 @@ fn a_provider_that_was_never_reached_fails_requests_as_the_gateways_fault() {
 fn a_pseudo_issuer_needs_all_that_a_document_would_say() {
     let room = Subject(plugin::room::<OpenidConnect>());
     for (fields, field) in [
-        ("issuers_allowed: [x]", "config.using_pseudo_issuer"),
-        ("jwks_endpoint: 'http://127.0.0.1:1/keys'", "config.issuers_allowed"),
-        ("jwks_endpoint: 'ftp://x', issuers_allowed: [x]", "config.jwks_endpoint"),
+        ("issuers_allowed: [x]", "config.using_pseudo_issuer: a pseudo issuer publishes no keys"),
+        ("jwks_endpoint: 'http://127.0.0.1:1/keys'", "list them in 'issuers_allowed'"),
+        ("jwks_endpoint: 'ftp://x', issuers_allowed: [x]", "must begin with http://"),
     ] {
         let refusal = room
             .refuses(&format!("{{issuer: x, using_pseudo_issuer: true, auth_methods: [bearer], {fields}}}"));
@@ -496,7 +511,7 @@ fn a_pseudo_issuer_needs_all_that_a_document_would_say() {
 fn what_cannot_be_honoured_is_refused_by_its_name() {
     let room = Subject(plugin::room::<OpenidConnect>());
     for (fields, name) in [
-        ("auth_methods: [bearer, session]", "config.client_id"),
+        ("auth_methods: [bearer, session]", "config.auth_methods: needs a 'client_id'"),
         ("auth_methods: [bearer, kong_oauth2]", "config.auth_methods: 'kong_oauth2' cannot"),
         ("auth_methods: []", "nobody could ever pass"),
         ("response_mode: fragment", "what comes behind a '#'"),
@@ -516,7 +531,7 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
             "auth_methods: [session], client_id: [a], client_secret: [b], session_store_metadata: true",
             "config.session_store_metadata",
         ),
-        ("cluster_cache_strategy: redis", "config.session_secret: is needed"),
+        ("cluster_cache_strategy: redis", "config.cluster_cache_strategy: 'redis' needs"),
         (
             "auth_methods: [bearer, password], proof_of_possession_dpop: strict",
             "auth_methods: 'password' proves",
@@ -540,7 +555,10 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
             "config.redis.socket: is one server",
         ),
         ("principals: {enabled: true}", "principals.enabled"),
-        ("client_id: [a], client_auth: [private_key_jwt]", "config.client_jwk: is needed"),
+        (
+            "client_id: [a], client_auth: [private_key_jwt]",
+            "config.client_auth: 'private_key_jwt' needs a key",
+        ),
         (
             "client_id: [a], client_auth: [private_key_jwt], client_jwk: [{kty: EC}]",
             "config.client_jwk: cannot sign",

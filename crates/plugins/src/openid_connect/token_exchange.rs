@@ -9,6 +9,7 @@ use plugin::{Access, BuildError, Flow, Resume};
 use serde_json::Value;
 
 use super::claims::{self, Claims, Reading};
+use super::client;
 use super::config::{self, ExchangeConditions, ExchangeIssuer, TokenExchange as Fields};
 use super::exchange::{Exchange, pairs};
 use super::http::Pairs;
@@ -38,6 +39,7 @@ struct Subject {
 
 impl TokenExchange {
     pub(super) fn new(setup: &Setup<'_>, fields: &Fields) -> Result<Self, BuildError> {
+        client::needed_id(setup.config, "token_exchange")?;
         let grants = &setup.config.grants;
         let (request, cache) = (&fields.request, &fields.cache);
         let own = |list: &Option<Vec<String>>, usual: Option<&Vec<String>>, is_empty: bool| {
@@ -52,7 +54,8 @@ impl TokenExchange {
             issuers: fields
                 .subject_token_issuers
                 .iter()
-                .map(|issuer| Subject::new(setup, issuer))
+                .enumerate()
+                .map(|(number, issuer)| Subject::new(setup, number, issuer))
                 .collect::<Result<_, _>>()?,
             wishes: wishes.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect(),
             longest: remembers.then(|| {
@@ -75,14 +78,14 @@ impl TokenExchange {
 }
 
 impl Subject {
-    fn new(setup: &Setup<'_>, issuer: &ExchangeIssuer) -> Result<Self, BuildError> {
-        let field = "token_exchange.subject_token_issuers.jwks_uri";
+    fn new(setup: &Setup<'_>, number: usize, issuer: &ExchangeIssuer) -> Result<Self, BuildError> {
+        let field = |name: &str| format!("token_exchange.subject_token_issuers[{number}].{name}");
         let keys = match (&issuer.jwks_uri, issuer.verify_signature) {
             (_, false) => None,
-            (Some(text), true) => Some(keys_at(setup, field, text)?),
+            (Some(text), true) => Some(keys_at(setup, &field("jwks_uri"), text)?),
             (None, true) => {
-                let message = "is needed to check signatures of its tokens";
-                return Err(BuildError::new(format!("config.{field}"), message));
+                let message = "signatures are checked with the keys at 'jwks_uri': give it";
+                return Err(BuildError::new(format!("config.{}", field("verify_signature")), message));
             }
         };
         Ok(Self { name: issuer.issuer.clone(), conditions: issuer.conditions.clone(), keys })

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use plugin::Headers;
 use plugin::identity::OwnFields;
 use plugin::web_session::Property;
-use plugin::{BuildError, Headers};
 
 use super::beside::Beside;
 use super::claims::{self, Claims};
-use super::config::{self, ClaimHeader, Config};
+use super::config::{self, ClaimHeader, Config, told_header};
 use super::possession::Binding;
 
 /// What somebody is known by.
@@ -62,8 +62,8 @@ struct EvidenceHeader {
 
 /// The fields that tell the upstream what a provider says, but for those in which callers bring their proof: that is looked at
 /// first, and may be meant to be replaced.
-pub(super) fn own_fields(config: &Config) -> Result<OwnFields, BuildError> {
-    let Telling { claims, evidence } = Telling::upstream(&config.claims)?;
+pub(super) fn own_fields(config: &Config) -> OwnFields {
+    let Telling { claims, evidence } = Telling::upstream(&config.claims);
     let Config { tokens, grants, sessions, claims: rules, .. } = config;
     let sessions = sessions.session_request_headers.iter().flatten();
     let sessions =
@@ -76,14 +76,14 @@ pub(super) fn own_fields(config: &Config) -> Result<OwnFields, BuildError> {
         let mut brought = brought.iter().filter_map(|name| name.as_deref()).chain(["authorization"]);
         brought.any(|other| name.eq_ignore_ascii_case(other))
     };
-    Ok(OwnFields::new(told.filter(|name| !is_brought(name))))
+    OwnFields::new(told.filter(|name| !is_brought(name)))
 }
 
 impl Telling {
-    pub(super) fn upstream(rules: &config::Claims) -> Result<Self, BuildError> {
+    pub(super) fn upstream(rules: &config::Claims) -> Self {
         let (claims, names) = (&rules.upstream_headers_claims, &rules.upstream_headers_names);
-        Ok(Self {
-            claims: headers("upstream", &rules.upstream_headers, claims, names)?,
+        Self {
+            claims: headers(&rules.upstream_headers, claims, names),
             evidence: evidence_headers([
                 (Part::Access, Some(&rules.upstream_access_token_header)),
                 (Part::Id, rules.upstream_id_token_header.as_ref()),
@@ -95,13 +95,13 @@ impl Telling {
                 (Part::AccessKey, rules.upstream_access_token_jwk_header.as_ref()),
                 (Part::IdKey, rules.upstream_id_token_jwk_header.as_ref()),
             ]),
-        })
+        }
     }
 
-    pub(super) fn downstream(rules: &config::Claims) -> Result<Self, BuildError> {
+    pub(super) fn downstream(rules: &config::Claims) -> Self {
         let (claims, names) = (&rules.downstream_headers_claims, &rules.downstream_headers_names);
-        Ok(Self {
-            claims: headers("downstream", &rules.downstream_headers, claims, names)?,
+        Self {
+            claims: headers(&rules.downstream_headers, claims, names),
             evidence: evidence_headers([
                 (Part::Access, rules.downstream_access_token_header.as_ref()),
                 (Part::Id, rules.downstream_id_token_header.as_ref()),
@@ -113,7 +113,7 @@ impl Telling {
                 (Part::AccessKey, rules.downstream_access_token_jwk_header.as_ref()),
                 (Part::IdKey, rules.downstream_id_token_jwk_header.as_ref()),
             ]),
-        })
+        }
     }
 
     /// Whether this part of the evidence is told.
@@ -176,8 +176,7 @@ impl Part {
 fn evidence_headers<const COUNT: usize>(settings: [(Part, Option<&String>); COUNT]) -> Vec<EvidenceHeader> {
     let given = settings.into_iter().filter_map(|(part, setting)| Some((part, setting?.as_str())));
     let header = |(part, setting): (Part, &str)| {
-        let (name, with_scheme) =
-            setting.strip_suffix(":bearer").map_or((setting, false), |name| (name, true));
+        let (name, with_scheme) = told_header(setting);
         EvidenceHeader { name: name.to_owned(), with_scheme, part }
     };
     given.filter(|(_, setting)| !setting.is_empty()).map(header).collect()
@@ -185,20 +184,11 @@ fn evidence_headers<const COUNT: usize>(settings: [(Part, Option<&String>); COUN
 
 /// Headers for claims, from both ways to say so.
 fn headers(
-    direction: &str,
     records: &Option<Vec<ClaimHeader>>,
     claims: &Option<Vec<String>>,
     names: &Option<Vec<String>>,
-) -> Result<Vec<ClaimHeader>, BuildError> {
-    let (claims, names) = (claims.as_deref().unwrap_or_default(), names.as_deref().unwrap_or_default());
-    if claims.len() != names.len() {
-        let field = format!("config.{direction}_headers_names");
-        return Err(BuildError::new(
-            field,
-            format!("needs one name for each of '{direction}_headers_claims'"),
-        ));
-    }
-    let pairs = claims.iter().zip(names);
-    let pairs = pairs.map(|(claim, name)| ClaimHeader { header: name.clone(), path: vec![claim.clone()] });
-    Ok(records.iter().flatten().cloned().chain(pairs).collect())
+) -> Vec<ClaimHeader> {
+    let pairs = super::pairs(claims, names).into_iter();
+    let pairs = pairs.map(|(claim, header)| ClaimHeader { header, path: vec![claim] });
+    records.iter().flatten().cloned().chain(pairs).collect()
 }

@@ -95,11 +95,8 @@ impl UserInfo {
         let grants = &config.grants;
         let text = grants.userinfo_endpoint.as_deref();
         let mut headers = vec![("Accept".to_owned(), grants.userinfo_accept.clone())];
-        headers.extend(super::pairs(
-            "userinfo_headers",
-            grants.userinfo_headers_names.as_deref(),
-            grants.userinfo_headers_values.as_deref(),
-        )?);
+        headers.extend(super::pairs(&grants.userinfo_headers_names, &grants.userinfo_headers_values));
+        let endpoint = Endpoint::new(setup, "userinfo_endpoint", text, |told| told.user_info.as_ref())?;
         let usual = config::Bounds::of(&config.provider).hold(config.provider.cache_ttl as u64);
         let lifetime = if grants.cache_user_info { usual } else { 0 };
         Ok(Self {
@@ -107,14 +104,11 @@ impl UserInfo {
             provider: provider.clone(),
             memory: Memory::open(cx.services, "user info", &Settings::default()),
             owner: setup.fingerprint::<config::Grants>(),
-            endpoint: Endpoint::new(setup, "userinfo_endpoint", text, |told| told.user_info.as_ref())?,
+            // The method that needs it has been looked at.
+            endpoint: endpoint.needed_for(setup, "search_user_info", "userinfo_endpoint")?,
             client: client::id(config),
             headers,
-            arguments: super::pairs(
-                "userinfo_query_args",
-                grants.userinfo_query_args_names.as_deref(),
-                grants.userinfo_query_args_values.as_deref(),
-            )?,
+            arguments: super::pairs(&grants.userinfo_query_args_names, &grants.userinfo_query_args_values),
             of_client: Wanted {
                 headers: grants.userinfo_headers_client.clone().unwrap_or_default(),
                 arguments: grants.userinfo_query_args_client.clone().unwrap_or_default(),

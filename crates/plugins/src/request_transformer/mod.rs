@@ -44,11 +44,11 @@ record! {
     /// What gets another value where it is there; values are templates.
     pub struct Replace {
         /// `name:value` of arguments of the body.
-        body: Vec<String> = [], [each(custom_value(setting))];
-        /// `name:value` of headers. `host` can be replaced too.
-        headers: Vec<String> = [], [each(custom_value(header_setting))];
+        body: Vec<String> = [], [each(referenceable()), each(custom_value(setting))];
+        /// `name:value` of headers. `host` can be replaced too. A reference to a secret stands for both, the name and the value.
+        headers: Vec<String> = [], [each(referenceable()), each(custom_value(header_setting))];
         /// `name:value` of query arguments.
-        querystring: Vec<String> = [], [each(custom_value(setting))];
+        querystring: Vec<String> = [], [each(referenceable()), each(custom_value(setting))];
         /// The path sent upstream, a template. It replaces the whole path, that of the service included.
         uri: Option<String>, [custom_value(template)];
     }
@@ -58,11 +58,11 @@ record! {
     /// What is added where it is not there; values are templates.
     pub struct Add {
         /// `name:value` of arguments of the body.
-        body: Vec<String> = [], [each(custom_value(setting))];
-        /// `name:value` of headers.
-        headers: Vec<String> = [], [each(custom_value(header_setting))];
+        body: Vec<String> = [], [each(referenceable()), each(custom_value(setting))];
+        /// `name:value` of headers; a reference to a secret stands for both.
+        headers: Vec<String> = [], [each(referenceable()), each(custom_value(header_setting))];
         /// `name:value` of query arguments.
-        querystring: Vec<String> = [], [each(custom_value(setting))];
+        querystring: Vec<String> = [], [each(referenceable()), each(custom_value(setting))];
     }
 }
 
@@ -70,11 +70,11 @@ record! {
     /// What is put beside values that are there; values are templates.
     pub struct Append {
         /// `name:value` of arguments of the body; not for multipart bodies.
-        body: Vec<String> = [], [each(custom_value(setting))];
-        /// `name:value` of headers.
-        headers: Vec<String> = [], [each(custom_value(header_setting))];
+        body: Vec<String> = [], [each(referenceable()), each(custom_value(setting))];
+        /// `name:value` of headers; a reference to a secret stands for both.
+        headers: Vec<String> = [], [each(referenceable()), each(custom_value(header_setting))];
         /// `name:value` of query arguments.
-        querystring: Vec<String> = [], [each(custom_value(setting))];
+        querystring: Vec<String> = [], [each(referenceable()), each(custom_value(setting))];
     }
 }
 

@@ -92,15 +92,20 @@ thread_local! {
     static CERTIFICATES: [Room; 2] = ["base64_encoded", "url_encoded"].map(certificates);
 }
 
-type Room = RefCell<Harness>;
+pub(crate) type Room = RefCell<Harness>;
 
 fn room(names: &[&str], document: &str) -> Room {
+    RefCell::new(harness(names, document))
+}
+
+/// A gateway with these plugins, over TLS.
+pub(crate) fn harness(names: &[&str], document: &str) -> Harness {
     let found: Vec<&'static dyn Definition> =
         ROOMS.iter().copied().filter(|room| names.contains(&room.name())).collect();
     let mut harness = Harness::chain(&found, &format!("_format_version: \"3.0\"\n{document}\n")).unwrap();
     harness.scheme = Scheme::Https;
     harness.trusted = true;
-    RefCell::new(harness)
+    harness
 }
 
 fn certificates(format: &str) -> Room {
@@ -115,7 +120,7 @@ fn certificates(format: &str) -> Room {
 }
 
 /// The outcome of a request with this value in a field; none where no request can have it.
-fn with_field(room: &Room, lines: &str, value: &[u8]) -> Option<Outcome> {
+pub(crate) fn with_field(room: &Room, lines: &str, value: &[u8]) -> Option<Outcome> {
     if value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
         return None;
     }
@@ -135,7 +140,7 @@ fn judge(outcome: &Outcome, who: &str, shown: bool) {
     }
 }
 
-fn holds(bytes: &[u8], needle: &str) -> bool {
+pub(crate) fn holds(bytes: &[u8], needle: &str) -> bool {
     bytes.windows(needle.len()).any(|window| window == needle.as_bytes())
 }
 

@@ -39,11 +39,11 @@ record! {
         /// Address of the introspection endpoint (RFC 7662).
         introspection_endpoint: Option<String>;
         /// The `Authorization` header of the question.
-        introspection_authorization: Option<String>, [referenceable(), encrypted()];
+        introspection_authorization: Option<String>, [referenceable(), encrypted(), header_value()];
         /// The certificate that is shown to the introspection endpoint, whose address must begin with `https://` then.
         introspection_client_certificate: ClientCertificate, [extension()];
         /// Further arguments of the question, encoded as in a form.
-        introspection_body_args: Option<String>;
+        introspection_body_args: Option<String>, [referenceable(), encrypted()];
         /// What the endpoint is told about the kind of the token (`token_type_hint`).
         introspection_hint: Option<String> = "access_token";
         /// Path of a member of the answer that holds a JSON Web Token, whose claims then take the answer's place.

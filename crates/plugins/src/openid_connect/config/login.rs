@@ -6,15 +6,15 @@ use plugin::web_session::shared::Shared;
 use plugin::web_session::{Bond, Remembering, Settings, Storage, Timeouts, cookie};
 
 use super::nested::SessionRedis;
-use super::{CLIENT_AUTH, METHODS};
+use super::{CLIENT_AUTH, METHODS, rules};
 
 record! {
     /// People who log in with a browser.
     pub struct Login {
         /// Address where people log in, in place of the one that the discovery document names.
-        authorization_endpoint: Option<String>;
+        authorization_endpoint: Option<String>, [custom_value(rules::address)];
         /// Address where requests for logins are pushed (RFC 9126), in place of the one that the discovery document names.
-        pushed_authorization_request_endpoint: Option<String>;
+        pushed_authorization_request_endpoint: Option<String>, [custom_value(rules::address)];
         /// How the gateway signs in there, in place of `client_auth`.
         pushed_authorization_request_endpoint_auth_method: Option<String>, [one_of(CLIENT_AUTH)];
         /// Push requests for logins to the provider (RFC 9126), so that browsers carry nothing but a reference. Without it,
@@ -25,22 +25,24 @@ record! {
         require_signed_request_object: Option<bool>;
         /// Use PKCE with S256 (RFC 7636). It is used unless this is false.
         require_proof_key_for_code_exchange: Option<bool>;
-        /// Where the provider sends people back to: an absolute URL that leads to a route of this plugin. Without it, the address that was asked for, which has to be registered at the provider.
-        redirect_uri: Option<Vec<String>>;
+        /// Where the provider sends people back to: an absolute URL, without a `#`, that leads to a route of this plugin. Without
+        /// it, the address that was asked for, which has to be registered at the provider.
+        redirect_uri: Option<Vec<String>>, [each(custom_value(rules::redirection))];
         /// How the provider hands over the answer to a login. `form_post` is a request from another site: browsers send the
         /// cookie of the login with it only over TLS and with `authorization_cookie_same_site: None`. With `jwt`, `query.jwt`
         /// and `form_post.jwt` the answer is signed by the provider, and no other is accepted.
         response_mode: String = "query", [one_of(&["form_post", "form_post.jwt", "fragment", "fragment.jwt", "jwt", "query", "query.jwt"])];
         /// What kind of answer to a login is asked for: `code` alone.
         response_type: Vec<String> = ["code"];
-        /// Seconds that a login at the provider may be old; who logged in longer ago has to do so again.
+        /// Seconds that a login at the provider may be old when somebody is sent there; who logged in longer ago has to do so
+        /// again, and with 0 everybody.
         max_age: Option<f64>, [custom_value(seconds)];
         /// Check that ID tokens were made for the login that they come with.
         verify_nonce: bool = true;
         /// Names of arguments sent with requests for logins.
         authorization_query_args_names: Option<Vec<String>>;
         /// Values of those arguments, in the same order.
-        authorization_query_args_values: Option<Vec<String>>;
+        authorization_query_args_values: Option<Vec<String>>, [encrypted(), each(referenceable())];
         /// Arguments of the caller's query that are sent with requests for logins.
         authorization_query_args_client: Option<Vec<String>>;
         /// Seconds that a login may take.
@@ -66,7 +68,7 @@ record! {
         login_methods: Vec<String> = ["authorization_code"], [each(one_of(METHODS))];
         /// Where to send people after a login with the action `redirect`. Without it, where they wanted
         /// to go.
-        login_redirect_uri: Option<Vec<String>>;
+        login_redirect_uri: Option<Vec<String>>, [each(custom_value(rules::destination))];
         /// How tokens are handed on with the action `redirect`: behind the `#` of `login_redirect_uri`, which servers do not
         /// see, or in its query.
         login_redirect_mode: String = "fragment", [one_of(&["fragment", "query"])];
@@ -76,11 +78,11 @@ record! {
         /// After a login, the query is again the one that was asked for at first.
         preserve_query_args: bool = false;
         /// Where to send who proves nothing, in place of a 401.
-        unauthorized_redirect_uri: Option<Vec<String>>;
+        unauthorized_redirect_uri: Option<Vec<String>>, [each(custom_value(rules::destination))];
         /// Where to send who may not do what they ask for, in place of a 403.
-        forbidden_redirect_uri: Option<Vec<String>>;
+        forbidden_redirect_uri: Option<Vec<String>>, [each(custom_value(rules::destination))];
         /// Where to send people when the provider cannot be asked, in place of a 500.
-        unexpected_redirect_uri: Option<Vec<String>>;
+        unexpected_redirect_uri: Option<Vec<String>>, [each(custom_value(rules::destination))];
         /// End the session of who proves nothing any more.
         unauthorized_destroy_session: bool = true;
         /// End the session of who may not do what they ask for.
@@ -94,7 +96,7 @@ record! {
         /// Argument of a form in the body that logs out.
         logout_post_arg: Option<String>;
         /// Where people come to after a logout.
-        logout_redirect_uri: Option<Vec<String>>;
+        logout_redirect_uri: Option<Vec<String>>, [each(custom_value(rules::destination))];
         /// Revoke tokens at the provider at a logout.
         logout_revoke: bool = false;
         /// Revoke access tokens at a logout, where `logout_revoke` is set.
@@ -103,7 +105,7 @@ record! {
         logout_revoke_refresh_token: bool = true;
         /// Address at the provider to which people are sent to log out there, too, in place of the one that the discovery
         /// document names.
-        end_session_endpoint: Option<String>;
+        end_session_endpoint: Option<String>, [custom_value(rules::address)];
         /// End of paths to which the provider posts that somebody has logged out there (OpenID Connect Back-Channel Logout).
         /// Sessions of that login end with it, at all gateways that share them.
         backchannel_logout_uri_suffix: Option<String>, [extension(), len_min(1)];

@@ -4,6 +4,7 @@ mod grants;
 mod login;
 mod nested;
 mod possession;
+mod rules;
 mod sharing;
 mod tokens;
 mod unavailable;
@@ -16,6 +17,7 @@ pub use grants::Grants;
 pub use login::{Login, Sessions};
 pub use nested::{ClaimHeader, ExchangeConditions, ExchangeIssuer, TokenExchange};
 pub use possession::Possession;
+pub use rules::told_header;
 pub use sharing::{Places, Sharing};
 pub use tokens::{Bounds, Claims, Introspection, Provider, Tokens, is_old};
 use unavailable::Unavailable;
@@ -64,7 +66,7 @@ record! {
         /// `client_credentials`.
         brute_force_protection: Protection, [extension()];
     }
-    checks: [custom_fields(one_way_to_name_consumers)]
+    checks: [custom_fields(one_way_to_name_consumers), custom_fields(rules::lists_go_together)]
 }
 
 /// Two spellings of one setting are one too many.

@@ -5,11 +5,13 @@ use plugin::model::schema::{Faults, Value};
 use plugin::record;
 use plugin::redis::fields::SocketRedis;
 
+use super::rules;
+
 record! {
     /// A header and where its value is.
     pub struct ClaimHeader {
         /// Name of the header.
-        header: String;
+        header: String, [header_name()];
         /// Path of the claim.
         path: Vec<String>, [len_min(1)];
     }
@@ -196,7 +198,7 @@ record! {
         /// The issuer, as its tokens name it.
         issuer: String, [len_min(1)];
         /// Address of its keys, where signatures are checked.
-        jwks_uri: Option<String>;
+        jwks_uri: Option<String>, [custom_value(rules::address)];
         /// Check the signature of a token before it is exchanged. The provider has to in any
         /// case, but without it anybody can have it asked.
         verify_signature: bool = false;

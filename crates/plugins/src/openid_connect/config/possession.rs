@@ -3,6 +3,7 @@
 use plugin::record;
 
 use super::nested::CertificateHeader;
+use super::rules;
 
 record! {
     /// Certificates and keys in place of secrets.
@@ -14,13 +15,13 @@ record! {
         tls_client_auth_ssl_verify: bool = true;
         /// Address for questions about tokens by who shows a certificate. Without it, `introspection_endpoint`, or else what
         /// the discovery document names for that.
-        mtls_introspection_endpoint: Option<String>;
+        mtls_introspection_endpoint: Option<String>, [custom_value(rules::address)];
         /// Address for revocation by who shows a certificate. Without it, `revocation_endpoint`, or else what the discovery
         /// document names for that.
-        mtls_revocation_endpoint: Option<String>;
+        mtls_revocation_endpoint: Option<String>, [custom_value(rules::address)];
         /// Address for tokens by who shows a certificate. Without it, `token_endpoint`, or else what the discovery document
         /// names for that.
-        mtls_token_endpoint: Option<String>;
+        mtls_token_endpoint: Option<String>, [custom_value(rules::address)];
         /// Whether tokens have to be bound to the certificate that the client shows (RFC 8705): with `strict`, all; with
         /// `optional`, those that say so.
         proof_of_possession_mtls: String = "off", [one_of(&["off", "optional", "strict"])];

@@ -71,8 +71,8 @@ impl Places {
             return Ok(Self { sessions, with_sessions, cache: None });
         }
         let Some(secret) = secret else {
-            let message = "is needed, or a client_secret, so that what gateways share is sealed";
-            return Err(BuildError::new("config.session_secret", message));
+            let message = "'redis' needs a 'session_secret', or else a 'client_secret', so that what gateways share is sealed";
+            return Err(BuildError::new("config.cluster_cache_strategy", message));
         };
         let store = Store::open(cx, sharing.cluster_cache_redis.settings("config.cluster_cache_redis")?)?;
         let cache = Some(Joint::new(Values::Redis(store), CACHE_PREFIX, &secret));

@@ -6,7 +6,7 @@ use plugin::outbound::ProxyFields;
 use plugin::record;
 
 use super::nested::ClaimHeader;
-use super::{CLIENT_AUTH, METHODS};
+use super::{CLIENT_AUTH, METHODS, rules};
 
 record! {
     /// Who issues tokens, and how it is asked.
@@ -21,15 +21,15 @@ record! {
         /// Issuers whose tokens are accepted. Without it, the one that the discovery document names.
         issuers_allowed: Option<Vec<String>>;
         /// Address of the provider's keys, in place of the one that the discovery document names.
-        jwks_endpoint: Option<String>;
+        jwks_endpoint: Option<String>, [custom_value(rules::address)];
         /// Addresses of further keys that sign tokens.
-        extra_jwks_uris: Option<Vec<String>>;
+        extra_jwks_uris: Option<Vec<String>>, [each(custom_value(rules::address))];
         /// Fewest seconds between two requests for keys that are made because a token names an unknown one.
         rediscovery_lifetime: f64 = 30, [between(0, 31_536_000)];
         /// Names of headers sent with requests for the discovery document and the keys.
-        discovery_headers_names: Option<Vec<String>>;
+        discovery_headers_names: Option<Vec<String>>, [each(header_name())];
         /// Values of those headers, in the same order.
-        discovery_headers_values: Option<Vec<String>>, [encrypted(), each(referenceable())];
+        discovery_headers_values: Option<Vec<String>>, [encrypted(), each(referenceable()), each(header_value())];
         /// Seconds that the discovery document and the provider's keys, and answers of introspection that do not say how
         /// long they hold, are used before they are asked for again.
         cache_ttl: f64 = 3600, [between(1, 31_536_000)];
@@ -56,6 +56,7 @@ record! {
         /// Version of HTTP that the provider is spoken to in: 1.1 or 1.0.
         http_version: f64 = 1.1, [custom_value(only_http_1)];
     }
+    checks: [custom_fields(rules::bounds_in_order)]
 }
 
 record! {
@@ -68,7 +69,7 @@ record! {
         /// Cookie with the bearer token, where `bearer_token_param_type` has `cookie`.
         bearer_token_cookie_name: Option<String>;
         /// Header with the bearer token, in place of `Authorization`; the word `Bearer` before it is optional there.
-        bearer_token_header_name: Option<String>, [len_min(1)];
+        bearer_token_header_name: Option<String>, [len_min(1), header_name()];
         /// Header or argument with an ID token that callers may bring beside a bearer token, under which its claims count, too.
         /// It has to be one of the provider, for the gateway as a client, and about whoever has the bearer token.
         id_token_param_name: Option<String>;
@@ -165,54 +166,54 @@ record! {
         /// Claims sent upstream, by their names.
         upstream_headers_claims: Option<Vec<String>>;
         /// Headers for those claims, in the same order.
-        upstream_headers_names: Option<Vec<String>>;
+        upstream_headers_names: Option<Vec<String>>, [each(header_name())];
         /// Header in which the token goes upstream; `:bearer` puts the word `Bearer` before it. Empty sends none.
-        upstream_access_token_header: String = "authorization:bearer";
+        upstream_access_token_header: String = "authorization:bearer", [custom_value(rules::header)];
         /// Headers of responses, each with the path of the claim it takes its value from.
         downstream_headers: Option<Vec<ClaimHeader>>;
         /// Claims sent to the client, by their names.
         downstream_headers_claims: Option<Vec<String>>;
         /// Headers for those claims, in the same order.
-        downstream_headers_names: Option<Vec<String>>;
+        downstream_headers_names: Option<Vec<String>>, [each(header_name())];
         /// Header in which the client gets its token back; `:bearer` puts the word `Bearer` before it.
-        downstream_access_token_header: Option<String>;
+        downstream_access_token_header: Option<String>, [custom_value(rules::header)];
         /// Header in which the ID token goes upstream.
-        upstream_id_token_header: Option<String>;
+        upstream_id_token_header: Option<String>, [custom_value(rules::header)];
         /// Header in which the refresh token goes upstream.
-        upstream_refresh_token_header: Option<String>;
+        upstream_refresh_token_header: Option<String>, [custom_value(rules::header)];
         /// Header in which what the provider says about the user goes upstream, as JSON in Base64.
-        upstream_user_info_header: Option<String>;
+        upstream_user_info_header: Option<String>, [custom_value(rules::header)];
         /// Header in which the provider's answer about the token goes upstream, as JSON in Base64.
-        upstream_introspection_header: Option<String>;
+        upstream_introspection_header: Option<String>, [custom_value(rules::header)];
         /// Header in which what the provider says about the user goes upstream, as it has signed it (`userinfo_accept`).
-        upstream_user_info_jwt_header: Option<String>;
+        upstream_user_info_jwt_header: Option<String>, [custom_value(rules::header)];
         /// Header in which the provider's answer about the token goes upstream, as it has signed it (`introspection_accept`).
-        upstream_introspection_jwt_header: Option<String>;
+        upstream_introspection_jwt_header: Option<String>, [custom_value(rules::header)];
         /// Header in which the client gets what the provider says about the user, as it has signed it.
-        downstream_user_info_jwt_header: Option<String>;
+        downstream_user_info_jwt_header: Option<String>, [custom_value(rules::header)];
         /// Header in which the client gets the provider's answer about the token, as it has signed it.
-        downstream_introspection_jwt_header: Option<String>;
+        downstream_introspection_jwt_header: Option<String>, [custom_value(rules::header)];
         /// Header in which the client gets the ID token.
-        downstream_id_token_header: Option<String>;
+        downstream_id_token_header: Option<String>, [custom_value(rules::header)];
         /// Header in which the client gets the refresh token.
-        downstream_refresh_token_header: Option<String>;
+        downstream_refresh_token_header: Option<String>, [custom_value(rules::header)];
         /// Header in which the client gets what the provider says about the user, as JSON in Base64.
-        downstream_user_info_header: Option<String>;
+        downstream_user_info_header: Option<String>, [custom_value(rules::header)];
         /// Header in which the client gets the provider's answer about the token, as JSON in Base64.
-        downstream_introspection_header: Option<String>;
+        downstream_introspection_header: Option<String>, [custom_value(rules::header)];
         /// Header in which the public key goes upstream that the access token is signed with, as JSON in Base64. Of tokens
         /// whose signature was not checked here there is none.
-        upstream_access_token_jwk_header: Option<String>;
+        upstream_access_token_jwk_header: Option<String>, [custom_value(rules::header)];
         /// Header in which the public key goes upstream that the ID token is signed with.
-        upstream_id_token_jwk_header: Option<String>;
+        upstream_id_token_jwk_header: Option<String>, [custom_value(rules::header)];
         /// Header in which the client gets the public key that the access token is signed with.
-        downstream_access_token_jwk_header: Option<String>;
+        downstream_access_token_jwk_header: Option<String>, [custom_value(rules::header)];
         /// Header in which the client gets the public key that the ID token is signed with.
-        downstream_id_token_jwk_header: Option<String>;
+        downstream_id_token_jwk_header: Option<String>, [custom_value(rules::header)];
         /// Header in which the id of the session goes upstream.
-        upstream_session_id_header: Option<String>;
+        upstream_session_id_header: Option<String>, [custom_value(rules::bare_header)];
         /// Header in which the client gets the id of its session.
-        downstream_session_id_header: Option<String>;
+        downstream_session_id_header: Option<String>, [custom_value(rules::bare_header)];
     }
 }
 
@@ -235,7 +236,7 @@ record! {
         /// without one.
         client_alg: Option<Vec<String>>, [each(one_of(NAMES))];
         /// Address where the provider is asked about tokens, in place of the one that the discovery document names.
-        introspection_endpoint: Option<String>, [referenceable()];
+        introspection_endpoint: Option<String>, [referenceable(), custom_value(rules::address)];
         /// How the gateway signs in there, in place of `client_auth`.
         introspection_endpoint_auth_method: Option<String>, [one_of(CLIENT_AUTH)];
         /// What the provider is told about the kind of token; empty tells nothing.
@@ -247,11 +248,11 @@ record! {
         /// A token is valid only if the answer says `active`.
         introspection_check_active: bool = true;
         /// Names of headers sent with the question.
-        introspection_headers_names: Option<Vec<String>>;
+        introspection_headers_names: Option<Vec<String>>, [each(header_name())];
         /// Values of those headers, in the same order.
-        introspection_headers_values: Option<Vec<String>>, [encrypted(), each(referenceable())];
+        introspection_headers_values: Option<Vec<String>>, [encrypted(), each(referenceable()), each(header_value())];
         /// Headers of the caller that are sent with the question.
-        introspection_headers_client: Option<Vec<String>>;
+        introspection_headers_client: Option<Vec<String>>, [each(header_name())];
         /// Names of arguments sent with the question.
         introspection_post_args_names: Option<Vec<String>>;
         /// Values of those arguments, in the same order.
@@ -259,7 +260,7 @@ record! {
         /// Arguments of the caller, of the query or a form, that are sent with the question.
         introspection_post_args_client: Option<Vec<String>>;
         /// Headers of the caller that are sent as arguments, under their names.
-        introspection_post_args_client_headers: Option<Vec<String>>;
+        introspection_post_args_client_headers: Option<Vec<String>>, [each(header_name())];
         /// Ask about JSON Web Tokens, too, after their signature was found right.
         introspect_jwt_tokens: bool = false;
         /// Remember answers about tokens.
@@ -278,13 +279,12 @@ impl Bounds {
     /// Those that the configuration sets.
     pub fn of(provider: &Provider) -> Self {
         let bound = |setting: Option<f64>, default: u64| setting.map_or(default, |seconds| seconds as u64);
-        let least = bound(provider.cache_ttl_min, 0);
-        Self { least, most: bound(provider.cache_ttl_max, u64::MAX).max(least) }
+        Self { least: bound(provider.cache_ttl_min, 0), most: bound(provider.cache_ttl_max, u64::MAX) }
     }
 
     /// The nearest time within them.
     pub fn hold(self, seconds: u64) -> u64 {
-        seconds.clamp(self.least, self.most)
+        seconds.max(self.least).min(self.most)
     }
 }
 

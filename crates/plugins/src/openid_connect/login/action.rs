@@ -7,6 +7,7 @@ use plugin::web_session::Opened;
 use plugin::{Access, BuildError, Flow, Method, query};
 use serde_json::Value;
 
+use super::super::client;
 use super::super::granted::TokenSet;
 use super::super::http::{Pairs, form_of};
 use super::super::introspection::Introspection;
@@ -16,7 +17,7 @@ use super::super::verify::Verification;
 use super::super::{Inner, Setup};
 use super::arrival::{Arrived, OF_ANSWERS};
 use super::pending::Pending;
-use super::{destination, is_signed, with_arguments};
+use super::{is_signed, with_arguments};
 
 /// What the provider's answer about the access token is called.
 const INTROSPECTION: &str = "introspection";
@@ -54,13 +55,16 @@ impl Action {
             "response" => Kind::Response,
             _ => Kind::Upstream,
         };
-        let uri = destination("login_redirect_uri", &login.login_redirect_uri)?;
+        let uri = client::first(&login.login_redirect_uri);
         let wants_introspection =
             hands_over(kind, uri.as_ref()) && login.login_tokens.iter().any(|name| name == INTROSPECTION);
         let introspection = match introspection {
             _ if !wants_introspection => None,
             Some(introspection) => Some(introspection.clone()),
-            None => Some(Arc::new(Introspection::new(setup)?)),
+            None => {
+                client::needed_id(setup.config, "login_tokens")?;
+                Some(Arc::new(Introspection::new(setup)?))
+            }
         };
         Ok(Self {
             kind,

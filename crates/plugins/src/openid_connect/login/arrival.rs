@@ -165,7 +165,7 @@ impl Login {
         if let Some(signed) = signed {
             self.check_signed(inner, signed, now_ms).await?;
         }
-        self.check_sender(issuer.as_deref()).await?;
+        self.check_sender(inner, issuer.as_deref()).await?;
         let login = Use {
             thing: Digest::of([pending.state.as_bytes()]),
             made_s: pending.begun_s,
@@ -188,7 +188,7 @@ impl Login {
             demands_id_token: self.demands_id_token,
             nonce: Some(pending.nonce.as_str()).filter(|_| self.checks_nonce),
             subject: None,
-            max_age_s: self.max_age_s,
+            authenticated_since_s: self.max_age_s.map(|max_age_s| pending.begun_s as f64 - max_age_s),
             signatures: inner.verification.signatures("authorization_code"),
         };
         let mut granted = inner.verification.granted(tokens, &expected, now_ms).await?;
@@ -197,13 +197,13 @@ impl Login {
     }
 
     /// The answer is one of this provider, and of no other (RFC 9207 2.4).
-    async fn check_sender(&self, issuer: Option<&str>) -> Result<(), Refusal> {
+    async fn check_sender(&self, inner: &Inner, issuer: Option<&str>) -> Result<(), Refusal> {
         let known = self.provider.obtain().await.map_err(|_| Refusal::Unavailable)?;
-        match (issuer, &known.content.name) {
-            (None, _) if !known.content.names_itself => Ok(()),
-            (Some(issuer), Some(name)) if issuer == &**name => Ok(()),
-            _ => Err(Refusal::Invalid("an answer of another provider")),
-        }
+        let is_right = match issuer {
+            None => !known.content.names_itself,
+            Some(issuer) => inner.verification.is_called(issuer, &known),
+        };
+        if is_right { Ok(()) } else { Err(Refusal::Invalid("an answer of another provider")) }
     }
 
     /// Lets somebody in who has logged in.

@@ -14,9 +14,9 @@ use plugin::{Access, BuildError, Exchange, Flow, Headers, Known, query};
 use super::client::{self, SignIn};
 use super::config::Config;
 use super::exchange::{TokenEndpoint, pairs};
-use super::http::{self, Address, Http, Pairs, form_of};
+use super::http::{Address, Http, Pairs, form_of};
 use super::once::Once;
-use super::provider::{Endpoint, Provider};
+use super::provider::{Endpoint, Issuer, Provider};
 use super::refusal::Refusal;
 use super::{Inner, Setup};
 use pending::{Pending, PendingLogins};
@@ -30,6 +30,8 @@ pub(super) struct Login {
     client: String,
     http: Arc<Http>,
     provider: Provider,
+    /// The provider says what it wants; all of a pseudo issuer stands in the configuration.
+    is_described: bool,
     endpoint: Endpoint,
     pushed: Endpoint,
     /// Whether requests are pushed; as the provider wants it without.
@@ -58,11 +60,10 @@ impl Login {
         let &Setup { config, provider, cx, .. } = setup;
         let login = &config.login;
         site::warn(config, cx);
-        let client = client::id(config)
-            .ok_or_else(|| BuildError::new("config.client_id", "is needed for 'authorization_code'"))?;
+        let client = client::needed_id(config, "auth_methods")?;
         let owner = format!("{} {client}", config.provider.issuer);
         let method = login.pushed_authorization_request_endpoint_auth_method.as_deref();
-        let pushing_as = SignIn::new(setup, method)?;
+        let pushing_as = SignIn::new(setup, ("pushed_authorization_request_endpoint_auth_method", method))?;
         let pushed = Endpoint::new(
             setup,
             "pushed_authorization_request_endpoint",
@@ -85,8 +86,8 @@ impl Login {
             expects_signed: is_signed(&login.response_mode),
             pending: PendingLogins::new(config, &owner, cx)?,
             used: Once::new("login", &owner, setup.places.once(), cx.services),
-            redirect_uri: redirect_uri(config)?,
-            arguments: arguments(config, &client, tokens)?,
+            redirect_uri: client::first(&login.redirect_uri),
+            arguments: arguments(config, &client, tokens),
             client_arguments: login.authorization_query_args_client.clone().unwrap_or_default(),
             proves_possession: login.require_proof_key_for_code_exchange != Some(false),
             checks_nonce: login.verify_nonce,
@@ -94,6 +95,7 @@ impl Login {
             max_age_s: login.max_age,
             client,
             provider: provider.clone(),
+            is_described: !config.provider.using_pseudo_issuer,
         })
     }
 
@@ -112,7 +114,7 @@ impl Login {
         let (inner, now_s) = (inner.clone(), pending.begun_s);
         Flow::wait(async move {
             let location = match inner.login() {
-                Some(login) => login.location(arguments, now_s).await,
+                Some(login) => login.location(&inner, arguments, now_s).await,
                 None => Err(Refusal::Unavailable),
             };
             let resume: Resume = Box::new(move |cx| match (location, inner.login()) {
@@ -145,16 +147,22 @@ impl Login {
     }
 
     /// Where the browser is sent.
-    async fn location(&self, mut arguments: Pairs, now_s: u64) -> Result<String, Refusal> {
-        let known = self.provider.obtain().await.map_err(|_| Refusal::Unavailable)?;
-        let endpoint = self.endpoint.of(&known.content).ok_or(Refusal::Unavailable)?.to_string();
-        if self.signs.unwrap_or(known.content.wants_signed) {
-            let issuer = known.content.name.as_deref().unwrap_or_default();
+    async fn location(&self, inner: &Inner, mut arguments: Pairs, now_s: u64) -> Result<String, Refusal> {
+        let known = match self.is_described {
+            true => Some(self.provider.obtain().await.map_err(|_| Refusal::Unavailable)?),
+            false => None,
+        };
+        let nothing = Issuer::default();
+        let said = known.as_ref().map_or(&nothing, |known| &known.content);
+        let endpoint = self.endpoint.of(said).ok_or(Refusal::Unavailable)?.to_string();
+        if self.signs.unwrap_or(said.wants_signed) {
+            let issuer = said.name.as_deref().or_else(|| inner.verification.first_issuer());
+            let issuer = issuer.unwrap_or_default();
             let signed = self.signer.as_ref().and_then(|signer| signer.sign(&arguments, issuer, now_s));
             arguments = signed.ok_or(Refusal::Unavailable)?;
         }
-        if self.pushes.unwrap_or(known.content.wants_pushed) {
-            let address = self.pushed.of(&known.content).ok_or(Refusal::Unavailable)?;
+        if self.pushes.unwrap_or(said.wants_pushed) {
+            let address = self.pushed.of(said).ok_or(Refusal::Unavailable)?;
             arguments = self.push(address, arguments, now_s).await?;
         }
         let separator = if endpoint.contains('?') { '&' } else { '?' };
@@ -202,7 +210,7 @@ fn is_signed(mode: &str) -> bool {
 }
 
 /// What every request for a login says.
-fn arguments(config: &Config, client: &str, tokens: &TokenEndpoint) -> Result<Pairs, BuildError> {
+fn arguments(config: &Config, client: &str, tokens: &TokenEndpoint) -> Pairs {
     let login = &config.login;
     let mut arguments = pairs([("response_type", "code"), ("client_id", client), ("scope", tokens.scope())]);
     if login.response_mode != "query" {
@@ -214,44 +222,22 @@ fn arguments(config: &Config, client: &str, tokens: &TokenEndpoint) -> Result<Pa
     if let Some(max_age) = login.max_age {
         arguments.extend(pairs([("max_age", &(max_age as u64).to_string())]));
     }
-    arguments.extend(super::pairs(
-        "authorization_query_args",
-        login.authorization_query_args_names.as_deref(),
-        login.authorization_query_args_values.as_deref(),
-    )?);
-    Ok(arguments)
-}
-
-fn redirect_uri(config: &Config) -> Result<Option<String>, BuildError> {
-    let Some(text) = client::first(&config.login.redirect_uri) else { return Ok(None) };
-    http::for_browsers("redirect_uri", &text)?;
-    Ok(Some(text))
+    arguments
+        .extend(super::pairs(&login.authorization_query_args_names, &login.authorization_query_args_values));
+    arguments
 }
 
 /// The address of the request as the client knows it, without its query.
 pub(super) fn own_address(exchange: &Exchange) -> String {
-    let request = &exchange.request;
-    let trusted = |name: Known| request.headers.known(name).filter(|_| exchange.client.trusted);
-    let host = trusted(Known::XForwardedHost).or_else(|| request.headers.known(Known::Host));
-    let (host, path) = (host.unwrap_or_default(), request.path());
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    format!("{}://{}{}", exchange.scheme.as_str(), text(host), text(path))
+    format!("{}{}", own_origin(exchange), String::from_utf8_lossy(exchange.request.path()))
 }
 
-/// An address that people are sent to, from the field `field` of the configuration.
-pub(super) fn destination(field: &str, list: &Option<Vec<String>>) -> Result<Option<String>, BuildError> {
-    let Some(text) = client::first(list) else { return Ok(None) };
-    // Behind a `#`, what a page is told does not reach its server: it may stand here.
-    let bare = text.split('#').next().unwrap_or_default();
-    if !bare.starts_with('/') {
-        http::for_browsers(field, bare)?;
-    }
-    match text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        true => Ok(Some(text)),
-        false => {
-            Err(BuildError::new(format!("config.{field}"), "has a character that has to be percent-encoded"))
-        }
-    }
+/// The same without its path.
+pub(super) fn own_origin(exchange: &Exchange) -> String {
+    let headers = &exchange.request.headers;
+    let trusted = |name: Known| headers.known(name).filter(|_| exchange.client.trusted);
+    let host = trusted(Known::XForwardedHost).or_else(|| headers.known(Known::Host));
+    format!("{}://{}", exchange.scheme.as_str(), String::from_utf8_lossy(host.unwrap_or_default()))
 }
 
 /// `address` with further arguments in its query.

@@ -23,18 +23,16 @@ pub(super) struct RequestSigner {
 impl RequestSigner {
     /// None where the configuration has nothing to sign with, unless it demands that.
     pub(super) fn new(config: &Config, client: &str) -> Result<Option<Self>, BuildError> {
-        let signer = match client::signer(config) {
-            Ok(signer) => Some(signer),
-            Err(error) if config.grants.client_jwk.is_some() => return Err(error),
-            Err(_) => client::first(&config.introspection.client_secret).and_then(|secret| {
-                let name = client::first(&config.introspection.client_alg);
-                let algorithm = Algorithm::named(name.as_deref().unwrap_or("HS256"))?;
-                Signer::with_secret(algorithm, secret.as_bytes())
-            }),
-        };
+        let signer = client::signer(config)?.or_else(|| {
+            let secret = client::first(&config.introspection.client_secret)?;
+            let name = client::first(&config.introspection.client_alg);
+            let algorithm = Algorithm::named(name.as_deref().unwrap_or("HS256"))?;
+            Signer::with_secret(algorithm, secret.as_bytes())
+        });
         if signer.is_none() && config.login.require_signed_request_object == Some(true) {
-            let message = "is needed to sign requests for logins, or a client_secret with one of HS256, HS384 and HS512";
-            return Err(BuildError::new("config.client_jwk", message));
+            let message =
+                "needs a key in 'client_jwk', or a 'client_secret' with one of HS256, HS384 and HS512";
+            return Err(BuildError::new("config.require_signed_request_object", message));
         }
         Ok(signer.map(|signer| Self { client: client.to_owned(), signer }))
     }

@@ -51,6 +51,8 @@ mod tests {
             ("https://shop.test/in", "https://login.test", true),
             ("http://localhost:8000/in", "http://127.0.0.1:8080", true),
             ("http://10.0.0.1/in", "http://11.0.0.1", true),
+            ("http://[::1]:8000/in", "http://[::2]:8080", true),
+            ("http://[::1]:8000/in", "http://[::1]:8080", false),
             ("a name", "http://shop.test", false),
         ] {
             assert_eq!(are_apart(one, other), apart, "{one} {other}");

@@ -106,7 +106,7 @@ impl Inner {
         match sessions.find(cx)? {
             Standing::Good(opened, granted) => Some(self.check_again(cx, opened, granted)),
             Standing::Aged(opened, granted) => Some(self.clone().refresh(cx, opened, granted)),
-            Standing::Over(opened) => {
+            Standing::Over(opened, _) => {
                 let chores = self.withdraw(cx, &opened)?;
                 Some(self.after(Some(chores), cx, |inner, cx| inner.without_session(cx)))
             }

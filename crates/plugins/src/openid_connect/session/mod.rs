@@ -56,8 +56,8 @@ pub(super) enum Standing {
     Good(Opened, Granted),
     /// Its access token has ended, or is about to, and there is a refresh token.
     Aged(Opened, Granted),
-    /// It is over.
-    Over(Opened),
+    /// It is over, whatever it held.
+    Over(Opened, Option<Granted>),
 }
 
 impl Ending {
@@ -81,8 +81,7 @@ impl PeopleSessions {
         let shared = places.sessions.as_ref();
         let lists = config.sharing.session_store_metadata;
         let ended = Ended::new(config, shared, cx);
-        let client = client::id(config)
-            .ok_or_else(|| BuildError::new("config.client_id", "is needed for 'session'"))?;
+        let client = client::needed_id(config, "auth_methods")?;
         let claims = &config.claims;
         let told = |names: &Option<Vec<String>>, id_header: &Option<String>| {
             SessionTold::new(names.as_deref(), id_header.as_deref())
@@ -131,9 +130,11 @@ impl PeopleSessions {
             None => self.of(cx).open(cx)?,
         };
         let now_s = cx.record.started_ms / 1_000;
-        let Some(granted) = Granted::from_bytes(opened.data()) else { return Some(Standing::Over(opened)) };
+        let Some(granted) = Granted::from_bytes(opened.data()) else {
+            return Some(Standing::Over(opened, None));
+        };
         if read.map_or_else(|| self.ended.has(&granted), |read| read.is_ended) {
-            return Some(Standing::Over(opened));
+            return Some(Standing::Over(opened, Some(granted)));
         }
         let ends_s = granted.tokens.ends_s.unwrap_or(u64::MAX);
         let can_refresh = self.refreshes && granted.tokens.refresh.is_some();
@@ -142,7 +143,7 @@ impl PeopleSessions {
         } else if can_refresh {
             Standing::Aged(opened, granted)
         } else {
-            Standing::Over(opened)
+            Standing::Over(opened, Some(granted))
         })
     }
 

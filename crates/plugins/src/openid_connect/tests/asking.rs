@@ -74,14 +74,14 @@ fn the_gateway_signs_in_as_the_configuration_says() {
     for (fields, name) in [
         (
             "client_id: [a], client_secret: [b], client_auth: [tls_client_auth]",
-            "config.tls_client_auth_cert_id: is needed for 'tls_client_auth'",
+            "config.client_auth: 'tls_client_auth' needs the id of a certificate",
         ),
         (
             "client_id: [a], client_auth: [self_signed_tls_client_auth], tls_client_auth_cert_id: nobody",
             "config.tls_client_auth_cert_id: names no certificate",
         ),
-        ("client_id: [a]", "config.client_secret"),
-        ("client_secret: [a]", "config.client_id"),
+        ("client_id: [a]", "config.client_id: 'client_secret_basic' needs a 'client_secret'"),
+        ("client_secret: [a]", "config.auth_methods: needs a 'client_id'"),
     ] {
         let config = format!("{{issuer: 'http://issuer.test', auth_methods: [introspection], {fields}}}");
         let refusal = room.refuses(&config);

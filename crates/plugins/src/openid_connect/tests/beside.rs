@@ -115,5 +115,5 @@ fn an_id_token_needs_a_client_that_it_is_for() {
     let room = Subject(plugin::room::<OpenidConnect>());
     let refusal =
         room.refuses("{issuer: 'http://issuer.test', auth_methods: [bearer], id_token_param_name: id}");
-    assert!(refusal.contains("config.client_id: is needed for 'id_token_param_name'"), "{refusal}");
+    assert!(refusal.contains("config.id_token_param_name: needs a 'client_id'"), "{refusal}");
 }

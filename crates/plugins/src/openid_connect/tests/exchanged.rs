@@ -108,9 +108,12 @@ fn conditions_and_signatures_say_which_tokens_are_exchanged() {
     assert_passes(&gateway(&provider, "", &elsewhere).send(&bearer(&partners(json!({})))));
     assert_eq!(asked(&provider, "/exchange").len(), 1);
     let refusal = Subject(plugin::room::<OpenidConnect>()).refuses(
-        "{issuer: 'http://issuer.test', auth_methods: [bearer], token_exchange: {subject_token_issuers: [{issuer: a, verify_signature: true}]}}",
+        "{issuer: 'http://issuer.test', auth_methods: [bearer], client_id: [a], client_secret: [b], token_exchange: {subject_token_issuers: [{issuer: a, verify_signature: true}]}}",
     );
-    assert!(refusal.contains("token_exchange.subject_token_issuers.jwks_uri: is needed"), "{refusal}");
+    assert!(
+        refusal.contains("token_exchange.subject_token_issuers[0].verify_signature: signatures are checked"),
+        "{refusal}"
+    );
 }
 
 #[track_caller]

@@ -85,6 +85,20 @@ fn over_tls_all_cookies_are_for_tls_alone() {
 }
 
 #[test]
+fn how_old_a_login_may_be_counts_from_when_somebody_is_sent_to_the_provider() {
+    for (max_age, since, passes) in [(0, 0, true), (0, -1, false), (60, -60, true), (60, -61, false)] {
+        let mut world = World::new(&format!("max_age: {max_age}"));
+        let begun = world.begin("GET /page HTTP/1.1");
+        assert_eq!(begun.argument("max_age"), Some(max_age.to_string()));
+        world.harness.clock.advance(90_000);
+        let moment = i64::try_from(NOW).unwrap() + since;
+        world.give(begun.argument("nonce").as_deref(), json!({"auth_time": moment}));
+        let outcome = world.harness.send(&begun.back(""));
+        assert_eq!(!outcome.answered, passes, "{max_age} {since}: {}", outcome.json());
+    }
+}
+
+#[test]
 fn an_id_token_is_for_this_login_at_this_client_and_good() {
     let at_hash = "xsZZrUssMXjL3FBlzoSh2g";
     let cases = [

@@ -34,6 +34,24 @@ fn tokens_of_a_session_are_renewed_when_they_end() {
 }
 
 #[test]
+fn each_renewal_uses_the_refresh_token_of_the_one_before() {
+    let mut world = World::new("");
+    let mut session = cookies(&world.log_in(json!({}), json!({"refresh_token": "r1"})));
+    // A provider that sends no new one leaves the old one good (RFC 6749 6).
+    for (used, next) in [("r1", json!("r2")), ("r2", Value::Null), ("r2", json!("r3")), ("r3", json!("r4"))] {
+        world.harness.clock.advance(100_000);
+        let tokens = json!({"access_token": format!("after-{used}"), "refresh_token": next});
+        world.give_with(None, json!({"exp": NOW + 10_000}), tokens);
+        let page = world.page(&session);
+        assert_passes(&page);
+        assert_eq!(page.upstream_header("Authorization"), Some(format!("Bearer after-{used}")));
+        let asked = world.asked("/token").pop().unwrap().text();
+        assert_eq!(asked, format!("grant_type=refresh_token&refresh_token={used}"));
+        session = cookies(&page);
+    }
+}
+
+#[test]
 fn newer_tokens_are_about_the_same_person() {
     let mut world = World::new("");
     let session = cookies(&world.log_in(json!({}), json!({"refresh_token": "r1"})));

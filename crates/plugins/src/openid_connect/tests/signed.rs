@@ -53,7 +53,7 @@ fn requests_for_logins_may_be_signed() {
     let refusal = Subject(plugin::room::<OpenidConnect>()).refuses(
         "{issuer: 'http://issuer.test', client_id: [a], client_auth: [none], require_signed_request_object: true}",
     );
-    assert!(refusal.contains("config.client_jwk"), "{refusal}");
+    assert!(refusal.contains("config.require_signed_request_object: needs a key"), "{refusal}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use plugin::harness::provider::provider;
 use plugin::outbound::loopback::{Given, Loopback, Received};
 use plugin::query;
 
@@ -48,18 +49,8 @@ pub(super) fn argument(arguments: &str, name: &str) -> Option<String> {
     Some(String::from_utf8(value.into_owned()).unwrap())
 }
 
-fn discovery(base: &str) -> Value {
-    json!({
-        "issuer": base, "jwks_uri": format!("{base}/keys"), "authorization_endpoint": format!("{base}/auth?tenant=1"),
-        "token_endpoint": format!("{base}/token"), "userinfo_endpoint": format!("{base}/me"),
-        "introspection_endpoint": format!("{base}/introspect"), "revocation_endpoint": format!("{base}/revoke"),
-        "pushed_authorization_request_endpoint": format!("{base}/par"),
-    })
-}
-
 fn provide(play: Arc<Mutex<Play>>) -> Loopback {
-    Loopback::answering(move |asked: &Received| {
-        let base = format!("http://{}", asked.header("Host").unwrap());
+    provider(&[public(&key(P256, "one"))], move |asked: &Received| {
         let play = play.lock().unwrap();
         let given = |answer: &Option<(u16, Value)>| match answer {
             Some((status, json)) => {
@@ -67,9 +58,7 @@ fn provide(play: Arc<Mutex<Play>>) -> Loopback {
             }
             None => Given::answer(503, &[], ""),
         };
-        match asked.target.as_str() {
-            "/.well-known/openid-configuration" => Given::json(&discovery(&base).to_string()),
-            "/keys" => Given::json(&json!({ "keys": [public(&key(P256, "one"))] }).to_string()),
+        Some(match asked.target.as_str() {
             "/token" => {
                 if let Some(clock) = &play.clock {
                     clock.advance(1_000);
@@ -84,8 +73,8 @@ fn provide(play: Arc<Mutex<Play>>) -> Loopback {
                 &[("Content-Type", "application/json")],
                 r#"{"request_uri":"urn:x","expires_in":60}"#,
             ),
-            _ => Given::answer(404, &[], ""),
-        }
+            _ => return None,
+        })
     })
 }
 
@@ -97,9 +86,14 @@ fn public(key: &Value) -> Value {
 
 impl World {
     pub(super) fn new(fields: &str) -> Self {
+        Self::at(|_| fields.to_owned())
+    }
+
+    /// The same with fields that name the provider's address.
+    pub(super) fn at(fields: impl FnOnce(&str) -> String) -> Self {
         let play = Arc::new(Mutex::new(Play::default()));
         let provider = provide(play.clone());
-        let harness = Self::gateway(&provider, fields);
+        let harness = Self::gateway(&provider, &fields(&provider.url("")));
         Self { provider, play, harness }
     }
 
