@@ -117,7 +117,12 @@ impl Gateway {
             ("--admin-listen", "127.0.0.1:0"),
             ("--status-listen", "127.0.0.1:0"),
         ];
-        for (flag, value) in defaults.into_iter().filter(|(flag, _)| !args.iter().any(|arg| arg == flag)) {
+        // A flag wins over the environment, and would take a variable's word away.
+        let is_said = |flag: &str| {
+            args.iter().any(|arg| arg == flag)
+                || (flag == "--workers" && env.contains_key("KONG_NGINX_WORKER_PROCESSES"))
+        };
+        for (flag, value) in defaults.into_iter().filter(|(flag, _)| !is_said(flag)) {
             command.args([flag, value]);
         }
         let mut child = command

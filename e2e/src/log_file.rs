@@ -24,7 +24,7 @@ pub(crate) fn expect_line(wanted: &LogLine, patience: Duration) -> Result<(), St
 
 /// Looks for what must not have been written, by this request or one before it.
 fn lacks(wanted: &LogLine, text: &str) -> Result<(), String> {
-    match wanted.lacks.iter().find(|part| text.contains(part.as_str())) {
+    match wanted.lacks.iter().find(|part| expect::text_holds(part, text)) {
         Some(part) => Err(format!("{} holds {part:?}", wanted.file)),
         None => Ok(()),
     }
@@ -71,5 +71,19 @@ mod tests {
         assert!(search(&wanted(json!({"a": 2}), &["/b/c"]), text).is_err());
         assert!(search(&wanted(json!({"a": 3}), &[]), text).unwrap_err().contains("expected 3"));
         assert!(search(&wanted(json!({}), &[]), "").is_err());
+    }
+
+    #[test]
+    fn what_must_not_be_written_is_looked_for_in_every_line() {
+        let path = std::env::temp_dir().join(format!("biplane-log-{}", std::process::id()));
+        std::fs::write(&path, "{\"a\":\"s3cret\"}\n{\"a\":2}\n").unwrap();
+        let held = |part: &str| {
+            let (file, lacks) = (path.display().to_string(), vec![part.to_owned()]);
+            let wanted = LogLine { file, json: json!({"a": 2}), absent: Vec::new(), lacks };
+            expect_line(&wanted, Duration::ZERO).is_err()
+        };
+        let found = ["s3cret", "~s[0-9]cret", "secret", "~s[a-z]cret"].map(held);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(found, [true, true, false, false]);
     }
 }

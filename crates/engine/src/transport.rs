@@ -151,7 +151,11 @@ impl Stream {
 
     /// Whether the connection is under TLS.
     pub fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_))
+        match self {
+            Self::Tls(_) => true,
+            Self::Seated(seated) => seated.stream.is_tls(),
+            _ => false,
+        }
     }
 }
 

@@ -325,12 +325,15 @@ mod tests {
 
     #[test]
     fn a_misspelt_name_has_two_wrong_letters_at_most() {
-        let names = ["trusted_ips", "prefix", "conf"];
+        let names = ["trusted_ips", "prefix", "prefixes", "conf"];
         for (given, meant) in [
             ("trusted_ip", Some("trusted_ips")),
             ("trustde_isp", Some("trusted_ips")),
             ("trusted", None),
+            ("trasted_imz", None),
             ("preifx", Some("prefix")),
+            ("prefixx", Some("prefix")),
+            ("prefixee", Some("prefixes")),
             ("suffix", None),
             ("cont", Some("conf")),
             ("core", None),

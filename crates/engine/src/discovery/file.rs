@@ -17,6 +17,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_millis(200);
 /// Looks after which a file is read again that could not be read.
 const LOOKS_UNTIL_RETRY: u32 = 10;
+/// The same of any other file, which shows no change: how it is doing is known anew.
+const LOOKS_UNTIL_REREAD: u32 = 60;
 /// Most bytes of a file that are read.
 const LARGEST: u64 = 4 << 20;
 
@@ -55,14 +57,16 @@ impl Targets {
         Ok(list.into_iter().map(|(host, port, weight)| Listed { host, port, weight }).collect())
     }
 
-    /// Waits until there is another version than the one that was read. The first time there is.
+    /// Waits until there is another version than the one that was read, or it is time to read that one again. The first
+    /// time there is.
     async fn changed(&self) -> Option<Stamp> {
         let mut looks = 0;
+        let most = if self.unread { LOOKS_UNTIL_RETRY } else { LOOKS_UNTIL_REREAD };
         while let Some(read) = &self.read {
             tokio::time::sleep(LOOK).await;
             looks += 1;
             let mut now = self.stamp().await;
-            if now == *read && !(self.unread && looks >= LOOKS_UNTIL_RETRY) {
+            if now == *read && looks < most {
                 continue;
             }
             loop {
@@ -90,7 +94,7 @@ impl Source for Targets {
     }
 }
 
-/// A fault that lasts until the file is another.
+/// A fault that lasts until the file is read again.
 fn trouble(reason: String) -> Trouble {
     Trouble { reason, again: Again::AtOnce }
 }
@@ -109,4 +113,59 @@ fn read(path: &Path) -> io::Result<String> {
         return Err(io::Error::other(format!("it is larger than {} MiB", LARGEST >> 20)));
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::time::SystemTime;
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::discovery::tests::{Folder, eventually};
+
+    #[tokio::test(start_paused = true)]
+    async fn how_a_file_is_doing_is_known_anew_though_it_stays_the_same() {
+        let folder = Folder::new();
+        let path = folder.0.join("targets.yml");
+        for (text, is_well) in [("- {target: '10.0.0.1:80'}", true), ("- {target: '10.0.0.1:80'", false)] {
+            fs::write(&path, text).unwrap();
+            let mut targets = Targets::new(path.to_str().unwrap());
+            assert_eq!(targets.next().await.is_ok(), is_well);
+            assert!(timeout(Duration::from_secs(30), targets.next()).await.is_err(), "there is nothing new");
+            let again = timeout(Duration::from_secs(90), targets.next()).await;
+            assert_eq!(again.expect("it is read again").is_ok(), is_well);
+        }
+    }
+
+    #[test]
+    fn a_version_is_told_from_the_next_however_it_takes_its_place() {
+        let folder = Folder::new();
+        let [path, other, link] = ["targets.yml", "other.yml", "link.yml"].map(|name| folder.0.join(name));
+        let write = |path: &Path, text: &str| {
+            fs::write(path, text).unwrap();
+            // Neither their lengths nor their dates tell them apart.
+            File::options().write(true).open(path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        };
+        write(&path, "one");
+        let before = stamp(&path);
+        assert!(before.is_some() && before == stamp(&path));
+        // Clocks of file systems go in steps.
+        eventually("written in place", || {
+            write(&path, "two");
+            stamp(&path) != before
+        });
+        let in_place = stamp(&path);
+        write(&other, "ten");
+        symlink(&path, &link).unwrap();
+        assert_eq!(stamp(&link), in_place);
+        fs::remove_file(&link).unwrap();
+        symlink(&other, &link).unwrap();
+        assert_ne!(stamp(&link), in_place, "the link was switched");
+        fs::rename(&other, &path).unwrap();
+        assert_ne!(stamp(&path), in_place, "another was put in its place");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(stamp(&path), None);
+    }
 }

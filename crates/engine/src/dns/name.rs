@@ -80,6 +80,13 @@ pub(crate) trait Follower: Send + Sync {
     fn addresses_changed(self: Arc<Self>);
 }
 
+impl Service {
+    /// Whether it is the same host and port, whatever it weighs.
+    pub(super) fn is_at(&self, other: &Self) -> bool {
+        (self.port, &self.host) == (other.port, &other.host)
+    }
+}
+
 impl From<IpAddr> for Record {
     fn from(address: IpAddr) -> Self {
         Self { address, service: None }

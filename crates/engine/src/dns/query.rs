@@ -16,7 +16,7 @@ use hickory_resolver::proto::rr::{Name as Domain, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
 
 use super::hosts::{MAX_ADDRESSES, Stamp, one_family};
-use super::{DnsSettings, Failure, Kind, Order, Record, services};
+use super::{DnsSettings, Failure, Kind, Order, Record, Service, services};
 
 /// Where the system keeps its resolver configuration, watched for changes.
 const SYSTEM_CONFIGURATION: &str = "/etc/resolv.conf";
@@ -33,6 +33,8 @@ pub(super) struct Found {
     pub(super) ttl: Duration,
     /// The kind of the records, unless a kind that comes earlier in the order could not be asked for.
     pub(super) kind: Option<Kind>,
+    /// Hosts that are named beside those in the list, and gave no answer.
+    pub(super) unanswered: Vec<Service>,
 }
 
 /// The way to the name servers.
@@ -195,8 +197,8 @@ pub(super) async fn addresses(resolver: &TokioResolver, domain: &Domain) -> Answ
                 if !list.is_empty() {
                     let ttl = lookup.answers().iter().map(|record| record.ttl).min().unwrap_or(0);
                     let list = one_family(list).into_iter().map(Record::from).collect();
-                    let kind = Some(Kind::Addresses);
-                    return Ok(Found { list, ttl: Duration::from_secs(ttl.into()), kind });
+                    let (ttl, kind) = (Duration::from_secs(ttl.into()), Some(Kind::Addresses));
+                    return Ok(Found { list, ttl, kind, unanswered: Vec::new() });
                 }
             }
             Err(error) => match failure(&error) {

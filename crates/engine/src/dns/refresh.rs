@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::hosts::HostsFiles;
 use super::query::{Answer, Queries};
-use super::{DnsSettings, Failure, Kind, Name, Registry, State};
+use super::{DnsSettings, Failure, Kind, Name, Registry, State, services};
 
 /// Most lookups under way at a time.
 const CONCURRENCY: usize = 32;
@@ -161,12 +161,19 @@ impl Refresher {
     fn publish(&self, name: &Name, watch: &mut Watch, answer: Answer) -> Duration {
         match answer {
             Ok(found) => {
-                watch.failures = 0;
                 watch.last = found.kind;
-                if name.publish(found.list, State::Resolved, false) {
+                let good_for = found.ttl.max(self.settings.min_ttl).min(self.settings.max_ttl);
+                let wait = if found.unanswered.is_empty() {
+                    watch.failures = 0;
+                    good_for
+                } else {
+                    good_for.min(self.back_off(watch))
+                };
+                let list = services::beside(found, &name.addresses().list);
+                if name.publish(list, State::Resolved, false) {
                     tracing::debug!(name = &**name.text(), "addresses changed");
                 }
-                found.ttl.max(self.settings.min_ttl).min(self.settings.max_ttl)
+                wait
             }
             Err(failure) => {
                 // A denial counts at once; a failure says nothing about the addresses known so far.
@@ -176,11 +183,16 @@ impl Refresher {
                 if name.publish(kept, State::Failed(failure), false) {
                     tracing::warn!(name = &**name.text(), reason = %failure, "name does not resolve");
                 }
-                let wait = self.settings.error_ttl.saturating_mul(1 << watch.failures.min(16));
-                watch.failures = watch.failures.saturating_add(1);
-                wait.min(MAX_BACKOFF)
+                self.back_off(watch)
             }
         }
+    }
+
+    /// How long to wait after one more failure in a row.
+    fn back_off(&self, watch: &mut Watch) -> Duration {
+        let wait = self.settings.error_ttl.saturating_mul(1 << watch.failures.min(16));
+        watch.failures = watch.failures.saturating_add(1);
+        wait.min(MAX_BACKOFF)
     }
 
     /// Looks up at once what a changed file may decide.

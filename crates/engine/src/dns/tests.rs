@@ -274,6 +274,41 @@ fn a_higher_priority_serves_when_no_lower_one_has_an_address() {
 }
 
 #[test]
+fn a_host_of_a_record_that_gives_no_answer_keeps_its_addresses_and_is_asked_again_soon() {
+    let server = NameServer::start();
+    let records = || vec![(0, 1, 81, "a.test"), (0, 2, 82, "b.test")];
+    server.react("srv.test", Reaction::Services(records(), 0));
+    server.set("a.test", &["10.0.0.1"], 3600);
+    server.set("b.test", &["10.0.0.2"], 3600);
+    let resolver = start(&server);
+    let name = resolver.watch("srv.test");
+    resolver.settle(PATIENCE);
+    assert_eq!(list(&name), ["10.0.0.1:81 x1", "10.0.0.2:82 x2"]);
+    server.react("b.test", Reaction::Code(2));
+    server.react("srv.test", Reaction::Services(records(), 3600));
+    let asked = server.asked("b.test");
+    assert!(resolver.wait_until(PATIENCE, |_| server.asked("b.test") > asked + 3));
+    assert_eq!(list(&name), ["10.0.0.1:81 x1", "10.0.0.2:82 x2"], "nothing speaks against the other");
+    server.set("b.test", &["10.0.0.3"], 3600);
+    assert!(resolver.wait_until(PATIENCE, |_| list(&name) == ["10.0.0.1:81 x1", "10.0.0.3:82 x2"]));
+}
+
+#[test]
+fn hosts_that_are_silent_do_not_hold_up_others_of_the_same_name() {
+    let server = NameServer::start();
+    let silent = ["s1.test", "s2.test", "s3.test", "s4.test"];
+    let records = silent.iter().map(|host| (0, 1, 80, *host)).chain([(0, 1, 81, "well.test")]).collect();
+    server.react("srv.test", Reaction::Services(records, 60));
+    server.set("well.test", &["10.0.0.1"], 60);
+    silent.iter().for_each(|host| server.react(host, Reaction::Silence));
+    let timeout = Some(Duration::from_millis(100));
+    let resolver = Resolver::start(DnsSettings { timeout, ..settings(&server) }).unwrap();
+    let name = resolver.watch("srv.test");
+    resolver.settle(PATIENCE);
+    assert_eq!(list(&name), ["10.0.0.1:81 x1"]);
+}
+
+#[test]
 fn a_name_with_addresses_is_asked_once_for_srv_records_and_again_when_they_end() {
     let server = NameServer::start();
     server.set("plain.test", &["10.0.0.1"], 0);

@@ -88,6 +88,28 @@ async fn a_pooled_connection_that_died_costs_no_retry() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whatever_the_method_a_pooled_connection_that_took_nothing_is_replaced() {
+    with(PLAIN, Settings::default(), |lab| async move {
+        let (mut client, mut upstream) = lab.asked(GET).await;
+        upstream.send(OK).await;
+        client.response().await;
+        drop(upstream);
+        client.send(POST).await;
+        let mut second = lab.upstream().await;
+        second.head().await;
+        second.expect("abc").await;
+        second.send(OK).await;
+        assert_eq!(client.response().await.0, 200);
+        client.send(POST).await;
+        second.head().await;
+        drop(second);
+        assert_eq!(client.response().await.0, 502, "it may have been carried out");
+        assert!(lab.opened_no_more());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_upstream_is_a_504_and_not_asked_again() {
     with(PLAIN, Settings::default(), |lab| async move {
         let mut client = lab.client();

@@ -136,16 +136,16 @@ pub async fn over_http1(
     let limit = parts.work.timeouts.write;
     let sent = send(parts, upstream, limit).await;
     parts.local.buffers.give(std::mem::take(&mut parts.work.to_upstream));
-    let outcome = match sent {
-        Ok(()) => {
+    let (outcome, reached) = match sent {
+        Ok(reached) => {
             let limit = parts.work.timeouts.read;
-            receive_head(parts, upstream, limit, reused).await
+            (receive_head(parts, upstream, limit, reused).await, reached)
         }
-        Err(failure) => Err(failure),
+        Err(failure) => (Err(failure), Arrival::Possible),
     };
     outcome.map(|()| upstream.reusable &= parts.work.exchange.response.keep_alive).map_err(|failure| {
         let silent = failure == Failure::UpstreamClosed && upstream.input.is_empty();
-        Missed { failure, unsent: false, stale: reused.is_some() && silent }
+        Missed { failure, unsent: silent && reached == Arrival::None, stale: reused.is_some() && silent }
     })
 }
 
@@ -241,7 +241,15 @@ fn write_message(parts: &mut Parts<'_>, message: &Message<'_>) {
     }
 }
 
-async fn send(parts: &mut Parts<'_>, upstream: &mut Upstream, limit: Duration) -> Result<(), Failure> {
+/// Whether any of a request can have reached its upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Arrival {
+    Possible,
+    /// The connection had ended before it took the first byte.
+    None,
+}
+
+async fn send(parts: &mut Parts<'_>, upstream: &mut Upstream, limit: Duration) -> Result<Arrival, Failure> {
     let bytes = &parts.work.to_upstream;
     let mut written = 0;
     while written < bytes.len() {
@@ -251,12 +259,14 @@ async fn send(parts: &mut Parts<'_>, upstream: &mut Upstream, limit: Duration) -
             // It may have answered before it stopped reading; the read that follows finds out.
             Ok(Ok(0) | Err(_)) => {
                 upstream.reusable = false;
-                return Ok(());
+                // What TLS does not say to have sent may have left as a part of what it was given.
+                let nothing = written == 0 && !upstream.stream.is_tls();
+                return Ok(if nothing { Arrival::None } else { Arrival::Possible });
             }
             Err(_) => return Err(Failure::UpstreamTimeout),
         }
     }
-    Ok(())
+    Ok(Arrival::Possible)
 }
 
 async fn receive_head(

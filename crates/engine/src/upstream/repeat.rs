@@ -39,14 +39,18 @@ pub async fn proxy(
                 wait
             }
             Err(missed) => {
-                let may_repeat = may_repeat(parts, policy, &missed);
-                if missed.stale && !fresh && may_repeat {
+                // A connection of the pool that had died was no try, whatever the policy says of those.
+                if missed.stale && !fresh && is_harmless(parts, policy, &missed) {
                     fresh = true;
                     tries::take_back(parts);
                     continue;
                 }
                 tries::mark_failed(parts, &missed);
-                let wait = if may_repeat { next(parts, policy, until, repeats) } else { None };
+                let wait = if may_repeat(parts, policy, &missed) {
+                    next(parts, policy, until, repeats)
+                } else {
+                    None
+                };
                 wait.ok_or(missed.failure)?
             }
         };
@@ -123,6 +127,12 @@ fn may_repeat(parts: &Parts<'_>, policy: &Policy, missed: &Missed) -> bool {
     };
     let harmless = missed.unsent || policy.allows(parts.work.exchange.upstream_method());
     wanted && harmless && tries::body_at_hand(parts)
+}
+
+/// Whether it does no harm to send the request once more, as the gateway or the policy sees it, and it can be.
+fn is_harmless(parts: &Parts<'_>, policy: &Policy, missed: &Missed) -> bool {
+    let method = parts.work.exchange.upstream_method();
+    (missed.unsent || method.is_idempotent() || policy.allows(method)) && tries::body_at_hand(parts)
 }
 
 /// How long to wait before the next try; none if there is to be none.

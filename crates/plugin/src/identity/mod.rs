@@ -52,6 +52,22 @@ impl Anonymous {
         !matches!(self, Self::Refused) && cx.identity.credential().is_some()
     }
 
+    /// Lets the caller in who was found. For another one it goes on as [`Self::or_refuse`] does.
+    pub fn admit<R>(
+        &self,
+        cx: &mut Access<'_>,
+        outcome: Result<Arc<Caller>, R>,
+        refuse: impl FnOnce(&mut Access<'_>, R) -> Flow,
+    ) -> Flow {
+        match outcome {
+            Ok(caller) => {
+                cx.authenticate(caller);
+                Flow::Next
+            }
+            Err(refusal) => self.or_refuse(cx, |cx| refuse(cx, refusal)),
+        }
+    }
+
     /// Goes on as the anonymous consumer, or answers as `refuse` says where there is none.
     pub fn or_refuse(&self, cx: &mut Access<'_>, refuse: impl FnOnce(&mut Access<'_>) -> Flow) -> Flow {
         match self {

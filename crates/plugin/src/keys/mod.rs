@@ -172,13 +172,7 @@ impl<K: Keys> Gate<K> {
     }
 
     fn end(&self, cx: &mut Access<'_>, outcome: Result<Arc<Caller>, Refusal>) -> Flow {
-        match outcome {
-            Ok(caller) => {
-                cx.authenticate(caller);
-                Flow::Next
-            }
-            Err(refusal) => self.anonymous.or_refuse(cx, |cx| self.refuse(cx, refusal)),
-        }
+        self.anonymous.admit(cx, outcome, |cx, refusal| self.refuse(cx, refusal))
     }
 
     /// The key under the first name that has one: in a header, else the query, else the body.

@@ -170,6 +170,7 @@ impl Table {
         for (cell, demand) in slots.group(slot, self.limits).iter_mut().zip(demands) {
             cell.advance(demand);
             cell.count = cell.count.saturating_sub(1);
+            cell.pending = cell.pending.saturating_sub(1);
         }
     }
 

@@ -210,6 +210,17 @@ fn what_others_counted_is_taken_over_and_what_came_meanwhile_is_kept() {
 }
 
 #[test]
+fn what_is_taken_back_is_not_told() {
+    let (table, demand) = (table(1, 1), fixed(1, 10));
+    (0..3).for_each(|_| assert!(take(&table, 5, demand).admitted));
+    table.withdraw(5, &[demand]);
+    assert_eq!(table.collect(5).unwrap()[0], of_window(1, 2));
+    table.withdraw(5, &[demand]);
+    assert_eq!(table.collect(5).unwrap()[0], of_window(1, 0), "it has been told already");
+    assert_eq!(take(&table, 5, demand).count[0], 2);
+}
+
+#[test]
 fn what_was_counted_before_the_window_ended_is_told_and_counts_here() {
     let table = table(1, 1);
     let at = |ordinal, left| Demand { ordinal, limit: 10, late: 1, measure: Measure::Sliding { left } };

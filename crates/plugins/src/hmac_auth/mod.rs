@@ -190,13 +190,7 @@ impl Room {
     }
 
     fn end(&self, cx: &mut Access<'_>, outcome: Result<Arc<Caller>, Refusal>) -> Flow {
-        match outcome {
-            Ok(caller) => {
-                cx.authenticate(caller);
-                Flow::Next
-            }
-            Err(refusal) => self.anonymous.or_refuse(cx, |cx| self.refuse(cx, refusal)),
-        }
+        self.anonymous.admit(cx, outcome, |cx, refusal| self.refuse(cx, refusal))
     }
 
     fn refuse(&self, cx: &mut Access<'_>, refusal: Refusal) -> Flow {
