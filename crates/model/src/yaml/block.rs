@@ -179,6 +179,7 @@ lists:
         }
         let text = written(&value);
         assert_eq!(parse("shown.yml", &text).unwrap().root.to_value(), value);
+        assert!(text.chars().all(|character| character == '\n' || !character.is_control()), "{text:?}");
     }
 
     #[test]
