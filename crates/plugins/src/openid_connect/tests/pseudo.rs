@@ -86,3 +86,17 @@ fn a_method_needs_the_addresses_that_nobody_else_says() {
     assert_eq!((outcome.status, outcome.header("Location")), (401, None), "nobody can log in there");
     assert_eq!(by_default.send("GET / HTTP/1.1\nAuthorization: Basic YTpi").status, 401);
 }
+
+#[test]
+fn a_pseudo_issuer_needs_all_that_a_document_would_say() {
+    let room = Subject(plugin::room::<OpenidConnect>());
+    for (fields, field) in [
+        ("issuers_allowed: [x]", "config.using_pseudo_issuer: a pseudo issuer publishes no keys"),
+        ("jwks_endpoint: 'http://127.0.0.1:1/keys'", "list them in 'issuers_allowed'"),
+        ("jwks_endpoint: 'ftp://x', issuers_allowed: [x]", "must begin with http://"),
+    ] {
+        let refusal = room
+            .refuses(&format!("{{issuer: x, using_pseudo_issuer: true, auth_methods: [bearer], {fields}}}"));
+        assert!(refusal.contains(field), "{refusal}");
+    }
+}
