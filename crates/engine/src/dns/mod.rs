@@ -196,7 +196,7 @@ impl Lookups {
         *self.registry.untried.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         if self.inbox.send(Watch::new(&made)).is_err() {
             // The resolver is gone: nobody will ever try it.
-            self.registry.tried(true);
+            self.registry.tried(1);
         }
         made
     }
@@ -212,10 +212,10 @@ impl Drop for Resolver {
 }
 
 impl Registry {
-    /// Wakes who waits for names to be tried or to change; `first` if this was the first try of a name.
-    fn tried(&self, first: bool) {
+    /// Wakes who waits for names to be tried or to change; for so many names it was the `first` time.
+    fn tried(&self, first: usize) {
         let mut untried = self.untried.lock().unwrap_or_else(PoisonError::into_inner);
-        *untried -= usize::from(first);
+        *untried -= first;
         self.progress.notify_all();
     }
 

@@ -120,7 +120,7 @@ impl Name {
         followers.push(follower);
     }
 
-    /// Publishes the outcome of a lookup and tells the followers if it changes anything.
+    /// Publishes the outcome of a lookup. Whether it changes anything: its followers are to be told then.
     pub(super) fn publish(&self, list: Vec<Record>, state: State, from_hosts: bool) -> bool {
         let before = self.current.load_full();
         if before.list == list && before.state == state && before.from_hosts == from_hosts {
@@ -128,11 +128,13 @@ impl Name {
         }
         let generation = before.generation + 1;
         self.current.store(Arc::new(Addresses { list, state, generation, from_hosts }));
-        let followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for follower in followers.iter().filter_map(Weak::upgrade) {
-            follower.addresses_changed();
-        }
         true
+    }
+
+    /// Adds those who follow it to `all`.
+    pub(super) fn add_followers(&self, all: &mut Vec<Arc<dyn Follower>>) {
+        let followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(followers.iter().filter_map(Weak::upgrade));
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::hosts::HostsFiles;
 use super::query::{Answer, Queries};
-use super::{DnsSettings, Failure, Kind, Name, Registry, State, services};
+use super::{DnsSettings, Failure, Follower, Kind, Name, Registry, State, services};
 
 /// Most lookups under way at a time.
 const CONCURRENCY: usize = 32;
@@ -42,8 +42,43 @@ pub(super) struct Refresher {
     running: JoinSet<Answer>,
     /// Whom the running lookups are for.
     asked: AHashMap<Id, Watch>,
+    /// What has come of lookups and has not been told yet.
+    news: News,
     sequence: u64,
     random: RandomState,
+}
+
+/// What several lookups have come to. It is told at once: to follow a change may cost as much as a large upstream has
+/// addresses.
+#[derive(Default)]
+struct News {
+    /// Names whose addresses are others.
+    changed: Vec<Arc<Name>>,
+    /// Names that have been tried.
+    tried: usize,
+    /// For so many of them it was the first time.
+    first: usize,
+}
+
+impl News {
+    /// A name was tried, or nobody wants it any more.
+    fn note_tried(&mut self, watch: &mut Watch) {
+        self.tried += 1;
+        self.first += usize::from(std::mem::take(&mut watch.untried));
+    }
+
+    /// Tells those who follow names, each once, and then those who wait for names to be tried.
+    fn tell(self, registry: &Registry) {
+        let mut followers = Vec::new();
+        self.changed.iter().for_each(|name| name.add_followers(&mut followers));
+        let place = |follower: &Arc<dyn Follower>| Arc::as_ptr(follower).cast::<()>();
+        followers.sort_unstable_by_key(place);
+        followers.dedup_by_key(|follower| place(follower));
+        followers.into_iter().for_each(|follower| follower.addresses_changed());
+        if self.tried > 0 {
+            registry.tried(self.first);
+        }
+    }
 }
 
 impl Watch {
@@ -64,6 +99,7 @@ impl Refresher {
             ready: VecDeque::new(),
             running: JoinSet::new(),
             asked: AHashMap::new(),
+            news: News::default(),
             sequence: 0,
             random: RandomState::new(),
         }
@@ -82,7 +118,12 @@ impl Refresher {
             tokio::select! {
                 _ = &mut stopped => return,
                 Some(watch) = inbox.recv() => self.ready.push_back(watch),
-                Some(done) = self.running.join_next_with_id() => self.join(done),
+                Some(done) = self.running.join_next_with_id() => {
+                    self.join(done);
+                    while let Some(done) = self.running.try_join_next_with_id() {
+                        self.join(done);
+                    }
+                }
                 () = sleep_until(next) => self.take_due(),
                 _ = files.tick() => {
                     self.drop_unheld();
@@ -90,6 +131,7 @@ impl Refresher {
                 }
             }
             self.start_ready();
+            std::mem::take(&mut self.news).tell(&self.registry);
         }
     }
 
@@ -107,7 +149,7 @@ impl Refresher {
         while self.running.len() < CONCURRENCY {
             let Some(watch) = self.ready.pop_front() else { return };
             if watch.name.strong_count() == 0 {
-                self.drop_watch(&watch);
+                self.drop_watch(watch);
             } else if let Some(list) = self.hosts.find(&watch.text) {
                 self.finish_from_file(watch, list);
             } else {
@@ -134,23 +176,25 @@ impl Refresher {
             let wait = self.publish(&name, &mut watch, answer);
             self.plan(watch, wait);
         } else {
-            self.drop_watch(&watch);
+            self.drop_watch(watch);
         }
     }
 
     fn finish_from_file(&mut self, mut watch: Watch, list: Vec<IpAddr>) {
         if let Some(name) = watch.name.upgrade() {
             watch.failures = 0;
-            name.publish(list.into_iter().map(Into::into).collect(), State::Resolved, true);
+            if name.publish(list.into_iter().map(Into::into).collect(), State::Resolved, true) {
+                self.news.changed.push(name);
+            }
             self.plan(watch, self.settings.max_ttl);
         } else {
-            self.drop_watch(&watch);
+            self.drop_watch(watch);
         }
     }
 
     /// Plans the next lookup after `wait`, up to a tenth later so that names do not stay in step.
     fn plan(&mut self, mut watch: Watch, wait: Duration) {
-        self.registry.tried(std::mem::take(&mut watch.untried));
+        self.news.note_tried(&mut watch);
         self.sequence += 1;
         let spread = (self.random.hash_one(self.sequence) % 1024) as u32;
         let at = Instant::now() + wait + wait / 10_240 * spread;
@@ -158,7 +202,7 @@ impl Refresher {
     }
 
     /// Publishes the answer of name servers; returns how long it is good for.
-    fn publish(&self, name: &Name, watch: &mut Watch, answer: Answer) -> Duration {
+    fn publish(&mut self, name: &Arc<Name>, watch: &mut Watch, answer: Answer) -> Duration {
         match answer {
             Ok(found) => {
                 watch.last = found.kind;
@@ -172,6 +216,7 @@ impl Refresher {
                 let list = services::beside(found, &name.addresses().list);
                 if name.publish(list, State::Resolved, false) {
                     tracing::debug!(name = &**name.text(), "addresses changed");
+                    self.news.changed.push(name.clone());
                 }
                 wait
             }
@@ -182,6 +227,7 @@ impl Refresher {
                 let kept = if denied || before.from_hosts { Vec::new() } else { before.list.clone() };
                 if name.publish(kept, State::Failed(failure), false) {
                     tracing::warn!(name = &**name.text(), reason = %failure, "name does not resolve");
+                    self.news.changed.push(name.clone());
                 }
                 self.back_off(watch)
             }
@@ -213,13 +259,13 @@ impl Refresher {
     fn drop_unheld(&mut self) {
         let unheld = self.due.extract_if(.., |_, watch| watch.name.strong_count() == 0);
         for (_, watch) in unheld.collect::<Vec<_>>() {
-            self.drop_watch(&watch);
+            self.drop_watch(watch);
         }
     }
 
-    fn drop_watch(&self, watch: &Watch) {
+    fn drop_watch(&mut self, mut watch: Watch) {
         self.registry.forget(&watch.text);
-        self.registry.tried(watch.untried);
+        self.news.note_tried(&mut watch);
     }
 }
 

@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::server::{NameServer, Reaction};
-use super::{DnsSettings, Failure, Name, Order, Record, Resolver, State};
+use super::{DnsSettings, Failure, Follower, Name, Order, Record, Resolver, State};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -235,6 +236,39 @@ fn a_changed_hosts_file_takes_effect_and_so_does_its_end() {
     fs::remove_file(path).unwrap();
     assert!(resolver.wait_until(PATIENCE, |_| lists() == ["10.9.9.9", ""]));
     assert_eq!(state(&names[1]), State::Failed(Failure::Server), "what a file said is not kept");
+}
+
+/// Counts how often it is told.
+#[derive(Default)]
+struct Told(AtomicUsize);
+
+impl Follower for Told {
+    fn addresses_changed(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn who_follows_many_names_is_told_once_of_what_changes_together() {
+    let server = NameServer::start();
+    let folder = Folder::new();
+    let texts: Vec<String> = (0..200).map(|index| format!("n{index}.test")).collect();
+    let write = |address: &str| {
+        let text: String = texts.iter().map(|name| format!("{address} {name}\n")).collect();
+        let next = folder.write("next", &text);
+        fs::rename(next, folder.0.join("hosts")).unwrap();
+    };
+    write("10.0.0.1");
+    let extra_hosts_file = Some(folder.0.join("hosts"));
+    let resolver = Resolver::start(DnsSettings { extra_hosts_file, ..settings(&server) }).unwrap();
+    let names: Vec<_> = texts.iter().map(|text| resolver.watch(text)).collect();
+    resolver.settle(PATIENCE);
+    let told = Arc::new(Told::default());
+    let follower: Arc<dyn Follower> = told.clone();
+    names.iter().for_each(|name| name.follow(Arc::downgrade(&follower)));
+    write("10.0.0.200");
+    assert!(resolver.wait_until(PATIENCE, |_| names.iter().all(|name| list(name) == ["10.0.0.200"])));
+    assert_eq!(told.0.load(Ordering::SeqCst), 1);
 }
 
 #[test]

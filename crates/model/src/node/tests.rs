@@ -6,7 +6,9 @@ use super::parse;
 use crate::render::Source;
 
 fn value(file: &str, text: &str) -> Value {
-    parse(file, text).unwrap().root.to_value()
+    let document = parse(file, text).unwrap();
+    assert!(document.problems.is_empty(), "{:?}", document.problems);
+    document.root.to_value()
 }
 
 fn fault(file: &str, text: &str) -> String {

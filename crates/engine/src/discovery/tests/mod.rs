@@ -261,11 +261,16 @@ fn under_tls_it_has_to_be_whom_the_authorities_know() {
 
 #[test]
 fn a_server_that_is_down_is_passed_over_for_another_of_its_name() {
-    let (world, registry) = (World::new(), Registry::start_on("127.0.0.9"));
-    // Bound and not listening: nobody else takes it, and nobody gets in.
-    let down = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let world = World::new();
+    // Bound and not listening: nobody else takes it, and nobody gets in. Another test may have the port.
+    let beside = |_| {
+        let registry = Registry::start_on("127.0.0.9");
+        let down = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let place = std::net::SocketAddr::from(([127, 0, 0, 1], registry.address.port()));
+        down.bind(&place.into()).ok().map(|()| (registry, down))
+    };
+    let (registry, _down) = (0..100).find_map(beside).expect("a port that is free at both addresses");
     let port = registry.address.port();
-    down.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], port)).into()).unwrap();
     world.server.set("consul.test", &["127.0.0.1", "127.0.0.9"], 60);
     registry.set(2, vec![instance("10.0.0.1", 80, 1)]);
     let address = format!("http://consul.test:{port}");
