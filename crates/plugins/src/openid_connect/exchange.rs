@@ -306,8 +306,17 @@ impl TokenEndpoint {
         sign_in.add(&address, now_s, &mut form, &mut headers);
         let scope =
             form.iter().find(|(name, _)| name == "scope").map_or(&self.scope, |(_, scope)| scope).clone();
-        let (http, replayed) = (self.http.clone(), self.replay.names.clone());
-        Ok(Question { worker: of_client.worker, http, address, form, headers, scope, replayed, now_s })
+        Ok(Question {
+            worker: of_client.worker,
+            http: self.http.clone(),
+            address,
+            form,
+            headers,
+            scope,
+            replayed: self.replay.names.clone(),
+            now_s,
+            is_own: caller.is_none(),
+        })
     }
 }
 

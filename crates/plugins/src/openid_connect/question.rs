@@ -29,7 +29,12 @@ pub(super) struct Question {
     pub(super) scope: String,
     pub(super) replayed: Vec<String>,
     pub(super) now_s: u64,
+    /// Whether it is the gateway that signs in, rather than the caller with what it has brought.
+    pub(super) is_own: bool,
 }
+
+/// Errors that are nothing a caller has done, where the gateway signs in (RFC 6749 5.2).
+const OF_THE_CLIENT: [&str; 3] = ["invalid_client", "unauthorized_client", "unsupported_grant_type"];
 
 impl Question {
     pub(super) async fn ask(
@@ -91,7 +96,11 @@ impl Question {
     ) -> Result<(Learned<Answered>, Option<Duration>), String> {
         let Said { status, answer, replayed, asked_s } = said;
         if matches!(status, 400 | 401 | 403) {
-            tracing::debug!(status, error = answer["error"].as_str(), "a provider gives no tokens");
+            let error = answer["error"].as_str();
+            if let Some(error) = error.filter(|error| self.is_own && OF_THE_CLIENT.contains(error)) {
+                return Err(format!("{} refuses the gateway itself: {error}", self.address.told()));
+            }
+            tracing::debug!(status, error, "a provider gives no tokens");
             return Ok((Learned::new(Answered::Refused, REFUSED), None));
         }
         if status != 200 {

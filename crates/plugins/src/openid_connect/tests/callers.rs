@@ -37,7 +37,10 @@ fn provide() -> Loopback {
                 Given::json(r#"{"access_token": "for-robot", "expires_in": 60}"#)
             }
             "/token" if has("grant_type=refresh_token&refresh_token=good") => tokens("alice", "gateway"),
-            "/token" => Given::answer(401, &[], r#"{"error": "invalid_client"}"#),
+            "/token" if has("username=mallory") => Given::answer(401, &[], r#"{"error": "invalid_client"}"#),
+            "/token" if has("username=robot") => Given::answer(400, &[], r#"{"error": "unauthorized_client"}"#),
+            "/token" if has("grant_type=client_credentials") => Given::answer(401, &[], r#"{"error": "invalid_client"}"#),
+            "/token" => Given::answer(400, &[], r#"{"error": "invalid_grant"}"#),
             "/me" if asked.header("Authorization").as_deref() == Some("Bearer for-alice") => {
                 Given::json(r#"{"sub": "alice", "email": "a@b.test"}"#)
             }
@@ -78,16 +81,31 @@ fn a_password_is_as_good_as_the_provider_says() {
     assert_eq!(harness.send(GET).status, 401);
 }
 
+fn send(harness: &mut Harness, name: &str, secret: &str) -> Outcome {
+    let login =
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("{name}:{secret}"));
+    harness.send(&format!("GET / HTTP/1.1\nAuthorization: Basic {login}"))
+}
+
+#[test]
+fn what_the_provider_has_against_the_gateway_is_no_failure_of_the_caller() {
+    let provider = provide();
+    let guard = "brute_force_protection: {strategy: memory, failures: 3, window: 60}";
+    let mut harness = behind(&provider, &format!("auth_methods: [password], {guard}"));
+    for secret in ["a", "b", "c", "d", "e"] {
+        assert_eq!(send(&mut harness, "mallory", secret).status, 500);
+    }
+    // Who may be a client is one, and has guessed a client's secret.
+    let mut both = behind(&provider, &format!("auth_methods: [password, client_credentials], {guard}"));
+    let statuses = ["a", "b", "c", "d"].map(|secret| send(&mut both, "mallory", secret).status);
+    assert_eq!(statuses, [401, 401, 401, 429]);
+}
+
 #[test]
 fn the_provider_is_not_asked_about_who_guesses() {
     let provider = provide();
     let guard = "brute_force_protection: {strategy: memory, failures: 3, window: 60}";
     let mut harness = behind(&provider, &format!("auth_methods: [password, client_credentials], {guard}"));
-    let send = |harness: &mut Harness, name: &str, secret: &str| {
-        let login =
-            base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("{name}:{secret}"));
-        harness.send(&format!("GET / HTTP/1.1\nAuthorization: Basic {login}"))
-    };
     for _ in 0..2 {
         for guess in ["a", "b"] {
             assert_eq!(send(&mut harness, "alice", guess).status, 401);
