@@ -10,6 +10,7 @@ use socket2::{Domain, Socket as Socket2, Type};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -178,11 +179,14 @@ impl Echo {
         Ok(())
     }
 
-    /// Listens on `port` of a loopback address nobody else uses.
+    /// Listens on `port` of a loopback address nobody else uses. No other case tries it: it could have the address of a server
+    /// that is down.
     pub fn listen_on_own_address(&self, server: &str, port: u16) -> io::Result<SocketAddr> {
+        static TRIED: AtomicU32 = AtomicU32::new(0);
         let mut last = io::Error::other("no loopback address");
-        for attempt in 0..64_u32 {
-            let seed = std::process::id().wrapping_mul(31).wrapping_add(attempt * 7919);
+        for _ in 0..64 {
+            let number = TRIED.fetch_add(1, Ordering::Relaxed);
+            let seed = std::process::id().wrapping_mul(31).wrapping_add(number.wrapping_mul(7919));
             let [_, second, third, fourth] = seed.to_be_bytes();
             let address = Ipv4Addr::new(127, second | 1, third, fourth | 2);
             match self.listen(server, SocketAddr::from((address, port))) {
