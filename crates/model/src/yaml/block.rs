@@ -94,6 +94,9 @@ fn text(out: &mut String, text: &str) {
 
 /// Adds JSON, which is YAML but for characters that end lines or do not print.
 fn quoted(out: &mut String, json: &str) {
+    if json.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+        return out.push_str(json);
+    }
     for character in json.chars() {
         if character.is_control()
             || matches!(character, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
