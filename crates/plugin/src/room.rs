@@ -117,6 +117,10 @@ pub trait Plugin: Phases + Sized {
     /// adds among them. Logs leave these out.
     fn credentials(_config: &Self::Config, _places: &mut Places) {}
 
+    /// Names the places in which requests and responses carry what is a secret because it was written as a reference, which
+    /// `written` has where `config` has the secret. Logs leave these out, too.
+    fn secrets(_config: &Self::Config, _written: &Self::Config, _places: &mut Places) {}
+
     /// Makes the room ready to run; all checking beyond the schema ends here.
     ///
     /// # Errors
@@ -241,7 +245,12 @@ impl<P: Plugin> Definition for Entry<P> {
     fn build(&self, row: &PluginRow, cx: &Build<'_>) -> Result<Arc<dyn Phases>, BuildError> {
         let config = P::Config::from_value(&row.config)
             .map_err(|problem| BuildError::new("config", problem.to_string()))?;
-        cx.confidential().declare(|places| P::credentials(&config, places));
+        let shown = row.has_secrets.then(|| cx.config.entity("plugins", row.id)).flatten();
+        let written = shown.and_then(|entity| P::Config::from_value(entity.value.get("config")?).ok());
+        cx.confidential().declare(|places| {
+            P::credentials(&config, places);
+            written.iter().for_each(|written| P::secrets(&config, written, places));
+        });
         let room = P::build(config, cx)?;
         Ok(if P::AUTHENTICATES { Arc::new(Authenticating(room)) } else { Arc::new(room) })
     }

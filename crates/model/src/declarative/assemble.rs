@@ -48,7 +48,8 @@ pub(super) fn assemble(
             None => Reading::kept(blueprint, id, &fields),
         };
         let name = blueprint.schema.name;
-        keep_typed(&mut config, name, &mut reading, row.span).expect("validated by its own schema");
+        let typed = keep_typed(&mut config, name, &mut reading, with_secrets.is_some(), row.span);
+        typed.expect("validated by its own schema");
         config.collections[collection].add(Stored::new(id, row.span, blueprint, fields));
         if let Some(running) = with_secrets.filter(|_| name != "plugins") {
             config.with_secrets.insert(id, Sealed(running));
@@ -114,6 +115,7 @@ fn keep_typed(
     config: &mut Config,
     collection: &str,
     reading: &mut Reading<'_>,
+    has_secrets: bool,
     span: Span,
 ) -> Result<(), ValueError> {
     match collection {
@@ -131,7 +133,8 @@ fn keep_typed(
         "keys" => keep(&mut config.keys, reading),
         "vaults" => keep(&mut config.vaults, reading),
         "plugins" => {
-            config.plugins.push(Arc::new(PluginRow::new(PluginEntity::read(reading)?, span)));
+            let entity = PluginEntity::read(reading)?;
+            config.plugins.push(Arc::new(PluginRow::new(entity, has_secrets, span)));
             Ok(())
         }
         _ => Ok(()),

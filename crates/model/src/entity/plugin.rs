@@ -55,6 +55,8 @@ pub struct PluginRow {
     pub consumer_group: Option<Uuid>,
     /// The settings, complete.
     pub config: Value,
+    /// Whether some of them are secrets, and stand as references in what is shown of the row.
+    pub has_secrets: bool,
     /// Whether it runs at all.
     pub enabled: bool,
     /// The protocols it works on.
@@ -78,7 +80,7 @@ impl fmt::Debug for PluginRow {
 
 impl PluginRow {
     /// The row of an entity that stands at `span`.
-    pub fn new(entity: PluginEntity, span: Span) -> Self {
+    pub fn new(entity: PluginEntity, has_secrets: bool, span: Span) -> Self {
         let scope = |reference: Option<Reference>| reference.map(|Reference(id)| id);
         Self {
             id: entity.id,
@@ -89,6 +91,7 @@ impl PluginRow {
             consumer: scope(entity.consumer),
             consumer_group: scope(entity.consumer_group),
             config: entity.config,
+            has_secrets,
             enabled: entity.enabled,
             protocols: entity.protocols.0,
             tags: entity.tags.map(|Set(tags)| tags).unwrap_or_default(),

@@ -8,8 +8,10 @@ mod template;
 use std::borrow::Cow;
 use std::cell::RefCell;
 
+use plugin::confidential::Places;
 use plugin::edits::{self, Setting, entry, header_entry, header_rename};
 use plugin::model::schema::Value as Json;
+use plugin::model::secret::is_reference;
 use plugin::{Access, Build, BuildError, Flow, Known, Method, Phase, Phases, Plugin, Scopes, record, target};
 
 use body::Kind;
@@ -135,6 +137,24 @@ impl Plugin for RequestTransformer {
     const SCOPES: Scopes = Scopes { consumer: true, consumer_group: true, route: true, service: true };
     const DOC: &'static str = include_str!("doc.md");
     type Config = Config;
+
+    fn secrets(config: &Config, written: &Config, places: &mut Places) {
+        let settings = |config: &Config| {
+            let Config { replace, add, append, .. } = config;
+            let headers = [&replace.headers, &add.headers, &append.headers].map(Vec::clone);
+            let arguments = [&replace.querystring, &add.querystring, &append.querystring].map(Vec::clone);
+            (headers.concat(), arguments.concat())
+        };
+        let ((headers, arguments), (written_headers, written_arguments)) =
+            (settings(config), settings(written));
+        let name = |(entry, written): (&String, &String)| {
+            is_reference(written).then(|| edits::name_of(entry).to_owned())
+        };
+        let secret = headers.iter().zip(&written_headers).filter_map(name);
+        secret.for_each(|header| places.header(&header));
+        let secret = arguments.iter().zip(&written_arguments).filter_map(name);
+        secret.for_each(|argument| places.argument(&argument));
+    }
 
     fn build(config: Config, _: &Build<'_>) -> Result<Self, BuildError> {
         let mut templates = Templates::default();
