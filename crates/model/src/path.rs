@@ -146,7 +146,7 @@ fn is_reserved(byte: u8) -> bool {
 
 fn may_stand(byte: u8) -> bool {
     !((byte <= b' ') | (byte >= 0x7f) | (byte == b'"') | (byte == b'<') | (byte == b'>') | (byte == b'\\'))
-        & !((byte == b'^') | (byte == b'`') | ((b'{' <= byte) & (byte <= b'}')))
+        & !((byte == b'^') | (byte == b'`') | (b'{'..=b'}').contains(&byte))
 }
 
 fn all_may_stand(path: &[u8]) -> bool {
