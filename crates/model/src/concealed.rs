@@ -22,14 +22,13 @@ const ENDINGS: [&str; 16] = [
     "token",
 ];
 /// Names of secrets that end like others.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 18] = [
     "key",
     "key_alt",
     "apikey",
     "api_key",
     "jwk",
     "secret_v1",
-    "custom_introspection_headers",
     "approle_role_id",
     "approle_secret_id",
     "d",

@@ -21,11 +21,9 @@ pub fn escape<'a>(path: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
     if all_may_stand(path) {
         return path;
     }
-    let first = path.iter().position(|byte| !may_stand(*byte)).unwrap_or(path.len());
     scratch.clear();
     scratch.reserve(path.len() + 16);
-    scratch.extend_from_slice(&path[..first]);
-    for byte in &path[first..] {
+    for byte in path {
         if may_stand(*byte) {
             scratch.push(*byte);
         } else {
@@ -57,17 +55,20 @@ const LANES: usize = 16;
 /// with a dot (a cheap overestimate of dot segments).
 fn is_normal(raw: &[u8]) -> bool {
     let is_bad = |byte: u8, next: u8| (byte == b'%') | ((byte == b'/') & ((next == b'/') | (next == b'.')));
-    // Behind the last byte there is one that matters to none.
-    let mut last = [0; LANES + 1];
+    let has_bad = |lanes: &[u8; LANES + 1]| {
+        (0..LANES).fold(false, |bad, lane| bad | is_bad(lanes[lane], lanes[lane + 1]))
+    };
     let mut rest = raw;
-    while let Some(lanes) = rest.first_chunk::<{ LANES + 1 }>() {
-        if (0..LANES).fold(false, |bad, lane| bad | is_bad(lanes[lane], lanes[lane + 1])) {
+    while let Some(lanes) = rest.first_chunk() {
+        if has_bad(lanes) {
             return false;
         }
         rest = &rest[LANES..];
     }
+    // Behind the last byte there is one that matters to none.
+    let mut last = [0; LANES + 1];
     last[..rest.len()].copy_from_slice(rest);
-    !(0..LANES).fold(false, |bad, lane| bad | is_bad(last[lane], last[lane + 1]))
+    !has_bad(&last)
 }
 
 fn decode_into(raw: &[u8], decoded: &mut Vec<u8>) {
@@ -145,8 +146,9 @@ fn is_reserved(byte: u8) -> bool {
 }
 
 fn may_stand(byte: u8) -> bool {
-    !((byte <= b' ') | (byte >= 0x7f) | (byte == b'"') | (byte == b'<') | (byte == b'>') | (byte == b'\\'))
-        & !((byte == b'^') | (byte == b'`') | (b'{'..=b'}').contains(&byte))
+    let is_mark = (byte == b'"') | (byte == b'<') | (byte == b'>') | (byte == b'\\');
+    let is_mark = is_mark | (byte == b'^') | (byte == b'`') | (b'{'..=b'}').contains(&byte);
+    !(is_mark | (byte <= b' ') | (byte >= 0x7f))
 }
 
 fn all_may_stand(path: &[u8]) -> bool {

@@ -139,21 +139,18 @@ impl Plugin for RequestTransformer {
     type Config = Config;
 
     fn secrets(config: &Config, written: &Config, places: &mut Places) {
-        let settings = |config: &Config| {
-            let Config { replace, add, append, .. } = config;
-            let headers = [&replace.headers, &add.headers, &append.headers].map(Vec::clone);
-            let arguments = [&replace.querystring, &add.querystring, &append.querystring].map(Vec::clone);
-            (headers.concat(), arguments.concat())
-        };
-        let ((headers, arguments), (written_headers, written_arguments)) =
-            (settings(config), settings(written));
-        let name = |(entry, written): (&String, &String)| {
-            is_reference(written).then(|| edits::name_of(entry).to_owned())
-        };
-        let secret = headers.iter().zip(&written_headers).filter_map(name);
-        secret.for_each(|header| places.header(&header));
-        let secret = arguments.iter().zip(&written_arguments).filter_map(name);
-        secret.for_each(|argument| places.argument(&argument));
+        let headers = [
+            (&config.replace.headers, &written.replace.headers),
+            (&config.add.headers, &written.add.headers),
+            (&config.append.headers, &written.append.headers),
+        ];
+        let arguments = [
+            (&config.replace.querystring, &written.replace.querystring),
+            (&config.add.querystring, &written.add.querystring),
+            (&config.append.querystring, &written.append.querystring),
+        ];
+        names_of_secrets(headers).for_each(|header| places.header(header));
+        names_of_secrets(arguments).for_each(|argument| places.argument(argument));
     }
 
     fn build(config: Config, _: &Build<'_>) -> Result<Self, BuildError> {
@@ -189,6 +186,12 @@ impl Plugin for RequestTransformer {
             templates,
         })
     }
+}
+
+/// The names in entries that were written as references.
+fn names_of_secrets<'c>(lists: [(&'c Vec<String>, &'c Vec<String>); 3]) -> impl Iterator<Item = &'c str> {
+    let entries = lists.into_iter().flat_map(|(entries, written)| entries.iter().zip(written));
+    entries.filter(|(_, written)| is_reference(written)).map(|(entry, _)| edits::name_of(entry))
 }
 
 /// Takes out what is said about the host, and returns the values that are to replace it.

@@ -160,7 +160,8 @@ impl<'v> Evaluator<'v, '_> {
             }
             (Value::List(first), Value::List(second)) => {
                 self.facts.spend(first.len() + second.len())?;
-                Ok(Value::List(List::Made(first.elements().chain(second.elements()).collect())))
+                let all = first.clone().elements().chain(second.clone().elements());
+                Ok(Value::List(List::Made(all.collect())))
             }
             _ => functions::arithmetic(Operator::Add, left, right),
         }
@@ -191,25 +192,12 @@ impl<'v> Evaluator<'v, '_> {
         condition: &'v Node,
         outer: Option<&Element<'_, 'v>>,
     ) -> Outcome<'v> {
-        let list = self.at(list, outer)?;
         let test = |value: Value<'v>| self.at(condition, Some(&Element { value, outer }))?.as_bool();
         let mut tally = Tally { quantity, failure: None, found: 0 };
-        match list {
-            Value::List(list) => {
-                for element in list.elements() {
-                    if let Some(decided) = tally.count(test(element))? {
-                        return Ok(Value::Bool(decided));
-                    }
-                }
+        for element in looked_at(self.at(list, outer)?)? {
+            if let Some(decided) = tally.count(test(element))? {
+                return Ok(Value::Bool(decided));
             }
-            Value::Map(members) => {
-                for name in members.keys() {
-                    if let Some(decided) = tally.count(test(Value::text(name)))? {
-                        return Ok(Value::Bool(decided));
-                    }
-                }
-            }
-            _ => return Err(Failure::Kind),
         }
         tally.end().map(Value::Bool)
     }
@@ -228,14 +216,8 @@ impl<'v> Evaluator<'v, '_> {
                 None => Ok(Some(element.value)),
             }
         };
-        let results: Result<_, _> = match self.at(&made.of, outer)? {
-            Value::List(list) => list.elements().filter_map(|one| become_of(one).transpose()).collect(),
-            Value::Map(members) => {
-                let names = members.keys().map(|name| Value::text(name));
-                names.filter_map(|one| become_of(one).transpose()).collect()
-            }
-            _ => return Err(Failure::Kind),
-        };
+        let elements = looked_at(self.at(&made.of, outer)?)?;
+        let results: Result<_, _> = elements.filter_map(|one| become_of(one).transpose()).collect();
         Ok(Value::List(List::Made(results?)))
     }
 }
@@ -269,6 +251,17 @@ impl Tally {
             (Quantity::One, None) => Ok(self.found == 1),
         }
     }
+}
+
+/// What a macro looks at: the elements of a list, or the names of a map.
+fn looked_at<'v>(value: Value<'v>) -> Result<impl Iterator<Item = Value<'v>>, Failure> {
+    let (list, map) = match value {
+        Value::List(list) => (Some(list), None),
+        Value::Map(members) => (None, Some(members)),
+        _ => return Err(Failure::Kind),
+    };
+    let names = map.into_iter().flat_map(|members| members.keys().map(|name| Value::text(name)));
+    Ok(list.into_iter().flat_map(List::elements).chain(names))
 }
 
 fn bound<'v>(place: usize, innermost: Option<&Element<'_, 'v>>) -> Outcome<'v> {

@@ -227,8 +227,8 @@ impl<'v> List<'v> {
         }
     }
 
-    pub(super) fn elements(&self) -> impl Iterator<Item = Value<'v>> {
-        (0..self.len()).map_while(|place| self.element(place))
+    pub(super) fn elements(self) -> impl Iterator<Item = Value<'v>> {
+        (0..self.len()).map_while(move |place| self.element(place))
     }
 
     pub(super) fn element(&self, place: usize) -> Option<Value<'v>> {
